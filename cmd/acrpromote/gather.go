@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
+	"acrpromote/internal/azdo"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/rule"
+	"acrpromote/internal/seal"
+	"acrpromote/internal/transfer"
+)
+
+// findings are everything that was read before anything is decided.
+type findings struct {
+	run         azdo.Run
+	runRefusals []rule.Refusal
+	evidence    *approval.Evidence
+	source      sourceFound
+	targets     []targetFound
+	misuse      error
+}
+
+// sourceFound is the image as its registry shows it. Of a source that was
+// named by tag, tag bears the attributes; else manifest does.
+type sourceFound struct {
+	tree     *transfer.Tree
+	tag      *acr.Attributes
+	manifest *acr.Attributes
+	records  []recordFound
+	err      error
+}
+
+// recordFound is a seal record that refers to the image, and when the registry
+// says that it was pushed.
+type recordFound struct {
+	digest  string
+	created time.Time
+}
+
+// targetFound is one target as its registry shows it.
+type targetFound struct {
+	registry   *registry
+	presence   *transfer.Presence
+	tag        *acr.Attributes
+	repository *acr.Attributes
+	err        error
+}
+
+// mostRecords bounds how many seal records of one image are looked at.
+const mostRecords = 16
+
+// gather reads everything side by side: the run and its approvals from Azure
+// DevOps, the image from its registry, and what is already there from each
+// target. What cannot be read is kept, not returned: it has to be told
+// together with everything else that is wrong.
+func (o *operation) gather(ctx context.Context) *findings {
+	f := &findings{targets: make([]targetFound, len(o.wanted.Targets))}
+	var group sync.WaitGroup
+	group.Go(func() { o.readRun(ctx, f) })
+	ready := make(chan struct{})
+	group.Go(func() {
+		defer close(ready)
+		f.source = o.readSource(ctx)
+	})
+	for i, target := range o.wanted.Targets {
+		group.Go(func() { f.targets[i] = o.readTarget(ctx, target, ready, &f.source) })
+	}
+	group.Wait()
+	return f
+}
+
+// readRun reads the run, and the approvals where the action takes one.
+func (o *operation) readRun(ctx context.Context, f *findings) {
+	c := o.config
+	if !c.InRun || c.Unapproved() || c.Action == agent.Audit {
+		return
+	}
+	service, err := o.azureDevOps()
+	if err != nil {
+		f.runRefusals = []rule.Refusal{refusal(rule.ApprovalUnreadable, "Azure DevOps", err.Error(),
+			"Run this as a task of an Azure Pipelines job, or as a script in one with SYSTEM_ACCESSTOKEN mapped.")}
+		return
+	}
+	if !c.NeedsApproval() {
+		f.run, f.runRefusals = service.Run(ctx)
+		return
+	}
+	evidence, err := service.Evidence(ctx, azdo.Question{
+		Stage:          c.ApprovalStage,
+		Environment:    c.Environment,
+		PostDeployment: c.PostDeployment.Or(false),
+		Authors:        !c.AuthorCanApprove.Or(true),
+	})
+	var unknown *azdo.UnknownStage
+	if errors.As(err, &unknown) {
+		f.misuse = &agent.Misuse{Problems: []agent.Problem{{Subject: "approvalStage", Reason: unknown.Error(), Remedy: "Name a stage of this run, or leave approvalStage empty for this stage."}}}
+		return
+	}
+	if err != nil {
+		f.runRefusals = []rule.Refusal{refusal(rule.ApprovalUnreadable, "Azure DevOps", err.Error(), "Run this again; if it stays, look at the service's state.")}
+		return
+	}
+	f.evidence = &evidence
+	// What Evidence read already is not asked for again.
+	f.run, _ = service.Run(ctx)
+}
+
+// readSource reads the image, and where sealing is made or demanded the locks
+// and seal records too.
+func (o *operation) readSource(ctx context.Context) (s sourceFound) {
+	source := o.wanted.Source
+	at, err := o.registries.at(source.Registry)
+	if err != nil {
+		s.err = err
+		return s
+	}
+	sealing := o.wanted.Action == plan.Seal
+	attributes := sealing || o.demandsSeal()
+	ref := source.Tag
+	if ref == "" {
+		ref = source.Digest
+	}
+
+	var group sync.WaitGroup
+	var attributesErr error
+	if attributes {
+		group.Go(func() {
+			metadata, err := at.metadata()
+			if err != nil {
+				attributesErr = err
+				return
+			}
+			var read acr.Attributes
+			if source.Tag != "" {
+				read, attributesErr = metadata.Tag(ctx, source.Repository, source.Tag)
+				s.tag = &read
+			} else {
+				read, attributesErr = metadata.Manifest(ctx, source.Repository, source.Digest)
+				s.manifest = &read
+			}
+		})
+	}
+	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, transfer.Options{Referrers: o.config.Referrers.Or(true) && !sealing})
+	if err == nil && attributes {
+		s.records, err = o.readRecords(ctx, at, s.tree)
+	}
+	group.Wait()
+	switch {
+	case err != nil:
+		s.err = err
+	case attributesErr != nil:
+		s.err = attributesErr
+	}
+	return s
+}
+
+// readRecords finds the seal records among the image's referrers and asks the
+// registry when each was pushed.
+func (o *operation) readRecords(ctx context.Context, at *registry, tree *transfer.Tree) ([]recordFound, error) {
+	referrers, err := at.data.Referrers(ctx, o.wanted.Source.Repository, tree.Digest(), seal.ArtifactType)
+	if err != nil {
+		return nil, err
+	}
+	if len(referrers) > mostRecords {
+		referrers = referrers[:mostRecords]
+	}
+	if len(referrers) == 0 {
+		return nil, nil
+	}
+	metadata, err := at.metadata()
+	if err != nil {
+		return nil, err
+	}
+	records := make([]recordFound, len(referrers))
+	failures := make([]error, len(referrers))
+	var group sync.WaitGroup
+	for i, r := range referrers {
+		group.Go(func() {
+			var read acr.Attributes
+			read, failures[i] = metadata.Manifest(ctx, o.wanted.Source.Repository, r.Digest)
+			records[i] = recordFound{digest: r.Digest, created: read.Created}
+		})
+	}
+	group.Wait()
+	return records, errors.Join(failures...)
+}
+
+// readTarget looks at one target: its tag while the source is still being
+// read, the rest when it is known what to look for.
+func (o *operation) readTarget(ctx context.Context, target plan.Reference, ready <-chan struct{}, source *sourceFound) (t targetFound) {
+	if t.registry, t.err = o.registries.at(target.Registry); t.err != nil {
+		return t
+	}
+	at := t.registry
+	var tagErr error
+	var tagDigest string
+	if target.Tag != "" {
+		var d transfer.Descriptor
+		d, tagErr = at.data.Resolve(ctx, target.Repository, target.Tag)
+		if errors.Is(tagErr, transfer.NotFound) {
+			tagErr = nil
+		}
+		tagDigest = d.Digest
+	}
+	if tagErr == nil && o.config.Action != agent.Audit {
+		o.readLocks(ctx, target, tagDigest, &t)
+	}
+	<-ready
+	if source.tree == nil {
+		t.err = tagErr
+		return t
+	}
+	presence, err := at.data.Inspect(ctx, target.Repository, target.Tag, source.tree, o.config.Deep.Or(false))
+	if err != nil {
+		t.err = err
+		return t
+	}
+	t.presence = &presence
+	return t
+}
+
+// readLocks reads the locks that a write would run into, while there is still
+// time to refuse: the repository's where something new would come into it, the
+// tag's where it would move. Reading them takes a right that pushing does not;
+// where it is missing, the registry itself will refuse a forbidden write.
+func (o *operation) readLocks(ctx context.Context, target plan.Reference, tagDigest string, t *targetFound) {
+	moves := tagDigest != "" && o.wanted.MoveTag
+	if tagDigest != "" && !moves || !t.registry.azure {
+		return
+	}
+	metadata, err := t.registry.metadata()
+	if err != nil {
+		return
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		if read, err := metadata.Repository(ctx, target.Repository); err == nil {
+			t.repository = &read
+		}
+	})
+	if moves {
+		group.Go(func() {
+			if read, err := metadata.Tag(ctx, target.Repository, target.Tag); err == nil {
+				t.tag = &read
+			}
+		})
+	}
+	group.Wait()
+}

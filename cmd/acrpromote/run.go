@@ -1,0 +1,224 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/signal"
+	"syscall"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/egress"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/report"
+	"acrpromote/internal/rule"
+)
+
+// run is the program: it reads the configuration, does what was asked, and
+// tells the result to whoever started it. It returns the exit code.
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	config, misuse := agent.Read(args, environ)
+	if misuse == nil && config.IsHelp() {
+		printHelp(config, stdout)
+		return report.Done.ExitCode()
+	}
+	if err := config.Scrub(); err != nil {
+		misuse = errors.Join(misuse, err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+
+	teller := newTeller(config, stdout, stderr)
+	o := &operation{config: config, teller: teller, result: emptyResult(config)}
+	o.execute(ctx, misuse)
+	return teller.tell(o.result)
+}
+
+// operation is one run of the program on its way along the straight line:
+// what was asked, whom it talks to, and the result as it grows.
+type operation struct {
+	config *agent.Config
+	teller *teller
+	result report.Result
+
+	network    *egress.Network
+	registries *registries
+	identities map[string]*acr.Identity // by service connection
+	wanted     plan.Wanted
+}
+
+// execute goes the whole way. Whatever happens, the result is whole when it
+// returns.
+func (o *operation) execute(ctx context.Context, misuse error) {
+	defer o.conclude(ctx)
+	if misuse != nil {
+		o.misuse(misuse)
+		return
+	}
+	if err := o.understand(); err != nil {
+		o.misuse(err)
+		return
+	}
+	if err := o.connect(); err != nil {
+		o.misuse(err)
+		return
+	}
+	found := o.gather(ctx)
+	if found.misuse != nil {
+		o.misuse(found.misuse)
+		return
+	}
+	if ctx.Err() != nil {
+		// What a stop kept from being read is no ground for refusing.
+		return
+	}
+	if o.config.Action == agent.Audit {
+		o.audit(found)
+		return
+	}
+	p := o.decide(found)
+	if len(p.Refusals) > 0 || found.source.err != nil || ctx.Err() != nil {
+		return
+	}
+	if o.config.ReadOnly() {
+		return
+	}
+	o.carryOut(ctx, p, found)
+}
+
+// misuse records what could not be understood.
+func (o *operation) misuse(err error) {
+	o.result.Outcome = report.Misuse
+	var wrong *agent.Misuse
+	if errors.As(err, &wrong) {
+		for _, p := range wrong.Problems {
+			o.result.Errors = append(o.result.Errors, report.Problem{Side: report.Input, Subject: p.Subject, Reason: p.Reason, Remedy: p.Remedy})
+		}
+		return
+	}
+	o.result.Errors = append(o.result.Errors, report.Problem{
+		Side: report.Input, Subject: "inputs", Reason: err.Error(), Remedy: "Correct the inputs; `acrpromote help` lists them.",
+	})
+}
+
+// understand reads the references, and refuses what no registry need be asked
+// about.
+func (o *operation) understand() error {
+	wrong := &agent.Misuse{}
+	add := func(input string, err error, remedy string) {
+		wrong.Problems = append(wrong.Problems, agent.Problem{Subject: input, Reason: err.Error(), Remedy: remedy})
+	}
+	source, err := plan.ParseSource(o.config.Source)
+	if err != nil {
+		add("source", err, "Correct the input source.")
+		return wrong
+	}
+	o.wanted = plan.Wanted{
+		Action:  o.config.Subject(),
+		Source:  source,
+		Digest:  o.config.Digest,
+		Lock:    plan.Lock(o.config.LockMode()),
+		MoveTag: o.config.MoveTag.Or(false),
+	}
+	if o.wanted.Digest != "" && !plan.IsDigest(o.wanted.Digest) {
+		add("digest", fmt.Errorf("%q is no digest", o.wanted.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
+	}
+	if source.Digest != "" && o.wanted.Digest != "" && source.Digest != o.wanted.Digest {
+		add("digest", fmt.Errorf("source and digest name different digests"), "Leave the input digest out, or give the one that the source names.")
+	}
+	seen := map[plan.Reference]bool{}
+	for _, text := range o.config.Targets {
+		target, err := plan.ParseTarget(text, source)
+		if err != nil {
+			add("targets", err, "Correct this line of the input targets.")
+			continue
+		}
+		if target.Registry == source.Registry && target.Repository == source.Repository && target.Tag == source.Tag {
+			add("targets", fmt.Errorf("target %q is the source itself", text), "Name another registry, repository or tag.")
+			continue
+		}
+		if o.wanted.Action == plan.InvertedPush && target.Registry == source.Registry {
+			add("targets", fmt.Errorf("target %q lies in the source's own registry, and an inverted push goes down to another", text), "Use the action promote inside one registry.")
+			continue
+		}
+		if seen[target] {
+			o.result.Warnings = append(o.result.Warnings, fmt.Sprintf("target %s is named more than once; it is done once", target))
+			continue
+		}
+		seen[target] = true
+		o.wanted.Targets = append(o.wanted.Targets, target)
+	}
+	if len(wrong.Problems) > 0 {
+		return wrong
+	}
+	return nil
+}
+
+// conclude settles the outcome, in the contract's order of precedence, and
+// adds what the network recorded.
+func (o *operation) conclude(ctx context.Context) {
+	r := &o.result
+	if o.network != nil {
+		r.Egress = o.network.Hosts()
+		for _, t := range o.network.Traffic() {
+			r.Traffic = append(r.Traffic, report.Traffic{
+				Registry: t.Party, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(),
+				Requests: report.Requests{Read: t.Read, Write: t.Write, Referrers: t.Referrers, Token: t.Token},
+			})
+		}
+		r.Warnings = append(r.Warnings, o.network.Warnings()...)
+	}
+	r.Outcome = outcome(r, ctx.Err() != nil)
+	if r.Outcome == report.Cancelled && len(r.Errors) == 0 {
+		r.Errors = append(r.Errors, report.Problem{
+			Side: report.Service, Subject: r.Action, Reason: "the program was told to stop",
+			Remedy: "Run it again: what has arrived stays, and only what is left is done.",
+		})
+	}
+}
+
+// outcome: misuse before refused before cancelled before failed before partial.
+func outcome(r *report.Result, stopped bool) report.Outcome {
+	if r.Outcome == report.Misuse {
+		return report.Misuse
+	}
+	if len(r.Refusals) > 0 {
+		return report.Refused
+	}
+	done, left := 0, 0
+	for _, image := range r.Images {
+		for _, t := range image.Targets {
+			switch t.State {
+			case report.Pending, report.TargetFailed, report.TargetRefused:
+				left++
+			default:
+				done++
+			}
+		}
+	}
+	switch {
+	case len(r.Errors) == 0 && left == 0:
+		return report.Done
+	case stopped:
+		return report.Cancelled
+	case done > 0 && left > 0 && !sourceFailed(r.Errors):
+		return report.Partial
+	default:
+		return report.Failed
+	}
+}
+
+func sourceFailed(problems []report.Problem) bool {
+	for _, p := range problems {
+		if p.Side != report.AtTarget {
+			return true
+		}
+	}
+	return false
+}
+
+func refusal(name rule.Name, subject, reason, remedy string) rule.Refusal {
+	return rule.Refusal{Rule: name, Subject: subject, Reason: reason, Remedy: remedy}
+}

@@ -1,0 +1,47 @@
+package main_test
+
+import (
+	"testing"
+)
+
+// TestTheMainJob goes the whole way: seal, refused while nobody has approved,
+// approved, pushed down to two registries, and again with nothing to do.
+func TestTheMainJob(t *testing.T) {
+	w := newWorld(t)
+	image := pushIndex(w.prod, "shop/cart", "1.4.2", 1)
+	sbom := attach(w.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
+
+	build := w.run.Stage("Seal", w.connection)
+	build.Begin()
+	sealed := w.taskOf(build, inputs{"action": "seal", "source": prodHost + "/shop/cart:1.4.2"}).want("done")
+	if sealed.output["digest"] != image.Digest || sealed.output["changed"] != "true" {
+		t.Fatalf("outputs %v", sealed.output)
+	}
+
+	push := inputs{"action": "invertedPush", "source": prodHost + "/shop/cart:1.4.2", "targets": devHost + "\n" + dev2Host, "environment": "Production"}
+	w.stage.Begin()
+	w.task(push).refusedBy("approval-pending")
+
+	if err := w.stage.Approve(manager, "released"); err != nil {
+		t.Fatal(err)
+	}
+	done := w.task(push).want("done")
+	for _, r := range []store{w.dev, w.dev2} {
+		r := r.(interface {
+			TagDigest(repository, tag string) string
+			Referrers(repository, digest string) []string
+		})
+		if got := r.TagDigest("shop/cart", "1.4.2"); got != image.Digest {
+			t.Errorf("the tag points at %s, want %s", got, image.Digest)
+		}
+		if got := r.Referrers("shop/cart", image.Digest); len(got) != 2 {
+			t.Errorf("referrers %v, want the SBOM %s and the seal record", got, sbom.Digest)
+		}
+	}
+	t.Log(done.stdout)
+	again := w.task(push).want("done")
+	if again.output["changed"] != "false" {
+		t.Errorf("again changed something: %s", again.stdout)
+	}
+	t.Log(again.stdout)
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/egress"
+	"acrpromote/internal/report"
+)
+
+// teller tells what happens to whoever started the program: the agent, a
+// person at a prompt, or a program that reads result.json.
+type teller struct {
+	config   *agent.Config
+	stdout   io.Writer
+	log      *agent.Log
+	commands *agent.Commands
+	terminal bool
+}
+
+func newTeller(config *agent.Config, stdout, stderr io.Writer) *teller {
+	t := &teller{config: config, stdout: stdout}
+	words := stdout
+	if config.JSON() {
+		words = stderr
+	}
+	t.terminal = isTerminal(words) && !config.InPipeline && !config.Terminal.Plain()
+	t.log = agent.NewLog(words, t.terminal)
+	t.commands = agent.NewCommands(t.log, config.InPipeline, config.Debug)
+	return t
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (t *teller) width() int {
+	if n := int(t.config.Terminal.Columns); n > 0 {
+		return n
+	}
+	return 100
+}
+
+// progress tells how far a copy has come, in the way that its reader can use.
+func (t *teller) progress() *report.Progress {
+	var sinks report.Sinks
+	switch {
+	case t.config.InPipeline:
+		sinks.Percent, sinks.Line = t.commands.SetProgress, t.log.Line
+	case t.terminal:
+		sinks.Live = t.log.Live
+	default:
+		sinks.Line = t.log.Line
+	}
+	return report.NewProgress(sinks, time.Now)
+}
+
+// exchange tells one request, for System.Debug: never a header or a query.
+func (t *teller) exchange(e egress.Exchange) {
+	answer := fmt.Sprintf("%d", e.Status)
+	if e.Status == 0 {
+		answer = "no answer"
+	}
+	t.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, answer, e.Duration.Milliseconds()))
+}
+
+// tell writes the result wherever it belongs, and returns the exit code.
+func (t *teller) tell(r report.Result) int {
+	path, err := t.writeFiles(r)
+	if err != nil {
+		r.Errors = append(r.Errors, report.Problem{Side: report.Input, Subject: "reportFolder", Reason: err.Error(),
+			Remedy: "Name a folder that this step may write to. What was done stays done, and a rerun tells it again."})
+		if r.Outcome == report.Done || r.Outcome == report.Partial {
+			r.Outcome = report.Failed
+		}
+	}
+	t.log.Text(report.Text(r, t.width(), t.terminal))
+	if t.config.JSON() {
+		var document bytes.Buffer
+		if err := report.WriteJSON(&document, r); err != nil {
+			t.log.Line("result.json cannot be written: " + err.Error())
+			return report.Failed.ExitCode()
+		}
+		if err := agent.NewLog(t.stdout, false).Document(document.Bytes()); err != nil {
+			return report.Failed.ExitCode()
+		}
+	}
+	if !t.config.InPipeline {
+		return r.Outcome.ExitCode()
+	}
+	t.tellAgent(r, path)
+	return 0
+}
+
+// tellAgent ends the task: issues, outputs, and its result.
+func (t *teller) tellAgent(r report.Result, path string) {
+	for _, w := range r.Warnings {
+		t.commands.Warning(w)
+	}
+	for _, f := range r.Refusals {
+		t.commands.Error(fmt.Sprintf("%s: %s: %s. %s", f.Rule, f.Subject, sentence(f.Reason), f.Remedy))
+	}
+	for _, e := range r.Errors {
+		if r.Outcome == report.Partial && t.config.WarnOnPartial() {
+			t.commands.Warning(fmt.Sprintf("%s %s: %s. %s", e.Side, e.Subject, sentence(e.Reason), e.Remedy))
+			continue
+		}
+		t.commands.Error(fmt.Sprintf("%s %s: %s. %s", e.Side, e.Subject, sentence(e.Reason), e.Remedy))
+	}
+	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
+	if len(r.Images) == 1 && r.Images[0].Digest != "" {
+		outputs["digest"] = r.Images[0].Digest
+		outputs["image"] = repositoryOf(r.Images[0].Source) + "@" + r.Images[0].Digest
+	}
+	for _, name := range agent.Outputs {
+		if value := outputs[name]; value != "" {
+			// The names are those that SetVariable knows.
+			_ = t.commands.SetVariable(name, value)
+		}
+	}
+	result := agent.Failed
+	switch {
+	case r.Outcome == report.Done:
+		result = agent.Succeeded
+	case r.Outcome == report.Cancelled:
+		result = agent.Canceled
+	case r.Outcome == report.Partial && t.config.WarnOnPartial():
+		result = agent.SucceededWithIssues
+	}
+	t.commands.Complete(result, string(r.Outcome))
+}
+
+// writeFiles writes result.json, and for the run's page the summary, into the
+// report folder. It returns the path of result.json, empty where there is no
+// such folder.
+func (t *teller) writeFiles(r report.Result) (string, error) {
+	folder := t.config.ReportPath()
+	if folder == "" {
+		return "", nil
+	}
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	var document bytes.Buffer
+	if err := report.WriteJSON(&document, r); err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "result.json")
+	if err := replace(path, document.Bytes()); err != nil {
+		return "", err
+	}
+	if !t.config.InPipeline {
+		return path, nil
+	}
+	// The agent reads the summary some time later: a name of its own keeps it
+	// from the next step of the job.
+	summary, err := os.CreateTemp(folder, "acrpromote-summary-*.md")
+	if err != nil {
+		return path, err
+	}
+	_, err = summary.Write(report.Markdown(r))
+	if closing := summary.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return path, err
+	}
+	t.commands.UploadSummary(summary.Name())
+	return path, nil
+}
+
+// replace writes a file whole or not at all.
+func replace(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".result-*.json")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(content)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Chmod(file.Name(), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

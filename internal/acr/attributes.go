@@ -1,0 +1,228 @@
+package acr
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+)
+
+// Attributes are what the registry itself says of a repository, a tag or a
+// manifest. Every one was there in its answer. Digest is what a tag points to,
+// or the manifest's own; a repository has none.
+type Attributes struct {
+	Digest                      string
+	Created, Updated            time.Time
+	WriteEnabled, DeleteEnabled bool
+}
+
+// Locked says that the thing can be neither changed nor deleted.
+func (a Attributes) Locked() bool { return !a.WriteEnabled && !a.DeleteEnabled }
+
+// Metadata reads and sets attributes at one registry of Azure
+// (GET and PATCH /acr/v1/…).
+type Metadata struct {
+	host   string
+	client *azcontainerregistry.Client
+}
+
+// NewMetadata prepares the client; nothing is sent. Requests are signed by s.
+func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Metadata, error) {
+	own := withoutRedirects(client)
+	next := own.Transport
+	if next == nil {
+		return nil, fmt.Errorf("the attributes of %s have no way to the network", host)
+	}
+	own.Transport = s.Transport(next)
+	scheme := "https"
+	if plain {
+		scheme = "http"
+	}
+	sdk, err := azcontainerregistry.NewClient(scheme+"://"+s.host, nil, &azcontainerregistry.ClientOptions{
+		ClientOptions: azcore.ClientOptions{
+			Transport: final{bounded{client: own, only: ""}},
+			Retry:     policy.RetryOptions{MaxRetries: -1},
+			// With a header there, the SDK's own sign-in stays out of the way:
+			// it would send the first PATCH without its body, and trust the
+			// challenge. The header itself is replaced below.
+			PerCallPolicies: []policy.Policy{signedBelow{}},
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the attributes of %s cannot be asked for: %w", host, err)
+	}
+	return &Metadata{host: s.host, client: sdk}, nil
+}
+
+type signedBelow struct{}
+
+func (signedBelow) Do(req *policy.Request) (*http.Response, error) {
+	req.Raw().Header.Set("Authorization", "Bearer -")
+	return req.Next()
+}
+
+// final turns a 401 into an error, or the SDK would answer it by a sign-in of
+// its own.
+type final struct{ bounded }
+
+func (f final) Do(req *http.Request) (*http.Response, error) {
+	resp, err := f.bounded.Do(req)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	err = &denied{body: body}
+	trouble(req.Context()).note(err)
+	return nil, err
+}
+
+type denied struct{ body []byte }
+
+func (*denied) Error() string { return "HTTP 401" }
+
+// Tag reads a tag's attributes.
+func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes, error) {
+	op := "reading the attributes of " + repository + ":" + tag
+	seen := &troubles{}
+	answer, err := m.client.GetTagProperties(context.WithValue(ctx, troublesKey{}, seen), repository, tag, nil)
+	if err != nil {
+		return Attributes{}, m.failed(op, err, seen, reading)
+	}
+	if answer.Tag == nil || answer.Tag.ChangeableAttributes == nil {
+		return Attributes{}, m.lacking(op, "tag")
+	}
+	t := answer.Tag
+	if t.Name != nil && *t.Name != tag {
+		return Attributes{}, m.lacking(op, "tag of this name")
+	}
+	return m.complete(op, t.Digest, t.CreatedOn, t.LastUpdatedOn, t.ChangeableAttributes.CanWrite, t.ChangeableAttributes.CanDelete)
+}
+
+// Manifest reads a manifest's attributes.
+func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Attributes, error) {
+	op := "reading the attributes of " + repository + "@" + digest
+	seen := &troubles{}
+	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, troublesKey{}, seen), repository, digest, nil)
+	if err != nil {
+		return Attributes{}, m.failed(op, err, seen, reading)
+	}
+	if answer.Manifest == nil || answer.Manifest.ChangeableAttributes == nil {
+		return Attributes{}, m.lacking(op, "manifest")
+	}
+	a := answer.Manifest
+	attributes, err := m.complete(op, a.Digest, a.CreatedOn, a.LastUpdatedOn, a.ChangeableAttributes.CanWrite, a.ChangeableAttributes.CanDelete)
+	if err == nil && attributes.Digest != digest {
+		return Attributes{}, m.lacking(op, "manifest of this digest")
+	}
+	return attributes, err
+}
+
+// Repository reads a repository's attributes; they cover every image in it.
+func (m *Metadata) Repository(ctx context.Context, repository string) (Attributes, error) {
+	op := "reading the attributes of " + repository
+	seen := &troubles{}
+	answer, err := m.client.GetRepositoryProperties(context.WithValue(ctx, troublesKey{}, seen), repository, nil)
+	if err != nil {
+		return Attributes{}, m.failed(op, err, seen, reading)
+	}
+	if answer.ChangeableAttributes == nil {
+		return Attributes{}, m.lacking(op, "changeableAttributes")
+	}
+	none := "sha256:" + strings.Repeat("0", 64)
+	attributes, err := m.complete(op, &none, answer.CreatedOn, answer.LastUpdatedOn, answer.ChangeableAttributes.CanWrite, answer.ChangeableAttributes.CanDelete)
+	attributes.Digest = ""
+	return attributes, err
+}
+
+// SetTag sets whether a tag may be written (moved) and deleted.
+func (m *Metadata) SetTag(ctx context.Context, repository, tag string, write, del bool) error {
+	seen := &troubles{}
+	_, err := m.client.UpdateTagProperties(context.WithValue(ctx, troublesKey{}, seen), repository, tag, &azcontainerregistry.ClientUpdateTagPropertiesOptions{
+		Value: &azcontainerregistry.TagWriteableProperties{CanWrite: &write, CanDelete: &del},
+	})
+	if err != nil {
+		return m.failed("setting the lock of "+repository+":"+tag, err, seen, writing)
+	}
+	return nil
+}
+
+// SetManifest sets whether a manifest may be written and deleted.
+func (m *Metadata) SetManifest(ctx context.Context, repository, digest string, write, del bool) error {
+	seen := &troubles{}
+	_, err := m.client.UpdateManifestProperties(context.WithValue(ctx, troublesKey{}, seen), repository, digest, &azcontainerregistry.ClientUpdateManifestPropertiesOptions{
+		Value: &azcontainerregistry.ManifestWriteableProperties{CanWrite: &write, CanDelete: &del},
+	})
+	if err != nil {
+		return m.failed("setting the lock of "+repository+"@"+digest, err, seen, writing)
+	}
+	return nil
+}
+
+const (
+	reading = "metadata_read"
+	writing = "metadata_write"
+)
+
+func (m *Metadata) complete(op string, digest *string, created, updated *time.Time, write, del *bool) (Attributes, error) {
+	switch {
+	case digest == nil || !isDigest(*digest):
+		return Attributes{}, m.lacking(op, "digest")
+	case created == nil || created.IsZero():
+		return Attributes{}, m.lacking(op, "createdTime")
+	case updated == nil || updated.IsZero():
+		return Attributes{}, m.lacking(op, "lastUpdateTime")
+	case write == nil:
+		return Attributes{}, m.lacking(op, "writeEnabled")
+	case del == nil:
+		return Attributes{}, m.lacking(op, "deleteEnabled")
+	}
+	return Attributes{Digest: *digest, Created: created.UTC(), Updated: updated.UTC(), WriteEnabled: *write, DeleteEnabled: *del}, nil
+}
+
+// lacking is an answer without something that must be there: what is not said
+// counts as neither locked nor open.
+func (m *Metadata) lacking(op, what string) error {
+	return &Error{Host: m.host, Op: op, why: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+}
+
+func isDigest(text string) bool {
+	hex, ok := strings.CutPrefix(text, "sha256:")
+	return ok && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == ""
+}
+
+func (m *Metadata) failed(op string, err error, seen *troubles, action string) error {
+	var e *Error
+	refused, answeredAtAll := errors.AsType[*azcore.ResponseError](err)
+	unauthorized, is401 := errors.AsType[*denied](seen.first())
+	switch {
+	case is401:
+		e = answered(m.host, op, http.StatusUnauthorized, unauthorized.body)
+	case answeredAtAll && refused.RawResponse != nil:
+		var body []byte
+		if refused.RawResponse.Body != nil {
+			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxAnswer))
+		}
+		e = answered(m.host, op, refused.StatusCode, body)
+	case seen.first() != nil:
+		return unanswered(m.host, op, seen.first())
+	default:
+		return &Error{Host: m.host, Op: op, why: "the answer cannot be understood: " + harmless(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+	}
+	switch {
+	case errors.Is(e, ErrDenied) && e.Remedy == "":
+		e.Remedy = remedy([]string{action})
+	case errors.Is(e, ErrUnsupported):
+		e.why = "this registry keeps no attributes and locks"
+	}
+	return e
+}

@@ -1,0 +1,137 @@
+package acr
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// challenge is how a registry that is not Azure's wants to be signed in to:
+// not at all (""), "basic", or "bearer" with the realm that gives tokens.
+type challenge struct {
+	scheme  string
+	realm   url.URL
+	service string
+}
+
+// ping learns the challenge, once.
+func (s *SignIn) ping(ctx context.Context) (challenge, error) {
+	if identity, ok := s.credential.(entra); ok {
+		_, err := s.exchange(ctx, identity)
+		return challenge{}, err
+	}
+	s.mu.Lock()
+	known := s.challenge
+	s.mu.Unlock()
+	if known != nil {
+		return *known, nil
+	}
+	return s.challenges.do(ctx, "ping", func(ctx context.Context) (challenge, error) {
+		c, err := s.pingOnce(ctx)
+		if err == nil {
+			s.mu.Lock()
+			s.challenge = &c
+			s.mu.Unlock()
+		}
+		return c, err
+	})
+}
+
+func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {
+	const op = "asking how to sign in"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.host+"/v2/", nil)
+	if err != nil {
+		return challenge{}, unanswered(s.host, op, err)
+	}
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return challenge{}, unanswered(s.host, op, err)
+	}
+	body, err := readAll(resp.Body)
+	if err != nil {
+		return challenge{}, unanswered(s.host, op, err)
+	}
+	switch {
+	case resp.StatusCode == http.StatusOK:
+		return challenge{}, nil
+	case resp.StatusCode != http.StatusUnauthorized:
+		return challenge{}, answered(s.host, op, resp.StatusCode, body)
+	}
+	return s.choose(resp.Header.Values("Www-Authenticate"))
+}
+
+// choose takes the first challenge that can be met.
+func (s *SignIn) choose(headers []string) (challenge, error) {
+	const op = "signing in"
+	_, named := s.credential.(password)
+	var offered []string
+	for _, header := range headers {
+		scheme, parameters := parseChallenge(header)
+		offered = append(offered, harmless(scheme, 20))
+		switch {
+		case scheme == "basic" && named:
+			return challenge{scheme: "basic"}, nil
+		case scheme == "bearer":
+			realm, err := url.Parse(parameters["realm"])
+			if err != nil || realm.Hostname() == "" || realm.User != nil {
+				return challenge{}, &Error{Host: s.host, Op: op, why: "its challenge names no address for tokens that can be understood", Remedy: "Check the registry's configuration"}
+			}
+			if !s.owns(realm) {
+				return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied,
+					why:    fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", harmless(realm.Scheme+"://"+realm.Host, 200)),
+					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
+			}
+			realm.Fragment = ""
+			return challenge{scheme: "bearer", realm: *realm, service: parameters["service"]}, nil
+		}
+	}
+	if !named && len(offered) > 0 && strings.Contains(strings.Join(offered, " "), "basic") {
+		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, why: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
+	}
+	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, why: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
+}
+
+// parseChallenge reads one WWW-Authenticate challenge (RFC 9110, 11.6.1): the
+// scheme and names of parameters in lower case.
+func parseChallenge(header string) (scheme string, parameters map[string]string) {
+	scheme, rest, _ := strings.Cut(strings.TrimSpace(header), " ")
+	parameters = map[string]string{}
+	for rest = strings.TrimLeft(rest, " ,\t"); rest != "" && len(parameters) < 20; rest = strings.TrimLeft(rest, " ,\t") {
+		name, after, found := strings.Cut(rest, "=")
+		if !found {
+			break
+		}
+		var value string
+		after = strings.TrimLeft(after, " \t")
+		if strings.HasPrefix(after, `"`) {
+			value, rest = quoted(after[1:])
+		} else {
+			value, rest, _ = strings.Cut(after, ",")
+			value = strings.TrimSpace(value)
+		}
+		if name = strings.ToLower(strings.TrimSpace(name)); parameters[name] == "" {
+			parameters[name] = value
+		}
+	}
+	return strings.ToLower(scheme), parameters
+}
+
+// quoted reads up to the closing quote, and gives what stands behind it.
+func quoted(text string) (value, rest string) {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '\\':
+			if i++; i < len(text) {
+				b.WriteByte(text[i])
+			}
+		case '"':
+			return b.String(), text[i+1:]
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String(), ""
+}

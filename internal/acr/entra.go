@@ -1,0 +1,260 @@
+package acr
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+)
+
+// Connection is an Azure Resource Manager service connection, as the agent
+// hands it to a task. Name and ID are the connection's own; Authority is the
+// address it names for its tokens, or empty.
+type Connection struct {
+	Name, ID         string
+	Cloud            Cloud
+	Authority        string
+	Tenant, ClientID string
+}
+
+// Identity gives tokens of Microsoft Entra ID for one service connection, or
+// for whoever sits at a prompt.
+type Identity struct {
+	name  string
+	cloud Cloud
+	host  string
+	inner azcore.TokenCredential
+	// chain tries several ways, of which all but one may fail.
+	chain bool
+}
+
+var (
+	_ azcore.TokenCredential = (*Identity)(nil)
+	_ clouded                = (*Identity)(nil)
+)
+
+// Cloud is the cloud whose registries this identity is for.
+func (i *Identity) Cloud() Cloud { return i.cloud }
+
+// NewSecretCredential is for a connection with a client secret. The client
+// must reach the connection's authority; it is never let elsewhere.
+func NewSecretCredential(c Connection, secret string, client *http.Client) (*Identity, error) {
+	i, err := newIdentity(c)
+	if err != nil {
+		return nil, err
+	}
+	if secret == "" {
+		return nil, fmt.Errorf("the service connection %s has no client secret; renew it in the project's settings, or use workload identity federation", c.Name)
+	}
+	i.inner, err = azidentity.NewClientSecretCredential(c.Tenant, c.ClientID, secret, &azidentity.ClientSecretCredentialOptions{
+		ClientOptions:            i.options(client),
+		DisableInstanceDiscovery: true,
+	})
+	if err != nil {
+		return nil, i.misconfigured(err)
+	}
+	return i, nil
+}
+
+// NewFederatedCredential is for a connection with workload identity
+// federation. The client must reach the connection's authority and the
+// collection; it is let to no other host.
+func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*Identity, error) {
+	i, err := newIdentity(c)
+	if err != nil {
+		return nil, err
+	}
+	assertion, err := f.source(c, client)
+	if err != nil {
+		return nil, err
+	}
+	// azidentity has a credential of its own for Azure Pipelines, but it takes
+	// the address for the job's token from the environment.
+	i.inner, err = azidentity.NewClientAssertionCredential(c.Tenant, c.ClientID, func(ctx context.Context) (string, error) {
+		text, err := assertion(ctx)
+		if err != nil {
+			trouble(ctx).note(err)
+		}
+		return text, err
+	}, &azidentity.ClientAssertionCredentialOptions{
+		ClientOptions:            i.options(client),
+		DisableInstanceDiscovery: true,
+	})
+	if err != nil {
+		return nil, i.misconfigured(err)
+	}
+	return i, nil
+}
+
+// NewDefaultCredential is for a prompt: azidentity's chain of the environment,
+// a workload's or machine's identity, and those who signed in with az or azd.
+// It reads the environment and may start these programs.
+func NewDefaultCredential(c Cloud, client *http.Client) (*Identity, error) {
+	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true}
+	options := i.options(client)
+	options.Transport = bounded{client: withoutRedirects(client)}
+	inner, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
+		ClientOptions:            options,
+		DisableInstanceDiscovery: true,
+	})
+	if err != nil {
+		return nil, i.misconfigured(err)
+	}
+	i.inner = inner
+	return i, nil
+}
+
+func newIdentity(c Connection) (*Identity, error) {
+	host, err := c.Cloud.authority(c.Authority)
+	if err != nil {
+		return nil, fmt.Errorf("service connection %s: %w", c.Name, err)
+	}
+	i := &Identity{name: "service connection " + c.Name, cloud: c.Cloud, host: host}
+	if c.Tenant == "" || c.ClientID == "" {
+		return nil, i.misconfigured(errors.New("its tenant or its client id is missing"))
+	}
+	return i, nil
+}
+
+func (i *Identity) misconfigured(err error) error {
+	return fmt.Errorf("%s cannot be used: %s; check it in the project's settings", i.name, harmless(err.Error(), maxMessage))
+}
+
+func (i *Identity) options(client *http.Client) azcore.ClientOptions {
+	return azcore.ClientOptions{
+		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: "https://" + i.host + "/"},
+		Transport: bounded{client: withoutRedirects(client), only: i.host},
+		Retry:     policy.RetryOptions{MaxRetries: -1},
+	}
+}
+
+// GetToken asks Entra, and makes a sentence of what it refuses.
+func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	seen := &troubles{}
+	token, err := i.inner.GetToken(context.WithValue(ctx, troublesKey{}, seen), options)
+	if err == nil {
+		return token, nil
+	}
+	if cause := seen.first(); cause != nil && !i.chain {
+		return azcore.AccessToken{}, unanswered(i.host, i.op(), cause)
+	}
+	if ctx.Err() != nil {
+		return azcore.AccessToken{}, unanswered(i.host, i.op(), context.Cause(ctx))
+	}
+	return azcore.AccessToken{}, i.refused(err)
+}
+
+func (i *Identity) op() string { return "signing in as " + i.name }
+
+// refused reads Entra's answer (RFC 6749, 5.2, with AADSTS codes in the
+// description: https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+func (i *Identity) refused(err error) error {
+	e := &Error{Host: i.host, Op: i.op(), kind: ErrDenied}
+	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
+	if !ok || failed.RawResponse == nil {
+		e.why = without(harmless(err.Error(), maxMessage), nil)
+		e.Remedy = "Check the connection's tenant, client id and credential"
+		if i.chain {
+			e.Remedy = "Sign in (az login), or give a user and password for the registry"
+		}
+		return e
+	}
+	e.Status = failed.RawResponse.StatusCode
+	var doc struct{ Error, Description string }
+	if failed.RawResponse.Body != nil {
+		body, _ := io.ReadAll(io.LimitReader(failed.RawResponse.Body, maxAnswer))
+		_ = json.Unmarshal(body, &struct {
+			Error       *string `json:"error"`
+			Description *string `json:"error_description"`
+		}{&doc.Error, &doc.Description})
+	}
+	description, _, _ := strings.Cut(strings.ReplaceAll(doc.Description, "\r", "\n"), "\n")
+	description, _, _ = strings.Cut(description, " Trace ID:")
+	e.Code = harmless(doc.Error, 64)
+	e.Message = without(harmless(description, maxMessage), nil)
+	switch code, _, _ := strings.Cut(e.Message, ":"); code {
+	case "AADSTS7000215":
+		e.why, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
+	case "AADSTS7000222":
+		e.why, e.Remedy = "the client secret has expired", "Renew the connection's client secret, or convert the connection to workload identity federation"
+	case "AADSTS70021", "AADSTS700213", "AADSTS7002138", "AADSTS700211", "AADSTS700212", "AADSTS700223":
+		e.why, e.Remedy = "no federated credential of the application matches this service connection", "Compare issuer and subject on the service connection's page with the federated credentials of the app registration or managed identity"
+	case "AADSTS700016":
+		e.why, e.Remedy = "the application is not known in the tenant", "Check the connection's client id and tenant"
+	case "AADSTS90002", "AADSTS900023":
+		e.why, e.Remedy = "the tenant does not exist", "Check the connection's tenant id"
+	case "AADSTS500011", "AADSTS650057":
+		e.why, e.Remedy = "the tenant does not know Azure Container Registry as a resource", "Register the resource provider Microsoft.ContainerRegistry in a subscription of the tenant"
+	case "AADSTS53003", "AADSTS530003":
+		e.why, e.Remedy = "a Conditional Access policy forbids it", "Have the policy let this workload identity in from where the agent runs"
+	default:
+		switch {
+		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
+			e.kind, e.why, e.Remedy = ErrUnreachable, "Microsoft Entra ID is in trouble", "Run it again later"
+		case e.Status >= 300 && e.Status < 400:
+			e.why, e.Remedy = "it redirects to another address, which is not followed", "Check what stands in front of it"
+		default:
+			e.why, e.Remedy = "the identity is refused", "Check the connection's tenant, client id and credential"
+		}
+	}
+	return e
+}
+
+// bounded is the http.Client below Azure's SDK: it follows nothing, reads
+// answers only so far, and, if only is set, goes to that host alone.
+type bounded struct {
+	client *http.Client
+	only   string
+}
+
+func (b bounded) Do(req *http.Request) (*http.Response, error) {
+	resp, err := b.do(req)
+	if err != nil {
+		trouble(req.Context()).note(err)
+	}
+	return resp, err
+}
+
+func (b bounded) do(req *http.Request) (*http.Response, error) {
+	if b.only != "" && (req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, b.only)) {
+		return nil, fmt.Errorf("the sign-in would go to %s instead of %s, and was stopped; AZURE_REGIONAL_AUTHORITY_NAME must not be set", harmless(req.URL.Host, 100), b.only)
+	}
+	resp, err := b.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	body, err := readAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}
+
+func readAll(body io.ReadCloser) ([]byte, error) {
+	defer body.Close()
+	read, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(read) > maxAnswer {
+		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	}
+	return read, nil
+}
+
+func withoutRedirects(client *http.Client) *http.Client {
+	own := *client
+	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	own.Jar = nil
+	return &own
+}

@@ -1,0 +1,116 @@
+package acr
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+const oidcVersion = "7.1"
+
+// Federation is how a job gets the token that stands for a service connection:
+// from the collection, with the job's own token, at SYSTEM_OIDCREQUESTURI.
+type Federation struct {
+	Collection string
+	RequestURI string
+	JobToken   string
+}
+
+// SameHost refuses an address for the job's token that is not https on the
+// collection's own host: the job's token would go wherever it points.
+func SameHost(collection, requestURI string) error {
+	home, err := url.Parse(collection)
+	if err != nil || home.Hostname() == "" {
+		return fmt.Errorf("the collection's address (SYSTEM_COLLECTIONURI) cannot be understood")
+	}
+	there, err := url.Parse(requestURI)
+	if err != nil || there.Hostname() == "" {
+		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) cannot be understood")
+	}
+	if there.Scheme != "https" || there.User != nil || !strings.EqualFold(there.Hostname(), home.Hostname()) || portOf(there) != portOf(home) {
+		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not https on the collection's host %s; nothing was sent there", harmless(home.Host, 100))
+	}
+	return nil
+}
+
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "http":
+		return "80"
+	default:
+		return "443"
+	}
+}
+
+// source gives the function that fetches the connection's assertion.
+func (f Federation) source(c Connection, client *http.Client) (func(context.Context) (string, error), error) {
+	if f.RequestURI == "" {
+		return nil, fmt.Errorf("service connection %s uses workload identity federation, but this job offers no address for its token (SYSTEM_OIDCREQUESTURI); a newer agent or server is needed, or a connection with a client secret", c.Name)
+	}
+	if err := SameHost(f.Collection, f.RequestURI); err != nil {
+		return nil, fmt.Errorf("service connection %s: %w", c.Name, err)
+	}
+	if c.ID == "" || !wellFormed(f.JobToken) {
+		return nil, fmt.Errorf("service connection %s: its id or the job's token is missing; the agent hands both to a task whose input names the connection", c.Name)
+	}
+	address, err := url.Parse(f.RequestURI)
+	if err != nil {
+		return nil, fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) cannot be understood")
+	}
+	query := address.Query()
+	query.Set("api-version", oidcVersion)
+	query.Set("serviceConnectionId", c.ID)
+	address.RawQuery, address.Fragment = query.Encode(), ""
+	client = withoutRedirects(client)
+	return func(ctx context.Context) (string, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, address.String(), nil)
+		if err != nil {
+			return "", err
+		}
+		req.Header.Set("Authorization", "Bearer "+f.JobToken)
+		req.Header.Set("Accept", "application/json")
+		// A 401 rather than a redirect to a sign-in page.
+		req.Header.Set("X-TFS-FedAuthRedirect", "Suppress")
+		return f.ask(client, req, c)
+	}, nil
+}
+
+func (f Federation) ask(client *http.Client, req *http.Request, c Connection) (string, error) {
+	op := "asking for the token of service connection " + c.Name
+	resp, err := client.Do(req)
+	if err != nil {
+		return "", unanswered(req.URL.Host, op, err)
+	}
+	body, err := readAll(resp.Body)
+	if err != nil {
+		return "", unanswered(req.URL.Host, op, err)
+	}
+	e := &Error{Host: req.URL.Host, Op: op, Status: resp.StatusCode}
+	var doc struct {
+		Token   string `json:"oidcToken"`
+		Message string `json:"message"`
+	}
+	readable := json.Unmarshal(body, &doc) == nil
+	switch {
+	case resp.StatusCode == http.StatusOK && readable && wellFormed(doc.Token):
+		return doc.Token, nil
+	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
+		e.kind, e.why = ErrDenied, "Azure DevOps does not give it"
+		e.Remedy = "An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"
+	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
+		e.kind, e.why = ErrUnreachable, "Azure DevOps is in trouble"
+		e.Remedy = "Run it again later"
+	default:
+		e.why = "the answer is not one that bears a token"
+		e.Remedy = "Check what stands between the agent and Azure DevOps"
+	}
+	if resp.StatusCode != http.StatusOK {
+		e.Message = without(harmless(doc.Message, maxMessage), []string{f.JobToken})
+	}
+	return "", e
+}

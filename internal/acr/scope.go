@@ -1,0 +1,116 @@
+package acr
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// catalog is the one scope that belongs to no repository.
+const catalog = "registry:catalog"
+
+// access maps repositories to the actions wanted there. The actions of Azure's
+// registries are pull, push, delete, metadata_read and metadata_write.
+type access map[string][]string
+
+// scopes writes the access as token scopes, one for each repository, always
+// in the same order: they are also the key under which tokens are kept.
+func (a access) scopes() []string {
+	all := make([]string, 0, len(a))
+	for _, repository := range slices.Sorted(maps.Keys(a)) {
+		actions := slices.Clone(a[repository])
+		slices.Sort(actions)
+		name := "repository:" + repository
+		if repository == catalog {
+			name = catalog
+		}
+		all = append(all, name+":"+strings.Join(slices.Compact(actions), ","))
+	}
+	return all
+}
+
+func (a access) covers(b access) bool {
+	for repository, actions := range b {
+		for _, action := range actions {
+			if !slices.Contains(a[repository], action) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// wanted tells what access one request needs. What it does not understand
+// needs none, and the registry has the last word anyway.
+func wanted(method string, u *url.URL) access {
+	path := u.EscapedPath()
+	reading := method == http.MethodGet || method == http.MethodHead
+	if rest, ok := strings.CutPrefix(path, "/acr/v1/"); ok {
+		first, _, _ := strings.Cut(rest, "/")
+		repository, err := url.PathUnescape(first)
+		switch {
+		case err != nil:
+			return nil
+		case repository == "_catalog":
+			return access{catalog: {"*"}}
+		case !isRepository(repository):
+			return nil
+		case method == http.MethodDelete:
+			return access{repository: {"delete"}}
+		case reading:
+			return access{repository: {"metadata_read"}}
+		default:
+			return access{repository: {"metadata_write"}}
+		}
+	}
+	rest, ok := strings.CutPrefix(path, "/v2/")
+	if !ok || rest == "" {
+		return nil
+	}
+	if rest == "_catalog" {
+		return access{catalog: {"*"}}
+	}
+	repository := repositoryOf(rest)
+	if !isRepository(repository) {
+		return nil
+	}
+	switch {
+	case reading:
+		return access{repository: {"pull"}}
+	case method == http.MethodDelete && !strings.Contains(rest, "/blobs/uploads/"):
+		return access{repository: {"delete"}}
+	}
+	need := access{repository: {"pull", "push"}}
+	if from := u.Query().Get("from"); from != repository && isRepository(from) {
+		need[from] = []string{"pull"}
+	}
+	return need
+}
+
+// repositoryOf takes the repository out of the path behind /v2/: what stands
+// before the last of the protocol's own words, which come two segments (for
+// uploads three) from the end. A repository may bear such words in its name.
+func repositoryOf(rest string) string {
+	if i := strings.LastIndex(rest, "/blobs/uploads/"); i > 0 {
+		return rest[:i]
+	}
+	last := -1
+	for _, word := range []string{"/manifests/", "/blobs/", "/tags/", "/referrers/"} {
+		last = max(last, strings.LastIndex(rest, word))
+	}
+	if last < 0 {
+		return ""
+	}
+	return rest[:last]
+}
+
+// isRepository is lenient within what a scope can name: the registry judges
+// names, but none may bring a second scope in.
+func isRepository(name string) bool {
+	if name == "" || len(name) > 256 {
+		return false
+	}
+	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") == ""
+}

@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+const id = "0a1b2c3d-0000-4000-8000-00000000000f"
+
+func arm(more ...string) []string {
+	return append(pipeline("INPUT_AZURESUBSCRIPTION="+id, "ENDPOINT_URL_"+id+"=https://management.azure.com/"), prefixed(more)...)
+}
+
+func prefixed(pairs []string) []string {
+	out := make([]string, len(pairs))
+	for i, p := range pairs {
+		out[i] = strings.ReplaceAll(p, "<id>", id)
+	}
+	return out
+}
+
+func TestAzureConnection(t *testing.T) {
+	c := mustRead(t, nil, arm("ENDPOINT_AUTH_SCHEME_<id>=workloadidentityfederation", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=tenant",
+		"ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=client", "ENDPOINT_DATA_<id>_ENVIRONMENT=AzureUSGovernment", "ENDPOINT_DATA_<id>_ENVIRONMENTAUTHORITYURL=https://login.microsoftonline.us/"))
+	a := c.Azure
+	if a.ID != id || !a.Federated() || a.TenantID() != "tenant" || a.ClientID() != "client" || !a.Secret().Empty() ||
+		a.Cloud() != "AzureUSGovernment" || a.AuthorityURL() != "https://login.microsoftonline.us/" || c.Target != nil {
+		t.Errorf("%+v", a)
+	}
+	c = mustRead(t, nil, arm(`ENDPOINT_AUTH_<id>={"parameters":{"tenantid":"tenant","serviceprincipalid":"client","serviceprincipalkey":"key","authenticationType":"spnKey"},"scheme":"ServicePrincipal"}`))
+	a = c.Azure
+	if a.Federated() || a.Scheme != ServicePrincipal || a.TenantID() != "tenant" || a.ClientID() != "client" || a.Secret().Reveal() != "key" || a.Cloud() != "AzureCloud" {
+		t.Errorf("from the document: %+v", a)
+	}
+}
+
+func TestAzureConnectionRefused(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		env  []string
+		want string
+	}{
+		{"absent", nil, "was not handed to this step"},
+		{"certificate", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_AUTHENTICATIONTYPE=spnCertificate", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "certificate"},
+		{"managed identity", []string{"ENDPOINT_AUTH_SCHEME_<id>=ManagedServiceIdentity"}, "managed identity"},
+		{"something else", []string{"ENDPOINT_AUTH_SCHEME_<id>=Token"}, `"Token"`},
+		{"no tenant", []string{"ENDPOINT_AUTH_SCHEME_<id>=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no tenant"},
+		{"no secret", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no client secret"},
+		{"unknown cloud", []string{"ENDPOINT_AUTH_SCHEME_<id>=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c", "ENDPOINT_DATA_<id>_ENVIRONMENT=AzureStack"}, `"AzureStack"`},
+		{"malformed document", []string{"ENDPOINT_AUTH_<id>={"}, `signs in by ""`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, told := misuses(t, nil, arm(test.env...))
+			if len(told) != 1 || !strings.HasPrefix(told[0], "azureSubscription: ") || !strings.Contains(told[0], test.want) || c.Azure != nil {
+				t.Errorf("%q", told)
+			}
+		})
+	}
+	if _, told := misuses(t, nil, pipeline("INPUT_TARGETSUBSCRIPTION=../x_AUTH")); len(told) != 1 || !strings.HasPrefix(told[0], "targetSubscription: ") {
+		t.Errorf("an id with odd characters: %q", told)
+	}
+}
+
+func TestRegistryConnections(t *testing.T) {
+	docker := func(id, registry string, more ...string) []string {
+		return append([]string{"ENDPOINT_AUTH_SCHEME_" + id + "=UsernamePassword", "ENDPOINT_AUTH_PARAMETER_" + id + "_USERNAME=user",
+			"ENDPOINT_AUTH_PARAMETER_" + id + "_PASSWORD=pass", "ENDPOINT_URL_" + id + "=" + registry}, more...)
+	}
+	env := slices.Concat(pipeline("INPUT_REGISTRYCONNECTIONS=one, two"), docker("one", "https://Registry.example:5000/v1/"),
+		docker("two", "https://hub.example", "ENDPOINT_AUTH_PARAMETER_two_REGISTRY=other.example:443"))
+	c := mustRead(t, nil, env)
+	if len(c.Registries) != 2 || c.Registries[0].Host() != "registry.example:5000" || c.Registries[1].Host() != "other.example" ||
+		c.Registries[0].Username() != "user" || c.Registries[0].Password().Reveal() != "pass" {
+		t.Errorf("%+v", c.Registries)
+	}
+	for name, test := range map[string]struct{ env, want string }{
+		"of an Azure registry": {"ENDPOINT_AUTH_SCHEME_one=ServicePrincipal", `"ServicePrincipal"`},
+		"nobody":               {"ENDPOINT_AUTH_PARAMETER_one_USERNAME=", "no user"},
+		"nowhere":              {"ENDPOINT_URL_one=", "names no registry"},
+		"twice":                {"ENDPOINT_AUTH_PARAMETER_one_REGISTRY=https://other.example", "Two registry connections"},
+		"absent":               {"INPUT_REGISTRYCONNECTIONS=three,two", "was not handed"},
+	} {
+		if _, told := misuses(t, nil, append([]string{test.env}, env...)); len(told) != 1 || !strings.Contains(told[0], test.want) {
+			t.Errorf("%s: %q", name, told)
+		}
+	}
+}
+
+func TestTrust(t *testing.T) {
+	settings := []string{"AGENT_PROXYURL=http://proxy.example:3128", "AGENT_PROXYUSERNAME=user", "SECRET_AGENT_PROXYPASSWORD=p@ss",
+		`AGENT_PROXYBYPASSLIST=["\\.internal$"]`, "AGENT_CAINFO=/ca.pem", "AGENT_CLIENTCERT=/c.pem", "AGENT_CLIENTCERTKEY=/k.pem"}
+	names := []string{`VSTS_PUBLIC_VARIABLES=["Agent.ProxyUrl","agent.proxyusername","agent.proxybypasslist","agent.cainfo","agent.clientcert","agent.clientcertkey"]`,
+		`VSTS_SECRET_VARIABLES=["agent.proxypassword"]`}
+
+	c := mustRead(t, nil, pipeline(append(settings, names...)...))
+	if c.Proxy.URL.String() != "http://proxy.example:3128" || c.Proxy.WithCredentials().String() != "http://user:p%40ss@proxy.example:3128" ||
+		!slices.Equal(c.Proxy.Bypass, []string{`\.internal$`}) || c.TLS.CAFile != "/ca.pem" || c.TLS.ClientCert != "/c.pem" || c.TLS.ClientKey != "/k.pem" || len(c.Warnings) != 0 {
+		t.Errorf("the agent's own settings do not count: %+v %q", c.Proxy, c.Warnings)
+	}
+
+	for name, lists := range map[string][]string{
+		"no list":       nil,
+		"empty list":    {"VSTS_PUBLIC_VARIABLES=[]"},
+		"others":        {`VSTS_PUBLIC_VARIABLES=["agent.proxyurl.x","xagent.proxyurl","agent-cainfo"]`},
+		"no JSON":       {`VSTS_PUBLIC_VARIABLES=agent.proxyurl,agent.cainfo`},
+		"wrong type":    {`VSTS_PUBLIC_VARIABLES={"agent.proxyurl":"agent.cainfo"}`},
+		"mixed in type": {`VSTS_PUBLIC_VARIABLES=["agent.proxyurl",1,"agent.cainfo"]`},
+	} {
+		c := mustRead(t, nil, pipeline(append(slices.Clone(settings), lists...)...))
+		if c.Proxy.URL != nil || c.Proxy.WithCredentials() != nil || c.TLS != (TLS{}) || len(c.Warnings) == 0 {
+			t.Errorf("%s: a step's env: is believed: %+v %+v %q", name, c.Proxy, c.TLS, c.Warnings)
+		}
+	}
+
+	c = mustRead(t, nil, pipeline("AGENT_SKIPCERTVALIDATION=True", `VSTS_PUBLIC_VARIABLES=["agent.skipcertvalidation"]`))
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "not obeyed") {
+		t.Errorf("%q", c.Warnings)
+	}
+	_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+	if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") {
+		t.Errorf("%q", told)
+	}
+}

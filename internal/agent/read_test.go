@@ -1,0 +1,380 @@
+package agent
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const pipelineInputs = "INPUT_ACTION=invertedPush\nINPUT_SOURCE=prod.azurecr.io/shop/cart:1.4.2\nINPUT_TARGETS=dev.azurecr.io"
+
+func pipeline(more ...string) []string {
+	return append(strings.Split(pipelineInputs, "\n"), more...)
+}
+
+// misuses reads and returns the problems as "subject: reason remedy".
+func misuses(t *testing.T, args, env []string) (*Config, []string) {
+	t.Helper()
+	c, err := Read(args, env)
+	if c == nil {
+		t.Fatal("no configuration")
+	}
+	if err == nil {
+		return c, nil
+	}
+	var m *Misuse
+	if !errors.As(err, &m) || len(m.Problems) == 0 {
+		t.Fatalf("%T is no misuse: %v", err, err)
+	}
+	var told []string
+	for _, p := range m.Problems {
+		if p.Reason == "" || !strings.HasSuffix(p.Reason, ".") {
+			t.Errorf("no sentence: %q", p.Reason)
+		}
+		told = append(told, p.Subject+": "+p.Reason+" "+p.Remedy)
+	}
+	return c, told
+}
+
+func mustRead(t *testing.T, args, env []string) *Config {
+	t.Helper()
+	c, told := misuses(t, args, env)
+	if told != nil {
+		t.Fatalf("misuse: %q", told)
+	}
+	return c
+}
+
+func TestEveryInputReachesTheConfiguration(t *testing.T) {
+	// One field for each input, named alike, with the key of the table.
+	fields := reflect.TypeFor[Config]()
+	for _, in := range Inputs {
+		found := false
+		for i := range fields.NumField() {
+			f := fields.Field(i)
+			if f.Tag.Get("env") == in.flagKey() {
+				found = strings.EqualFold(f.Name, strings.ReplaceAll(in.Name, "-", ""))
+			}
+		}
+		if !found {
+			t.Errorf("%s has no field of its name with key %s", in.Name, in.flagKey())
+		}
+		if in.Help == "" || len(in.Actions) == 0 {
+			t.Errorf("%s has no help or no action", in.Name)
+		}
+		if in.Default != "" && checkValue(in, in.Default) != nil {
+			t.Errorf("%s: default %s is no valid value", in.Name, in.Default)
+		}
+	}
+}
+
+func TestFlagsAndEnvironmentMeanTheSame(t *testing.T) {
+	values := map[string]string{
+		"source": "prod.azurecr.io/a:1", "targets": "dev.azurecr.io, two.azurecr.io/b\nthree.azurecr.io/c:2",
+		"environment": " Production ", "approvalStage": "Approve", "approval": "any", "minApprovers": "2",
+		"requesterCanApprove": "TRUE", "authorCanApprove": "False", "approvers": "lead@example.com\n\n [Shop]\\Release \n",
+		"approvalMaxAge": "3d", "commentPattern": `CHG-\d+`, "approvalCode": "true", "sealed": "true",
+		"digest": "sha256:" + strings.Repeat("0a", 32), "lock": "image", "referrers": "false", "deep": "true",
+		"onPartial": "warn", "dryRun": "true", "reportFolder": "/tmp/report",
+	}
+	args := []string{"invertedPush"}
+	env := []string{"INPUT_ACTION=invertedPush"}
+	for name, value := range values {
+		in, ok := inputNamed(name)
+		if !ok {
+			t.Fatalf("no input %s", name)
+		}
+		args = append(args, "--"+name, value)
+		env = append(env, in.Key()+"="+value)
+	}
+	byFlag, byEnv := mustRead(t, args, nil), mustRead(t, nil, env)
+	if !byEnv.InPipeline || !byEnv.InRun || byFlag.InPipeline || byFlag.InRun {
+		t.Error("pipeline and prompt are confused")
+	}
+	for _, c := range []*Config{byFlag, byEnv} {
+		switch {
+		case c.Action != InvertedPush, c.Source != "prod.azurecr.io/a:1",
+			!slices.Equal(c.Targets, []string{"dev.azurecr.io", "two.azurecr.io/b", "three.azurecr.io/c:2"}),
+			c.Environment != "Production", c.ApprovalStage != "Approve", c.Quorum() != 2,
+			!c.RequesterCanApprove.Value, c.AuthorCanApprove.Or(true),
+			!slices.Equal(c.Approvers, []string{"lead@example.com", `[Shop]\Release`}),
+			c.ApprovalMaxAge.Value != 72*time.Hour, !c.CommentPattern.MatchString("see CHG-12"),
+			!c.ApprovalCode.Value, !c.DemandsSeal(), c.LockMode() != "image", c.Referrers.Or(true), !c.Deep.Value,
+			!c.WarnOnPartial(), !c.ReadOnly(), c.ReportPath() != "/tmp/report", c.ApprovalKind() != "manual":
+			t.Errorf("read wrongly: %+v", c)
+		}
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := mustRead(t, nil, pipeline("INPUT_LOCK=", "INPUT_MINAPPROVERS= ", "AGENT_TEMPDIRECTORY=/agent/_temp", "SYSTEM_DEBUG=True"))
+	if c.Quorum() != 1 || c.RequesterCanApprove.Or(false) || !c.AuthorCanApprove.Or(true) || !c.Referrers.Or(true) ||
+		c.LockMode() != "none" || !c.DemandsSeal() || !c.NeedsApproval() || c.WarnOnPartial() || c.ReadOnly() || c.JSON() ||
+		c.CommentPattern.Regexp != nil || c.ApprovalMaxAge.Given || c.EnvironmentProxy || !c.Debug || c.ReportPath() != "/agent/_temp" {
+		t.Errorf("%+v", c)
+	}
+	c = mustRead(t, []string{"seal", "--source", "a/b:1"}, nil)
+	if c.LockMode() != "tag" || c.DemandsSeal() || c.NeedsApproval() || c.ReportPath() != "" || !c.EnvironmentProxy {
+		t.Errorf("seal: %+v", c)
+	}
+	c = mustRead(t, []string{"promote", "--source", "a/b:1", "--targets", "a/b:prod"}, nil)
+	if c.DemandsSeal() || c.LockMode() != "none" || !c.NeedsApproval() {
+		t.Errorf("promote: %+v", c)
+	}
+}
+
+func TestCommandLine(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		args  string
+		check func(*Config) bool
+	}{
+		{"joined", "promote --source=a/b:1 --targets=a/b:2 --dryRun", func(c *Config) bool { return c.DryRun.Value && c.Source == "a/b:1" }},
+		{"boolean false", "promote --source=a/b:1 --targets=a/b:2 --dryRun=false", func(c *Config) bool { return c.DryRun.Given && !c.DryRun.Value }},
+		{"boolean with a value apart", "promote --dryRun FALSE --source=a/b:1 --targets=a/b:2", func(c *Config) bool { return c.DryRun.Given && !c.DryRun.Value }},
+		{"repeated list", "audit --source a/b:1 --targets x --targets y,z", func(c *Config) bool { return slices.Equal(c.Targets, []string{"x", "y", "z"}) }},
+		{"plain", "audit --source a/b:1 --targets x --plain-http h:5000 --plain-http i", func(c *Config) bool { return slices.Equal(c.PlainHTTP, []string{"h:5000", "i"}) }},
+		{"json", "audit --source a/b:1 --targets x --output json", func(c *Config) bool { return c.JSON() }},
+		{"action as a flag", "--action audit --source a/b:1 --targets x", func(c *Config) bool { return c.Action == Audit }},
+		{"help", "help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == "" }},
+		{"help on", "help seal", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Seal }},
+		{"help flag", "promote --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Promote }},
+		{"help alone", "--help", func(c *Config) bool { return c.IsHelp() }},
+		{"version", "--version", func(c *Config) bool { return c.Action == Version }},
+		{"unapproved", "invertedPush --source a/b:1 --targets x --approval none", func(c *Config) bool {
+			return c.Unapproved() && !c.DemandsSeal() && !c.NeedsApproval() && c.ApprovalKind() == "none"
+		}},
+		{"empty is not given", "promote --source a/b:1 --targets a --environment= --lock=", func(c *Config) bool { return c.LockMode() == "none" }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if c := mustRead(t, strings.Fields(test.args), nil); !test.check(c) {
+				t.Errorf("%+v", c)
+			}
+		})
+	}
+	c := mustRead(t, []string{"promote", "--targets", "a", "--environment", ""}, []string{"INPUT_SOURCE=a/b:1", "INPUT_TARGETS=env", "INPUT_ENVIRONMENT=Production"})
+	if !slices.Equal(c.Targets, []string{"a"}) || c.Environment != "Production" || c.Source != "a/b:1" {
+		t.Errorf("flags win, empty ones do not count: %+v", c)
+	}
+}
+
+func TestMisuse(t *testing.T) {
+	prompt := "invertedPush --source a/b:1 --targets x "
+	for _, test := range []struct {
+		name string
+		args string
+		env  []string
+		want []string // a part of each problem, in order
+	}{
+		{"nothing", "", nil, []string{"action: No action"}},
+		{"unknown action", "invertedpush --source a/b:1", nil, []string{"Did you mean invertedPush?"}},
+		{"unknown flag", prompt + "--minAprovers 2", nil, []string{"Did you mean --minApprovers?"}},
+		{"wrong case", prompt + "--dryrun", nil, []string{"Did you mean --dryRun?"}},
+		{"stray argument", prompt + "more", nil, []string{`"more" stands alone`}},
+		{"no value", "invertedPush --targets x --source", nil, []string{"--source has no value"}},
+		{"a flag for a value", "invertedPush --targets x --source --dryRun", nil, []string{"--source has no value"}},
+		{"twice", prompt + "--source c/d:1", nil, []string{"--source is given twice"}},
+		{"no source", "seal", nil, []string{"seal needs a source"}},
+		{"no targets", "audit --source a/b:1", nil, []string{"audit needs at least one target"}},
+		{"everything at once", "promote --minApprovers 0 --dryRun=maybe --lock=all --approvalMaxAge=0s --commentPattern=( --digest=sha256:1 --frob x", nil, []string{
+			"--frob", "--minApprovers: \"0\" is no integer", "--approvalMaxAge: \"0s\" is no duration", "--commentPattern: \"(\" is no regular", "--digest: \"sha256:1\"", "--lock: \"all\" is none of none, tag, image",
+			"--dryRun: \"maybe\" is neither", "promote needs a source", "promote needs at least one target"}},
+		{"withheld", prompt + "--flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"--flowFile is given", "--flow is given", "--images is given", "--imagesFrom is given"}},
+		{"automated", prompt + "--approval automated", nil, []string{"needs a flow"}},
+		{"unapproved in a build", prompt + "--approval none", []string{"TF_BUILD=True"}, []string{"inside a run"}},
+		{"unapproved in a run", prompt + "--approval none", []string{"SYSTEM_COLLECTIONURI=https://x/"}, []string{"inside a run"}},
+		{"unapproved with rules", prompt + "--approval none --minApprovers 2 --sealed --environment E", nil, []string{"environment, minApprovers, sealed is given"}},
+		{"unapproved in a pipeline", "", pipeline("INPUT_APPROVAL=none"), []string{"no choice in a pipeline"}},
+		{"unapproved audit in a pipeline", "", []string{"INPUT_ACTION=audit", "INPUT_SOURCE=a/b:1", "INPUT_TARGETS=x", "INPUT_APPROVAL=none"}, []string{"no choice in a pipeline"}},
+		{"seal that locks nothing", "seal --source a/b:1 --lock none", nil, []string{"would seal nothing"}},
+		{"moveTag elsewhere", prompt + "--moveTag", nil, []string{"invertedPush never moves a tag"}},
+		{"moveTag of an inverted push", "verify --source a/b:1 --targets x --moveTag", nil, []string{"describe invertedPush"}},
+		{"verify of a seal beside rules", "verify --source a/b:1 --environment E --sealed --approvalCode=false", nil, []string{"environment, approvalCode, sealed is given"}},
+		{"arguments in a pipeline", "seal", pipeline(), []string{`argument "seal" is given`}},
+		{"empty action in a pipeline", "", []string{"INPUT_ACTION=", "INPUT_SOURCE=a/b:1"}, []string{"No action is given"}},
+		{"help in a pipeline", "", []string{"INPUT_ACTION=help"}, []string{`no action "help"`}},
+		{"mistyped input", "", pipeline("INPUT_MINAPROVERS=2"), []string{"Did you mean minApprovers?"}},
+		{"flags as inputs", "", pipeline("INPUT_PLAIN-HTTP=x", "INPUT_OUTPUT=json"), []string{`no input "output"`, `no input "plain-http"`}},
+		{"debugging of the runtime", "", pipeline("GODEBUG=http2debug=2", "GOTRACEBACK="), []string{"GODEBUG is set", "GOTRACEBACK is set"}},
+		{"too long", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a", longestValue+1)), []string{"approvers: is 32767 bytes long"}},
+		{"too many", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a\n", mostEntries+1)), []string{"has 1001 entries"}},
+		{"line break", "", pipeline("INPUT_ENVIRONMENT=a\nb"), []string{"environment: holds a line break"}},
+		{"no UTF-8", "", pipeline("INPUT_ENVIRONMENT=a\xff"), []string{"no valid UTF-8"}},
+		{"endpoint without a name", prompt + "--environment endpoint:", nil, []string{"names no service connection"}},
+		{"help on nothing", "help seel", nil, []string{"Did you mean seal?"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, told := misuses(t, strings.Fields(test.args), test.env)
+			if len(told) != len(test.want) {
+				t.Fatalf("%d problems, wanted %d: %q", len(told), len(test.want), told)
+			}
+			for i, part := range test.want {
+				if !strings.Contains(told[i], part) {
+					t.Errorf("%q does not say %q", told[i], part)
+				}
+			}
+		})
+	}
+}
+
+func TestWhatHoldsBesideMisuse(t *testing.T) {
+	c, told := misuses(t, nil, []string{"INPUT_ACTION=frob", "AGENT_TEMPDIRECTORY=/agent/_temp"})
+	if told == nil || !c.InPipeline || !c.InRun || c.ReportPath() != "/agent/_temp" || c.Action != "" {
+		t.Errorf("%+v", c)
+	}
+	c, told = misuses(t, strings.Fields("frob --output json"), nil)
+	if told == nil || c.InPipeline || !c.JSON() {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestWarnings(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		args string
+		env  []string
+		want []string
+	}{
+		{"not taken", "seal --source a/b:1 --targets x --minApprovers 2 --deep", nil, []string{"targets is ignored", "minApprovers is ignored", "deep is ignored"}},
+		{"defaults are no wish", "seal --source a/b:1 --deep=false --onPartial fail --moveTag=False --postDeployment=false", nil, nil},
+		{"softening", "invertedPush --source a/b:1 --targets x --sealed=false", nil, []string{"sealed false is not obeyed"}},
+		{"post-deployment in YAML", "", pipeline("INPUT_POSTDEPLOYMENT=true", "SYSTEM_HOSTTYPE=build"), []string{"postDeployment is ignored"}},
+		{"post-deployment in classic", "", pipeline("INPUT_POSTDEPLOYMENT=true", "SYSTEM_HOSTTYPE=release"), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := mustRead(t, strings.Fields(test.args), test.env)
+			if len(c.Warnings) != len(test.want) {
+				t.Fatalf("%q", c.Warnings)
+			}
+			for i, w := range test.want {
+				if !strings.Contains(c.Warnings[i], w) {
+					t.Errorf("%q does not say %q", c.Warnings[i], w)
+				}
+			}
+		})
+	}
+	if c := mustRead(t, strings.Fields("invertedPush --source a/b:1 --targets x --sealed=false"), nil); !c.DemandsSeal() {
+		t.Error("an input softened the seal")
+	}
+}
+
+func TestSubject(t *testing.T) {
+	for args, want := range map[string]string{
+		"verify --source a/b:1":                                 Seal,
+		"verify --source a/b:1 --targets a":                     Promote,
+		"verify --source A:443/b:1 --targets a/c:2 --moveTag":   Promote,
+		"verify --source a/b:1 --targets a --targets b":         InvertedPush,
+		"audit --source a/b:1 --targets b":                      Audit,
+		"promote --source a/b:1 --targets b":                    Promote,
+		"verify --source a/b:1 --targets a:5000/b --lock=image": InvertedPush,
+	} {
+		c := mustRead(t, strings.Fields(args), nil)
+		if c.Subject() != want {
+			t.Errorf("%s: %s, wanted %s", args, c.Subject(), want)
+		}
+		if c.Action == Verify && (!c.ReadOnly() || c.Subject() != Seal && c.LockMode() != "none") {
+			t.Errorf("%s would write", args)
+		}
+	}
+}
+
+func TestDurations(t *testing.T) {
+	for v, want := range map[string]time.Duration{
+		"3d": 72 * time.Hour, "1.5d": 36 * time.Hour, "90m": 90 * time.Minute, "72h": 72 * time.Hour, "1h30m": 90 * time.Minute,
+		"0s": 0, "-1h": 0, "0d": 0, "-3d": 0, "d": 0, "3": 0, "1e300d": 0, "NaNd": 0, "Infd": 0, "3d4h": 0, "99999999999d": 0, "0x1p2d": 0,
+	} {
+		got, err := parseDuration(v)
+		if got != want || (err == nil) != (want > 0) {
+			t.Errorf("%s: %v, %v", v, got, err)
+		}
+	}
+}
+
+func TestClaims(t *testing.T) {
+	c := mustRead(t, nil, pipeline(
+		"SYSTEM_HOSTTYPE=build", "SYSTEM_STAGENAME=Production", "SYSTEM_STAGEATTEMPT=2", "SYSTEM_JOBID=job", "BUILD_BUILDID=4711",
+		"RELEASE_RELEASEID=8", "BUILD_REQUESTEDFORID=person", "SYSTEM_JOBATTEMPT=-1", "RELEASE_ATTEMPTNUMBER=99999999999999999999",
+		"ENDPOINT_URL_SYSTEMVSSCONNECTION=https://dev.azure.com/contoso/", "ENDPOINT_AUTH_PARAMETER_SYSTEMVSSCONNECTION_ACCESSTOKEN=job-token",
+		"SYSTEM_ACCESSTOKEN=other"))
+	if c.Claims.Classic() || c.Claims.StageName != "Production" || c.Claims.StageAttempt != 2 || c.Claims.BuildID != 4711 ||
+		c.Claims.ReleaseID != 8 || c.Claims.JobAttempt != 0 || c.Claims.ReleaseAttempt != 0 ||
+		c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "job-token" {
+		t.Errorf("%+v", c.Claims)
+	}
+	c = mustRead(t, nil, pipeline("SYSTEM_COLLECTIONURI=https://forged.example/", "SYSTEM_ACCESSTOKEN=forged",
+		`ENDPOINT_AUTH_SYSTEMVSSCONNECTION={"parameters":{"AccessToken":"job-token"},"scheme":"OAuth"}`))
+	if c.CollectionURL != "" || c.Token.Reveal() != "job-token" {
+		t.Errorf("a pipeline goes by the system connection alone: %q", c.CollectionURL)
+	}
+	c = mustRead(t, strings.Fields("audit --source a/b:1 --targets x"), []string{"SYSTEM_COLLECTIONURI=https://dev.azure.com/contoso/", "SYSTEM_ACCESSTOKEN=script-token"})
+	if !c.InRun || c.InPipeline || c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "script-token" {
+		t.Errorf("a script inside a run: %+v", c)
+	}
+}
+
+func TestSecretsDoNotShow(t *testing.T) {
+	const value = "correct-horse-7"
+	c := mustRead(t, nil, pipeline("ENDPOINT_AUTH_PARAMETER_SYSTEMVSSCONNECTION_ACCESSTOKEN="+value,
+		"INPUT_AZURESUBSCRIPTION=id-1", "ENDPOINT_AUTH_SCHEME_id-1=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_id-1_TENANTID=t",
+		"ENDPOINT_AUTH_PARAMETER_id-1_SERVICEPRINCIPALID=c", "ENDPOINT_AUTH_PARAMETER_id-1_SERVICEPRINCIPALKEY="+value,
+		"AGENT_PROXYURL=http://proxy.example:3128", "AGENT_PROXYUSERNAME=u", "SECRET_AGENT_PROXYPASSWORD="+value,
+		`VSTS_PUBLIC_VARIABLES=["agent.proxyurl","agent.proxyusername"]`, `VSTS_SECRET_VARIABLES=["agent.proxypassword"]`))
+	if c.Token.Reveal() != value || c.Azure.Secret().Reveal() != value || c.Proxy.Password.Reveal() != value {
+		t.Fatal("the secrets are not there")
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
+		for _, v := range []any{c.Token, &c.Token, c.Proxy, *c.Azure, c.Azure, *c, c, []Config{*c}} {
+			if s := fmt.Sprintf(verb, v); strings.Contains(s, value) || strings.Contains(s, fmt.Sprintf("%x", value)) {
+				t.Errorf("%s of %T shows the secret: %s", verb, v, s)
+			}
+		}
+	}
+	if b, err := json.Marshal(map[string]any{"t": c.Token, "p": c.Proxy, "c": c.Azure}); err != nil || strings.Contains(string(b), value) {
+		t.Errorf("%s %v", b, err)
+	}
+}
+
+func TestScrub(t *testing.T) {
+	gone := []string{"ENDPOINT_AUTH_SYSTEMVSSCONNECTION", "ENDPOINT_AUTH_PARAMETER_x_PASSWORD", "SECRET_X", "SYSTEM_ACCESSTOKEN"}
+	pipelineOnly := []string{"HTTPS_PROXY", "https_proxy", "Http_Proxy", "ALL_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR", "AZURE_CLIENT_SECRET", "AZURE_AUTHORITY_HOST"}
+	stays := []string{"ENDPOINT_URL_x", "SYSTEM_OIDCREQUESTURI", "INPUT_SOURCE", "PATH"}
+	for _, inPipeline := range []bool{false, true} {
+		for _, name := range slices.Concat(gone, pipelineOnly, stays) {
+			t.Setenv(name, "/value")
+		}
+		c := &Config{InPipeline: inPipeline}
+		if err := c.Scrub(); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range slices.Concat(gone, pipelineOnly, stays) {
+			_, there := os.LookupEnv(name)
+			want := slices.Contains(stays, name) || slices.Contains(pipelineOnly, name) && !inPipeline
+			if there != want {
+				t.Errorf("pipeline %v: %s there: %v", inPipeline, name, there)
+			}
+		}
+	}
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add("promote\x00--source\x00a/b:1", "INPUT_ACTION=seal\x00INPUT_SOURCE=x")
+	f.Add("--=\x00--\x00-", "=\x00A\x00VSTS_PUBLIC_VARIABLES=[1]")
+	f.Fuzz(func(t *testing.T, args, env string) {
+		c, err := Read(strings.Split(args, "\x00"), strings.Split(env, "\x00"))
+		if c == nil {
+			t.Fatal("no configuration")
+		}
+		if err == nil && !c.IsHelp() && (c.Source == "" || !slices.Contains(Actions, c.Action)) {
+			t.Fatalf("accepted: %+v", c)
+		}
+		c.Subject()
+		c.DemandsSeal()
+		c.LockMode()
+	})
+}

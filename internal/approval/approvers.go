@@ -1,0 +1,297 @@
+package approval
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// skew is by how much the clocks of the server and of this machine may differ.
+const skew = 5 * time.Minute
+
+// candidate is one person's answer to one approval, and every rule it fails.
+type candidate struct {
+	Person
+	approval int
+	id       string
+	at       time.Time // when the answer was last written
+	decided  time.Time // the earliest time at which the person may have decided
+	comment  string
+	step     Step
+	fails    []failure
+}
+
+// failure is one rule that a candidate fails, and why: the end of a sentence
+// that begins with their name.
+type failure struct {
+	rule rule.Name
+	why  string
+}
+
+// when says since when the answer may stand, in the middle of a sentence.
+func (c *candidate) when() string {
+	switch {
+	case c.decided.IsZero():
+		return "answered at a time that is not known"
+	case !c.decided.Equal(c.at):
+		return fmt.Sprintf("may have answered as early as %s", stamp(c.decided))
+	}
+	return "approved at " + stamp(c.decided)
+}
+
+func (c *candidate) counts() bool  { return len(c.fails) == 0 }
+func (c *candidate) label() string { return label(c.Person) }
+
+func (c *candidate) fail(name rule.Name, format string, args ...any) {
+	c.fails = append(c.fails, failure{name, fmt.Sprintf(format, args...)})
+}
+
+// readApprovers finds who gave a granted approval, and judges each.
+func (j *judge) readApprovers(index int, a Approval) {
+	unknown := func(what string) {
+		j.refuse(rule.ApprovalUnreadable, j.guards(), j.which(a)+" is granted, but "+what,
+			"An approval counts only if it says who gave it and when: run the stage again and have it approved. "+j.whoMay())
+	}
+	before, knowable := len(j.candidates), true
+	for _, s := range a.Steps {
+		why := s.unknowable()
+		switch {
+		case why != "":
+			unknown(why)
+			knowable = false
+		case s.Status == approved && !s.Automated:
+			c := &candidate{
+				Person: *s.Actual, approval: index, id: realID(s.Actual.ID),
+				at: s.Modified, decided: s.decided(), comment: s.Comment, step: s,
+			}
+			j.judgeCandidate(c)
+			j.candidates = append(j.candidates, c)
+		}
+	}
+	if len(j.candidates) == before && knowable {
+		unknown("it names nobody who approved: the check may have been bypassed")
+	}
+}
+
+// unknowable says why a step of a granted approval leaves open who approved;
+// empty if it does not. Steps that are still pending do not matter.
+func (s Step) unknowable() string {
+	switch {
+	case s.Status == "rejected":
+		return "one of those who were asked rejected it" + rejecters(Approval{Steps: []Step{s}})
+	case s.Status != approved || s.Automated:
+		return ""
+	case s.Actual == nil || realID(s.Actual.ID) == "":
+		return "it does not say which person approved"
+	case s.Actual.Group:
+		return fmt.Sprintf("the one who approved is %s, a group and no person", label(*s.Actual))
+	case s.Modified.IsZero():
+		return fmt.Sprintf("it does not say when %s approved", label(*s.Actual))
+	}
+	return ""
+}
+
+// decided is the earliest time at which the answer may have been made up. It
+// is when it was written, unless it was given early for a later time, or last
+// written by somebody else: then it may be as old as the question.
+func (s Step) decided() time.Time {
+	if s.Deferred || realID(s.ModifiedBy) != "" && !sameID(s.ModifiedBy, s.Actual.ID) {
+		return s.Initiated
+	}
+	return s.Modified
+}
+
+// judgeCandidate tries every rule on one person's answer.
+func (j *judge) judgeCandidate(c *candidate) {
+	if c.at.After(j.now.Add(skew)) {
+		c.fail(rule.ApprovalUnreadable, "approved at %s, which lies %s in the future of this machine's clock: one of the two clocks is wrong", stamp(c.at), c.at.Sub(j.now).Round(time.Second))
+	}
+	if !j.r.RequesterCanApprove {
+		if as := j.requested(c.id); as != "" {
+			c.fail(rule.RequesterApproved, "%s", as)
+		}
+	}
+	if !j.r.AuthorCanApprove && j.e.AuthorsKnown && j.wrote(c.id) {
+		c.fail(rule.AuthorApproved, "pushed the source version")
+	}
+	if !j.listed(c.step) {
+		c.fail(rule.ApproverNotListed, "is not on the list of approvers, nor is the group that was asked")
+	}
+	if j.r.MaxAge > 0 && j.now.Sub(c.decided) > j.r.MaxAge {
+		c.fail(rule.ApprovalTooOld, "%s", c.when())
+	}
+	if j.r.CommentPattern != nil && !j.r.CommentPattern.MatchString(c.comment) {
+		c.fail(rule.CommentPattern, "wrote %s", quoted(c.comment))
+	}
+	if j.r.Code != "" && !Quotes(c.comment, j.r.Code) {
+		c.fail(rule.ApprovalCode, "wrote %s", quoted(c.comment))
+	}
+	j.judgeOrder(c)
+}
+
+// judgeApprovers counts. Every approval needs one person who counts, all of
+// them together as many distinct persons as are asked for.
+func (j *judge) judgeApprovers(granted int) {
+	j.judgeAuthors()
+	least := max(j.r.MinApprovers, 1)
+	counted := j.approvers()
+	short := len(counted) < least
+	excluded := map[rule.Name][]*candidate{}
+	for i := range granted {
+		served := slices.ContainsFunc(j.candidates, func(c *candidate) bool { return c.approval == i && c.counts() })
+		for _, c := range j.candidates {
+			if c.approval != i || served && !short {
+				continue
+			}
+			for _, f := range c.fails {
+				excluded[f.rule] = append(excluded[f.rule], c)
+			}
+		}
+	}
+	for _, name := range rule.All {
+		if len(excluded[name]) > 0 {
+			j.refuseExcluded(name, excluded[name])
+		}
+	}
+	detail := fmt.Sprintf("%d of %d", len(counted), least)
+	for i, a := range counted {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		detail += fmt.Sprintf("%s%s at %s", sep, a.Name, stamp(a.At))
+	}
+	switch {
+	case !short:
+		j.tell(rule.MinApprovers, detail)
+	case granted > 0 && (least > 1 || len(excluded) == 0):
+		j.refuse(rule.MinApprovers, j.guards(), "too few persons who count have approved: "+detail,
+			fmt.Sprintf("%s must approve: raise the number of approvers of the check, and run the stage again. %s", more(least-len(counted)), j.whoMay()))
+	default:
+		j.told = append(j.told, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
+	}
+	j.tellRules()
+}
+
+func more(n int) string {
+	if n == 1 {
+		return "One more person"
+	}
+	return fmt.Sprintf("%d more persons", n)
+}
+
+// judgeAuthors: who the author is must be known before anybody can be said not
+// to be the author.
+func (j *judge) judgeAuthors() {
+	if j.r.AuthorCanApprove || j.e.AuthorsKnown {
+		return
+	}
+	why := j.e.AuthorsUnknown
+	if why == "" {
+		why = "the server's record of it was not read"
+	}
+	j.refuse(rule.AuthorApproved, j.guards(),
+		"whoever pushed the source version may not approve it, but who that was is unknown: "+why,
+		"Build from a repository of Azure Repos whose pushes can be read, or let the author approve (authorCanApprove).")
+}
+
+// refuseExcluded refuses on account of persons who fail one rule.
+func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
+	var words []string
+	for _, c := range excluded {
+		for _, f := range c.fails {
+			if f.rule == name {
+				words = append(words, c.label()+" "+f.why)
+			}
+		}
+	}
+	slices.Sort(words)
+	persons := strings.Join(slices.Compact(words), "; ")
+	again := "Run the stage again and let "
+	switch name {
+	case rule.RequesterApproved:
+		j.refuse(name, j.guards(), "approved by one who asked for it: "+persons, again+"another person approve. "+j.whoMay())
+	case rule.AuthorApproved:
+		j.refuse(name, j.guards(), "approved by one who wrote it: "+persons, again+"another person approve. "+j.whoMay())
+	case rule.ApproverNotListed:
+		j.refuse(name, j.guards(), "approved by one who may not: "+persons, again+"one of these approve: "+list(j.r.Approvers)+".")
+	case rule.ApprovalTooOld:
+		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved anew. "+j.whoMay())
+	case rule.CommentPattern:
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment must contain %q: %s", j.r.CommentPattern, persons), again+"the approver write into the comment what the pattern asks for.")
+	case rule.ApprovalCode:
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment must quote the approval code %s: %s", spell(j.r.Code), persons), again+"the approver quote the code "+spell(j.r.Code)+" in the comment, having looked at what it stands for.")
+	case rule.ChangedSinceApproval:
+		j.refuse(name, j.sealed(), "the image is not known to be what was approved: "+persons, "Have the stage approved again: an approval counts for what was sealed before it was given. "+j.whoMay())
+	case rule.NotSealed:
+		j.refuse(name, j.sealed(), "it was approved before it was sealed: "+persons, "Have the stage approved again, after seal. "+j.whoMay())
+	default:
+		j.refuse(name, j.guards(), persons, "Set the clock of the agent, then run the step again.")
+	}
+}
+
+// tellRules says of each rule that was in force that it is met.
+func (j *judge) tellRules() {
+	if len(j.candidates) == 0 {
+		return
+	}
+	if !j.r.RequesterCanApprove {
+		j.tell(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.discounted(rule.RequesterApproved))
+	}
+	if !j.r.AuthorCanApprove && j.e.AuthorsKnown {
+		j.tell(rule.AuthorApproved, "the author's approval does not count"+j.discounted(rule.AuthorApproved))
+	}
+	if len(j.r.Approvers) > 0 {
+		j.tell(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.discounted(rule.ApproverNotListed))
+	}
+	if j.r.MaxAge > 0 {
+		j.tell(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.discounted(rule.ApprovalTooOld))
+	}
+	if j.r.CommentPattern != nil {
+		j.tell(rule.CommentPattern, fmt.Sprintf("the comment contains %q", j.r.CommentPattern)+j.discounted(rule.CommentPattern))
+	}
+	if j.r.Code != "" {
+		j.tell(rule.ApprovalCode, "the comment quotes "+spell(j.r.Code)+j.discounted(rule.ApprovalCode))
+	}
+	if j.r.Seals != nil {
+		j.tell(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.discounted(rule.NotSealed))
+		j.tell(rule.ChangedSinceApproval, "unchanged since before the approval"+j.discounted(rule.ChangedSinceApproval))
+	}
+}
+
+// discounted names those who approved, and fail a rule that others meet.
+func (j *judge) discounted(name rule.Name) string {
+	var words []string
+	for _, c := range j.candidates {
+		if slices.ContainsFunc(c.fails, func(f failure) bool { return f.rule == name }) {
+			words = append(words, c.label())
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "; not counted: " + list(words)
+}
+
+func (j *judge) requesterNames() string {
+	var words []string
+	for _, r := range j.e.Requesters {
+		words = append(words, label(r.Person))
+	}
+	if len(words) == 0 {
+		return "nobody that is known"
+	}
+	return list(words)
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+func quoted(comment string) string {
+	if comment == "" {
+		return "no comment"
+	}
+	return fmt.Sprintf("%q", comment)
+}

@@ -1,0 +1,284 @@
+package approval
+
+import (
+	"fmt"
+	"strings"
+
+	"acrpromote/internal/rule"
+)
+
+// bind returns the approvals that the check suite ties to the named resource.
+// A contributor may create an environment, is its administrator then, and may
+// approve there: an approval that guards anything else is none.
+func (j *judge) bind() []Approval {
+	suite := j.e.Suite
+	if j.e.Unchecked {
+		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no check at all, so nobody was asked", j.addApproval())
+		return nil
+	}
+	if suite == nil {
+		j.refuse(rule.ApprovalUnreadable, j.stage(),
+			"the check suite of the stage was not read, so nothing says what its approvals guard",
+			"Run the step again; if it stays so, report it as a defect.")
+		return nil
+	}
+	if !j.judgeContext(suite.Context) {
+		return nil
+	}
+	approvals, readable := j.approvalRuns(suite)
+	if !readable {
+		return nil
+	}
+	if !j.distinctApprovals() {
+		return nil
+	}
+	if j.r.Environment == "" {
+		j.refuse(rule.ApprovalUnbound, j.stage(),
+			"the input environment is empty, so nothing says whose approval counts. "+guarded(suite),
+			"Name in the input environment the environment whose approval counts, or endpoint:NAME for a service connection.")
+	}
+	if len(j.e.Approvals) == 0 {
+		if len(approvals) > 0 {
+			j.disagree("its check suite lists an approval that the timeline of the run does not show")
+		} else {
+			j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval at all. "+guarded(suite), j.addApproval())
+		}
+		return nil
+	}
+	if j.r.Environment == "" {
+		return nil
+	}
+	bound, runs := j.join(approvals)
+	if len(bound) == 0 {
+		return nil
+	}
+	if !j.oneResource(runs) {
+		return nil
+	}
+	j.judgeConfigurations(runs)
+	return bound
+}
+
+// judgeContext compares what the suite was evaluated for with this stage.
+func (j *judge) judgeContext(c Context) bool {
+	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
+		j.refuse(rule.ApprovalUnreadable, j.stage(),
+			"the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated",
+			"Nothing can be granted here: approve through a check whose evaluation Azure DevOps describes in full, and report the server's version.")
+		return false
+	}
+	var differs []string
+	differ := func(what string, told, ours any) {
+		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
+	}
+	if !sameID(c.PlanID, j.e.PlanID) {
+		differ("plan", c.PlanID, j.e.PlanID)
+	}
+	if c.BuildID != j.e.BuildID {
+		differ("run", c.BuildID, j.e.BuildID)
+	}
+	if !SameName(c.Stage, j.e.Stage) {
+		differ("stage", c.Stage, j.e.Stage)
+	}
+	if c.Attempt != j.e.Attempt {
+		differ("attempt", c.Attempt, j.e.Attempt)
+	}
+	if c.ProjectID != "" && !sameID(c.ProjectID, j.e.ProjectID) {
+		differ("project", c.ProjectID, j.e.ProjectID)
+	}
+	if len(differs) == 0 {
+		return true
+	}
+	j.refuse(rule.RunMismatch, j.stage(),
+		"the check suite of the stage was evaluated for another one: "+strings.Join(differs, ", "),
+		"Run the stage again; approvals of another run, stage or attempt never count.")
+	return false
+}
+
+// approvalRuns picks the evaluated approvals out of the suite.
+func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
+	seen := map[string]bool{}
+	for _, run := range s.Runs {
+		if run.Type == "" {
+			j.disagree("its check suite lists a check without saying of which type it is")
+			return nil, false
+		}
+		if id := realID(run.ID); id != "" {
+			if seen[id] {
+				j.disagree("its check suite lists the check " + run.ID + " twice")
+				return nil, false
+			}
+			seen[id] = true
+		}
+		if sameID(run.Type, TypeApproval) {
+			runs = append(runs, run)
+		}
+	}
+	return runs, true
+}
+
+// distinctApprovals refuses approvals without ids, and one that is there twice.
+func (j *judge) distinctApprovals() bool {
+	seen := map[string]bool{}
+	for _, a := range j.e.Approvals {
+		id := realID(a.ID)
+		if id == "" || seen[id] {
+			j.disagree("an approval bears no id, or the same id as another")
+			return false
+		}
+		seen[id] = true
+	}
+	return true
+}
+
+// join ties approvals to check runs. Azure DevOps does not document how: the
+// same id is taken for certain. Failing that, no mistake is possible only
+// where every evaluated approval guards the named resource and there are as
+// many of them as approvals.
+func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
+	byID := map[string]CheckRun{}
+	everyRunGuards := true
+	for _, run := range runs {
+		if id := realID(run.ID); id != "" {
+			byID[id] = run
+		}
+		everyRunGuards = everyRunGuards && Names(j.r.Environment, run.Resource)
+	}
+	var loose []Approval
+	tied := map[string]bool{}
+	for _, a := range j.e.Approvals {
+		id := realID(a.ID)
+		run, ok := byID[id]
+		switch {
+		case !ok:
+			loose = append(loose, a)
+		case Names(j.r.Environment, run.Resource):
+			bound, guarding = append(bound, a), append(guarding, run)
+			tied[id] = true
+		}
+	}
+	if len(loose) > 0 && everyRunGuards && len(runs) == len(j.e.Approvals) {
+		return j.e.Approvals, runs
+	}
+	for _, a := range loose {
+		j.refuse(rule.ApprovalUnbound, "approval "+a.ID+" of "+j.stage(),
+			fmt.Sprintf("nothing ties the approval %s to %s: the check suite has no check of that id. %s", a.ID, j.guards(), guarded(j.e.Suite)),
+			j.addApproval())
+	}
+	if len(loose) > 0 {
+		return nil, nil
+	}
+	for _, run := range runs {
+		if Names(j.r.Environment, run.Resource) && !tied[realID(run.ID)] {
+			j.disagree(fmt.Sprintf("its check suite lists an approval for %s that the timeline of the run does not show", run.Resource))
+			return nil, nil
+		}
+	}
+	if len(bound) == 0 {
+		j.refuse(rule.ApprovalUnbound, j.stage(),
+			fmt.Sprintf("no approval of the stage guards %s. %s", j.guards(), guarded(j.e.Suite)),
+			j.addApproval())
+	}
+	return bound, guarding
+}
+
+// oneResource refuses two resources that bear the named name.
+func (j *judge) oneResource(runs []CheckRun) bool {
+	for _, run := range runs {
+		if run.Resource.ID == "" || run.Resource.ID != runs[0].Resource.ID {
+			j.refuse(rule.ApprovalUnbound, j.stage(),
+				fmt.Sprintf("the approvals of the stage guard several resources called %q, or one that bears no id: which of them is meant cannot be told", runs[0].Resource.Name),
+				"Give the resources names of their own.")
+			return false
+		}
+	}
+	return true
+}
+
+// judgeConfigurations compares the checks as they were evaluated with the
+// checks as they are configured now.
+func (j *judge) judgeConfigurations(runs []CheckRun) {
+	if !j.e.Configurations.Read {
+		return
+	}
+	for _, run := range runs {
+		if why := j.configurationProblem(run); why != "" {
+			j.refuse(rule.ApprovalUnbound, run.Resource.String(),
+				fmt.Sprintf("the approval check %d of %s %s", run.ConfigurationID, run.Resource, why),
+				fmt.Sprintf("Let whoever administers %s look at its checks (Approvals and checks), then run the stage again and have it approved.", run.Resource))
+		}
+	}
+}
+
+func (j *judge) configurationProblem(run CheckRun) string {
+	var found *Configuration
+	for i, c := range j.e.Configurations.Checks {
+		if c.ID != run.ConfigurationID {
+			continue
+		}
+		if found != nil {
+			return "is configured twice under one number"
+		}
+		found = &j.e.Configurations.Checks[i]
+	}
+	switch {
+	case found == nil:
+		return "was evaluated for this stage, but is not configured there any more"
+	case found.Disabled:
+		return "is disabled now"
+	case !sameID(found.Type, TypeApproval):
+		return "is not an approval any more"
+	case found.Resource.Type != run.Resource.Type || found.Resource.ID != run.Resource.ID:
+		return "is configured on another resource: " + found.Resource.String()
+	case found.Version != 0 && run.Version != 0 && found.Version != run.Version:
+		return fmt.Sprintf("was evaluated in version %d, but is configured in version %d now", run.Version, found.Version)
+	}
+	return ""
+}
+
+// configurationNote says what is not known of the check's configuration.
+func (j *judge) configurationNote() string {
+	switch {
+	case j.e.Source == Release:
+		return ""
+	case j.e.Configurations.Read:
+		return "; the check is enabled, and configured as it was evaluated"
+	case j.e.Configurations.Unknown != "":
+		return "; whether the check is still configured as it was evaluated is unknown: " + j.e.Configurations.Unknown
+	}
+	return "; whether the check is still configured as it was evaluated is unknown"
+}
+
+// disagree refuses a suite, or a timeline, that contradicts the other.
+func (j *judge) disagree(why string) {
+	j.refuse(rule.ApprovalUnreadable, j.stage(), "the server contradicts itself about the stage: "+why,
+		"Run the stage again and have it approved; where the witnesses differ, nothing counts.")
+}
+
+// guarded lists what the checks of the stage guard.
+func guarded(s *Suite) string {
+	var words []string
+	for _, run := range s.Runs {
+		if sameID(run.Type, TypeApproval) {
+			words = append(words, run.Resource.String()+" (approval)")
+		} else if run.Resource != (Resource{}) {
+			words = append(words, run.Resource.String())
+		}
+	}
+	if len(words) == 0 {
+		return "The checks of this stage guard nothing."
+	}
+	return "The checks of this stage guard: " + list(words) + "."
+}
+
+// addApproval says where the approval that is missing is to be configured.
+func (j *judge) addApproval() string {
+	kind, name := named(j.r.Environment)
+	if name == "" {
+		return "Let a job of the stage deploy to an environment that has an approval (Pipelines, Environments, Approvals and checks), and name it in the input environment."
+	}
+	if kind == "endpoint" {
+		return fmt.Sprintf("Add an approval to the service connection %s (Project settings, Service connections, Approvals and checks), and use it in this stage.", name)
+	}
+	return fmt.Sprintf("Add an approval to the environment %s (Pipelines, Environments, %s, Approvals and checks), and let a job of this stage deploy to it.", name, name)
+}

@@ -1,0 +1,91 @@
+package approval
+
+import (
+	"fmt"
+
+	"acrpromote/internal/rule"
+)
+
+// bindRelease returns the sets of approvals of the stage, if it is the one
+// that is named. In a classic release the approvals hang on the stage itself.
+func (j *judge) bindRelease() []Approval {
+	if j.r.Environment != "" && !SameName(j.r.Environment, j.e.Stage) {
+		j.refuse(rule.ApprovalUnbound, j.stage(),
+			fmt.Sprintf("the approvals read are those of the stage %s, and not of %s, which the input environment names", j.e.Stage, j.r.Environment),
+			"In a classic release leave environment empty, or name the stage whose approval counts.")
+		return nil
+	}
+	if len(j.e.Approvals) == 0 {
+		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval at all", "Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, Pre-deployment approvals).")
+		return nil
+	}
+	return j.e.Approvals
+}
+
+// judgeEntries judges the entries of one set: as many of them as are required
+// must be approved by persons. Where nobody is configured, Azure DevOps leaves
+// one entry that approved itself.
+func (j *judge) judgeEntries(a Approval) bool {
+	asked, given := 0, 0
+	worst := severityNone
+	var status string
+	for _, s := range a.Steps {
+		if s.Automated || s.Status == "reassigned" {
+			continue
+		}
+		asked++
+		if s.Status == approved {
+			given++
+		} else if at := severity(s.Status); at > worst {
+			worst, status = at, s.Status
+		}
+	}
+	if asked == 0 {
+		j.refuse(rule.ApprovalMissing, j.guards(),
+			fmt.Sprintf("no person is asked for %s: Azure DevOps approved it by itself", j.which(a)),
+			"Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, or Post-deployment conditions), create a release, and have it approved.")
+		return false
+	}
+	required := a.Required
+	if required <= 0 {
+		required = asked
+	}
+	switch {
+	case worst >= severityRejected:
+		j.refuseStatus(a, status)
+	case given >= required:
+		return true
+	case worst == severityNone:
+		j.refuse(rule.ApprovalUnreadable, j.guards(),
+			fmt.Sprintf("%s asks for %s, but has only %d", j.which(a), plural(required, "approver"), asked),
+			"Have the release deployed to the stage again, and approved. "+j.whoMay())
+	default:
+		j.refuseStatus(a, status)
+	}
+	return false
+}
+
+// What keeps a set of entries from being granted, the least grave first. From
+// a rejection on, no number of other approvals outweighs it.
+const (
+	severityNone = iota
+	severitySkipped
+	severityPending
+	severityCanceled
+	severityRejected
+	severityUnknown
+)
+
+func severity(status string) int {
+	switch status {
+	case "skipped":
+		return severitySkipped
+	case "pending":
+		return severityPending
+	case "canceled":
+		return severityCanceled
+	case "rejected":
+		return severityRejected
+	}
+	return severityUnknown
+}

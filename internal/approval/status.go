@@ -1,0 +1,122 @@
+package approval
+
+import (
+	"fmt"
+	"strings"
+
+	"acrpromote/internal/rule"
+)
+
+// The one word of the server that grants.
+const approved = "approved"
+
+// judgeStatus tells whether one approval was given, and refuses if it was not.
+func (j *judge) judgeStatus(a Approval) bool {
+	if j.e.Source == Release {
+		return j.judgeEntries(a)
+	}
+	if a.Status == approved {
+		return true
+	}
+	j.refuseStatus(a, a.Status)
+	return false
+}
+
+// refuseStatus says what a status other than approved means.
+func (j *judge) refuseStatus(a Approval, status string) {
+	subject := j.guards()
+	switch status {
+	case "pending", "uninitiated", "deferred":
+		j.refuse(rule.ApprovalPending, subject,
+			fmt.Sprintf("%s is not given yet: its status is %s", j.which(a), status),
+			"Wait for the approval. "+j.whoMay())
+	case "rejected", "canceled", "timedOut", "failed":
+		j.refuse(rule.ApprovalRejected, subject,
+			fmt.Sprintf("%s was not given: its status is %s%s", j.which(a), status, rejecters(a)),
+			"Run the stage again and have it approved. "+j.whoMay())
+	case "skipped":
+		j.refuse(rule.ApprovalMissing, subject,
+			fmt.Sprintf("%s was skipped: nobody approved", j.which(a)),
+			"Run the stage again and have it approved. "+j.whoMay())
+	default:
+		if status == "" {
+			status = "not told"
+		}
+		j.refuse(rule.ApprovalUnreadable, subject,
+			fmt.Sprintf("%s has a status that does not say that it was given: %s", j.which(a), status),
+			"Only an approval that says approved, and by whom, counts: run the stage again and have it approved. "+j.whoMay())
+	}
+}
+
+// judgeWitness asks the suite whether it too says approved.
+func (j *judge) judgeWitness() {
+	if j.e.Source == Release {
+		return
+	}
+	if j.e.Suite.Status != approved {
+		j.disagree(fmt.Sprintf("the approval says approved, its check suite says %q", j.e.Suite.Status))
+	}
+	for _, run := range j.e.Suite.Runs {
+		if sameID(run.Type, TypeApproval) && Names(j.r.Environment, run.Resource) && run.Status != approved {
+			j.disagree(fmt.Sprintf("the approval says approved, its check on %s says %q", run.Resource, run.Status))
+		}
+	}
+}
+
+// which names an approval in a sentence.
+func (j *judge) which(a Approval) string {
+	if a.Phase != "" {
+		return "the " + a.Phase + " approval of " + j.stage()
+	}
+	return "the approval for " + j.guards()
+}
+
+// rejecters says who answered, and with which words.
+func rejecters(a Approval) string {
+	var words []string
+	for _, s := range a.Steps {
+		if s.Status == "rejected" && s.Actual != nil {
+			said := label(*s.Actual)
+			if s.Comment != "" {
+				said += fmt.Sprintf(" (%q)", s.Comment)
+			}
+			words = append(words, said)
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return ", by " + strings.Join(words, ", ")
+}
+
+// whoMay says who is asked by the approvals of the stage, and would count.
+func (j *judge) whoMay() string {
+	var names []string
+	for _, a := range j.e.Approvals {
+		for _, s := range a.Steps {
+			asked := s.Assigned
+			asks := asked != (Person{}) && (j.r.RequesterCanApprove || j.requested(asked.ID) == "")
+			if asks && (asked.Group || j.listed(Step{Assigned: asked})) {
+				names = append(names, label(asked))
+			}
+		}
+	}
+	who := "Anybody whom the approval asks may approve"
+	if len(names) > 0 {
+		who = "Asked to approve: " + list(names)
+	}
+	var but []string
+	if !j.r.RequesterCanApprove {
+		but = append(but, "the requester of the run does not count")
+	}
+	if !j.r.AuthorCanApprove {
+		but = append(but, "whoever pushed the source version does not count")
+	}
+	if len(j.r.Approvers) > 0 {
+		but = append(but, "only these count: "+list(j.r.Approvers))
+	}
+	if len(but) > 0 {
+		who += "; " + strings.Join(but, "; ")
+	}
+	return who + "."
+}

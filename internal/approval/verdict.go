@@ -1,0 +1,242 @@
+package approval
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// Verdict is what was decided and why: every rule in force, met or not, and
+// every refusal at once.
+type Verdict struct {
+	Granted   bool
+	Kind      Kind
+	Guards    string // "environment Production"
+	Approvers []Approver
+	Rules     []rule.Outcome
+	Refusals  []rule.Refusal
+}
+
+// Approver is a person whose approval counted.
+type Approver struct {
+	Name    string
+	ID      string
+	At      time.Time
+	Comment string
+}
+
+// Judge turns evidence into a verdict. It is granted if and only if no rule
+// refuses; of None (a flow permits it) and Unapproved the evidence is not
+// looked at.
+func Judge(e Evidence, r Rules, now time.Time) Verdict {
+	switch r.Approval {
+	case None:
+		return Verdict{Granted: true, Kind: None}
+	case Unapproved:
+		return Verdict{Kind: Unapproved}
+	}
+	j := &judge{e: e, r: r, now: now}
+	j.judge()
+	kind := Manual
+	if r.Approval == Automated {
+		kind = Automated
+	}
+	v := Verdict{
+		Kind:      kind,
+		Guards:    j.guards(),
+		Approvers: j.approvers(),
+		Rules:     j.outcomes(),
+		Refusals:  j.refusals,
+	}
+	v.Granted = len(v.Refusals) == 0
+	return v
+}
+
+// judge holds one judgement while it is made.
+type judge struct {
+	e   Evidence
+	r   Rules
+	now time.Time
+
+	candidates []*candidate
+	refusals   []rule.Refusal
+	told       []rule.Outcome
+}
+
+func (j *judge) judge() {
+	j.refusals = append(j.refusals, j.e.Refusals...)
+	if !slices.Contains([]Kind{"", Manual, Any}, j.r.Approval) {
+		j.refuse(rule.AutomatedCheck, j.guards(),
+			fmt.Sprintf("an approval of kind %q is asked for, but nothing names the checks that would give it", j.r.Approval),
+			"Name the checks in a flow file, or ask for a manual approval.")
+	}
+	j.judgeSeals()
+	if !j.e.Complete {
+		if len(j.e.Refusals) == 0 {
+			j.refuse(rule.ApprovalUnreadable, j.guards(),
+				"the approvals were not read to the end, and nothing says why",
+				"Run the step again; if it stays so, report it as a defect.")
+		}
+		return
+	}
+	j.tellRun()
+	var guarding []Approval
+	if j.e.Source == Release {
+		guarding = j.bindRelease()
+	} else {
+		guarding = j.bind()
+	}
+	if len(guarding) == 0 {
+		return
+	}
+	j.tell(rule.ApprovalUnbound, fmt.Sprintf("%s of this stage for %s%s", plural(len(guarding), "approval"), j.guards(), j.configurationNote()))
+	var granted []Approval
+	for _, a := range guarding {
+		if j.judgeStatus(a) {
+			granted = append(granted, a)
+		}
+	}
+	if len(granted) == len(guarding) {
+		j.judgeWitness()
+		j.tell(rule.ApprovalMissing, plural(len(granted), "approval")+" given")
+	}
+	for i, a := range granted {
+		j.readApprovers(i, a)
+	}
+	j.judgeApprovers(len(granted))
+}
+
+// tellRun says what the run was bound by. A run that does not fit is a refusal
+// of the evidence.
+func (j *judge) tellRun() {
+	detail := "this job, its stage and its run are as the server has them"
+	if j.e.Token.State != "" {
+		detail += "; the run's own token: " + string(j.e.Token.State)
+	}
+	if j.e.Token.Detail != "" {
+		detail += " (" + j.e.Token.Detail + ")"
+	}
+	j.tell(rule.RunMismatch, detail)
+	j.told = append(j.told, j.e.Notes...)
+}
+
+func (j *judge) refuse(name rule.Name, subject, reason, remedy string) {
+	j.refusals = append(j.refusals, rule.Refusal{Rule: name, Subject: subject, Reason: reason, Remedy: remedy})
+}
+
+// tell says that a rule is met, unless it turns out to be refused.
+func (j *judge) tell(name rule.Name, detail string) {
+	j.told = append(j.told, rule.Outcome{Rule: name, Met: true, Detail: detail})
+}
+
+// outcomes lists the rules that were judged in the order of rule.All. A rule
+// that refuses is not met, whatever else was told of it.
+func (j *judge) outcomes() []rule.Outcome {
+	var list []rule.Outcome
+	for _, name := range rule.All {
+		outcome := rule.Outcome{Rule: name, Met: true}
+		var reasons, details []string
+		for _, r := range j.refusals {
+			if r.Rule == name {
+				reasons = append(reasons, r.Reason)
+			}
+		}
+		for _, t := range j.told {
+			if t.Rule == name {
+				details = append(details, t.Detail)
+				outcome.Met = outcome.Met && t.Met
+			}
+		}
+		if len(reasons) > 0 {
+			outcome.Met, details = false, reasons
+		}
+		if len(details) == 0 {
+			continue
+		}
+		outcome.Detail = strings.Join(details, "; ")
+		list = append(list, outcome)
+	}
+	return list
+}
+
+// approvers lists each person who counts once, by the newest approval.
+func (j *judge) approvers() []Approver {
+	var list []Approver
+	for _, c := range j.candidates {
+		if !c.counts() {
+			continue
+		}
+		i := slices.IndexFunc(list, func(a Approver) bool { return a.ID == c.id })
+		if i < 0 {
+			list = append(list, Approver{Name: c.label(), ID: c.id, At: c.at, Comment: c.comment})
+		} else if c.at.After(list[i].At) {
+			list[i].At, list[i].Comment = c.at, c.comment
+		}
+	}
+	return list
+}
+
+// guards says in words whose approval counts.
+func (j *judge) guards() string {
+	if j.e.Source == Release {
+		return "stage " + j.e.Stage
+	}
+	if j.r.Environment == "" {
+		return j.stage()
+	}
+	kind, name := named(j.r.Environment)
+	return Resource{Type: kind, Name: name}.String()
+}
+
+// stage says in words which stage of which run the evidence is about.
+func (j *judge) stage() string {
+	s := "stage " + j.e.Stage
+	switch {
+	case j.e.Source == Release && j.e.ReleaseID != 0:
+		s += fmt.Sprintf(" of release %d", j.e.ReleaseID)
+	case j.e.BuildID != 0:
+		s += fmt.Sprintf(" of run %d", j.e.BuildID)
+	}
+	return s
+}
+
+// String names the resource as people do.
+func (r Resource) String() string {
+	name := r.Name
+	if name == "" {
+		name = r.ID
+	}
+	if name == "" {
+		name = "without a name"
+	}
+	switch r.Type {
+	case "endpoint":
+		return "service connection " + name
+	case "variablegroup":
+		return "variable group " + name
+	case "queue":
+		return "agent pool " + name
+	case "securefile":
+		return "secure file " + name
+	case "":
+		return "resource " + name
+	}
+	return r.Type + " " + name
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// list joins sorted, distinct words for a sentence.
+func list(words []string) string {
+	words = slices.Clone(words)
+	slices.Sort(words)
+	return strings.Join(slices.Compact(words), ", ")
+}

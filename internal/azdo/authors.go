@@ -1,0 +1,149 @@
+package azdo
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+
+	"acrpromote/internal/approval"
+)
+
+// authors are those who brought the source version to the server: who pushed
+// it, and who opened the pull request that it is, or completes. A commit's own
+// author field is text that anybody writes, and is never looked at.
+type authors struct {
+	persons []approval.Person
+	known   bool
+	unknown string
+}
+
+// readAuthors asks the repository: a run of a pull request costs one request,
+// any other run two, side by side.
+func (s *Service) readAuthors(ctx context.Context) authors {
+	b := s.run.build
+	if b.Repository == nil || b.Repository.Type != "TfsGit" || b.SourceVersion == "" {
+		kind := "nothing"
+		if b.Repository != nil && b.Repository.Type != "" {
+			kind = plain(b.Repository.Type)
+		}
+		return authors{unknown: fmt.Sprintf("the source lies in a repository of the type %s, whose pushes Azure DevOps does not record", kind)}
+	}
+	if number, ok := pullRequest(b.SourceBranch); ok {
+		return s.pullRequestAuthor(ctx, b, number)
+	}
+	var pushed, opened authors
+	var both sync.WaitGroup
+	both.Go(func() { pushed = s.pusher(ctx, b) })
+	both.Go(func() { opened = s.mergedBy(ctx, b) })
+	both.Wait()
+	switch {
+	case !pushed.known:
+		return pushed
+	case !opened.known:
+		return opened
+	}
+	return authors{known: true, persons: append(pushed.persons, opened.persons...)}
+}
+
+// pullRequest reads refs/pull/<number>/merge.
+func pullRequest(branch string) (int, bool) {
+	rest, ok := strings.CutPrefix(branch, "refs/pull/")
+	if !ok {
+		return 0, false
+	}
+	digits, _, _ := strings.Cut(rest, "/")
+	number, err := strconv.Atoi(digits)
+	return number, err == nil && number > 0
+}
+
+func (s *Service) inRepository(b *build, route map[string]string) map[string]string {
+	route["repositoryId"] = b.Repository.ID
+	return s.inProject(route)
+}
+
+func one(i *identity, missing string) authors {
+	p := i.person()
+	if p.ID == "" {
+		return authors{unknown: missing}
+	}
+	return authors{known: true, persons: []approval.Person{p}}
+}
+
+func (s *Service) unread(what string, err error) authors {
+	return authors{unknown: s.unreadable(what, err, `the permission "Read" on the repository`).Reason}
+}
+
+func (s *Service) pullRequestAuthor(ctx context.Context, b *build, number int) authors {
+	var document struct {
+		CreatedBy *identity `json:"createdBy"`
+	}
+	what := fmt.Sprintf("the pull request %d", number)
+	err := s.get(ctx, areaGit, locationPullRequest, "7.1-preview.1", s.inRepository(b, map[string]string{"pullRequestId": strconv.Itoa(number)}), nil, &document)
+	if err != nil {
+		return s.unread(what, err)
+	}
+	return one(document.CreatedBy, what+" does not say who opened it")
+}
+
+func (s *Service) pusher(ctx context.Context, b *build) authors {
+	var document struct {
+		CommitID string `json:"commitId"`
+		Push     *struct {
+			PushedBy *identity `json:"pushedBy"`
+		} `json:"push"`
+	}
+	what := "the push of " + plain(b.SourceVersion)
+	err := s.get(ctx, areaGit, locationCommit, "7.1-preview.1", s.inRepository(b, map[string]string{"commitId": b.SourceVersion}), url.Values{}, &document)
+	if err != nil {
+		return s.unread(what, err)
+	}
+	if !strings.EqualFold(document.CommitID, b.SourceVersion) || document.Push == nil {
+		return authors{unknown: what + " is not recorded"}
+	}
+	return one(document.Push.PushedBy, what+" does not say who pushed")
+}
+
+// mergedBy finds who opened the pull requests whose merge the source version
+// is: whoever completes one pushes what somebody else wrote. There may be none.
+func (s *Service) mergedBy(ctx context.Context, b *build) authors {
+	body, err := json.Marshal(map[string]any{
+		"queries": []any{map[string]any{"type": "lastMergeCommit", "items": []string{b.SourceVersion}}},
+	})
+	if err != nil {
+		return authors{unknown: "the pull requests of the source version could not be asked for"}
+	}
+	what := "the pull requests merged as " + plain(b.SourceVersion)
+	client := s.areas[areaGit]
+	if client == nil {
+		return s.unread(what, &malformed{"it does not list the resource area of repositories"})
+	}
+	var document struct {
+		Results *[]map[string][]struct {
+			CreatedBy *identity `json:"createdBy"`
+		} `json:"results"`
+	}
+	if err := s.send(ctx, client, http.MethodPost, locationMergeQuery, "7.1-preview.1", s.inRepository(b, map[string]string{}), nil, body, &document); err != nil {
+		return s.unread(what, err)
+	}
+	if document.Results == nil {
+		return authors{unknown: what + " are not told"}
+	}
+	found := authors{known: true}
+	for _, result := range *document.Results {
+		for _, requests := range result {
+			for _, request := range requests {
+				opened := one(request.CreatedBy, what+" do not say who opened them")
+				if !opened.known {
+					return opened
+				}
+				found.persons = append(found.persons, opened.persons...)
+			}
+		}
+	}
+	return found
+}

@@ -1,0 +1,249 @@
+package azdo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"unicode"
+
+	"github.com/google/uuid"
+	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+)
+
+// Resource areas and locations, as the server numbers them
+// (azure-devops-go-api/v7, the clients of each package).
+const (
+	areaBuild     = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
+	areaApprovals = "5b55a9b6-2e0f-40d7-829d-3741d2b8c4e4"
+	areaChecks    = "4a933897-0488-45af-bd82-6fd3ad33f46a"
+	areaRelease   = "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"
+	areaGit       = "4e080c62-fa21-4fbc-8fef-2a10a2b38049"
+
+	locationAreas          = "e81700f7-3be2-46de-8624-2eb35882fcaa"
+	locationBuild          = "0cd358e1-9217-4d94-8269-1c1ee6f93dcf"
+	locationTimeline       = "8baac422-4c6e-4de5-8532-db96d92acffa"
+	locationApprovals      = "37794717-f36f-4d78-b2bf-4dc30d0cfbcd"
+	locationSuite          = "91282c1d-c183-444f-9554-1485bfb3879d"
+	locationConfigurations = "86c8381e-5aee-4cde-8ae4-25c0c7f5eaea"
+	locationRelease        = "a166fde7-27ad-408e-ba75-703c2cc9d500"
+	locationCommit         = "c2570c3b-5b3f-41b8-98bf-5407bfde8d58"
+	locationPullRequest    = "9946fd70-0d40-406e-b686-b4744cbbcc37"
+	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
+)
+
+// bodyLimit bounds every answer. Real timelines reach 2.1 MB.
+const bodyLimit = 16 << 20
+
+// answer is an answer that is no document: a status other than 200, or a body
+// that is not JSON. Message is the server's own, made short and plain.
+type answer struct {
+	Status  int
+	Message string
+}
+
+func (a *answer) Error() string {
+	s := fmt.Sprintf("status %d", a.Status)
+	if a.Message != "" {
+		s += ": " + a.Message
+	}
+	return s
+}
+
+// malformed is an answer that is JSON and yet cannot be understood.
+type malformed struct{ why string }
+
+func (m *malformed) Error() string { return m.why }
+
+// guard stands between the library and the network. The library loses the
+// status of a 5xx with HTML, takes any 2xx for a document, and writes the
+// session header of an answer into a variable of the package, from whichever
+// goroutine it runs in.
+type guard struct {
+	next  http.RoundTripper
+	token string
+}
+
+func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
+	next := g.next
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	response, err := next.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	response.Header.Del("X-TFS-Session")
+	if response.StatusCode == http.StatusOK && isJSON(response.Header.Get("Content-Type")) {
+		response.Body = &bounded{body: response.Body, left: bodyLimit}
+		return response, nil
+	}
+	defer response.Body.Close()
+	a := &answer{Status: response.StatusCode}
+	if isJSON(response.Header.Get("Content-Type")) {
+		head, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+		a.Message = g.message(head)
+	}
+	return nil, a
+}
+
+// message takes the server's sentence out of an error document, and leaves it
+// out altogether where it could bear the token or markup.
+func (g guard) message(body []byte) string {
+	var document struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &document) != nil {
+		return ""
+	}
+	if strings.Contains(document.Message, g.token) || strings.ContainsAny(document.Message, "<>") {
+		return ""
+	}
+	return plain(document.Message)
+}
+
+// plain makes outside text fit for a sentence: one line, at most 300 runes.
+func plain(s string) string {
+	var b strings.Builder
+	n := 0
+	for _, r := range strings.ToValidUTF8(s, "?") {
+		if n++; n > 300 {
+			b.WriteString("…")
+			break
+		}
+		if unicode.IsControl(r) {
+			r = ' '
+		}
+		b.WriteRune(r)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+func isJSON(contentType string) bool {
+	media, _, err := mime.ParseMediaType(contentType)
+	return err == nil && media == "application/json"
+}
+
+// bounded ends a body that is longer than a document may be in an error.
+type bounded struct {
+	body io.ReadCloser
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, &malformed{fmt.Sprintf("it is longer than %d MiB", bodyLimit>>20)}
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.body.Read(p)
+	b.left -= int64(n)
+	return n, err
+}
+
+func (b *bounded) Close() error { return b.body.Close() }
+
+// connect asks where everything is: one OPTIONS and one GET.
+func (s *Service) connect(ctx context.Context) error {
+	var document struct {
+		Value *[]struct {
+			ID          string `json:"id"`
+			LocationURL string `json:"locationUrl"`
+		} `json:"value"`
+	}
+	if err := s.send(ctx, s.base, http.MethodGet, locationAreas, "5.1-preview.1", nil, nil, nil, &document); err != nil {
+		return err
+	}
+	if document.Value == nil {
+		return &malformed{"it lists no resource areas"}
+	}
+	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit}
+	if s.claims.classic() {
+		wanted = []string{areaRelease}
+	}
+	s.areas = make(map[string]*azuredevops.Client, len(wanted))
+	if len(*document.Value) == 0 { // a server on premises: one address serves everything
+		for _, area := range wanted {
+			s.areas[area] = s.base
+		}
+		return nil
+	}
+	for _, area := range wanted {
+		for _, entry := range *document.Value {
+			if !strings.EqualFold(entry.ID, area) {
+				continue
+			}
+			client, err := s.clientAt(area, entry.LocationURL)
+			if err != nil {
+				return err
+			}
+			s.areas[area] = client
+		}
+	}
+	return nil
+}
+
+// clientAt makes the client of an area. An address off the collection would
+// receive the job's token, and could answer for Azure DevOps.
+func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
+	u, err := url.Parse(strings.TrimRight(location, "/"))
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, &malformed{"it names an address for a resource area that is no HTTPS address"}
+	}
+	samePath := strings.EqualFold(u.Path, s.collection.Path)
+	if hostPort(u) == hostPort(s.collection) && samePath {
+		return s.base, nil
+	}
+	sibling := *s.collection
+	sibling.Host = releaseHost(s.collection.Host)
+	if area == areaRelease && hostPort(u) == hostPort(&sibling) && samePath {
+		return azuredevops.NewClientWithOptions(s.connection, sibling.String(), azuredevops.WithHTTPClient(s.http)), nil
+	}
+	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", plain(u.Host+u.Path), s.collection.Host+s.collection.Path)}
+}
+
+// get reads one document of an area into v.
+func (s *Service) get(ctx context.Context, area, location, version string, route map[string]string, query url.Values, v any) error {
+	client := s.areas[area]
+	if client == nil {
+		return &malformed{"it does not list the resource area " + area}
+	}
+	return s.send(ctx, client, http.MethodGet, location, version, route, query, nil, v)
+}
+
+// send asks once and decodes strictly.
+func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, location, version string, route map[string]string, query url.Values, body []byte, v any) (err error) {
+	// The library dereferences what a server may leave out (ids, templates and
+	// versions of its locations).
+	defer func() {
+		if recover() != nil {
+			err = &malformed{"it describes its own interface incompletely"}
+		}
+	}()
+	var content io.Reader
+	mediaType := ""
+	if body != nil {
+		content, mediaType = bytes.NewReader(body), azuredevops.MediaTypeApplicationJson
+	}
+	response, err := client.Send(ctx, method, uuid.MustParse(location), version, route, query, content, mediaType, azuredevops.MediaTypeApplicationJson, nil)
+	if err != nil {
+		var missing *azuredevops.LocationIdNotRegisteredError
+		if errors.As(err, &missing) {
+			return &malformed{"it does not offer the interface " + location + " that is needed for it"}
+		}
+		return err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	return decode(raw, v)
+}

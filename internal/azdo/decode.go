@@ -1,0 +1,159 @@
+package azdo
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+
+	"acrpromote/internal/approval"
+)
+
+// decode reads one whole JSON object into v: null, an array, a truncated body,
+// anything behind the object, and a name that stands twice are errors. The
+// standard decoder takes null for an empty value, and the last of two values
+// for the true one.
+func decode(raw []byte, v any) error {
+	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
+	if len(raw) == 0 {
+		return &malformed{"it is empty"}
+	}
+	if raw[0] != '{' {
+		return &malformed{"it is not a JSON object"}
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return &malformed{"it cannot be understood: " + plain(err.Error())}
+	}
+	return uniqueNames(raw)
+}
+
+// uniqueNames refuses an object that bears one name twice, in any case: the
+// standard decoder matches names without case.
+func uniqueNames(raw []byte) error {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.UseNumber()
+	type object struct {
+		names map[string]bool // nil: an array
+		value bool            // a value comes next
+	}
+	var open []object
+	for {
+		token, err := decoder.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return &malformed{"it cannot be understood"}
+		}
+		top := len(open) - 1
+		if top >= 0 && open[top].names != nil && !open[top].value {
+			if name, ok := token.(string); ok {
+				name = strings.ToLower(name)
+				if open[top].names[name] {
+					return &malformed{fmt.Sprintf("it says %q twice", plain(name))}
+				}
+				open[top].names[name] = true
+				open[top].value = true
+				continue
+			}
+		}
+		if top >= 0 {
+			open[top].value = false
+		}
+		switch token {
+		case json.Delim('{'):
+			open = append(open, object{names: map[string]bool{}})
+		case json.Delim('['):
+			open = append(open, object{})
+		case json.Delim('}'), json.Delim(']'):
+			open = open[:top]
+		}
+	}
+}
+
+// sameID compares two ids; an empty one, the zero GUID and what is no GUID
+// equal nothing.
+func sameID(a, b string) bool {
+	a, b = normalID(a), normalID(b)
+	return a != "" && a == b
+}
+
+// normalID is the one spelling of a GUID, or empty.
+func normalID(s string) string {
+	if len(s) != 36 { // the parser also takes braces, URNs and bare digits
+		return ""
+	}
+	id, err := uuid.Parse(s)
+	if err != nil || id == uuid.Nil {
+		return ""
+	}
+	return id.String()
+}
+
+// identity is an IdentityRef as far as it is needed.
+type identity struct {
+	ID          string `json:"id"`
+	DisplayName string `json:"displayName"`
+	UniqueName  string `json:"uniqueName"`
+	Descriptor  string `json:"descriptor"`
+	IsContainer bool   `json:"isContainer"`
+}
+
+func (i *identity) person() approval.Person {
+	if i == nil {
+		return approval.Person{}
+	}
+	return approval.Person{
+		ID:         normalID(i.ID),
+		Name:       i.DisplayName,
+		UniqueName: i.UniqueName,
+		Descriptor: i.Descriptor,
+		Group:      i.IsContainer || groupDescriptor(i.Descriptor) || strings.HasPrefix(i.UniqueName, "vstfs:///"),
+	}
+}
+
+// groupDescriptor knows the subject kinds that Azure DevOps gives to groups.
+func groupDescriptor(descriptor string) bool {
+	return strings.HasPrefix(descriptor, "vssgp.") || strings.HasPrefix(descriptor, "aadgp.") ||
+		strings.HasPrefix(descriptor, "Microsoft.TeamFoundation.Identity;")
+}
+
+// at is a time of the server, or zero. The server writes times it does not
+// have as 0001-01-01T00:00:00.
+func at(t *azuredevops.Time) time.Time {
+	if t == nil || t.Time.Year() <= 1 {
+		return time.Time{}
+	}
+	return t.Time.UTC()
+}
+
+// number is a whole number that some answers write as text. Set tells whether
+// it was there at all.
+type number struct {
+	Value int
+	Set   bool
+}
+
+func (n *number) UnmarshalJSON(raw []byte) error {
+	text := string(raw)
+	if text == "null" {
+		return nil
+	}
+	if len(raw) > 1 && raw[0] == '"' {
+		if err := json.Unmarshal(raw, &text); err != nil {
+			return err
+		}
+	}
+	value, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a whole number", plain(text))
+	}
+	n.Value, n.Set = value, true
+	return nil
+}

@@ -1,0 +1,82 @@
+package azdo
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/rule"
+)
+
+// stageOf returns this job's stage, or another one of the same run by name.
+func (s *Service) stageOf(name string) (record, error) {
+	if name == "" || approval.SameName(name, s.run.stage.Identifier) {
+		return s.run.stage, nil
+	}
+	stage, known, err := s.run.timeline.stage(name)
+	if err == nil && stage.ID == "" {
+		err = &UnknownStage{Stage: name, Known: known}
+	}
+	return stage, err
+}
+
+// readStage reads what was approved for a stage, and what its approvals guard.
+func (s *Service) readStage(ctx context.Context, q Question, stage record, e *approval.Evidence) {
+	subject := fmt.Sprintf("stage %s of run %d", stage.Identifier, s.claims.BuildID)
+	checkpoint, ids, err := s.run.timeline.approvals(stage)
+	if err != nil {
+		e.Refusals = append(e.Refusals, s.unreadable("the timeline of run "+fmt.Sprint(s.claims.BuildID), err, viewBuilds))
+		return
+	}
+	if checkpoint == "" {
+		e.Unchecked, e.Complete = true, true
+		return
+	}
+	var approvalsErr, suiteErr error
+	var all sync.WaitGroup
+	if len(ids) > 0 {
+		all.Go(func() { e.Approvals, approvalsErr = s.readApprovals(ctx, ids) })
+	}
+	all.Go(func() { e.Suite, suiteErr = s.readSuite(ctx, checkpoint) })
+	var authors authors
+	if q.Authors {
+		all.Go(func() { authors = s.readAuthors(ctx) })
+	}
+	all.Wait()
+	e.Authors, e.AuthorsKnown, e.AuthorsUnknown = authors.persons, authors.known, authors.unknown
+
+	var refusals []rule.Refusal
+	if approvalsErr != nil {
+		refusals = append(refusals, s.unreadable("the approvals of "+subject, approvalsErr, viewApprovals))
+	}
+	if suiteErr != nil {
+		refusals = append(refusals, s.unreadable("the check suite of "+subject, suiteErr, viewApprovals))
+	}
+	if guarded, ok := guardedResource(e.Suite, q.Environment); ok && len(refusals) == 0 {
+		var unread []rule.Refusal
+		e.Configurations, unread = s.checks(ctx, guarded)
+		refusals = append(refusals, unread...)
+	}
+	e.Refusals = append(e.Refusals, refusals...)
+	e.Complete = len(refusals) == 0
+}
+
+// guardedResource finds the named resource among those that the evaluated
+// approvals guard. Where there is none, or more than one, there is nothing to
+// ask for: judging refuses.
+func guardedResource(suite *approval.Suite, environment string) (found approval.Resource, ok bool) {
+	if suite == nil {
+		return approval.Resource{}, false
+	}
+	for _, run := range suite.Runs {
+		if run.Type != approval.TypeApproval || !approval.Names(environment, run.Resource) {
+			continue
+		}
+		if run.Resource.ID == "" || ok && run.Resource.ID != found.ID {
+			return approval.Resource{}, false
+		}
+		found, ok = run.Resource, true
+	}
+	return found, ok
+}

@@ -1,0 +1,105 @@
+package azdo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"acrpromote/internal/rule"
+)
+
+// unreadable turns a failed read into a refusal: what was read, where, why it
+// failed, and what to grant to whom. permission is what the job's identity
+// needs for it.
+func (s *Service) unreadable(what string, err error, permission string) rule.Refusal {
+	host := s.collection.Host
+	r := rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: what}
+	var a *answer
+	var m *malformed
+	switch {
+	case errors.Is(err, context.Canceled):
+		r.Reason = fmt.Sprintf("reading %s from Azure DevOps (%s) was cancelled", what, host)
+		r.Remedy = "Run the step again."
+	case errors.As(err, &a):
+		r.Reason, r.Remedy = s.refusedBy(what, a, permission)
+	case errors.As(err, &m):
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, m.why)
+		r.Remedy = "Run the step again; if it stays so, look whether a proxy answers in place of Azure DevOps."
+	default:
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, cause(err))
+		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
+	}
+	return r
+}
+
+func (s *Service) refusedBy(what string, a *answer, permission string) (reason, remedy string) {
+	host := s.collection.Host
+	said := ""
+	if a.Message != "" {
+		said = fmt.Sprintf(" (%q)", a.Message)
+	}
+	switch {
+	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
+		return fmt.Sprintf("Azure DevOps (%s) denies the job's identity the right to read %s: status %d%s", host, what, a.Status, said),
+			s.grant(permission)
+	case a.Status == http.StatusOK || a.Status == http.StatusNonAuthoritativeInfo || a.Status >= 300 && a.Status < 400:
+		return fmt.Sprintf("Azure DevOps (%s) answered for %s with a page to sign in, or a redirect to one, instead of a document: status %d", host, what, a.Status),
+			"The job's token was not accepted: run this in the job it was made for. " + s.grant(permission)
+	case a.Status == http.StatusNotFound:
+		return fmt.Sprintf("Azure DevOps (%s) knows nothing of %s: status 404%s", host, what, said),
+			"Azure DevOps also says so of what may not be seen. " + s.grant(permission)
+	case a.Status == http.StatusTooManyRequests:
+		return fmt.Sprintf("Azure DevOps (%s) is holding requests back and did not answer for %s: status 429%s", host, what, said),
+			"Run the step again in a few minutes."
+	}
+	return fmt.Sprintf("Azure DevOps (%s) failed while reading %s: status %d%s", host, what, a.Status, said),
+		"Run the step again once Azure DevOps answers; its state is told at status.dev.azure.com."
+}
+
+// grant says what to give to the identity that the job runs as.
+func (s *Service) grant(permission string) string {
+	return fmt.Sprintf("Grant %s %s; where the job's authorization scope is not limited to the project, grant it to \"Project Collection Build Service (%s)\".",
+		s.identity(), permission, s.organization())
+}
+
+// identity is the name of the build service that the job's token stands for.
+func (s *Service) identity() string {
+	project := s.claims.ProjectName
+	if s.run.project != "" {
+		project = s.run.project
+	}
+	if project == "" {
+		project = "<project>"
+	}
+	return fmt.Sprintf("%q", fmt.Sprintf("%s Build Service (%s)", project, s.organization()))
+}
+
+// cause is the innermost part of a network error that says something: the
+// outer ones repeat the URL.
+func cause(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		if u.Timeout() {
+			return "it did not answer in time"
+		}
+		err = u.Err
+	}
+	return plain(err.Error())
+}
+
+func (s *Service) mismatch(subject, reason string) rule.Refusal {
+	return rule.Refusal{
+		Rule: rule.RunMismatch, Subject: subject, Reason: reason,
+		Remedy: "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
+	}
+}
+
+// contradiction is a document that contradicts itself.
+func contradiction(subject, reason string) rule.Refusal {
+	return rule.Refusal{
+		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: reason,
+		Remedy: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
+	}
+}

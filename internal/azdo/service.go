@@ -1,0 +1,203 @@
+// Package azdo reads Azure DevOps: the run that this program is part of, the
+// stage, and the approvals given for it. It turns documents into
+// approval.Evidence and judges no approval itself. What the environment says
+// about the run is a claim; this package compares it with what the server
+// says, and whatever does not fit, or cannot be read, becomes a refusal in the
+// evidence, never an error that could be overlooked.
+package azdo
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+
+	"acrpromote/internal/approval"
+)
+
+// Claims are what the agent said about the run (names in comments are the
+// agent's variables). None of it is believed without asking the server, but
+// for Collection, which must come from the system connection.
+type Claims struct {
+	HostType    string // SYSTEM_HOSTTYPE
+	Collection  string // the URL of the system connection
+	ProjectID   string // SYSTEM_TEAMPROJECTID
+	ProjectName string // SYSTEM_TEAMPROJECT: used in remedies until the server told it
+
+	PlanID       string // SYSTEM_PLANID
+	JobID        string // SYSTEM_JOBID
+	StageID      string // SYSTEM_STAGEID, absent on older agents
+	StageName    string // SYSTEM_STAGENAME
+	StageAttempt int    // SYSTEM_STAGEATTEMPT
+	BuildID      int    // BUILD_BUILDID
+
+	OIDCRequestURI string // SYSTEM_OIDCREQUESTURI
+
+	// RequesterIDs can only tighten: BUILD_REQUESTEDFORID, BUILD_QUEUEDBYID,
+	// BUILD_STAGEREQUESTEDBYID, BUILD_STAGEREQUESTEDFORID,
+	// RELEASE_REQUESTEDFORID, RELEASE_DEPLOYMENT_REQUESTEDFORID.
+	RequesterIDs []string
+
+	ReleaseID       int    // RELEASE_RELEASEID
+	EnvironmentID   int    // RELEASE_ENVIRONMENTID
+	EnvironmentName string // RELEASE_ENVIRONMENTNAME
+	ReleaseAttempt  int    // RELEASE_ATTEMPTNUMBER
+	DeploymentID    int    // RELEASE_DEPLOYMENTID
+}
+
+// Run is the run as the server confirmed it. Fields are empty as far as it
+// could not be read. ID is a build's or a release's.
+type Run struct {
+	Kind         approval.Source
+	Organization string
+	Project      string
+	ProjectID    string
+	ID           int
+	Definition   int
+	Stage        string
+	Attempt      int
+	Started      time.Time // zero in a classic release
+	Branch       string
+	Commit       string
+	RequestedBy  string // who it was requested for, and who queued it
+	Requesters   []approval.Requester
+	Queue        string
+	Token        approval.Token
+}
+
+// Question is what the evidence is wanted for.
+type Question struct {
+	Stage          string // "" is the stage that this job runs in
+	Environment    string // as approval.Rules.Environment
+	PostDeployment bool   // classic: the approvals after the deployment too
+	Authors        bool   // who pushed the source version must be known
+}
+
+// UnknownStage says that the run has no stage of the name that was asked for.
+type UnknownStage struct {
+	Stage string
+	Known []string
+}
+
+func (e *UnknownStage) Error() string {
+	if len(e.Known) == 0 {
+		return fmt.Sprintf("approvalStage %q: this run has no stage at all", e.Stage)
+	}
+	return fmt.Sprintf("approvalStage %q: this run has no such stage; its stages are %s", e.Stage, strings.Join(e.Known, ", "))
+}
+
+// Service reads one run. Its methods may be called one after another; each
+// document is read once.
+type Service struct {
+	claims     Claims
+	token      string
+	collection *url.URL
+	http       *http.Client
+	connection *azuredevops.Connection
+
+	read  sync.Once
+	run   loaded
+	areas map[string]*azuredevops.Client // by resource area
+	base  *azuredevops.Client
+}
+
+// New prepares reading; it asks nothing yet. The client must not follow
+// redirects nor add credentials; token is the job's.
+func New(client *http.Client, claims Claims, token string) (*Service, error) {
+	collection, err := parseCollection(claims.Collection)
+	if err != nil {
+		return nil, err
+	}
+	if token == "" {
+		return nil, errors.New("the system connection bears no access token: run this as a step of an Azure Pipelines job")
+	}
+	guarded := *client
+	guarded.Transport = guard{next: client.Transport, token: token}
+	guarded.Jar = nil
+	s := &Service{claims: claims, token: token, collection: collection, http: &guarded}
+	s.connection = &azuredevops.Connection{
+		AuthorizationString:     "Bearer " + token,
+		BaseUrl:                 collection.String(),
+		SuppressFedAuthRedirect: true,
+	}
+	s.base = azuredevops.NewClientWithOptions(s.connection, collection.String(), azuredevops.WithHTTPClient(s.http))
+	return s, nil
+}
+
+// Hosts lists the hosts that reading the run will ask, for an allow-list.
+func Hosts(claims Claims) ([]string, error) {
+	collection, err := parseCollection(claims.Collection)
+	if err != nil {
+		return nil, err
+	}
+	hosts := []string{hostPort(collection)}
+	if claims.classic() {
+		sibling := *collection
+		sibling.Host = releaseHost(collection.Host)
+		if at := hostPort(&sibling); at != hosts[0] {
+			hosts = append(hosts, at)
+		}
+	}
+	return hosts, nil
+}
+
+// classic tells whether the claims are of a classic release. The host type
+// alone decides: a release job bears the variables of a build as well, and
+// any pipeline may set variables named RELEASE_*.
+func (c Claims) classic() bool {
+	return strings.EqualFold(c.HostType, "release") || strings.EqualFold(c.HostType, "deployment")
+}
+
+func parseCollection(s string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimRight(s, "/"))
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("the system connection bears no usable address of an Azure DevOps collection")
+	}
+	if u.Scheme != "https" {
+		return nil, fmt.Errorf("the system connection's address %s://%s is not HTTPS: the job's token would travel in the clear", u.Scheme, u.Host)
+	}
+	return u, nil
+}
+
+// hostPort is the host with its port, in lower case, as one compares it.
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = "443"
+		if u.Scheme == "http" {
+			port = "80"
+		}
+	}
+	return strings.ToLower(u.Hostname()) + ":" + port
+}
+
+// releaseHost is where Azure DevOps Services keeps the releases of a
+// collection; a server on premises keeps them where everything else is.
+func releaseHost(host string) string {
+	lower := strings.ToLower(host)
+	if lower == "dev.azure.com" {
+		return "vsrm.dev.azure.com"
+	}
+	if name, ok := strings.CutSuffix(lower, ".visualstudio.com"); ok && !strings.Contains(name, ".") {
+		return name + ".vsrm.visualstudio.com"
+	}
+	return host
+}
+
+// organization is the name that Azure DevOps puts into the names of its build
+// service identities.
+func (s *Service) organization() string {
+	host := strings.ToLower(s.collection.Hostname())
+	if name, ok := strings.CutSuffix(host, ".visualstudio.com"); ok {
+		return name
+	}
+	if name := strings.Trim(s.collection.Path, "/"); name != "" {
+		return name[strings.LastIndex(name, "/")+1:]
+	}
+	return host
+}

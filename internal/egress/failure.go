@@ -1,0 +1,172 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+)
+
+// HostNotAllowed is a request to a host that its phase does not name. Nothing
+// was dialled.
+type HostNotAllowed struct{ Host, Phase string }
+
+func (e *HostNotAllowed) Error() string {
+	return phrase(e.Phase, e.Host+" is not among the hosts that may be asked here; nothing was sent to it")
+}
+
+// Error is a request that got no answer, or one that was not let out: in which
+// phase, to which host, why, and what to check. It never holds a query, a user
+// or a password. Unwrap gives the cause, for errors.Is and errors.As alone.
+type Error struct {
+	Phase, Host    string
+	Reason, Remedy string
+
+	cause      error
+	redirected bool
+	final      bool
+}
+
+func (e *Error) Error() string {
+	host := e.Host
+	if e.redirected {
+		host += " (where a redirect led)"
+	}
+	text := phrase(e.Phase, host+" "+e.Reason)
+	if e.Remedy != "" {
+		text += ". " + e.Remedy
+	}
+	return text
+}
+
+func (e *Error) Unwrap() error { return e.cause }
+
+func phrase(phase, text string) string {
+	if phase == "" {
+		return text
+	}
+	return phase + ": " + text
+}
+
+// explain makes a sentence of what the transport reports.
+func (g *gate) explain(host string, err error) error {
+	if _, ok := err.(*Error); ok {
+		return err
+	}
+	e := &Error{Phase: g.phase.Name, Host: host, cause: err}
+	e.Reason, e.Remedy, e.final = reason(err)
+	return e
+}
+
+const (
+	checkNetwork = "Check the name, the firewall on the way, and whether this machine needs a proxy"
+	checkProxy   = "Check the agent's proxy settings"
+)
+
+func reason(err error) (reason, remedy string, final bool) {
+	var (
+		slow      *tooSlow
+		long      *tooLong
+		answer    *proxyAnswer
+		dns       *net.DNSError
+		operation *net.OpError
+		untrusted x509.UnknownAuthorityError
+		name      x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		verify    *tls.CertificateVerificationError
+		record    tls.RecordHeaderError
+		alert     tls.AlertError
+		timeout   net.Error
+	)
+	viaProxy := errors.As(err, &operation) && operation.Op == "proxyconnect"
+	switch {
+	case errors.As(err, &slow):
+		return "was given up: " + slow.Error(), "Try again; if it stays so, check the network on the way", false
+	case errors.As(err, &long):
+		return "was not understood: " + long.Error(), "Check what stands in front of it", true
+	case errors.Is(err, context.Canceled):
+		return "was not waited for: the run was told to stop", "", true
+	case errors.Is(err, context.DeadlineExceeded):
+		return "did not answer in the time that was given", "Try again; if it stays so, check the network on the way", false
+	case errors.As(err, &answer):
+		return proxyReason(answer)
+	case errors.As(err, &dns):
+		if viaProxy {
+			return "cannot be reached: the name of the proxy does not resolve", checkProxy, dns.IsNotFound
+		}
+		if dns.IsNotFound {
+			return "cannot be reached: the name does not resolve", "Check how it is written, and the DNS of this machine (a private endpoint resolves only inside its network)", true
+		}
+		return "cannot be reached: the DNS of this machine does not answer", "Check the DNS of this machine", false
+	case errors.As(err, &untrusted):
+		return "is not trusted: its certificate comes from an authority unknown here", "If that is right, trust its CA: give the agent a CA bundle (AGENT_CAINFO), or add it to this machine's authorities", true
+	case errors.As(err, &name):
+		return "is not trusted: its certificate is for another name", "Check the name, and what intercepts TLS on the way", true
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return "is not trusted: its certificate has expired, or is not yet valid", "Renew it, or check the clock of this machine", true
+	case errors.As(err, &verify):
+		return "is not trusted: its certificate cannot be verified (" + clean(verify.Err.Error()) + ")", "Check its certificate", true
+	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
+		return "does not speak TLS", "Check the port; at a prompt, --plain-http names a host that speaks HTTP", true
+	case errors.As(err, &alert):
+		return "broke off the TLS handshake (" + clean(alert.Error()) + ")", "Check which TLS versions and client certificates it asks for", true
+	case viaProxy:
+		return "cannot be reached: the proxy does not answer (" + system(err) + ")", checkProxy, false
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "cannot be reached: it refuses the connection", checkNetwork, false
+	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
+		return "cannot be reached: there is no way to its network", checkNetwork, false
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "broke off the connection", "Try again; if it stays so, check the firewall and proxies on the way", false
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return "did not answer in time", checkNetwork, false
+	default:
+		return "did not answer as HTTP should (" + clean(err.Error()) + ")", checkNetwork, false
+	}
+}
+
+func proxyReason(answer *proxyAnswer) (reason, remedy string, final bool) {
+	switch answer.status {
+	case http.StatusProxyAuthRequired:
+		return fmt.Sprintf("cannot be reached: the proxy %s wants another user or password (HTTP 407)", answer.proxy), "Check the agent's proxy user and password", true
+	case http.StatusForbidden:
+		return fmt.Sprintf("cannot be reached: the proxy %s forbids it (HTTP 403)", answer.proxy), "Have the host allowed there", true
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return fmt.Sprintf("cannot be reached: the proxy %s has no way to it (HTTP %d)", answer.proxy, answer.status), "Check the name, and the firewall behind the proxy", false
+	default:
+		return fmt.Sprintf("cannot be reached: the proxy %s answered HTTP %d", answer.proxy, answer.status), checkProxy, true
+	}
+}
+
+// system names the innermost cause, which for a dial is the system's own word.
+func system(err error) string {
+	var number syscall.Errno
+	if errors.As(err, &number) {
+		return number.Error()
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return clean(err.Error())
+}
+
+// clean bounds text that may come from outside and takes what is not printable
+// out of it.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if runes := []rune(text); len(runes) > 200 {
+		text = string(runes[:200]) + "…"
+	}
+	return text
+}

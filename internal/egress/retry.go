@@ -1,0 +1,171 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds of waiting for a server that has no time for us.
+const (
+	firstWait     = 250 * time.Millisecond
+	longestWait   = 10 * time.Second
+	maxRetryAfter = 60 * time.Second
+	maxTotalWait  = 5 * time.Minute
+)
+
+type pauseFunc func(context.Context, time.Duration) error
+
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// budget is what one request may still spend on repetitions, redirects
+// included.
+type budget struct {
+	left int
+	// all says that writes may be repeated too.
+	all  bool
+	wait time.Duration
+	used int
+}
+
+// next says whether to try again after this end, and how long to wait before.
+func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.Duration, bool) {
+	if b.left <= 0 || !repeatable(req, b.all) {
+		return 0, false
+	}
+	wait := min(firstWait<<min(b.used, 10), longestWait)
+	// Half of it at random: many who failed together shall not return together.
+	wait = wait/2 + rand.N(wait/2+1)
+	switch {
+	case err != nil:
+		if !passing(err) {
+			return 0, false
+		}
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusBadGateway,
+		resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
+		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok && asked > 0 {
+			wait = asked + rand.N(asked/10+1)
+		}
+	default:
+		return 0, false
+	}
+	if wait > b.wait {
+		return 0, false
+	}
+	b.left--
+	b.used++
+	b.wait -= wait
+	return wait, true
+}
+
+// retryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3), at most a
+// minute.
+func retryAfter(value string, now time.Time) (time.Duration, bool) {
+	value = strings.TrimSpace(value)
+	if value == "" {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
+		if seconds > uint64(maxRetryAfter/time.Second) {
+			return maxRetryAfter, true
+		}
+		return time.Duration(seconds) * time.Second, true
+	}
+	at, err := http.ParseTime(value)
+	if err != nil {
+		return 0, false
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter), true
+}
+
+func repeatable(req *http.Request, all bool) bool {
+	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+		return false
+	}
+	switch req.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		return true
+	}
+	marked, _ := req.Context().Value(repeatableKey{}).(bool)
+	return marked || all
+}
+
+// passing tells errors that another try may outlive from those that would only
+// come again.
+func passing(err error) bool {
+	if errors.Is(err, context.Canceled) {
+		return false
+	}
+	if e, ok := errors.AsType[*Error](err); ok && e.final {
+		return false
+	}
+	if answer, ok := errors.AsType[*proxyAnswer](err); ok {
+		return answer.status == http.StatusBadGateway || answer.status == http.StatusServiceUnavailable || answer.status == http.StatusGatewayTimeout
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return !dns.IsNotFound
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[tls.AlertError](err); ok {
+		return false
+	}
+	return true
+}
+
+// send makes the request, again where it may and should be.
+func (g *gate) send(req *http.Request, host string, account *account, budget *budget) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		resp, err := g.exchange(req, host, account, attempt)
+		if req.Context().Err() != nil {
+			return resp, err
+		}
+		wait, again := budget.next(req, resp, err)
+		if !again {
+			return resp, err
+		}
+		if resp != nil {
+			discard(resp.Body)
+		}
+		account.retries.Add(1)
+		account.waited.Add(int64(wait))
+		if err := g.network.pause(req.Context(), wait); err != nil {
+			return nil, g.explain(host, err)
+		}
+		if req, err = rewound(req); err != nil {
+			return nil, g.explain(host, err)
+		}
+	}
+}
+
+func rewound(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil, err
+	}
+	again := req.Clone(req.Context())
+	again.Body = body
+	return again, nil
+}

@@ -1,0 +1,245 @@
+package egress
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// world is a network behind a CONNECT proxy: every host name that has a
+// handler answers over TLS with a certificate of the world's own authority.
+type world struct {
+	t        *testing.T
+	ca       *x509.Certificate
+	key      *ecdsa.PrivateKey
+	caFile   string
+	backend  net.Listener
+	proxy    net.Listener
+	user     string
+	password string
+
+	mu       sync.Mutex
+	handlers map[string]http.HandlerFunc
+	asked    []string // hosts that were asked for by CONNECT
+	refusal  int      // what the proxy answers to all, if not 0
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, handlers: map[string]http.HandlerFunc{}}
+	w.key = newKey(t)
+	w.ca = w.certificate("authority of the test", nil, &w.key.PublicKey)
+	w.caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(w.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		host, _, _ := strings.Cut(strings.ToLower(r.Host), ":")
+		w.mu.Lock()
+		handler := w.handlers[host]
+		w.mu.Unlock()
+		if handler == nil {
+			t.Errorf("the host %s was asked, %s %s", r.Host, r.Method, r.URL)
+			return
+		}
+		handler(rw, r)
+	}))
+	leaf := newKey(t)
+	var certs sync.Map
+	server.EnableHTTP2 = true
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+		if kept, ok := certs.Load(hello.ServerName); ok {
+			return kept.(*tls.Certificate), nil
+		}
+		made := &tls.Certificate{Certificate: [][]byte{w.certificate(hello.ServerName, w.ca, &leaf.PublicKey).Raw}, PrivateKey: leaf}
+		certs.Store(hello.ServerName, made)
+		return made, nil
+	}}
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	w.backend = server.Listener
+	w.proxy = w.listen(w.tunnel)
+	return w
+}
+
+func newKey(t *testing.T) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func (w *world) certificate(name string, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(time.Now().UnixNano()),
+		Subject:               pkix.Name{CommonName: name},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(time.Hour),
+		BasicConstraintsValid: true,
+	}
+	if parent == nil {
+		parent, template.IsCA, template.KeyUsage = template, true, x509.KeyUsageCertSign
+	} else {
+		template.DNSNames = []string{name}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, w.key)
+	if err != nil {
+		w.t.Error(err)
+	}
+	made, err := x509.ParseCertificate(der)
+	if err != nil {
+		w.t.Error(err)
+	}
+	return made
+}
+
+func (w *world) listen(serve func(net.Conn)) net.Listener {
+	w.t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c)
+		}
+	}()
+	return l
+}
+
+// tunnel is a CONNECT proxy, written out so that the test sees every byte that
+// a proxy would.
+func (w *world) tunnel(client net.Conn) {
+	defer client.Close()
+	reader := bufio.NewReader(client)
+	req, err := http.ReadRequest(reader)
+	if err != nil {
+		return
+	}
+	w.mu.Lock()
+	refusal := w.refusal
+	w.asked = append(w.asked, strings.ToLower(req.Host))
+	host, _, _ := strings.Cut(strings.ToLower(req.Host), ":")
+	known := w.handlers[host] != nil
+	w.mu.Unlock()
+	if w.user != "" {
+		proxied := http.Request{Header: http.Header{"Authorization": req.Header["Proxy-Authorization"]}}
+		if user, password, ok := proxied.BasicAuth(); !ok || user != w.user || password != w.password {
+			refusal = http.StatusProxyAuthRequired
+		}
+	}
+	switch {
+	case req.Method != http.MethodConnect:
+		refusal = http.StatusMethodNotAllowed
+	case refusal == 0 && !known:
+		refusal = http.StatusBadGateway
+	}
+	if refusal != 0 {
+		resp := http.Response{StatusCode: refusal, ProtoMajor: 1, ProtoMinor: 1, ContentLength: 0}
+		_ = resp.Write(client)
+		return
+	}
+	backend, err := net.Dial("tcp", w.backend.Addr().String())
+	if err != nil {
+		return
+	}
+	defer backend.Close()
+	_, _ = io.WriteString(client, "HTTP/1.1 200 Connection established\r\n\r\n")
+	go func() {
+		_, _ = io.Copy(backend, reader)
+		backend.Close()
+	}()
+	_, _ = io.Copy(client, backend)
+}
+
+func (w *world) handle(host string, handler http.HandlerFunc) {
+	w.mu.Lock()
+	w.handlers[host] = handler
+	w.mu.Unlock()
+}
+
+func (w *world) dialled() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	asked := slices.Clone(w.asked)
+	slices.Sort(asked)
+	return slices.Compact(asked)
+}
+
+func (w *world) settings() Settings {
+	u := &url.URL{Scheme: "http", Host: w.proxy.Addr().String()}
+	if w.user != "" {
+		u.User = url.UserPassword(w.user, w.password)
+	}
+	return Settings{Proxy: &Proxy{URL: u}, CAFile: w.caFile}
+}
+
+// network gives a network whose waits are noted instead of waited.
+func (w *world) network(s Settings) (*Network, *waits) {
+	w.t.Helper()
+	n, err := New(s)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(n.CloseIdle)
+	waited := &waits{}
+	n.pause = waited.pause
+	return n, waited
+}
+
+type waits struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (w *waits) pause(ctx context.Context, d time.Duration) error {
+	w.mu.Lock()
+	w.all = append(w.all, d)
+	w.mu.Unlock()
+	return ctx.Err()
+}
+
+func (w *waits) list() []time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.all)
+}
+
+func get(t *testing.T, client *http.Client, address string) (*http.Response, string, error) {
+	t.Helper()
+	resp, err := client.Get(address)
+	if err != nil {
+		return nil, "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	return resp, string(body), err
+}

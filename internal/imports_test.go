@@ -1,0 +1,179 @@
+// Package internal_test keeps the rules of who may import whom.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "acrpromote/"
+
+// imports maps each package of the module to what its files import, and keeps
+// the files' own tests apart.
+func imports(t *testing.T) (shipped, tests map[string][]string) {
+	t.Helper()
+	shipped, tests = map[string][]string{}, map[string][]string{}
+	root := ".."
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := entry.Name()
+		if entry.IsDir() {
+			if file != root && (strings.HasPrefix(name, ".") || name == "node_modules" || name == "testdata") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		into := shipped
+		if strings.HasSuffix(name, "_test.go") {
+			into = tests
+		}
+		pkg := filepath.ToSlash(relative)
+		for _, spec := range parsed.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				return err
+			}
+			into[pkg] = append(into[pkg], imported)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(shipped) < 10 {
+		t.Fatalf("only %d packages were found: the walk is broken", len(shipped))
+	}
+	return shipped, tests
+}
+
+func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
+	shipped, _ := imports(t)
+	allowed := map[string][]string{
+		"internal/rule":     {},
+		"internal/seal":     {},
+		"internal/approval": {"internal/rule"},
+		"internal/plan":     {"internal/rule", "internal/approval", "internal/seal"},
+	}
+	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
+	for pkg, may := range allowed {
+		if _, there := shipped[pkg]; !there {
+			t.Errorf("%s is not there", pkg)
+		}
+		for _, imported := range shipped[pkg] {
+			if own, ok := strings.CutPrefix(imported, module); ok {
+				if !slices.Contains(may, own) {
+					t.Errorf("%s decides, and may not import %s", pkg, own)
+				}
+				continue
+			}
+			if strings.Contains(imported, ".") {
+				t.Errorf("%s decides, and needs no %s", pkg, imported)
+			}
+			for _, d := range doing {
+				if imported == d || strings.HasPrefix(imported, d+"/") {
+					t.Errorf("%s decides, and may not import %s", pkg, imported)
+				}
+			}
+		}
+	}
+}
+
+func TestAdaptersDoNotKnowEachOther(t *testing.T) {
+	shipped, _ := imports(t)
+	allowed := map[string][]string{
+		"internal/agent":    {},
+		"internal/egress":   {},
+		"internal/acr":      {},
+		"internal/transfer": {},
+		"internal/azdo":     {"internal/approval", "internal/rule"},
+		"internal/report":   {"internal/rule"},
+		"internal/sim":      {},
+		"internal/promote":  {"internal/plan", "internal/rule", "internal/seal"},
+	}
+	for pkg, may := range allowed {
+		if _, there := shipped[pkg]; !there {
+			t.Errorf("%s is not there", pkg)
+		}
+		for _, imported := range shipped[pkg] {
+			if own, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(may, own) {
+				t.Errorf("%s may not import %s", pkg, own)
+			}
+		}
+	}
+}
+
+func TestOnlyTestsAndTheDemoReachTheSimulators(t *testing.T) {
+	shipped, _ := imports(t)
+	for pkg, imported := range shipped {
+		if pkg != "cmd/demo" && slices.Contains(imported, module+"internal/sim") {
+			t.Errorf("%s imports the simulators: the shipped binary could talk to a fake", pkg)
+		}
+	}
+}
+
+// TestOnlyEgressReachesTheNetwork: the others get their clients from it. The
+// simulators and the demo are servers of their own.
+func TestOnlyEgressReachesTheNetwork(t *testing.T) {
+	shipped, _ := imports(t)
+	for pkg, imported := range shipped {
+		if pkg == "internal/egress" || pkg == "internal/sim" || pkg == "cmd/demo" || !strings.HasPrefix(pkg, "internal/") && !strings.HasPrefix(pkg, "cmd/") {
+			continue
+		}
+		for _, i := range imported {
+			if i == "net" || i == "crypto/tls" || i == "golang.org/x/net/http2" {
+				t.Errorf("%s imports %s: only egress dials", pkg, i)
+			}
+		}
+	}
+}
+
+// TestOnlyTheAgentPackageReadsTheEnvironment looks at the names used, since
+// package os is also needed for files.
+func TestOnlyTheAgentPackageReadsTheEnvironment(t *testing.T) {
+	forbidden := []string{"os.Getenv", "os.LookupEnv", "os.Environ", "http.DefaultClient", "http.DefaultTransport", "http.Get("}
+	for _, use := range uses(t, forbidden) {
+		pkg := path.Dir(use.file)
+		switch {
+		case strings.HasPrefix(use.name, "os.") && (pkg == "internal/agent" || pkg == "cmd/demo" || pkg == "internal/sim"):
+		case use.name == "os.Environ" && use.file == "cmd/acrpromote/main.go":
+			// main hands the environment to agent.Read.
+		default:
+			t.Errorf("%s uses %s", use.file, use.name)
+		}
+	}
+}
+
+// TestOnlyAgentAndReportWriteToStandardOutput: main may name the stream to
+// hand it to them.
+func TestOnlyAgentAndReportWriteToStandardOutput(t *testing.T) {
+	for _, use := range uses(t, []string{"os.Stdout", "fmt.Print(", "fmt.Println(", "fmt.Printf(", "println("}) {
+		pkg := path.Dir(use.file)
+		if pkg == "internal/agent" || pkg == "internal/report" || pkg == "cmd/demo" {
+			continue
+		}
+		if use.name == "os.Stdout" && use.file == "cmd/acrpromote/main.go" {
+			continue
+		}
+		t.Errorf("%s uses %s", use.file, use.name)
+	}
+}

@@ -1,0 +1,193 @@
+// Package plan decides what is to be done: from what was asked, what was
+// observed and the verdict on the approval it computes either the steps or
+// every reason why not. It is pure; observing and carrying out happen
+// elsewhere, and nothing is written unless the list of refusals is empty.
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/rule"
+)
+
+// The actions that a plan can be made for.
+const (
+	Seal         = "seal"
+	Promote      = "promote"
+	InvertedPush = "invertedPush"
+)
+
+// Wanted is what was asked: the action, its image and where it should go.
+type Wanted struct {
+	Action  string
+	Source  Reference
+	Targets []Reference
+	Digest  string // what the source must resolve to; empty: anything
+	Lock    Lock   // at the targets, or at the source for seal
+	MoveTag bool
+}
+
+// Lock is what is locked once everything has arrived.
+type Lock string
+
+const (
+	// LockNone locks nothing.
+	LockNone Lock = "none"
+	// LockTag locks the tag against write and delete, the manifest and its
+	// children against delete.
+	LockTag Lock = "tag"
+	// LockImage locks the manifest and its children against write too.
+	LockImage Lock = "image"
+)
+
+// Attributes are the locks on one thing and when it last changed, by the
+// registry's own clock.
+type Attributes struct {
+	Digest        string
+	Created       time.Time
+	Updated       time.Time
+	WriteEnabled  bool
+	DeleteEnabled bool
+}
+
+// Source is what was observed of the image. Unreadable says that it could not
+// be read; then the plan holds no step.
+type Source struct {
+	Unreadable bool
+	Digest     string
+	Children   []string    // digests of the manifests that an index names, nested ones too
+	Tag        *Attributes // for seal, where the source was named by tag
+	Manifest   *Attributes // for seal, where the source was named by digest
+	Sealed     bool        // a seal record of this program refers to the digest
+	RunStarted time.Time   // for seal: the build's startTime; zero outside any run
+}
+
+// Target is what was observed of one target, in the order of Wanted.Targets.
+// Unreachable says that it could not be judged.
+type Target struct {
+	Unreachable bool
+	TagDigest   string      // what the tag points at; empty: there is no such tag
+	Missing     int         // manifests and blobs of the image known to be missing
+	Root        bool        // the image's own manifest is there
+	Tag         *Attributes // where it was read: the lock on the tag
+	Repository  *Attributes // where it was read: the lock on the whole repository
+}
+
+// Observed is what was found in the registries.
+type Observed struct {
+	Source  Source
+	Targets []Target
+}
+
+// Work is what a step does at its target.
+type Work string
+
+const (
+	// Nothing: everything is there, by digest and under its tag.
+	Nothing Work = "nothing"
+	// Copy: the image, or what is missing of it, is brought, and the tag set last.
+	Copy Work = "copy"
+	// Mend: the tag is right, something that belongs to the image is missing.
+	Mend Work = "mend"
+	// Move: the tag is pointed at a digest that is already there, or will be.
+	Move Work = "move"
+	// Wait: the target could not be judged; a rerun does it.
+	Wait Work = "wait"
+)
+
+// Step is what is to be done at one target. Previous is the digest that a
+// moved tag bore.
+type Step struct {
+	Target   Reference
+	Work     Work
+	Previous string
+	Lock     Lock
+}
+
+// Plan is either steps or refusals. Record tells that a seal record is to be
+// attached to the source before it is locked.
+type Plan struct {
+	Wanted    Wanted
+	Digest    string
+	Direction string // checked or unchecked
+	Record    bool
+	Steps     []Step
+	Refusals  []rule.Refusal
+}
+
+// Make computes the plan. Every violation is found in one pass.
+func Make(w Wanted, o Observed, v approval.Verdict) Plan {
+	p := Plan{Wanted: w, Digest: o.Source.Digest, Direction: direction(w)}
+	p.Refusals = append(p.Refusals, v.Refusals...)
+	p.Refusals = append(p.Refusals, judgeDirection(w)...)
+	if !o.Source.Unreadable {
+		p.Refusals = append(p.Refusals, judgeDigest(w, o.Source)...)
+		if w.Action == Seal {
+			p.Refusals = append(p.Refusals, judgeAge(w, o.Source)...)
+			p.Record = !o.Source.Sealed
+			p.Steps = append(p.Steps, Step{Target: w.Source, Work: Nothing, Lock: w.Lock})
+		}
+	}
+	for i, target := range w.Targets {
+		step, refusals := judgeTarget(w, o.Source, target, o.Targets[i])
+		p.Steps = append(p.Steps, step)
+		p.Refusals = append(p.Refusals, refusals...)
+	}
+	return p
+}
+
+// judgeTarget decides what is to be done at one target, or why it may not be.
+func judgeTarget(w Wanted, source Source, target Reference, seen Target) (Step, []rule.Refusal) {
+	step := Step{Target: target, Lock: w.Lock}
+	if source.Unreadable || seen.Unreachable {
+		step.Work = Wait
+		return step, nil
+	}
+	var refusals []rule.Refusal
+	inPlace := target.Tag == "" && seen.Root || target.Tag != "" && seen.TagDigest == source.Digest
+	switch {
+	case inPlace && seen.Missing == 0:
+		step.Work = Nothing
+		return step, nil
+	case inPlace:
+		step.Work = Mend
+	case target.Tag != "" && seen.TagDigest != "":
+		step.Work, step.Previous = Move, seen.TagDigest
+		refusals = append(refusals, judgeMove(w, source, target, seen)...)
+	default:
+		step.Work = Copy
+	}
+	return step, append(refusals, judgeLocks(target, seen, step.Work)...)
+}
+
+// Changes tells whether carrying the plan out would write anything but locks,
+// which are looked at when they are set.
+func (p Plan) Changes() bool {
+	if p.Record {
+		return true
+	}
+	for _, s := range p.Steps {
+		if s.Work != Nothing && s.Work != Wait {
+			return true
+		}
+	}
+	return false
+}
+
+// Describe tells in words what a step does.
+func (s Step) Describe() string {
+	switch s.Work {
+	case Nothing:
+		return "already there"
+	case Mend:
+		return "already there, missing parts are brought"
+	case Move:
+		return fmt.Sprintf("the tag moves from %s", s.Previous)
+	case Wait:
+		return "cannot be judged yet"
+	default:
+		return "is copied"
+	}
+}

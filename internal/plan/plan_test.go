@@ -1,0 +1,149 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/rule"
+)
+
+const (
+	prod = "prod.azurecr.io"
+	dev  = "dev.azurecr.io"
+)
+
+var (
+	released = "sha256:" + strings.Repeat("a", 64)
+	other    = "sha256:" + strings.Repeat("b", 64)
+	noon     = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	open     = &Attributes{WriteEnabled: true, DeleteEnabled: true}
+	locked   = &Attributes{}
+)
+
+func at(registry, tag string) Reference {
+	return Reference{Registry: registry, Repository: "shop/cart", Tag: tag}
+}
+
+func TestMake(t *testing.T) {
+	granted := approval.Verdict{Granted: true, Kind: "manual"}
+	push := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}, Lock: LockNone}
+	promote := Wanted{Action: Promote, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}, Lock: LockNone}
+	move := promote
+	move.MoveTag = true
+	upward := Wanted{Action: Promote, Source: at(dev, "1"), Targets: []Reference{at(prod, "1"), at(dev, "2")}, Lock: LockNone}
+	pinned := push
+	pinned.Digest = other
+	sealing := Wanted{Action: Seal, Source: at(prod, "1"), Lock: LockTag}
+	sealingDigest := Wanted{Action: Seal, Source: Reference{Registry: prod, Repository: "shop/cart", Digest: released}, Lock: LockTag}
+	image := Source{Digest: released}
+	seen := func(targets ...Target) Observed { return Observed{Source: image, Targets: targets} }
+
+	for _, c := range []struct {
+		name     string
+		wanted   Wanted
+		observed Observed
+		verdict  approval.Verdict
+		refusals []rule.Name
+		work     []Work
+	}{
+		{"nothing there: copied", push, seen(Target{}), granted, nil, []Work{Copy}},
+		{"there already", push, seen(Target{TagDigest: released, Root: true}), granted, nil, []Work{Nothing}},
+		{"there, a signature missing", push, seen(Target{TagDigest: released, Root: true, Missing: 1}), granted, nil, []Work{Mend}},
+		{"there by digest, not by tag", push, seen(Target{Root: true}), granted, nil, []Work{Copy}},
+		{"another image under the tag", push, seen(Target{TagDigest: other}), granted, []rule.Name{rule.TagWouldMove}, nil},
+		{"no verdict", push, seen(Target{}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalMissing}}}, []rule.Name{rule.ApprovalMissing}, nil},
+		{"two things wrong are told at once", push, seen(Target{TagDigest: other}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}}, []rule.Name{rule.ApprovalPending, rule.TagWouldMove}, nil},
+		{"another digest than demanded", pinned, seen(Target{}), granted, []rule.Name{rule.DigestDiffers}, nil},
+		{"repository locked", push, seen(Target{Repository: locked}), granted, []rule.Name{rule.Immutable}, nil},
+		{"repository open", push, seen(Target{Repository: open}), granted, nil, []Work{Copy}},
+		{"repository locked, but everything is there", push, seen(Target{TagDigest: released, Root: true, Repository: locked}), granted, nil, []Work{Nothing}},
+		{"unreachable: it waits", push, seen(Target{Unreachable: true}), granted, nil, []Work{Wait}},
+		{"source unreadable: it waits", push, Observed{Source: Source{Unreadable: true}, Targets: []Target{{}}}, granted, nil, []Work{Wait}},
+		{"a further tag", promote, seen(Target{Root: true}), granted, nil, []Work{Copy}},
+		{"a tag that would move", promote, seen(Target{TagDigest: other}), granted, []rule.Name{rule.TagWouldMove}, nil},
+		{"a tag that may move", move, seen(Target{TagDigest: other}), granted, nil, []Work{Move}},
+		{"a tag that may move, but is locked", move, seen(Target{TagDigest: other, Tag: locked}), granted, []rule.Name{rule.Immutable}, nil},
+		{"a tag that may move and is open", move, seen(Target{TagDigest: other, Tag: open}), granted, nil, []Work{Move}},
+		{"upward without a flow", upward, seen(Target{}, Target{}), granted, []rule.Name{rule.Upward}, nil},
+		{"seal what the run pushed", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon.Add(time.Second)}}}, granted, nil, []Work{Nothing}},
+		{"seal what was pushed in the same instant", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon}}}, granted, nil, []Work{Nothing}},
+		{"seal an older tag", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon.Add(-time.Nanosecond)}}}, granted, []rule.Name{rule.OlderThanRun}, nil},
+		{"seal a tag whose time is unknown", sealing, Observed{Source: Source{Digest: released, RunStarted: noon}}, granted, []rule.Name{rule.OlderThanRun}, nil},
+		{"seal outside any run", sealing, Observed{Source: Source{Digest: released}}, granted, nil, []Work{Nothing}},
+		{"seal an older manifest", sealingDigest, Observed{Source: Source{Digest: released, RunStarted: noon, Manifest: &Attributes{Created: noon.Add(-time.Hour), Updated: noon.Add(time.Hour)}}}, granted, []rule.Name{rule.OlderThanRun}, nil},
+		{"seal a manifest of this run", sealingDigest, Observed{Source: Source{Digest: released, RunStarted: noon, Manifest: &Attributes{Created: noon.Add(time.Hour)}}}, granted, nil, []Work{Nothing}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p := Make(c.wanted, c.observed, c.verdict)
+			var got []rule.Name
+			for _, r := range p.Refusals {
+				got = append(got, r.Rule)
+			}
+			if !slices.Equal(got, c.refusals) {
+				t.Errorf("refused by %v, want %v", got, c.refusals)
+			}
+			if c.refusals != nil {
+				return
+			}
+			var work []Work
+			for _, s := range p.Steps {
+				work = append(work, s.Work)
+			}
+			if !slices.Equal(work, c.work) {
+				t.Errorf("work is %v, want %v", work, c.work)
+			}
+		})
+	}
+}
+
+func TestMoveRecordsWhatTheTagBore(t *testing.T) {
+	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
+	p := Make(w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}, approval.Verdict{Granted: true})
+	if p.Steps[0].Previous != other {
+		t.Errorf("previous is %q, want %q", p.Steps[0].Previous, other)
+	}
+}
+
+func TestDirection(t *testing.T) {
+	for _, c := range []struct {
+		targets []Reference
+		want    string
+	}{
+		{[]Reference{at(prod, "stable")}, "checked"},
+		{[]Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
+		{nil, "checked"},
+	} {
+		if p := Make(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}, Observed{Targets: make([]Target, len(c.targets))}, approval.Verdict{Granted: true}); p.Direction != c.want {
+			t.Errorf("direction to %v is %s, want %s", c.targets, p.Direction, c.want)
+		}
+	}
+}
+
+// TestRefusalsSayWhatToDo: a refusal without a remedy helps nobody.
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []Reference{at(prod, "1"), at(prod, "2")}}
+	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
+	p := Make(w, o, approval.Verdict{})
+	if len(p.Refusals) != 5 {
+		t.Fatalf("%d refusals, want 5: %v", len(p.Refusals), p.Refusals)
+	}
+	for _, r := range p.Refusals {
+		if r.Subject == "" || r.Reason == "" || r.Remedy == "" {
+			t.Errorf("refusal is not whole: %+v", r)
+		}
+	}
+}
+
+func TestChanges(t *testing.T) {
+	for work, want := range map[Work]bool{Nothing: false, Wait: false, Copy: true, Mend: true, Move: true} {
+		if got := (Plan{Steps: []Step{{Work: work}}}).Changes(); got != want {
+			t.Errorf("a plan with %q changes something: %v, want %v", work, got, want)
+		}
+	}
+	if !(Plan{Record: true}).Changes() {
+		t.Error("a plan that attaches a seal record changes nothing")
+	}
+}

@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"fmt"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// direction says whether the way of an image was checked. Without a flow file
+// nothing tells which registry is trusted more, so a copy from one to another
+// is unchecked; what stays inside one registry moves nowhere.
+func direction(w Wanted) string {
+	for _, t := range w.Targets {
+		if t.Registry != w.Source.Registry {
+			return "unchecked"
+		}
+	}
+	return "checked"
+}
+
+// judgeDirection: without a flow file, promote stays inside one registry.
+func judgeDirection(w Wanted) []rule.Refusal {
+	if w.Action != Promote {
+		return nil
+	}
+	var refusals []rule.Refusal
+	for _, t := range w.Targets {
+		if t.Registry == w.Source.Registry {
+			continue
+		}
+		refusals = append(refusals, rule.Refusal{
+			Rule:    rule.Upward,
+			Subject: t.String(),
+			Reason:  fmt.Sprintf("promote would copy from registry %s to registry %s, and without a flow file nothing says that the second may receive from the first", w.Source.Registry, t.Registry),
+			Remedy:  "Promote inside one registry, or use invertedPush to bring a sealed image down to a registry of less trust.",
+		})
+	}
+	return refusals
+}
+
+// judgeDigest: the input digest names what the tag must resolve to.
+func judgeDigest(w Wanted, s Source) []rule.Refusal {
+	if w.Digest == "" || w.Digest == s.Digest {
+		return nil
+	}
+	return []rule.Refusal{{
+		Rule:    rule.DigestDiffers,
+		Subject: w.Source.String(),
+		Reason:  fmt.Sprintf("it resolves to %s, but the input digest demands %s", s.Digest, w.Digest),
+		Remedy:  "Find out who moved the tag, or give the digest of the image that is meant.",
+	}}
+}
+
+// judgeAge: what this run did not push is not this run's to seal.
+func judgeAge(w Wanted, s Source) []rule.Refusal {
+	if s.RunStarted.IsZero() {
+		return nil
+	}
+	seen, what := s.Tag, "the tag was last written"
+	if w.Source.Tag == "" {
+		seen, what = s.Manifest, "the manifest was pushed"
+	}
+	var at time.Time
+	if seen != nil {
+		at = seen.Updated
+		if w.Source.Tag == "" {
+			at = seen.Created
+		}
+	}
+	if seen != nil && !at.Before(s.RunStarted) {
+		return nil
+	}
+	return []rule.Refusal{{
+		Rule:    rule.OlderThanRun,
+		Subject: w.Source.String(),
+		Reason:  fmt.Sprintf("%s at %s, before this run started at %s, so this run did not build it", what, stamp(at), stamp(s.RunStarted)),
+		Remedy:  "Seal in the run that pushes the image, after its push.",
+	}}
+}
+
+// judgeMove: a tag moves only where it was asked for, inside one registry.
+func judgeMove(w Wanted, s Source, target Reference, seen Target) []rule.Refusal {
+	if w.Action == Promote && w.MoveTag && target.Registry == w.Source.Registry {
+		return nil
+	}
+	remedy := "Give the image a tag of its own: a released tag does not move."
+	if w.Action == Promote {
+		remedy = "Give the image another tag, or set moveTag if this tag is meant to move."
+	}
+	return []rule.Refusal{{
+		Rule:    rule.TagWouldMove,
+		Subject: target.String(),
+		Reason:  fmt.Sprintf("the tag points at %s and would be moved to %s", seen.TagDigest, s.Digest),
+		Remedy:  remedy,
+	}}
+}
+
+// judgeLocks: a lock that was read beforehand is not run into.
+func judgeLocks(target Reference, seen Target, work Work) []rule.Refusal {
+	subject, locked := "", ""
+	switch {
+	case seen.Repository != nil && !seen.Repository.WriteEnabled:
+		subject, locked = target.Registry+"/"+target.Repository, "the repository is locked against write"
+	case work == Move && seen.Tag != nil && !seen.Tag.WriteEnabled:
+		subject, locked = target.String(), "the tag is locked against write"
+	default:
+		return nil
+	}
+	return []rule.Refusal{{
+		Rule:    rule.Immutable,
+		Subject: subject,
+		Reason:  locked,
+		Remedy:  "Use another tag or repository. This program opens no lock.",
+	}}
+}
+
+func stamp(t time.Time) string {
+	if t.IsZero() {
+		return "an unknown time"
+	}
+	return t.UTC().Format(time.RFC3339)
+}

@@ -1,0 +1,211 @@
+// Package promote carries a plan out, through the interfaces that it declares.
+// It decides nothing: what is to be done, and that it may be done, stands in
+// the plan.
+package promote
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"acrpromote/internal/plan"
+)
+
+// Copier brings the planned image to one target, digest for digest, with its
+// tag set last.
+type Copier interface {
+	Copy(ctx context.Context, target plan.Reference) (Arrival, error)
+}
+
+// Arrival is how an image came to a target: State is copied, mounted, retagged
+// or present. Changed tells whether anything was written there.
+type Arrival struct {
+	State     string
+	Referrers int
+	Changed   bool
+}
+
+// Locker reads and sets the locks of one registry.
+type Locker interface {
+	Tag(ctx context.Context, repository, tag string) (plan.Attributes, error)
+	Manifest(ctx context.Context, repository, digest string) (plan.Attributes, error)
+	SetTag(ctx context.Context, repository, tag string, write, delete bool) error
+	SetManifest(ctx context.Context, repository, digest string, write, delete bool) error
+}
+
+// Recorder attaches a seal record to the image that it refers to, and returns
+// the digest of the record's manifest.
+type Recorder interface {
+	Attach(ctx context.Context, record []byte) (digest string, err error)
+}
+
+// Image is what a plan is carried out for: its digest and the manifests that
+// share its fate when it is locked.
+type Image struct {
+	Digest   string
+	Children []string
+}
+
+// Done is what became of one step. Locked names the lock that stands now,
+// empty where none was asked for. Changed may be true beside an error: what
+// had arrived stays.
+type Done struct {
+	Arrival
+	Locked string
+	Err    error
+}
+
+// Targets carries the steps of a plan out side by side: every target is its
+// own island, and one that fails neither stops nor delays the others. A step
+// that is to wait is left alone. lockers gives the locks of a registry.
+func Targets(ctx context.Context, p plan.Plan, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Done {
+	done := make([]Done, len(p.Steps))
+	var group sync.WaitGroup
+	for i, step := range p.Steps {
+		if step.Work == plan.Wait {
+			continue
+		}
+		group.Go(func() { done[i] = target(ctx, step, image, copier, lockers) })
+	}
+	group.Wait()
+	return done
+}
+
+func target(ctx context.Context, step plan.Step, image Image, copier Copier, lockers func(string) (Locker, error)) (d Done) {
+	d.Arrival, d.Err = copier.Copy(ctx, step.Target)
+	if d.Err != nil || step.Lock == plan.LockNone || step.Lock == "" {
+		return d
+	}
+	locker, err := lockers(step.Target.Registry)
+	if err != nil {
+		d.Err = err
+		return d
+	}
+	changed, err := lock(ctx, locker, step.Target, image, step.Lock)
+	d.Changed = d.Changed || changed
+	if err != nil {
+		d.Err = err
+		return d
+	}
+	d.Locked = string(step.Lock)
+	return d
+}
+
+// Sealed is what sealing did: when the record was made, by the registry's own
+// clock, and whether anything was written.
+type Sealed struct {
+	At      time.Time
+	Changed bool
+}
+
+// Seal attaches the record, unless the plan says that one is there (present is
+// its digest), then locks: a tag that is locked has its record already, so
+// whatever interrupts this leaves either no seal or a whole one.
+func Seal(ctx context.Context, p plan.Plan, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
+	source := p.Wanted.Source
+	var s Sealed
+	if p.Record {
+		var err error
+		if present, err = recorder.Attach(ctx, record); err != nil {
+			return s, err
+		}
+		s.Changed = true
+	}
+	changed, err := lock(ctx, locker, source, image, p.Wanted.Lock)
+	s.Changed = s.Changed || changed
+	if err != nil {
+		return s, err
+	}
+	attributes, err := locker.Manifest(ctx, source.Repository, present)
+	if err != nil {
+		return s, err
+	}
+	s.At = attributes.Created
+	return s, nil
+}
+
+// lock sets what is not locked yet and reads every lock back: the tag first,
+// so that it cannot move while the manifests are locked.
+func lock(ctx context.Context, locker Locker, ref plan.Reference, image Image, kind plan.Lock) (changed bool, err error) {
+	if ref.Tag != "" {
+		changed, err = lockTag(ctx, locker, ref, image.Digest)
+		if err != nil {
+			return changed, err
+		}
+	}
+	digests := append([]string{image.Digest}, image.Children...)
+	results := make([]bool, len(digests))
+	failures := make([]error, len(digests))
+	slots := make(chan struct{}, 8)
+	var group sync.WaitGroup
+	for i, digest := range digests {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			results[i], failures[i] = lockManifest(ctx, locker, ref, digest, kind)
+		})
+	}
+	group.Wait()
+	for i := range digests {
+		changed = changed || results[i]
+		if err == nil {
+			err = failures[i]
+		}
+	}
+	return changed, err
+}
+
+func lockTag(ctx context.Context, locker Locker, ref plan.Reference, digest string) (changed bool, err error) {
+	seen, err := locker.Tag(ctx, ref.Repository, ref.Tag)
+	if err != nil {
+		return false, err
+	}
+	if seen.Digest == digest && (seen.WriteEnabled || seen.DeleteEnabled) {
+		if err := locker.SetTag(ctx, ref.Repository, ref.Tag, false, false); err != nil {
+			return false, err
+		}
+		changed = true
+		if seen, err = locker.Tag(ctx, ref.Repository, ref.Tag); err != nil {
+			return changed, err
+		}
+	}
+	if seen.Digest != digest {
+		return changed, &Contradiction{ref, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
+	}
+	if seen.WriteEnabled || seen.DeleteEnabled {
+		return changed, &Contradiction{ref, "the registry took the lock on the tag, but does not show it when asked again"}
+	}
+	return changed, nil
+}
+
+func lockManifest(ctx context.Context, locker Locker, ref plan.Reference, digest string, kind plan.Lock) (changed bool, err error) {
+	seen, err := locker.Manifest(ctx, ref.Repository, digest)
+	if err != nil {
+		return false, err
+	}
+	write := seen.WriteEnabled && kind != plan.LockImage
+	if seen.DeleteEnabled || seen.WriteEnabled != write {
+		if err := locker.SetManifest(ctx, ref.Repository, digest, write, false); err != nil {
+			return false, err
+		}
+		changed = true
+		if seen, err = locker.Manifest(ctx, ref.Repository, digest); err != nil {
+			return changed, err
+		}
+	}
+	if seen.DeleteEnabled || seen.WriteEnabled != write {
+		return changed, &Contradiction{ref, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
+	}
+	return changed, nil
+}
+
+// Contradiction is a registry that does not show what was just written to it.
+type Contradiction struct {
+	At     plan.Reference
+	Reason string
+}
+
+func (c *Contradiction) Error() string {
+	return fmt.Sprintf("%s: %s", c.At, c.Reason)
+}

@@ -1,0 +1,53 @@
+package report
+
+import (
+	_ "embed"
+	"encoding/json"
+	"io"
+
+	"acrpromote/internal/rule"
+)
+
+// SchemaJSON is the JSON Schema (2020-12) of result.json.
+//
+//go:embed schema.json
+var SchemaJSON []byte
+
+// WriteJSON writes result.json: indented, no list ever null, invalid UTF-8
+// replaced, and no character escaped for HTML's sake.
+func WriteJSON(w io.Writer, r Result) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(filled(r))
+}
+
+// filled gives empty lists for absent ones, without touching the caller's.
+func filled(r Result) Result {
+	if r.Schema == "" {
+		r.Schema = Schema
+	}
+	if r.Run.Kind == "" {
+		r.Run.Kind = "none"
+	}
+	r.Approval.Approvers = list(r.Approval.Approvers)
+	r.Approval.Rules = list(r.Approval.Rules)
+	images := make([]Image, len(r.Images))
+	for i, image := range r.Images {
+		image.Targets = list(image.Targets)
+		images[i] = image
+	}
+	r.Images = images
+	r.Refusals = list[rule.Refusal](r.Refusals)
+	r.Errors = list(r.Errors)
+	r.Egress = list(r.Egress)
+	r.Traffic = list(r.Traffic)
+	return r
+}
+
+func list[T any](l []T) []T {
+	if l == nil {
+		return []T{}
+	}
+	return l
+}

@@ -1,0 +1,298 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// longestSummary bounds the summary of the run's page, in bytes.
+const longestSummary = 128 << 10
+
+// Markdown is the summary on the run's page: how it ended, what moved, on
+// whose word, and what to do next; the rest is folded. Text from outside is
+// escaped, so that it can bring neither markup nor links. Of very many images
+// the first are shown and the others counted.
+func Markdown(r Result) []byte {
+	for rows := 500; ; rows /= 2 {
+		m := &markdown{rows: rows, field: longField}
+		if rows < 50 {
+			m.field = shortField
+		}
+		m.write(r)
+		if m.b.Len() <= longestSummary {
+			return []byte(m.b.String())
+		}
+		if rows == 0 {
+			// Nothing is left to leave out: the bound stands between two lines.
+			cut := m.b.String()[:longestSummary]
+			return []byte(cut[:strings.LastIndexByte(cut, '\n')+1])
+		}
+	}
+}
+
+type markdown struct {
+	b     strings.Builder
+	rows  int // of each list
+	field int // bytes of one value
+}
+
+func (m *markdown) line(format string, args ...any) { fmt.Fprintf(&m.b, format+"\n", args...) }
+
+func (m *markdown) text(s string) string { return escape(visible(s, m.field)) }
+
+// code shows what is a plain reference, digest or name as code, and anything
+// else escaped.
+func (m *markdown) code(s string) string {
+	s = visible(s, m.field)
+	if s == "" {
+		return ""
+	}
+	if strings.ContainsFunc(s, func(r rune) bool { return !plain(r) && !strings.ContainsRune(".:/@_…", r) }) {
+		return escape(s)
+	}
+	return "`" + s + "`"
+}
+
+// escape writes every character that could mean something to Markdown, to HTML
+// or to whoever makes links of addresses as a numeric entity, which is always
+// a literal character. Dots and colons mean something only within a word.
+func escape(s string) string {
+	var b strings.Builder
+	for i, r := range s {
+		inWord := i+1 < len(s) && s[i+1] != ' '
+		switch {
+		case r >= 0x80, plain(r), strings.ContainsRune(" ,;'\"()/=+%?", r), strings.ContainsRune(".:", r) && !inWord:
+			b.WriteRune(r)
+		default:
+			fmt.Fprintf(&b, "&#%d;", r)
+		}
+	}
+	return b.String()
+}
+
+func plain(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-'
+}
+
+func (m *markdown) write(r Result) {
+	title := "acrpromote"
+	if r.Action != "" {
+		title = m.text(r.Action)
+	}
+	if r.DryRun {
+		title += " (dry run)"
+	}
+	m.line("## %s: %s", title, m.text(string(r.Outcome)))
+	m.line("")
+	m.line("%s.", escape(upperFirst(headline(r))))
+	m.code4seal(r)
+	m.images(r)
+	m.approvers(r.Approval)
+	m.next(r)
+	m.warnings(r)
+	m.details(r)
+}
+
+func upperFirst(s string) string {
+	r, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[size:]
+}
+
+func (m *markdown) code4seal(r Result) {
+	if !showsCode(r) {
+		return
+	}
+	m.line("")
+	m.line("### Approve with this code: %s", m.code(r.ApprovalCode))
+	m.line("")
+	m.line("Whoever quotes it in the comment has approved these bytes and no others.")
+}
+
+func (m *markdown) images(r Result) {
+	if len(r.Images) == 0 {
+		return
+	}
+	m.line("")
+	m.line("| Image | Digest | To | State |")
+	m.line("|---|---|---|---|")
+	rows, left := 0, 0
+	for _, image := range r.Images {
+		cells := fmt.Sprintf("| %s | %s |", m.code(image.Source), m.code(short(image.Digest)))
+		if len(image.Targets) == 0 {
+			state := "stays"
+			if image.SealedAt != "" {
+				state = "sealed " + m.text(moment(image.SealedAt))
+			}
+			if rows++; rows > m.rows {
+				left++
+				continue
+			}
+			m.line("%s – | %s |", cells, state)
+			continue
+		}
+		for _, t := range image.Targets {
+			if rows++; rows > m.rows {
+				left++
+				continue
+			}
+			state := "**" + m.text(string(t.State)) + "**"
+			if note := t.note(r.DryRun); note != "" {
+				state += ": " + m.text(note)
+			}
+			m.line("%s %s | %s |", cells, m.code(t.where()), state)
+		}
+	}
+	m.more(left)
+}
+
+func (m *markdown) more(left int) {
+	if left > 0 {
+		m.line("")
+		m.line("… and %d more; result.json has them all.", left)
+	}
+}
+
+func (m *markdown) approvers(a Approval) {
+	word := onWhoseWord(a)
+	if word == "" {
+		return
+	}
+	m.line("")
+	m.line("### On whose word")
+	m.line("")
+	m.line("%s.", m.text(upperFirst(word)))
+	left := 0
+	for i, p := range a.Approvers {
+		if i >= m.rows {
+			left++
+			continue
+		}
+		if i == 0 {
+			m.line("")
+		}
+		s := "- **" + m.text(p.Name) + "**"
+		if p.At != "" {
+			s += ", " + m.text(moment(p.At))
+		}
+		if p.Comment != "" {
+			s += ": “" + m.text(p.Comment) + "”"
+		}
+		m.line("%s", s)
+	}
+	m.more(left)
+}
+
+func (m *markdown) next(r Result) {
+	if len(r.Refusals)+len(r.Errors) == 0 {
+		return
+	}
+	m.line("")
+	m.line("### What to do next")
+	m.line("")
+	n, left := 0, 0
+	entry := func(kind, subject, reason, remedy string) {
+		if n++; n > m.rows {
+			left++
+			return
+		}
+		s := fmt.Sprintf("%d. %s", n, kind)
+		if subject != "" {
+			s += " – " + m.code(subject)
+		}
+		s += ": " + m.text(reason)
+		if remedy != "" {
+			s += " **" + m.text(remedy) + "**"
+		}
+		m.line("%s", s)
+	}
+	for _, f := range r.Refusals {
+		entry(m.code(string(f.Rule)), f.Subject, f.Reason, f.Remedy)
+	}
+	for _, e := range r.Errors {
+		entry(m.text(e.Side.words()), e.Subject, e.Reason, e.Remedy)
+	}
+	m.more(left)
+	if len(r.Refusals) > 0 {
+		m.line("")
+		m.line("Each rule is explained under its name on the troubleshooting page (docs/troubleshooting.md).")
+	}
+}
+
+func (m *markdown) warnings(r Result) {
+	left := 0
+	for i, w := range r.Warnings {
+		if i >= m.rows {
+			left++
+			continue
+		}
+		if i == 0 {
+			m.line("")
+			m.line("### Warnings")
+			m.line("")
+		}
+		m.line("- %s", m.text(w))
+	}
+	m.more(left)
+}
+
+// details folds what is read only when something is looked for. The blank
+// lines make Markdown of what stands within the HTML.
+func (m *markdown) details(r Result) {
+	m.line("")
+	m.line("<details><summary>Details: rules, digests, run, network</summary>")
+	m.line("")
+	if len(r.Approval.Rules) > 0 {
+		m.line("| Rule | Met | |")
+		m.line("|---|---|---|")
+		for _, o := range r.Approval.Rules[:min(len(r.Approval.Rules), m.rows)] {
+			met := "no"
+			if o.Met {
+				met = "yes"
+			}
+			m.line("| %s | %s | %s |", m.code(string(o.Rule)), met, m.text(o.Detail))
+		}
+		m.line("")
+	}
+	if r.ApprovalCode != "" {
+		m.line("- Approval code: %s", m.code(r.ApprovalCode))
+	}
+	for _, image := range r.Images[:min(len(r.Images), m.rows)] {
+		if image.Digest != "" {
+			m.line("- %s is %s, %s", m.code(image.Source), m.code(image.Digest), size(image.Bytes))
+		}
+	}
+	if r.Run.Kind != "" && r.Run.Kind != "none" {
+		kind := "run"
+		if r.Run.Kind == "release" {
+			kind = "release"
+		}
+		m.line("- In %s %d, stage %s, attempt %d, requested by %s, %s at %s", kind, r.Run.ID, m.text(r.Run.Stage), r.Run.Attempt, m.text(r.Run.RequestedBy), m.code(r.Run.Branch), m.code(r.Run.Commit))
+	}
+	for _, fact := range []struct{ name, value string }{
+		{"Direction", r.Direction}, {"Rules", r.Rules}, {"Protection", r.Protection},
+		{"Transport", r.Transport}, {"Proxy", r.Proxy}, {"CA", r.CA}, {"Tool", r.Tool},
+	} {
+		if fact.value != "" {
+			m.line("- %s: %s", fact.name, m.text(fact.value))
+		}
+	}
+	if len(r.Egress) > 0 {
+		hosts := make([]string, 0, len(r.Egress))
+		for _, h := range r.Egress[:min(len(r.Egress), m.rows)] {
+			hosts = append(hosts, m.code(h))
+		}
+		m.line("- Hosts reached: %s", strings.Join(hosts, ", "))
+	}
+	if len(r.Traffic) > 0 {
+		m.line("")
+		m.line("| Registry | Read | Write | Referrers | Token | Received | Sent | Retries | Waited |")
+		m.line("|---|---|---|---|---|---|---|---|---|")
+		for _, t := range r.Traffic[:min(len(r.Traffic), m.rows)] {
+			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, size(t.BytesRead), size(t.BytesWritten), t.Retries, t.WaitedMs)
+		}
+	}
+	m.line("")
+	m.line("</details>")
+}

@@ -1,0 +1,521 @@
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"acrpromote/internal/rule"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+const (
+	digest = "sha256:8f1c0e5d2b7a4c3e9d6f8a1b2c3d4e5f60718293a4b5c6d7e8f9000102030405"
+	before = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+	code   = "HWE0-WQ95-F96F-7TVF-H1P5-RF4Y"
+)
+
+func base(action string, outcome Outcome) Result {
+	return Result{
+		Schema: Schema, Tool: "1.0.0", Action: action, Outcome: outcome, Direction: "unchecked", Rules: "inputs",
+		Protection: "unknown: grant Reader on the service connection to the build identity", ApprovalCode: code,
+		Run: Run{Kind: "yaml", Organization: "contoso", Project: "Shop", ID: 4711, Stage: "Production", Attempt: 1,
+			RequestedBy: "developer@example.com", Branch: "refs/heads/main", Commit: "0123456789abcdef0123456789abcdef01234567"},
+		Egress: []string{"dev.azurecr.io:443", "prod.azurecr.io:443"}, Transport: "direct",
+		Traffic: []Traffic{{Registry: "prod.azurecr.io", Requests: Requests{Read: 9, Referrers: 1, Token: 1}, BytesRead: 73400320}},
+	}
+}
+
+func approved(r Result) Result {
+	r.Approval = Approval{Granted: true, Kind: "manual", Guards: "environment Production",
+		Approvers: []Approver{{Name: "release.manager@example.com", ID: "id-1", At: "2026-11-23T12:00:00Z", Comment: "CHG-1234, quoted the code"}},
+		Rules:     []rule.Outcome{{Rule: rule.MinApprovers, Met: true, Detail: "1 of 1"}, {Rule: rule.NotSealed, Met: true, Detail: "sealed 2026-11-23 11:40 UTC, before the approval"}}}
+	return r
+}
+
+func cart(targets ...Target) []Image {
+	return []Image{{Source: "prod.azurecr.io/shop/cart:1.4.2", Digest: digest, SealedAt: "2026-11-23T11:40:00Z", Bytes: 73400320, Targets: targets}}
+}
+
+func at(host string, state State) Target {
+	return Target{Registry: host, Repository: "shop/cart", Tag: "1.4.2", State: state, Referrers: 2}
+}
+
+// cases are the ways a run can end; each has a golden text and summary.
+func cases() map[string]Result {
+	done := approved(base("invertedPush", Done))
+	done.Changed = true
+	done.Images = cart(at("dev.azurecr.io", Copied), Target{Registry: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", State: Copied, Referrers: 2, Locked: "tag"})
+
+	nothing := approved(base("invertedPush", Done))
+	nothing.Images = cart(at("dev.azurecr.io", Present))
+
+	moved := approved(base("promote", Done))
+	moved.Changed = true
+	moved.Images = cart(Target{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "production", State: Retagged, Previous: before})
+
+	refused := base("invertedPush", Refused)
+	refused.Approval = Approval{Kind: "manual", Guards: "environment Production",
+		Approvers: []Approver{},
+		Rules:     []rule.Outcome{{Rule: rule.RequesterApproved, Detail: "developer@example.com started the run and is the only one who approved it"}, {Rule: rule.MinApprovers, Detail: "0 of 2"}}}
+	refused.Images = cart(at("dev.azurecr.io", TargetRefused))
+	refused.Refusals = []rule.Refusal{
+		{Rule: rule.RequesterApproved, Subject: "environment Production", Reason: "developer@example.com approved and is the one who started the run.", Remedy: "Let somebody else approve the stage Production."},
+		{Rule: rule.MinApprovers, Subject: "environment Production", Reason: "0 persons who count have approved; 2 are needed.", Remedy: "Two more approvers, other than the requester."},
+		{Rule: rule.TagWouldMove, Subject: "dev.azurecr.io/shop/cart:1.4.2", Reason: "The tag points at " + before + ".", Remedy: "Release under a new tag."},
+	}
+	refused.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry does not answer.", Remedy: "Check its firewall."}}
+	refused.Warnings = []string{"deep is ignored: seal does not take it."}
+
+	partial := approved(base("invertedPush", Partial))
+	partial.Changed = true
+	bad := at("web.azurecr.io", TargetFailed)
+	bad.Error = "403: client with IP '192.0.2.7' is not allowed access"
+	partial.Images = cart(at("dev.azurecr.io", Copied), bad, at("team-with-a-rather-long-name.azurecr.io", Pending))
+	partial.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry's firewall refuses this agent (192.0.2.7).", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
+
+	failed := base("seal", Failed)
+	failed.ApprovalCode = ""
+	failed.Errors = []Problem{{Side: Source, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "There is no such tag.", Remedy: "Push the image first, or correct the tag."}}
+
+	misuse := Result{Outcome: Misuse, Tool: "1.0.0", Transport: "direct", Run: Run{Kind: "none"},
+		Errors: []Problem{{Side: Input, Subject: "action", Reason: `There is no action "invertedpush".`, Remedy: "Did you mean invertedPush?"}, {Side: Input, Subject: "minApprovers", Reason: `minApprovers: "0" is no integer from 1 up.`}}}
+
+	dry := approved(base("invertedPush", Done))
+	dry.DryRun = true
+	planned := at("web.azurecr.io", Planned)
+	planned.Locked = "image"
+	dry.Images = cart(at("dev.azurecr.io", Present), planned)
+
+	sealed := base("seal", Done)
+	sealed.Changed = true
+	sealed.Images = cart()
+
+	cancelled := approved(base("invertedPush", Cancelled))
+	cancelled.Changed = true
+	cancelled.Images = cart(at("dev.azurecr.io", Copied), at("web.azurecr.io", Pending))
+
+	unapproved := base("invertedPush", Done)
+	unapproved.Changed = true
+	unapproved.Run = Run{Kind: "none"}
+	unapproved.Approval = Approval{Kind: "unapproved"}
+	unapproved.Images = cart(at("localhost:5001", Copied))
+
+	return map[string]Result{"done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "hostile": hostile()}
+}
+
+const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"
+
+// hostile has text from outside in every field that can bear it.
+func hostile() Result {
+	r := base("invertedPush", Refused)
+	r.ApprovalCode = ""
+	fill(reflect.ValueOf(&r).Elem())
+	r.Schema, r.Action, r.Outcome = Schema, "invertedPush", Refused
+	return r
+}
+
+// fill puts the nasty text into every string there is, lists included.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(nasty)
+	case reflect.Int, reflect.Int64:
+		v.SetInt(7)
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -update writes it anew): %v\n%s", path, err, got)
+	}
+}
+
+func TestGolden(t *testing.T) {
+	for name, r := range cases() {
+		t.Run(name, func(t *testing.T) {
+			golden(t, name+".txt", []byte(Text(r, 80, false)))
+			golden(t, name+".md", Markdown(r))
+			var doc bytes.Buffer
+			if err := WriteJSON(&doc, r); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, name+".json", doc.Bytes())
+		})
+	}
+}
+
+func TestColourChangesNoWord(t *testing.T) {
+	sgr := regexp.MustCompile(`\x1b\[[0-9;]*m`)
+	for name, r := range cases() {
+		plain, coloured := Text(r, 80, false), Text(r, 80, true)
+		if strings.Contains(plain, "\x1b") || !strings.Contains(coloured, "\x1b[") || sgr.ReplaceAllString(coloured, "") != plain {
+			t.Errorf("%s: colour changes the text", name)
+		}
+	}
+}
+
+func TestTextIsWrapped(t *testing.T) {
+	for name, r := range cases() {
+		if name == "hostile" {
+			continue
+		}
+		for line := range strings.Lines(Text(r, 80, false)) {
+			// References and digests stay whole; sentences do not run over.
+			if utf8.RuneCountInString(line) > 95 {
+				t.Errorf("%s: %q", name, line)
+			}
+		}
+	}
+}
+
+func TestTextFromOutsideIsHarmless(t *testing.T) {
+	r := hostile()
+	text := Text(r, 80, false)
+	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff"} {
+		if strings.Contains(text, bad) {
+			t.Errorf("the text holds %q", bad)
+		}
+	}
+	md := string(Markdown(r))
+	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff", "[click]", "](", "<script", "https://", "www.evil", "##vso", "**b**", "~~~", "&amp;", "![", "evil.example"} {
+		if strings.Contains(md, bad) {
+			t.Errorf("the summary holds %q", bad)
+		}
+	}
+	if strings.Count(md, "</details>") != 1 || strings.Count(md, "<details>") != 1 {
+		t.Error("outside text closes the fold")
+	}
+	// Every row of a table has as many cells as its head.
+	var head int
+	for line := range strings.Lines(md) {
+		if !strings.HasPrefix(line, "|") {
+			head = 0
+			continue
+		}
+		if n := strings.Count(line, "|"); head == 0 {
+			head = n
+		} else if n != head {
+			t.Errorf("%d bars, the head has %d: %s", n, head, line)
+		}
+	}
+}
+
+func TestSummaryIsBounded(t *testing.T) {
+	long, remedy, warning := strings.Repeat(nasty, 50), strings.Repeat("x", 1<<20), strings.Repeat("<", 1<<16)
+	for name, n := range map[string]int{"many": 5000, "few": 3} {
+		r := hostile()
+		r.Images, r.Warnings = nil, nil
+		for i := range n {
+			image := Image{Source: fmt.Sprintf("prod.azurecr.io/shop/image-%d:1", i), Digest: digest, Targets: []Target{at("dev.azurecr.io", Copied)}}
+			r.Images = append(r.Images, image)
+			r.Refusals = append(r.Refusals, rule.Refusal{Rule: rule.Upward, Subject: nasty, Reason: long, Remedy: remedy})
+			r.Warnings = append(r.Warnings, warning)
+			r.Approval.Approvers = append(r.Approval.Approvers, Approver{Name: nasty})
+			r.Egress = append(r.Egress, nasty)
+		}
+		md := Markdown(r)
+		if len(md) > longestSummary || !utf8.Valid(md) || len(md) < 1000 {
+			t.Errorf("%s: %d bytes", name, len(md))
+		}
+		if cut := bytes.Contains(md, []byte("more; result.json has them all.")); cut != (n > 500) {
+			t.Errorf("%s: the rest is counted: %v", name, cut)
+		}
+		if !bytes.Contains(md, []byte("image-0:1")) || !bytes.HasSuffix(md, []byte("</details>\n")) {
+			t.Errorf("%s: the beginning or the end is missing", name)
+		}
+	}
+}
+
+func TestJSON(t *testing.T) {
+	var empty bytes.Buffer
+	if err := WriteJSON(&empty, Result{Outcome: Failed, Images: []Image{{}}, Refusals: []rule.Refusal{{Reason: "a < b & \xff"}}}); err != nil {
+		t.Fatal(err)
+	}
+	if s := empty.String(); strings.Contains(s, "null") || !strings.Contains(s, "a < b & \ufffd") && !strings.Contains(s, `a < b & \ufffd`) || !strings.Contains(s, Schema) {
+		t.Error(s)
+	}
+}
+
+func TestResultsObeyTheSchema(t *testing.T) {
+	schema := parseJSON(t, SchemaJSON).(map[string]any)
+	for name, r := range cases() {
+		var doc bytes.Buffer
+		if err := WriteJSON(&doc, r); err != nil {
+			t.Fatal(err)
+		}
+		complaints := check(schema, schema, parseJSON(t, doc.Bytes()), "result")
+		if (len(complaints) > 0) != (name == "hostile") {
+			t.Errorf("%s: %q", name, complaints)
+		}
+	}
+	for _, broken := range []string{`{}`, `null`, `[]`} {
+		if len(check(schema, schema, parseJSON(t, []byte(broken)), "result")) == 0 {
+			t.Errorf("%s obeys the schema", broken)
+		}
+	}
+}
+
+func TestSchemaHasEveryFieldOfTheTypes(t *testing.T) {
+	schema := parseJSON(t, SchemaJSON).(map[string]any)
+	compare(t, schema, schema, reflect.TypeFor[Result](), "result")
+	rules := schema["$defs"].(map[string]any)["rule"].(map[string]any)["enum"].([]any)
+	for _, name := range rule.All {
+		if !slices.Contains(rules, any(string(name))) {
+			t.Errorf("the schema does not know the rule %s", name)
+		}
+	}
+	if len(rules) != len(rule.All) {
+		t.Error("the schema knows a rule that does not exist")
+	}
+}
+
+func parseJSON(t *testing.T, b []byte) any {
+	t.Helper()
+	var v any
+	if err := json.Unmarshal(b, &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// check is the part of JSON Schema that schema.json uses; a keyword that it
+// does not know is a complaint.
+func check(root, schema map[string]any, v any, path string) (complaints []string) {
+	complain := func(format string, args ...any) {
+		complaints = append(complaints, path+": "+fmt.Sprintf(format, args...))
+	}
+	if ref, ok := schema["$ref"].(string); ok {
+		name, _ := strings.CutPrefix(ref, "#/$defs/")
+		return check(root, root["$defs"].(map[string]any)[name].(map[string]any), v, path)
+	}
+	for keyword, want := range schema {
+		switch keyword {
+		case "$schema", "$id", "$defs", "title", "description":
+		case "type":
+			var is string
+			switch n := v.(type) {
+			case string:
+				is = "string"
+			case bool:
+				is = "boolean"
+			case float64:
+				if is = "number"; n == float64(int64(n)) {
+					is = "integer"
+				}
+			case []any:
+				is = "array"
+			case map[string]any:
+				is = "object"
+			}
+			if is != want {
+				complain("is %s, not %v", is, want)
+			}
+		case "const":
+			if v != want {
+				complain("is not %v", want)
+			}
+		case "enum":
+			if !slices.Contains(want.([]any), v) {
+				complain("%v is none of %v", v, want)
+			}
+		case "pattern":
+			if s, ok := v.(string); !ok || !regexp.MustCompile(want.(string)).MatchString(s) {
+				complain("%v does not match %v", v, want)
+			}
+		case "minimum":
+			if n, ok := v.(float64); !ok || n < want.(float64) {
+				complain("%v is below %v", v, want)
+			}
+		case "required":
+			object, _ := v.(map[string]any)
+			for _, name := range want.([]any) {
+				if _, ok := object[name.(string)]; !ok {
+					complain("%s is missing", name)
+				}
+			}
+		case "properties":
+			object, _ := v.(map[string]any)
+			for name, value := range object {
+				s, ok := want.(map[string]any)[name].(map[string]any)
+				if !ok {
+					complain("%s is unknown", name)
+					continue
+				}
+				complaints = append(complaints, check(root, s, value, path+"."+name)...)
+			}
+		case "items":
+			array, _ := v.([]any)
+			for i, value := range array {
+				complaints = append(complaints, check(root, want.(map[string]any), value, fmt.Sprintf("%s[%d]", path, i))...)
+			}
+		default:
+			complain("the keyword %s is not known here", keyword)
+		}
+	}
+	return complaints
+}
+
+func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, path string) {
+	t.Helper()
+	switch goType.Kind() {
+	case reflect.Slice:
+		compare(t, root, schema["items"].(map[string]any), goType.Elem(), path+"[]")
+	case reflect.Struct:
+		properties := schema["properties"].(map[string]any)
+		required := schema["required"].([]any)
+		seen := 0
+		for i := range goType.NumField() {
+			f := goType.Field(i)
+			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name == "-" {
+				continue
+			}
+			seen++
+			property, ok := properties[name].(map[string]any)
+			if !ok {
+				t.Errorf("%s has no %s", path, name)
+				continue
+			}
+			if slices.Contains(required, any(name)) == (options == "omitempty") {
+				t.Errorf("%s.%s: required and omitempty contradict", path, name)
+			}
+			compare(t, root, property, f.Type, path+"."+name)
+		}
+		if seen != len(properties) {
+			t.Errorf("%s: the schema has %d properties, the type %d", path, len(properties), seen)
+		}
+	}
+}
+
+func TestProgress(t *testing.T) {
+	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	now := func() time.Time { return clock }
+	var told []string
+	sinks := Sinks{
+		Percent: func(p int, s string) { told = append(told, fmt.Sprintf("%d%% %s", p, s)) },
+		Line:    func(s string) { told = append(told, "line "+s) },
+	}
+	p := NewProgress(sinks, now)
+	p.Start(200<<20, 2)
+	for range 200 {
+		clock = clock.Add(100 * time.Millisecond)
+		p.Add(1 << 20)
+		if len(told) == 1 {
+			p.Add(-1 << 20) // a layer is sent again
+			p.Add(1 << 20)
+		}
+	}
+	p.LayerDone()
+	p.LayerDone()
+	p.Stop()
+	p.Stop()
+	percents, lines := 0, []string{}
+	last := -1
+	for _, s := range told {
+		var n int
+		if _, err := fmt.Sscanf(s, "%d%%", &n); err == nil {
+			percents++
+			if n <= last {
+				t.Errorf("%d after %d", n, last)
+			}
+			last = n
+		} else {
+			lines = append(lines, s)
+		}
+	}
+	want := []string{"line 100.0 MiB of 200.0 MiB, 0 of 2 layers, 10.0 MiB/s", "line 200.0 MiB of 200.0 MiB, 0 of 2 layers, 10.0 MiB/s", "line 200.0 MiB of 200.0 MiB, 2 of 2 layers, 10.0 MiB/s"}
+	if last != 100 || percents > 21 || percents < 19 || !slices.Equal(lines, want) {
+		t.Errorf("%d percents up to %d, %q", percents, last, lines)
+	}
+}
+
+func TestProgressOnATerminal(t *testing.T) {
+	clock := time.Unix(0, 0)
+	var told []string
+	p := NewProgress(Sinks{Live: func(s string) { told = append(told, s) }, Line: func(string) { t.Error("a plain line on a terminal") }}, func() time.Time { return clock })
+	p.Start(3000, 1)
+	for range 30 {
+		p.Add(100)
+		clock = clock.Add(50 * time.Millisecond)
+	}
+	p.Stop()
+	if len(told) != 16 || told[0] != "100 B of 2.9 KiB, 0 of 1 layers" || told[15] != "" {
+		t.Errorf("%q", told)
+	}
+}
+
+func TestProgressIsSilentWhereItIsQuick(t *testing.T) {
+	clock := time.Unix(0, 0)
+	p := NewProgress(Sinks{Line: func(s string) { t.Error(s) }}, func() time.Time { return clock })
+	p.Start(0, 0)
+	p.Add(5)
+	p.LayerDone()
+	p.Stop()
+}
+
+func TestProgressOfManyAtOnce(t *testing.T) {
+	var last string
+	p := NewProgress(Sinks{Percent: func(_ int, s string) { last = s }}, time.Now)
+	p.Start(8000, 8)
+	done := make(chan bool)
+	for range 8 {
+		go func() {
+			for range 1000 {
+				p.Add(1)
+			}
+			p.LayerDone()
+			done <- true
+		}()
+	}
+	for range 8 {
+		<-done
+	}
+	if p.done != 8000 || p.layersDone != 8 || p.percent != 100 || last == "" {
+		t.Errorf("%d %d %d %q", p.done, p.layersDone, p.percent, last)
+	}
+}
+
+func FuzzPeople(f *testing.F) {
+	f.Add(nasty, 80)
+	f.Add("\xff\u200b…", 0)
+	f.Fuzz(func(t *testing.T, s string, width int) {
+		r := approved(base("invertedPush", Refused))
+		r.Images = cart(Target{Registry: s, Repository: s, State: State(s), Error: s})
+		r.Images[0].Source = s
+		r.Approval.Guards, r.Approval.Approvers[0].Comment, r.Approval.Approvers[0].At = s, s, s
+		r.Refusals = []rule.Refusal{{Rule: rule.Name(s), Subject: s, Reason: s, Remedy: s}}
+		for i, out := range []string{Text(r, width, false), string(Markdown(r))} {
+			if !utf8.ValidString(out) || strings.ContainsFunc(out, func(c rune) bool { return c != '\n' && (c < ' ' || c == '\u202e' || c == '\u2028') }) {
+				t.Errorf("%d: %q", i, out)
+			}
+		}
+	})
+}

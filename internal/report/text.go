@@ -1,0 +1,252 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+)
+
+const (
+	bold   = "1"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+	faint  = "2"
+)
+
+// Text is what a person reads at a prompt and in the agent's log: what moves
+// from where to where, on whose word, everything that stands against it, and
+// how it ended. Sentences are wrapped to width; with colour, SGR sequences are
+// used, and text from outside can bring none of its own.
+func Text(r Result, width int, colour bool) string {
+	t := &text{width: min(max(width, 60), 160), colour: colour}
+	t.heading(r)
+	t.images(r)
+	t.code(r)
+	t.approval(r.Approval)
+	t.problems(r)
+	for _, w := range r.Warnings {
+		t.item(t.paint(yellow, "warning"), 9, visible(w, longField))
+	}
+	t.end(r)
+	return t.b.String()
+}
+
+type text struct {
+	b      strings.Builder
+	width  int
+	colour bool
+}
+
+func (t *text) paint(code, s string) string {
+	if !t.colour {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+func (t *text) line(s string) { t.b.WriteString(strings.TrimRight(s, " ") + "\n") }
+
+func (t *text) heading(r Result) {
+	s := "acrpromote"
+	if r.Tool != "" {
+		s += " " + visible(r.Tool, 40)
+	}
+	if r.Action != "" {
+		s += "  " + t.paint(bold, visible(r.Action, 40))
+	}
+	if r.DryRun {
+		s += "  (dry run)"
+	}
+	t.line(s)
+	if r.Run.Kind != "" && r.Run.Kind != "none" {
+		kind := "run"
+		if r.Run.Kind == "release" {
+			kind = "release"
+		}
+		t.line(t.paint(faint, fmt.Sprintf("%s %d of %s, stage %s, attempt %d", kind, r.Run.ID, visible(r.Run.Project, shortField), visible(r.Run.Stage, shortField), r.Run.Attempt)))
+	}
+}
+
+func (t *text) images(r Result) {
+	for _, image := range r.Images {
+		t.line("")
+		t.line(t.paint(bold, visible(image.Source, longField)))
+		if image.Digest != "" {
+			t.line("  " + visible(image.Digest, shortField))
+		}
+		var facts []string
+		if image.Bytes > 0 {
+			facts = append(facts, size(image.Bytes))
+		}
+		if image.SealedAt != "" {
+			facts = append(facts, "sealed "+moment(image.SealedAt))
+		}
+		if len(facts) > 0 {
+			t.line("  " + strings.Join(facts, ", "))
+		}
+		t.table(image, r.DryRun)
+	}
+}
+
+func (t *text) table(image Image, dryRun bool) {
+	widest := 0
+	for _, target := range image.Targets {
+		widest = max(widest, utf8.RuneCountInString(visible(target.where(), longField)))
+	}
+	widest = min(widest, t.width/2)
+	for _, target := range image.Targets {
+		where := visible(target.where(), longField)
+		row := "  " + t.paint(stateColour(target.State), fmt.Sprintf("%-9s", visible(string(target.State), 20))) + " → " + where
+		note := target.note(dryRun)
+		if note == "" {
+			t.line(row)
+			continue
+		}
+		used := 2 + 9 + 3 + max(widest, utf8.RuneCountInString(where)) + 2
+		lines := wrap(note, max(t.width-used, 20))
+		if target.Error != "" || used+utf8.RuneCountInString(lines[0]) > t.width {
+			t.line(row)
+			for _, l := range wrap(note, t.width-14) {
+				t.line("              " + l)
+			}
+			continue
+		}
+		t.line(row + strings.Repeat(" ", max(widest-utf8.RuneCountInString(where), 0)+2) + strings.Join(lines, " "))
+	}
+}
+
+func stateColour(s State) string {
+	switch s {
+	case Copied, Mounted, Retagged, Present:
+		return green
+	case TargetFailed, TargetRefused:
+		return red
+	}
+	return yellow
+}
+
+func (t *text) code(r Result) {
+	if showsCode(r) {
+		t.line("")
+		t.line("Approve with this code: " + t.paint(bold, visible(r.ApprovalCode, 80)))
+		t.line("Whoever quotes it in the comment has approved these bytes and no others.")
+	}
+}
+
+func (t *text) approval(a Approval) {
+	word := onWhoseWord(a)
+	if word == "" {
+		return
+	}
+	t.line("")
+	t.line(t.paint(bold, "Approval") + "  " + word)
+	for _, p := range a.Approvers {
+		s := visible(p.Name, shortField)
+		if p.At != "" {
+			s += ", " + moment(p.At)
+		}
+		if p.Comment != "" {
+			s += ": “" + visible(p.Comment, longField) + "”"
+		}
+		for i, l := range wrap(s, t.width-4) {
+			t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
+		}
+	}
+	for _, o := range a.Rules {
+		mark := t.paint(green, "met    ")
+		if !o.Met {
+			mark = t.paint(red, "NOT MET")
+		}
+		head := "  " + mark + " " + fmt.Sprintf("%-22s ", visible(string(o.Rule), 40))
+		for _, l := range wrap(visible(o.Detail, longField), max(t.width-33, 27)) {
+			t.line(head + l)
+			head = strings.Repeat(" ", 33)
+		}
+	}
+}
+
+// problems lists refusals and errors together: who has to act reads one list.
+func (t *text) problems(r Result) {
+	total := len(r.Refusals) + len(r.Errors)
+	if total == 0 {
+		return
+	}
+	t.line("")
+	n := 0
+	entry := func(kind, subject, reason, remedy string) {
+		n++
+		number := ""
+		if total > 1 {
+			number = fmt.Sprintf("%d. ", n)
+		}
+		head := t.paint(red, number+kind)
+		if subject != "" {
+			head += "  " + visible(subject, longField)
+		}
+		t.line(head)
+		for _, l := range wrap(visible(reason, longField), t.width-4) {
+			t.line("    " + l)
+		}
+		if remedy == "" {
+			return
+		}
+		for i, l := range wrap(visible(remedy, longField), t.width-6) {
+			if i == 0 {
+				t.line("  → " + l)
+			} else {
+				t.line("    " + l)
+			}
+		}
+	}
+	for _, f := range r.Refusals {
+		entry("refused: "+visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+	}
+	for _, e := range r.Errors {
+		entry(e.Side.words(), e.Subject, e.Reason, e.Remedy)
+	}
+}
+
+func (t *text) item(term string, indent int, sentence string) {
+	t.line("")
+	for i, l := range wrap(sentence, t.width-indent) {
+		if i == 0 {
+			t.line(term + ": " + l)
+		} else {
+			t.line(strings.Repeat(" ", indent) + l)
+		}
+	}
+}
+
+func (t *text) end(r Result) {
+	t.line("")
+	colour := red
+	switch r.Outcome {
+	case Done:
+		colour = green
+	case Partial, Cancelled:
+		colour = yellow
+	}
+	t.line(t.paint(colour, string(r.Outcome)) + ": " + headline(r))
+}
+
+// wrap breaks at spaces; a word that is too long stays whole, so that it can
+// be copied.
+func wrap(s string, width int) []string {
+	var lines []string
+	line, used := "", 0
+	for word := range strings.FieldsSeq(s) {
+		n := utf8.RuneCountInString(word)
+		if line != "" && used+1+n > width {
+			lines = append(lines, line)
+			line, used = "", 0
+		}
+		if line != "" {
+			line += " "
+			used++
+		}
+		line += word
+		used += n
+	}
+	return append(lines, line)
+}

@@ -1,0 +1,63 @@
+package seal
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// crockford is Crockford's base32 alphabet: no I, L, O or U, so that a code
+// read aloud or typed from paper is not mistaken.
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+// codeBytes is how much of a digest a code shows: 120 bits. The author of a
+// pipeline makes both images, so what counts is the cost of a collision (2^60
+// steps), not of a second preimage.
+const codeBytes = 15
+
+// Code returns the approval code of one digest ("sha256:<64 hex>"): its first
+// 120 bits, most significant first, as 24 characters in groups of four.
+func Code(digest string) (string, error) {
+	algorithm, sum, found := strings.Cut(digest, ":")
+	if !found || algorithm != "sha256" || len(sum) != 2*sha256.Size {
+		return "", fmt.Errorf("no approval code can be made of %q: it is not a sha256 digest", digest)
+	}
+	raw, err := hex.DecodeString(sum)
+	if err != nil {
+		return "", fmt.Errorf("no approval code can be made of %q: it is not hexadecimal", digest)
+	}
+	var code strings.Builder
+	var bits, held uint
+	for _, b := range raw[:codeBytes] {
+		held = held<<8 | uint(b)
+		bits += 8
+		for bits >= 5 {
+			bits -= 5
+			if code.Len()%5 == 4 {
+				code.WriteByte('-')
+			}
+			code.WriteByte(crockford[held>>bits&31])
+		}
+	}
+	return code.String(), nil
+}
+
+// Member is one image of a set: its repository, without the registry, and its
+// digest.
+type Member struct{ Repository, Digest string }
+
+// SetDigest returns the digest of a set of images: the SHA-256 of its unique,
+// bytewise sorted lines "repository@digest", each ended by a line feed. The
+// registry is left out, so that a set keeps its code wherever it goes.
+func SetDigest(members []Member) string {
+	lines := make([]string, 0, len(members))
+	for _, m := range members {
+		lines = append(lines, m.Repository+"@"+m.Digest+"\n")
+	}
+	slices.Sort(lines)
+	lines = slices.Compact(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}

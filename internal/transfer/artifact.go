@@ -1,0 +1,122 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// Content is one blob of an artifact, small enough for memory.
+type Content struct {
+	MediaType   string
+	Data        []byte
+	Annotations map[string]string
+}
+
+// Artifact is a small thing attached to a manifest: a record, a receipt.
+type Artifact struct {
+	Type        string     // artifactType
+	Subject     Descriptor // media type, digest and size have to be right
+	Annotations map[string]string
+	Contents    []Content
+}
+
+// emptyConfig is the config of an artifact that needs none.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidance-for-an-empty-descriptor
+var emptyConfig = []byte("{}")
+
+// Manifest is what PutArtifact puts: the same for the same artifact, always.
+func (a Artifact) Manifest() (*Manifest, error) {
+	describe := func(mediaType string, data []byte, annotations map[string]string) (v1.Descriptor, error) {
+		h, err := v1.NewHash(digestOf(data))
+		return v1.Descriptor{MediaType: types.MediaType(mediaType), Size: int64(len(data)), Digest: h, Annotations: annotations}, err
+	}
+	config, err := describe(string(types.OCIEmptyJSON), emptyConfig, nil)
+	if err != nil {
+		return nil, err
+	}
+	doc := v1.Manifest{
+		SchemaVersion: 2,
+		MediaType:     types.OCIManifestSchema1,
+		ArtifactType:  a.Type,
+		Config:        config,
+		Annotations:   a.Annotations,
+	}
+	for _, c := range a.Contents {
+		d, err := describe(c.MediaType, c.Data, c.Annotations)
+		if err != nil {
+			return nil, err
+		}
+		doc.Layers = append(doc.Layers, d)
+	}
+	if len(doc.Layers) == 0 {
+		// The spec wants one layer at least: the empty one again.
+		doc.Layers = []v1.Descriptor{config}
+	}
+	if a.Subject.Digest != "" {
+		h, err := v1.NewHash(a.Subject.Digest)
+		if err != nil {
+			return nil, err
+		}
+		doc.Subject = &v1.Descriptor{MediaType: types.MediaType(a.Subject.MediaType), Size: a.Subject.Size, Digest: h}
+	}
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return nil, err
+	}
+	m, _, err := parseManifest(raw, "", "")
+	return m, err
+}
+
+// PutArtifact attaches an artifact to its subject in a repository: blobs, then
+// the manifest by its digest, then, where the registry does not list it itself,
+// the fallback tag.
+func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
+	m, err := a.Manifest()
+	if err != nil {
+		return Descriptor{}, at(Target, r.failed(ctx, "attaching to", repo, a.Subject.Digest, err))
+	}
+	data := map[string][]byte{digestOf(emptyConfig): emptyConfig}
+	for _, c := range a.Contents {
+		data[digestOf(c.Data)] = c.Data
+	}
+	blobs, err := distinct(m.blobs)
+	if err == nil {
+		err = each(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.PutBlob(ctx, repo, data[d.Digest]) })
+	}
+	if err != nil {
+		return Descriptor{}, at(Target, r.own(ctx, "attaching to", repo, a.Subject.Digest, err))
+	}
+	if err := r.PutManifest(ctx, repo, "", m); err != nil {
+		return Descriptor{}, err
+	}
+	return m.Descriptor, nil
+}
+
+// PutBlob uploads a small blob, unless the repository has it.
+func (r *Registry) PutBlob(ctx context.Context, repo string, data []byte) error {
+	d := Descriptor{Digest: digestOf(data), Size: int64(len(data))}
+	_, err := r.upload(ctx, repo, "", d, bytesOf(data), silent{})
+	var again *passingError
+	if errors.As(err, &again) {
+		err = again.err
+	}
+	return at(Target, err)
+}
+
+// PutManifest puts a manifest by tag ("": by its digest), and lists it with its
+// subject where the registry does not do that itself.
+func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifest) error {
+	ref := tag
+	if ref == "" {
+		ref = m.Digest
+	}
+	s, err := r.putManifest(ctx, repo, ref, m, true)
+	if err == nil && m.subject != nil && !s.listed {
+		_, err = r.list(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
+	}
+	return at(Target, err)
+}

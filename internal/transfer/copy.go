@@ -1,0 +1,336 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// State is what a copy came to; the words are those of result.json.
+type State string
+
+// The states.
+const (
+	Copied   State = "copied"   // something was sent from the source's registry
+	Mounted  State = "mounted"  // inside one registry: all blobs were there
+	Retagged State = "retagged" // inside one repository: one manifest was put
+	Present  State = "present"  // nothing was missing
+)
+
+// Outcome is what a copy did.
+type Outcome struct {
+	State     State
+	Changed   bool   // something was written; also where the copy failed later
+	Digest    string // the root's, as the target answered it
+	Previous  string // what the tag pointed to before, if it was moved
+	Referrers int    // attached manifests that are at the target now
+	Manifests int    // that were put
+	Blobs     int    // that were sent
+	Mounts    int    // blobs that were mounted, or found when they were about to be sent
+	Lists     int    // fallback tags that were written
+	Bytes     int64  // of blobs and manifests sent
+}
+
+// Copy brings a tree to the target: what p says is missing, blobs first, then
+// contained manifests, then attached ones, then the root, put by dstTag ("":
+// by its digest). Where it fails, the tag is as it was, and the outcome tells
+// what had been sent. p is what Inspect of
+// dst, with the same repository and tag, answered; progress may be nil.
+//
+// A registry that wants a subject before its referrers gets the root by digest
+// first and the tag last: the tag is never visible before what is attached.
+func Copy(ctx context.Context, t *Tree, src *Registry, srcRepo string, dst *Registry, dstRepo, dstTag string, p Presence, progress Progress) (Outcome, error) {
+	if progress == nil {
+		progress = silent{}
+	}
+	c := &copying{tree: t, src: src, srcRepo: srcRepo, dst: dst, repo: dstRepo, tag: dstTag, presence: p, progress: progress,
+		unlisted: make(map[string][]Descriptor)}
+	if p.tree != t || p.tag != dstTag {
+		return Outcome{}, &Error{Side: Target, Registry: dst.host, Repository: dstRepo, Reference: dstTag, Op: "copying to", Kind: Unexpected,
+			Reason: "the target was inspected for another image or tag"}
+	}
+	err := c.run(ctx)
+	c.out.Changed = c.out.Blobs+c.out.Manifests+c.out.Lists > 0 || c.out.Mounts > 0 && c.mountFrom() != ""
+	return c.out, at(Target, dst.own(ctx, "copying to", dstRepo, dstTag, err))
+}
+
+// copying is one copy on its way.
+type copying struct {
+	tree     *Tree
+	src      *Registry
+	srcRepo  string
+	dst      *Registry
+	repo     string
+	tag      string
+	presence Presence
+	progress Progress
+	puts     once
+
+	mu       sync.Mutex
+	out      Outcome
+	unlisted map[string][]Descriptor // by subject: what the target did not list itself
+}
+
+func (c *copying) run(ctx context.Context) error {
+	t, p := c.tree, c.presence
+	var total int64
+	for _, b := range t.blobs {
+		total += b.Size
+	}
+	c.progress.Start(total, len(t.blobs))
+	c.out.Digest = t.Digest()
+	c.out.Referrers = len(t.Referrers())
+	if p.TagDigest != t.Digest() {
+		c.out.Previous = p.TagDigest
+	}
+	blobs := c.wanted()
+	for _, b := range t.blobs {
+		if _, wanted := blobs[b.Digest]; !wanted {
+			c.progress.Add(b.Size)
+			c.progress.LayerDone()
+		}
+	}
+	if p.Complete() {
+		c.out.State = Present
+		return nil
+	}
+	if err := c.sendBlobs(ctx, blobs); err != nil {
+		return err
+	}
+	if err := c.putContents(ctx); err != nil {
+		return err
+	}
+	if err := c.putReferrers(ctx); err != nil {
+		return err
+	}
+	if err := c.putRoot(ctx); err != nil {
+		return err
+	}
+	switch {
+	case c.presence.home && c.out.Blobs == 0:
+		c.out.State = Retagged
+	case c.dst.same(c.src) && c.out.Blobs == 0:
+		c.out.State = Mounted
+	default:
+		c.out.State = Copied
+	}
+	return nil
+}
+
+// wanted are the blobs that are not known to be at the target: those of missing
+// manifests, and those that were looked for in vain.
+func (c *copying) wanted() map[string]Descriptor {
+	blobs := make(map[string]Descriptor)
+	for _, n := range c.tree.order {
+		if _, missing := c.presence.missing[n.Digest]; missing {
+			for _, b := range n.blobs {
+				blobs[b.Digest] = b
+			}
+		}
+	}
+	for digest, b := range c.presence.blobs {
+		blobs[digest] = b
+	}
+	return blobs
+}
+
+func (c *copying) sendBlobs(ctx context.Context, wanted map[string]Descriptor) error {
+	var list []Descriptor
+	for _, b := range c.tree.blobs {
+		if _, ok := wanted[b.Digest]; ok {
+			list = append(list, b)
+		}
+	}
+	// The largest first: they take longest.
+	slices.SortStableFunc(list, func(a, b Descriptor) int {
+		switch {
+		case a.Size > b.Size:
+			return -1
+		case a.Size < b.Size:
+			return 1
+		}
+		return 0
+	})
+	return each(ctx, list, func(ctx context.Context, b Descriptor) error {
+		s, err := c.dst.upload(ctx, c.repo, c.mountFrom(), b, c.src.download(c.srcRepo, b), c.progress)
+		if err != nil {
+			return c.blame(b, err)
+		}
+		c.progress.LayerDone()
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if s.mounted {
+			c.out.Mounts++
+		} else {
+			c.out.Blobs++
+			c.out.Bytes += s.bytes
+		}
+		return nil
+	})
+}
+
+// mountFrom is the repository of the target's registry that has the blobs: the
+// source's, inside one registry.
+func (c *copying) mountFrom() string {
+	if c.dst.same(c.src) {
+		return c.srcRepo
+	}
+	return ""
+}
+
+// blame says on which side a blob failed: its bytes are the source's, their
+// arrival is the target's.
+func (c *copying) blame(b Descriptor, err error) error {
+	var wrong wrongBytes
+	var origin *sourceError
+	switch {
+	case errors.As(err, &wrong):
+		return at(Source, c.src.corrupt("reading the blob", c.srcRepo, b.Digest, wrong.reason))
+	case errors.As(err, &origin):
+		return &Error{Side: Source, Registry: c.src.host, Repository: c.srcRepo, Reference: b.Digest, Op: "reading the blob", Kind: Unreachable,
+			Reason: fmt.Sprintf("%d attempts failed: %s", attempts, harmless(origin.Error(), refusalRunes)), Remedy: "run again later", Err: origin.err}
+	}
+	var e *Error
+	if errors.As(err, &e) && e.Op == "reading the blob" {
+		return at(Source, err)
+	}
+	return at(Target, err)
+}
+
+// putContents puts what the root contains, the innermost first.
+func (c *copying) putContents(ctx context.Context) error {
+	return each(ctx, c.tree.root.children, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
+}
+
+// putWhole puts a manifest after all that it contains.
+func (c *copying) putWhole(ctx context.Context, n *node, lag bool) error {
+	for _, child := range n.children {
+		if err := c.putWhole(ctx, child, lag); err != nil {
+			return err
+		}
+	}
+	return c.puts.do(ctx, n, func() error { return c.put(ctx, n, n.Digest, lag) })
+}
+
+// put puts a manifest that is missing, and notes what is to be listed.
+func (c *copying) put(ctx context.Context, n *node, ref string, lag bool) error {
+	if _, missing := c.presence.missing[n.Digest]; !missing && isDigest(ref) {
+		if c.presence.unlisted[n.Digest] {
+			c.note(n)
+		}
+		return nil
+	}
+	s, err := c.dst.putManifest(ctx, c.repo, ref, n.Manifest, lag)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.out.Manifests++
+	c.out.Bytes += n.Size
+	c.mu.Unlock()
+	if n.subject != nil && !s.listed {
+		c.note(n)
+	}
+	return nil
+}
+
+func (c *copying) note(n *node) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	subject := n.subject.Digest
+	c.unlisted[subject] = append(c.unlisted[subject], n.Descriptor)
+}
+
+// putReferrers puts what is attached, the nearest first, and then completes
+// the lists of it where the target does not keep them itself.
+func (c *copying) putReferrers(ctx context.Context) error {
+	levels := make(map[int][]*node)
+	deepest := 0
+	for _, n := range c.tree.order {
+		if n.attached > 0 && n.nesting == 0 {
+			levels[n.attached] = append(levels[n.attached], n)
+			deepest = max(deepest, n.attached)
+		}
+	}
+	for level := 1; level <= deepest; level++ {
+		if err := c.putLevel(ctx, levels[level]); err != nil {
+			return err
+		}
+	}
+	return c.completeLists(ctx)
+}
+
+func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
+	var mu sync.Mutex
+	var refused []*node
+	err := each(ctx, nodes, func(ctx context.Context, n *node) error {
+		err := c.putWhole(ctx, n, false)
+		if err != nil && subjectMissing(err) {
+			mu.Lock()
+			refused = append(refused, n)
+			mu.Unlock()
+			return nil
+		}
+		return err
+	})
+	if err != nil || len(refused) == 0 {
+		return err
+	}
+	if err := c.putRootByDigest(ctx); err != nil {
+		return err
+	}
+	c.puts.forget(refused)
+	return each(ctx, refused, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
+}
+
+// putRootByDigest makes the root known without a tag.
+func (c *copying) putRootByDigest(ctx context.Context) error {
+	root := c.tree.root
+	return c.puts.do(ctx, root, func() error { return c.put(ctx, root, root.Digest, true) })
+}
+
+func (c *copying) completeLists(ctx context.Context) error {
+	if !c.tree.options.Referrers {
+		return nil
+	}
+	c.mu.Lock()
+	pending := c.unlisted
+	c.unlisted = make(map[string][]Descriptor)
+	c.mu.Unlock()
+	subjects := make([]string, 0, len(pending))
+	for s := range pending {
+		subjects = append(subjects, s)
+	}
+	return each(ctx, subjects, func(ctx context.Context, s string) error {
+		wrote, err := c.dst.list(ctx, c.repo, s, pending[s])
+		if wrote {
+			c.mu.Lock()
+			c.out.Lists++
+			c.mu.Unlock()
+		}
+		return err
+	})
+}
+
+// putRoot puts the root, by its tag and last. A root that is attached to
+// something itself has to be listed there before its tag is seen.
+func (c *copying) putRoot(ctx context.Context) error {
+	root := c.tree.root
+	if root.subject != nil && c.tree.options.Referrers {
+		if err := c.putRootByDigest(ctx); err != nil {
+			return err
+		}
+		if err := c.completeLists(ctx); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.tag == "":
+		return c.putRootByDigest(ctx)
+	case c.presence.TagDigest == root.Digest:
+		return nil // it was there, and something else was mended
+	}
+	return c.put(ctx, root, c.tag, true)
+}

@@ -1,0 +1,25 @@
+// Package transfer copies images from one registry to another, or within one,
+// byte for byte: whatever arrives has the digest that left. It speaks the OCI
+// distribution protocol (github.com/opencontainers/distribution-spec, v1.1;
+// "spec" in the comments here) and nothing else: signing in, locks and the way
+// through proxies are the business of the *http.Client that it is given, and
+// whether an image may be copied at all was decided before.
+//
+// A copy has three steps, one function each. ReadTree reads everything that an
+// image is made of at the source: the root, what it contains, what is attached
+// to any of these. Inspect looks at the target once and says what is missing.
+// Copy sends just that, in an order that is safe to stop anywhere: blobs,
+// contained manifests, attached manifests, and the root last, put once by its
+// tag. A tag never points at something incomplete, and a manifest that is
+// present is never written again.
+//
+// For M manifests and B distinct blobs a cold copy by tag, without referrers,
+// takes M+B requests at the source and 1+2B+M at the target: one HEAD, a POST
+// and a PUT a blob, a PUT a manifest. Looking for referrers costs one request
+// more at the source for each manifest.
+//
+// Files, in reading order: registry (one request), answer (what a refusal
+// says), fault (errors as sentences), descriptor, manifest, fetch, referrers,
+// tree, presence, upload, put, listing, copy, artifact; known, parallel, retry,
+// stall and stream are their tools.
+package transfer

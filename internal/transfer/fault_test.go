@@ -1,0 +1,353 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// times answers the first n requests that match by itself.
+func times(n int32, method, part string, answer http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+	var left atomic.Int32
+	left.Store(n)
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != method || !strings.Contains(r.URL.Path, part) || left.Add(-1) < 0 {
+			return false
+		}
+		answer(w, r)
+		return true
+	}
+}
+
+func status(code int, said string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { refuse(w, code, said, "said so") }
+}
+
+func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+// half answers with half of what it announced.
+func half(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Length", "100000")
+	w.Write(make([]byte, 50000))
+	panic(http.ErrAbortHandler)
+}
+
+// resetUpload reads a part of the body and breaks off.
+func resetUpload(w http.ResponseWriter, r *http.Request) {
+	r.Body.Read(make([]byte, 1000))
+	panic(http.ErrAbortHandler)
+}
+
+func TestFaultsThatAreSurvived(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		src    func(http.ResponseWriter, *http.Request) bool
+		dst    func(http.ResponseWriter, *http.Request) bool
+		before func(dst *peer)
+	}{
+		{name: "every blob is cut twice", src: times(2*3, "GET", "/blobs/", half)},
+		{name: "an upload is reset", dst: times(2, "PUT", "/blobs/", resetUpload)},
+		{name: "an upload's session is lost", dst: times(1, "PUT", "/blobs/", status(400, "BLOB_UPLOAD_INVALID"))},
+		{name: "an upload's session is unknown", dst: times(1, "PUT", "/blobs/", status(404, "BLOB_UPLOAD_UNKNOWN"))},
+		{name: "the token runs out in an upload", dst: times(1, "PUT", "/blobs/", status(401, "UNAUTHORIZED"))},
+		{name: "500 on opening an upload", dst: times(2, "POST", "/blobs/", status(500, "UNKNOWN"))},
+		{name: "429 on opening an upload", dst: times(2, "POST", "/blobs/", status(429, "TOOMANYREQUESTS"))},
+		{name: "503 in an upload", dst: times(2, "PUT", "/blobs/", status(503, ""))},
+		{name: "503 on a manifest", dst: times(2, "PUT", "/manifests/", status(503, ""))},
+		{name: "429 on a manifest", dst: times(2, "PUT", "/manifests/", status(429, "TOOMANYREQUESTS"))},
+		{name: "a manifest's PUT is reset", dst: times(1, "PUT", "/manifests/", abort)},
+		{name: "a replica lags", dst: times(1, "PUT", "/manifests/", status(400, "MANIFEST_BLOB_UNKNOWN"))},
+		{name: "a manifest is cut", src: times(1, "GET", "/manifests/", half)},
+		{name: "a connection is reset where mounting was tried", dst: times(1, "POST", "/blobs/", abort)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, dst := newPeer(t), newPeer(t)
+			root := src.image("shop/cart", "1.0", "one", "two")
+			src.script, dst.script = c.src, c.dst
+			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
+			j.must(t) // checks the progress too
+			j.whole(t)
+			if dst.tag("shop/cart", "1.0") != root.Digest {
+				t.Error("the tag is missing")
+			}
+		})
+	}
+}
+
+func TestFaultsThatAreRefused(t *testing.T) {
+	firewall := func(w http.ResponseWriter, r *http.Request) {
+		refuse(w, 403, "DENIED", "client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall to grant access.")
+	}
+	flipped := func(w http.ResponseWriter, r *http.Request) {
+		data := layerOf("one")
+		data[7] ^= 1
+		w.Write(data)
+	}
+	for _, c := range []struct {
+		name  string
+		src   func(http.ResponseWriter, *http.Request) bool
+		dst   func(http.ResponseWriter, *http.Request) bool
+		kind  Kind
+		side  Side
+		tells []string
+	}{
+		{"source firewall", times(99, "GET", "", firewall), nil, Firewall, Source, []string{"203.0.113.7", "network rules of 127.0.0.1"}},
+		{"target firewall", nil, func(w http.ResponseWriter, r *http.Request) bool { firewall(w, r); return true }, Firewall, Target, []string{"203.0.113.7"}},
+		{"source denied", times(99, "GET", "", status(403, "DENIED")), nil, Denied, Source, []string{"AcrPull", "Container Registry Repository Reader", "shop/cart"}},
+		{"403 on the look at the target alone is no absence", nil, times(99, "HEAD", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush", "Container Registry Repository Writer"}},
+		{"target denies uploads", nil, times(99, "POST", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush"}},
+		{"wrong credential", times(99, "GET", "", status(401, "UNAUTHORIZED")), nil, Denied, Source, []string{"check the credential"}},
+		{"no such tag", times(99, "GET", "", status(404, "MANIFEST_UNKNOWN")), nil, NotFound, Source, []string{"shop/cart:1.0", "check the names"}},
+		{"locked", nil, times(99, "PUT", "/manifests/1.0", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, []string{"locked, quarantined or out of storage"}},
+		{"locked against uploads", nil, times(99, "POST", "", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, nil},
+		{"asked too often for ever", nil, times(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"run again later"}},
+		{"broken for ever", nil, times(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
+		{"cut for ever", times(99, "GET", "/blobs/", half), nil, Unreachable, Source, []string{"broke off"}},
+		{"blob is gone", times(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
+		{"one bit is wrong", times(99, "GET", "/blobs/"+digestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{digestOf(layerOf("one")), "what came has the digest"}},
+		{"another size", times(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
+		{"the target stores another digest", nil, times(99, "PUT", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Docker-Content-Digest", emptyDigest)
+			w.WriteHeader(201)
+		}), Corrupt, Target, []string{emptyDigest}},
+		{"the target sends the upload elsewhere", nil, times(99, "POST", "", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Location", "http://collector.example.com/take")
+			w.WriteHeader(202)
+		}), Unexpected, Target, []string{"another host (http://collector.example.com)"}},
+		{"an upload without an address", nil, times(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without saying where"}},
+		{"a digest that was not asked for", nil, times(99, "HEAD", "", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Docker-Content-Digest", "sha256:\x1b[31m")
+		}), Corrupt, Target, nil},
+		{"control characters", times(99, "GET", "", func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(500)
+			fmt.Fprint(w, `{"errors":[{"code":"A\u001b[31m","message":"line\n##vso[task.complete]\u0007\u202e"}]}`)
+		}), nil, Unexpected, Source, []string{"A[31m: line ##vso[task.complete]"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, dst := newPeer(t), newPeer(t)
+			src.image("shop/cart", "1.0", "one", "two")
+			src.script, dst.script = c.src, c.dst
+			_, err := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to/cart", ref: "1.0", tag: "1.0"}.run(t)
+			var e *Error
+			if !errors.As(err, &e) || e.Kind != c.kind || e.Side != c.side || !errors.Is(err, c.kind) {
+				t.Fatalf("error is %#v", err)
+			}
+			host := map[Side]string{Source: src.host(), Target: dst.host()}[c.side]
+			for _, tell := range append(c.tells, host, "(the "+string(c.side)+")") {
+				if !strings.Contains(err.Error(), tell) {
+					t.Errorf("%q does not tell %q", err, tell)
+				}
+			}
+			for _, r := range err.Error() {
+				if r < ' ' || r == 0x202e {
+					t.Errorf("%q bears a control character", err)
+				}
+			}
+			if dst.tag("to/cart", "1.0") != "" {
+				t.Error("the tag is visible")
+			}
+			for k := range dst.blobs {
+				if _, digest, _ := strings.Cut(k, "@"); digestOf(dst.blobs[k]) != digest {
+					t.Errorf("a wrong blob arrived as %s", digest)
+				}
+			}
+		})
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	gone := httptest.NewServer(http.NotFoundHandler())
+	host := strings.TrimPrefix(gone.URL, "http://")
+	gone.Close()
+	_, err := ReadTree(t.Context(), quick(host), "shop/cart", "1.0", Options{Referrers: true})
+	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "check that "+host+" exists") {
+		t.Errorf("error is %v", err)
+	}
+	strange := httptest.NewTLSServer(http.NotFoundHandler())
+	defer strange.Close()
+	strange.Config.ErrorLog = nil
+	r := NewRegistry(strings.TrimPrefix(strange.URL, "https://"), &http.Client{}, false)
+	if _, err := r.Resolve(t.Context(), "shop/cart", "1.0"); !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "certificate is not trusted") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+// The client's own sentences stand as they are; addresses with signatures do not.
+func TestClientErrorsAreToldAsTheyAre(t *testing.T) {
+	refusing := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
+		return nil, errors.New("registry.example is not among the hosts that this phase may reach")
+	})}
+	r := NewRegistry("registry.example", refusing, false)
+	_, err := r.Resolve(t.Context(), "shop/cart", "1.0")
+	if !errors.Is(err, Unexpected) || !strings.Contains(err.Error(), "not among the hosts") || strings.Contains(err.Error(), "https://") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// What the storage behind a registry refuses is not the registry's doing, and
+// may be a signature that ran out: the registry is asked for a new one.
+func TestStorage(t *testing.T) {
+	var asked atomic.Int32
+	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if asked.Add(1) == 1 || query(r.URL.RawQuery).Get("sig") == "never" {
+			w.WriteHeader(403)
+			return
+		}
+		w.Write(layerOf(query(r.URL.RawQuery).Get("seed")))
+	}))
+	defer storage.Close()
+	src, dst := newPeer(t), newPeer(t)
+	src.image("shop/cart", "1.0", "one")
+	sig := "secret"
+	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, digestOf(layerOf("one"))) {
+			return false
+		}
+		http.Redirect(w, r, storage.URL+"/x?seed=one&sig="+sig, 307)
+		return true
+	}
+	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "a", ref: "1.0", tag: "1.0"}
+	j.must(t)
+	if asked.Load() != 2 {
+		t.Errorf("the storage was asked %d times", asked.Load())
+	}
+	sig = "never"
+	j.dstRepo = "b"
+	_, err := j.run(t)
+	if err == nil || !strings.Contains(err.Error(), "redirected to its storage at "+strings.TrimPrefix(storage.URL, "http://")) || strings.Contains(err.Error(), "never") {
+		t.Errorf("error is %v", err)
+	}
+	storage.CloseClientConnections()
+	storage.Close()
+	_, err = j.run(t)
+	if !errors.Is(err, Unreachable) || strings.Contains(err.Error(), "sig=") {
+		t.Errorf("error is %v", err)
+	}
+}
+
+func TestSilenceIsGivenUp(t *testing.T) {
+	hang := func(body int) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Length", fmt.Sprint(len(layerOf("one"))))
+			w.Write(layerOf("one")[:body])
+			w.(http.Flusher).Flush()
+			<-r.Context().Done()
+		}
+	}
+	drain := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+	for _, c := range []struct {
+		name string
+		side Side
+		n    int32
+	}{{"once at the source", Source, 1}, {"for ever at the source", Source, 99}, {"once at the target", Target, 1}, {"for ever at the target", Target, 99}} {
+		t.Run(c.name, func(t *testing.T) {
+			src, dst := newPeer(t), newPeer(t)
+			src.image("shop/cart", "1.0", "one")
+			if c.side == Source {
+				src.script = times(c.n, "GET", "/blobs/"+digestOf(layerOf("one")), hang(1000))
+			} else {
+				dst.script = times(c.n, "PUT", "/blobs/", drain)
+			}
+			a, b := src.registry(), dst.registry()
+			a.stall, b.stall, b.commit = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+			tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := b.Inspect(t.Context(), "shop/cart", "1.0", tree, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = Copy(t.Context(), tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+			if c.n == 1 {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			var e *Error
+			if !errors.As(err, &e) || e.Side != c.side || e.Kind != Unreachable || !strings.Contains(e.Reason, "silent") {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
+}
+
+// Stopped in the middle of uploads, everything ends and nothing stays behind.
+func TestCancelEndsEverything(t *testing.T) {
+	before := runtime.NumGoroutine()
+	func() {
+		src, dst := newPeer(t), newPeer(t)
+		defer src.server.Close()
+		defer dst.server.Close()
+		seeds := make([]string, 20)
+		for i := range seeds {
+			seeds[i] = fmt.Sprint("layer ", i)
+		}
+		src.image("shop/cart", "1.0", seeds...)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var uploads atomic.Int32
+		dst.script = func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Method == "PUT" {
+				if uploads.Add(1) == 4 {
+					cancel()
+				}
+				<-r.Context().Done()
+				return true
+			}
+			return false
+		}
+		a, b := src.registry(), dst.registry()
+		tree, err := ReadTree(ctx, a, "shop/cart", "1.0", Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := b.Inspect(ctx, "shop/cart", "1.0", tree, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Copy(ctx, tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, Cancelled) {
+			t.Errorf("error is %v", err)
+		}
+		if n := uploads.Load(); n > window {
+			t.Errorf("%d uploads were begun at once", n)
+		}
+		a.client.CloseIdleConnections()
+		b.client.CloseIdleConnections()
+	}()
+	for range 500 {
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<16)
+	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
+}
+
+func TestRetryAfter(t *testing.T) {
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"": 0, "7": 7 * time.Second, "-3": 0, "9999999999999": time.Minute, "600": time.Minute, "soon": 0,
+		"Mon, 23 Nov 2026 12:00:09 GMT": 9 * time.Second,
+		"Mon, 23 Nov 2026 11:00:00 GMT": 0,
+		"Tue, 24 Nov 2026 12:00:00 GMT": time.Minute,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}

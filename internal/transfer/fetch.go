@@ -1,0 +1,119 @@
+package transfer
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+)
+
+// Manifest reads a manifest by tag or digest and verifies it, once a run. A tag
+// that was resolved in this run already is read by the digest that it had.
+func (r *Registry) Manifest(ctx context.Context, repo, ref string) (*Manifest, error) {
+	return r.manifest(ctx, repo, ref, Descriptor{})
+}
+
+// manifest is Manifest for somebody who knows what should come.
+func (r *Registry) manifest(ctx context.Context, repo, ref string, want Descriptor) (*Manifest, error) {
+	if !isDigest(ref) {
+		d, ok := r.tags.look(key(repo, ref))
+		if !ok {
+			return r.manifestByTag(ctx, repo, ref)
+		}
+		ref = d.Digest
+	}
+	m, err := r.manifests.get(ctx, key(repo, ref), func(ctx context.Context) (*Manifest, error) {
+		m, err := r.fetch(ctx, repo, ref, want)
+		if err == nil {
+			r.kept.Add(m.Size)
+		}
+		return m, err
+	})
+	if err != nil {
+		return nil, r.own(ctx, "reading the manifest", repo, ref, err)
+	}
+	r.remember(repo, m)
+	return m, nil
+}
+
+// maxKept bounds the bytes of manifests that are remembered beyond the trees
+// which hold them.
+const maxKept = 16 << 20
+
+func (r *Registry) remember(repo string, m *Manifest) {
+	id := key(repo, m.Digest)
+	r.tags.set(id, m.Descriptor)
+	if r.kept.Load() > maxKept {
+		r.manifests.drop(id)
+		return
+	}
+	if _, ok := r.manifests.look(id); !ok {
+		r.manifests.set(id, m)
+		r.kept.Add(m.Size)
+	}
+}
+
+func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manifest, error) {
+	m, err := r.fetch(ctx, repo, tag, Descriptor{})
+	if err != nil {
+		return nil, err
+	}
+	r.remember(repo, m)
+	r.tags.set(key(repo, tag), m.Descriptor)
+	return m, nil
+}
+
+// fetch reads one manifest. A tag's manifest has the digest that its bytes
+// have: it is compared with the registry's word where there is one.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
+func (r *Registry) fetch(ctx context.Context, repo, ref string, want Descriptor) (*Manifest, error) {
+	const op = "reading the manifest"
+	a, err := r.get(ctx, call{op: op, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, accept: acceptManifests, limit: maxManifest})
+	if err != nil {
+		return nil, err
+	}
+	if a.status != http.StatusOK {
+		return nil, r.refused(op, repo, ref, a.status, a.body)
+	}
+	digest := digestOf(a.body)
+	if isDigest(ref) && digest != ref {
+		return nil, r.corrupt(op, repo, ref, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
+	}
+	if said := a.header.Get("Docker-Content-Digest"); said != "" && said != digest {
+		return nil, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", harmless(said, 100), digest))
+	}
+	m, kind, err := parseManifest(a.body, mediaType(a.header.Get("Content-Type")), want.MediaType)
+	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {
+		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but what points to it says %d", m.Size, want.Size)
+	}
+	if err != nil {
+		e := r.corrupt(op, repo, ref, err.Error())
+		if e.Kind = kind; kind == Unsupported {
+			e.Remedy = "rebuild it in a current format, or leave it out"
+		}
+		return nil, e
+	}
+	return m, nil
+}
+
+// Blob reads a small blob whole and verifies it: records, not layers.
+func (r *Registry) Blob(ctx context.Context, repo string, d Descriptor) ([]byte, error) {
+	const op = "reading the blob"
+	if d.Size < 0 || d.Size > maxManifest {
+		return nil, &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: TooLarge,
+			Reason: fmt.Sprintf("%d bytes are more than the %d that are read into memory", d.Size, maxManifest)}
+	}
+	if err := checkNames(r.host, op, repo, d.Digest); err != nil {
+		return nil, err
+	}
+	a, err := r.get(ctx, call{op: op, url: r.url(repo, "blobs", d.Digest), repo: repo, ref: d.Digest, limit: max(d.Size, 1)})
+	if err != nil {
+		return nil, err
+	}
+	if a.status != http.StatusOK {
+		return nil, r.refused(op, repo, d.Digest, a.status, a.body)
+	}
+	if got := digestOf(a.body); got != d.Digest {
+		return nil, r.corrupt(op, repo, d.Digest, "what came has the digest "+got)
+	}
+	return a.body, nil
+}

@@ -1,0 +1,73 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// list writes referrers into the fallback tag of their subject, for a registry
+// that did not process the subject itself: read, append, put. Another writer
+// between read and put is overwritten; the protocol has nothing against that.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
+func (r *Registry) list(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
+	const op = "listing what is attached to"
+	unlock := r.listing.lock(key(repo, subject))
+	defer unlock()
+
+	var entries []json.RawMessage // as they are: other writers' fields stay
+	tag := fallbackTag(subject)
+	present, err := r.fetch(ctx, repo, tag, Descriptor{})
+	var doc struct {
+		SchemaVersion int               `json:"schemaVersion"`
+		MediaType     string            `json:"mediaType"`
+		Manifests     []json.RawMessage `json:"manifests"`
+		Annotations   map[string]string `json:"annotations,omitempty"`
+	}
+	var listed []Descriptor
+	switch {
+	case isNotFound(err):
+	case err != nil:
+		return false, err
+	default:
+		if listed, err = parseReferrers(present.Raw); err != nil {
+			return false, r.corrupt(op, repo, tag, err.Error())
+		}
+		if err := json.Unmarshal(present.Raw, &doc); err != nil {
+			return false, r.corrupt(op, repo, tag, err.Error())
+		}
+		entries = doc.Manifests
+	}
+	changed := false
+	for _, d := range referrers {
+		if slices.ContainsFunc(listed, func(l Descriptor) bool { return l.Digest == d.Digest }) {
+			continue
+		}
+		raw, err := json.Marshal(d)
+		if err != nil {
+			return false, r.failed(ctx, op, repo, tag, err)
+		}
+		entries = append(entries, raw)
+		listed = append(listed, d)
+		changed = true
+	}
+	if !changed {
+		return false, nil
+	}
+	doc.SchemaVersion, doc.MediaType, doc.Manifests = 2, string(types.OCIImageIndex), entries
+	raw, err := json.Marshal(doc)
+	if err != nil {
+		return false, r.failed(ctx, op, repo, tag, err)
+	}
+	if len(raw) > maxManifest || len(entries) > maxReferrers {
+		return false, r.tooMany(op, repo, subject)
+	}
+	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: doc.MediaType, Digest: digestOf(raw), Size: int64(len(raw))}}
+	if _, err := r.putManifest(ctx, repo, tag, m, true); err != nil {
+		return false, err
+	}
+	r.attached.drop(key(repo, subject))
+	return true, nil
+}

@@ -1,0 +1,202 @@
+package transfer
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// maxManifest is what a registry must take at least, and what ACR takes at
+// most, in bytes.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
+const maxManifest = 4 << 20
+
+// acceptManifests lists what this package understands. The rest is asked for
+// too, so that a refusal can name it.
+const acceptManifests = string(types.OCIImageIndex) + ", " + string(types.OCIManifestSchema1) + ", " +
+	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", */*;q=0.1"
+
+// Manifest is a manifest or an index: its bytes, and what they point at.
+type Manifest struct {
+	Descriptor        // of itself; ArtifactType is artifactType, else the type of the config
+	Raw        []byte // exactly as they are hashed
+
+	subject  *Descriptor
+	children []Descriptor // manifests that an index contains
+	blobs    []Descriptor // config and layers, foreign ones left out
+	foreign  []Descriptor // layers that are not distributed with the image
+}
+
+// Subject is the manifest that this one is attached to, if any.
+func (m *Manifest) Subject() (Descriptor, bool) {
+	if m.subject == nil {
+		return Descriptor{}, false
+	}
+	return *m.subject, true
+}
+
+// Blobs are config and layers, in the manifest's order; none of an index.
+func (m *Manifest) Blobs() []Descriptor { return m.blobs }
+
+func known(mediaType string) bool {
+	t := types.MediaType(mediaType)
+	return t.IsImage() || t.IsIndex()
+}
+
+// mediaType is a Content-Type without its parameters.
+func mediaType(header string) string {
+	t, _, err := mime.ParseMediaType(header)
+	if err != nil {
+		return harmless(header, 100)
+	}
+	return t
+}
+
+// parseManifest understands the bytes of a manifest. contentType is what the
+// registry calls them, hint what the descriptor that led here does; the body's
+// own word counts first.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
+// https://distribution.github.io/distribution/spec/manifest-v2-2/
+func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error) {
+	var shape struct {
+		SchemaVersion int             `json:"schemaVersion"`
+		MediaType     string          `json:"mediaType"`
+		Config        json.RawMessage `json:"config"`
+		Layers        json.RawMessage `json:"layers"`
+		Manifests     json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(raw, &shape); err != nil {
+		return nil, Corrupt, fmt.Errorf("it is no valid JSON: %s", harmless(err.Error(), 150))
+	}
+	if known(shape.MediaType) && known(contentType) && shape.MediaType != contentType {
+		return nil, Corrupt, fmt.Errorf("it calls itself %s, but the registry calls it %s", shape.MediaType, contentType)
+	}
+	kind := shape.MediaType
+	if kind == "" {
+		// OCI leaves mediaType to the writer's choice.
+		kind = contentType
+		if !known(kind) && known(hint) {
+			kind = hint
+		}
+	}
+	switch t := types.MediaType(kind); {
+	case t.IsImage(), t.IsIndex():
+	case t.IsSchema1() || shape.SchemaVersion == 1:
+		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer take")
+	default:
+		return nil, Unsupported, fmt.Errorf("its media type %q is not one that is copied (an OCI or Docker image manifest or index)", harmless(kind, 100))
+	}
+	index := types.MediaType(kind).IsIndex()
+	if known(hint) && types.MediaType(hint).IsIndex() != index {
+		return nil, Corrupt, fmt.Errorf("it is a %s, but what points to it calls it a %s", kind, hint)
+	}
+	if shape.SchemaVersion != 2 {
+		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion)
+	}
+	// What can be read as both is read differently by different clients
+	// (CVE-2021-41190).
+	if index && (given(shape.Config) || given(shape.Layers)) || !index && given(shape.Manifests) {
+		return nil, Corrupt, fmt.Errorf("it can be read as an image and as an index")
+	}
+
+	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: kind, Digest: digestOf(raw), Size: int64(len(raw))}}
+	var err error
+	if index {
+		err = m.parseIndex()
+	} else {
+		err = m.parseImage()
+	}
+	if err != nil {
+		return nil, Corrupt, err
+	}
+	if err := m.consistent(); err != nil {
+		return nil, Corrupt, err
+	}
+	return m, "", nil
+}
+
+func given(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }
+
+func (m *Manifest) parseIndex() error {
+	var doc v1.IndexManifest
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return fmt.Errorf("it is no valid index: %s", harmless(err.Error(), 150))
+	}
+	m.ArtifactType = doc.ArtifactType
+	m.Annotations = doc.Annotations
+	for _, c := range doc.Manifests {
+		d, err := fromV1(c)
+		if err != nil {
+			return err
+		}
+		m.children = append(m.children, d)
+	}
+	return m.pointAt(doc.Subject)
+}
+
+func (m *Manifest) parseImage() error {
+	var doc v1.Manifest
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return fmt.Errorf("it is no valid image manifest: %s", harmless(err.Error(), 150))
+	}
+	m.ArtifactType = doc.ArtifactType
+	if m.ArtifactType == "" {
+		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
+		m.ArtifactType = string(doc.Config.MediaType)
+	}
+	m.Annotations = doc.Annotations
+	config, err := fromV1(doc.Config)
+	if err != nil {
+		return fmt.Errorf("its config: %w", err)
+	}
+	m.blobs = append(m.blobs, config)
+	for _, l := range doc.Layers {
+		d, err := fromV1(l)
+		if err != nil {
+			return err
+		}
+		if l.MediaType.IsDistributable() {
+			m.blobs = append(m.blobs, d)
+		} else {
+			m.foreign = append(m.foreign, d)
+		}
+	}
+	return m.pointAt(doc.Subject)
+}
+
+func (m *Manifest) pointAt(subject *v1.Descriptor) error {
+	if subject == nil {
+		return nil
+	}
+	d, err := fromV1(*subject)
+	if err != nil {
+		return fmt.Errorf("its subject: %w", err)
+	}
+	m.subject = &d
+	return nil
+}
+
+// consistent refuses one digest with two sizes.
+func (m *Manifest) consistent() error {
+	sizes := make(map[string]int64, len(m.blobs)+len(m.children))
+	for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {
+		for _, d := range list {
+			if err := sameSize(sizes, d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func sameSize(sizes map[string]int64, d Descriptor) error {
+	if size, ok := sizes[d.Digest]; ok && size != d.Size {
+		return fmt.Errorf("%s is given two sizes, %d and %d bytes", d.Digest, size, d.Size)
+	}
+	sizes[d.Digest] = d.Size
+	return nil
+}

@@ -1,0 +1,394 @@
+package transfer
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// peer is a registry for tests, stricter than real ones: blobs belong to
+// repositories, a manifest needs its blobs, an index its children. It keeps a
+// log, and a script can answer in its place.
+type peer struct {
+	t      *testing.T
+	server *httptest.Server
+
+	mu        sync.Mutex
+	blobs     map[string][]byte // repo@digest
+	manifests map[string]stock  // repo:tag and repo@digest
+	sessions  int
+	log       []string // "PUT /v2/…", without queries
+	visible   []string // tags in the order in which they were put
+
+	api          bool // referrers API and OCI-Subject
+	needsSubject bool
+	noSelfMount  bool
+	noDigest     bool // no Docker-Content-Digest anywhere
+	locked       bool // refuses all manifests with 405
+	page         int  // referrers a page, 0 = all
+
+	// script may answer a request itself (true).
+	script func(w http.ResponseWriter, r *http.Request) bool
+}
+
+type stock struct {
+	mediaType string
+	raw       []byte
+}
+
+func newPeer(t *testing.T) *peer {
+	p := &peer{t: t, api: true, blobs: map[string][]byte{}, manifests: map[string]stock{}}
+	p.server = httptest.NewServer(p)
+	t.Cleanup(p.server.Close)
+	return p
+}
+
+func (p *peer) host() string { return strings.TrimPrefix(p.server.URL, "http://") }
+
+// registry is a client of the peer with no memory and little patience.
+func (p *peer) registry() *Registry { return quick(p.host()) }
+
+func quick(host string) *Registry {
+	transport := &http.Transport{MaxIdleConnsPerHost: 64}
+	r := NewRegistry(host, &http.Client{Transport: transport}, true)
+	r.pause = time.Millisecond
+	return r
+}
+
+func (p *peer) requests(method string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.log {
+		if strings.HasPrefix(l, method+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *peer) count(part string) (n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.log {
+		if strings.Contains(l, part) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *peer) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.log, p.visible = nil, nil
+}
+
+func (p *peer) tag(repo, tag string) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if m, ok := p.manifests[repo+":"+tag]; ok {
+		return digestOf(m.raw)
+	}
+	return ""
+}
+
+func (p *peer) has(repo, digest string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, ok := p.manifests[repo+"@"+digest]
+	return ok
+}
+
+func (p *peer) drop(keys ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range keys {
+		delete(p.blobs, k)
+		delete(p.manifests, k)
+	}
+}
+
+func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.log = append(p.log, r.Method+" "+r.URL.Path)
+	script := p.script
+	p.mu.Unlock()
+	if script != nil && script(w, r) {
+		return
+	}
+	parts := strings.Split(strings.TrimPrefix(r.URL.Path, "/v2/"), "/")
+	for i, part := range parts {
+		repo, rest := strings.Join(parts[:i], "/"), parts[i+1:]
+		switch {
+		case part == "manifests" && len(rest) == 1:
+			p.serveManifest(w, r, repo, rest[0])
+			return
+		case part == "referrers" && len(rest) == 1 && p.api:
+			p.serveReferrers(w, r, repo, rest[0])
+			return
+		case part == "blobs" && len(rest) == 1:
+			p.serveBlob(w, r, repo, rest[0])
+			return
+		case part == "blobs" && len(rest) == 2 && rest[0] == "uploads":
+			p.serveUpload(w, r, repo, rest[1])
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+func refuse(w http.ResponseWriter, status int, code, message string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	fmt.Fprintf(w, `{"errors":[{"code":%q,"message":%q}]}`, code, message)
+}
+
+func (p *peer) serveBlob(w http.ResponseWriter, r *http.Request, repo, digest string) {
+	p.mu.Lock()
+	data, ok := p.blobs[repo+"@"+digest]
+	p.mu.Unlock()
+	if !ok {
+		refuse(w, 404, "BLOB_UNKNOWN", "blob unknown to registry")
+		return
+	}
+	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+	if r.Method == http.MethodGet {
+		w.Write(data)
+	}
+}
+
+func (p *peer) serveUpload(w http.ResponseWriter, r *http.Request, repo, session string) {
+	q := r.URL.Query()
+	switch r.Method {
+	case http.MethodPost:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if from := q.Get("from"); from != "" {
+			if from == repo && p.noSelfMount {
+				refuse(w, 400, "UNSUPPORTED", "no")
+				return
+			}
+			if data, ok := p.blobs[from+"@"+q.Get("mount")]; ok {
+				p.blobs[repo+"@"+q.Get("mount")] = data
+				w.WriteHeader(201)
+				return
+			}
+		}
+		p.sessions++
+		w.Header().Set("Location", fmt.Sprintf("/v2/%s/blobs/uploads/%d?_state=a%%2Fb", repo, p.sessions))
+		w.WriteHeader(202)
+	case http.MethodPut:
+		if q.Get("_state") != "a/b" || r.ContentLength < 0 {
+			refuse(w, 400, "BLOB_UPLOAD_INVALID", "state lost")
+			return
+		}
+		data, err := io.ReadAll(r.Body)
+		if err != nil || digestOf(data) != q.Get("digest") {
+			refuse(w, 400, "DIGEST_INVALID", "wrong")
+			return
+		}
+		p.mu.Lock()
+		p.blobs[repo+"@"+q.Get("digest")] = data
+		p.mu.Unlock()
+		w.WriteHeader(201)
+	default:
+		w.WriteHeader(405)
+	}
+}
+
+func (p *peer) serveManifest(w http.ResponseWriter, r *http.Request, repo, ref string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if r.Method == http.MethodPut {
+		p.putManifest(w, r, repo, ref)
+		return
+	}
+	m, ok := p.manifests[key(repo, ref)]
+	if !ok {
+		refuse(w, 404, "MANIFEST_UNKNOWN", "manifest unknown")
+		return
+	}
+	w.Header().Set("Content-Type", m.mediaType)
+	w.Header().Set("Content-Length", fmt.Sprint(len(m.raw)))
+	if !p.noDigest {
+		w.Header().Set("Docker-Content-Digest", digestOf(m.raw))
+	}
+	if r.Method == http.MethodGet {
+		w.Write(m.raw)
+	}
+}
+
+func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, ref string) {
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	if p.locked {
+		refuse(w, 405, "REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed on this registry, repository or image.")
+		return
+	}
+	m, _, err := parseManifest(raw, r.Header.Get("Content-Type"), "")
+	if err != nil {
+		refuse(w, 400, "MANIFEST_INVALID", err.Error())
+		return
+	}
+	for _, b := range m.blobs {
+		if _, ok := p.blobs[repo+"@"+b.Digest]; !ok {
+			refuse(w, 400, "MANIFEST_BLOB_UNKNOWN", b.Digest)
+			return
+		}
+	}
+	for _, c := range m.children {
+		if _, ok := p.manifests[repo+"@"+c.Digest]; !ok {
+			refuse(w, 400, "MANIFEST_BLOB_UNKNOWN", c.Digest)
+			return
+		}
+	}
+	if m.subject != nil {
+		if _, ok := p.manifests[repo+"@"+m.subject.Digest]; !ok && p.needsSubject {
+			refuse(w, 400, "MANIFEST_UNKNOWN", "subject unknown")
+			return
+		}
+		if p.api {
+			w.Header().Set("OCI-Subject", m.subject.Digest)
+		}
+	}
+	s := stock{m.MediaType, raw}
+	p.manifests[repo+"@"+m.Digest] = s
+	p.manifests[key(repo, ref)] = s
+	if !isDigest(ref) {
+		p.visible = append(p.visible, ref)
+	}
+	if !p.noDigest {
+		w.Header().Set("Docker-Content-Digest", m.Digest)
+	}
+	w.WriteHeader(201)
+}
+
+func (p *peer) serveReferrers(w http.ResponseWriter, r *http.Request, repo, digest string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := []Descriptor{}
+	for k, s := range p.manifests {
+		if !strings.HasPrefix(k, repo+"@") {
+			continue
+		}
+		if m, _, err := parseManifest(s.raw, s.mediaType, ""); err == nil && m.subject != nil && m.subject.Digest == digest {
+			list = append(list, m.Descriptor)
+		}
+	}
+	slices.SortFunc(list, func(a, b Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
+	from := 0
+	fmt.Sscan(r.URL.Query().Get("from"), &from)
+	list = list[min(from, len(list)):]
+	if p.page > 0 && len(list) > p.page {
+		list = list[:p.page]
+		w.Header().Set("Link", fmt.Sprintf(`<%s?from=%d>; rel="next"`, r.URL.Path, from+p.page))
+	}
+	w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list})
+}
+
+// The makers below put things into the peer directly: its log stays empty.
+
+const (
+	ociImage = "application/vnd.oci.image.manifest.v1+json"
+	ociIndex = "application/vnd.oci.image.index.v1+json"
+	ociLayer = "application/vnd.oci.image.layer.v1.tar+gzip"
+)
+
+func (p *peer) blob(repo, mediaType string, data []byte) Descriptor {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := Descriptor{MediaType: mediaType, Digest: digestOf(data), Size: int64(len(data))}
+	p.blobs[repo+"@"+d.Digest] = data
+	return d
+}
+
+func (p *peer) manifest(repo, tag, mediaType string, doc any) Descriptor {
+	raw, ok := doc.([]byte)
+	if !ok {
+		var err error
+		if raw, err = json.Marshal(doc); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := Descriptor{MediaType: mediaType, Digest: digestOf(raw), Size: int64(len(raw))}
+	p.manifests[repo+"@"+d.Digest] = stock{mediaType, raw}
+	if tag != "" {
+		p.manifests[repo+":"+tag] = stock{mediaType, raw}
+	}
+	return d
+}
+
+type document map[string]any
+
+// image makes an image of layers with the given seeds; each 100 kB and more.
+func (p *peer) image(repo, tag string, seeds ...string) Descriptor {
+	return p.imageWith(repo, tag, document{}, seeds...)
+}
+
+func (p *peer) imageWith(repo, tag string, extra document, seeds ...string) Descriptor {
+	layers := []Descriptor{}
+	for _, s := range seeds {
+		layers = append(layers, p.blob(repo, ociLayer, layerOf(s)))
+	}
+	doc := document{"schemaVersion": 2, "mediaType": ociImage, "layers": layers,
+		"config": p.blob(repo, "application/vnd.oci.image.config.v1+json", []byte(`{"seeds":"`+strings.Join(seeds, " ")+`"}`))}
+	for k, v := range extra {
+		doc[k] = v
+	}
+	return p.manifest(repo, tag, ociImage, doc)
+}
+
+func layerOf(seed string) []byte {
+	sum := sha256.Sum256([]byte(seed))
+	return []byte(strings.Repeat(fmt.Sprintf("%x", sum), 1600+int(sum[0])))
+}
+
+func (p *peer) index(repo, tag string, children ...Descriptor) Descriptor {
+	return p.manifest(repo, tag, ociIndex, document{"schemaVersion": 2, "mediaType": ociIndex, "manifests": children})
+}
+
+// attach makes a referrer. Without the API it is listed under the fallback tag.
+func (p *peer) attach(repo, artifactType string, subject Descriptor) Descriptor {
+	d := p.imageWith(repo, "", document{"artifactType": artifactType, "subject": subject}, artifactType+subject.Digest)
+	if !p.api {
+		tag := fallbackTag(subject.Digest)
+		list := []Descriptor{}
+		if old, ok := p.manifests[repo+":"+tag]; ok {
+			list, _ = parseReferrers(old.raw)
+		}
+		d.ArtifactType = artifactType
+		p.index(repo, tag, append(list, d)...)
+	}
+	return d
+}
+
+// rich is an index of two platforms, with referrers of the index, of a child,
+// and of a referrer: 3 manifests, 4 referrers.
+func (p *peer) rich(repo, tag string) Descriptor {
+	a, b := p.image(repo, "", "base", "a"), p.image(repo, "", "base", "b")
+	root := p.index(repo, tag, a, b)
+	signature := p.attach(repo, "application/example.signature", root)
+	p.attach(repo, "application/spdx+json", root)
+	p.attach(repo, "application/example.signature", a)
+	p.attach(repo, "application/example.countersignature", signature)
+	return root
+}
+
+func query(s string) url.Values {
+	v, _ := url.ParseQuery(s)
+	return v
+}

@@ -1,0 +1,110 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+)
+
+// stored is what a registry said when it took a manifest.
+type stored struct {
+	digest string
+	// listed: the registry processes the subject by itself (OCI-Subject).
+	listed bool
+}
+
+// putManifest puts a manifest by tag or digest, and compares the digest that
+// the registry answers; where it answers none, it is asked for. Repeating is
+// harmless: the same bytes have the same digest.
+//
+// lag repeats where something that was put before is not seen yet: replicas of
+// a registry agree a little later.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
+func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifest, lag bool) (stored, error) {
+	const op = "putting the manifest"
+	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, contentType: m.MediaType, body: m.Raw}
+	for n := 1; ; n++ {
+		var asked time.Duration
+		again := false
+		a, err := r.do(ctx, c)
+		switch {
+		case err != nil:
+			again = repeatable(err)
+		case a.status == http.StatusCreated || a.status == http.StatusOK || a.status == http.StatusNoContent:
+			return r.tookManifest(ctx, repo, ref, m, a)
+		default:
+			e := r.refused(op, repo, ref, a.status, a.body)
+			if e.Kind == Locked && isDigest(ref) {
+				// A lock refuses an equal manifest too; what is there is there.
+				if d, err := r.head(ctx, repo, ref); err == nil && d.Digest == m.Digest {
+					return stored{digest: m.Digest, listed: true}, nil
+				}
+			}
+			asked = retryAfter(a.header, time.Now())
+			again = passing(a.status) || lag && lagging(e)
+			err = e
+		}
+		if !again || n == attempts {
+			return stored{}, err
+		}
+		if err := r.waitFor(ctx, n, asked); err != nil {
+			return stored{}, r.failed(ctx, op, repo, ref, err)
+		}
+	}
+}
+
+func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manifest, a *answer) (stored, error) {
+	const op = "putting the manifest"
+	said := a.header.Get("Docker-Content-Digest")
+	if said == "" {
+		d, err := r.readBack(ctx, repo, ref)
+		if err != nil {
+			return stored{}, err
+		}
+		said = d.Digest
+	}
+	if said != m.Digest {
+		return stored{}, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", harmless(said, 100), m.Digest))
+	}
+	r.tags.set(key(repo, ref), m.Descriptor)
+	r.tags.set(key(repo, m.Digest), m.Descriptor)
+	if m.subject != nil {
+		r.attached.drop(key(repo, m.subject.Digest))
+	}
+	return stored{digest: said, listed: a.header.Get("OCI-Subject") != ""}, nil
+}
+
+// readBack asks for what was just put; that it is not there yet is lag.
+func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, error) {
+	for n := 1; ; n++ {
+		d, err := r.head(ctx, repo, ref)
+		if !isNotFound(err) || n == attempts {
+			return d, err
+		}
+		if err := r.waitFor(ctx, n, 0); err != nil {
+			return d, r.failed(ctx, "looking for", repo, ref, err)
+		}
+	}
+}
+
+// lagging tells whether a registry misses something that it took before.
+func lagging(e *Error) bool {
+	return slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, e.Code)
+}
+
+// subjectMissing tells whether a referrer may have been refused because its
+// subject is not there. The spec forbids that; registries differ.
+func subjectMissing(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 {
+		return false
+	}
+	switch e.Status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusMethodNotAllowed, http.StatusTooManyRequests:
+		return false
+	}
+	return e.Kind != Locked && e.Kind != TooLarge
+}

@@ -1,0 +1,274 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+const (
+	maxReferrers     = 10_000 // of one manifest
+	maxReferrerPages = 200
+)
+
+// referrerList is what a registry lists as attached to one manifest.
+type referrerList struct {
+	entries []Descriptor
+	api     bool // the registry's own list; else the fallback tag's
+}
+
+func (l referrerList) has(digest string) bool {
+	for _, d := range l.entries {
+		if d.Digest == digest {
+			return true
+		}
+	}
+	return false
+}
+
+// Referrers lists what is attached to a manifest of the repository; artifactType
+// "" means everything. What is not there has nothing attached to it.
+//
+// The registry's filter is not used: one answer serves every question of a run.
+// Where a list does not tell an entry's artifact type the manifest does.
+func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType string) ([]Descriptor, error) {
+	list, err := r.referrers(ctx, repo, digest)
+	if err != nil {
+		return nil, err
+	}
+	var found []Descriptor
+	for _, d := range list.entries {
+		if artifactType != "" && d.ArtifactType != artifactType {
+			// Some lists give the config's type in any case.
+			if d.ArtifactType != "" && d.ArtifactType != string(types.OCIEmptyJSON) {
+				continue
+			}
+			m, err := r.manifest(ctx, repo, d.Digest, d)
+			if err != nil {
+				return nil, err
+			}
+			if d.ArtifactType = m.ArtifactType; d.ArtifactType != artifactType {
+				continue
+			}
+		}
+		found = append(found, d)
+	}
+	return found, nil
+}
+
+func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrerList, error) {
+	if !isDigest(digest) {
+		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
+			Reason: fmt.Sprintf("%q is no digest", harmless(digest, 100)), Remedy: "resolve the tag first"}
+	}
+	list, err := r.attached.get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+		return r.listReferrers(ctx, repo, digest)
+	})
+	return list, r.own(ctx, "listing what is attached to", repo, digest, err)
+}
+
+// listReferrers asks the API, page by page, and reads the fallback tag where
+// there is no API.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
+func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
+	const op = "listing what is attached to"
+	if r.noReferrersAPI.Load() {
+		return r.fallbackList(ctx, repo, digest)
+	}
+	list := referrerList{api: true}
+	page := r.url(repo, "referrers", digest)
+	seen := make(map[string]bool)
+	for len(seen) < maxReferrerPages {
+		seen[page] = true
+		a, err := r.get(ctx, call{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
+		if err != nil {
+			return referrerList{}, err
+		}
+		first := len(seen) == 1
+		if first && withoutAPI(a) {
+			// An unknown repository says nothing about the registry.
+			if parseRefusal(a.body).Code != "NAME_UNKNOWN" {
+				r.noReferrersAPI.Store(true)
+			}
+			return r.fallbackList(ctx, repo, digest)
+		}
+		if a.status != http.StatusOK {
+			return referrerList{}, r.refused(op, repo, digest, a.status, a.body)
+		}
+		entries, err := parseReferrers(a.body)
+		if err != nil {
+			return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+		}
+		list.entries = append(list.entries, entries...)
+		if len(list.entries) > maxReferrers {
+			return referrerList{}, r.tooMany(op, repo, digest)
+		}
+		next, err := nextPage(page, r.within(repo), a.header.Values("Link"))
+		if err != nil {
+			return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+		}
+		if next == "" {
+			list.entries, err = distinct(list.entries)
+			if err != nil {
+				return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+			}
+			return list, nil
+		}
+		if seen[next] {
+			return referrerList{}, r.corrupt(op, repo, digest, "the pages of the list lead in a circle")
+		}
+		page = next
+	}
+	return referrerList{}, r.tooMany(op, repo, digest)
+}
+
+func (r *Registry) tooMany(op, repo, digest string) *Error {
+	return &Error{Registry: r.host, Repository: repo, Reference: digest, Op: op, Kind: TooLarge,
+		Reason: fmt.Sprintf("the list has more than %d entries or %d pages", maxReferrers, maxReferrerPages),
+		Remedy: "remove what is no longer needed, or copy without referrers"}
+}
+
+// withoutAPI tells whether the answer is that of a registry which does not know
+// the path: 404 by the spec; others refuse the method, or show a page to people.
+func withoutAPI(a *answer) bool {
+	switch a.status {
+	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return true
+	case http.StatusOK:
+		return strings.HasPrefix(mediaType(a.header.Get("Content-Type")), "text/html")
+	}
+	return parseRefusal(a.body).Code == "UNSUPPORTED"
+}
+
+// fallbackTag is where referrers are listed without an API.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
+func fallbackTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
+
+func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
+	m, err := r.fetch(ctx, repo, fallbackTag(digest), Descriptor{})
+	if isNotFound(err) {
+		return referrerList{}, nil
+	}
+	if err != nil {
+		return referrerList{}, err
+	}
+	entries, err := parseReferrers(m.Raw)
+	if err == nil && len(entries) > maxReferrers {
+		return referrerList{}, r.tooMany("listing what is attached to", repo, digest)
+	}
+	if err == nil {
+		entries, err = distinct(entries)
+	}
+	if err != nil {
+		return referrerList{}, r.corrupt("listing what is attached to", repo, digest, err.Error())
+	}
+	return referrerList{entries: entries}, nil
+}
+
+// parseReferrers reads a list of referrers: an OCI index.
+func parseReferrers(raw []byte) ([]Descriptor, error) {
+	var doc v1.IndexManifest
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return nil, fmt.Errorf("the list is no valid JSON: %s", harmless(err.Error(), 150))
+	}
+	if doc.SchemaVersion != 2 || doc.MediaType != "" && doc.MediaType != types.OCIImageIndex {
+		return nil, fmt.Errorf("the list is no OCI index, but %q", harmless(string(doc.MediaType), 100))
+	}
+	var list []Descriptor
+	for _, c := range doc.Manifests {
+		d, err := fromV1(c)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+func distinct(list []Descriptor) ([]Descriptor, error) {
+	sizes := make(map[string]int64, len(list))
+	var once []Descriptor
+	for _, d := range list {
+		if _, twice := sizes[d.Digest]; !twice {
+			once = append(once, d)
+		}
+		if err := sameSize(sizes, d); err != nil {
+			return nil, err
+		}
+	}
+	return once, nil
+}
+
+// nextPage finds the address of the next page (RFC 8288). It has to lead to
+// the same repository of the same registry: our token goes with it.
+func nextPage(page, within string, links []string) (string, error) {
+	for _, header := range links {
+		for len(header) > 0 {
+			_, rest, ok := strings.Cut(header, "<")
+			if !ok {
+				break
+			}
+			target, rest, ok := strings.Cut(rest, ">")
+			if !ok {
+				return "", fmt.Errorf("the Link header cannot be read")
+			}
+			params, rest := linkParams(rest)
+			header = rest
+			if !relNext(params) {
+				continue
+			}
+			base, err := url.Parse(page)
+			if err != nil {
+				return "", fmt.Errorf("the Link header cannot be read")
+			}
+			next, err := base.Parse(target)
+			if err != nil {
+				return "", fmt.Errorf("the Link header cannot be read")
+			}
+			if next.User != nil || !strings.HasPrefix(next.Scheme+"://"+next.Host+next.Path, within) || strings.Contains(next.Path, "/../") {
+				return "", fmt.Errorf("the next page of the list lies elsewhere (%s)", harmless(next.Host+next.Path, 100))
+			}
+			next.Fragment = ""
+			return next.String(), nil
+		}
+	}
+	return "", nil
+}
+
+// linkParams splits a link's parameters from the links after it: a comma
+// inside of quotes does not end them.
+func linkParams(s string) (params, rest string) {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '\\' && quoted:
+			i++
+		case s[i] == '"':
+			quoted = !quoted
+		case s[i] == ',' && !quoted:
+			return s[:i], s[i+1:]
+		}
+	}
+	return s, ""
+}
+
+func relNext(params string) bool {
+	for p := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
+		if !strings.EqualFold(strings.TrimSpace(name), "rel") {
+			continue
+		}
+		for rel := range strings.FieldsSeq(strings.Trim(strings.TrimSpace(value), `"`)) {
+			if strings.EqualFold(rel, "next") {
+				return true
+			}
+		}
+	}
+	return false
+}

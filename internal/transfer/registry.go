@@ -1,0 +1,262 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// window is how many small requests, and how many uploads, one registry gets at
+// once.
+const window = 8
+
+// Registry is one registry for one run: it remembers what it was told, so that
+// nothing is asked twice, and what the registry can and cannot do. Its methods
+// are safe for concurrent use.
+type Registry struct {
+	host   string
+	scheme string
+	client *http.Client
+
+	requests slots // small requests
+	uploads  slots // blobs on their way here
+
+	manifests memory[*Manifest]    // by repository@digest
+	tags      memory[Descriptor]   // by repository:tag or repository@digest
+	attached  memory[referrerList] // by repository@digest of the subject
+	listing   locks                // one writer of a fallback tag at a time
+	kept      atomic.Int64         // bytes in manifests
+
+	// What the registry showed that it cannot do; see upload and referrers.
+	noSelfMount    atomic.Bool
+	noReferrersAPI atomic.Bool
+
+	pause  time.Duration // before the first repetition
+	stall  time.Duration // without a byte, after which a stream is given up
+	commit time.Duration // that a registry may take to commit a whole blob
+}
+
+// NewRegistry speaks to host (host[:port]) through client, which authorises
+// requests, repeats reads that met 429 or 5xx, and follows redirects of
+// downloads. plain means HTTP.
+func NewRegistry(host string, client *http.Client, plain bool) *Registry {
+	r := &Registry{
+		host:     host,
+		scheme:   "https",
+		client:   client,
+		requests: make(slots, window),
+		uploads:  make(slots, window),
+		pause:    500 * time.Millisecond,
+		stall:    time.Minute,
+		commit:   10 * time.Minute,
+	}
+	if plain {
+		r.scheme = "http"
+	}
+	return r
+}
+
+// Host is the host[:port] that the registry was made for.
+func (r *Registry) Host() string { return r.host }
+
+// same tells whether two values speak of one registry.
+func (r *Registry) same(other *Registry) bool {
+	return r == other || r.scheme == other.scheme && canonicalHost(r.host) == canonicalHost(other.host)
+}
+
+func canonicalHost(host string) string {
+	return strings.TrimSuffix(strings.ToLower(host), ":443")
+}
+
+func (r *Registry) url(repo, what, ref string) string {
+	return fmt.Sprintf("%s://%s/v2/%s/%s/%s", r.scheme, r.host, repo, what, ref)
+}
+
+// within is what the address of everything in a repository begins with.
+func (r *Registry) within(repo string) string {
+	return fmt.Sprintf("%s://%s/v2/%s/", r.scheme, r.host, repo)
+}
+
+// call is one small request: everything but the streams of blobs.
+type call struct {
+	op, method, url string
+	repo, ref       string
+	accept          string
+	contentType     string
+	body            []byte
+	limit           int64 // of a good answer's body, in bytes; 0 if it does not matter
+}
+
+// answer is what came back of a call, read whole.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+}
+
+// do makes one small request and reads the answer, whatever its status.
+func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
+	if err := checkNames(r.host, c.op, c.repo, c.ref); err != nil {
+		return nil, err
+	}
+	if err := r.requests.take(ctx); err != nil {
+		return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
+	}
+	defer r.requests.give()
+
+	ctx, watch := watchFor(ctx)
+	defer watch.stop()
+	var body io.Reader
+	if c.body != nil {
+		body = bytes.NewReader(c.body)
+	}
+	req, err := http.NewRequestWithContext(ctx, c.method, c.url, body)
+	if err != nil {
+		return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
+	}
+	if c.accept != "" {
+		req.Header.Set("Accept", c.accept)
+	}
+	if c.contentType != "" {
+		req.Header.Set("Content-Type", c.contentType)
+	}
+	// Otherwise net/http asks for gzip and hides Content-Length.
+	req.Header.Set("Accept-Encoding", "identity")
+	resp, err := r.client.Do(req)
+	if err != nil {
+		return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
+	}
+	defer resp.Body.Close()
+	// Only now: until here the client may have been waiting for a Retry-After.
+	watch.within(r.stall)
+	good := resp.StatusCode/100 == 2 && c.limit > 0
+	limit := c.limit
+	if !good {
+		limit = refusalBytes
+	}
+	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case !good:
+		// A refusal is one, even if its text does not arrive whole.
+		data = data[:min(int64(len(data)), limit)]
+	case err != nil:
+		return nil, r.failed(ctx, c.op, c.repo, c.ref, fmt.Errorf("%w: %w", errCut, err))
+	case int64(len(data)) > limit:
+		return nil, &Error{Registry: r.host, Repository: c.repo, Reference: c.ref, Op: c.op, Kind: TooLarge, Status: resp.StatusCode,
+			Reason: fmt.Sprintf("the answer is longer than the %d bytes that are taken", limit)}
+	}
+	return &answer{status: resp.StatusCode, header: resp.Header, body: data}, nil
+}
+
+// get reads something small. A body that breaks off is read again: whoever
+// repeats requests below us does not see it.
+func (r *Registry) get(ctx context.Context, c call) (*answer, error) {
+	c.method = http.MethodGet
+	for n := 1; ; n++ {
+		a, err := r.do(ctx, c)
+		if err == nil || n == attempts || !errors.Is(err, errCut) && !errors.Is(err, errStalled) {
+			return a, err
+		}
+		if err := r.waitFor(ctx, n, 0); err != nil {
+			return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
+		}
+	}
+}
+
+// Resolve asks what a tag or digest points to, once a run: whoever asks again
+// gets the same answer, NotFound too. It is one HEAD; where the answer has no
+// digest, the manifest is read and hashed.
+//
+// Called for the target's tag while ReadTree is busy at the source, it saves
+// Inspect a round trip.
+func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, error) {
+	d, err := r.tags.get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
+		return r.head(ctx, repo, ref)
+	})
+	return d, r.own(ctx, "looking for", repo, ref, err)
+}
+
+// Forget drops what is known of a tag or digest, for whoever has reason to ask
+// anew: after somebody else may have written, or to read back.
+func (r *Registry) Forget(repo, ref string) {
+	r.tags.drop(key(repo, ref))
+	r.attached.drop(key(repo, ref))
+}
+
+// head asks for a manifest's digest, size and type.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
+func (r *Registry) head(ctx context.Context, repo, ref string) (Descriptor, error) {
+	const op = "looking for"
+	c := call{op: op, method: http.MethodHead, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, accept: acceptManifests}
+	a, err := r.do(ctx, c)
+	if err != nil {
+		return Descriptor{}, err
+	}
+	switch {
+	case a.status == http.StatusOK:
+	case a.status == http.StatusNotFound:
+		return Descriptor{}, r.refused(op, repo, ref, a.status, nil)
+	default:
+		return Descriptor{}, r.explain(ctx, c, a.status)
+	}
+	digest := a.header.Get("Docker-Content-Digest")
+	if digest == "" {
+		m, err := r.fetch(ctx, repo, ref, Descriptor{})
+		if err != nil {
+			return Descriptor{}, err
+		}
+		return m.Descriptor, nil
+	}
+	if err := checkDigest(digest); err != nil {
+		return Descriptor{}, r.corrupt(op, repo, ref, fmt.Sprintf("the digest header says %q: %v", harmless(digest, 100), err))
+	}
+	if isDigest(ref) && digest != ref {
+		return Descriptor{}, r.corrupt(op, repo, ref, "the registry answers with another digest, "+digest)
+	}
+	size := int64(-1)
+	if n := a.header.Get("Content-Length"); n != "" {
+		if v, err := strconv.ParseInt(n, 10, 64); err == nil && v >= 0 {
+			size = v
+		}
+	}
+	return Descriptor{MediaType: mediaType(a.header.Get("Content-Type")), Digest: digest, Size: size}, nil
+}
+
+// explain finds out why a HEAD was refused: its answer has no body, and the
+// firewall tells only in the body what it did not like.
+func (r *Registry) explain(ctx context.Context, c call, status int) error {
+	plain := r.refused(c.op, c.repo, c.ref, status, nil)
+	if status != http.StatusForbidden && status != http.StatusUnauthorized && status != http.StatusMethodNotAllowed {
+		return plain
+	}
+	c.method, c.limit = http.MethodGet, refusalBytes
+	a, err := r.do(ctx, c)
+	if err != nil || a.status != status {
+		return plain
+	}
+	return r.refused(c.op, c.repo, c.ref, status, a.body)
+}
+
+func (r *Registry) corrupt(op, repo, ref, reason string) *Error {
+	return &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Kind: Corrupt, Reason: reason,
+		Remedy: "do not use it: find out who or what changed it, and push it again"}
+}
+
+// own makes sure that an error is one of this package; waiting for somebody
+// else's answer ends in the context's.
+func (r *Registry) own(ctx context.Context, op, repo, ref string, err error) error {
+	var e *Error
+	if err == nil || errors.As(err, &e) {
+		return err
+	}
+	return r.failed(ctx, op, repo, ref, err)
+}
+
+func isNotFound(err error) bool { return errors.Is(err, NotFound) }

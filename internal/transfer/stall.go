@@ -1,0 +1,34 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var errStalled = errors.New("the connection went silent")
+
+// watchdog ends a request over which no byte moves any more. It counts from
+// the first call of within; each further call starts it anew.
+type watchdog struct {
+	cancel context.CancelCauseFunc
+	timer  *time.Timer
+}
+
+// watchFor returns a context that the watchdog ends.
+func watchFor(ctx context.Context) (context.Context, *watchdog) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	w := &watchdog{cancel: cancel}
+	w.timer = time.AfterFunc(time.Hour, func() { cancel(errStalled) })
+	w.timer.Stop()
+	return ctx, w
+}
+
+func (w *watchdog) within(d time.Duration) { w.timer.Reset(d) }
+
+func (w *watchdog) pause() { w.timer.Stop() }
+
+func (w *watchdog) stop() {
+	w.timer.Stop()
+	w.cancel(nil)
+}

@@ -1,0 +1,63 @@
+package internal_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+type use struct{ file, name string }
+
+// uses finds, in shipped files, the selectors and calls named, as the syntax
+// has them: a word in a comment or a string is none. A name that ends with
+// "(" is a call; one without a dot is a builtin's.
+func uses(t *testing.T, names []string) []use {
+	t.Helper()
+	wanted := map[string]string{}
+	for _, n := range names {
+		wanted[strings.TrimSuffix(n, "(")] = n
+	}
+	var found []use
+	root := ".."
+	for _, top := range []string{"cmd", "internal"} {
+		err := filepath.WalkDir(filepath.Join(root, top), func(file string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") {
+				return err
+			}
+			parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
+			}
+			relative, err := filepath.Rel(root, file)
+			if err != nil {
+				return err
+			}
+			ast.Inspect(parsed, func(node ast.Node) bool {
+				name := ""
+				switch n := node.(type) {
+				case *ast.SelectorExpr:
+					if pkg, ok := n.X.(*ast.Ident); ok {
+						name = pkg.Name + "." + n.Sel.Name
+					}
+				case *ast.CallExpr:
+					if builtin, ok := n.Fun.(*ast.Ident); ok {
+						name = builtin.Name
+					}
+				}
+				if as, ok := wanted[name]; ok {
+					found = append(found, use{filepath.ToSlash(relative), as})
+				}
+				return true
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return found
+}
