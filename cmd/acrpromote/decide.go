@@ -42,7 +42,11 @@ func (o *operation) decide(f *findings) plan.Plan {
 		return p
 	}
 	for i, step := range p.Steps {
-		image.Targets = append(image.Targets, o.tellStep(step, f.targets[i], f.source))
+		t := o.tellStep(step, f.targets[i], f.source)
+		if t.State == report.Planned && len(p.Refusals) > 0 {
+			t.State = report.TargetRefused
+		}
+		image.Targets = append(image.Targets, t)
 	}
 	r.Images = []report.Image{image}
 	return p

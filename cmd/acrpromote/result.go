@@ -40,9 +40,6 @@ func repositoryOf(reference string) string {
 	return repository
 }
 
-// sentence ends without a full stop, for whoever adds the next one.
-func sentence(s string) string { return strings.TrimRight(s, ". ") }
-
 func printHelp(c *agent.Config, stdout io.Writer) {
 	log := agent.NewLog(stdout, false)
 	if c.Action == agent.Version {

@@ -8,6 +8,8 @@ import (
 	"os/signal"
 	"syscall"
 
+	azurelog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
+
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/egress"
@@ -24,6 +26,8 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 		printHelp(config, stdout)
 		return report.Done.ExitCode()
 	}
+	// AZURE_SDK_GO_LOGGING would have the library tell requests on its own.
+	azurelog.SetListener(nil)
 	if err := config.Scrub(); err != nil {
 		misuse = errors.Join(misuse, err)
 	}

@@ -84,6 +84,10 @@ func (t *teller) tell(r report.Result) int {
 			r.Outcome = report.Failed
 		}
 	}
+	if t.config.InPipeline {
+		t.tellAgent(r, path)
+		return 0
+	}
 	t.log.Text(report.Text(r, t.width(), t.terminal))
 	if t.config.JSON() {
 		var document bytes.Buffer
@@ -95,27 +99,22 @@ func (t *teller) tell(r report.Result) int {
 			return report.Failed.ExitCode()
 		}
 	}
-	if !t.config.InPipeline {
-		return r.Outcome.ExitCode()
-	}
-	t.tellAgent(r, path)
-	return 0
+	return r.Outcome.ExitCode()
 }
 
-// tellAgent ends the task: issues, outputs, and its result.
+// tellAgent ends the task: what was found, issues, outputs, and its result.
 func (t *teller) tellAgent(r report.Result, path string) {
-	for _, w := range r.Warnings {
+	t.log.Text(report.Facts(r, t.width()))
+	warnings, problems := report.Issues(r)
+	for _, w := range warnings {
 		t.commands.Warning(w)
 	}
-	for _, f := range r.Refusals {
-		t.commands.Error(fmt.Sprintf("%s: %s: %s. %s", f.Rule, f.Subject, sentence(f.Reason), f.Remedy))
-	}
-	for _, e := range r.Errors {
+	for _, p := range problems {
 		if r.Outcome == report.Partial && t.config.WarnOnPartial() {
-			t.commands.Warning(fmt.Sprintf("%s %s: %s. %s", e.Side, e.Subject, sentence(e.Reason), e.Remedy))
+			t.commands.Warning(p)
 			continue
 		}
-		t.commands.Error(fmt.Sprintf("%s %s: %s. %s", e.Side, e.Subject, sentence(e.Reason), e.Remedy))
+		t.commands.Error(p)
 	}
 	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
 	if len(r.Images) == 1 && r.Images[0].Digest != "" {
@@ -137,7 +136,7 @@ func (t *teller) tellAgent(r report.Result, path string) {
 	case r.Outcome == report.Partial && t.config.WarnOnPartial():
 		result = agent.SucceededWithIssues
 	}
-	t.commands.Complete(result, string(r.Outcome))
+	t.commands.Complete(result, string(r.Outcome)+": "+report.Headline(r))
 }
 
 // writeFiles writes result.json, and for the run's page the summary, into the

@@ -21,13 +21,9 @@ func Markdown(r Result) []byte {
 			m.field = shortField
 		}
 		m.write(r)
-		if m.b.Len() <= longestSummary {
+		// Without any row only bounded values are left, which fit.
+		if m.b.Len() <= longestSummary || rows == 0 {
 			return []byte(m.b.String())
-		}
-		if rows == 0 {
-			// Nothing is left to leave out: the bound stands between two lines.
-			cut := m.b.String()[:longestSummary]
-			return []byte(cut[:strings.LastIndexByte(cut, '\n')+1])
 		}
 	}
 }
@@ -86,7 +82,7 @@ func (m *markdown) write(r Result) {
 	}
 	m.line("## %s: %s", title, m.text(string(r.Outcome)))
 	m.line("")
-	m.line("%s.", escape(upperFirst(headline(r))))
+	m.line("%s.", escape(upperFirst(Headline(r))))
 	m.code4seal(r)
 	m.images(r)
 	m.approvers(r.Approval)

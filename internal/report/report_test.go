@@ -172,6 +172,64 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+func TestClosingLine(t *testing.T) {
+	for _, test := range []struct {
+		result Result
+		want   string
+	}{
+		{Result{Action: "seal", Outcome: Done}, "done: nothing to do: it was sealed before"},
+		{Result{Action: "seal", Outcome: Done, DryRun: true, ApprovalCode: code}, "done: would be sealed; nothing was written (dry run)"},
+		{Result{Action: "verify", Outcome: Done}, "done: would be carried out; nothing was written"},
+		{Result{Action: "audit", Outcome: Done, Images: cart(at("a", Present), at("b", Present))}, "done: everything has arrived in 2 targets"},
+		{Result{Action: "promote", Outcome: Done, DryRun: true, Images: cart(at("a", Present))}, "done: nothing to do; nothing was written (dry run)"},
+		{Result{Action: "promote", Outcome: Refused}, "refused: nothing was written"},
+		{Result{Action: "promote", Outcome: Refused, Refusals: make([]rule.Refusal, 1)}, "refused: 1 reason stands against it; nothing was written"},
+		{Result{Action: "promote", Outcome: Failed, Errors: make([]Problem, 2), Changed: true}, "failed: 2 errors; what had arrived stays, and a rerun completes it"},
+	} {
+		text := Text(test.result, 80, false)
+		lines := strings.Split(strings.TrimSpace(text), "\n")
+		if got := lines[len(lines)-1]; got != test.want {
+			t.Errorf("%q, wanted %q", got, test.want)
+		}
+		if test.result.DryRun && strings.Contains(text, "Approve with") {
+			t.Error("an image that is not sealed yet is to be approved")
+		}
+	}
+}
+
+func TestWhoseWord(t *testing.T) {
+	for want, a := range map[string]Approval{
+		"":                                   {},
+		"none required: the flow permits it": {Kind: "none", Granted: true},
+		"granted (manual)":                   {Kind: "manual", Granted: true},
+		"not granted":                        {Kind: "manual"},
+		"stage QA: not granted":              {Guards: "stage QA"},
+		"unapproved: nobody was asked (--approval none)": {Kind: "unapproved"},
+	} {
+		if got := onWhoseWord(a); got != want {
+			t.Errorf("%q, wanted %q", got, want)
+		}
+	}
+}
+
+func TestClassicRelease(t *testing.T) {
+	r := base("invertedPush", Done)
+	r.Run.Kind = "release"
+	for _, s := range []string{Text(r, 80, false), string(Markdown(r))} {
+		if !strings.Contains(s, "release 4711") || strings.Contains(s, "run 4711") {
+			t.Error(s)
+		}
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	for outcome, want := range map[Outcome]int{Done: 0, Failed: 1, Misuse: 2, Refused: 3, Partial: 4, Cancelled: 130, "": 1} {
+		if got := outcome.ExitCode(); got != want {
+			t.Errorf("%s: %d", outcome, got)
+		}
+	}
+}
+
 func TestColourChangesNoWord(t *testing.T) {
 	sgr := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	for name, r := range cases() {

@@ -19,17 +19,52 @@ const (
 // how it ended. Sentences are wrapped to width; with colour, SGR sequences are
 // used, and text from outside can bring none of its own.
 func Text(r Result, width int, colour bool) string {
-	t := &text{width: min(max(width, 60), 160), colour: colour}
-	t.heading(r)
-	t.images(r)
-	t.code(r)
-	t.approval(r.Approval)
+	t := newText(width, colour)
+	t.facts(r)
 	t.problems(r)
 	for _, w := range r.Warnings {
 		t.item(t.paint(yellow, "warning"), 9, visible(w, longField))
 	}
 	t.end(r)
 	return t.b.String()
+}
+
+// Facts is Text without what stands against it: for the agent's log, where
+// Issues are told one by one, each as an issue of the run.
+func Facts(r Result, width int) string {
+	t := newText(width, false)
+	t.facts(r)
+	t.end(r)
+	return t.b.String()
+}
+
+// Issues tells everything that stands against it, one sentence or two each:
+// the warnings, then the refusals and errors.
+func Issues(r Result) (warnings, problems []string) {
+	for _, w := range r.Warnings {
+		warnings = append(warnings, visible(w, longField))
+	}
+	add := func(kind, subject, reason, remedy string) {
+		problems = append(problems, kind+": "+visible(subject, longField)+": "+strings.TrimRight(visible(reason, longField), ". ")+". "+visible(remedy, longField))
+	}
+	for _, f := range r.Refusals {
+		add("refused, "+visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+	}
+	for _, e := range r.Errors {
+		add(e.Side.words(), e.Subject, e.Reason, e.Remedy)
+	}
+	return warnings, problems
+}
+
+func newText(width int, colour bool) *text {
+	return &text{width: min(max(width, 60), 160), colour: colour}
+}
+
+func (t *text) facts(r Result) {
+	t.heading(r)
+	t.images(r)
+	t.code(r)
+	t.approval(r.Approval)
 }
 
 type text struct {
@@ -227,7 +262,7 @@ func (t *text) end(r Result) {
 	case Partial, Cancelled:
 		colour = yellow
 	}
-	t.line(t.paint(colour, string(r.Outcome)) + ": " + headline(r))
+	t.line(t.paint(colour, string(r.Outcome)) + ": " + Headline(r))
 }
 
 // wrap breaks at spaces; a word that is too long stays whole, so that it can

@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// headline says in one line how it ended.
-func headline(r Result) string {
+// Headline says in one line how it ended.
+func Headline(r Result) string {
 	total, arrived, waiting := 0, 0, 0
 	for _, image := range r.Images {
 		for _, t := range image.Targets {
