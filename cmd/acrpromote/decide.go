@@ -169,6 +169,9 @@ func attributes(a *acr.Attributes) *plan.Attributes {
 
 // tellRun puts the run into the result, as the server confirmed it.
 func (o *operation) tellRun(f *findings) {
+	if f.protection != "" {
+		o.result.Protection = f.protection
+	}
 	run := f.run
 	if run.ID == 0 {
 		return

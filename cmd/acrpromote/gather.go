@@ -19,6 +19,7 @@ import (
 // findings are everything that was read before anything is decided.
 type findings struct {
 	run         azdo.Run
+	protection  string
 	runRefusals []rule.Refusal
 	evidence    *approval.Evidence
 	source      sourceFound
@@ -91,6 +92,11 @@ func (o *operation) readRun(ctx context.Context, f *findings) {
 		f.run, f.runRefusals = service.Run(ctx)
 		return
 	}
+	// Run comes first: what follows stands on it, side by side.
+	f.run, _ = service.Run(ctx)
+	var guards sync.WaitGroup
+	guards.Go(func() { f.protection = o.protection(ctx, service) })
+	defer guards.Wait()
 	evidence, err := service.Evidence(ctx, azdo.Question{
 		Stage:          c.ApprovalStage,
 		Environment:    c.Environment,
@@ -107,8 +113,32 @@ func (o *operation) readRun(ctx context.Context, f *findings) {
 		return
 	}
 	f.evidence = &evidence
-	// What Evidence read already is not asked for again.
-	f.run, _ = service.Run(ctx)
+}
+
+// protection reads the checks on the service connections in use: what keeps
+// others from going to the registries without this step.
+func (o *operation) protection(ctx context.Context, service *azdo.Service) string {
+	if o.config.Claims.Classic() {
+		return "unprotected: in a classic release Azure DevOps evaluates no checks on service connections"
+	}
+	var guards []approval.Guard
+	seen := map[string]bool{}
+	for _, used := range append([]*agent.Connection{o.config.Azure, o.config.Target}, o.config.Registries...) {
+		if used == nil || seen[used.ID] {
+			continue
+		}
+		seen[used.ID] = true
+		checks, refusals := service.Checks(ctx, "endpoint", used.ID)
+		if len(refusals) > 0 {
+			checks = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
+		}
+		name := "service connection " + used.ID
+		if len(checks.Checks) > 0 && checks.Checks[0].Resource.Name != "" {
+			name = checks.Checks[0].Resource.Name
+		}
+		guards = append(guards, approval.Guard{Name: name, Checks: checks})
+	}
+	return approval.Protection(guards)
 }
 
 // readSource reads the image, and where sealing is made or demanded the locks

@@ -22,7 +22,7 @@ func emptyResult(c *agent.Config) report.Result {
 		DryRun:     c.DryRun.Or(false),
 		Direction:  "unchecked",
 		Rules:      "inputs",
-		Protection: "unknown: this version does not read the checks on the service connections",
+		Protection: "unknown: the checks on the service connections were not read",
 		Transport:  "direct",
 		Run:        report.Run{Kind: "none"},
 		Approval:   report.Approval{Kind: "none"},

@@ -285,11 +285,11 @@ func dockerCredential(host string) (acr.Credential, bool, error) {
 	}
 	found, err := authn.DefaultKeychain.Resolve(registry)
 	if err != nil {
-		return nil, false, fmt.Errorf("Docker's configuration cannot be read for %s: %w", host, err)
+		return nil, false, fmt.Errorf("the configuration of Docker cannot be read for %s: %w", host, err)
 	}
 	config, err := found.Authorization()
 	if err != nil {
-		return nil, false, fmt.Errorf("Docker's configuration cannot be read for %s: %w", host, err)
+		return nil, false, fmt.Errorf("the configuration of Docker cannot be read for %s: %w", host, err)
 	}
 	switch {
 	case config.Username != "" && config.Password != "":

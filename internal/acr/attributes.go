@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -35,16 +36,18 @@ type Metadata struct {
 
 // NewMetadata prepares the client; nothing is sent. Requests are signed by s.
 func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Metadata, error) {
-	own := withoutRedirects(client)
-	next := own.Transport
-	if next == nil {
-		return nil, fmt.Errorf("the attributes of %s have no way to the network", host)
-	}
-	own.Transport = s.Transport(next)
 	scheme := "https"
 	if plain {
 		scheme = "http"
 	}
+	if !s.owns(&url.URL{Scheme: scheme, Host: host}) {
+		return nil, fmt.Errorf("the attributes of %s cannot be asked for with the sign-in to %s", host, s.host)
+	}
+	own := withoutRedirects(client)
+	if own.Transport == nil {
+		return nil, fmt.Errorf("the attributes of %s have no way to the network", host)
+	}
+	own.Transport = s.Transport(own.Transport)
 	sdk, err := azcontainerregistry.NewClient(scheme+"://"+s.host, nil, &azcontainerregistry.ClientOptions{
 		ClientOptions: azcore.ClientOptions{
 			Transport: final{bounded{client: own, only: ""}},

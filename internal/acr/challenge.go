@@ -83,7 +83,7 @@ func (s *SignIn) choose(headers []string) (challenge, error) {
 					why:    fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", harmless(realm.Scheme+"://"+realm.Host, 200)),
 					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
 			}
-			realm.Fragment = ""
+			realm.Host, realm.Fragment = s.host, ""
 			return challenge{scheme: "bearer", realm: *realm, service: parameters["service"]}, nil
 		}
 	}

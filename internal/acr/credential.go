@@ -20,6 +20,10 @@ func (anonymous) describe() string { return "anonymously" }
 func (password) describe() string  { return "with user and password" }
 func (entra) describe() string     { return "with Microsoft Entra ID" }
 
+// String and GoString keep the password out of whatever prints a credential.
+func (p password) String() string   { return p.describe() }
+func (p password) GoString() string { return p.describe() }
+
 // Anonymous signs in as nobody: what a registry gives to everyone.
 func Anonymous() Credential { return anonymous{} }
 

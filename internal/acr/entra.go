@@ -148,7 +148,7 @@ func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOpti
 		return azcore.AccessToken{}, unanswered(i.host, i.op(), cause)
 	}
 	if ctx.Err() != nil {
-		return azcore.AccessToken{}, unanswered(i.host, i.op(), context.Cause(ctx))
+		return azcore.AccessToken{}, unanswered(i.host, i.op(), ctx.Err())
 	}
 	return azcore.AccessToken{}, i.refused(err)
 }
@@ -228,6 +228,10 @@ func (b bounded) do(req *http.Request) (*http.Response, error) {
 	if b.only != "" && (req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, b.only)) {
 		return nil, fmt.Errorf("the sign-in would go to %s instead of %s, and was stopped; AZURE_REGIONAL_AUTHORITY_NAME must not be set", harmless(req.URL.Host, 100), b.only)
 	}
+	req, err := ownBody(req)
+	if err != nil {
+		return nil, err
+	}
 	resp, err := b.client.Do(req)
 	if err != nil {
 		return nil, err
@@ -240,6 +244,24 @@ func (b bounded) do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// ownBody gives each try a body of its own. The SDK's GetBody rewinds the one
+// reader that an earlier try, answered before it was read, may still be
+// sending from.
+func ownBody(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	content, err := readAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	own := req.Clone(req.Context())
+	own.ContentLength = int64(len(content))
+	own.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+	own.Body, _ = own.GetBody()
+	return own, nil
+}
+
 func readAll(body io.ReadCloser) ([]byte, error) {
 	defer body.Close()
 	read, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
@@ -247,7 +269,7 @@ func readAll(body io.ReadCloser) ([]byte, error) {
 		return nil, err
 	}
 	if len(read) > maxAnswer {
-		return nil, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+		return nil, fmt.Errorf("more than %d bytes are not read", maxAnswer)
 	}
 	return read, nil
 }

@@ -19,6 +19,10 @@ type Federation struct {
 	JobToken   string
 }
 
+// String and GoString keep the job's token out of whatever prints this.
+func (f Federation) String() string   { return "federation with " + f.Collection }
+func (f Federation) GoString() string { return f.String() }
+
 // SameHost refuses an address for the job's token that is not https on the
 // collection's own host: the job's token would go wherever it points.
 func SameHost(collection, requestURI string) error {

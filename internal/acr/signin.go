@@ -42,6 +42,7 @@ type SignIn struct {
 	refused   bool            // the wide scope was refused
 	refresh   token
 	rejected  error // the exchange was refused: for the whole run
+	renewed   bool  // a refresh token was replaced because it was refused
 	challenge *challenge
 }
 
@@ -253,7 +254,8 @@ func (s *SignIn) fetch(ctx context.Context, scopes []string) (token, error) {
 }
 
 // fetchWithRefresh asks for an access token with the registry's refresh token.
-// One that was made long ago and is refused is made anew once.
+// One that is refused long after it was made may have been revoked: it is made
+// anew, but only once in a run, since a scope that is not granted looks alike.
 func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []string) (token, error) {
 	for {
 		refresh, err := s.exchange(ctx, identity)
@@ -261,14 +263,19 @@ func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []
 			return token{}, err
 		}
 		t, err := s.accessToken(ctx, refresh, scopes)
-		if err == nil || !errors.Is(err, ErrDenied) || s.now().Sub(refresh.fetched) < time.Minute {
+		if !refusedScope(err) || s.now().Sub(refresh.fetched) < time.Minute {
 			return t, err
 		}
 		s.mu.Lock()
-		if s.refresh.text == refresh.text {
+		again := !s.renewed || s.refresh.text != refresh.text
+		s.renewed = true
+		if again && s.refresh.text == refresh.text {
 			s.refresh = token{}
 		}
 		s.mu.Unlock()
+		if !again {
+			return t, err
+		}
 	}
 }
 

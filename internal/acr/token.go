@@ -132,7 +132,7 @@ func (f *flights[T]) do(ctx context.Context, key string, call func(context.Conte
 		}
 		f.mu.Unlock()
 		var none T
-		return none, context.Cause(ctx)
+		return none, ctx.Err()
 	}
 }
 

@@ -99,6 +99,11 @@ func TestTrust(t *testing.T) {
 		t.Errorf("the agent's own settings do not count: %+v %q", c.Proxy, c.Warnings)
 	}
 
+	c = mustRead(t, nil, pipeline("AGENT_PROXYURL=https://in:url@proxy.example:3128", "AGENT_PROXYBYPASSLIST=*.internal", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl","agent.proxybypasslist"]`))
+	if c.Proxy.URL.String() != "https://proxy.example:3128" || c.Proxy.Username != "in" || c.Proxy.Password.Reveal() != "url" || c.Proxy.Bypass != nil || len(c.Warnings) != 1 {
+		t.Errorf("%+v %q", c.Proxy, c.Warnings)
+	}
+
 	for name, lists := range map[string][]string{
 		"no list":       nil,
 		"empty list":    {"VSTS_PUBLIC_VARIABLES=[]"},

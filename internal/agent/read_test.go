@@ -284,6 +284,26 @@ func TestSubject(t *testing.T) {
 	}
 }
 
+func TestValuesAreShownShort(t *testing.T) {
+	_, told := misuses(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
+	if len(told) != 1 || len(told[0]) > 250 || !strings.Contains(told[0], "éé…") {
+		t.Errorf("%q", told)
+	}
+	_, err := Read([]string{"seal", "--frob"}, nil)
+	if err == nil || !strings.HasPrefix(err.Error(), "There is no flag \"--frob\". Did you mean --") || strings.Count(err.Error(), "\n") != 1 {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestTerminal(t *testing.T) {
+	for env, want := range map[string]bool{"NO_COLOR=1": true, "TERM=dumb": true, "TERM=xterm": false, "NO_COLOR=": false} {
+		c := mustRead(t, []string{"version"}, []string{env, "COLUMNS=100"})
+		if c.Terminal.Plain() != want || c.Terminal.Columns != 100 {
+			t.Errorf("%s: %+v", env, c.Terminal)
+		}
+	}
+}
+
 func TestDurations(t *testing.T) {
 	for v, want := range map[string]time.Duration{
 		"3d": 72 * time.Hour, "1.5d": 36 * time.Hour, "90m": 90 * time.Minute, "72h": 72 * time.Hour, "1h30m": 90 * time.Minute,
@@ -334,6 +354,9 @@ func TestSecretsDoNotShow(t *testing.T) {
 				t.Errorf("%s of %T shows the secret: %s", verb, v, s)
 			}
 		}
+	}
+	if s := c.Token.GoString() + c.Token.String(); strings.Contains(s, value) {
+		t.Error(s)
 	}
 	if b, err := json.Marshal(map[string]any{"t": c.Token, "p": c.Proxy, "c": c.Azure}); err != nil || strings.Contains(string(b), value) {
 		t.Errorf("%s %v", b, err)

@@ -27,8 +27,5 @@ func (s Secret) GoString() string { return fmt.Sprintf("%q", s.String()) }
 // Format keeps every verb, %x and %d among them, from showing the value.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String())) }
 
-// MarshalText keeps encoders, JSON's among them, from showing the value.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
-
 // MarshalJSON keeps the value out of JSON.
 func (s Secret) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", s.String()), nil }

@@ -167,7 +167,7 @@ func (j *judge) judgeApprovers(granted int) {
 	switch {
 	case !short:
 		j.tell(rule.MinApprovers, detail)
-	case granted > 0 && (least > 1 || len(excluded) == 0):
+	case granted > 0 && least > 1, len(j.refusals) == 0:
 		j.refuse(rule.MinApprovers, j.guards(), "too few persons who count have approved: "+detail,
 			fmt.Sprintf("%s must approve: raise the number of approvers of the check, and run the stage again. %s", more(least-len(counted)), j.whoMay()))
 	default:

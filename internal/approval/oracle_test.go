@@ -485,7 +485,6 @@ func (s scenario) expect() map[rule.Name]bool {
 	if s.is(dMin, "2") {
 		least = 2
 	}
-	excluded := false
 	for i := range granted {
 		served := false
 		for _, a := range answers {
@@ -494,12 +493,12 @@ func (s scenario) expect() map[rule.Name]bool {
 		for _, a := range answers {
 			if a.approval == i && (!served || len(counting) < least) {
 				for _, name := range a.fails {
-					out[name], excluded = true, true
+					out[name] = true
 				}
 			}
 		}
 	}
-	if len(granted) > 0 && len(counting) < least && (least > 1 || !excluded) {
+	if len(granted) > 0 && len(counting) < least && least > 1 {
 		out[rule.MinApprovers] = true
 	}
 	return out

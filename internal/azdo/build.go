@@ -72,16 +72,23 @@ func (b *build) bind(s *Service) []rule.Refusal {
 
 // requesters are both whom the run was requested for and who queued it.
 func (b *build) requesters() []approval.Requester {
+	return asked([]asker{
+		{b.RequestedFor, fmt.Sprintf("run %d was requested for them", b.ID.Value)},
+		{b.RequestedBy, fmt.Sprintf("queued run %d", b.ID.Value)},
+	})
+}
+
+// asker is one who asked for something, and how.
+type asker struct {
+	who *identity
+	as  string
+}
+
+func asked(askers []asker) []approval.Requester {
 	var list []approval.Requester
-	for _, r := range []struct {
-		who *identity
-		as  string
-	}{
-		{b.RequestedFor, "run %d was requested for them"},
-		{b.RequestedBy, "queued run %d"},
-	} {
-		if p := r.who.person(); p.ID != "" {
-			list = append(list, approval.Requester{Person: p, As: fmt.Sprintf(r.as, b.ID.Value)})
+	for _, a := range askers {
+		if p := a.who.person(); p.ID != "" {
+			list = append(list, approval.Requester{Person: p, As: a.as})
 		}
 	}
 	return list

@@ -166,7 +166,7 @@ func (s *Service) connect(ctx context.Context) error {
 	}
 	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit}
 	if s.claims.classic() {
-		wanted = []string{areaRelease}
+		wanted = append(wanted, areaRelease)
 	}
 	s.areas = make(map[string]*azuredevops.Client, len(wanted))
 	if len(*document.Value) == 0 { // a server on premises: one address serves everything

@@ -2,9 +2,12 @@ package egress
 
 import (
 	"context"
+	"crypto/tls"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +17,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -92,6 +96,7 @@ func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
 		{[]string{"prod.azurecr.io"}, "https://\uff50rod.azurecr.io/", false},
 		{[]string{"\uff50rod.azurecr.io"}, "https://\uff50rod.azurecr.io/", false},
 		{[]string{"prod.azurecr.io"}, "ftp://prod.azurecr.io/", false},
+		{[]string{"prod.azurecr.io"}, "https://user:password@prod.azurecr.io/", false},
 	} {
 		_, body, err := get(t, n.Client(Phase{Name: "copying", Hosts: test.hosts}), test.address)
 		if (err == nil) != test.ok || test.ok && body != "ok" {
@@ -410,29 +415,52 @@ func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
 // TestUploadsAreWatchedWhileTheNetworkHasTheBytes: a slow producer on our side
 // is not the network's fault.
 func TestUploadsAreWatchedWhileTheNetworkHasTheBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		w := &watch{stall: time.Minute, cancel: cancel}
+		defer w.end()
+		u := &upload{body: io.NopCloser(slowly{time.Hour}), account: &account{}, watch: w}
+		for range 3 {
+			if _, err := u.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(59 * time.Second)
+			if ctx.Err() != nil {
+				t.Fatal("given up before a minute without progress")
+			}
+		}
+		time.Sleep(2 * time.Second)
+		if slow, ok := context.Cause(ctx).(*tooSlow); !ok || slow.stall != time.Minute {
+			t.Errorf("a minute on the network: %v", context.Cause(ctx))
+		}
+	})
+}
+
+// slowly gives a byte now and then.
+type slowly struct{ pause time.Duration }
+
+func (s slowly) Read(p []byte) (int, error) {
+	time.Sleep(s.pause)
+	return copy(p, "x"), nil
+}
+
+func TestUploadsAreCounted(t *testing.T) {
 	w := newWorld(t)
 	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(rw, n)
 	})
 	n, _ := w.network(w.settings())
-	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Stall: 200 * time.Millisecond})
-	reader, writer := io.Pipe()
-	go func() {
-		_, _ = io.WriteString(writer, "first")
-		time.Sleep(600 * time.Millisecond)
-		_, _ = io.WriteString(writer, "second")
-		writer.Close()
-	}()
-	req, _ := http.NewRequestWithContext(WithParty(t.Context(), "prod.azurecr.io"), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", reader)
-	resp, err := client.Do(req)
+	body := io.MultiReader(strings.NewReader("first"), strings.NewReader("second"))
+	req, _ := http.NewRequestWithContext(WithParty(t.Context(), "prod.azurecr.io"), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", body)
+	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	body, _ := io.ReadAll(resp.Body)
+	arrived, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	if string(body) != "11" {
-		t.Errorf("%s bytes arrived", body)
+	if string(arrived) != "11" {
+		t.Errorf("%s bytes arrived", arrived)
 	}
 	if got := n.Traffic(); len(got) != 1 || got[0] != (Traffic{Party: "prod.azurecr.io", Write: 1, BytesWritten: 11, BytesRead: 2}) {
 		t.Errorf("traffic %+v", got)
@@ -472,9 +500,10 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 
 func TestCancellationIsKept(t *testing.T) {
 	w := newWorld(t)
-	ctx, cancel := context.WithCancel(t.Context())
+	// A signal's context bears a cause of its own.
+	ctx, cancel := context.WithCancelCause(t.Context())
 	w.handle("prod.azurecr.io", func(_ http.ResponseWriter, r *http.Request) {
-		cancel()
+		cancel(errors.New("interrupt signal received"))
 		<-r.Context().Done()
 	})
 	n, waited := w.network(w.settings())
@@ -695,4 +724,30 @@ func FuzzRedirect(f *testing.F) {
 			t.Errorf("%q leads to %s with %v", location, next.URL, next.Header)
 		}
 	})
+}
+
+func TestOldTLSIsNotSpoken(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("asked over TLS %x", r.TLS.Version)
+	}))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+	server.StartTLS()
+	defer server.Close()
+	host := server.Listener.Addr().String()
+	caFile := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n, err := New(Settings{CAFile: caFile})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = get(t, n.Client(Phase{Hosts: []string{host}, Retries: 1}), server.URL)
+	if err == nil || !strings.Contains(err.Error(), "broke off the TLS handshake (tls: protocol version not supported)") {
+		t.Errorf("got %v", err)
+	}
+	if got := n.Traffic(); len(got) != 0 {
+		t.Errorf("traffic of no registry is told: %+v", got)
+	}
 }

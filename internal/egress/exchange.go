@@ -62,7 +62,12 @@ func because(ctx context.Context, err error) error {
 	if ctx.Err() == nil {
 		return err
 	}
-	return context.Cause(ctx)
+	if slow, ok := errors.AsType[*tooSlow](context.Cause(ctx)); ok {
+		return slow
+	}
+	// Not the cause: it may be anything, and who told us to stop looks for
+	// context.Canceled.
+	return ctx.Err()
 }
 
 // tooSlow is an exchange that was given up: after the whole time it may take,

@@ -81,7 +81,6 @@ func reason(err error) (reason, remedy string, final bool) {
 		invalid   x509.CertificateInvalidError
 		verify    *tls.CertificateVerificationError
 		record    tls.RecordHeaderError
-		alert     tls.AlertError
 		timeout   net.Error
 	)
 	viaProxy := errors.As(err, &operation) && operation.Op == "proxyconnect"
@@ -114,8 +113,8 @@ func reason(err error) (reason, remedy string, final bool) {
 		return "is not trusted: its certificate cannot be verified (" + clean(verify.Err.Error()) + ")", "Check its certificate", true
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "does not speak TLS", "Check the port; at a prompt, --plain-http names a host that speaks HTTP", true
-	case errors.As(err, &alert):
-		return "broke off the TLS handshake (" + clean(alert.Error()) + ")", "Check which TLS versions and client certificates it asks for", true
+	case isAlert(operation):
+		return "broke off the TLS handshake (" + clean(operation.Err.Error()) + ")", "Check which TLS versions and client certificates it asks for", true
 	case viaProxy:
 		return "cannot be reached: the proxy does not answer (" + system(err) + ")", checkProxy, false
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -129,6 +128,12 @@ func reason(err error) (reason, remedy string, final bool) {
 	default:
 		return "did not answer as HTTP should (" + clean(err.Error()) + ")", checkNetwork, false
 	}
+}
+
+// isAlert recognises what crypto/tls makes of a TLS alert, whose own type it
+// keeps to itself.
+func isAlert(e *net.OpError) bool {
+	return e != nil && (e.Op == "remote error" || e.Op == "local error")
 }
 
 func proxyReason(answer *proxyAnswer) (reason, remedy string, final bool) {

@@ -68,6 +68,8 @@ func (g *gate) permit(u *url.URL) (string, error) {
 		return "", &Error{Phase: g.phase.Name, Host: clean(u.Host), Reason: "is no valid host name", Remedy: "Write it in ASCII, without blanks"}
 	}
 	switch {
+	case u.User != nil:
+		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would be asked with a user in its address", Remedy: "Name the host alone; credentials come from a service connection"}
 	case u.Scheme == "https":
 	case u.Scheme == "http" && g.network.plain[host]:
 	case u.Scheme == "http":

@@ -29,7 +29,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 }
 
@@ -126,7 +126,7 @@ func passing(err error) bool {
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return false
 	}
-	if _, ok := errors.AsType[tls.AlertError](err); ok {
+	if operation, _ := errors.AsType[*net.OpError](err); isAlert(operation) {
 		return false
 	}
 	return true

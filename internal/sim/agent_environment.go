@@ -91,11 +91,13 @@ func variableName(name string) string {
 }
 
 func compact(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // nor does the agent
+	if err := e.Encode(v); err != nil {
 		panic(fmt.Sprintf("sim: environment: %v", err))
 	}
-	return string(b)
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // environ joins what the service sets for the job with what the agent and the

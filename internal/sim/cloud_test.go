@@ -238,6 +238,32 @@ func TestInterceptAndLog(t *testing.T) {
 	}
 }
 
+func TestInterceptorMayBreakTheConnection(t *testing.T) {
+	cloud := startCloud(t)
+	cloud.HTTP1("old.example")
+	cloud.Handle("old.example", http.NotFoundHandler())
+	remove := cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return false
+		}
+		conn.Close()
+		return true
+	})
+	client := cloud.Network("n", "203.0.113.7").Client()
+	if _, err := client.Get("https://old.example/"); err == nil {
+		t.Error("a closed connection answers")
+	}
+	remove()
+	if _, err := client.Get("https://old.example/"); err != nil {
+		t.Error(err)
+	}
+	if log := cloud.Requests(); log[0].Status != 0 || log[len(log)-1].Status != 404 {
+		t.Errorf("log %+v", log)
+	}
+}
+
 func TestCloseEndsEverything(t *testing.T) {
 	cloud, err := sim.Start(t.TempDir())
 	if err != nil {

@@ -50,7 +50,13 @@ func newOrganization(name string) *Organization {
 
 // organizationOf finds the organisation that issues tokens under this name.
 func (c *Cloud) organizationOf(issuer string) *Organization {
-	for _, h := range c.front("dev.azure.com").all() {
+	c.mu.Lock()
+	f, ok := c.hosts[address("dev.azure.com")].(*front)
+	c.mu.Unlock()
+	if !ok {
+		return nil
+	}
+	for _, h := range f.all() {
 		if o, ok := h.(*Organization); ok && o.Issuer() == issuer {
 			return o
 		}
@@ -205,7 +211,7 @@ func (o *Organization) project(nameOrID string) *Project {
 	return nil
 }
 
-// Name and ID name the project.
+// Name is the project's name.
 func (p *Project) Name() string { return p.name }
 
 // ID is the project's guid.

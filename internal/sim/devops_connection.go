@@ -119,7 +119,7 @@ func (s *ServiceConnection) document() map[string]any {
 		}
 	}
 	return map[string]any{
-		"id": s.id, "name": s.name, "type": s.kind, "url": s.url, "data": s.data, "isShared": false, "isReady": true,
+		"id": s.id, "name": s.name, "type": s.kind, "url": s.url, "data": maps.Clone(s.data), "isShared": false, "isReady": true,
 		"owner": "Library", "authorization": map[string]any{"scheme": s.scheme, "parameters": parameters},
 		"serviceEndpointProjectReferences": []any{map[string]any{"name": s.name, "description": "",
 			"projectReference": map[string]any{"id": s.project.id, "name": s.project.name}}},

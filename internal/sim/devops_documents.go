@@ -166,29 +166,36 @@ func (s *Stage) records(a *attempt) []any {
 		child["identifier"] = "Checkpoint." + id
 	}
 	if len(s.resources) > 0 {
-		authorized := add(record(AuthorizationType.record, a.authorizedID, a.checkpointID, AuthorizationType.record), "completed", "succeeded", a.created, a.created)
+		authorized := add(record(authorizationCheck.record, a.authorizedID, a.checkpointID, authorizationCheck.record), "completed", "succeeded", a.created, a.created)
 		authorized["identifier"] = "Checkpoint." + a.authorizedID
 	}
 
 	for i, p := range s.phases {
-		phaseID := s.phaseID(a, p)
-		ph := add(record("Phase", phaseID, stageID, p.name), a.state, a.result, a.begun, a.ended)
-		ph["order"], ph["attempt"], ph["identifier"] = i+1, a.number, joined(s.name, p.name)
-		previous(ph, a.number, func(n int) string { return recordID(s.name, withAttempt(p.name, n)) })
+		state, result, begun, ended, phaseAttempt, jobAttempt := a.state, a.result, a.begun, a.ended, a.number, a.job
+		if i > 0 && (a.number > 1 || a.result == "failed") {
+			// Only the task's own job fails. What had succeeded is not run again: it
+			// keeps its ids and attempts, and hangs under the new Stage record.
+			state, result, begun, ended, phaseAttempt, jobAttempt = "completed", "succeeded", s.attempts[0].begun, s.attempts[0].ended, 1, 1
+		}
+		phaseID := recordID(s.name, withAttempt(p.name, phaseAttempt))
+		ph := add(record("Phase", phaseID, stageID, p.name), state, result, begun, ended)
+		ph["order"], ph["attempt"], ph["identifier"] = i+1, phaseAttempt, joined(s.name, p.name)
+		previous(ph, phaseAttempt, func(n int) string { return recordID(s.name, withAttempt(p.name, n)) })
 		for j, job := range p.jobs {
-			jobID := s.jobID(a, p, job)
-			jr := add(record("Job", jobID, phaseID, p.name), a.state, a.result, a.begun, a.ended)
-			jr["order"], jr["attempt"], jr["identifier"], jr["queueId"] = j+1, a.job, joined(s.name, p.name, job), 9
-			previous(jr, a.job, func(n int) string { return recordID(s.name, p.name, withAttempt(job, n)) })
-			if a.begun.IsZero() {
+			jobID := recordID(s.name, p.name, withAttempt(job, jobAttempt))
+			jr := add(record("Job", jobID, phaseID, p.name), state, result, begun, ended)
+			jr["order"], jr["attempt"], jr["identifier"], jr["queueId"] = j+1, jobAttempt, joined(s.name, p.name, job), 9
+			previous(jr, jobAttempt, func(n int) string { return recordID(s.name, p.name, withAttempt(job, n)) })
+			if begun.IsZero() {
 				continue
 			}
 			jr["workerName"] = fmt.Sprintf("Azure Pipelines %d", j+2)
-			init := add(record("Task", recordID(jobID, "init"), jobID, "Initialize job"), "completed", "succeeded", a.begun, a.begun)
+			init := add(record("Task", recordID(jobID, "init"), jobID, "Initialize job"), "completed", "succeeded", begun, begun)
 			init["order"], init["workerName"] = 1, jr["workerName"]
-			task := add(record("Task", recordID(jobID, "task"), jobID, "AcrPromote"), a.state, a.result, a.begun, a.ended)
+			name := map[bool]string{true: "AcrPromote", false: "CmdLine"}[i == 0]
+			task := add(record("Task", recordID(jobID, "task"), jobID, name), state, result, begun, ended)
 			task["order"], task["workerName"] = 2, jr["workerName"]
-			task["task"] = map[string]any{"id": guidOf("task"), "name": "AcrPromote", "version": "1.0.0"}
+			task["task"] = map[string]any{"id": guidOf("task/" + name), "name": name, "version": "1.0.0"}
 		}
 	}
 	return records

@@ -453,7 +453,7 @@ func (d *deployment) document(s *ReleaseStage) map[string]any {
 				"job": map[string]any{"id": 1, "timelineRecordId": d.jobID, "name": "Agent job", "status": status, "rank": 1, "issues": []any{}, "agentName": "Azure Pipelines 2"},
 				"tasks": []any{
 					task(1, "Initialize job", "succeeded", nil),
-					task(2, "AcrPromote", status, map[string]any{"id": guidOf("task"), "name": "AcrPromote", "version": "1.0.0"}),
+					task(2, "AcrPromote", status, map[string]any{"id": guidOf("task/AcrPromote"), "name": "AcrPromote", "version": "1.0.0"}),
 				},
 			}},
 		})

@@ -222,9 +222,14 @@ func TestYAMLRunFromQueueToApproval(t *testing.T) {
 					checkpoint.Id.String() != st.CheckpointID() || approvalRecord.Id.String() != st.Approvals()[0].ID() {
 					t.Errorf("stage %+v, checkpoint %+v", stage, checkpoint)
 				}
-				if at, parent := slices.IndexFunc(records, func(r build.TimelineRecord) bool { return *r.Type == "Job" }),
-					slices.IndexFunc(records, func(r build.TimelineRecord) bool { return *r.Type == "Phase" }); at > parent {
-					t.Errorf("no child comes before its parent")
+				position := map[string]int{}
+				for i, rec := range records {
+					position[rec.Id.String()] = i
+				}
+				if !slices.ContainsFunc(records, func(r build.TimelineRecord) bool {
+					return r.ParentId != nil && position[r.Id.String()] < position[r.ParentId.String()]
+				}) {
+					t.Error("no child comes before its parent")
 				}
 
 				if a := d.approvals(t, false, st.Approvals()[0].ID()); len(*a[0].Steps) != 0 {
@@ -485,6 +490,7 @@ func TestRetriedStage(t *testing.T) {
 	o := newOffice(t, ApprovalSettings{})
 	r := o.project.QueueRun(RunOptions{})
 	st := r.Stage("Production", o.env)
+	st.AddPhase("Notify")
 	if err := st.Approve(o.manager, "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -506,6 +512,10 @@ func TestRetriedStage(t *testing.T) {
 		if id := rec.Id.String(); id == oldStage || id == oldCheckpoint || id == oldApproval || id == oldJob {
 			t.Errorf("the default timeline shows %s of the attempt before", *rec.Type)
 		}
+	}
+	if kept := find(t, records, recordID("Production", "Notify", "__default")); *kept.Attempt != 1 || *kept.Result != "succeeded" ||
+		find(t, records, kept.ParentId.String()).ParentId.String() != st.ID() {
+		t.Errorf("what had succeeded: %+v", kept)
 	}
 	old := d.timeline(t, r, previous.TimelineId.String())
 	if c := only(t, old, "Checkpoint", oldStage); *c.Result != "succeeded" || len(*find(t, old, oldStage).PreviousAttempts) != 0 {
@@ -655,8 +665,8 @@ func TestStrangersAreTurnedAway(t *testing.T) {
 		t.Errorf("allowed approvals: %v", a)
 	}
 	for path, want := range map[string]int{
-		"/Shop/_apis/build/builds/9":                                               404,
-		"/Shop/_apis/build/builds/nine":                                            404,
+		"/Shop/_apis/build/builds/9":    404,
+		"/Shop/_apis/build/builds/nine": 404,
 		"/Shop/_apis/build/builds/" + itoa(r.ID()) + "/timeline/" + guidOf("none"): 204,
 		"/Shop/_apis/pipelines/checks/runs/" + guidOf("none"):                      404,
 		"/Shop/_apis/git/repositories":                                             404,
@@ -765,4 +775,52 @@ func environment(t *testing.T, list []string) map[string]string {
 		env[name] = value
 	}
 	return env
+}
+
+func TestOneApprovalOfSeveral(t *testing.T) {
+	o := newOffice(t, ApprovalSettings{})
+	connection := o.project.SecretConnection("release-identity", "tenant", "app", "s")
+	connection.SetParameter("authenticationType", "")
+	check := connection.AddApproval(ApprovalSettings{Approvers: []Identity{o.manager}})
+	r := o.project.QueueRun(RunOptions{})
+	st := r.Stage("Production", o.env, connection)
+	if err := st.Approvals()[1].Approve(o.second, ""); err == nil {
+		t.Error("somebody approved who was not asked")
+	}
+	if err := st.Approvals()[1].Approve(o.manager, "the connection alone"); err != nil {
+		t.Fatal(err)
+	}
+	if a := st.Approvals(); a[0].Status() != "pending" || a[1].Status() != "approved" {
+		t.Errorf("environment %s, connection %s", a[0].Status(), a[1].Status())
+	}
+	d := o.mustClients(st.Token())
+	if s := d.suite(t, st.CheckpointID()); *s.Status != "running" || s.CompletedDate != nil {
+		t.Errorf("suite %+v", s)
+	}
+	project, id := "Shop", uuid.MustParse(st.Approvals()[1].ID())
+	one, err := d.approval.GetApproval(context.Background(), pipelinesapproval.GetApprovalArgs{Project: &project, ApprovalId: &id,
+		Expand: &pipelinesapproval.ApprovalDetailsExpandParameterValues.Steps})
+	if err != nil || *one.Id != id || *(*one.Steps)[0].Comment != "the connection alone" {
+		t.Errorf("%+v, %v", one, err)
+	}
+	number := check.ID()
+	get := pipelineschecks.GetCheckConfigurationArgs{Project: &project, Id: &number}
+	if c, err := d.checks.GetCheckConfiguration(context.Background(), get); err != nil || *c.Resource.Type != "endpoint" || *c.Resource.Id != connection.ID() {
+		t.Errorf("%+v, %v", c, err)
+	}
+	check.Delete()
+	if c, err := d.checks.GetCheckConfiguration(context.Background(), get); err == nil {
+		t.Errorf("a deleted check: %+v", c)
+	}
+	o.check.Disable()
+	o.check.Enable()
+	if later := o.project.QueueRun(RunOptions{}).Stage("Production", o.env, connection); len(later.Approvals()) != 1 {
+		t.Errorf("%d approvals, of one enabled and one deleted check", len(later.Approvals()))
+	}
+	r.Finish("succeeded")
+	buildID := r.ID()
+	b, err := d.build.GetBuild(context.Background(), build.GetBuildArgs{Project: &project, BuildId: &buildID})
+	if err != nil || *b.Status != "completed" || *b.Result != "succeeded" || b.FinishTime == nil {
+		t.Errorf("%+v, %v", b, err)
+	}
 }

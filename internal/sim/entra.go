@@ -13,9 +13,6 @@ import (
 )
 
 const (
-	// registryAudience is what an Entra token for any container registry is
-	// issued to.
-	registryAudience = "https://containerregistry.azure.net"
 	// federationAudience is the audience of every federated assertion.
 	federationAudience = "api://AzureADTokenExchange"
 	assertionType      = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -70,6 +67,8 @@ func (c *Cloud) Directory(tenantID string, hosts ...string) *Directory {
 	}
 	return d
 }
+
+var _ TokenVerifier = (*Directory)(nil)
 
 func newDirectory(tenantID string, assertions func(string) *Organization) *Directory {
 	return &Directory{
@@ -137,7 +136,7 @@ func (d *Directory) Verify(token, audience string) (Principal, error) {
 // Token issues a token for the registries as the token endpoint would, to
 // somebody who is no program under test.
 func (d *Directory) Token(a *Application) string {
-	token, _ := d.issue(a, registryAudience)
+	token, _ := d.issue(a, Audience)
 	return token
 }
 
@@ -249,7 +248,7 @@ func (d *Directory) token(w http.ResponseWriter, r *http.Request) {
 		refusal.write(w, r)
 		return
 	}
-	token, lifetime := d.issue(app, registryAudience)
+	token, lifetime := d.issue(app, Audience)
 	w.Header().Set("Cache-Control", "no-store, no-cache")
 	writeJSON(w, http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": int(lifetime.Seconds()) - 1, "ext_expires_in": int(lifetime.Seconds()) - 1,
@@ -329,7 +328,7 @@ func checkScope(scope string) *entraRefusal {
 			resources = append(resources, s)
 		}
 	}
-	if len(resources) != 1 || resources[0] != registryAudience+"/.default" {
+	if len(resources) != 1 || resources[0] != Audience+"/.default" {
 		return &entraRefusal{http.StatusBadRequest, "invalid_scope", 70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope " + scope + " is not valid."}
 	}
 	return nil

@@ -119,18 +119,15 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, name, i
 		uploadInvalid(w)
 		return
 	}
+	if !follows(req, u.spool.size) {
+		w.Header().Set("Range", uploadRange(u))
+		fail(w, http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "blob upload invalid: the chunk does not follow the last one", nil)
+		return
+	}
 	switch req.Method {
 	case http.MethodGet:
 		r.tellUpload(w, u, http.StatusNoContent)
 	case http.MethodPatch:
-		if given := req.Header.Get("Content-Range"); given != "" {
-			var start, end int64
-			if n, _ := fmt.Sscanf(given, "%d-%d", &start, &end); n != 2 || start != u.spool.size || req.ContentLength >= 0 && req.ContentLength != end-start+1 {
-				w.Header().Set("Range", uploadRange(u))
-				fail(w, http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "blob upload invalid: the chunk does not follow the last one", nil)
-				return
-			}
-		}
 		if r.receive(w, req, u) {
 			r.tellUpload(w, u, http.StatusAccepted)
 		}
@@ -165,6 +162,18 @@ func (r *Registry) startUpload(w http.ResponseWriter, name string, query url.Val
 	r.uploads[u.id] = u
 	r.mu.Unlock()
 	r.tellUpload(w, u, http.StatusAccepted)
+}
+
+// follows tells whether a body that says its place begins where the upload has
+// come to.
+func follows(req *http.Request, at int64) bool {
+	given := req.Header.Get("Content-Range")
+	if given == "" {
+		return true
+	}
+	var start, end int64
+	n, _ := fmt.Sscanf(given, "%d-%d", &start, &end)
+	return n == 2 && start == at && (req.ContentLength < 0 || req.ContentLength == end-start+1)
 }
 
 // receive takes the body in; if it ends too early the session is lost.

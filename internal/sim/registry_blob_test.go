@@ -57,6 +57,7 @@ func TestUpload(t *testing.T) {
 		if got := l.want(l.as("PATCH", location, header{"Content-Range": "5-9"}, content[5:]), 416, "BLOB_UPLOAD_INVALID"); got.Header.Get("Range") != "0-3" {
 			t.Errorf("Range %q", got.Header.Get("Range"))
 		}
+		l.want(l.as("PUT", location+"&digest="+sha(content), header{"Content-Range": "3-9"}, content[3:]), 416, "BLOB_UPLOAD_INVALID")
 		location = l.as("PATCH", location, nil, content[4:8]).Header.Get("Location")
 		stored(l.as("PUT", location+"&digest="+sha(content), nil, content[8:]))
 	})

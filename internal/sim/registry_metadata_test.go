@@ -24,8 +24,10 @@ func (entraCredential) GetToken(context.Context, policy.TokenRequestOptions) (az
 
 func TestMetadataBodies(t *testing.T) {
 	l := startLab(t, sim.RegistryOptions{})
-	l.registry.PutBlob("shop/cart", []byte("{}"))
-	digest := l.registry.Push("shop/cart", "1.0", ociImage, []byte(image()))
+	config := `{"architecture":"arm64","os":"linux"}`
+	l.registry.PutBlob("shop/cart", []byte(config))
+	body := strings.Replace(image(), sha("{}")+`","size":2`, sha(config)+`","size":37`, 1)
+	digest := l.registry.Push("shop/cart", "1.0", ociImage, []byte(body))
 	index := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":1,"platform":{"architecture":"arm64","os":"linux"}}]}`, ociImage, digest)
 	list := l.registry.Push("shop/cart", "list", ociIndex, []byte(index))
 	when := `"createdTime":"2026-11-23T12:00:00.1234567Z","lastUpdateTime":"2026-11-23T12:00:00.1234567Z"`
@@ -35,7 +37,7 @@ func TestMetadataBodies(t *testing.T) {
 		"/acr/v1/shop%2Fcart":           `{` + open + `,"createdTime":"2026-11-23T12:00:00.1234567Z","imageName":"shop/cart","lastUpdateTime":"2026-11-23T12:00:00.1234567Z","manifestCount":2,"registry":"contoso.azurecr.io","tagCount":2}`,
 		"/acr/v1/shop/cart/_tags/1.0":   `{"imageName":"shop/cart","registry":"contoso.azurecr.io","tag":` + tag + `}`,
 		"/acr/v1/shop%2Fcart/_tags?n=1": `{"imageName":"shop/cart","registry":"contoso.azurecr.io","tags":[` + tag + `]}`,
-		"/acr/v1/shop%2Fcart/_manifests/" + strings.Replace(digest, ":", "%3A", 1): `{"imageName":"shop/cart","manifest":{"digest":"` + digest + `","imageSize":2,` + when + `,"mediaType":"` + ociImage + `","configMediaType":"application/vnd.oci.image.config.v1+json","tags":["1.0"],` + open + `},"registry":"contoso.azurecr.io"}`,
+		"/acr/v1/shop%2Fcart/_manifests/" + strings.Replace(digest, ":", "%3A", 1): `{"imageName":"shop/cart","manifest":{"digest":"` + digest + `","imageSize":37,` + when + `,"architecture":"arm64","os":"linux","mediaType":"` + ociImage + `","configMediaType":"application/vnd.oci.image.config.v1+json","tags":["1.0"],` + open + `},"registry":"contoso.azurecr.io"}`,
 		"/acr/v1/shop/cart/_manifests/" + list:                                     `{"imageName":"shop/cart","manifest":{"digest":"` + list + `","imageSize":0,` + when + `,"mediaType":"` + ociIndex + `","tags":["list"],` + open + `,"references":[{"digest":"` + digest + `","architecture":"arm64","os":"linux"}]},"registry":"contoso.azurecr.io"}`,
 	} {
 		if got := l.as("GET", path, nil, ""); got.Status != 200 || got.Body != want {

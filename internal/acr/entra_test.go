@@ -1,0 +1,352 @@
+package acr
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+const (
+	tenant     = "11111111-2222-3333-4444-555555555555"
+	collection = "https://dev.azure.com/shop/"
+	requestURI = "https://dev.azure.com/shop/p-1/_apis/distributedtask/hubs/build/plans/pl-1/jobs/j-1/oidctoken"
+)
+
+func connection() Connection {
+	return Connection{Name: "release-identity", ID: "c-1", Cloud: public, Tenant: tenant, ClientID: "client-1"}
+}
+
+// entraHost answers as Microsoft Entra ID does; check judges the form of the
+// token request.
+func entraHost(w *world, host string, check func(form map[string]string) (status int, body string)) {
+	w.handlers[host] = func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		switch r.URL.Path {
+		case "/" + tenant + "/v2.0/.well-known/openid-configuration":
+			base := "https://" + host + "/" + tenant
+			fmt.Fprintf(rw, `{"token_endpoint":%q,"authorization_endpoint":%q,"issuer":%q}`, base+"/oauth2/v2.0/token", base+"/oauth2/v2.0/authorize", base+"/v2.0")
+		case "/" + tenant + "/oauth2/v2.0/token":
+			if err := r.ParseForm(); err != nil {
+				w.t.Error(err)
+			}
+			form := map[string]string{}
+			for name := range r.PostForm {
+				form[name] = r.PostForm.Get(name)
+			}
+			if !slices.Contains(strings.Fields(form["scope"]), tokenScope[0]) || form["client_id"] != "client-1" {
+				w.t.Errorf("Entra was asked for %v", form)
+			}
+			status, body := check(form)
+			rw.WriteHeader(status)
+			fmt.Fprint(rw, body)
+		default:
+			w.t.Errorf("Entra was asked %s %s", r.Method, r.URL)
+		}
+	}
+}
+
+const granted = `{"token_type":"Bearer","expires_in":3600,"access_token":"` + entraToken + `"}`
+
+func oidcHost(w *world) {
+	w.handlers["dev.azure.com"] = func(rw http.ResponseWriter, r *http.Request) {
+		q := r.URL.Query()
+		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/oidctoken") || r.Header.Get("Authorization") != "Bearer job-token" ||
+			q.Get("api-version") != "7.1" || q.Get("serviceConnectionId") != "c-1" || r.Header.Get("X-TFS-FedAuthRedirect") != "Suppress" {
+			w.t.Errorf("the collection was asked %s %s", r.Method, r.URL)
+		}
+		fmt.Fprint(rw, `{"oidcToken":"federated.assertion"}`)
+	}
+}
+
+func federation() Federation {
+	return Federation{Collection: collection, RequestURI: requestURI, JobToken: "job-token"}
+}
+
+func TestFederationFromTheJobToTheRegistry(t *testing.T) {
+	w := newWorld(t)
+	// Neither of these may have a say.
+	t.Setenv("SYSTEM_OIDCREQUESTURI", "https://evil.example/oidctoken")
+	t.Setenv("AZURE_AUTHORITY_HOST", "https://evil.example/")
+	oidcHost(w)
+	entraHost(w, "login.microsoftonline.com", func(form map[string]string) (int, string) {
+		if form["client_assertion"] != "federated.assertion" || form["grant_type"] != "client_credentials" {
+			t.Errorf("Entra was asked with %v", form)
+		}
+		return 200, granted
+	})
+	r := newRegistry(w, "prod.azurecr.io")
+	identity, err := NewFederatedCredential(connection(), federation(), w.client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSignIn("prod.azurecr.io", Entra(identity, "tenant-1"), w.client(), map[string][]string{"a": {"pull"}}, false)
+	for range 2 {
+		if status, body, err := fetch(t, w.signedClient(s), "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
+			t.Fatalf("%d %s %v", status, body, err)
+		}
+	}
+	if exchanges, _ := r.counts(); exchanges != 1 {
+		t.Errorf("%d exchanges", exchanges)
+	}
+	if got := w.hosts(); !slices.Equal(got, []string{"dev.azure.com:443", "login.microsoftonline.com:443", "prod.azurecr.io:443"}) {
+		t.Errorf("dialled %v", got)
+	}
+}
+
+func TestClientSecretInEachCloud(t *testing.T) {
+	for host, c := range map[string]Connection{
+		"login.microsoftonline.com": {Cloud: public, Authority: "https://login.windows.net/"},
+		"login.chinacloudapi.cn":    {Cloud: china},
+		"login.microsoftonline.us":  {Cloud: government, Authority: "https://login.microsoftonline.us"},
+	} {
+		w := newWorld(t)
+		entraHost(w, host, func(form map[string]string) (int, string) {
+			if form["client_secret"] != "s3cret" {
+				t.Errorf("%s was asked with %v", host, form)
+			}
+			return 200, granted
+		})
+		c.Name, c.Tenant, c.ClientID = "release-identity", tenant, "client-1"
+		identity, err := NewSecretCredential(c, "s3cret", w.client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		token, err := identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+		if err != nil || token.Token != entraToken || identity.Cloud() != c.Cloud {
+			t.Errorf("%s: %v", host, err)
+		}
+		if got := w.hosts(); !slices.Equal(got, []string{host + ":443"}) {
+			t.Errorf("dialled %v", got)
+		}
+	}
+}
+
+func TestAuthority(t *testing.T) {
+	for _, test := range []struct {
+		cloud       Cloud
+		named, host string
+	}{
+		{public, "", "login.microsoftonline.com"},
+		{public, "https://login.microsoftonline.com/", "login.microsoftonline.com"},
+		{public, "https://LOGIN.windows.net:443/", "login.microsoftonline.com"},
+		{china, "https://login.partner.microsoftonline.cn/", "login.partner.microsoftonline.cn"},
+		{china, "https://login.chinacloudapi.cn/", "login.chinacloudapi.cn"},
+		{public, "https://login.chinacloudapi.cn/", ""},
+		{public, "https://evil.example/", ""},
+		{public, "http://login.microsoftonline.com/", ""},
+		{public, "https://login.microsoftonline.com:8443/", ""},
+		{public, "https://login.microsoftonline.com@evil.example/", ""},
+		{public, "https://login.microsoftonline.com.evil.example/", ""},
+		{public, "https://login.microsoftonline.com./", ""},
+		{public, "login.microsoftonline.com", ""},
+		{public, "://", ""},
+	} {
+		if host, err := test.cloud.authority(test.named); host != test.host || (err == nil) != (test.host != "") {
+			t.Errorf("%s, %q: %q, %v", test.cloud.Name, test.named, host, err)
+		}
+	}
+	for name, want := range map[string]string{"": "AzureCloud", "azurecloud": "AzureCloud", "AzureChinaCloud": "AzureChinaCloud", "AzureUSGovernment": "AzureUSGovernment", "AzureStack": ""} {
+		if cloud, err := CloudNamed(name); cloud.Name != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %v, %v", name, cloud, err)
+		}
+	}
+}
+
+func TestSameHost(t *testing.T) {
+	for _, test := range []struct {
+		collection, uri string
+		ok              bool
+	}{
+		{collection, requestURI, true},
+		{"https://DEV.azure.com/shop/", "https://dev.azure.com:443/x", true},
+		{"https://tfs.example:8080/tfs/c/", "https://tfs.example:8080/x", true},
+		{collection, "https://evil.example/x", false},
+		{collection, "https://dev.azure.com.evil.example/x", false},
+		{collection, "https://dev.azure.com@evil.example/x", false},
+		{collection, "https://u@dev.azure.com/x", false},
+		{collection, "https://dev.azure.com:8443/x", false},
+		{collection, "http://dev.azure.com/x", false},
+		{"http://tfs.example:8080/", "http://tfs.example:8080/x", false},
+		{collection, "/x", false},
+		{collection, "", false},
+		{"", "", false},
+		{"", requestURI, false},
+	} {
+		if err := SameHost(test.collection, test.uri); (err == nil) != test.ok {
+			t.Errorf("%q, %q: %v", test.collection, test.uri, err)
+		}
+	}
+}
+
+func TestConnectionsThatCannotBeUsed(t *testing.T) {
+	client := newWorld(t).client()
+	for _, test := range []struct {
+		name   string
+		change func(*Connection, *Federation)
+		want   string
+	}{
+		{"no address", func(_ *Connection, f *Federation) { f.RequestURI = "" }, "offers no address for its token (SYSTEM_OIDCREQUESTURI)"},
+		{"another host", func(_ *Connection, f *Federation) { f.RequestURI = "https://evil.example/?secret" }, "is not https on the collection's host dev.azure.com"},
+		{"no job token", func(_ *Connection, f *Federation) { f.JobToken = "" }, "names the connection"},
+		{"no id", func(c *Connection, _ *Federation) { c.ID = "" }, "names the connection"},
+		{"no tenant", func(c *Connection, _ *Federation) { c.Tenant = "" }, "its tenant or its client id is missing"},
+		{"a tenant that is none", func(c *Connection, _ *Federation) { c.Tenant = "evil.example/x" }, "cannot be used: invalid tenantID"},
+		{"an authority of another cloud", func(c *Connection, _ *Federation) { c.Authority = "https://login.chinacloudapi.cn/" }, "belongs to AzureChinaCloud, but the connection to AzureCloud"},
+	} {
+		c, f := connection(), federation()
+		test.change(&c, &f)
+		if _, err := NewFederatedCredential(c, f, client); err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), "release-identity") {
+			t.Errorf("%s: %v; want %q", test.name, err, test.want)
+		}
+	}
+	if _, err := NewSecretCredential(connection(), "", client); err == nil || !strings.Contains(err.Error(), "has no client secret") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRefusalsOfEntra(t *testing.T) {
+	refusal := func(kind, description string) string {
+		body, _ := json.Marshal(map[string]any{"error": kind, "error_description": description, "error_codes": []int{1}})
+		return string(body)
+	}
+	for _, test := range []struct {
+		name, body string
+		status     int
+		is         error
+		want       string
+	}{
+		{"wrong secret", refusal("invalid_client", "AADSTS7000215: Invalid client secret provided. Trace ID: abc Correlation ID: def"), 401, ErrDenied,
+			"login.microsoftonline.com: signing in as service connection release-identity failed: the client secret is wrong (HTTP 401, invalid_client, “AADSTS7000215: Invalid client secret provided.”). Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"},
+		{"expired secret", refusal("invalid_client", "AADSTS7000222: The provided client secret keys are expired.\r\nTrace ID: abc"), 401, ErrDenied, "the client secret has expired (HTTP 401"},
+		{"no federated identity", refusal("invalid_request", "AADSTS70021: No matching federated identity record found for presented assertion."), 400, ErrDenied, "no federated credential of the application matches this service connection"},
+		{"another subject", refusal("invalid_client", "AADSTS700213: No matching federated identity record found for presented assertion subject 'sc://shop/p/x'."), 401, ErrDenied, "Compare issuer and subject"},
+		{"unknown application", refusal("unauthorized_client", "AADSTS700016: Application was not found"), 400, ErrDenied, "the application is not known in the tenant"},
+		{"unknown tenant", refusal("invalid_request", "AADSTS90002: Tenant not found"), 400, ErrDenied, "the tenant does not exist"},
+		{"another code", refusal("invalid_client", "AADSTS999999: eyJhbGci.secret.echo ##vso[task.complete]\x1b"), 401, ErrDenied, "the identity is refused (HTTP 401, invalid_client, “AADSTS999999: *** ##vso[task.complete]”)"},
+		{"in trouble", "<html>", 500, ErrUnreachable, "Microsoft Entra ID is in trouble (HTTP 500)"},
+		{"a redirect", "", 302, ErrDenied, "which is not followed (HTTP 302)"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) { return test.status, test.body })
+			identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+			if err == nil || !strings.Contains(err.Error(), test.want) || !errors.Is(err, test.is) {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			} else if strings.Contains(err.Error(), "s3cret") || strings.ContainsAny(err.Error(), "\n\r\x1b") {
+				t.Errorf("unsafe to print: %q", err)
+			}
+		})
+	}
+}
+
+func TestRefusalsOfTheJobsToken(t *testing.T) {
+	for _, test := range []struct {
+		name, body, location string
+		status               int
+		is                   error
+		want                 string
+	}{
+		{"401", `{"message":"TF400813: not authorized, job-token"}`, "", 401, ErrDenied, "dev.azure.com: asking for the token of service connection release-identity failed: Azure DevOps does not give it (HTTP 401, “TF400813: not authorized, ***”). An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"},
+		{"403", ``, "", 403, ErrDenied, "Azure DevOps does not give it (HTTP 403)"},
+		{"404", `<html>`, "", 404, ErrDenied, "Azure DevOps does not give it (HTTP 404)"},
+		{"a sign-in page", `<html>`, "", 203, nil, "is not one that bears a token (HTTP 203)"},
+		{"redirected", ``, "https://evil.example/", 307, nil, "is not one that bears a token (HTTP 307)"},
+		{"null", `null`, "", 200, nil, "is not one that bears a token"},
+		{"empty", `{"oidcToken":""}`, "", 200, nil, "is not one that bears a token"},
+		{"in trouble", ``, "", 503, ErrUnreachable, "Azure DevOps is in trouble (HTTP 503)"},
+		{"huge", strings.Repeat(" ", maxAnswer+1), "", 200, ErrUnreachable, "bytes are not read"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) {
+				t.Error("Entra was asked for a token without an assertion")
+				return 400, ""
+			})
+			w.handlers["dev.azure.com"] = func(rw http.ResponseWriter, _ *http.Request) {
+				if test.location != "" {
+					rw.Header().Set("Location", test.location)
+				}
+				rw.WriteHeader(test.status)
+				fmt.Fprint(rw, test.body)
+			}
+			identity, err := NewFederatedCredential(connection(), federation(), w.client())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+			if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) || strings.Contains(err.Error(), "job-token") {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestTheSignInStaysAtItsAuthority(t *testing.T) {
+	w := newWorld(t)
+	entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) { return 200, granted })
+	t.Setenv("AZURE_REGIONAL_AUTHORITY_NAME", "westeurope")
+	identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+	if err == nil || !strings.Contains(err.Error(), "AZURE_REGIONAL_AUTHORITY_NAME must not be set") {
+		t.Errorf("got %v", err)
+	}
+	if slices.ContainsFunc(w.hosts(), func(host string) bool { return host != "login.microsoftonline.com:443" }) {
+		t.Errorf("dialled %v", w.hosts())
+	}
+}
+
+func TestCancellationSurvivesTheSDK(t *testing.T) {
+	w := newWorld(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	w.handlers["login.microsoftonline.com"] = func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}
+	identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = identity.GetToken(ctx, policy.TokenRequestOptions{Scopes: tokenScope})
+	if !errors.Is(err, context.Canceled) || errors.Is(err, ErrUnreachable) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTheDefaultChainAtAPrompt(t *testing.T) {
+	w := newWorld(t)
+	for name, value := range map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential", "AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "client-1", "AZURE_CLIENT_SECRET": "s3cret"} {
+		t.Setenv(name, value)
+	}
+	status, body := 200, granted
+	entraHost(w, "login.microsoftonline.us", func(map[string]string) (int, string) { return status, body })
+	identity, err := NewDefaultCredential(government, w.client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+	if err != nil || token.Token != entraToken || identity.Cloud() != government {
+		t.Errorf("%v", err)
+	}
+	status, body = 401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}`
+	if identity, err = NewDefaultCredential(government, w.client()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+	if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "AADSTS7000215") || strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error(), "s3cret") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,327 @@
+package approval_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/rule"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// with returns the scenario in which all is well, but for the given words.
+func with(deviations ...any) scenario {
+	var s scenario
+	for i := 0; i < len(deviations); i += 2 {
+		d := deviations[i].(int)
+		for j, word := range words[d] {
+			if word == deviations[i+1].(string) {
+				s[d] = j
+			}
+		}
+		if words[d][s[d]] != deviations[i+1].(string) {
+			panic(fmt.Sprintf("no such word: %v", deviations[i+1]))
+		}
+	}
+	return s
+}
+
+// TestVerdictsInWords keeps what people read.
+func TestVerdictsInWords(t *testing.T) {
+	var b strings.Builder
+	for _, c := range []struct {
+		name string
+		s    scenario
+		more func(*approval.Evidence, *approval.Rules)
+	}{
+		{name: "granted", s: with()},
+		{name: "granted, every rule in force", s: with(dSeal, "sealed", dMaxAge, "1h", dPattern, "demanded", dCode, "demanded", dList, "bob", dAuthor, "may not")},
+		{name: "granted, the requester not counted", s: with(dSecond, "alice approved")},
+		{name: "granted, the check's configuration unknown", s: with(dConfig, "may not be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Configurations.Unknown = "the job may not read the checks of environment Production (status 403)"
+			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}
+		}},
+		{name: "the requester alone", s: with(dWho1, "alice")},
+		{name: "an environment of one's own", s: with(dJoin, "guards another")},
+		{name: "no environment named", s: with(dEnvironment, "")},
+		{name: "no approval", s: with(dApprovals, "0")},
+		{name: "no check", s: with(dApprovals, "unchecked")},
+		{name: "pending", s: with(dStatus1, "pending"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps = []approval.Step{
+				{Status: "pending", Assigned: people["alice"]}, {Status: "pending", Assigned: people["bob"]}, {Status: "pending", Assigned: people["group"]},
+			}
+		}},
+		{name: "rejected", s: with(dStatus1, "rejected"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps[0].Status = "rejected"
+			e.Approvals[0].Steps[0].Comment = "not on a Friday"
+		}},
+		{name: "bypassed", s: with(dStatus1, "bypassed")},
+		{name: "approved by nobody", s: with(dWho1, "no step")},
+		{name: "the check was disabled", s: with(dConfig, "disabled")},
+		{name: "the suite disagrees", s: with(dSuite, "running")},
+		{name: "another attempt", s: with(dContext, "attempt")},
+		{name: "changed since", s: with(dSeal, "sealed", dWhen, "before the tag")},
+		{name: "not locked", s: with(dSeal, "not locked")},
+		{name: "everything at once", s: with(dWho1, "alice", dMin, "2", dList, "bob", dMaxAge, "59m59s", dPattern, "demanded", dCode, "demanded", dComment, "nothing", dAuthor, "may not, unknown", dSeal, "no record")},
+		{name: "one of two", s: with(dMin, "2")},
+		{name: "clocks", s: with(dWhen, "in 6 minutes")},
+		{name: "silent", s: with(dEvidence, "incomplete, silent")},
+	} {
+		e, r := c.s.build()
+		if c.more != nil {
+			c.more(&e, &r)
+		}
+		v := approval.Judge(e, r, now)
+		fmt.Fprintf(&b, "== %s: granted=%v kind=%s guards=%q\n", c.name, v.Granted, v.Kind, v.Guards)
+		for _, a := range v.Approvers {
+			fmt.Fprintf(&b, "approver %s %s %s %q\n", a.Name, a.ID, a.At.Format(time.RFC3339), a.Comment)
+		}
+		for _, o := range v.Rules {
+			fmt.Fprintf(&b, "rule %s met=%v: %s\n", o.Rule, o.Met, o.Detail)
+		}
+		for _, f := range v.Refusals {
+			fmt.Fprintf(&b, "REFUSED %s, %s: %s.\n   -> %s\n", f.Rule, f.Subject, strings.TrimSuffix(f.Reason, "."), f.Remedy)
+		}
+		b.WriteString("\n")
+	}
+	golden := filepath.Join("testdata", "verdicts.golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(want) != b.String() {
+		t.Errorf("the verdicts read otherwise than %s; if that is meant, run with -update. Now:\n%s", golden, b.String())
+	}
+}
+
+func TestKinds(t *testing.T) {
+	e, r := with().build()
+	for _, c := range []struct {
+		kind, want approval.Kind
+		granted    bool
+		refused    rule.Name
+	}{
+		{"", approval.Manual, true, ""},
+		{approval.Manual, approval.Manual, true, ""},
+		{approval.Any, approval.Manual, true, ""},
+		{approval.None, approval.None, true, ""},
+		{approval.Unapproved, approval.Unapproved, false, ""},
+		{approval.Automated, approval.Automated, false, rule.AutomatedCheck},
+		{"anything", approval.Manual, false, rule.AutomatedCheck},
+	} {
+		r.Approval = c.kind
+		v := approval.Judge(e, r, now)
+		var refused rule.Name
+		for _, f := range v.Refusals {
+			refused = f.Rule
+		}
+		if v.Kind != c.want || v.Granted != c.granted || refused != c.refused {
+			t.Errorf("%q: kind %q granted %v refused %q", c.kind, v.Kind, v.Granted, refused)
+		}
+	}
+	// Nothing is looked at where nothing is asked for.
+	for _, kind := range []approval.Kind{approval.None, approval.Unapproved} {
+		v := approval.Judge(approval.Evidence{}, approval.Rules{Approval: kind, Seals: []approval.Seal{{}}}, now)
+		if len(v.Refusals) > 0 || len(v.Rules) > 0 {
+			t.Errorf("%s: %+v", kind, v)
+		}
+	}
+	if v := approval.Judge(approval.Evidence{}, approval.Rules{}, now); v.Granted || len(v.Refusals) != 1 {
+		t.Errorf("no evidence: %+v", v)
+	}
+	if v := approval.Judge(approval.Evidence{Complete: true}, approval.Rules{}, now); v.Granted {
+		t.Errorf("empty evidence: %+v", v)
+	}
+}
+
+// TestEveryApprovalNeedsOneWhoCounts: an approver of one approval does not
+// stand in for another.
+func TestEveryApprovalNeedsOneWhoCounts(t *testing.T) {
+	for _, c := range []struct {
+		s       scenario
+		granted bool
+	}{
+		{with(dApprovals, "2"), true},
+		{with(dApprovals, "2", dMin, "2"), true},
+		{with(dApprovals, "2", dWho2, "bob"), true},
+		{with(dApprovals, "2", dWho2, "bob", dMin, "2"), false}, // one person twice
+		{with(dApprovals, "2", dWho2, "alice"), false},
+		{with(dApprovals, "2", dWho2, "alice", dRequester, "may"), true},
+		{with(dApprovals, "2", dStatus2, "pending"), false},
+		{with(dMin, "2", dSecond, "carol approved"), true},
+		{with(dMin, "2", dSecond, "carol pending"), false},
+		{with(dMin, "2", dSecond, "alice approved"), false},
+	} {
+		e, r := c.s.build()
+		if v := approval.Judge(e, r, now); v.Granted != c.granted {
+			t.Errorf("%v: granted %v: %+v", c.s, v.Granted, v.Refusals)
+		}
+	}
+}
+
+// TestApproverIsListedOnceByTheNewest: one person, two approvals.
+func TestApproverIsListedOnceByTheNewest(t *testing.T) {
+	e, r := with(dApprovals, "2", dWho2, "bob").build()
+	e.Approvals[0].Steps[0].Modified = now.Add(-30 * time.Minute)
+	e.Approvals[0].Steps[0].Comment = "newest"
+	v := approval.Judge(e, r, now)
+	if len(v.Approvers) != 1 || v.Approvers[0].Comment != "newest" || !v.Approvers[0].At.Equal(now.Add(-30*time.Minute)) {
+		t.Errorf("%+v", v.Approvers)
+	}
+	e.Approvals[0], e.Approvals[1] = e.Approvals[1], e.Approvals[0]
+	if v = approval.Judge(e, r, now); len(v.Approvers) != 1 || v.Approvers[0].Comment != "newest" {
+		t.Errorf("%+v", v.Approvers)
+	}
+}
+
+func TestGroupsAndPersons(t *testing.T) {
+	bob := people["bob"]
+	named := bob
+	named.Name = `[Shop]\Release Managers` // a person may choose any display name
+	for _, c := range []struct {
+		name     string
+		list     string
+		assigned approval.Person
+		actual   approval.Person
+		granted  bool
+	}{
+		{"person by unique name", "bob@EXAMPLE.com", bob, bob, true},
+		{"person by descriptor", "aad.Bob", bob, bob, true},
+		{"person by descriptor in another case", "aad.bob", bob, bob, false},
+		{"person by display name", "Bob", bob, bob, false},
+		{"person by id", bob.ID, bob, bob, false},
+		{"group by name", `[Shop]\Release Managers`, people["group"], bob, true},
+		{"group by name in another case", `[SHOP]\release managers`, people["group"], bob, true},
+		{"group by descriptor", "vssgp.rm", people["group"], bob, true},
+		{"group by name without a scope", "Release Managers", people["group"], bob, false},
+		{"a person called as the group", `[Shop]\Release Managers`, named, named, false},
+		{"a person called as the group, answered by another", `[Shop]\Release Managers`, named, people["carol"], false},
+		{"a person asked, another answers", "bob@example.com", bob, people["carol"], false},
+		{"a group that answers for itself", `[Shop]\Release Managers`, people["group"], people["group"], false},
+		{"an empty entry", "", bob, bob, false},
+		{"an empty unique name", "", approval.Person{ID: guid(9)}, approval.Person{ID: guid(9)}, false},
+	} {
+		e, r := with().build()
+		e.Approvals[0].Steps[0].Assigned, e.Approvals[0].Steps[0].Actual = c.assigned, &c.actual
+		r.Approvers = []string{"nobody@example.com", c.list}
+		if v := approval.Judge(e, r, now); v.Granted != c.granted {
+			t.Errorf("%s: granted %v: %+v", c.name, v.Granted, v.Refusals)
+		}
+	}
+}
+
+func TestApprovalsWithoutOrWithTheSameID(t *testing.T) {
+	for name, change := range map[string]func(*approval.Evidence){
+		"no id":   func(e *approval.Evidence) { e.Approvals[0].ID = "" },
+		"zero id": func(e *approval.Evidence) { e.Approvals[0].ID = "00000000-0000-0000-0000-000000000000" },
+		"same id": func(e *approval.Evidence) { e.Approvals = append(e.Approvals, e.Approvals[0]) },
+		"same id in capitals": func(e *approval.Evidence) {
+			again := e.Approvals[0]
+			again.ID = strings.ToUpper(again.ID)
+			e.Approvals = append(e.Approvals, again)
+		},
+		"no suite": func(e *approval.Evidence) { e.Suite = nil },
+		"a resource without an id": func(e *approval.Evidence) {
+			e.Suite.Runs[0].Resource.ID = ""
+			e.Configurations.Read = false
+		},
+	} {
+		e, r := with().build()
+		change(&e)
+		if v := approval.Judge(e, r, now); v.Granted {
+			t.Errorf("%s: granted", name)
+		}
+	}
+}
+
+func TestQuotes(t *testing.T) {
+	for comment, want := range map[string]bool{
+		code:                            true,
+		"abcd-efgh-jkmn-pqrs-tvwx-yz01": true,
+		"I looked. ABCDEFGHJKMNPQRSTVWXYZ01, go.":     true,
+		"ABCD EFGH JKMN PQRS TVWX YZ01":               true,
+		"ABCD‑EFGH—JKMN–PQRS\nTVWX\u2009YZ01":         true,
+		"ABCD-EFGH-JKMN-PQRS-TVWX-YZ0":                false,
+		"ABCD-EFGH-JKMN-PQRS-TVWX-YZOI":               false, // O and I for 0 and 1
+		"ABCD_EFGH_JKMN_PQRS_TVWX_YZ01":               false,
+		"ABCD.EFGH.JKMN.PQRS.TVWX.YZ01":               false,
+		"ABCD-EFGH-JKMN-PQRſ-TVWX-YZ01":               false,
+		"ABCD-EFGH-JKMN-PQRS-TVWX-YZ\u200b01":         false,
+		"ABCD-EFGH-JKMN-PQRS":                         false,
+		"":                                            false,
+		strings.Repeat("ABCD-EFGH-JKMN-PQRS-TVWX", 2): false,
+	} {
+		if got := approval.Quotes(comment, code); got != want {
+			t.Errorf("%q: %v", comment, got)
+		}
+	}
+	for _, bad := range []string{"", "ABCD", "- -", strings.Repeat("A", 23), strings.Repeat("A", 25)} {
+		if approval.Quotes(strings.Repeat("A", 100)+bad, bad) {
+			t.Errorf("%q is taken for a code", bad)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, c := range []struct {
+		environment string
+		resource    approval.Resource
+		want        bool
+	}{
+		{"Production", approval.Resource{Type: "environment", Name: "Production"}, true},
+		{"PRODUCTION", approval.Resource{Type: "environment", Name: "production"}, true},
+		{"Größe", approval.Resource{Type: "environment", Name: "GRÖSSE"}, false},
+		{"Ärger", approval.Resource{Type: "environment", Name: "äRGER"}, true},
+		{"Release", approval.Resource{Type: "environment", Name: "Releaſe"}, false},
+		{"Kiosk", approval.Resource{Type: "environment", Name: "\u212aiosk"}, false},
+		{"Ins", approval.Resource{Type: "environment", Name: "İns"}, false},
+		{"Production", approval.Resource{Type: "endpoint", Name: "Production"}, false},
+		{"Production", approval.Resource{Type: "Environment", Name: "Production"}, false},
+		{"Production", approval.Resource{Type: "environment", Name: "Production "}, false},
+		{"endpoint:prod", approval.Resource{Type: "endpoint", Name: "Prod"}, true},
+		{"endpoint:prod", approval.Resource{Type: "environment", Name: "endpoint:prod"}, false},
+		{"endpoint:", approval.Resource{Type: "endpoint"}, false},
+		{"", approval.Resource{Type: "environment"}, false},
+	} {
+		if got := approval.Names(c.environment, c.resource); got != c.want {
+			t.Errorf("%q names %+v: %v", c.environment, c.resource, got)
+		}
+	}
+}
+
+func TestSeveralSeals(t *testing.T) {
+	e, r := with(dSeal, "sealed").build()
+	late := r.Seals[0]
+	late.Subject, late.TagUpdated = "prod.example/shop/web:2", now.Add(-30*time.Minute)
+	r.Seals = append(r.Seals, late)
+	v := approval.Judge(e, r, now)
+	if len(v.Refusals) != 1 || v.Refusals[0].Rule != rule.ChangedSinceApproval || !strings.Contains(v.Refusals[0].Reason, late.Subject) {
+		t.Errorf("%+v", v.Refusals)
+	}
+}
+
+func TestCommentIsTheApproversOwn(t *testing.T) {
+	e, r := with(dMin, "0", dSecond, "carol approved").build()
+	e.Approvals[0].Steps[0].Comment = ""
+	e.Approvals[0].Steps[1].Comment = "CHG0002"
+	r.CommentPattern = regexp.MustCompile("CHG0002")
+	v := approval.Judge(e, r, now)
+	if !v.Granted || len(v.Approvers) != 1 || v.Approvers[0].ID != people["carol"].ID {
+		t.Errorf("%+v", v)
+	}
+}
