@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds, tests and shows acrpromote. Needs Go and, for the task, Node.
-#   ./build.sh          the program for this machine, in bin/
+#   ./build.sh          everything: the programs in bin/, the extension in dist/
 #   ./build.sh demo     the main job, against simulated Azure services
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
 set -euo pipefail
@@ -21,6 +21,32 @@ need_go() {
 # compile OS ARCH OUTPUT: static, trimmed, stripped, version stamped.
 compile() {
   CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$3" ./cmd/acrpromote
+}
+
+need_node() {
+  command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || { echo "Node is not on the PATH: install it from https://nodejs.org/ and run this again." >&2; exit 1; }
+}
+
+# The extension carries a program for each kind of agent.
+build_extension() {
+  need_go
+  need_node
+  for platform in linux-amd64 linux-arm64 windows-amd64 darwin-arm64; do
+    suffix=
+    [ "${platform%-*}" = windows ] && suffix=.exe
+    mkdir -p "bin/$platform"
+    compile "${platform%-*}" "${platform#*-}" "bin/$platform/acrpromote$suffix"
+  done
+  install_node_modules
+  node packaging/package.mjs
+}
+
+install_node_modules() {
+  if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
+    say "installing tfx-cli"
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+    touch node_modules/.package-lock.json
+  fi
 }
 
 build_local() {
@@ -54,7 +80,10 @@ run_tests() {
   say "staticcheck $staticcheck_version"
   GOFLAGS= go run "honnef.co/go/tools/cmd/staticcheck@$staticcheck_version" ./...
   install_registry
-  build_local
+  need_node
+  install_node_modules
+  say "tests of the launcher, the gate and the packaging"
+  node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
   race=-race
   if ! CGO_ENABLED=1 go env CC >/dev/null 2>&1 || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1; then
     if [ "${REQUIRE_RACE:-}" = 1 ]; then
@@ -65,12 +94,11 @@ run_tests() {
     race=
   fi
   say "tests${race:+ with the race detector}"
-  ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" ACRPROMOTE_BINARY="$PWD/bin/acrpromote$(go env GOEXE)" \
-    go test $race ./...
+  ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" go test $race ./...
 }
 
 case "${1:-}" in
-  "") build_local ;;
+  "") build_local; build_extension ;;
   demo) run_demo ;;
   test) run_tests ;;
   *) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;

@@ -1,0 +1,101 @@
+// Makes dist/ from the programs in bin/<os>-<arch>/: the VSIX, the bill of
+// materials and SHA256SUMS. The same sources and programs give the same bytes.
+//
+//   node packaging/package.mjs [--bin FOLDER] [--out FOLDER]
+import { execFileSync, spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { billOfMaterials, parseBuild } from './sbom.mjs';
+import { repack } from './vsix.mjs';
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const PLATFORMS = ['linux-amd64', 'linux-arm64', 'windows-amd64', 'darwin-arm64'];
+const LIMIT = 20 * 1000 * 1000;
+
+const programName = (platform) => `${platform}/acrpromote${platform.startsWith('windows') ? '.exe' : ''}`;
+const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
+const json = (value) => `${JSON.stringify(value, null, 2)}\n`;
+const read = (...parts) => fs.readFileSync(path.join(...parts));
+
+function main() {
+  const { values } = parseArgs({ options: { bin: { type: 'string', default: path.join(root, 'bin') }, out: { type: 'string', default: path.join(root, 'dist') } } });
+  const version = read(root, 'VERSION').toString().trim();
+  if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION holds ${version}, which is no major.minor.patch.`);
+  const programs = PLATFORMS.map((platform) => inspect(values.bin, platform));
+  const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-stage-'));
+  try {
+    lay(stage, version, values.bin, programs);
+    const publisher = JSON.parse(read(stage, 'vss-extension.json')).publisher;
+    const name = `${publisher}.acrpromote-${version}`;
+    const vsix = repack(tfx(stage));
+    if (vsix.length > LIMIT) throw new Error(`The VSIX has ${vsix.length} bytes, and may have ${LIMIT}: servers refuse larger ones.`);
+    const made = { [`${name}.cdx.json`]: json(billOfMaterials(version, programs)), [`${name}.vsix`]: vsix };
+    made.SHA256SUMS = Object.entries(made).map(([file, bytes]) => `${sha256(bytes)}  ${file}\n`).join('');
+    fs.mkdirSync(values.out, { recursive: true });
+    for (const [file, bytes] of Object.entries(made)) fs.writeFileSync(path.join(values.out, file), bytes);
+    process.stdout.write(programs.map(({ name: program, size }) => `${program} ${size} bytes\n`).join(''));
+    process.stdout.write(`${path.join(values.out, `${name}.vsix`)} ${vsix.length} bytes\n${made.SHA256SUMS}`);
+  } finally {
+    fs.rmSync(stage, { recursive: true, force: true });
+  }
+}
+
+// inspect reads a program, and what it says of itself.
+function inspect(bin, platform) {
+  const name = programName(platform);
+  const file = path.join(bin, ...name.split('/'));
+  if (!fs.existsSync(file)) throw new Error(`There is no ${file}: build the program for ${platform} first.`);
+  const build = parseBuild(execFileSync('go', ['version', '-m', file], { encoding: 'utf8' }));
+  const built = `${build.settings.GOOS}-${build.settings.GOARCH}`;
+  if (built !== platform) throw new Error(`${file} was built for ${built}.`);
+  if (build.settings.CGO_ENABLED !== '0') throw new Error(`${file} is not static: build it with CGO_ENABLED=0.`);
+  const bytes = fs.readFileSync(file);
+  return { name, size: bytes.length, sha256: sha256(bytes), build };
+}
+
+// lay puts together what goes into the package, with the version in its places.
+function lay(stage, version, bin, programs) {
+  const [Major, Minor, Patch] = version.split('.').map(Number);
+  for (const task of ['task', 'gate']) {
+    fs.mkdirSync(path.join(stage, task));
+    fs.copyFileSync(path.join(root, task, 'icon.png'), path.join(stage, task, 'icon.png'));
+    fs.writeFileSync(path.join(stage, task, 'task.json'), json({ ...JSON.parse(read(root, task, 'task.json')), version: { Major, Minor, Patch } }));
+  }
+  fs.copyFileSync(path.join(root, 'task', 'index.js'), path.join(stage, 'task', 'index.js'));
+  for (const { name } of programs) {
+    fs.mkdirSync(path.join(stage, 'task', 'bin', path.dirname(name)), { recursive: true });
+    fs.copyFileSync(path.join(bin, name), path.join(stage, 'task', 'bin', name));
+  }
+  fs.writeFileSync(path.join(stage, 'task', 'bin', 'sizes.json'), json(Object.fromEntries(programs.map(({ name, size }) => [name, size]))));
+  fs.writeFileSync(path.join(stage, 'vss-extension.json'), json({ ...JSON.parse(read(root, 'vss-extension.json')), version }));
+  for (const file of ['overview.md', 'CHANGELOG.md', 'LICENSE']) fs.copyFileSync(path.join(root, file), path.join(stage, file));
+  fs.mkdirSync(path.join(stage, 'images'));
+  for (const file of fs.readdirSync(path.join(root, 'images')).filter((each) => each.endsWith('.png'))) {
+    fs.copyFileSync(path.join(root, 'images', file), path.join(stage, 'images', file));
+  }
+}
+
+// tfx has the package made by Microsoft's own tool, which merely warns of a
+// task that a server would refuse.
+function tfx(stage) {
+  const tool = path.join(root, 'node_modules', 'tfx-cli', '_build', 'tfx-cli.js');
+  if (!fs.existsSync(tool)) throw new Error('tfx-cli is not installed: run npm ci first.');
+  const made = path.join(stage, 'made.vsix');
+  const { status, error, stdout, stderr } = spawnSync(process.execPath,
+    [tool, 'extension', 'create', '--root', stage, '--manifest-globs', 'vss-extension.json', '--output-path', made, '--no-prompt', '--no-color'],
+    { encoding: 'utf8', cwd: stage });
+  const said = `${stdout}${stderr}`;
+  if (error || status !== 0 || /warning:/i.test(said) || !fs.existsSync(made)) throw new Error(`tfx-cli did not make the package without a warning:\n${said}${error ?? ''}`);
+  return fs.readFileSync(made);
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
+}

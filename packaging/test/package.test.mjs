@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import test from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { billOfMaterials, parseBuild } from '../sbom.mjs';
+import { repack } from '../vsix.mjs';
+import { readZip, writeZip } from '../zip.mjs';
+
+const TYPES = '[Content_Types].xml';
+const files = (entries) => new Map(Object.entries(entries).map(([name, text]) => [name, Buffer.from(text)]));
+const package_ = { [TYPES]: '<Types/>', 'task/index.js': 'run()', 'extension.vsixmanifest': '<x/>', 'task/bin/linux-amd64/acrpromote': 'ELF'.repeat(1000), LICENSE: 'MIT' };
+
+test('what is written is read again', () => {
+  const written = files({ 'a/b.txt': 'text'.repeat(100), empty: '', 'é.bin': '\0\xff' });
+  assert.deepEqual(readZip(writeZip(written)), written);
+});
+
+test('damage is found', () => {
+  const archive = writeZip(files({ a: 'x'.repeat(1000), b: 'yz' }));
+  assert.throws(() => readZip(archive.subarray(0, archive.length - 30)), /no end record/);
+  const stored = Buffer.from(archive);
+  stored[stored.indexOf('yz')] ^= 1;
+  assert.throws(() => readZip(stored), /b is damaged/);
+  const twice = Buffer.from(archive);
+  twice[twice.lastIndexOf('b')] = 'a'.charCodeAt(0);
+  assert.throws(() => readZip(twice), /a is twice|damaged/);
+});
+
+test('no entry bears a time or an attribute', () => {
+  const archive = writeZip(files(package_));
+  let at = archive.readUInt32LE(archive.length - 6);
+  for (let count = Object.keys(package_).length; count > 0; count--) {
+    assert.equal(archive.readUInt32LE(at + 12), 0x00210000);
+    assert.equal(archive.readUInt32LE(at + 38), 0);
+    at += 46 + archive.readUInt16LE(at + 28);
+  }
+});
+
+test('the order in which tfx wrote makes no difference', () => {
+  const there = repack(writeZip(files(package_)));
+  const back = repack(writeZip(new Map([...files(package_)].reverse())));
+  assert.ok(there.equals(back));
+  assert.deepEqual([...readZip(there).keys()], [TYPES, 'LICENSE', 'extension.vsixmanifest', 'task/bin/linux-amd64/acrpromote', 'task/index.js']);
+  assert.ok(there.equals(repack(there)));
+});
+
+test('every file has its content type', () => {
+  const types = readZip(repack(writeZip(files(package_)))).get(TYPES).toString();
+  assert.match(types, /<Default Extension="\.js" ContentType="application\/javascript"\/>/);
+  assert.match(types, /<Override PartName="\/task\/bin\/linux-amd64\/acrpromote" ContentType="application\/octet-stream"\/>/);
+  assert.match(types, /<Override PartName="\/LICENSE" ContentType="text\/plain"\/>/);
+  assert.throws(() => repack(writeZip(files({ ...package_, 'a.odd': '' }))), /no content type for a\.odd/);
+  assert.throws(() => repack(writeZip(files({ LICENSE: '' }))), /has no \[Content_Types\]\.xml/);
+});
+
+const said = (goos) => ['bin/acrpromote: go1.26.8', '\tpath\tacrpromote/cmd/acrpromote', '\tmod\tacrpromote\t(devel)\t', '\tdep\texample.com/B\tv1.2.0\th1:b=', '\tdep\texample.com/old\tv1.0.0', '\t=>\texample.com/new\tv1.0.1\th1:n=', '\tbuild\tCGO_ENABLED=0', '\tbuild\tGOARCH=amd64', `\tbuild\tGOOS=${goos}`, ''].join('\n');
+
+test('what a program says of itself', () => {
+  assert.deepEqual(parseBuild(said('linux')), {
+    go: 'go1.26.8', main: 'acrpromote',
+    modules: [{ path: 'example.com/B', version: 'v1.2.0', sum: 'h1:b=' }, { path: 'example.com/new', version: 'v1.0.1', sum: 'h1:n=' }],
+    settings: { CGO_ENABLED: '0', GOARCH: 'amd64', GOOS: 'linux' },
+  });
+  assert.throws(() => parseBuild('x: not executable file'), /no program built by Go/);
+});
+
+test('the bill of materials', () => {
+  const programs = ['linux', 'windows'].map((goos) => ({ name: `${goos}-amd64/acrpromote`, sha256: goos, build: parseBuild(said(goos)) }));
+  const bill = billOfMaterials('1.2.3', programs);
+  assert.deepEqual(bill.components.map((each) => each['bom-ref']), ['file:linux-amd64/acrpromote', 'file:windows-amd64/acrpromote', 'pkg:golang/example.com/B@v1.2.0', 'pkg:golang/example.com/new@v1.0.1', 'pkg:golang/std@1.26.8']);
+  const refs = [bill.metadata.component['bom-ref'], ...bill.components.map((each) => each['bom-ref'])];
+  assert.deepEqual(bill.dependencies.map((each) => each.ref), refs);
+  for (const { dependsOn = [] } of bill.dependencies) for (const ref of dependsOn) assert.ok(refs.includes(ref), ref);
+  assert.equal(JSON.stringify(bill), JSON.stringify(billOfMaterials('1.2.3', programs)));
+  assert.doesNotMatch(JSON.stringify(bill), /timestamp|serialNumber/);
+});
+
+test('a program that is missing', () => {
+  const nothing = fs.mkdtempSync(path.join(os.tmpdir(), 'package-'));
+  try {
+    const script = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'package.mjs');
+    const { status, stderr } = spawnSync(process.execPath, [script, '--bin', nothing, '--out', path.join(nothing, 'out')], { encoding: 'utf8' });
+    assert.equal(status, 1);
+    assert.match(stderr, /^There is no .*acrpromote: build the program for linux-amd64 first\.\n$/);
+    assert.deepEqual(fs.readdirSync(nothing), []);
+  } finally {
+    fs.rmSync(nothing, { recursive: true });
+  }
+});
+
+test('the lock file names no other registry, and nothing that runs at installation', () => {
+  const lock = JSON.parse(fs.readFileSync(new URL('../../package-lock.json', import.meta.url), 'utf8'));
+  const packages = Object.entries(lock.packages).filter(([name]) => name !== '');
+  assert.ok(packages.length > 10);
+  for (const [name, { resolved, integrity, hasInstallScript }] of packages) {
+    assert.ok(!resolved || resolved.startsWith('https://registry.npmjs.org/'), name);
+    assert.match(integrity, /^sha512-/, name);
+    assert.ok(!hasInstallScript, name);
+  }
+});
