@@ -48,6 +48,9 @@ func imports(t *testing.T) (shipped, tests map[string][]string) {
 			into = tests
 		}
 		pkg := filepath.ToSlash(relative)
+		if into[pkg] == nil {
+			into[pkg] = []string{}
+		}
 		for _, spec := range parsed.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			if err != nil {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	azurelog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
 
@@ -17,6 +19,10 @@ import (
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 )
+
+// abandonGrace is how long a program whose launcher is gone may take to end in
+// order.
+const abandonGrace = 3 * time.Second
 
 // run is the program: it reads the configuration, does what was asked, and
 // tells the result to whoever started it. It returns the exit code.
@@ -33,6 +39,18 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	if config.InPipeline {
+		var abandon context.CancelFunc
+		ctx, abandon = context.WithCancel(ctx)
+		defer abandon()
+		go agent.WatchLauncher(os.Stdin, func() {
+			// Nobody reads what is written from here on.
+			signal.Ignore(syscall.SIGPIPE)
+			abandon()
+			time.Sleep(abandonGrace)
+			os.Exit(report.Cancelled.ExitCode())
+		})
+	}
 
 	teller := newTeller(config, stdout, stderr)
 	o := &operation{config: config, teller: teller, result: emptyResult(config)}

@@ -159,8 +159,11 @@ func onWhoseWord(a Approval) string {
 	switch {
 	case a.Kind == "unapproved":
 		return "unapproved: nobody was asked (--approval none)"
-	case a.Kind == "none":
+	case a.Kind == "none" && a.Granted:
 		return "none required: the flow permits it"
+	case a.Kind == "none" && guards == "" && len(a.Rules) == 0:
+		// The action takes none, or was not understood.
+		return ""
 	case a.Kind == "" && guards == "" && len(a.Rules) == 0:
 		return ""
 	case a.Granted && guards == "":
