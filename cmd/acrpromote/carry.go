@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"acrpromote/internal/acr"
+	"acrpromote/internal/egress"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
 	"acrpromote/internal/report"
@@ -68,7 +69,7 @@ func (c copier) Copy(ctx context.Context, target plan.Reference) (promote.Arriva
 		found := c.found.targets[i]
 		outcome, err := transfer.Copy(ctx, c.found.source.tree, source.data, c.wanted.Source.Repository,
 			found.registry.data, target.Repository, target.Tag, *found.presence, c.progress)
-		arrival := promote.Arrival{State: string(outcome.State), Referrers: attached, Changed: outcome.Manifests > 0}
+		arrival := promote.Arrival{State: string(outcome.State), Referrers: attached, Changed: outcome.Changed}
 		return arrival, err
 	}
 	return promote.Arrival{}, fmt.Errorf("%s is no target of this plan", target)
@@ -220,6 +221,7 @@ func problem(side report.Side, err error) report.Problem {
 	var signIn *acr.Error
 	var copying *transfer.Error
 	var contradiction *promote.Contradiction
+	var unanswered *egress.Error
 	if errors.As(err, &copying) {
 		p.Subject, p.Reason = copying.Subject(), copying.Op+" failed: "+copying.Reason
 		if copying.Remedy != "" {
@@ -240,6 +242,13 @@ func problem(side report.Side, err error) report.Problem {
 		}
 		if signIn.Remedy != "" {
 			p.Remedy = signIn.Remedy
+		}
+	}
+	if errors.As(err, &unanswered) {
+		// What lies between is known best by who tried.
+		p.Reason = unanswered.Host + " " + unanswered.Reason
+		if unanswered.Remedy != "" {
+			p.Remedy = unanswered.Remedy + "."
 		}
 	}
 	if errors.As(err, &contradiction) {

@@ -103,16 +103,16 @@ func (o *operation) connect() error {
 // register prepares one registry.
 func (o *operation) register(host string, credential acr.Credential, needs map[string][]string, plain bool) *registry {
 	tokens := o.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: []string{host}, Retries: repetitions, RepeatWrites: true,
+		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, needs, plain)
 	images := o.network.Client(egress.Phase{
-		Name: "moving images", Hosts: []string{host}, Redirects: egress.FollowDownloads, Retries: repetitions,
+		Name: "moving images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: repetitions,
 	})
 	images.Transport = signIn.Transport(images.Transport)
 	attributes := o.network.Client(egress.Phase{
-		Name: "reading and setting locks", Hosts: []string{host}, Retries: repetitions, RepeatWrites: true,
+		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
 	})
 	_, azure := acr.Suffix(host)

@@ -79,7 +79,10 @@ type Phase struct {
 	// Name stands in error texts: "reading the approvals".
 	Name string
 	// Hosts lists the host[:port] that may be asked. Empty refuses all.
-	Hosts     []string
+	Hosts []string
+	// Party is the registry whose Traffic the requests to it, and what their
+	// redirects lead to, are accounted to; empty is none.
+	Party     string
 	Redirects RedirectPolicy
 	// Retries is how often one request may be repeated, after 429, 502, 503,
 	// 504 or a broken connection. Only reads are, what Repeatable marks, and

@@ -178,8 +178,8 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 		fmt.Fprint(rw, "layer")
 	})
 	n, _ := w.network(w.settings())
-	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Redirects: FollowDownloads})
-	req, _ := http.NewRequestWithContext(WithParty(t.Context(), "Prod.azurecr.io"), http.MethodGet, "https://prod.azurecr.io/blob", nil)
+	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "Prod.azurecr.io", Redirects: FollowDownloads})
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://prod.azurecr.io/blob", nil)
 	for _, name := range secret {
 		req.Header.Set(name, "x")
 	}
@@ -301,7 +301,8 @@ func TestRetries(t *testing.T) {
 			})
 			n, waited := w.network(w.settings())
 			test.phase.Hosts = []string{"prod.azurecr.io"}
-			ctx := WithParty(t.Context(), "prod.azurecr.io")
+			test.phase.Party = "prod.azurecr.io"
+			ctx := t.Context()
 			if test.marked {
 				ctx = Repeatable(ctx)
 			}
@@ -452,8 +453,8 @@ func TestUploadsAreCounted(t *testing.T) {
 	})
 	n, _ := w.network(w.settings())
 	body := io.MultiReader(strings.NewReader("first"), strings.NewReader("second"))
-	req, _ := http.NewRequestWithContext(WithParty(t.Context(), "prod.azurecr.io"), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", body)
-	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}}).Do(req)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", body)
+	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "prod.azurecr.io"}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,8 +474,8 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 		w.handle(host, func(http.ResponseWriter, *http.Request) {})
 	}
 	n, _ := w.network(w.settings())
-	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io", "login.microsoftonline.com"}})
-	ctx := WithParty(t.Context(), "prod.azurecr.io")
+	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io", "login.microsoftonline.com"}, Party: "prod.azurecr.io"})
+	ctx := t.Context()
 	for _, r := range [][2]string{
 		{"POST", "https://prod.azurecr.io/oauth2/exchange"},
 		{"GET", "https://prod.azurecr.io/oauth2/token"},

@@ -34,7 +34,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	budget := budget{left: g.phase.Retries, wait: maxTotalWait, all: g.phase.RepeatWrites}
-	account := g.network.ledger.account(req.Context(), host)
+	account := g.network.ledger.account(g.phase.Party, host)
 	for hops := 0; ; hops++ {
 		resp, err := g.send(req, host, account, &budget)
 		if err != nil {

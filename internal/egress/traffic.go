@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,19 +18,6 @@ type Traffic struct {
 	BytesRead, BytesWritten       int64
 	Retries                       int
 	Waited                        time.Duration
-}
-
-type partyKey struct{}
-
-// WithParty has those requests of this context that go to the registry, and
-// what its redirects lead to, accounted to it.
-func WithParty(ctx context.Context, registryHost string) context.Context {
-	return context.WithValue(ctx, partyKey{}, strings.ToLower(registryHost))
-}
-
-func party(ctx context.Context) string {
-	host, _ := ctx.Value(partyKey{}).(string)
-	return host
 }
 
 type account struct {
@@ -70,8 +56,8 @@ func kind(req *http.Request) int {
 // account finds whom a request to this host is accounted to: the context's
 // registry if the request goes to it, with all that follows from there; else
 // nobody, as when that registry's credentials are fetched elsewhere.
-func (l *ledger) account(ctx context.Context, host string) *account {
-	name := party(ctx)
+func (l *ledger) account(party, host string) *account {
+	name := strings.ToLower(party)
 	if name != "" && host != withPort(name, "443") && host != withPort(name, "80") {
 		name = ""
 	}

@@ -114,7 +114,7 @@ func (t Target) note(dryRun bool) string {
 	case Pending:
 		notes = append(notes, "not done yet")
 	}
-	if t.Referrers > 0 {
+	if t.Referrers > 0 && t.State != TargetFailed && t.State != Pending {
 		notes = append(notes, fmt.Sprintf("%d attached", t.Referrers))
 	}
 	if t.Previous != "" {
@@ -124,15 +124,16 @@ func (t Target) note(dryRun bool) string {
 		}
 		notes = append(notes, moved+short(t.Previous))
 	}
-	if t.Locked != "" && t.Locked != "none" {
+	if t.Locked != "" && t.Locked != "none" && t.State != TargetFailed && t.State != TargetRefused {
 		lock := "locked: "
-		if t.State == Planned || dryRun {
+		if t.State == Planned || t.State == Pending || dryRun {
 			lock = "to be locked: "
 		}
 		notes = append(notes, lock+visible(t.Locked, shortField))
 	}
 	if t.Error != "" {
-		notes = append(notes, visible(t.Error, longField))
+		// The sentence stands in the list of errors.
+		notes = append(notes, "see below")
 	}
 	return strings.Join(notes, "; ")
 }

@@ -52,6 +52,9 @@ func Copy(ctx context.Context, t *Tree, src *Registry, srcRepo string, dst *Regi
 			Reason: "the target was inspected for another image or tag"}
 	}
 	err := c.run(ctx)
+	if err == nil {
+		c.out.Digest, c.out.Referrers = t.Digest(), len(t.Referrers())
+	}
 	c.out.Changed = c.out.Blobs+c.out.Manifests+c.out.Lists > 0 || c.out.Mounts > 0 && c.mountFrom() != ""
 	return c.out, at(Target, dst.own(ctx, "copying to", dstRepo, dstTag, err))
 }
@@ -80,8 +83,6 @@ func (c *copying) run(ctx context.Context) error {
 		total += b.Size
 	}
 	c.progress.Start(total, len(t.blobs))
-	c.out.Digest = t.Digest()
-	c.out.Referrers = len(t.Referrers())
 	if p.TagDigest != t.Digest() {
 		c.out.Previous = p.TagDigest
 	}

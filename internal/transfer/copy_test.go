@@ -389,15 +389,14 @@ func TestStoppedAnywhere(t *testing.T) {
 			hit := n == stop
 			mu.Unlock()
 			if hit {
-				if before {
-					cancel()
-					return true
+				if !before {
+					dst.mu.Lock()
+					dst.script = nil
+					dst.mu.Unlock()
+					dst.ServeHTTP(httptest.NewRecorder(), r)
 				}
-				dst.script = nil
-				recorded := httptest.NewRecorder()
-				dst.ServeHTTP(recorded, r)
 				cancel()
-				return true
+				panic(http.ErrAbortHandler)
 			}
 			return false
 		}

@@ -110,12 +110,13 @@ func at(side Side, err error) error {
 // second of each pair (learn.microsoft.com, container-registry-rbac-abac-
 // repository-permissions).
 func denied(e *Error) string {
-	if e.Status == 401 {
-		return fmt.Sprintf("check the credential for %s and that it may use repository %s", e.Registry, e.Repository)
-	}
 	role := "AcrPull (or, where permissions are by repository, Container Registry Repository Reader)"
 	if e.Side == Target {
 		role = "AcrPush (or, where permissions are by repository, Container Registry Repository Writer)"
+	}
+	if e.Status == 401 {
+		// Azure answers so, too, to whom a right is missing.
+		return fmt.Sprintf("check the credential for %s, and that the identity has %s for repository %s", e.Registry, role, e.Repository)
 	}
 	return fmt.Sprintf("grant the identity %s on %s", role, e.Registry)
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -26,16 +29,36 @@ func times(n int32, method, part string, answer http.HandlerFunc) func(http.Resp
 	}
 }
 
+// twiceEach answers the first two requests for each path that matches.
+func twiceEach(method, part string, answer http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+	var mu sync.Mutex
+	seen := map[string]int{}
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != method || !strings.Contains(r.URL.Path, part) {
+			return false
+		}
+		mu.Lock()
+		seen[r.URL.Path]++
+		n := seen[r.URL.Path]
+		mu.Unlock()
+		if n > 2 {
+			return false
+		}
+		answer(w, r)
+		return true
+	}
+}
+
 func status(code int, said string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) { refuse(w, code, said, "said so") }
 }
 
 func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// half answers with half of what it announced.
-func half(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Content-Length", "100000")
-	w.Write(make([]byte, 50000))
+// cut begins an answer and breaks off.
+func cut(w http.ResponseWriter, r *http.Request) {
+	w.Write([]byte("{"))
+	w.(http.Flusher).Flush()
 	panic(http.ErrAbortHandler)
 }
 
@@ -52,7 +75,7 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 		dst    func(http.ResponseWriter, *http.Request) bool
 		before func(dst *peer)
 	}{
-		{name: "every blob is cut twice", src: times(2*3, "GET", "/blobs/", half)},
+		{name: "every blob is cut twice", src: twiceEach("GET", "/blobs/", cut)},
 		{name: "an upload is reset", dst: times(2, "PUT", "/blobs/", resetUpload)},
 		{name: "an upload's session is lost", dst: times(1, "PUT", "/blobs/", status(400, "BLOB_UPLOAD_INVALID"))},
 		{name: "an upload's session is unknown", dst: times(1, "PUT", "/blobs/", status(404, "BLOB_UPLOAD_UNKNOWN"))},
@@ -64,7 +87,7 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 		{name: "429 on a manifest", dst: times(2, "PUT", "/manifests/", status(429, "TOOMANYREQUESTS"))},
 		{name: "a manifest's PUT is reset", dst: times(1, "PUT", "/manifests/", abort)},
 		{name: "a replica lags", dst: times(1, "PUT", "/manifests/", status(400, "MANIFEST_BLOB_UNKNOWN"))},
-		{name: "a manifest is cut", src: times(1, "GET", "/manifests/", half)},
+		{name: "a manifest is cut", src: times(1, "GET", "/manifests/", cut)},
 		{name: "a connection is reset where mounting was tried", dst: times(1, "POST", "/blobs/", abort)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -109,7 +132,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		{"locked against uploads", nil, times(99, "POST", "", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, nil},
 		{"asked too often for ever", nil, times(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"run again later"}},
 		{"broken for ever", nil, times(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
-		{"cut for ever", times(99, "GET", "/blobs/", half), nil, Unreachable, Source, []string{"broke off"}},
+		{"cut for ever", times(99, "GET", "/blobs/", cut), nil, Unreachable, Source, []string{"broke off"}},
 		{"blob is gone", times(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
 		{"one bit is wrong", times(99, "GET", "/blobs/"+digestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{digestOf(layerOf("one")), "what came has the digest"}},
 		{"another size", times(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
@@ -123,7 +146,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		}), Unexpected, Target, []string{"another host (http://collector.example.com)"}},
 		{"an upload without an address", nil, times(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without saying where"}},
 		{"a digest that was not asked for", nil, times(99, "HEAD", "", func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Docker-Content-Digest", "sha256:\x1b[31m")
+			w.Header().Set("Docker-Content-Digest", "sha256:beef")
 		}), Corrupt, Target, nil},
 		{"control characters", times(99, "GET", "", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(500)
@@ -170,9 +193,10 @@ func TestNobodyThere(t *testing.T) {
 	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "check that "+host+" exists") {
 		t.Errorf("error is %v", err)
 	}
-	strange := httptest.NewTLSServer(http.NotFoundHandler())
+	strange := httptest.NewUnstartedServer(http.NotFoundHandler())
+	strange.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strange.StartTLS()
 	defer strange.Close()
-	strange.Config.ErrorLog = nil
 	r := NewRegistry(strings.TrimPrefix(strange.URL, "https://"), &http.Client{}, false)
 	if _, err := r.Resolve(t.Context(), "shop/cart", "1.0"); !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "certificate is not trusted") {
 		t.Errorf("error is %v", err)
@@ -214,7 +238,7 @@ func TestStorage(t *testing.T) {
 		if !strings.HasSuffix(r.URL.Path, digestOf(layerOf("one"))) {
 			return false
 		}
-		http.Redirect(w, r, storage.URL+"/x?seed=one&sig="+sig, 307)
+		http.Redirect(w, r, storage.URL+"/x?seed=one&sig="+sig, http.StatusTemporaryRedirect)
 		return true
 	}
 	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "a", ref: "1.0", tag: "1.0"}
@@ -237,15 +261,14 @@ func TestStorage(t *testing.T) {
 }
 
 func TestSilenceIsGivenUp(t *testing.T) {
-	hang := func(body int) http.HandlerFunc {
+	hang := func(body int, over chan struct{}) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(layerOf("one"))))
 			w.Write(layerOf("one")[:body])
 			w.(http.Flusher).Flush()
-			<-r.Context().Done()
+			<-over
 		}
 	}
-	drain := func(w http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 	for _, c := range []struct {
 		name string
 		side Side
@@ -254,13 +277,16 @@ func TestSilenceIsGivenUp(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			src.image("shop/cart", "1.0", "one")
+			// A server sees that its client left only once it reads: it is told.
+			over := make(chan struct{})
+			defer close(over)
 			if c.side == Source {
-				src.script = times(c.n, "GET", "/blobs/"+digestOf(layerOf("one")), hang(1000))
+				src.script = times(c.n, "GET", "/blobs/"+digestOf(layerOf("one")), hang(1000, over))
 			} else {
-				dst.script = times(c.n, "PUT", "/blobs/", drain)
+				dst.script = times(c.n, "PUT", "/blobs/", func(http.ResponseWriter, *http.Request) { <-over })
 			}
 			a, b := src.registry(), dst.registry()
-			a.stall, b.stall, b.commit = 50*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
+			a.stall, b.stall, b.commit = 250*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond
 			tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -299,16 +325,18 @@ func TestCancelEndsEverything(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var uploads atomic.Int32
+		over := make(chan struct{})
 		dst.script = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == "PUT" {
 				if uploads.Add(1) == 4 {
 					cancel()
 				}
-				<-r.Context().Done()
+				<-over
 				return true
 			}
 			return false
 		}
+		defer close(over)
 		a, b := src.registry(), dst.registry()
 		tree, err := ReadTree(ctx, a, "shop/cart", "1.0", Options{})
 		if err != nil {

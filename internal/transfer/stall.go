@@ -26,8 +26,6 @@ func watchFor(ctx context.Context) (context.Context, *watchdog) {
 
 func (w *watchdog) within(d time.Duration) { w.timer.Reset(d) }
 
-func (w *watchdog) pause() { w.timer.Stop() }
-
 func (w *watchdog) stop() {
 	w.timer.Stop()
 	w.cancel(nil)

@@ -149,7 +149,10 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 			return nil, err
 		}
 	}
-	return t, t.finish()
+	if err := t.finish(); err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // reading is what one lead led to.

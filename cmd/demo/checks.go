@@ -1,0 +1,359 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"acrpromote/internal/sim"
+)
+
+// check is one claim of the story, and what speaks against it.
+type check struct{ claim, failure string }
+
+// end checks every claim and says whether all of them hold.
+func (s *story) end(took time.Duration) bool {
+	s.screen.line("")
+	s.screen.line(s.screen.paint(bold, "Checked against the registries' own state and the logs of requests and proxies"))
+	failed := 0
+	checks := s.checks()
+	for _, c := range checks {
+		s.screen.check(c)
+		if c.failure != "" {
+			failed++
+		}
+	}
+	if failed > 0 {
+		s.screen.line(s.screen.paint(red, fmt.Sprintf("%d of %d claims do not hold.", failed, len(checks))))
+		return false
+	}
+	s.screen.line(fmt.Sprintf("All %d hold. %s, %d requests.", len(checks), seconds(took), len(s.w.cloud.Requests())))
+	return true
+}
+
+// checks looks anew at everything that was told. What the program said of
+// itself counts only where it is compared with what others saw.
+func (s *story) checks() []check {
+	var list []check
+	add := func(claim string, fails func() error) {
+		c := check{claim: claim}
+		if err := fails(); err != nil {
+			c.failure = err.Error()
+		}
+		list = append(list, c)
+	}
+	add("PROD, payments and web have the digest that was built, under one tag", s.digestsEqual)
+	add("every manifest and blob of it in payments and web is byte for byte what was built", s.bytesEqual)
+	add("SBOM, signature and seal record are attached in both as they are at PROD", s.referrersArrived)
+	add("the signature verifies there, and the SBOM names the programs in the image", s.attachmentsTrue)
+	add("the approval code is the digest's first 120 bits", s.codeIsDigest)
+	add("PROD has the tag locked against write and delete, the digest and its platforms against delete", s.locked)
+	add("sealed, then approved, then the first byte went down", s.inOrder)
+	for _, a := range s.attempts {
+		if a.rules == "" {
+			add(a.what+" wrote nothing and moved no blob", func() error { return s.movedNothing(a) })
+			continue
+		}
+		add("refused, nothing written anywhere: "+a.what, func() error { return s.refusedUnwritten(a) })
+	}
+	for _, a := range s.answers {
+		add(fmt.Sprintf("%d, every tag and digest as before: %s", a.wanted, a.what), func() error { return s.answered(a) })
+	}
+	add("no DEV address had any answer from PROD or its storage but 403", s.firewallHeld)
+	add("the client at payments pulled every byte of that digest from its own registry", s.pulledAll)
+	add("the inverted push wrote nothing at PROD, and nothing of the team's image is there", s.prodUntouched)
+	add("the proxy saw the program dial what it reports, and no host beyond those told", s.dialledAsTold)
+	add("no storage behind a redirect was shown a sign-in", s.storageUnsigned)
+	return list
+}
+
+func (s *story) digestsEqual() error {
+	for _, r := range s.w.registries() {
+		if got := r.TagDigest(repository, s.tag()); got != s.image.root.digest() {
+			return fmt.Errorf("%s has %q under %s, not %s", r.Host(), got, s.tag(), s.image.root.digest())
+		}
+	}
+	return nil
+}
+
+func (s *story) bytesEqual() error {
+	for _, r := range s.w.teams() {
+		for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children, s.image.attached) {
+			mediaType, content, ok := r.Manifest(repository, m.digest())
+			if !ok || mediaType != m.mediaType || !bytes.Equal(content, m.content) {
+				return fmt.Errorf("%s has manifest %s otherwise, or not at all", r.Host(), m.digest())
+			}
+		}
+		for digest, built := range s.image.blobs {
+			if stored, ok := r.Blob(repository, digest); !ok || !bytes.Equal(stored, built) {
+				return fmt.Errorf("%s has blob %s otherwise, or not at all", r.Host(), digest)
+			}
+		}
+	}
+	return nil
+}
+
+// attachment finds what a registry has attached to the image by its type.
+func (s *story) attachment(r *sim.Registry, artifactType string) (d document, body []byte, digest string, err error) {
+	for _, digest := range r.Referrers(repository, s.image.root.digest()) {
+		_, content, _ := r.Manifest(repository, digest)
+		var d document
+		if json.Unmarshal(content, &d) == nil && d.ArtifactType == artifactType && len(d.Layers) > 0 {
+			body, _ := r.Blob(repository, d.Layers[0].Digest)
+			return d, body, digest, nil
+		}
+	}
+	return document{}, nil, "", fmt.Errorf("%s has nothing of type %s attached", r.Host(), artifactType)
+}
+
+// kinds are the things attached to the image at a registry, in words.
+func (s *story) kinds(r *sim.Registry) []string {
+	var kinds []string
+	for _, kind := range []struct{ artifactType, name string }{{sbomType, "SBOM"}, {signatureType, "signature"}, {sealType, "seal record"}} {
+		if _, _, _, err := s.attachment(r, kind.artifactType); err == nil {
+			kinds = append(kinds, kind.name)
+		}
+	}
+	return kinds
+}
+
+func (s *story) referrersArrived() error {
+	for _, artifactType := range []string{sbomType, signatureType, sealType} {
+		_, _, original, err := s.attachment(s.w.prod, artifactType)
+		if err != nil {
+			return err
+		}
+		for _, r := range s.w.teams() {
+			_, body, digest, err := s.attachment(r, artifactType)
+			if err != nil {
+				return err
+			}
+			if digest != original || len(body) == 0 {
+				return fmt.Errorf("%s has another %s than PROD, or an empty one", r.Host(), artifactType)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *story) attachmentsTrue() error {
+	for _, r := range s.w.teams() {
+		d, payload, _, err := s.attachment(r, signatureType)
+		if err != nil {
+			return err
+		}
+		signature, err := base64.StdEncoding.DecodeString(d.Layers[0].Annotations[signatureKey])
+		if err != nil || !ed25519.Verify(s.image.publicKey, payload, signature) || !bytes.Contains(payload, []byte(s.image.root.digest())) {
+			return fmt.Errorf("the signature in %s is not the image's", r.Host())
+		}
+		_, sbom, _, err := s.attachment(r, sbomType)
+		if err != nil {
+			return err
+		}
+		for _, b := range s.image.binaries {
+			if sum := strings.TrimPrefix(digestOf(b.content), "sha256:"); !bytes.Contains(sbom, []byte(sum)) {
+				return fmt.Errorf("the SBOM in %s does not name the program for %s", r.Host(), b.platform)
+			}
+		}
+	}
+	return nil
+}
+
+var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
+
+func (s *story) codeIsDigest() error {
+	raw, err := hex.DecodeString(strings.TrimPrefix(s.image.root.digest(), "sha256:"))
+	if err != nil {
+		return err
+	}
+	var groups []string
+	for group := range slices.Chunk([]byte(crockford.EncodeToString(raw[:15])), 4) {
+		groups = append(groups, string(group))
+	}
+	if wanted := strings.Join(groups, "-"); s.code != wanted {
+		return fmt.Errorf("seal showed %q, and the digest's is %s", s.code, wanted)
+	}
+	return nil
+}
+
+func (s *story) locked() error {
+	if a, ok := s.w.prod.TagAttributes(repository, s.tag()); !ok || a.Write || a.Delete {
+		return fmt.Errorf("the tag at PROD: there %t, may be written %t, deleted %t", ok, a.Write, a.Delete)
+	}
+	for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children) {
+		if a, ok := s.w.prod.ManifestAttributes(repository, m.digest()); !ok || a.Delete || !a.Write {
+			return fmt.Errorf("%s at PROD: there %t, may be written %t, deleted %t", m.digest(), ok, a.Write, a.Delete)
+		}
+	}
+	return nil
+}
+
+func (s *story) inOrder() error {
+	tag, _ := s.w.prod.TagAttributes(repository, s.tag())
+	_, _, digest, err := s.attachment(s.w.prod, sealType)
+	if err != nil {
+		return err
+	}
+	record, _ := s.w.prod.ManifestAttributes(repository, digest)
+	writes := s.w.writes(s.pushed.requests)
+	switch {
+	case tag.Updated.After(s.approved):
+		return fmt.Errorf("the tag was touched at %v, after the approval at %v", tag.Updated, s.approved)
+	case record.Created.After(s.approved):
+		return fmt.Errorf("the seal record is of %v, after the approval at %v", record.Created, s.approved)
+	case len(writes) == 0:
+		return fmt.Errorf("the request log has no write of the inverted push")
+	case writes[0].Time.Before(s.approved):
+		return fmt.Errorf("the first write was at %v, before the approval at %v", writes[0].Time, s.approved)
+	}
+	return nil
+}
+
+func (s *story) unwritten(a attempt) error {
+	if writes := s.w.writes(a.outcome.requests); len(writes) > 0 {
+		return fmt.Errorf("the request log has %d writes, the first: %s %s%s", len(writes), writes[0].Method, writes[0].Host, writes[0].Path)
+	}
+	if !a.before.same(a.after) {
+		return fmt.Errorf("a registry is not as it was before")
+	}
+	return nil
+}
+
+func (s *story) refusedUnwritten(a attempt) error {
+	if err := s.unwritten(a); err != nil {
+		return err
+	}
+	if said := a.outcome.said; said.Outcome != "refused" || said.rules() != a.rules || a.outcome.task != "Failed" {
+		return fmt.Errorf("the program ended with %s by %q and the task's result %q, not refused by %q and Failed", said.Outcome, said.rules(), a.outcome.task, a.rules)
+	}
+	return nil
+}
+
+func (s *story) movedNothing(a attempt) error {
+	if err := s.unwritten(a); err != nil {
+		return err
+	}
+	for _, q := range a.outcome.requests {
+		if _, digest, ok := strings.Cut(q.Path, "/blobs/"); ok && s.image.blobs[digest] != nil {
+			return fmt.Errorf("the request log has %s %s%s", q.Method, q.Host, q.Path)
+		}
+	}
+	if a.outcome.said.Changed || a.outcome.task != "Succeeded" {
+		return fmt.Errorf("the program says changed %t, and the task's result is %q", a.outcome.said.Changed, a.outcome.task)
+	}
+	return nil
+}
+
+func (s *story) answered(a answer) error {
+	if !a.before.sameImages(a.after) {
+		return fmt.Errorf("a tag or a manifest is not as it was before")
+	}
+	last := 0
+	for _, q := range a.requests {
+		if strings.Contains(q.Path, "/manifests/") && q.Method == http.MethodPut && q.Status < 400 {
+			return fmt.Errorf("the request log has a manifest taken: %s%s", q.Host, q.Path)
+		}
+		last = q.Status
+	}
+	if last != a.wanted {
+		return fmt.Errorf("the registry's last answer was %d (%v)", last, a.err)
+	}
+	return nil
+}
+
+func (s *story) firewallHeld() error {
+	inside, asked := s.w.prodNetwork.IP(), 0
+	for _, q := range s.w.cloud.Requests() {
+		if q.Client == inside || q.Host != s.w.prod.Host() && q.Host != s.w.prod.StorageHost() {
+			continue
+		}
+		if asked++; q.Status != http.StatusForbidden {
+			return fmt.Errorf("%s had %d for %s %s%s", q.Client, q.Status, q.Method, q.Host, q.Path)
+		}
+	}
+	if asked == 0 {
+		return fmt.Errorf("the request log has nobody outside asking PROD")
+	}
+	return nil
+}
+
+func (s *story) pulledAll() error {
+	if s.pulled.root.digest() != s.image.root.digest() {
+		return fmt.Errorf("it has %s", s.pulled.root.digest())
+	}
+	for i, b := range s.image.binaries {
+		var d document
+		if err := json.Unmarshal(s.pulled.children[i].content, &d); err != nil {
+			return err
+		}
+		program, err := fileIn(s.pulled.blobs[d.Layers[len(d.Layers)-1].Digest], programPath)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(program, b.content) {
+			return fmt.Errorf("the program in it for %s is not the one that was built", b.platform)
+		}
+	}
+	for _, host := range s.w.paymentsNet.Dialled() {
+		if party := s.w.party(strings.TrimSuffix(host, ":443")); party != "payments" && party != "payments's storage" && party != "PROD" {
+			return fmt.Errorf("it dialled %s", host)
+		}
+	}
+	return nil
+}
+
+func (s *story) prodUntouched() error {
+	for _, q := range s.w.writes(s.pushed.requests) {
+		if q.Host == s.w.prod.Host() {
+			return fmt.Errorf("the request log has %s %s%s", q.Method, q.Host, q.Path)
+		}
+	}
+	if slices.Contains(s.w.prod.Digests(repository), s.theirs.root.digest()) {
+		return fmt.Errorf("PROD has %s", s.theirs.root.digest())
+	}
+	return nil
+}
+
+// dialledAsTold compares the program's word with the proxy's for every run.
+func (s *story) dialledAsTold() error {
+	runs := []*outcome{s.sealed, s.pushed}
+	for _, a := range s.attempts {
+		runs = append(runs, a.outcome)
+	}
+	for _, o := range runs {
+		seen := distinct(o.dialled)
+		if !slices.Equal(seen, distinct(o.said.Egress)) {
+			return fmt.Errorf("the proxy saw %v, and result.json has %v", seen, o.said.Egress)
+		}
+		for _, host := range seen {
+			if name := strings.TrimSuffix(host, ":443"); name == host || s.w.party(name) == name {
+				return fmt.Errorf("the proxy saw the program dial %s", host)
+			}
+		}
+	}
+	return nil
+}
+
+func (s *story) storageUnsigned() error {
+	fetched := 0
+	for _, q := range s.w.cloud.Requests() {
+		if !slices.ContainsFunc(s.w.registries(), func(r *sim.Registry) bool { return r.StorageHost() == q.Host }) {
+			continue
+		}
+		if fetched++; q.Authorization != "" {
+			return fmt.Errorf("%s %s%s bore a %s sign-in", q.Method, q.Host, q.Path, q.Authorization)
+		}
+	}
+	if fetched == 0 {
+		return fmt.Errorf("the request log has nothing fetched from any storage")
+	}
+	return nil
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"acrpromote/internal/sim"
+)
+
+// stepLimit ends a step that hangs.
+const stepLimit = time.Minute
+
+// program is the real binary, as it was handed over.
+type program struct {
+	path     string
+	version  string
+	platform platform
+	folder   string // where each step leaves what it wrote
+	steps    int
+}
+
+func openProgram(ctx context.Context, path, folder string) (*program, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if folder, err = filepath.Abs(folder); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, err
+	}
+	built, err := builtFor(path)
+	if err != nil {
+		return nil, err
+	}
+	said, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking %s for its version: %w", path, err)
+	}
+	_, version, ok := strings.Cut(strings.TrimSpace(string(said)), " ")
+	if !ok {
+		return nil, fmt.Errorf("%s tells no version but %q", path, bytes.TrimSpace(said))
+	}
+	return &program{path: path, version: version, platform: built, folder: folder}, nil
+}
+
+// outcome is what one run of the program came to: what it said, what the
+// machine measured, and what the world saw of it.
+type outcome struct {
+	said     result // result.json
+	task     string // the task's result, as the agent reads it
+	output   []byte
+	took     time.Duration
+	memory   int64         // peak, in bytes; 0 where the system does not tell
+	requests []sim.Request // that arrived anywhere meanwhile
+	dialled  []string      // through the proxy meanwhile
+}
+
+// result is the part of result.json that the story tells or compares.
+type result struct {
+	Outcome      string `json:"outcome"`
+	Changed      bool   `json:"changed"`
+	ApprovalCode string `json:"approvalCode"`
+	Refusals     []struct {
+		Rule   string `json:"rule"`
+		Reason string `json:"reason"`
+	} `json:"refusals"`
+	Errors []struct {
+		Subject string `json:"subject"`
+		Reason  string `json:"reason"`
+	} `json:"errors"`
+	Egress []string `json:"egress"`
+}
+
+// rules are those that refused, in order.
+func (r result) rules() string {
+	var rules []string
+	for _, f := range r.Refusals {
+		rules = append(rules, f.Rule)
+	}
+	return strings.Join(rules, " ")
+}
+
+// run starts the program as the agent of this stage would, in the network of
+// PROD's agents.
+func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.Task) (*outcome, error) {
+	p.steps++
+	task.TempDirectory = filepath.Join(p.folder, fmt.Sprintf("%02d-%s", p.steps, task.Inputs["action"]))
+	if err := os.RemoveAll(task.TempDirectory); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(task.TempDirectory, 0o755); err != nil {
+		return nil, err
+	}
+	task.Proxy = &sim.AgentProxy{URL: w.prodNetwork.ProxyURL()}
+	task.CAFile = w.cloud.CAFile()
+
+	ctx, cancel := context.WithTimeout(ctx, stepLimit)
+	defer cancel()
+	command := exec.CommandContext(ctx, p.path)
+	command.Env = append(stage.Environ(task), machine()...)
+	command.Dir = task.TempDirectory
+	var output bytes.Buffer
+	command.Stdout, command.Stderr = &output, &output
+
+	o := &outcome{}
+	mark, dialled := w.cloud.Mark(), len(w.prodNetwork.Dialled())
+	began := time.Now()
+	if err := command.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", p.path, err)
+	}
+	peak := watchMemory(command.Process.Pid)
+	err := command.Wait()
+	o.took, o.memory = time.Since(began), peak(command.ProcessState)
+	o.requests, o.dialled = w.cloud.Since(mark), w.prodNetwork.Dialled()[dialled:]
+	o.output = output.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w\n%s", p.path, task.Inputs["action"], err, o.output)
+	}
+	return o, o.read(task.TempDirectory)
+}
+
+// read finds what the program left for the agent.
+func (o *outcome) read(folder string) error {
+	for line := range strings.Lines(string(o.output)) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "##vso[task.complete result="); ok {
+			o.task, _, _ = strings.Cut(rest, ";")
+		}
+	}
+	saved := os.WriteFile(filepath.Join(folder, "log.txt"), o.output, 0o644)
+	content, err := os.ReadFile(filepath.Join(folder, "result.json"))
+	if err != nil {
+		return fmt.Errorf("the program left no result: %w\n%s", err, o.output)
+	}
+	return errors.Join(saved, json.Unmarshal(content, &o.said))
+}
+
+// machine is what a process needs of its machine, and no more: the rest of the
+// environment is the agent's.
+func machine() []string {
+	var kept []string
+	for _, name := range []string{"PATH", "SystemRoot", "TEMP", "TMP", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			kept = append(kept, name+"="+value)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,369 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"acrpromote/internal/sim"
+)
+
+// story is told step by step; what each step saw is kept for the checks.
+type story struct {
+	w       *world
+	image   *image
+	program *program
+	screen  *screen
+
+	run        *sim.Run
+	production *sim.Stage
+	code       string // the approval code that seal showed
+	sealed     *outcome
+	approved   time.Time // not before this
+	pushed     *outcome
+	attempts   []attempt
+	answers    []answer
+	theirs     *image // a team's own
+	pulled     *image
+}
+
+// attempt is something by which the program was to change nothing.
+type attempt struct {
+	what          string
+	rules         string // that were to refuse it; "" where there was nothing to do
+	outcome       *outcome
+	before, after state
+}
+
+// answer is what a registry said to an engine that asked it directly.
+type answer struct {
+	what          string
+	wanted        int
+	err           error
+	before, after state
+	requests      []sim.Request
+}
+
+func newStory(w *world, image *image, p *program, screen *screen) *story {
+	return &story{w: w, image: image, program: p, screen: screen}
+}
+
+// tag is the program's own version.
+func (s *story) tag() string { return s.program.version }
+
+func (s *story) source() string { return s.w.prod.Host() + "/" + repository + ":" + s.tag() }
+
+// tell goes through the story. An error is a break of the story itself; a claim
+// that does not hold is found at the end.
+func (s *story) tell(ctx context.Context) error {
+	s.introduce()
+	for _, step := range []func(context.Context) error{
+		s.buildPushes,
+		s.seal,
+		s.nobodyApproved,
+		s.requesterApproved,
+		s.ownEnvironment,
+		s.invertedPush,
+		s.compareDigests,
+		s.onceMore,
+		s.moveTheTag,
+		s.upwards,
+		s.pullFromDev,
+	} {
+		if err := step(ctx); err != nil {
+			return fmt.Errorf("step %d: %w", s.screen.step, err)
+		}
+	}
+	return nil
+}
+
+func (s *story) introduce() {
+	var names []string
+	for _, b := range s.image.binaries {
+		names = append(names, b.platform.String())
+	}
+	s.screen.line(s.screen.paint(bold, "acrpromote "+s.program.version+" in a simulated Azure, over real HTTPS on loopback"))
+	for _, r := range []struct{ name, host, where string }{
+		{"PROD", s.w.prod.Host(), "lets in " + s.w.prodNetwork.IP() + " alone: the pipeline's agents"},
+		{"payments", s.w.payments.Host(), "DEV registry of a team at " + s.w.paymentsNet.IP()},
+		{"web", s.w.web.Host(), "DEV registry of a team at " + s.w.webNet.IP()},
+	} {
+		s.screen.row(fmt.Sprintf("%-9s %-27s %s", r.name, r.host, r.where))
+	}
+	s.screen.row(fmt.Sprintf("The image: this program for %s, with SBOM and signature, %s.", strings.Join(names, " and "), mebibytes(s.image.bytes())))
+	s.screen.line("")
+}
+
+// buildPushes is the pipeline's docker push; the program has no part in it.
+func (s *story) buildPushes(ctx context.Context) error {
+	s.screen.heading("The build pushes the release candidate to PROD")
+	s.run = s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+	engine := newClient(s.w.prodNetwork, s.w.prod, buildLogin)
+	defer engine.close()
+	if err := engine.push(ctx, s.image, repository, s.tag()); err != nil {
+		return err
+	}
+	s.screen.says(fmt.Sprintf("%s is %s", s.source(), shortDigest(s.image.root.digest())))
+	return nil
+}
+
+func (s *story) seal(ctx context.Context) error {
+	s.screen.heading("seal")
+	stage := s.run.Stage("Seal", s.w.toSeal)
+	stage.Begin()
+	o, err := s.task(ctx, stage, sim.Task{
+		Inputs:      map[string]string{"action": "seal", "source": s.source()},
+		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.toSeal}},
+	})
+	if err != nil {
+		return err
+	}
+	if o.said.Outcome != "done" {
+		return s.unexpected(o, "done")
+	}
+	s.sealed, s.code = o, o.said.ApprovalCode
+	s.screen.row("locked, a seal record attached; the approver is shown " + s.screen.paint(bold, s.code))
+	return nil
+}
+
+// down is the task of the inverted push, as the pipeline has it. The identity
+// that reads at PROD is not the one that writes at the teams' registries.
+func (s *story) down() sim.Task {
+	return sim.Task{
+		Inputs: map[string]string{
+			"action": "invertedPush", "source": s.source(), "targets": s.w.payments.Host() + "\n" + s.w.web.Host(),
+			"environment": "Production", "approvalCode": "true",
+		},
+		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.fromProd}, "targetSubscription": {s.w.toDev}},
+	}
+}
+
+func (s *story) nobodyApproved(ctx context.Context) error {
+	s.screen.heading("An inverted push that nobody approved: the environment was left out of the stage")
+	stage := s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", s.w.fromProd, s.w.toDev)
+	stage.Begin()
+	return s.refuse(ctx, "an inverted push that nobody approved", "approval-missing", stage, s.down())
+}
+
+func (s *story) requesterApproved(ctx context.Context) error {
+	s.screen.heading("The requester approves it, which Azure DevOps was not set to forbid")
+	s.production = s.run.Stage("Production", s.w.production, s.w.fromProd, s.w.toDev)
+	s.production.Begin()
+	if err := s.production.Approve(developer, "my own work is fine: "+s.code); err != nil {
+		return err
+	}
+	return s.refuse(ctx, "one approved by the requester alone", "requester-approved", s.production, s.down())
+}
+
+// ownEnvironment: any contributor may make an environment and choose who
+// approves for it.
+func (s *story) ownEnvironment(ctx context.Context) error {
+	s.screen.heading("The requester makes an environment, where a colleague approves")
+	own := s.w.project.EnvironmentBy("Production-2", developer)
+	own.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{colleague}, MinRequired: 1})
+	stage := s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", own, s.w.fromProd, s.w.toDev)
+	if err := stage.Approve(colleague, "as you wish: "+s.code); err != nil {
+		return err
+	}
+	stage.Begin()
+	return s.refuse(ctx, "one approved for an environment of the requester's own making", "approval-unbound", stage, s.down())
+}
+
+func (s *story) invertedPush(ctx context.Context) error {
+	s.screen.heading("The stage runs anew, the release manager approves for Production: the inverted push")
+	s.production.Finish("failed")
+	s.production.Retry()
+	s.approved = time.Now()
+	if err := s.production.Approve(manager, "released, change 4711: "+s.code); err != nil {
+		return err
+	}
+	s.production.Begin()
+	o, err := s.task(ctx, s.production, s.down())
+	if err != nil {
+		return err
+	}
+	if s.pushed = o; o.said.Outcome != "done" {
+		return s.unexpected(o, "done")
+	}
+	memory := ""
+	if o.memory > 0 {
+		memory = ", peak memory " + mebibytes(o.memory)
+	}
+	var sent []string
+	for _, r := range s.w.teams() {
+		sent = append(sent, fmt.Sprintf("%s to %s", mebibytes(received(o.requests, r)), s.w.party(r.Host())))
+	}
+	s.screen.says(fmt.Sprintf("%s in %s%s", strings.Join(sent, " and "), seconds(o.took), memory))
+	s.screen.says(fmt.Sprintf("%d requests: %s", len(o.requests), s.byParty(o.requests)))
+	s.screen.says("dialled, by the proxy's log: " + strings.ReplaceAll(strings.Join(distinct(o.dialled), " "), ":443", ""))
+	return nil
+}
+
+func (s *story) compareDigests(context.Context) error {
+	s.screen.heading("The three registries side by side")
+	for _, r := range s.w.registries() {
+		s.screen.row(fmt.Sprintf("%-9s %s  %d attached: %s", s.w.party(r.Host()), shortDigest(r.TagDigest(repository, s.tag())),
+			len(r.Referrers(repository, s.image.root.digest())), strings.Join(s.kinds(r), ", ")))
+	}
+	return nil
+}
+
+func (s *story) onceMore(ctx context.Context) error {
+	s.screen.heading("The same again")
+	before := s.w.state()
+	o, err := s.task(ctx, s.production, s.down())
+	if err != nil {
+		return err
+	}
+	if o.said.Outcome != "done" {
+		return s.unexpected(o, "done")
+	}
+	s.attempts = append(s.attempts, attempt{what: "the second push", outcome: o, before: before, after: s.w.state()})
+	s.screen.says(fmt.Sprintf("nothing changes: %d requests, none of them a write, in %s", len(o.requests), seconds(o.took)))
+	return nil
+}
+
+func (s *story) moveTheTag(ctx context.Context) error {
+	s.screen.heading("The build pushes another image to the sealed tag")
+	other, err := plainImage("not what was approved")
+	if err != nil {
+		return err
+	}
+	engine := newClient(s.w.prodNetwork, s.w.prod, buildLogin)
+	defer engine.close()
+	return s.ask("another image pushed to the sealed tag", http.StatusMethodNotAllowed, func() error {
+		return engine.push(ctx, other, repository, s.tag())
+	})
+}
+
+// upwards: the task is given an identity that could write at PROD, and the
+// release manager's approval stands. Only the program says no.
+func (s *story) upwards(ctx context.Context) error {
+	s.screen.heading("A team's own image is to go up: source and target swapped, with rights to do it")
+	var err error
+	if s.theirs, err = plainImage("made by a team"); err != nil {
+		return err
+	}
+	engine := newClient(s.w.paymentsNet, s.w.payments, teamLogin)
+	defer engine.close()
+	const tag = "2.0.0"
+	if err := engine.push(ctx, s.theirs, repository, tag); err != nil {
+		return err
+	}
+	up := s.down()
+	up.Inputs["source"] = s.w.payments.Host() + "/" + repository + ":" + tag
+	up.Inputs["targets"] = s.w.prod.Host()
+	up.Inputs["approvalCode"] = ""
+	up.Connections = map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.toDev}, "targetSubscription": {s.w.toSeal}}
+	return s.refuse(ctx, "a team's own image on its way up", "not-sealed", s.production, up)
+}
+
+func (s *story) pullFromDev(ctx context.Context) error {
+	s.screen.heading("A client at " + s.w.paymentsNet.IP() + " pulls: from PROD, then from its own registry")
+	outside := newClient(s.w.paymentsNet, s.w.prod, buildLogin)
+	defer outside.close()
+	if err := s.ask("a pull from PROD at a DEV address", http.StatusForbidden, func() error {
+		_, err := outside.pull(ctx, repository, s.image.root.digest())
+		return err
+	}); err != nil {
+		return err
+	}
+	own := newClient(s.w.paymentsNet, s.w.payments, teamLogin)
+	defer own.close()
+	var err error
+	if s.pulled, err = own.pull(ctx, repository, s.image.root.digest()); err != nil {
+		return err
+	}
+	s.screen.says(fmt.Sprintf("pulled %s/%s@%s, %s", own.host, repository, shortDigest(s.pulled.root.digest()), mebibytes(s.pulled.bytes())))
+	return nil
+}
+
+// task runs the program in a stage and shows what it said, if asked to.
+func (s *story) task(ctx context.Context, stage *sim.Stage, task sim.Task) (*outcome, error) {
+	o, err := s.program.run(ctx, s.w, stage, task)
+	if err == nil {
+		s.screen.program(o.output)
+	}
+	return o, err
+}
+
+// refuse runs what is to be refused and tells why it was.
+func (s *story) refuse(ctx context.Context, what, rules string, stage *sim.Stage, task sim.Task) error {
+	a := attempt{what: what, rules: rules, before: s.w.state()}
+	var err error
+	if a.outcome, err = s.task(ctx, stage, task); err != nil {
+		return err
+	}
+	a.after = s.w.state()
+	s.attempts = append(s.attempts, a)
+	if said := a.outcome.said; said.Outcome != "refused" || len(said.Refusals) == 0 {
+		s.screen.says("NOT refused: the program ended with " + said.Outcome)
+		s.screen.quote(a.outcome.output)
+		return nil
+	}
+	for _, f := range a.outcome.said.Refusals {
+		s.screen.refused(f.Rule, f.Reason)
+	}
+	return nil
+}
+
+// ask lets an engine do what a registry is to refuse.
+func (s *story) ask(what string, wanted int, act func() error) error {
+	a := answer{what: what, wanted: wanted, before: s.w.state()}
+	mark := s.w.cloud.Mark()
+	a.err = act()
+	a.requests, a.after = s.w.cloud.Since(mark), s.w.state()
+	s.answers = append(s.answers, a)
+	refused := new(answerError)
+	switch {
+	case errors.As(a.err, &refused):
+		message, _, _ := strings.Cut(refused.message, ". ")
+		s.screen.refused(fmt.Sprintf("by the registry, %d %s", refused.status, refused.code), message)
+		return nil
+	case a.err != nil:
+		return a.err
+	}
+	s.screen.says("NOT refused: " + what)
+	return nil
+}
+
+func (s *story) unexpected(o *outcome, wanted string) error {
+	return fmt.Errorf("the program ended with %s, not %s:\n%s", o.said.Outcome, wanted, o.output)
+}
+
+// byParty counts requests by whom they went to, most first.
+func (s *story) byParty(requests []sim.Request) string {
+	counts := map[string]int{}
+	for _, q := range requests {
+		counts[s.w.party(q.Host)]++
+	}
+	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		if counts[a] != counts[b] {
+			return counts[b] - counts[a]
+		}
+		return strings.Compare(a, b)
+	})
+	for i, name := range names {
+		names[i] = fmt.Sprintf("%s %d", name, counts[name])
+	}
+	return strings.Join(names, ", ")
+}
+
+// received counts the bytes that a registry took.
+func received(requests []sim.Request, r *sim.Registry) (total int64) {
+	for _, q := range requests {
+		if q.Host == r.Host() {
+			total += q.BytesIn
+		}
+	}
+	return total
+}
+
+func distinct(hosts []string) []string {
+	return slices.Compact(slices.Sorted(slices.Values(hosts)))
+}

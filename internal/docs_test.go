@@ -1,0 +1,285 @@
+package internal_test
+
+import (
+	"flag"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"unicode"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/report"
+	"acrpromote/internal/rule"
+)
+
+var update = flag.Bool("update", false, "write the table of inputs into docs/inputs.md")
+
+// page is a Markdown file: its whole text, and its text without code blocks.
+type page struct {
+	text, prose string
+	anchors     map[string]int
+}
+
+// pages reads README.md and docs/**/*.md, by path from the repository's root.
+func pages(t *testing.T) map[string]page {
+	t.Helper()
+	files := []string{"../README.md"}
+	err := filepath.WalkDir("../docs", func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && strings.HasSuffix(file, ".md") {
+			files = append(files, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]page{}
+	for _, file := range files {
+		text := read(t, file)
+		prose, fenced := []string{}, false
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(strings.TrimSpace(line), "```") {
+				fenced = !fenced
+				continue
+			}
+			if !fenced {
+				prose = append(prose, line)
+			}
+		}
+		if fenced {
+			t.Errorf("%s: a code block is not closed", file)
+		}
+		p := page{text: text, prose: strings.Join(prose, "")}
+		p.anchors = anchors(p.prose)
+		found[filepath.ToSlash(strings.TrimPrefix(file, ".."+string(filepath.Separator)))] = p
+	}
+	if len(found) < 10 {
+		t.Fatalf("only %d pages were found", len(found))
+	}
+	return found
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(text), "\r\n", "\n")
+}
+
+// anchors lists what headings can be linked by, as GitHub makes it of them: in
+// lower case, blanks as dashes, everything but letters, digits, '-' and '_'
+// left out.
+func anchors(prose string) map[string]int {
+	found := map[string]int{}
+	for line := range strings.Lines(prose) {
+		title := strings.TrimLeft(line, "#")
+		if title == line || !strings.HasPrefix(title, " ") {
+			continue
+		}
+		found[strings.Map(func(r rune) rune {
+			switch {
+			case r == ' ':
+				return '-'
+			case unicode.IsLetter(r), unicode.IsDigit(r), r == '-', r == '_':
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, strings.TrimSpace(title))]++
+	}
+	return found
+}
+
+func TestEveryRuleHasItsAnchor(t *testing.T) {
+	troubleshooting := pages(t)["docs/troubleshooting.md"]
+	for _, name := range rule.All {
+		if n := troubleshooting.anchors[string(name)]; n != 1 {
+			t.Errorf("docs/troubleshooting.md has %d headings for the rule %s, want one", n, name)
+		}
+		_, rest, _ := strings.Cut(troubleshooting.prose, "\n### "+string(name)+"\n")
+		section, _, _ := strings.Cut(rest, "\n#")
+		for _, part := range []string{"**What it means.** ", "**Why.** ", "**What to do.** "} {
+			if !strings.Contains(section, part) {
+				t.Errorf("docs/troubleshooting.md: %s lacks %s", name, part)
+			}
+		}
+	}
+}
+
+// TestErrorTextsAreTheProgramsOwn: a text that was changed in the source would
+// otherwise be looked for in vain.
+func TestErrorTextsAreTheProgramsOwn(t *testing.T) {
+	var source strings.Builder
+	for _, top := range []string{"../cmd/acrpromote", "../internal"} {
+		err := filepath.WalkDir(top, func(file string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() && strings.HasSuffix(file, ".go") && !strings.HasSuffix(file, "_test.go") &&
+				!strings.Contains(filepath.ToSlash(file), "internal/sim/") {
+				source.WriteString(read(t, file))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	quoted, code := 0, regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(pages(t)["docs/troubleshooting.md"].prose) {
+		if !strings.HasPrefix(line, "Text: ") {
+			continue
+		}
+		for _, text := range code.FindAllStringSubmatch(line, -1) {
+			quoted++
+			if !strings.Contains(source.String(), text[1]) {
+				t.Errorf("docs/troubleshooting.md quotes %q, which the program does not write", text[1])
+			}
+		}
+	}
+	if quoted < 30 {
+		t.Errorf("only %d error texts were found", quoted)
+	}
+}
+
+const (
+	tableBegins = "<!-- inputs: made from the program's own table; go test ./internal -run TestInputsTable -update -->\n"
+	tableEnds   = "<!-- end of inputs -->\n"
+)
+
+// inputsTable is the contract's table as the program has it.
+func inputsTable() string {
+	var b strings.Builder
+	b.WriteString("\n| input | type | default | actions | meaning |\n|---|---|---|---|---|\n")
+	for _, in := range agent.Inputs {
+		if in.Withheld != "" {
+			continue
+		}
+		name := "`" + in.Name + "`"
+		if in.FlagOnly {
+			name = "`--" + in.Name + "` (flag only)"
+		}
+		kind := string(in.Type)
+		if len(in.Picks) > 0 {
+			kind += ": " + strings.Join(in.Picks, ", ")
+		}
+		def := "–"
+		if in.Default != "" {
+			def = "`" + in.Default + "`"
+		}
+		actions := strings.Join(in.Actions, ", ")
+		if slices.Equal(in.Actions, agent.Actions) {
+			actions = "all"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, kind, def, actions, strings.ReplaceAll(in.Help, "|", `\|`))
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+func TestInputsTable(t *testing.T) {
+	const file = "../docs/inputs.md"
+	text := read(t, file)
+	before, rest, begins := strings.Cut(text, tableBegins)
+	table, after, ends := strings.Cut(rest, tableEnds)
+	if !begins || !ends {
+		t.Fatalf("%s has no place for the table between %q and %q", file, tableBegins, tableEnds)
+	}
+	want := inputsTable()
+	if *update {
+		if err := os.WriteFile(file, []byte(before+tableBegins+want+tableEnds+after), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if table != want {
+		t.Errorf("the table in %s is not the program's; run this test with -update.\ngot\n%s\nwant\n%s", file, table, want)
+	}
+	_, absent, _ := strings.Cut(after, "## Not in this version\n")
+	for _, in := range agent.Inputs {
+		if in.Withheld != "" && !strings.Contains(absent, "`"+in.Name+"`") {
+			t.Errorf("%s does not say that %s is not in this version", file, in.Name)
+		}
+	}
+}
+
+func TestOutcomesAndOutputsAreTold(t *testing.T) {
+	text := pages(t)["docs/outcomes.md"].prose
+	for _, o := range []report.Outcome{report.Done, report.Failed, report.Misuse, report.Refused, report.Partial, report.Cancelled} {
+		if row := fmt.Sprintf("| `%s` | %d |", o, o.ExitCode()); !strings.Contains(text, row) {
+			t.Errorf("docs/outcomes.md has no row %s", row)
+		}
+	}
+	for _, name := range agent.Outputs {
+		if row := fmt.Sprintf("| `%s` | ", name); !strings.Contains(text, row) {
+			t.Errorf("docs/outcomes.md does not tell the output %s", name)
+		}
+	}
+	for _, s := range []report.State{report.Planned, report.Copied, report.Mounted, report.Present, report.Retagged, report.Pending, report.TargetRefused, report.TargetFailed} {
+		if !strings.Contains(text, "`"+string(s)+"`") {
+			t.Errorf("docs/outcomes.md does not tell the state %s", s)
+		}
+	}
+}
+
+func TestLinksResolve(t *testing.T) {
+	all := pages(t)
+	link := regexp.MustCompile(`\]\(([^)\s]+)\)`)
+	checked := 0
+	for name, p := range all {
+		for _, match := range link.FindAllStringSubmatch(p.prose, -1) {
+			target := match[1]
+			if strings.HasPrefix(target, "https://") {
+				continue
+			}
+			checked++
+			file, anchor, _ := strings.Cut(target, "#")
+			at := name
+			if file != "" {
+				at = path.Join(path.Dir(name), file)
+			}
+			if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(at))); err != nil {
+				t.Errorf("%s links to %s, which is not there", name, target)
+				continue
+			}
+			if linked, markdown := all[at]; anchor != "" && (!markdown || linked.anchors[anchor] == 0) {
+				t.Errorf("%s links to %s, which has no such heading", name, target)
+			}
+		}
+	}
+	if checked < 30 {
+		t.Errorf("only %d links were found", checked)
+	}
+}
+
+// TestNoHostThatAStrangerCouldRegister: what is copied from these pages must
+// not send an image, or a credential, to somebody unknown.
+func TestNoHostThatAStrangerCouldRegister(t *testing.T) {
+	host := regexp.MustCompile(`(?i)[a-z0-9<>-]+(?:\.[a-z0-9<>-]+)*\.(?:io|com|net|org|dev|cn|us|eu|de|uk|azure|app|cloud)\b`)
+	placeholder := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.(?:io|cn|us)$`)
+	known := []string{
+		"azurecr.io", "azurecr.cn", "azurecr.us", // the suffixes alone
+		"dev.azure.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
+		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
+		"example.com", // reserved (RFC 2606)
+	}
+	placeholders := 0
+	for name, p := range pages(t) {
+		for _, found := range host.FindAllString(p.text, -1) {
+			switch {
+			case placeholder.MatchString(found):
+				placeholders++
+			case slices.Contains(known, strings.ToLower(found)):
+			default:
+				t.Errorf("%s names the host %s; write <your-registry>.azurecr.io, or a name under example.com", name, found)
+			}
+		}
+	}
+	if placeholders < 10 {
+		t.Errorf("only %d placeholders were found", placeholders)
+	}
+}
