@@ -142,11 +142,7 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 			continue
 		}
 		if err := checkValue(in, value); err != nil {
-			remedy := ""
-			if in.Type == Pick {
-				remedy = fmt.Sprintf("Did you mean %s?", nearest(value, in.Picks))
-			}
-			wrong.add(subject, fmt.Sprintf("%s: %s.", subject, err), remedy)
+			wrong.add(subject, fmt.Sprintf("%s: %s.", subject, err), in.correction(value))
 			continue
 		}
 		values[in.flagKey()] = value

@@ -200,6 +200,23 @@ func checkValue(in Input, v string) error {
 	return err
 }
 
+// correction says how a value that is wrong should have been written.
+func (in Input) correction(v string) string {
+	switch in.Type {
+	case Boolean:
+		return "Write true or false, or leave it empty."
+	case Count:
+		return "Write a whole number, at least 1."
+	case Span:
+		return "Write it as 72h, 90m or 3d, above zero."
+	case Pick:
+		return fmt.Sprintf("Did you mean %s?", nearest(v, in.Picks))
+	case Pattern:
+		return "Write a regular expression as RE2 knows them: https://github.com/google/re2/wiki/Syntax."
+	}
+	return "Correct the value, or leave it empty."
+}
+
 func isDigest(v string) bool {
 	hex, ok := strings.CutPrefix(v, "sha256:")
 	return ok && len(hex) == 64 && !strings.ContainsFunc(hex, func(r rune) bool {

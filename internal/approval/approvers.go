@@ -114,7 +114,7 @@ func (j *judge) judgeCandidate(c *candidate) {
 			c.fail(rule.RequesterApproved, "%s", as)
 		}
 	}
-	if !j.r.AuthorCanApprove && j.e.AuthorsKnown && j.wrote(c.id) {
+	if !j.r.AuthorCanApprove && j.wrote(c.id) {
 		c.fail(rule.AuthorApproved, "pushed the source version")
 	}
 	if !j.listed(c.step) {
@@ -169,7 +169,7 @@ func (j *judge) judgeApprovers(granted int) {
 		j.tell(rule.MinApprovers, detail)
 	case granted > 0 && least > 1, len(j.refusals) == 0:
 		j.refuse(rule.MinApprovers, j.guards(), "too few persons who count have approved: "+detail,
-			fmt.Sprintf("%s must approve: raise the number of approvers of the check, and run the stage again. %s", more(least-len(counted)), j.whoMay()))
+			fmt.Sprintf("%s must approve: let the check ask for as many, and run the stage again. %s", more(least-len(counted)), j.whoMay()))
 	default:
 		j.told = append(j.told, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
 	}
@@ -256,7 +256,7 @@ func (j *judge) tellRules() {
 	if j.r.Code != "" {
 		j.tell(rule.ApprovalCode, "the comment quotes "+spell(j.r.Code)+j.discounted(rule.ApprovalCode))
 	}
-	if j.r.Seals != nil {
+	if len(j.r.Seals) > 0 && !slices.ContainsFunc(j.r.Seals, func(s Seal) bool { return s.problem() != "" }) {
 		j.tell(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.discounted(rule.NotSealed))
 		j.tell(rule.ChangedSinceApproval, "unchanged since before the approval"+j.discounted(rule.ChangedSinceApproval))
 	}
@@ -279,10 +279,12 @@ func (j *judge) discounted(name rule.Name) string {
 func (j *judge) requesterNames() string {
 	var words []string
 	for _, r := range j.e.Requesters {
-		words = append(words, label(r.Person))
+		if r.Name != "" || r.UniqueName != "" {
+			words = append(words, label(r.Person))
+		}
 	}
 	if len(words) == 0 {
-		return "nobody that is known"
+		return "somebody without a name"
 	}
 	return list(words)
 }

@@ -58,14 +58,14 @@ var words = [dimensions][]string{
 	dContext:     {"right", "plan", "build", "stage", "attempt", "project", "no plan", "no build", "no stage", "no attempt", "no project", "stage in capitals"},
 	dConfig:      {"right", "disabled", "other version", "version not told", "evaluated version not told", "gone", "not an approval", "elsewhere", "twice", "may not be read"},
 	dWho1:        {"bob", "alice", "queuer", "author", "carol", "claimed", "nobody", "zero", "group", "no step"},
-	dWho2:        {"carol", "bob", "alice"},
+	dWho2:        {"carol", "bob", "alice", "author"},
 	dSecond:      {"none", "carol approved", "carol pending", "carol rejected", "alice approved"},
 	dMin:         {"1", "2", "0"},
 	dRequester:   {"may not", "may"},
 	dAuthor:      {"may", "may not", "may not, unknown"},
 	dList:        {"none", "bob", "carol's group by name", "bob's descriptor", "display name of bob", "carol and bob"},
 	dWhen:        {"an hour ago", "two hours ago", "at the tag", "at the record", "before the tag", "between tag and record", "in 5 minutes", "in 6 minutes", "unknown"},
-	dAnswer:      {"by oneself", "written by another", "deferred", "deferred, question unknown"},
+	dAnswer:      {"by oneself", "by nobody that is told", "written by another", "deferred", "deferred, question unknown"},
 	dSeal:        {"not demanded", "sealed", "not locked", "no record", "tag time unknown", "record time unknown", "no image"},
 	dMaxAge:      {"none", "1h", "59m59s"},
 	dComment:     {"CHG0001 and the code", "nothing", "CHG0001", "the code in other clothes", "the code with a slip", "the code with a long s"},
@@ -165,7 +165,7 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 
 	e := approval.Evidence{
 		Source: approval.YAML, Project: "Shop", ProjectID: guid(900), PlanID: guid(901), BuildID: 4711, Stage: "Production", Attempt: 2,
-		Requesters: []approval.Requester{{Person: people["alice"], As: "run 4711 was requested for them"}, {Person: people["queuer"]}, {Person: approval.Person{ID: strings.ToUpper(guid(6))}}},
+		Requesters: []approval.Requester{{Person: people["alice"], As: "is the person that run 4711 was requested for"}, {Person: people["queuer"]}, {Person: approval.Person{ID: strings.ToUpper(guid(6))}}},
 		Token:      approval.Token{State: approval.TokenMatched},
 		Complete:   !s.is(dEvidence, "incomplete, said why", "incomplete, silent"),
 	}
@@ -300,6 +300,8 @@ func (s scenario) step(status, who string) approval.Step {
 	}
 	step.ModifiedBy = strings.ToUpper(p.ID)
 	switch words[dAnswer][s[dAnswer]] {
+	case "by nobody that is told":
+		step.ModifiedBy = ""
 	case "written by another":
 		step.ModifiedBy = guid(800)
 	case "deferred":

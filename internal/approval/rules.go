@@ -72,6 +72,6 @@ func named(environment string) (kind, name string) {
 // SameName compares two names without case. Both foldings have to agree:
 // folding one way alone takes the Kelvin sign for k and the long s for s, and
 // whoever may create an environment could so create a second "Release".
-func SameName(a, b string) bool {
-	return strings.ToLower(a) == strings.ToLower(b) && strings.ToUpper(a) == strings.ToUpper(b)
-}
+func SameName(a, b string) bool { return folded(a) == folded(b) }
+
+func folded(s string) string { return strings.ToLower(s) + "\x00" + strings.ToUpper(s) }

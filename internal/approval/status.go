@@ -91,19 +91,26 @@ func rejecters(a Approval) string {
 
 // whoMay says who is asked by the approvals of the stage, and would count.
 func (j *judge) whoMay() string {
+	asked := false
 	var names []string
 	for _, a := range j.e.Approvals {
 		for _, s := range a.Steps {
-			asked := s.Assigned
-			asks := asked != (Person{}) && (j.r.RequesterCanApprove || j.requested(asked.ID) == "")
-			if asks && (asked.Group || j.listed(Step{Assigned: asked})) {
-				names = append(names, label(asked))
+			if s.Assigned == (Person{}) {
+				continue
+			}
+			asked = true
+			person := Step{Assigned: s.Assigned}
+			if s.Assigned.Group || j.listed(person) && (j.r.RequesterCanApprove || j.requested(s.Assigned.ID) == "") {
+				names = append(names, label(s.Assigned))
 			}
 		}
 	}
 	who := "Anybody whom the approval asks may approve"
-	if len(names) > 0 {
+	switch {
+	case len(names) > 0:
 		who = "Asked to approve: " + list(names)
+	case asked:
+		who = "Nobody whom the approval asks would count: add an approver to the check"
 	}
 	var but []string
 	if !j.r.RequesterCanApprove {

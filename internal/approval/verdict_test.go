@@ -43,6 +43,7 @@ func TestVerdictsInWords(t *testing.T) {
 	}{
 		{name: "granted", s: with()},
 		{name: "granted, every rule in force", s: with(dSeal, "sealed", dMaxAge, "1h", dPattern, "demanded", dCode, "demanded", dList, "bob", dAuthor, "may not")},
+		{name: "granted by two", s: with(dSecond, "carol approved", dMin, "2")},
 		{name: "granted, the requester not counted", s: with(dSecond, "alice approved")},
 		{name: "granted, the check's configuration unknown", s: with(dConfig, "may not be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Configurations.Unknown = "the job may not read the checks of environment Production (status 403)"
@@ -171,6 +172,16 @@ func TestEveryApprovalNeedsOneWhoCounts(t *testing.T) {
 		if v := approval.Judge(e, r, now); v.Granted != c.granted {
 			t.Errorf("%v: granted %v: %+v", c.s, v.Granted, v.Refusals)
 		}
+	}
+}
+
+// TestOnlyWhatMattersIsRefused: who is not counted in an approval that others
+// have given is no reason to refuse another.
+func TestOnlyWhatMattersIsRefused(t *testing.T) {
+	e, r := with(dApprovals, "2", dSecond, "alice approved", dWho2, "author", dAuthor, "may not").build()
+	v := approval.Judge(e, r, now)
+	if len(v.Refusals) != 1 || v.Refusals[0].Rule != rule.AuthorApproved {
+		t.Errorf("%+v", v.Refusals)
 	}
 }
 

@@ -73,7 +73,7 @@ func (b *build) bind(s *Service) []rule.Refusal {
 // requesters are both whom the run was requested for and who queued it.
 func (b *build) requesters() []approval.Requester {
 	return asked([]asker{
-		{b.RequestedFor, fmt.Sprintf("run %d was requested for them", b.ID.Value)},
+		{b.RequestedFor, fmt.Sprintf("is the person that run %d was requested for", b.ID.Value)},
 		{b.RequestedBy, fmt.Sprintf("queued run %d", b.ID.Value)},
 	})
 }

@@ -71,11 +71,7 @@ type guard struct {
 }
 
 func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
-	next := g.next
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	response, err := next.RoundTrip(request)
+	response, err := g.next.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
@@ -93,8 +89,8 @@ func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, a
 }
 
-// message takes the server's sentence out of an error document, and leaves it
-// out altogether where it could bear the token or markup.
+// message takes the server's sentence out of an error document, but never one
+// that bears the token.
 func (g guard) message(body []byte) string {
 	var document struct {
 		Message string `json:"message"`
@@ -102,13 +98,14 @@ func (g guard) message(body []byte) string {
 	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &document) != nil {
 		return ""
 	}
-	if strings.Contains(document.Message, g.token) || strings.ContainsAny(document.Message, "<>") {
+	if strings.Contains(document.Message, g.token) {
 		return ""
 	}
 	return plain(document.Message)
 }
 
-// plain makes outside text fit for a sentence: one line, at most 300 runes.
+// plain makes outside text fit for a sentence: one line, no markup, at most
+// 300 runes.
 func plain(s string) string {
 	var b strings.Builder
 	n := 0
@@ -117,7 +114,7 @@ func plain(s string) string {
 			b.WriteString("…")
 			break
 		}
-		if unicode.IsControl(r) {
+		if unicode.IsControl(r) || r == '<' || r == '>' {
 			r = ' '
 		}
 		b.WriteRune(r)

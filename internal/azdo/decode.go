@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -33,48 +32,62 @@ func decode(raw []byte, v any) error {
 	return uniqueNames(raw)
 }
 
+// maxNames bounds how many names one object may have.
+const maxNames = 1000
+
 // uniqueNames refuses an object that bears one name twice, in any case: the
-// standard decoder matches names without case.
+// standard decoder matches names without case. raw is known to be valid JSON,
+// so that a name is a string with a colon behind it.
 func uniqueNames(raw []byte) error {
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	decoder.UseNumber()
-	type object struct {
-		names map[string]bool // nil: an array
-		value bool            // a value comes next
-	}
-	var open []object
-	for {
-		token, err := decoder.Token()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return &malformed{"it cannot be understood"}
-		}
-		top := len(open) - 1
-		if top >= 0 && open[top].names != nil && !open[top].value {
-			if name, ok := token.(string); ok {
-				name = strings.ToLower(name)
-				if open[top].names[name] {
-					return &malformed{fmt.Sprintf("it says %q twice", plain(name))}
+	var names [][]byte // of all objects that are open
+	var open []int     // where in names each of them begins
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case '{':
+			open = append(open, len(names))
+		case '}':
+			last := len(open) - 1
+			names, open = names[:open[last]], open[:last]
+		case '"':
+			begin := i
+			for i++; raw[i] != '"'; i++ {
+				if raw[i] == '\\' {
+					i++
 				}
-				open[top].names[name] = true
-				open[top].value = true
-				continue
 			}
-		}
-		if top >= 0 {
-			open[top].value = false
-		}
-		switch token {
-		case json.Delim('{'):
-			open = append(open, object{names: map[string]bool{}})
-		case json.Delim('['):
-			open = append(open, object{})
-		case json.Delim('}'), json.Delim(']'):
-			open = open[:top]
+			text := raw[begin : i+1]
+			after := i + 1
+			for after < len(raw) && (raw[after] == ' ' || raw[after] == '\t' || raw[after] == '\r' || raw[after] == '\n') {
+				after++
+			}
+			if after == len(raw) || raw[after] != ':' {
+				continue // a value
+			}
+			name, mine := bareName(text), names[open[len(open)-1]:]
+			if len(mine) == maxNames {
+				return &malformed{fmt.Sprintf("an object has more than %d names", maxNames)}
+			}
+			for _, other := range mine {
+				if bytes.EqualFold(other, name) {
+					return &malformed{fmt.Sprintf("it says %q twice", plain(string(name)))}
+				}
+			}
+			names = append(names, name)
 		}
 	}
+	return nil
+}
+
+// bareName is a name without its quotes and escapes.
+func bareName(quoted []byte) []byte {
+	if bytes.IndexByte(quoted, '\\') < 0 {
+		return quoted[1 : len(quoted)-1]
+	}
+	var name string
+	if json.Unmarshal(quoted, &name) != nil {
+		return quoted
+	}
+	return []byte(name)
 }
 
 // sameID compares two ids; an empty one, the zero GUID and what is no GUID
@@ -114,7 +127,7 @@ func (i *identity) person() approval.Person {
 		Name:       i.DisplayName,
 		UniqueName: i.UniqueName,
 		Descriptor: i.Descriptor,
-		Group:      i.IsContainer || groupDescriptor(i.Descriptor) || strings.HasPrefix(i.UniqueName, "vstfs:///"),
+		Group:      i.IsContainer || groupDescriptor(i.Descriptor) || groupUniqueName(i.UniqueName),
 	}
 }
 
@@ -122,6 +135,12 @@ func (i *identity) person() approval.Person {
 func groupDescriptor(descriptor string) bool {
 	return strings.HasPrefix(descriptor, "vssgp.") || strings.HasPrefix(descriptor, "aadgp.") ||
 		strings.HasPrefix(descriptor, "Microsoft.TeamFoundation.Identity;")
+}
+
+// groupUniqueName knows the forms that only groups bear: a person's is an
+// address or DOMAIN\name.
+func groupUniqueName(name string) bool {
+	return strings.HasPrefix(name, "vstfs:///") || strings.HasPrefix(name, "[") && strings.Contains(name, `]\`)
 }
 
 // at is a time of the server, or zero. The server writes times it does not

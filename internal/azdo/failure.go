@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"acrpromote/internal/rule"
 )
@@ -31,6 +32,8 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, cause(err))
 		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
 	}
+	// Whatever the server quotes back, the token stays here.
+	r.Reason = strings.ReplaceAll(r.Reason, s.token, "…")
 	return r
 }
 

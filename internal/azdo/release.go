@@ -277,13 +277,13 @@ func (e *releaseStage) newest() int {
 func (r *release) requesters() []approval.Requester {
 	return asked([]asker{
 		{r.CreatedBy, fmt.Sprintf("created release %d", r.ID.Value)},
-		{r.CreatedFor, fmt.Sprintf("release %d was created for them", r.ID.Value)},
+		{r.CreatedFor, fmt.Sprintf("is the person that release %d was created for", r.ID.Value)},
 	})
 }
 
 func (d *deployment) requesters() []approval.Requester {
 	return asked([]asker{
-		{d.RequestedFor, fmt.Sprintf("attempt %d of the deployment was requested for them", d.Attempt)},
+		{d.RequestedFor, fmt.Sprintf("is the person that attempt %d of the deployment was requested for", d.Attempt)},
 		{d.RequestedBy, fmt.Sprintf("requested attempt %d of the deployment", d.Attempt)},
 	})
 }

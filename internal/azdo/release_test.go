@@ -150,7 +150,7 @@ func TestReleases(t *testing.T) {
 		{name: "one must approve, another is undefined", server: both(required(1), entries(entry(22, 2, "approved", nil), entry(24, 2, "", eve))), rules: unreadable},
 		{name: "one must approve, another was cancelled", server: both(required(1), entries(entry(22, 2, "approved", nil), entry(24, 2, "canceled", eve)))},
 		{name: "the creator approved", server: entries(entry(22, 2, "approved", object{"approvedBy": ref(aliceID, "Alice")})), rules: []rule.Name{rule.RequesterApproved}, says: "created release 88"},
-		{name: "who asked for the deployment approved", server: entries(entry(22, 2, "approved", carol)), rules: []rule.Name{rule.RequesterApproved}, says: "requested for them"},
+		{name: "who asked for the deployment approved", server: entries(entry(22, 2, "approved", carol)), rules: []rule.Name{rule.RequesterApproved}, says: "that attempt 2 of the deployment was requested for"},
 		{name: "who asked for an older attempt approved", server: func(d *devops) {
 			set(in(stage(d), "deploySteps", 0), ref(bobID, "Bob"), "requestedFor")
 		}},

@@ -116,6 +116,10 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	if token == "" {
 		return nil, errors.New("the system connection bears no access token: run this as a step of an Azure Pipelines job")
 	}
+	if client.Transport == nil {
+		// The library's own transport would go around the one way out.
+		return nil, errors.New("reading Azure DevOps needs a transport of its own")
+	}
 	guarded := *client
 	guarded.Transport = guard{next: client.Transport, token: token}
 	guarded.Jar = nil
@@ -161,6 +165,7 @@ func parseCollection(s string) (*url.URL, error) {
 	if u.Scheme != "https" {
 		return nil, fmt.Errorf("the system connection's address %s://%s is not HTTPS: the job's token would travel in the clear", u.Scheme, u.Host)
 	}
+	u.Host = collectionHost(u.Host)
 	return u, nil
 }
 
@@ -185,6 +190,19 @@ func releaseHost(host string) string {
 	}
 	if name, ok := strings.CutSuffix(lower, ".visualstudio.com"); ok && !strings.Contains(name, ".") {
 		return name + ".vsrm.visualstudio.com"
+	}
+	return host
+}
+
+// collectionHost is the reverse of releaseHost: the system connection of a
+// release job may name the host of the releases.
+func collectionHost(host string) string {
+	lower := strings.ToLower(host)
+	if lower == "vsrm.dev.azure.com" {
+		return "dev.azure.com"
+	}
+	if name, ok := strings.CutSuffix(lower, ".vsrm.visualstudio.com"); ok && !strings.Contains(name, ".") {
+		return name + ".visualstudio.com"
 	}
 	return host
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
@@ -53,8 +54,8 @@ func (s *Service) readToken(ctx context.Context) (*runToken, approval.Token, []r
 		return nil, approval.Token{State: approval.TokenAbsent, Detail: "the agent names no address that gives one"}, nil
 	}
 	u, err := url.Parse(s.claims.OIDCRequestURI)
-	if err != nil || u.Scheme != s.collection.Scheme || u.User != nil || hostPort(u) != hostPort(s.collection) {
-		return nil, approval.Token{}, []rule.Refusal{s.mismatch(what, fmt.Sprintf("the address that is to give the run's own token does not lie on the collection's host %s, so it was not asked", s.collection.Host))}
+	if err != nil || !s.within(u) {
+		return nil, approval.Token{}, []rule.Refusal{s.mismatch(what, fmt.Sprintf("the address that is to give the run's own token does not lie within the collection %s, so it was not asked", s.collection.Host+s.collection.Path))}
 	}
 	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
 	token, err := s.askToken(ctx, u.String())
@@ -68,6 +69,14 @@ func (s *Service) readToken(ctx context.Context) (*runToken, approval.Token, []r
 		return nil, approval.Token{}, []rule.Refusal{s.mismatch(what, fmt.Sprintf("Azure DevOps denies this job the run's own token: status %d", a.Status))}
 	}
 	return nil, approval.Token{}, []rule.Refusal{s.unreadable(what, err, `the permission "View builds" on the pipeline`)}
+}
+
+// within tells whether an address lies in the collection: on its host, and, as
+// organisations share one, under its path.
+func (s *Service) within(u *url.URL) bool {
+	root := strings.ToLower(s.collection.Path) + "/"
+	return u.Scheme == s.collection.Scheme && u.User == nil && hostPort(u) == hostPort(s.collection) &&
+		strings.HasPrefix(strings.ToLower(path.Clean(u.Path))+"/", root)
 }
 
 func (s *Service) askToken(ctx context.Context, address string) (*runToken, error) {

@@ -77,6 +77,13 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 			p.TagDigest = d.Digest
 		}
 	}
+	if !p.home && !p.Root && tag != "" {
+		// It may be there under another tag, or under none.
+		if _, err = r.Resolve(ctx, repo, t.Digest()); err != nil && !isNotFound(err) {
+			return Presence{}, err
+		}
+		p.Root = err == nil
+	}
 	if p.home {
 		// The source was read here: it is all there.
 		p.Root = true

@@ -1,0 +1,118 @@
+package azdo
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestDecode(t *testing.T) {
+	many := func(n int) string {
+		var names []string
+		for i := range n {
+			names = append(names, fmt.Sprintf(`"n%d":1`, i))
+		}
+		return "{" + strings.Join(names, ",") + "}"
+	}
+	for body, ok := range map[string]bool{
+		`{}`: true, ` {} `: true, "\xef\xbb\xbf{}": true, `{"a":{"a":{"a":[{"a":1},{"a":2}]}},"b":"a","c":["a","a"]}`: true,
+		`{"a\"b":1,"a\\":"\\","b":"\""}`: true, `{"a":"b:","c":"{\"a\":1,\"a\":2}"}`: true, `{"a":[],"b":{},"c":{"a":1}}`: true,
+		many(maxNames): true,
+		``:             false, `null`: false, `[]`: false, `"x"`: false, `1`: false, `{`: false, `{"a":1`: false, `{"a":1}x`: false, `{}{}`: false,
+		`{"a":1,"a":1}`: false, `{"a":1,"A":1}`: false, `{"a":1,"\u0061":1}`: false, `{"b":[{"a":1,"c":{"x":1},"a" : 2}]}`: false,
+		`{"a":{"b":1},"c":{},"a":3}`: false, `{"a":1,"a"` + strings.Repeat(" ", 500) + `:1}`: false, `{"k":1,"` + "\u212a" + `":1}`: false,
+		many(maxNames + 1): false,
+	} {
+		var v map[string]json.RawMessage
+		if err := decode([]byte(body), &v); (err == nil) != ok {
+			t.Errorf("%.60s: %v", body, err)
+		}
+	}
+}
+
+// FuzzUniqueNames: it stays within what it is given, and an object whose names
+// the standard decoder tells apart without case is let through.
+func FuzzUniqueNames(f *testing.F) {
+	f.Add([]byte(`{"a":{"b":"\\\"","c":[{"d":1}]},"A ":2}`))
+	f.Add([]byte(`{"a":1,"\u0041":2}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		var flat map[string]json.RawMessage
+		if json.Unmarshal(raw, &flat) != nil || flat == nil {
+			return
+		}
+		err := uniqueNames(raw)
+		for _, value := range flat {
+			if len(value) > 0 && (value[0] == '{' || value[0] == '[') {
+				return
+			}
+		}
+		names := map[string]bool{}
+		folded := false
+		for name := range flat {
+			for other := range names {
+				folded = folded || strings.EqualFold(other, name)
+			}
+			names[name] = true
+		}
+		if folded && err == nil {
+			t.Errorf("two names that differ by case alone: %q", raw)
+		}
+	})
+}
+
+func TestNormalID(t *testing.T) {
+	for id, want := range map[string]string{
+		"3A6F2D9B-7C11-4A52-8F3E-5F3A1F9A6B33":   "3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33",
+		"00000000-0000-0000-0000-000000000000":   "",
+		"":                                       "",
+		"{3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33}": "",
+		"urn:uuid:3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33": "",
+		"3a6f2d9b7c114a528f3e5f3a1f9a6b33":              "",
+		"3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b3g":          "",
+	} {
+		if got := normalID(id); got != want {
+			t.Errorf("%q: %q", id, got)
+		}
+	}
+	if sameID("", "") || sameID("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000") {
+		t.Error("no id equals no id")
+	}
+}
+
+func TestNumber(t *testing.T) {
+	for raw, want := range map[string]number{
+		`4711`: {4711, true}, `"4711"`: {4711, true}, `null`: {}, `0`: {0, true},
+	} {
+		var n number
+		if err := json.Unmarshal([]byte(raw), &n); err != nil || n != want {
+			t.Errorf("%s: %+v %v", raw, n, err)
+		}
+	}
+	for _, raw := range []string{`true`, `4.7`, `"x"`, `""`, `{}`, `[1]`, `1e3`, `99999999999999999999`} {
+		var n number
+		if json.Unmarshal([]byte(raw), &n) == nil {
+			t.Errorf("%s is taken for %+v", raw, n)
+		}
+	}
+}
+
+func TestGroups(t *testing.T) {
+	for _, c := range []struct {
+		identity identity
+		group    bool
+	}{
+		{identity{Descriptor: "aad.Bob", UniqueName: "bob@example.com"}, false},
+		{identity{IsContainer: true}, true},
+		{identity{Descriptor: "vssgp.Uy0x"}, true},
+		{identity{Descriptor: "aadgp.Uy0x"}, true},
+		{identity{Descriptor: "Microsoft.TeamFoundation.Identity;S-1-9-1"}, true},
+		{identity{UniqueName: `vstfs:///Classification/TeamProject/1\Release Managers`}, true},
+		{identity{UniqueName: `[Shop]\Release Managers`}, true},
+		{identity{DisplayName: `[Shop]\Release Managers`, UniqueName: "bob@example.com"}, false},
+	} {
+		if got := c.identity.person().Group; got != c.group {
+			t.Errorf("%+v: group %v", c.identity, got)
+		}
+	}
+}
