@@ -77,6 +77,13 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 	defer o.conclude(ctx)
 	if misuse != nil {
 		o.misuse(misuse)
+		// What is wrong with the references is told in the same list.
+		if o.config.Source == "" {
+			return
+		}
+		if err := o.understand(); err != nil {
+			o.misuse(err)
+		}
 		return
 	}
 	if err := o.understand(); err != nil {

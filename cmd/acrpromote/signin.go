@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"slices"
@@ -8,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -262,6 +265,13 @@ func (o *operation) identity(connection *agent.Connection, input string, registr
 		Name: "signing in to Microsoft Entra ID", Hosts: hosts, Retries: repetitions, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
 	})
+	if uri := o.config.Claims.OIDCRequestURI; connection.Federated() && uri != "" {
+		if err := acr.SameHost(o.config.CollectionURL, uri); err != nil {
+			// No misuse: it is the run that does not fit, which its own token
+			// tells as well.
+			return acr.Entra(withheld{input, err}, connection.TenantID()), nil
+		}
+	}
 	var identity *acr.Identity
 	if connection.Federated() {
 		identity, err = acr.NewFederatedCredential(described, acr.Federation{
@@ -275,6 +285,19 @@ func (o *operation) identity(connection *agent.Connection, input string, registr
 	}
 	o.identities[connection.ID] = identity
 	return acr.Entra(identity, connection.TenantID()), nil
+}
+
+// withheld is an identity that nobody is asked for, and why.
+type withheld struct {
+	input string
+	why   error
+}
+
+func (w withheld) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, &acr.Error{
+		Host: w.input, Op: "signing in", Message: w.why.Error(),
+		Remedy: "Let no variable of the pipeline pose as SYSTEM_OIDCREQUESTURI, which is the agent's",
+	}
 }
 
 // dockerCredential asks Docker's configuration, at a prompt alone.
