@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
@@ -14,60 +15,89 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// carryOut does what the plan says and tells what became of it.
-func (o *operation) carryOut(ctx context.Context, p plan.Plan, f *findings) {
-	image := promote.Image{Digest: p.Digest}
-	for _, m := range f.source.tree.Manifests()[1:] {
-		image.Children = append(image.Children, m.Digest)
-	}
-	if p.Wanted.Action == plan.Seal {
-		o.seal(ctx, p, f, image)
-		return
-	}
+// carryOut does what the plan says and tells what became of it, image by
+// image, several side by side.
+func (o *operation) carryOut(ctx context.Context, f *findings) {
 	progress := o.teller.progress()
 	defer progress.Stop()
-	c := copier{operation: o, found: f, steps: p.Steps, progress: progress}
-	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
-	for i, done := range promote.Targets(ctx, p, image, c, locker) {
-		if p.Steps[i].Work == plan.Wait {
+	var group sync.WaitGroup
+	slots := make(chan struct{}, itemsAtOnce)
+	for i, it := range o.items {
+		if it.source.err != nil {
 			continue
 		}
-		t := &o.result.Images[0].Targets[i]
-		o.result.Changed = o.result.Changed || done.Changed
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			if it.wanted.Action == plan.Seal {
+				o.seal(ctx, it, f, &o.result.Images[i])
+				return
+			}
+			o.deliver(ctx, it, &o.result.Images[i], progress)
+		})
+	}
+	group.Wait()
+}
+
+// tell adds what became of one image; images are done side by side.
+func (o *operation) tell(changed bool, problems ...report.Problem) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.result.Changed = o.result.Changed || changed
+	o.result.Errors = append(o.result.Errors, problems...)
+}
+
+// deliver brings one image to its targets.
+func (o *operation) deliver(ctx context.Context, it *item, image *report.Image, progress *report.Progress) {
+	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
+	for i, done := range promote.Targets(ctx, it.part, it.image(), copier{o, it, progress}, locker) {
+		if it.part.Steps[i].Work == plan.Wait {
+			continue
+		}
+		t := &image.Targets[i]
 		t.Referrers, t.Locked = done.Referrers, done.Locked
 		if done.Err != nil {
 			problem := problem(report.AtTarget, done.Err)
 			t.State, t.Error = report.TargetFailed, problem.Reason
-			o.result.Errors = append(o.result.Errors, problem)
+			o.tell(done.Changed, problem)
 			continue
 		}
 		t.State = report.State(done.State)
+		o.tell(done.Changed)
 	}
 }
 
-// copier brings the image to one target.
+// image is what is locked together.
+func (it *item) image() promote.Image {
+	image := promote.Image{Digest: it.part.Digest}
+	for _, m := range it.source.tree.Manifests()[1:] {
+		image.Children = append(image.Children, m.Digest)
+	}
+	return image
+}
+
+// copier brings one image to one target.
 type copier struct {
 	*operation
-	found    *findings
-	steps    []plan.Step
+	*item
 	progress *report.Progress
 }
 
 func (c copier) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
-	for i, step := range c.steps {
+	for i, step := range c.part.Steps {
 		if step.Target != target {
 			continue
 		}
-		attached := len(c.found.source.tree.Referrers())
+		attached := len(c.source.tree.Referrers())
 		if step.Work == plan.Nothing {
 			return promote.Arrival{State: string(transfer.Present), Referrers: attached}, nil
 		}
-		source, err := c.registries.at(c.wanted.Source.Registry)
+		from, err := c.registries.at(c.wanted.Source.Registry)
 		if err != nil {
 			return promote.Arrival{}, err
 		}
-		found := c.found.targets[i]
-		outcome, err := transfer.Copy(ctx, c.found.source.tree, source.data, c.wanted.Source.Repository,
+		found := c.targets[i]
+		outcome, err := transfer.Copy(ctx, c.source.tree, from.data, c.wanted.Source.Repository,
 			found.registry.data, target.Repository, target.Tag, *found.presence, c.progress)
 		arrival := promote.Arrival{State: string(outcome.State), Referrers: attached, Changed: outcome.Changed}
 		return arrival, err
@@ -76,40 +106,41 @@ func (c copier) Copy(ctx context.Context, target plan.Reference) (promote.Arriva
 }
 
 // seal attaches the record and locks.
-func (o *operation) seal(ctx context.Context, p plan.Plan, f *findings, image promote.Image) {
-	source := o.wanted.Source
+func (o *operation) seal(ctx context.Context, it *item, f *findings, image *report.Image) {
+	source := it.wanted.Source
 	at, err := o.registries.at(source.Registry)
 	if err != nil {
-		o.result.Errors = append(o.result.Errors, problem(report.Source, err))
+		o.tell(false, problem(report.Source, err))
 		return
 	}
 	locker, err := o.locker(source.Registry)
 	if err != nil {
-		o.result.Errors = append(o.result.Errors, problem(report.Source, err))
+		o.tell(false, problem(report.Source, err))
 		return
 	}
-	root := f.source.tree.Manifests()[0]
+	root := it.source.tree.Manifests()[0]
 	record, err := seal.Record{
-		Image: source.String(), Digest: p.Digest, Rules: []string{"older-than-run"},
+		Image: source.String(), Digest: it.part.Digest, Rules: []string{"older-than-run"},
 		Run: seal.Run{
 			Kind: o.result.Run.Kind, Organization: f.run.Organization, Project: f.run.Project, ID: f.run.ID,
 			Stage: f.run.Stage, Branch: f.run.Branch, Commit: f.run.Commit,
 		},
 	}.Encode()
 	if err != nil {
-		o.result.Errors = append(o.result.Errors, problem(report.Source, err))
+		o.tell(false, problem(report.Source, err))
 		return
 	}
 	present := ""
-	if oldest := oldestRecord(f.source.records); oldest != nil {
+	if oldest := oldestRecord(it.source.records); oldest != nil {
 		present = oldest.digest
 	}
-	sealed, err := promote.Seal(ctx, p, image, record, present, recorder{at.data, source.Repository, root}, locker)
-	o.result.Changed = sealed.Changed
-	o.result.Images[0].SealedAt = stamp(sealed.At)
+	sealed, err := promote.Seal(ctx, it.part, it.image(), record, present, recorder{at.data, source.Repository, root}, locker)
+	image.SealedAt = stamp(sealed.At)
 	if err != nil {
-		o.result.Errors = append(o.result.Errors, problem(report.Source, err))
+		o.tell(sealed.Changed, problem(report.Source, err))
+		return
 	}
+	o.tell(sealed.Changed)
 }
 
 // recorder attaches seal records to one image.
@@ -152,40 +183,41 @@ func (l locker) Manifest(ctx context.Context, repository, digest string) (plan.A
 	return *attributes(&a), err
 }
 
-// audit tells, of each target, what has not arrived.
+// audit tells, of each image and target, what has not arrived.
 func (o *operation) audit(f *findings) {
 	o.tellRun(f)
-	image := o.tellSource(f.source)
-	o.result.Approval.Kind = "none"
-	p := plan.Make(o.wanted, o.observed(f), noVerdict)
-	o.result.Direction = p.Direction
-	o.result.Refusals = p.Refusals
-	for i, target := range o.wanted.Targets {
-		found := f.targets[i]
-		t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: report.Present}
-		switch {
-		case found.err != nil:
-			p := problem(report.AtTarget, found.err)
-			t.State, t.Error = unjudged(found.err), p.Reason
-			o.result.Errors = append(o.result.Errors, p)
-		case found.presence == nil:
-			t.State = report.Pending
-		default:
-			t.Referrers = len(f.source.tree.Referrers())
-			missing := o.missing(target, f.source.tree, *found.presence)
-			if len(missing) > 0 {
-				t.State, t.Error = report.TargetFailed, missing[0].Reason
-				o.result.Errors = append(o.result.Errors, missing...)
-			}
+	o.plan(f, noVerdict)
+	for _, it := range o.items {
+		image := o.tellSource(it)
+		for i, target := range it.wanted.Targets {
+			image.Targets = append(image.Targets, o.auditTarget(it, target, it.targets[i]))
 		}
-		image.Targets = append(image.Targets, t)
+		o.result.Images = append(o.result.Images, image)
 	}
-	o.result.Images = []report.Image{image}
+}
+
+func (o *operation) auditTarget(it *item, target plan.Reference, found targetFound) report.Target {
+	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: report.Present}
+	switch {
+	case found.err != nil:
+		p := problem(report.AtTarget, found.err)
+		t.State, t.Error = unjudged(found.err), p.Reason
+		o.tell(false, p)
+	case found.presence == nil:
+		t.State = report.Pending
+	default:
+		t.Referrers = len(it.source.tree.Referrers())
+		if missing := missing(target, it.source.tree, *found.presence); len(missing) > 0 {
+			t.State, t.Error = report.TargetFailed, missing[0].Reason
+			o.tell(false, missing...)
+		}
+	}
+	return t
 }
 
 // missing names every digest that is not at the target, and a tag that is not
 // there or points elsewhere.
-func (o *operation) missing(target plan.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
+func missing(target plan.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
 		missing = append(missing, report.Problem{Side: report.AtTarget, Subject: subject, Reason: reason,

@@ -16,45 +16,57 @@ import (
 
 // demandsSeal tells whether a seal counts: not where the user lifted approval
 // and seal together at a prompt.
-func (o *operation) demandsSeal() bool {
-	return o.wanted.Action != plan.Seal && o.config.DemandsSeal() && !o.config.Unapproved()
+func (o *operation) demandsSeal(wanted plan.Wanted) bool {
+	return wanted.Action != plan.Seal && o.config.DemandsSeal() && !o.config.Unapproved()
 }
 
-// decide has the evidence judged and the plan made, and tells both.
-func (o *operation) decide(f *findings) plan.Plan {
+// decide has the evidence judged and the plans made, and tells both: all that
+// stands against any image stands against the whole step.
+func (o *operation) decide(f *findings) {
 	r := &o.result
 	o.tellRun(f)
-	image := o.tellSource(f.source)
-
-	verdict := o.judge(f, image.Digest)
+	for _, it := range o.items {
+		r.Images = append(r.Images, o.tellSource(it))
+	}
+	verdict := o.judge(f)
 	r.Approval = report.Approval{
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
 	}
 	for _, a := range verdict.Approvers {
 		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: stamp(a.At), Comment: a.Comment})
 	}
-
-	p := plan.Make(o.wanted, o.observed(f), verdict)
-	r.Direction = p.Direction
-	r.Refusals = p.Refusals
-	if o.wanted.Action == plan.Seal {
-		r.Images = []report.Image{image}
-		return p
-	}
-	for i, step := range p.Steps {
-		t := o.tellStep(step, f.targets[i], f.source)
-		if t.State == report.Planned && len(p.Refusals) > 0 {
-			t.State = report.TargetRefused
+	o.plan(f, verdict)
+	for i, it := range o.items {
+		if it.wanted.Action == plan.Seal {
+			continue
 		}
-		image.Targets = append(image.Targets, t)
+		for j, step := range it.part.Steps {
+			t := o.tellStep(it, step, it.targets[j])
+			if t.State == report.Planned && len(r.Refusals) > 0 {
+				t.State = report.TargetRefused
+			}
+			r.Images[i].Targets = append(r.Images[i].Targets, t)
+		}
 	}
-	r.Images = []report.Image{image}
-	return p
+}
+
+// plan has package plan decide, and keeps each image's part.
+func (o *operation) plan(f *findings, verdict approval.Verdict) {
+	var images []plan.Image
+	for _, it := range o.items {
+		images = append(images, plan.Image{Wanted: it.wanted, Observed: it.observed(f)})
+	}
+	p := plan.Make(images, verdict)
+	for i, it := range o.items {
+		it.part = p.Parts[i]
+	}
+	o.result.Direction, o.result.Refusals = p.Direction, p.Refusals
 }
 
 // judge has package approval judge what was read.
-func (o *operation) judge(f *findings, digest string) approval.Verdict {
+func (o *operation) judge(f *findings) approval.Verdict {
 	c := o.config
+	subject := o.subject()
 	if !c.NeedsApproval() {
 		return approval.Verdict{Kind: approval.None, Refusals: f.runRefusals}
 	}
@@ -67,25 +79,22 @@ func (o *operation) judge(f *findings, digest string) approval.Verdict {
 		Approvers:           c.Approvers,
 		MaxAge:              c.ApprovalMaxAge.Value,
 		CommentPattern:      c.CommentPattern.Regexp,
-		Subject:             o.wanted.Source.String(),
+		Subject:             subject,
 	}
 	if c.Unapproved() {
 		rules.Approval = approval.Unapproved
 		return approval.Judge(approval.Evidence{}, rules, time.Now())
 	}
-	if c.ApprovalCode.Or(false) && digest != "" {
-		// A digest that has no code cannot have been approved by one.
-		code, err := seal.Code(digest)
-		if err != nil {
-			return approval.Verdict{Kind: approval.Manual, Refusals: append(f.runRefusals, refusal(rule.ApprovalCode, o.wanted.Source.String(), err.Error(), "Use images whose digests are sha256."))}
-		}
-		rules.Code = code
+	if c.ApprovalCode.Or(false) {
+		rules.Code = o.result.ApprovalCode
 	}
-	if o.demandsSeal() && f.source.err == nil {
-		rules.Seals = []approval.Seal{o.sealOf(f.source)}
+	for _, it := range o.items {
+		if o.demandsSeal(it.wanted) && it.source.err == nil {
+			rules.Seals = append(rules.Seals, it.seal())
+		}
 	}
 	if !c.InRun {
-		return approval.Verdict{Kind: approval.Manual, Refusals: []rule.Refusal{refusal(rule.ApprovalMissing, o.wanted.Source.String(),
+		return approval.Verdict{Kind: approval.Manual, Refusals: []rule.Refusal{refusal(rule.ApprovalMissing, subject,
 			"this is no run of Azure Pipelines, so there is no stage whose approval could be read",
 			"Run it as a task of the stage that deploys to the protected environment. At a prompt outside any run, --approval none does without approval and seal, and the result then says \"unapproved\".")}}
 	}
@@ -100,10 +109,19 @@ func (o *operation) judge(f *findings, digest string) approval.Verdict {
 	return verdict
 }
 
-// sealOf tells what the registry shows of the image's seal. Of several records
+// subject names what would be let out.
+func (o *operation) subject() string {
+	if len(o.items) == 1 {
+		return o.items[0].wanted.Source.String()
+	}
+	return fmt.Sprintf("%d images", len(o.items))
+}
+
+// seal tells what the registry shows of the image's seal. Of several records
 // the oldest counts: a later one takes nothing away.
-func (o *operation) sealOf(s sourceFound) approval.Seal {
-	found := approval.Seal{Subject: o.wanted.Source.String()}
+func (it *item) seal() approval.Seal {
+	s := it.source
+	found := approval.Seal{Subject: it.wanted.Source.String()}
 	switch {
 	case s.tag != nil:
 		found.Locked = !s.tag.WriteEnabled && !s.tag.DeleteEnabled
@@ -136,19 +154,19 @@ func oldestRecord(records []recordFound) *recordFound {
 }
 
 // observed puts what was read into the plan's terms.
-func (o *operation) observed(f *findings) plan.Observed {
-	observed := plan.Observed{Source: plan.Source{Unreadable: f.source.err != nil || f.source.tree == nil}}
-	if tree := f.source.tree; tree != nil {
+func (it *item) observed(f *findings) plan.Observed {
+	observed := plan.Observed{Source: plan.Source{Unreadable: it.source.err != nil || it.source.tree == nil}}
+	if tree := it.source.tree; tree != nil {
 		observed.Source.Digest = tree.Digest()
 		for _, m := range tree.Manifests()[1:] {
 			observed.Source.Children = append(observed.Source.Children, m.Digest)
 		}
 	}
-	observed.Source.Tag = attributes(f.source.tag)
-	observed.Source.Manifest = attributes(f.source.manifest)
-	observed.Source.Sealed = len(f.source.records) > 0
+	observed.Source.Tag = attributes(it.source.tag)
+	observed.Source.Manifest = attributes(it.source.manifest)
+	observed.Source.Sealed = len(it.source.records) > 0
 	observed.Source.RunStarted = f.run.Started
-	for _, t := range f.targets {
+	for _, t := range it.targets {
 		seen := plan.Target{Unreachable: t.err != nil, Tag: attributes(t.tag), Repository: attributes(t.repository)}
 		if t.presence != nil {
 			seen.TagDigest = t.presence.TagDigest
@@ -183,8 +201,9 @@ func (o *operation) tellRun(f *findings) {
 }
 
 // tellSource puts the image into the result, or why it could not be read.
-func (o *operation) tellSource(s sourceFound) report.Image {
-	image := report.Image{Source: o.wanted.Source.String()}
+func (o *operation) tellSource(it *item) report.Image {
+	s := it.source
+	image := report.Image{Source: it.wanted.Source.String()}
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
@@ -205,7 +224,7 @@ func (o *operation) tellSource(s sourceFound) report.Image {
 }
 
 // tellStep puts a target into the result as it is before anything was done.
-func (o *operation) tellStep(step plan.Step, found targetFound, source sourceFound) report.Target {
+func (o *operation) tellStep(it *item, step plan.Step, found targetFound) report.Target {
 	t := report.Target{
 		Registry: step.Target.Registry, Repository: step.Target.Repository, Tag: step.Target.Tag, Previous: step.Previous,
 	}
@@ -224,8 +243,8 @@ func (o *operation) tellStep(step plan.Step, found targetFound, source sourceFou
 	if step.Lock != plan.LockNone {
 		t.Locked = string(step.Lock)
 	}
-	if source.tree != nil && found.err == nil {
-		t.Referrers = len(source.tree.Referrers())
+	if it.source.tree != nil && found.err == nil {
+		t.Referrers = len(it.source.tree.Referrers())
 	}
 	return t
 }

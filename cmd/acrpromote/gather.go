@@ -22,8 +22,6 @@ type findings struct {
 	protection  string
 	runRefusals []rule.Refusal
 	evidence    *approval.Evidence
-	source      sourceFound
-	targets     []targetFound
 	misuse      error
 }
 
@@ -61,19 +59,38 @@ const mostRecords = 16
 // target. What cannot be read is kept, not returned: it has to be told
 // together with everything else that is wrong.
 func (o *operation) gather(ctx context.Context) *findings {
-	f := &findings{targets: make([]targetFound, len(o.wanted.Targets))}
+	f := &findings{}
 	var group sync.WaitGroup
 	group.Go(func() { o.readRun(ctx, f) })
-	ready := make(chan struct{})
-	group.Go(func() {
-		defer close(ready)
-		f.source = o.readSource(ctx)
-	})
-	for i, target := range o.wanted.Targets {
-		group.Go(func() { f.targets[i] = o.readTarget(ctx, target, ready, &f.source) })
+	slots := make(chan struct{}, itemsAtOnce)
+	for _, it := range o.items {
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			o.observe(ctx, it)
+		})
 	}
 	group.Wait()
 	return f
+}
+
+// itemsAtOnce bounds how many images are looked at, or moved, side by side.
+const itemsAtOnce = 32
+
+// observe reads one image and its targets, these while the image is still
+// being read.
+func (o *operation) observe(ctx context.Context, it *item) {
+	it.targets = make([]targetFound, len(it.wanted.Targets))
+	ready := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(ready)
+		it.source = o.readSource(ctx, it.wanted)
+	})
+	for i, target := range it.wanted.Targets {
+		group.Go(func() { it.targets[i] = o.readTarget(ctx, it, target, ready) })
+	}
+	group.Wait()
 }
 
 // readRun reads the run, and the approvals where the action takes one.
@@ -143,15 +160,15 @@ func (o *operation) protection(ctx context.Context, service *azdo.Service) strin
 
 // readSource reads the image, and where sealing is made or demanded the locks
 // and seal records too.
-func (o *operation) readSource(ctx context.Context) (s sourceFound) {
-	source := o.wanted.Source
+func (o *operation) readSource(ctx context.Context, wanted plan.Wanted) (s sourceFound) {
+	source := wanted.Source
 	at, err := o.registries.at(source.Registry)
 	if err != nil {
 		s.err = err
 		return s
 	}
-	sealing := o.wanted.Action == plan.Seal
-	attributes := sealing || o.demandsSeal()
+	sealing := wanted.Action == plan.Seal
+	attributes := sealing || o.demandsSeal(wanted)
 	ref := source.Tag
 	if ref == "" {
 		ref = source.Digest
@@ -178,7 +195,7 @@ func (o *operation) readSource(ctx context.Context) (s sourceFound) {
 	}
 	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, transfer.Options{Referrers: o.config.Referrers.Or(true) && !sealing})
 	if err == nil && attributes {
-		s.records, err = o.readRecords(ctx, at, s.tree)
+		s.records, err = readRecords(ctx, at, source.Repository, s.tree)
 	}
 	group.Wait()
 	switch {
@@ -192,8 +209,8 @@ func (o *operation) readSource(ctx context.Context) (s sourceFound) {
 
 // readRecords finds the seal records among the image's referrers and asks the
 // registry when each was pushed.
-func (o *operation) readRecords(ctx context.Context, at *registry, tree *transfer.Tree) ([]recordFound, error) {
-	referrers, err := at.data.Referrers(ctx, o.wanted.Source.Repository, tree.Digest(), seal.ArtifactType)
+func readRecords(ctx context.Context, at *registry, repository string, tree *transfer.Tree) ([]recordFound, error) {
+	referrers, err := at.data.Referrers(ctx, repository, tree.Digest(), seal.ArtifactType)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +230,7 @@ func (o *operation) readRecords(ctx context.Context, at *registry, tree *transfe
 	for i, r := range referrers {
 		group.Go(func() {
 			var read acr.Attributes
-			read, failures[i] = metadata.Manifest(ctx, o.wanted.Source.Repository, r.Digest)
+			read, failures[i] = metadata.Manifest(ctx, repository, r.Digest)
 			records[i] = recordFound{digest: r.Digest, created: read.Created}
 		})
 	}
@@ -223,7 +240,7 @@ func (o *operation) readRecords(ctx context.Context, at *registry, tree *transfe
 
 // readTarget looks at one target: its tag while the source is still being
 // read, the rest when it is known what to look for.
-func (o *operation) readTarget(ctx context.Context, target plan.Reference, ready <-chan struct{}, source *sourceFound) (t targetFound) {
+func (o *operation) readTarget(ctx context.Context, it *item, target plan.Reference, ready <-chan struct{}) (t targetFound) {
 	if t.registry, t.err = o.registries.at(target.Registry); t.err != nil {
 		return t
 	}
@@ -239,14 +256,15 @@ func (o *operation) readTarget(ctx context.Context, target plan.Reference, ready
 		tagDigest = d.Digest
 	}
 	if tagErr == nil && o.config.Action != agent.Audit {
-		o.readLocks(ctx, target, tagDigest, &t)
+		readLocks(ctx, target, tagDigest, it.wanted.MoveTag, &t)
 	}
 	<-ready
-	if source.tree == nil {
+	tree := it.source.tree
+	if tree == nil {
 		t.err = tagErr
 		return t
 	}
-	presence, err := at.data.Inspect(ctx, target.Repository, target.Tag, source.tree, o.config.Deep.Or(false))
+	presence, err := at.data.Inspect(ctx, target.Repository, target.Tag, tree, o.config.Deep.Or(false))
 	if err != nil {
 		t.err = err
 		return t
@@ -259,8 +277,8 @@ func (o *operation) readTarget(ctx context.Context, target plan.Reference, ready
 // time to refuse: the repository's where something new would come into it, the
 // tag's where it would move. Reading them takes a right that pushing does not;
 // where it is missing, the registry itself will refuse a forbidden write.
-func (o *operation) readLocks(ctx context.Context, target plan.Reference, tagDigest string, t *targetFound) {
-	moves := tagDigest != "" && o.wanted.MoveTag
+func readLocks(ctx context.Context, target plan.Reference, tagDigest string, moveTag bool, t *targetFound) {
+	moves := tagDigest != "" && moveTag
 	if tagDigest != "" && !moves || !t.registry.azure {
 		return
 	}

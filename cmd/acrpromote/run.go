@@ -3,10 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -15,7 +15,6 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/egress"
-	"acrpromote/internal/plan"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 )
@@ -63,12 +62,13 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 type operation struct {
 	config *agent.Config
 	teller *teller
+	mu     sync.Mutex // guards result while images are moved side by side
 	result report.Result
 
 	network    *egress.Network
 	registries *registries
 	identities map[string]*acr.Identity // by service connection
-	wanted     plan.Wanted
+	items      []*item
 }
 
 // execute goes the whole way. Whatever happens, the result is whole when it
@@ -107,14 +107,11 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 		o.audit(found)
 		return
 	}
-	p := o.decide(found)
-	if len(p.Refusals) > 0 || found.source.err != nil || ctx.Err() != nil {
+	o.decide(found)
+	if len(o.result.Refusals) > 0 || o.config.ReadOnly() || ctx.Err() != nil {
 		return
 	}
-	if o.config.ReadOnly() {
-		return
-	}
-	o.carryOut(ctx, p, found)
+	o.carryOut(ctx, found)
 }
 
 // misuse records what could not be understood.
@@ -130,59 +127,6 @@ func (o *operation) misuse(err error) {
 	o.result.Errors = append(o.result.Errors, report.Problem{
 		Side: report.Input, Subject: "inputs", Reason: err.Error(), Remedy: "Correct the inputs; `acrpromote help` lists them.",
 	})
-}
-
-// understand reads the references, and refuses what no registry need be asked
-// about.
-func (o *operation) understand() error {
-	wrong := &agent.Misuse{}
-	add := func(input string, err error, remedy string) {
-		wrong.Problems = append(wrong.Problems, agent.Problem{Subject: input, Reason: err.Error(), Remedy: remedy})
-	}
-	source, err := plan.ParseSource(o.config.Source)
-	if err != nil {
-		add("source", err, "Correct the input source.")
-		return wrong
-	}
-	o.wanted = plan.Wanted{
-		Action:  o.config.Subject(),
-		Source:  source,
-		Digest:  o.config.Digest,
-		Lock:    plan.Lock(o.config.LockMode()),
-		MoveTag: o.config.MoveTag.Or(false),
-	}
-	if o.wanted.Digest != "" && !plan.IsDigest(o.wanted.Digest) {
-		add("digest", fmt.Errorf("%q is no digest", o.wanted.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
-	}
-	if source.Digest != "" && o.wanted.Digest != "" && source.Digest != o.wanted.Digest {
-		add("digest", fmt.Errorf("source and digest name different digests"), "Leave the input digest out, or give the one that the source names.")
-	}
-	seen := map[plan.Reference]bool{}
-	for _, text := range o.config.Targets {
-		target, err := plan.ParseTarget(text, source)
-		if err != nil {
-			add("targets", err, "Correct this line of the input targets.")
-			continue
-		}
-		if target.Registry == source.Registry && target.Repository == source.Repository && target.Tag == source.Tag {
-			add("targets", fmt.Errorf("target %q is the source itself", text), "Name another registry, repository or tag.")
-			continue
-		}
-		if o.wanted.Action == plan.InvertedPush && target.Registry == source.Registry {
-			add("targets", fmt.Errorf("target %q lies in the source's own registry, and an inverted push goes down to another", text), "Use the action promote inside one registry.")
-			continue
-		}
-		if seen[target] {
-			o.result.Warnings = append(o.result.Warnings, fmt.Sprintf("target %s is named more than once; it is done once", target))
-			continue
-		}
-		seen[target] = true
-		o.wanted.Targets = append(o.wanted.Targets, target)
-	}
-	if len(wrong.Problems) > 0 {
-		return wrong
-	}
-	return nil
 }
 
 // conclude settles the outcome, in the contract's order of precedence, and

@@ -128,10 +128,16 @@ func (o *operation) register(host string, credential acr.Credential, needs map[s
 
 // hosts lists the registries of this run, the source's first.
 func (o *operation) hosts() []string {
-	hosts := []string{o.wanted.Source.Registry}
-	for _, t := range o.wanted.Targets {
-		if !slices.Contains(hosts, t.Registry) {
-			hosts = append(hosts, t.Registry)
+	var hosts []string
+	add := func(r plan.Reference) {
+		if !slices.Contains(hosts, r.Registry) {
+			hosts = append(hosts, r.Registry)
+		}
+	}
+	for _, it := range o.items {
+		add(it.wanted.Source)
+		for _, t := range it.wanted.Targets {
+			add(t)
 		}
 	}
 	return hosts
@@ -153,21 +159,28 @@ func (o *operation) needs() map[string]map[string][]string {
 		}
 		needs[ref.Registry][ref.Repository] = wanted
 	}
-	source := o.wanted.Source
-	add(source, "pull")
+	for _, it := range o.items {
+		o.needsOf(it.wanted, add)
+	}
+	return needs
+}
+
+// needsOf says what one image will want.
+func (o *operation) needsOf(wanted plan.Wanted, add func(plan.Reference, ...string)) {
+	add(wanted.Source, "pull")
 	writes := !o.config.ReadOnly()
-	locks := o.wanted.Lock != plan.LockNone && o.wanted.Lock != ""
-	if o.wanted.Action == plan.Seal {
-		add(source, "metadata_read")
+	locks := wanted.Lock != plan.LockNone && wanted.Lock != ""
+	if wanted.Action == plan.Seal {
+		add(wanted.Source, "metadata_read")
 		if writes {
-			add(source, "push", "metadata_write")
+			add(wanted.Source, "push", "metadata_write")
 		}
-		return needs
+		return
 	}
-	if o.demandsSeal() {
-		add(source, "metadata_read")
+	if o.demandsSeal(wanted) {
+		add(wanted.Source, "metadata_read")
 	}
-	for _, t := range o.wanted.Targets {
+	for _, t := range wanted.Targets {
 		add(t, "pull")
 		if o.config.Action == agent.Audit {
 			continue
@@ -183,7 +196,6 @@ func (o *operation) needs() map[string]map[string][]string {
 			add(t, "metadata_write")
 		}
 	}
-	return needs
 }
 
 // credential chooses how a registry is signed in to: a Docker registry
@@ -232,7 +244,9 @@ func (o *operation) credential(host string) (acr.Credential, error) {
 // isTarget: inside one registry the target's identity serves both sides, as it
 // may do what the source's need not.
 func (o *operation) isTarget(host string) bool {
-	return slices.ContainsFunc(o.wanted.Targets, func(t plan.Reference) bool { return t.Registry == host })
+	return slices.ContainsFunc(o.items, func(it *item) bool {
+		return slices.ContainsFunc(it.wanted.Targets, func(t plan.Reference) bool { return t.Registry == host })
+	})
 }
 
 // identity makes the Entra identity of an Azure service connection, one for

@@ -3,13 +3,15 @@ package main_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +54,8 @@ const (
 	dev2Host    = "contosodev2.azurecr.io"
 	prodAddress = "203.0.113.10"
 	devAddress  = "198.51.100.20"
+	devOpsHost  = "dev.azure.com"
+	entraHost   = "login.microsoftonline.com"
 	tenant      = "11111111-2222-3333-4444-555555555555"
 	clientID    = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
 	clientKey   = "not-a-real-secret~0123456789"
@@ -60,6 +64,7 @@ const (
 var (
 	developer = sim.Person("Developer")
 	manager   = sim.Person("Release Manager")
+	officer   = sim.Person("Security Officer")
 )
 
 // world is a simulated Azure with one PROD and two DEV registries, a project
@@ -67,6 +72,7 @@ var (
 type world struct {
 	t            *testing.T
 	cloud        *sim.Cloud
+	clock        *clock
 	prodNetwork  *sim.Network
 	devNetwork   *sim.Network
 	directory    *sim.Directory
@@ -82,52 +88,148 @@ type world struct {
 	run          *sim.Run
 	stage        *sim.Stage
 	temp         string
+	seen         *sightings
+
+	// broken lets a test break a target on purpose; else every tag there must
+	// be whole after each run of the program.
+	broken bool
+	// shutOut says that the proxy lets nobody through, and then its log is empty.
+	shutOut bool
 }
+
+// clock is the time of the simulated services, which a test can set back.
+type clock struct{ offset atomic.Int64 }
+
+func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.offset.Load())) }
+func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	dir := t.TempDir()
 	cloud, err := sim.Start(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	w := &world{t: t, cloud: cloud, temp: dir}
+	w := &world{t: t, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
+	cloud.Intercept(w.seen.watch)
 	w.prodNetwork = cloud.Network("prod", prodAddress)
 	w.devNetwork = cloud.Network("dev", devAddress)
 	w.directory = cloud.Directory(tenant)
 	w.organization = cloud.DevOps("contoso")
+	w.organization.SetClock(w.clock.now)
 	w.project = w.organization.Project("shop")
 	w.environment = w.project.Environment("Production")
 	w.check = w.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
 	w.connection = w.project.FederatedConnection("release-identity", tenant, clientID)
 	w.application = w.directory.AddApplication(clientID).AddFederatedCredential(w.organization.Issuer(), w.connection.Subject()).AddSecret(clientKey)
 
-	w.prod = cloud.Registry(prodHost, sim.RegistryOptions{Tokens: w.directory})
-	w.prod.Grant(clientID, "**", sim.RepositoryWriter...)
+	w.prod = w.registry(prodHost)
 	w.prod.AllowOnly(prodAddress)
-	w.dev = cloud.Registry(devHost, sim.RegistryOptions{Tokens: w.directory})
-	w.dev.Grant(clientID, "**", sim.RepositoryWriter...)
-	w.dev2 = cloud.Registry(dev2Host, sim.RegistryOptions{Tokens: w.directory})
-	w.dev2.Grant(clientID, "**", sim.RepositoryWriter...)
-
-	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: time.Now().Add(-time.Minute)})
-	w.stage = w.run.Stage("Production", w.environment, w.connection)
+	w.dev = w.registry(devHost)
+	w.dev2 = w.registry(dev2Host)
+	w.queue()
 	return w
 }
 
-// inputs of one task; nil and "" are not given.
+// registry opens a registry that the release identity may write to.
+func (w *world) registry(host string) *sim.Registry {
+	r := w.cloud.Registry(host, sim.RegistryOptions{Tokens: w.directory, Now: w.clock.now})
+	r.Grant(clientID, "**", sim.RepositoryWriter...)
+	return r
+}
+
+// queue starts a run with a stage that deploys to Production.
+func (w *world) queue() {
+	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: w.clock.now().Add(-time.Minute)})
+	w.stage = w.run.Stage("Production", w.environment, w.connection)
+}
+
+// guard changes the approval that guards Production, and starts a run under it.
+func (w *world) guard(settings sim.ApprovalSettings) {
+	w.check.Update(settings)
+	w.queue()
+}
+
+const (
+	cart       = "shop/cart"
+	release    = "1.4.2"
+	source     = prodHost + "/" + cart + ":" + release
+	recordType = "application/vnd.acrpromote.seal.v1+json"
+)
+
+// record attaches a seal record to an image of PROD.
+func (w *world) record(image descriptor) descriptor {
+	return attach(w.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+}
+
+// lock locks a tag of PROD as seal does.
+func (w *world) lock(tag string) {
+	w.t.Helper()
+	if !w.prod.SetTagLock(cart, tag, false, false) || !w.prod.SetManifestLock(cart, w.prod.TagDigest(cart, tag), true, false) {
+		w.t.Fatalf("there is no tag %s to lock", tag)
+	}
+}
+
+// sealed pushes an image to PROD and seals it.
+func (w *world) sealed() descriptor {
+	w.t.Helper()
+	image := pushImage(w.prod, cart, release, 1, 2, 2048)
+	w.record(image)
+	w.lock(release)
+	return image
+}
+
+// approve has the stage's approval given and its job begun.
+func (w *world) approve(by sim.Identity, comment string) {
+	w.t.Helper()
+	if err := w.stage.Approve(by, comment); err != nil {
+		w.t.Fatal(err)
+	}
+	w.stage.Begin()
+}
+
+// ready is a world in which an inverted push is allowed.
+func ready(t *testing.T) (*world, descriptor) {
+	t.Helper()
+	w := newWorld(t)
+	image := w.sealed()
+	w.approve(manager, "released")
+	return w, image
+}
+
+// push is the smallest inverted push, with more or other inputs.
+func push(more ...string) inputs {
+	in := inputs{"action": "invertedPush", "source": source, "targets": devHost, "environment": "Production"}
+	return in.with(more...)
+}
+
+// inputs of one task; "" is not given.
 type inputs map[string]string
+
+// with is a copy with other values: name, value, name, value.
+func (in inputs) with(pairs ...string) inputs {
+	in = maps.Clone(in)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		in[pairs[i]] = pairs[i+1]
+	}
+	return in
+}
 
 // outcome is what the agent saw of the task.
 type outcome struct {
-	t      *testing.T
-	code   int
-	stdout string
-	stderr string
-	result map[string]any // result.json, nil if there is none
-	task   string         // the result that task.complete bore
-	output map[string]string
+	t        *testing.T
+	code     int
+	stdout   string
+	stderr   string
+	result   map[string]any // result.json, nil if there is none
+	task     string         // the result that task.complete bore
+	output   map[string]string
+	summary  string
+	warnings []string
+	issues   []string // errors
+	requests []sim.Request
 }
 
 // task runs the program as the agent of the stage's job would.
@@ -138,10 +240,11 @@ func (w *world) task(in inputs, change ...func(*sim.Task)) outcome {
 
 func (w *world) taskOf(stage *sim.Stage, in inputs, change ...func(*sim.Task)) outcome {
 	w.t.Helper()
-	return w.execute(context.Background(), w.environ(stage, in, change...))
+	return w.execute(w.environ(stage, in, change...))
 }
 
-// environ is the environment that the agent gives the task.
+// environ is the environment that the agent gives the task, with System.Debug
+// on, so that every test looks for secrets in what is told then.
 func (w *world) environ(stage *sim.Stage, in inputs, change ...func(*sim.Task)) []string {
 	w.t.Helper()
 	task := sim.Task{
@@ -150,11 +253,40 @@ func (w *world) environ(stage *sim.Stage, in inputs, change ...func(*sim.Task)) 
 		TempDirectory: w.folder(),
 		Proxy:         &sim.AgentProxy{URL: w.prodNetwork.ProxyURL()},
 		CAFile:        w.cloud.CAFile(),
+		Debug:         true,
 	}
 	for _, c := range change {
 		c(&task)
 	}
 	return append(stage.Environ(task), "PATH="+os.Getenv("PATH"))
+}
+
+// forged is an environment in which variables are changed: name, value, …; a
+// value "-" removes.
+func forged(environ []string, pairs ...string) []string {
+	environ = slices.Clone(environ)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		environ = slices.DeleteFunc(environ, func(v string) bool { return strings.HasPrefix(v, pairs[i]+"=") })
+		if pairs[i+1] != "-" {
+			environ = append(environ, pairs[i]+"="+pairs[i+1])
+		}
+	}
+	return environ
+}
+
+// connections of the task's inputs: input, connection.
+func connected(input string, connections ...*sim.ServiceConnection) func(*sim.Task) {
+	return func(t *sim.Task) {
+		if len(connections) == 0 {
+			delete(t.Connections, input)
+			return
+		}
+		t.Connections[input] = connections
+	}
+}
+
+func from(n *sim.Network) func(*sim.Task) {
+	return func(t *sim.Task) { t.Proxy = &sim.AgentProxy{URL: n.ProxyURL()} }
 }
 
 func (w *world) folder() string {
@@ -166,60 +298,58 @@ func (w *world) folder() string {
 	return dir
 }
 
-// execute starts the real binary with nothing but environ, and reads what it
-// leaves as the agent would.
-func (w *world) execute(ctx context.Context, environ []string, arguments ...string) outcome {
+// process is the program while it runs.
+type process struct {
+	w              *world
+	command        *exec.Cmd
+	stdout, stderr bytes.Buffer
+	environ        []string
+	mark           int
+	dialled        map[*sim.Network]int
+	cancel         context.CancelFunc
+}
+
+// start runs the real binary with nothing but environ.
+func (w *world) start(environ []string, arguments ...string) *process {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	command := exec.CommandContext(ctx, binary, arguments...)
-	command.Env = environ
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	err := command.Run()
-	if err != nil && command.ProcessState == nil {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	p := &process{w: w, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
+	p.command = exec.CommandContext(ctx, binary, arguments...)
+	p.command.Dir = w.temp
+	// The race detector would sleep a second at every exit.
+	p.command.Env = append(slices.Clone(environ), "GORACE=atexit_sleep_ms=0")
+	p.command.Stdout, p.command.Stderr = &p.stdout, &p.stderr
+	p.mark = w.cloud.Mark()
+	for _, n := range []*sim.Network{w.prodNetwork, w.devNetwork} {
+		p.dialled[n] = len(n.Dialled())
+	}
+	if err := p.command.Start(); err != nil {
 		w.t.Fatal(err)
 	}
-	o := outcome{t: w.t, code: command.ProcessState.ExitCode(), stdout: stdout.String(), stderr: stderr.String(), output: map[string]string{}}
-	o.read()
+	return p
+}
+
+// wait reads what the program left behind as the agent would, and holds it to
+// what is true of every run.
+func (p *process) wait() outcome {
+	p.w.t.Helper()
+	defer p.cancel()
+	_ = p.command.Wait()
+	o := outcome{t: p.w.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
+	o.requests = p.w.cloud.Since(p.mark)
+	o.read(p.inPipeline())
+	p.w.hold(p, &o)
 	return o
 }
 
-// read finds the logging commands and result.json.
-func (o *outcome) read() {
-	for line := range strings.Lines(o.stdout) {
-		_, rest, found := strings.Cut(line, "##vso[")
-		if !found {
-			continue
-		}
-		head, data, _ := strings.Cut(strings.TrimRight(rest, "\r\n"), "]")
-		name, properties, _ := strings.Cut(head, " ")
-		values := map[string]string{}
-		for p := range strings.SplitSeq(properties, ";") {
-			if k, v, ok := strings.Cut(p, "="); ok {
-				values[strings.TrimSpace(k)] = v
-			}
-		}
-		switch name {
-		case "task.complete":
-			if o.task != "" {
-				o.t.Errorf("task.complete was sent twice")
-			}
-			o.task = values["result"]
-		case "task.setvariable":
-			o.output[values["variable"]] = data
-		}
-	}
-	if path := o.output["report"]; path != "" {
-		content, err := os.ReadFile(path)
-		if err != nil {
-			o.t.Errorf("the output report names %s: %v", path, err)
-			return
-		}
-		if err := json.Unmarshal(content, &o.result); err != nil {
-			o.t.Errorf("result.json: %v", err)
-		}
-	}
+func (p *process) inPipeline() bool {
+	return slices.ContainsFunc(p.environ, func(v string) bool { return strings.HasPrefix(v, "INPUT_ACTION=") })
+}
+
+// execute runs the program from start to end.
+func (w *world) execute(environ []string, arguments ...string) outcome {
+	w.t.Helper()
+	return w.start(environ, arguments...).wait()
 }
 
 // at walks into result.json: "images", 0, "digest".
@@ -245,13 +375,35 @@ func (o outcome) at(path ...any) any {
 	return value
 }
 
-// rules lists the rules that refused.
+// states lists the states of the targets, in order.
+func (o outcome) states() string {
+	o.t.Helper()
+	targets, _ := o.at("images", 0, "targets").([]any)
+	var states []string
+	for _, t := range targets {
+		states = append(states, t.(map[string]any)["state"].(string))
+	}
+	return strings.Join(states, " ")
+}
+
+// wantStates holds the targets to these states.
+func (o outcome) wantStates(states string) outcome {
+	o.t.Helper()
+	if got := o.states(); got != states {
+		o.t.Errorf("targets are %q, want %q\n%s", got, states, o.stdout)
+	}
+	return o
+}
+
+// rules lists the rules that refused, each once, in order.
 func (o outcome) rules() []string {
 	o.t.Helper()
 	refusals, _ := o.at("refusals").([]any)
 	var rules []string
 	for _, r := range refusals {
-		rules = append(rules, r.(map[string]any)["rule"].(string))
+		if name := r.(map[string]any)["rule"].(string); !slices.Contains(rules, name) {
+			rules = append(rules, name)
+		}
 	}
 	return rules
 }
@@ -264,11 +416,22 @@ func (o outcome) want(name string) outcome {
 	if task == "" {
 		task = "Failed"
 	}
+	return o.wantTask(name, task)
+}
+
+func (o outcome) wantTask(name, task string) outcome {
+	o.t.Helper()
 	if o.code != 0 || o.task != task || o.result["outcome"] != name {
 		o.t.Fatalf("outcome %v, task %q, exit code %d; want %s, %s, 0\n--- stdout\n%s\n--- stderr\n%s", o.result["outcome"], o.task, o.code, name, task, o.stdout, o.stderr)
 	}
-	if strings.Contains(o.stdout+o.stderr, "panic:") || strings.Contains(o.stderr, "DATA RACE") {
-		o.t.Fatalf("the program broke:\n%s\n%s", o.stdout, o.stderr)
+	return o
+}
+
+// wantCode holds a run at a prompt to an outcome of the contract's table.
+func (o outcome) wantCode(code int) outcome {
+	o.t.Helper()
+	if o.code != code {
+		o.t.Fatalf("exit code %d, want %d\n--- stdout\n%s\n--- stderr\n%s", o.code, code, o.stdout, o.stderr)
 	}
 	return o
 }
@@ -277,8 +440,62 @@ func (o outcome) want(name string) outcome {
 func (o outcome) refusedBy(rules ...string) outcome {
 	o.t.Helper()
 	o.want("refused")
-	if got := strings.Join(o.rules(), " "); got != strings.Join(rules, " ") {
-		o.t.Fatalf("refused by %q, want %q\n%s", got, strings.Join(rules, " "), o.stdout)
+	got := slices.Sorted(slices.Values(o.rules()))
+	slices.Sort(rules)
+	if !slices.Equal(got, rules) {
+		o.t.Fatalf("refused by %q, want %q\n%s", got, rules, o.stdout)
 	}
 	return o
+}
+
+// says looks for words in what stands against it: refusals and errors, with
+// their remedies.
+func (o outcome) says(words ...string) outcome {
+	o.t.Helper()
+	text := o.against()
+	for _, word := range words {
+		if !strings.Contains(text, word) {
+			o.t.Errorf("what stands against it does not say %q:\n%s", word, text)
+		}
+	}
+	return o
+}
+
+func (o outcome) against() string {
+	var text strings.Builder
+	for _, list := range []string{"refusals", "errors"} {
+		entries, _ := o.result[list].([]any)
+		for _, e := range entries {
+			m := e.(map[string]any)
+			fmt.Fprintf(&text, "%v%v %v: %v → %v\n", m["rule"], m["side"], m["subject"], m["reason"], m["remedy"])
+		}
+	}
+	return text.String()
+}
+
+// failsAt holds a failure to one side.
+func (o outcome) failsAt(side string, words ...string) outcome {
+	o.t.Helper()
+	o.want("failed")
+	errors, _ := o.at("errors").([]any)
+	if len(errors) == 0 {
+		o.t.Fatalf("no error is told\n%s", o.stdout)
+	}
+	for _, e := range errors {
+		if got := e.(map[string]any)["side"]; got != side {
+			o.t.Errorf("an error lies at the %v, want %s:\n%s", got, side, o.against())
+		}
+	}
+	return o.says(words...)
+}
+
+// asked lists what was asked of a host: "GET /v2/…".
+func (o outcome) asked(host string) []string {
+	var list []string
+	for _, r := range o.requests {
+		if r.Host == host {
+			list = append(list, r.Method+" "+r.Path)
+		}
+	}
+	return list
 }

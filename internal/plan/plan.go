@@ -5,7 +5,7 @@
 package plan
 
 import (
-	"fmt"
+	"slices"
 	"time"
 
 	"acrpromote/internal/approval"
@@ -17,6 +17,8 @@ const (
 	Seal         = "seal"
 	Promote      = "promote"
 	InvertedPush = "invertedPush"
+	// Audit plans nothing; of the rules only the digest's is judged.
+	Audit = "audit"
 )
 
 // Wanted is what was asked: the action, its image and where it should go.
@@ -106,36 +108,65 @@ type Step struct {
 	Lock     Lock
 }
 
-// Plan is either steps or refusals. Record tells that a seal record is to be
-// attached to the source before it is locked.
+// Image is one image as it was asked for and as it was found.
+type Image struct {
+	Wanted   Wanted
+	Observed Observed
+}
+
+// Plan is either steps or refusals, for all images of a run together: what
+// stands against one stands against all.
 type Plan struct {
-	Wanted    Wanted
-	Digest    string
 	Direction string // checked or unchecked
-	Record    bool
-	Steps     []Step
+	Parts     []Part // in the order of the images
 	Refusals  []rule.Refusal
 }
 
+// Part is what is to be done with one image. Record tells that a seal record
+// is to be attached to the source before it is locked.
+type Part struct {
+	Wanted Wanted
+	Digest string
+	Record bool
+	Steps  []Step // in the order of Wanted.Targets
+}
+
 // Make computes the plan. Every violation is found in one pass.
-func Make(w Wanted, o Observed, v approval.Verdict) Plan {
-	p := Plan{Wanted: w, Digest: o.Source.Digest, Direction: direction(w)}
-	p.Refusals = append(p.Refusals, v.Refusals...)
-	p.Refusals = append(p.Refusals, judgeDirection(w)...)
-	if !o.Source.Unreadable {
-		p.Refusals = append(p.Refusals, judgeDigest(w, o.Source)...)
-		if w.Action == Seal {
-			p.Refusals = append(p.Refusals, judgeAge(w, o.Source)...)
-			p.Record = !o.Source.Sealed
-			p.Steps = append(p.Steps, Step{Target: w.Source, Work: Nothing, Lock: w.Lock})
+func Make(images []Image, v approval.Verdict) Plan {
+	p := Plan{Direction: "checked", Refusals: slices.Clone(v.Refusals)}
+	for _, i := range images {
+		if d := direction(i.Wanted); d != "checked" {
+			p.Direction = d
 		}
-	}
-	for i, target := range w.Targets {
-		step, refusals := judgeTarget(w, o.Source, target, o.Targets[i])
-		p.Steps = append(p.Steps, step)
+		part, refusals := i.plan()
+		p.Parts = append(p.Parts, part)
 		p.Refusals = append(p.Refusals, refusals...)
 	}
 	return p
+}
+
+// plan decides about one image.
+func (i Image) plan() (Part, []rule.Refusal) {
+	w, source := i.Wanted, i.Observed.Source
+	part := Part{Wanted: w, Digest: source.Digest}
+	refusals := judgeDirection(w)
+	if !source.Unreadable {
+		refusals = append(refusals, judgeDigest(w, source)...)
+		if w.Action == Seal {
+			refusals = append(refusals, judgeAge(w, source)...)
+			part.Record = !source.Sealed
+			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: w.Lock})
+		}
+	}
+	if w.Action == Audit {
+		return part, refusals
+	}
+	for at, target := range w.Targets {
+		step, against := judgeTarget(w, source, target, i.Observed.Targets[at])
+		part.Steps = append(part.Steps, step)
+		refusals = append(refusals, against...)
+	}
+	return part, refusals
 }
 
 // judgeTarget decides what is to be done at one target, or why it may not be.
@@ -160,34 +191,4 @@ func judgeTarget(w Wanted, source Source, target Reference, seen Target) (Step, 
 		step.Work = Copy
 	}
 	return step, append(refusals, judgeLocks(target, seen, step.Work)...)
-}
-
-// Changes tells whether carrying the plan out would write anything but locks,
-// which are looked at when they are set.
-func (p Plan) Changes() bool {
-	if p.Record {
-		return true
-	}
-	for _, s := range p.Steps {
-		if s.Work != Nothing && s.Work != Wait {
-			return true
-		}
-	}
-	return false
-}
-
-// Describe tells in words what a step does.
-func (s Step) Describe() string {
-	switch s.Work {
-	case Nothing:
-		return "already there"
-	case Mend:
-		return "already there, missing parts are brought"
-	case Move:
-		return fmt.Sprintf("the tag moves from %s", s.Previous)
-	case Wait:
-		return "cannot be judged yet"
-	default:
-		return "is copied"
-	}
 }

@@ -38,6 +38,9 @@ func TestMake(t *testing.T) {
 	pinned.Digest = other
 	sealing := Wanted{Action: Seal, Source: at(prod, "1"), Lock: LockTag}
 	sealingDigest := Wanted{Action: Seal, Source: Reference{Registry: prod, Repository: "shop/cart", Digest: released}, Lock: LockTag}
+	auditing := Wanted{Action: Audit, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
+	auditingPinned := auditing
+	auditingPinned.Digest = other
 	image := Source{Digest: released}
 	seen := func(targets ...Target) Observed { return Observed{Source: image, Targets: targets} }
 
@@ -68,6 +71,8 @@ func TestMake(t *testing.T) {
 		{"a tag that may move, but is locked", move, seen(Target{TagDigest: other, Tag: locked}), granted, []rule.Name{rule.Immutable}, nil},
 		{"a tag that may move and is open", move, seen(Target{TagDigest: other, Tag: open}), granted, nil, []Work{Move}},
 		{"upward without a flow", upward, seen(Target{}, Target{}), granted, []rule.Name{rule.Upward}, nil},
+		{"audit plans nothing, whatever is there", auditing, seen(Target{TagDigest: other, Repository: locked}), granted, nil, nil},
+		{"audit of another digest", auditingPinned, seen(Target{}), granted, []rule.Name{rule.DigestDiffers}, nil},
 		{"seal what the run pushed", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon.Add(time.Second)}}}, granted, nil, []Work{Nothing}},
 		{"seal what was pushed in the same instant", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon}}}, granted, nil, []Work{Nothing}},
 		{"seal an older tag", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon.Add(-time.Nanosecond)}}}, granted, []rule.Name{rule.OlderThanRun}, nil},
@@ -77,7 +82,7 @@ func TestMake(t *testing.T) {
 		{"seal a manifest of this run", sealingDigest, Observed{Source: Source{Digest: released, RunStarted: noon, Manifest: &Attributes{Created: noon.Add(time.Hour)}}}, granted, nil, []Work{Nothing}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := Make(c.wanted, c.observed, c.verdict)
+			p := Make([]Image{{c.wanted, c.observed}}, c.verdict)
 			var got []rule.Name
 			for _, r := range p.Refusals {
 				got = append(got, r.Rule)
@@ -89,7 +94,7 @@ func TestMake(t *testing.T) {
 				return
 			}
 			var work []Work
-			for _, s := range p.Steps {
+			for _, s := range p.Parts[0].Steps {
 				work = append(work, s.Work)
 			}
 			if !slices.Equal(work, c.work) {
@@ -101,9 +106,9 @@ func TestMake(t *testing.T) {
 
 func TestMoveRecordsWhatTheTagBore(t *testing.T) {
 	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
-	p := Make(w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}, approval.Verdict{Granted: true})
-	if p.Steps[0].Previous != other {
-		t.Errorf("previous is %q, want %q", p.Steps[0].Previous, other)
+	p := Make([]Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
+	if p.Parts[0].Steps[0].Previous != other {
+		t.Errorf("previous is %q, want %q", p.Parts[0].Steps[0].Previous, other)
 	}
 }
 
@@ -116,7 +121,7 @@ func TestDirection(t *testing.T) {
 		{[]Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
 		{nil, "checked"},
 	} {
-		if p := Make(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}, Observed{Targets: make([]Target, len(c.targets))}, approval.Verdict{Granted: true}); p.Direction != c.want {
+		if p := Make([]Image{{Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}, Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
 			t.Errorf("direction to %v is %s, want %s", c.targets, p.Direction, c.want)
 		}
 	}
@@ -126,7 +131,7 @@ func TestDirection(t *testing.T) {
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []Reference{at(prod, "1"), at(prod, "2")}}
 	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
-	p := Make(w, o, approval.Verdict{})
+	p := Make([]Image{{w, o}}, approval.Verdict{})
 	if len(p.Refusals) != 5 {
 		t.Fatalf("%d refusals, want 5: %v", len(p.Refusals), p.Refusals)
 	}
@@ -137,13 +142,17 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 }
 
-func TestChanges(t *testing.T) {
-	for work, want := range map[Work]bool{Nothing: false, Wait: false, Copy: true, Mend: true, Move: true} {
-		if got := (Plan{Steps: []Step{{Work: work}}}).Changes(); got != want {
-			t.Errorf("a plan with %q changes something: %v, want %v", work, got, want)
-		}
+// TestOneImageStandsAgainstAll: a set is refused together, and the verdict is
+// told once.
+func TestOneImageStandsAgainstAll(t *testing.T) {
+	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
+	good := Image{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
+	bad := Image{w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
+	p := Make([]Image{good, bad, good}, approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}})
+	if len(p.Refusals) != 2 || p.Refusals[0].Rule != rule.ApprovalPending || p.Refusals[1].Rule != rule.TagWouldMove {
+		t.Errorf("refused by %v", p.Refusals)
 	}
-	if !(Plan{Record: true}).Changes() {
-		t.Error("a plan that attaches a seal record changes nothing")
+	if len(p.Parts) != 3 {
+		t.Errorf("%d parts, want 3", len(p.Parts))
 	}
 }

@@ -59,7 +59,7 @@ type Done struct {
 // Targets carries the steps of a plan out side by side: every target is its
 // own island, and one that fails neither stops nor delays the others. A step
 // that is to wait is left alone. lockers gives the locks of a registry.
-func Targets(ctx context.Context, p plan.Plan, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Done {
+func Targets(ctx context.Context, p plan.Part, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Done {
 	done := make([]Done, len(p.Steps))
 	var group sync.WaitGroup
 	for i, step := range p.Steps {
@@ -102,7 +102,7 @@ type Sealed struct {
 // Seal attaches the record, unless the plan says that one is there (present is
 // its digest), then locks: a tag that is locked has its record already, so
 // whatever interrupts this leaves either no seal or a whole one.
-func Seal(ctx context.Context, p plan.Plan, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
+func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
 	source := p.Wanted.Source
 	var s Sealed
 	if p.Record {

@@ -81,8 +81,8 @@ func (s *shelf) Attach(_ context.Context, _ []byte) (string, error) {
 	return other, nil
 }
 
-func sealPlan(lock plan.Lock, record bool) plan.Plan {
-	return plan.Plan{Wanted: plan.Wanted{Action: plan.Seal, Source: where, Lock: lock}, Digest: root, Record: record}
+func sealPlan(lock plan.Lock, record bool) plan.Part {
+	return plan.Part{Wanted: plan.Wanted{Action: plan.Seal, Source: where, Lock: lock}, Digest: root, Record: record}
 }
 
 var image = Image{Digest: root, Children: []string{child}}
@@ -153,7 +153,7 @@ func (c courier) Copy(_ context.Context, r plan.Reference) (Arrival, error) { re
 func TestTargetsAreIslands(t *testing.T) {
 	broken := errors.New("broken")
 	at := func(host string) plan.Reference { return plan.Reference{Registry: host, Repository: "a", Tag: "1"} }
-	p := plan.Plan{Steps: []plan.Step{
+	p := plan.Part{Steps: []plan.Step{
 		{Target: at("good"), Work: plan.Copy, Lock: plan.LockTag},
 		{Target: at("broken"), Work: plan.Copy, Lock: plan.LockTag},
 		{Target: at("waiting"), Work: plan.Wait, Lock: plan.LockTag},

@@ -1,0 +1,173 @@
+package main_test
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// holdDownload lets the first download stop in the middle. reached tells that it has; release lets it, and all others, go on.
+func (w *world) holdDownload(size int) (reached <-chan struct{}, release func()) {
+	half, going := make(chan struct{}), make(chan struct{})
+	var once, ending sync.Once
+	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Host != prodStorage {
+			return false
+		}
+		mine := false
+		once.Do(func() { mine = true })
+		if !mine {
+			return false
+		}
+		rw.Header().Set("Content-Length", "1000000")
+		_, _ = rw.Write(noise(1, size/2))
+		_ = http.NewResponseController(rw).Flush()
+		close(half)
+		select {
+		case <-going:
+		case <-r.Context().Done():
+		}
+		return true
+	})
+	release = func() { ending.Do(func() { close(going) }) }
+	w.t.Cleanup(release)
+	return half, release
+}
+
+func waitFor(t *testing.T, reached <-chan struct{}, p *process) {
+	t.Helper()
+	select {
+	case <-reached:
+	case <-time.After(time.Minute):
+		_ = p.command.Process.Kill()
+		t.Fatalf("the copy did not come so far:\n%s", p.wait().stdout)
+	}
+}
+
+// TestCancel: told to stop in the middle of a copy, what had arrived stays, no
+// tag is visible, the result is told, and a rerun completes it.
+func TestCancel(t *testing.T) {
+	w, image := ready(t)
+	reached, letGo := w.holdDownload(2048)
+	p := w.start(w.environ(w.stage, push()))
+	waitFor(t, reached, p)
+	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	stopped := time.Now()
+	o := p.wait().want("cancelled")
+	if took := time.Since(stopped); took > 10*time.Second {
+		t.Errorf("it took %s to stop", took)
+	}
+	if len(o.at("errors").([]any)) == 0 {
+		t.Error("nothing says that it was stopped")
+	}
+	w.untouched(w.dev)
+	letGo()
+	w.task(push()).want("done").wantStates("copied")
+	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+		t.Errorf("tag %q", got)
+	}
+}
+
+// TestCancelEarly: before everything was read.
+func TestCancelEarly(t *testing.T) {
+	w, _ := ready(t)
+	reached := make(chan struct{})
+	var once sync.Once
+	w.organization.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(strings.ToLower(r.URL.Path), "/timeline") {
+			return false
+		}
+		once.Do(func() { close(reached) })
+		<-r.Context().Done()
+		return true
+	})
+	p := w.start(w.environ(w.stage, push()))
+	waitFor(t, reached, p)
+	if err := p.command.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	o := p.wait().want("cancelled")
+	if got := writes(o.requests); len(got) != 0 {
+		t.Errorf("written: %v", got)
+	}
+	w.organization.RestoreAnswers()
+	w.task(push()).want("done")
+}
+
+// TestKill: killed without a word, and run again: the same end, with no layer
+// sent twice.
+func TestKill(t *testing.T) {
+	w := newWorld(t)
+	image := pushImage(w.prod, cart, release, 1, 6, 4096)
+	w.record(image)
+	w.lock(release)
+	w.approve(manager, "")
+	reached, letGo := w.holdDownload(4096)
+	p := w.start(w.environ(w.stage, push()))
+	waitFor(t, reached, p)
+	// The others arrive meanwhile.
+	deadline := time.Now().Add(20 * time.Second)
+	for len(w.dev.Blobs(cart)) < 7 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := p.command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.wait()
+	letGo()
+	w.untouched(w.dev)
+	arrived := len(w.dev.Blobs(cart))
+	if arrived == 0 {
+		t.Fatal("nothing had arrived, so this tests nothing")
+	}
+	o := w.task(push()).want("done")
+	sent := 0
+	for _, r := range writes(o.requests) {
+		if strings.HasPrefix(r, "PUT ") && strings.Contains(r, "/blobs/") {
+			sent++
+		}
+	}
+	if all := len(w.dev.Blobs(cart)); sent != all-arrived {
+		t.Errorf("the rerun sent %d blobs, %d of %d had arrived", sent, arrived, all)
+	}
+	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+		t.Errorf("tag %q", got)
+	}
+}
+
+// TestKillSeal anywhere: either no seal, or a whole one after the rerun.
+func TestKillSeal(t *testing.T) {
+	for _, stop := range []string{"PUT /v2/" + cart + "/manifests/", "PATCH /acr/v1/"} {
+		t.Run(strings.ReplaceAll(stop, "/", " "), func(t *testing.T) {
+			w := newWorld(t)
+			image := pushIndex(w.prod, cart, release, 1)
+			w.stage.Begin()
+			reached := make(chan struct{})
+			var once sync.Once
+			remove := w.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+				if !strings.HasPrefix(r.Method+" "+r.URL.Path, stop) {
+					return false
+				}
+				once.Do(func() { close(reached) })
+				<-r.Context().Done()
+				return true
+			})
+			p := w.start(w.environ(w.stage, sealing))
+			waitFor(t, reached, p)
+			_ = p.command.Process.Kill()
+			p.wait()
+			remove()
+			w.task(inputs{"action": "verify", "source": source}).want("done")
+			w.task(sealing).want("done")
+			again := w.task(sealing).want("done")
+			if a, _ := w.prod.TagAttributes(cart, release); a.Write || a.Delete || len(w.prod.Referrers(cart, image.Digest)) != 1 || again.output["changed"] != "false" {
+				t.Errorf("tag %+v, records %v", a, w.prod.Referrers(cart, image.Digest))
+			}
+		})
+	}
+}

@@ -1,0 +1,224 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"acrpromote/internal/sim"
+)
+
+// TestForgeries: what the environment says of the run is a claim. Each of these
+// makes an approval that was really given look like this job's.
+func TestForgeries(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		forge func(t *testing.T, w *world, environ []string) []string
+		rules string // "" is granted: the forgery is worth nothing
+	}{
+		{"the id of another run", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "BUILD_BUILDID", fmt.Sprint(w.project.QueueRun(sim.RunOptions{}).ID()))
+		}, "run-mismatch"},
+		{"the plan of another run", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "SYSTEM_PLANID", w.project.QueueRun(sim.RunOptions{}).PlanID())
+		}, "run-mismatch"},
+		{"id and plan of another run whose stage is approved", func(t *testing.T, w *world, e []string) []string {
+			other := w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+			stage := other.Stage("Production", w.environment)
+			if err := stage.Approve(manager, ""); err != nil {
+				t.Fatal(err)
+			}
+			stage.Begin()
+			return forged(e, "BUILD_BUILDID", fmt.Sprint(other.ID()), "SYSTEM_PLANID", other.PlanID(), "SYSTEM_TIMELINEID", other.PlanID())
+		}, "run-mismatch"},
+		{"a job of another stage", func(t *testing.T, w *world, e []string) []string {
+			other := w.run.Stage("Test", w.connection)
+			other.Begin()
+			return forged(e, "SYSTEM_JOBID", other.JobID())
+		}, "approval-missing run-mismatch"},
+		{"the name of another stage", func(t *testing.T, w *world, e []string) []string {
+			w.run.Stage("Test", w.connection).Begin()
+			return forged(e, "SYSTEM_STAGENAME", "Test")
+		}, "run-mismatch"},
+		{"the record of another stage", func(t *testing.T, w *world, e []string) []string {
+			other := w.run.Stage("Test", w.connection)
+			return forged(e, "SYSTEM_STAGEID", other.ID())
+		}, "run-mismatch"},
+		{"an older agent, which names no stage record", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "SYSTEM_STAGEID", "-")
+		}, ""},
+		{"another attempt", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_STAGEATTEMPT", "2") }, "run-mismatch"},
+		{"a job that is over", func(t *testing.T, w *world, e []string) []string {
+			w.run.MutateTimeline(func(d map[string]any) {
+				for _, r := range d["records"].([]any) {
+					if m := r.(map[string]any); m["id"] == w.stage.JobID() {
+						m["state"] = "completed"
+					}
+				}
+			})
+			return e
+		}, "run-mismatch"},
+		{"no job at all", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_JOBID", "-") }, "run-mismatch"},
+		{"another project", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "SYSTEM_TEAMPROJECTID", w.organization.Project("playground").ID())
+		}, "approval-unreadable run-mismatch"},
+		{"RELEASE_* in a YAML run", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "RELEASE_RELEASEID", "1", "RELEASE_ENVIRONMENTID", "1", "RELEASE_ENVIRONMENTNAME", "Production", "RELEASE_ATTEMPTNUMBER", "1", "RELEASE_DEPLOYMENTID", "1")
+		}, ""},
+		{"a host type that is none", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_HOSTTYPE", "gates") }, "run-mismatch"},
+		{"the token of another run", func(t *testing.T, w *world, e []string) []string {
+			w.run.MutateClaims(func(d map[string]any) { d["run_id"] = "1" })
+			return e
+		}, "run-mismatch"},
+		{"the token of another pipeline", func(t *testing.T, w *world, e []string) []string {
+			w.run.MutateClaims(func(d map[string]any) { d["def_id"] = "99" })
+			return e
+		}, "run-mismatch"},
+		{"the token of another project", func(t *testing.T, w *world, e []string) []string {
+			w.run.MutateClaims(func(d map[string]any) { d["prj_id"] = w.organization.Project("playground").ID() })
+			return e
+		}, "run-mismatch"},
+		{"a suite of another run", func(t *testing.T, w *world, e []string) []string {
+			w.run.MutateSuite(func(d map[string]any) {
+				text := strings.NewReplacer(fmt.Sprint(w.run.ID()), "1")
+				replaceNumbers(d, w.run.ID(), 1, text)
+			})
+			return e
+		}, "run-mismatch"},
+		{"a claimed requester tightens", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "BUILD_REQUESTEDFORID", manager.ID)
+		}, "requester-approved"},
+		{"a claimed requester loosens nothing", func(t *testing.T, w *world, e []string) []string {
+			w.queue()
+			w.approve(developer, "")
+			return forged(w.environ(w.stage, push()), "BUILD_REQUESTEDFORID", manager.ID, "BUILD_QUEUEDBYID", manager.ID)
+		}, "requester-approved"},
+		{"SYSTEM_COLLECTIONURI elsewhere", func(t *testing.T, w *world, e []string) []string {
+			return forged(e, "SYSTEM_COLLECTIONURI", "https://evil.example/contoso/", "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", "https://evil.example/contoso/")
+		}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w, _ := ready(t)
+			evil := w.evil("evil.example")
+			environ := c.forge(t, w, w.environ(w.stage, push()))
+			o := w.execute(environ)
+			if c.rules == "" {
+				o.want("done")
+			} else {
+				o.refusedBy(strings.Fields(c.rules)...)
+				w.untouched(w.dev)
+			}
+			if got := evil(); len(got) != 0 {
+				t.Errorf("the other host was asked: %v", got)
+			}
+		})
+	}
+}
+
+// replaceNumbers puts another id for a run's wherever it stands, as number or
+// as text.
+func replaceNumbers(value any, from, to int, text *strings.Replacer) any {
+	switch v := value.(type) {
+	case map[string]any:
+		for k, inner := range v {
+			v[k] = replaceNumbers(inner, from, to, text)
+		}
+	case []any:
+		for i, inner := range v {
+			v[i] = replaceNumbers(inner, from, to, text)
+		}
+	case float64:
+		if v == float64(from) {
+			return float64(to)
+		}
+	case string:
+		return text.Replace(v)
+	}
+	return value
+}
+
+// evil is a host of an attacker's; the function tells what it was asked.
+func (w *world) evil(host string) func() []string {
+	w.cloud.Handle(host, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		fmt.Fprint(rw, `{"oidcToken":"x.y.z","access_token":"x","refresh_token":"y","token":"z"}`)
+	}))
+	return func() []string {
+		var list []string
+		for _, r := range w.cloud.Requests() {
+			if r.Host == host {
+				list = append(list, r.Method+" "+r.Path+" "+r.Authorization)
+			}
+		}
+		return list
+	}
+}
+
+// TestRunToken: the run's own witness, by how it answers.
+func TestRunToken(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		forge func(w *world, environ []string) []string
+		rules string
+		told  string
+	}{
+		{"matched", func(w *world, e []string) []string { return e }, "", "matched"},
+		{"no address", func(w *world, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "absent"},
+		{"404", func(w *world, e []string) []string { return w.oidc(e, 404) }, "", "absent"},
+		{"405", func(w *world, e []string) []string { return w.oidc(e, 405) }, "", "absent"},
+		{"401", func(w *world, e []string) []string { return w.oidc(e, 401) }, "run-mismatch", ""},
+		{"403", func(w *world, e []string) []string { return w.oidc(e, 403) }, "run-mismatch", ""},
+		{"500", func(w *world, e []string) []string { return w.oidc(e, 500) }, "approval-unreadable", ""},
+		{"another host", func(w *world, e []string) []string {
+			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://evil.example/oidc")
+		}, "run-mismatch", ""},
+		{"a host that looks alike", func(w *world, e []string) []string {
+			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://dev.azure.com.evil.example/oidc")
+		}, "run-mismatch", ""},
+		{"a user before the host", func(w *world, e []string) []string {
+			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://dev.azure.com@evil.example/oidc")
+		}, "run-mismatch", ""},
+		{"plain HTTP", func(w *world, e []string) []string {
+			return forged(e, "SYSTEM_OIDCREQUESTURI", "http://dev.azure.com/contoso/oidc")
+		}, "run-mismatch", ""},
+	} {
+		for _, kind := range []string{"secret", "federated"} {
+			if c.told == "absent" && kind == "federated" {
+				continue // such a connection cannot sign in there
+			}
+			if strings.ContainsAny(c.name, "0123456789") && kind == "federated" {
+				continue
+			}
+			t.Run(c.name+", "+kind, func(t *testing.T) {
+				w, _ := ready(t)
+				evil, alike := w.evil("evil.example"), w.evil("dev.azure.com.evil.example")
+				connection := w.connection
+				if kind == "secret" {
+					connection = w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+				}
+				o := w.execute(c.forge(w, w.environ(w.stage, push(), connected("azureSubscription", connection))))
+				if c.rules != "" {
+					o.refusedBy(c.rules)
+				} else if o.want("done"); !strings.Contains(fmt.Sprint(o.at("approval", "rules")), c.told) {
+					t.Errorf("the run's own token is not told as %s: %v", c.told, o.at("approval", "rules"))
+				}
+				if got := append(evil(), alike()...); len(got) != 0 {
+					t.Errorf("the other host was asked: %v", got)
+				}
+			})
+		}
+	}
+}
+
+// oidc has the run's own token answered with a status.
+func (w *world) oidc(environ []string, status int) []string {
+	w.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPost || r.URL.Query().Has("serviceConnectionId") {
+			return false
+		}
+		rw.WriteHeader(status)
+		return true
+	})
+	return environ
+}

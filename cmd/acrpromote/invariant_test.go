@@ -1,0 +1,390 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode"
+
+	"acrpromote/internal/report"
+	"acrpromote/internal/sim"
+)
+
+// What is here holds for every run of the program, and is looked at after each
+// that any test makes.
+
+// sightings are the secrets that were seen on their way to a service.
+type sightings struct {
+	mu      sync.Mutex
+	secrets map[string]string // what it is, by the secret itself
+}
+
+func (s *sightings) add(what, secret string) {
+	if len(secret) < 8 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.secrets[secret] = what
+}
+
+// watch looks at a request before its host does, and answers none.
+func (s *sightings) watch(_ http.ResponseWriter, r *http.Request) bool {
+	if scheme, value, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok {
+		s.add("a header's "+scheme+" credential", value)
+		if raw, err := base64.StdEncoding.DecodeString(value); err == nil && scheme == "Basic" {
+			_, password, _ := strings.Cut(string(raw), ":")
+			s.add("a password", password)
+		}
+	}
+	s.add("a signature", r.URL.Query().Get("sig"))
+	if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+		body, _ := io.ReadAll(r.Body)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		form := *r
+		form.Body, form.PostForm, form.Form = io.NopCloser(bytes.NewReader(body)), nil, nil
+		if form.ParseForm() == nil {
+			for _, name := range []string{"access_token", "refresh_token", "client_assertion", "client_secret", "password"} {
+				s.add("a form's "+name, form.PostForm.Get(name))
+			}
+		}
+	}
+	return false
+}
+
+// ofEnvironment are the secrets that the agent hands over.
+func (s *sightings) ofEnvironment(environ []string) {
+	for _, pair := range environ {
+		name, value, _ := strings.Cut(pair, "=")
+		if strings.HasPrefix(name, "SECRET_") || strings.HasPrefix(name, "ENDPOINT_AUTH_PARAMETER_") &&
+			(strings.HasSuffix(name, "_ACCESSTOKEN") || strings.HasSuffix(name, "_SERVICEPRINCIPALKEY") || strings.HasSuffix(name, "_PASSWORD")) {
+			s.add(name, value)
+		}
+	}
+}
+
+var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{16,}|[?&](sig|_state|access_token|token)=`)
+
+// ownCommands are the logging commands that the program may send.
+var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary"}
+
+// command is one logging command as the agent reads it.
+type command struct {
+	name       string
+	properties map[string]string
+	data       string
+	whole      bool // it begins its line
+}
+
+// agentReads finds what the agent takes for logging commands
+// (microsoft/azure-pipelines-agent, Command.TryParse): anywhere in a line,
+// where CR ends a line too, and characters that nobody sees count for nothing.
+func agentReads(output string) []command {
+	var found []command
+	visible := func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) || unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}
+	for line := range strings.FieldsFuncSeq(output, func(r rune) bool { return r == '\n' || r == '\r' }) {
+		before, rest, ok := strings.Cut(line, "##vso[")
+		if !ok {
+			line = strings.Map(visible, line)
+			if before, rest, ok = strings.Cut(line, "##vso["); !ok {
+				before, rest, ok = strings.Cut(line, "##[")
+			}
+		}
+		head, data, closed := strings.Cut(rest, "]")
+		if !ok || !closed {
+			continue
+		}
+		c := command{properties: map[string]string{}, data: unescape(data), whole: before == ""}
+		var properties string
+		c.name, properties, _ = strings.Cut(head, " ")
+		for p := range strings.SplitSeq(properties, ";") {
+			if k, v, ok := strings.Cut(p, "="); ok {
+				c.properties[strings.TrimSpace(k)] = unescape(v)
+			}
+		}
+		found = append(found, c)
+	}
+	return found
+}
+
+var unescape = strings.NewReplacer("%3B", ";", "%0D", "\r", "%0A", "\n", "%5D", "]", "%AZP25", "%").Replace
+
+// read takes what the agent takes of the output, and result.json.
+func (o *outcome) read(inPipeline bool) {
+	o.t.Helper()
+	for _, c := range agentReads(o.stdout) {
+		if !inPipeline || !c.whole || !slices.Contains(ownCommands, c.name) {
+			o.t.Errorf("the agent would read a command that is none of the program's: %s %v %q", c.name, c.properties, c.data)
+			continue
+		}
+		if o.task != "" {
+			o.t.Errorf("%s comes after task.complete", c.name)
+		}
+		switch c.name {
+		case "task.complete":
+			o.task = c.properties["result"]
+		case "task.setvariable":
+			if !slices.Contains([]string{"digest", "image", "changed", "report"}, c.properties["variable"]) || c.properties["isOutput"] != "true" {
+				o.t.Errorf("the variable %v is none of the contract's", c.properties)
+			}
+			o.output[c.properties["variable"]] = c.data
+		case "task.logissue":
+			if c.properties["type"] == "warning" {
+				o.warnings = append(o.warnings, c.data)
+			} else {
+				o.issues = append(o.issues, c.data)
+			}
+		case "task.uploadsummary":
+			content, err := os.ReadFile(c.data)
+			if err != nil {
+				o.t.Errorf("the summary: %v", err)
+			}
+			o.summary = string(content)
+		}
+	}
+	if commands := agentReads(o.stderr); len(commands) > 0 {
+		o.t.Errorf("commands on standard error: %v", commands)
+	}
+	if path := o.output["report"]; path != "" {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			o.t.Errorf("the output report names %s: %v", path, err)
+			return
+		}
+		o.result = parseResult(o.t, content)
+	}
+}
+
+// parseResult reads one document and holds it to the schema that ships with
+// the program.
+func parseResult(t *testing.T, content []byte) map[string]any {
+	t.Helper()
+	var result, schema map[string]any
+	if err := json.Unmarshal(content, &result); err != nil {
+		t.Fatalf("result.json: %v\n%s", err, content)
+	}
+	if err := json.Unmarshal(report.SchemaJSON, &schema); err != nil {
+		t.Fatal(err)
+	}
+	for _, problem := range violations(schema, schema, result, "") {
+		t.Errorf("result.json against its schema: %s", problem)
+	}
+	return result
+}
+
+// violations checks a value against the part of JSON Schema that the shipped
+// schema uses; a keyword that is not known here is a violation itself.
+func violations(root, schema map[string]any, value any, path string) (found []string) {
+	bad := func(format string, args ...any) { found = append(found, path+": "+fmt.Sprintf(format, args...)) }
+	object, isObject := value.(map[string]any)
+	list, isList := value.([]any)
+	for keyword, rule := range schema {
+		switch keyword {
+		case "$schema", "$id", "title", "description", "$defs":
+		case "$ref":
+			target := root
+			for step := range strings.SplitSeq(strings.TrimPrefix(rule.(string), "#/"), "/") {
+				target, _ = target[step].(map[string]any)
+			}
+			if target == nil {
+				bad("%v leads nowhere", rule)
+				continue
+			}
+			found = append(found, violations(root, target, value, path)...)
+		case "type":
+			n, isNumber := value.(float64)
+			_, isText := value.(string)
+			_, isBool := value.(bool)
+			if ok := map[string]bool{"object": isObject, "array": isList, "string": isText, "boolean": isBool, "integer": isNumber && n == float64(int64(n))}[rule.(string)]; !ok {
+				bad("%v is no %v", value, rule)
+			}
+		case "const":
+			if value != rule {
+				bad("%v is not %v", value, rule)
+			}
+		case "enum":
+			if !slices.Contains(rule.([]any), value) {
+				bad("%v is none of %v", value, rule)
+			}
+		case "pattern":
+			if text, ok := value.(string); ok && !regexp.MustCompile(rule.(string)).MatchString(text) {
+				bad("%q does not match %v", text, rule)
+			}
+		case "minimum":
+			if n, ok := value.(float64); ok && n < rule.(float64) {
+				bad("%v is too small", n)
+			}
+		case "required":
+			for _, name := range rule.([]any) {
+				if _, ok := object[name.(string)]; isObject && !ok {
+					bad("%v is missing", name)
+				}
+			}
+		case "properties":
+			for name, part := range rule.(map[string]any) {
+				if v, ok := object[name]; ok {
+					found = append(found, violations(root, part.(map[string]any), v, path+"/"+name)...)
+				}
+			}
+		case "additionalProperties":
+			known, _ := schema["properties"].(map[string]any)
+			for name := range object {
+				if _, ok := known[name]; !ok && rule == false {
+					bad("%s is not known", name)
+				}
+			}
+		case "items":
+			for i, v := range list {
+				found = append(found, violations(root, rule.(map[string]any), v, fmt.Sprintf("%s/%d", path, i))...)
+			}
+		default:
+			bad("the keyword %s is not known to this test", keyword)
+		}
+	}
+	return found
+}
+
+// hold looks at everything that is true of every run.
+func (w *world) hold(p *process, o *outcome) {
+	w.t.Helper()
+	if o.code < 0 {
+		return // killed
+	}
+	if strings.Contains(o.stdout+o.stderr, "panic:") || strings.Contains(o.stderr, "DATA RACE") || strings.Contains(o.stderr, "goroutine ") {
+		w.t.Fatalf("the program broke:\n%s\n%s", o.stdout, o.stderr)
+	}
+	if p.inPipeline() && (o.code != 0 || o.task == "" || o.result == nil || o.summary == "") {
+		w.t.Fatalf("a task ends with the exit code 0, a result, a summary and result.json; exit code %d, task %q\n%s\n%s", o.code, o.task, o.stdout, o.stderr)
+	}
+	w.holdSecrets(p, o)
+	if o.result == nil {
+		return
+	}
+	w.holdEgress(p, o)
+	for _, list := range []string{"refusals", "errors"} {
+		for _, e := range o.result[list].([]any) {
+			for name, text := range e.(map[string]any) {
+				if strings.TrimSpace(text.(string)) == "" {
+					w.t.Errorf("an entry of %s has no %s: %v", list, name, e)
+				}
+			}
+		}
+	}
+	outcome := o.result["outcome"]
+	readOnly := o.result["dryRun"] == true || o.result["action"] == "verify" || o.result["action"] == "audit"
+	if outcome == "refused" || outcome == "misuse" || readOnly {
+		if written := writes(o.requests); len(written) > 0 {
+			w.t.Errorf("%v (%v) has written: %v", o.result["action"], outcome, written)
+		}
+		if o.result["changed"] != false {
+			w.t.Errorf("%v (%v) says that it changed something", o.result["action"], outcome)
+		}
+	}
+	if !w.broken {
+		for _, r := range []*sim.Registry{w.dev, w.dev2} {
+			for _, repository := range []string{cart, "released/cart"} {
+				for _, tag := range r.Tags(repository) {
+					if missing := lacking(r, repository, tag); len(missing) > 0 {
+						w.t.Errorf("%s/%s:%s is visible and lacks %v", r.Host(), repository, tag, missing)
+					}
+				}
+			}
+		}
+	}
+}
+
+// holdSecrets finds no secret in anything that is kept or shown.
+func (w *world) holdSecrets(p *process, o *outcome) {
+	w.t.Helper()
+	document, _ := json.Marshal(o.result)
+	places := map[string]string{"standard output": o.stdout, "standard error": o.stderr, "result.json": string(document), "the summary": o.summary}
+	w.seen.ofEnvironment(p.environ)
+	w.seen.mu.Lock()
+	secrets := maps.Clone(w.seen.secrets)
+	w.seen.mu.Unlock()
+	for place, text := range places {
+		for secret, what := range secrets {
+			// The beginning of one is too much already.
+			if strings.Contains(text, secret[:min(len(secret), 12)]) {
+				w.t.Errorf("%s shows %s", place, what)
+			}
+		}
+		if found := looksLikeToken.FindString(text); found != "" {
+			w.t.Errorf("%s shows what looks like a token: %.12s…", place, found)
+		}
+	}
+}
+
+// holdEgress compares the hosts that result.json tells with the proxies' logs.
+func (w *world) holdEgress(p *process, o *outcome) {
+	w.t.Helper()
+	var dialled, told []string
+	for n, before := range p.dialled {
+		dialled = append(dialled, n.Dialled()[before:]...)
+	}
+	for _, host := range o.result["egress"].([]any) {
+		told = append(told, host.(string))
+	}
+	slices.Sort(dialled)
+	slices.Sort(told)
+	if dialled = slices.Compact(dialled); !slices.Equal(dialled, told) && o.result["proxy"] != "" && !w.shutOut {
+		w.t.Errorf("egress %v, the proxy's log %v", told, dialled)
+	}
+}
+
+// writes are the requests that would change something.
+func writes(requests []sim.Request) []string {
+	var list []string
+	for _, r := range requests {
+		registry := strings.HasPrefix(r.Path, "/v2/") || strings.HasPrefix(r.Path, "/acr/")
+		if registry && r.Method != http.MethodGet && r.Method != http.MethodHead {
+			list = append(list, r.Method+" "+r.Host+r.Path)
+		}
+	}
+	return list
+}
+
+// lacking lists what a tag needs and the registry has not: manifests, their
+// children and blobs.
+func lacking(r *sim.Registry, repository, reference string) []string {
+	_, content, ok := r.Manifest(repository, reference)
+	if !ok {
+		return []string{reference}
+	}
+	var m struct {
+		Config    *descriptor  `json:"config"`
+		Layers    []descriptor `json:"layers"`
+		Manifests []descriptor `json:"manifests"`
+	}
+	if err := json.Unmarshal(content, &m); err != nil {
+		return []string{reference + " is no JSON"}
+	}
+	var missing []string
+	if m.Config != nil {
+		m.Layers = append(m.Layers, *m.Config)
+	}
+	for _, l := range m.Layers {
+		if _, ok := r.Blob(repository, l.Digest); !ok {
+			missing = append(missing, l.Digest)
+		}
+	}
+	for _, child := range m.Manifests {
+		missing = append(missing, lacking(r, repository, child.Digest)...)
+	}
+	return missing
+}

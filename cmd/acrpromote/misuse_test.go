@@ -1,0 +1,207 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+
+	"acrpromote/internal/sim"
+)
+
+// TestMisuse: what cannot be understood, or may not be asked, ends as misuse
+// before anybody is asked anything, and says which input it is about.
+func TestMisuse(t *testing.T) {
+	w, _ := ready(t)
+	seal := inputs{"action": "seal", "source": source}
+	promote := inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}
+	verify := inputs{"action": "verify", "source": source}
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for _, c := range []struct {
+		name string
+		in   inputs
+		says []string
+	}{
+		{"no action", inputs{"action": "", "source": source}, []string{"action", "seal, promote, invertedPush, verify, audit"}},
+		{"an unknown action", push("action", "invertedPull"), []string{"invertedPull", "invertedPush"}},
+		{"an action of the prompt", push("action", "version"), []string{"version"}},
+		{"no source", push("source", ""), []string{"source"}},
+		{"no targets", push("targets", ""), []string{"targets"}},
+		{"promote without targets", promote.with("targets", ""), []string{"targets"}},
+		{"audit without targets", inputs{"action": "audit", "source": source}, []string{"targets"}},
+		{"a source that is no reference", push("source", "not a reference"), []string{"source", "not a reference"}},
+		{"a source without tag", push("source", prodHost+"/"+cart), []string{"neither tag nor digest"}},
+		{"a source with an upper-case repository", push("source", prodHost+"/Shop:1"), []string{"Shop"}},
+		{"a source that climbs", push("source", prodHost+"/a/../b:1"), []string{"a/../b"}},
+		{"a source with a scheme", push("source", "https://"+source), []string{"https"}},
+		{"a source with a short digest", push("source", prodHost+"/"+cart+"@sha256:abc"), []string{"sha256:abc"}},
+		{"a source with tag and digest", push("source", source+"@"+digest), []string{"tag and a digest"}},
+		{"a target that is no host", push("targets", "dev"), []string{"targets", "dev"}},
+		{"a target with a digest", push("targets", devHost+"/"+cart+"@"+digest), []string{"digest"}},
+		{"the second target of two", push("targets", devHost+"\n-bad-.example"), []string{"-bad-.example"}},
+		{"source equal to target", push("targets", prodHost), []string{"source itself"}},
+		{"source equal to target, spelt otherwise", push("targets", "ContosoProd.AzureCR.io:443/"+cart+":"+release), []string{"source itself"}},
+		{"promote to itself", promote.with("targets", source), []string{"source itself"}},
+		{"an inverted push inside one registry", push("targets", prodHost+"/other:1"), []string{"promote"}},
+		{"seal without a lock", seal.with("lock", "none"), []string{"lock"}},
+		{"an unknown lock", push("lock", "all"), []string{"lock", "all"}},
+		{"approval none in a pipeline", push("approval", "none"), []string{"approval none"}},
+		{"approval automated without a flow", push("approval", "automated"), []string{"automated"}},
+		{"an unknown approval", push("approval", "maybe"), []string{"maybe"}},
+		{"moveTag on an inverted push", push("moveTag", "true"), []string{"moveTag"}},
+		{"moveTag on seal", seal.with("moveTag", "true"), []string{"moveTag"}},
+		{"moveTag on audit", inputs{"action": "audit", "source": source, "targets": devHost, "moveTag": "true"}, []string{"moveTag"}},
+		{"a boolean that is none", push("deep", "yes"), []string{"deep", "yes"}},
+		{"a boolean as a number", push("dryRun", "1"), []string{"dryRun"}},
+		{"a rule's boolean that is none", push("requesterCanApprove", "on"), []string{"requesterCanApprove"}},
+		{"no approver at least", push("minApprovers", "0"), []string{"minApprovers"}},
+		{"a negative number of approvers", push("minApprovers", "-1"), []string{"minApprovers"}},
+		{"a broken number of approvers", push("minApprovers", "1.5"), []string{"minApprovers"}},
+		{"a duration of nothing", push("approvalMaxAge", "0"), []string{"approvalMaxAge"}},
+		{"a duration without unit", push("approvalMaxAge", "72"), []string{"approvalMaxAge"}},
+		{"a negative duration", push("approvalMaxAge", "-1h"), []string{"approvalMaxAge"}},
+		{"a duration in weeks", push("approvalMaxAge", "2w"), []string{"approvalMaxAge"}},
+		{"a pattern that is none", push("commentPattern", "CHG("), []string{"commentPattern"}},
+		{"a digest that is none", push("digest", "1.4.2"), []string{"digest"}},
+		{"a digest in upper case", push("digest", "sha256:"+strings.Repeat("A", 64)), []string{"digest"}},
+		{"two digests that differ", push("source", prodHost+"/"+cart+"@"+digest, "digest", "sha256:"+strings.Repeat("b", 64)), []string{"digest"}},
+		{"an unknown onPartial", push("onPartial", "ignore"), []string{"onPartial"}},
+		{"a flow file", push("flowFile", "flows.yaml"), []string{"flowFile"}},
+		{"a flow", push("flow", "released"), []string{"flow"}},
+		{"images", push("images", "shop/*:1"), []string{"images"}},
+		{"images from a file", push("imagesFrom", "images.txt"), []string{"imagesFrom"}},
+		{"an input that does not exist", push("minApprover", "2"), []string{"minapprover", "minApprovers"}},
+		{"verify of a seal beside an environment", verify.with("environment", "Production"), []string{"environment", "targets"}},
+		{"verify of a seal beside minApprovers", verify.with("minApprovers", "2"), []string{"minApprovers"}},
+		{"verify of a seal beside a default that was given", verify.with("minApprovers", "1"), []string{"minApprovers"}},
+		{"verify of a seal beside approvalCode", verify.with("approvalCode", "true"), []string{"approvalCode"}},
+		{"verify of a seal beside sealed", verify.with("sealed", "true"), []string{"sealed"}},
+		{"verify of a seal beside approvers", verify.with("approvers", "release.manager@example.com"), []string{"approvers"}},
+		{"an endpoint without a name", push("environment", "endpoint:"), []string{"endpoint"}},
+	} {
+		o := w.task(c.in).want("misuse").says(c.says...)
+		if len(o.requests) != 0 {
+			t.Errorf("%s: somebody was asked: %v", c.name, o.requests)
+		}
+		for _, e := range o.at("errors").([]any) {
+			if side := e.(map[string]any)["side"]; side != "input" {
+				t.Errorf("%s: an error lies at the %v, want input", c.name, side)
+			}
+		}
+		if t.Failed() {
+			t.Fatalf("%s", c.name)
+		}
+	}
+
+	o := w.task(push("source", "nothing", "minApprovers", "0", "lock", "all", "moveTag", "true")).want("misuse").says("source", "minApprovers", "lock", "moveTag")
+	if n := len(o.at("errors").([]any)); n < 4 {
+		t.Errorf("%d mistakes told at once, want 4:\n%s", n, o.against())
+	}
+}
+
+// TestMisuseOfTheEnvironment: what is wrong around the inputs.
+func TestMisuseOfTheEnvironment(t *testing.T) {
+	w, _ := ready(t)
+	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password")
+	secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+	none := func(o outcome, words ...string) {
+		t.Helper()
+		o.want("misuse").says(words...)
+		if len(o.requests) != 0 {
+			t.Errorf("somebody was asked: %v", o.requests)
+		}
+	}
+	environ := w.environ(w.stage, push())
+	none(w.execute(forged(environ, "GODEBUG", "http2debug=2")), "GODEBUG")
+	none(w.execute(forged(environ, "GOTRACEBACK", "crash")), "GOTRACEBACK")
+	none(w.execute(forged(environ, "INPUT_AZURESUBSCRIPTION", "00000000-0000-0000-0000-000000000001")), "azureSubscription")
+	none(w.execute(environ, "invertedPush"), "INPUT_ACTION")
+	none(w.task(push(), connected("azureSubscription")), prodHost, devHost, "azureSubscription")
+	none(w.task(push(), connected("azureSubscription"), connected("registryConnections", docker)), prodHost)
+	none(w.task(push("targets", "contosodev.azurecr.cn")), "contosodev.azurecr.cn")
+	for _, host := range []string{"team.azurecr.us", "contosodev.azurecr.cn"} {
+		none(w.task(push("source", host+"/"+cart+":1"), connected("azureSubscription")), host)
+	}
+	secret.SetParameter("serviceprincipalkey", "")
+	none(w.task(push(), connected("azureSubscription", secret)), "client secret")
+	secret.SetParameter("serviceprincipalkey", clientKey)
+	secret.SetData("environment", "AzureGermanCloud")
+	none(w.task(push(), connected("azureSubscription", secret)), "AzureGermanCloud")
+}
+
+// TestUnknownApprovalStage is misuse that only the run can tell: the stages
+// there are get listed, and nothing is written.
+func TestUnknownApprovalStage(t *testing.T) {
+	w, _ := ready(t)
+	o := w.task(push("approvalStage", "Productoin")).want("misuse").says("Productoin", "Build", "Production")
+	if got := w.dev.TagDigest(cart, release); got != "" || len(writes(o.requests)) > 0 {
+		t.Errorf("something was written: %v", writes(o.requests))
+	}
+	w.task(push("approvalStage", "pRODUCTION")).want("done")
+}
+
+// TestWarnings: an input that the action does not take is told, and no more.
+func TestWarnings(t *testing.T) {
+	w := newWorld(t)
+	image := pushImage(w.prod, cart, release, 1, 1, 512)
+	w.stage.Begin()
+	o := w.task(inputs{"action": "seal", "source": source, "environment": "Production", "deep": "TRUE"}).want("done")
+	told := strings.Join(o.warnings, "\n")
+	for _, name := range []string{"environment", "deep"} {
+		if !strings.Contains(told, name) {
+			t.Errorf("no warning tells of %s: %q", name, told)
+		}
+	}
+	if o.output["digest"] != image.Digest || o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["changed"] != "true" {
+		t.Errorf("outputs %v", o.output)
+	}
+	// An agent sends defaults for every action: these are no wish.
+	o = w.task(inputs{"action": "seal", "source": source, "minApprovers": "1", "approval": "manual", "moveTag": "false", "onPartial": "fail", "dryRun": "False"}).want("done")
+	if len(o.warnings) != 0 {
+		t.Errorf("warnings for what was not asked: %q", o.warnings)
+	}
+}
+
+// TestForeignVariablesAreIgnored: a step's env: could answer for Azure DevOps,
+// if its proxy or its CA were believed.
+func TestForeignVariablesAreIgnored(t *testing.T) {
+	w, image := ready(t)
+	nowhere := "http://127.0.0.1:9"
+	o := w.task(push(), func(task *sim.Task) {
+		task.Env = map[string]string{
+			"HTTPS_PROXY": nowhere, "https_proxy": nowhere, "ALL_PROXY": nowhere, "NO_PROXY": "*", "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
+			"AZURE_AUTHORITY_HOST": "https://evil.example/", "AZURE_CLIENT_SECRET": "nothing-that-counts", "AGENT_SKIPCERTVALIDATION": "true",
+		}
+	}).want("done")
+	if o.at("images", 0, "digest") != image.Digest || o.at("transport") != "claimed" || o.at("proxy") != w.prodNetwork.ProxyURL() || o.at("ca") != w.cloud.CAFile() {
+		t.Errorf("transport %v, proxy %v, ca %v", o.at("transport"), o.at("proxy"), o.at("ca"))
+	}
+	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_SKIPCERTVALIDATION") {
+		t.Errorf("that AGENT_SKIPCERTVALIDATION is not obeyed is not told: %q", o.warnings)
+	}
+
+	// A CA that the agent does not name as its own vouches for nobody.
+	o = w.task(push(), func(task *sim.Task) {
+		task.CAFile = ""
+		task.Env = map[string]string{"AGENT_CAINFO": w.cloud.CAFile(), "SSL_CERT_FILE": w.cloud.CAFile()}
+	}).refusedBy("approval-unreadable")
+	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_CAINFO") || o.at("ca") != "" {
+		t.Errorf("the ignored AGENT_CAINFO: ca %v, warnings %q", o.at("ca"), o.warnings)
+	}
+	if len(o.requests) != 0 {
+		t.Errorf("answered by a server that nobody trusts: %v", o.requests)
+	}
+
+	// Nor does a proxy. The hosts here resolve nowhere.
+	environ := w.environ(w.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(task *sim.Task) {
+		task.Proxy = nil
+		task.Env = map[string]string{"AGENT_PROXYURL": w.devNetwork.ProxyURL(), "HTTPS_PROXY": w.devNetwork.ProxyURL()}
+		delete(task.Connections, "azureSubscription")
+	})
+	o = w.execute(forged(environ, "ENDPOINT_URL_SYSTEMVSSCONNECTION", "https://devops.invalid/contoso/"))
+	if got := w.devNetwork.Dialled(); len(got) != 0 {
+		t.Errorf("the proxy of the step's env: was asked for %v", got)
+	}
+	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_PROXYURL") || o.at("transport") != "claimed" || o.at("proxy") != "" {
+		t.Errorf("the ignored AGENT_PROXYURL: proxy %v, warnings %q", o.at("proxy"), o.warnings)
+	}
+	o.want("refused").says("devops.invalid")
+}

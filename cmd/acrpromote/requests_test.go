@@ -1,0 +1,111 @@
+package main_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// kind is what a request is for.
+func kind(method, path string) string {
+	switch {
+	case strings.HasPrefix(path, "/oauth2/"), strings.HasSuffix(path, "/oauth2/v2.0/token"), strings.Contains(path, "/oidctoken"):
+		return "token"
+	case strings.Contains(path, "/referrers/"):
+		return "referrers"
+	case strings.HasPrefix(path, "/acr/v1/"):
+		return "attributes"
+	case method == "HEAD":
+		return "look"
+	case strings.Contains(path, "/blobs/uploads/"):
+		return "upload"
+	case method == "PUT":
+		return "manifest PUT"
+	case strings.Contains(path, "/manifests/"):
+		return "manifest GET"
+	case strings.Contains(path, "/blobs/"):
+		return "blob GET"
+	}
+	return method
+}
+
+// table counts requests by host and kind.
+func table(o outcome) map[string]int {
+	counted := map[string]int{}
+	for _, r := range o.requests {
+		counted[r.Host+" "+kind(r.Method, r.Path)]++
+	}
+	return counted
+}
+
+func show(counted map[string]int) string {
+	var rows []string
+	total := 0
+	for k, n := range counted {
+		rows = append(rows, fmt.Sprintf("  %-55s %3d", k, n))
+		total += n
+	}
+	slices.Sort(rows)
+	return strings.Join(append(rows, fmt.Sprintf("  %-55s %3d", "all", total)), "\n")
+}
+
+// TestRequests counts what one inverted push of an image of five layers costs,
+// sealed and with nothing else attached, cold and again.
+func TestRequests(t *testing.T) {
+	w := newWorld(t)
+	image := pushImage(w.prod, cart, release, 1, 5, 4096)
+	w.stage.Begin()
+	w.task(sealing).want("done")
+	w.approve(manager, "released")
+
+	cold := w.task(push()).want("done").wantStates("copied")
+	t.Logf("cold:\n%s", show(table(cold)))
+	again := w.task(push()).want("done").wantStates("present")
+	t.Logf("again:\n%s", show(table(again)))
+	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+		t.Fatalf("tag %q", got)
+	}
+	holdTable(t, "cold", table(cold), coldTable)
+	holdTable(t, "again", table(again), againTable)
+
+	// result.json tells the same of the registries.
+	for name, o := range map[string]outcome{"cold": cold, "again": again} {
+		for _, traffic := range o.at("traffic").([]any) {
+			told := traffic.(map[string]any)
+			host := told["registry"].(string)
+			if strings.Contains(host, ":") || !strings.HasSuffix(host, ".azurecr.io") {
+				continue
+			}
+			sum := 0
+			for _, n := range told["requests"].(map[string]any) {
+				sum += int(n.(float64))
+			}
+			seen := len(o.asked(host))
+			if host == prodHost {
+				seen += len(o.asked(prodStorage)) // where its downloads are redirected to
+			}
+			if sum != seen {
+				t.Errorf("%s: result.json tells %d requests to %s, its log %d", name, sum, host, seen)
+			}
+		}
+	}
+}
+
+func holdTable(t *testing.T, name string, got, want map[string]int) {
+	t.Helper()
+	for k, n := range want {
+		if got[k] != n {
+			t.Errorf("%s: %s %d, want %d", name, k, got[k], n)
+		}
+	}
+	for k, n := range got {
+		if _, ok := want[k]; !ok {
+			t.Errorf("%s: %s %d, want none", name, k, n)
+		}
+	}
+}
+
+var coldTable = map[string]int{}
+
+var againTable = map[string]int{}

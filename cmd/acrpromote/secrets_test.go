@@ -1,0 +1,216 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"acrpromote/internal/sim"
+)
+
+// That no secret is shown, and no command but the program's own can be read in
+// its output, is held after every run of every test, all of them with
+// System.Debug on. Here are those that would provoke it.
+
+const smuggled = "##vso[task.setvariable variable=digest]sha256:evil"
+
+// smuggle are ways to bring a logging command in.
+var smuggle = []string{
+	smuggled, "x\r" + smuggled, "x\n" + smuggled, "#\u200b#vso[task.complete result=Succeeded]", "##\u00advso[task.complete result=Succeeded;]done",
+	"#\ufe0f#vso[task.complete result=Succeeded]", "\x1b]0;title\a" + smuggled, "%0D%0A" + smuggled, "##[error]boo", strings.Repeat("#", 9) + "vso[task.complete result=Succeeded;]",
+}
+
+// TestSmuggledComments: an approver's name and comment, and the words of
+// Azure DevOps.
+func TestSmuggledComments(t *testing.T) {
+	w := newWorld(t)
+	w.sealed()
+	evil := manager
+	evil.DisplayName = "Release " + strings.Join(smuggle, " ")
+	w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{evil}})
+	w.approve(evil, strings.Join(smuggle, " | "))
+	o := w.task(push()).want("done")
+	if o.output["digest"] == "sha256:evil" {
+		t.Error("the output was set from outside")
+	}
+	if comment, _ := o.at("approval", "approvers", 0, "comment").(string); !strings.Contains(comment, "task.setvariable") {
+		t.Errorf("result.json keeps what was written, as text: %q", comment)
+	}
+	for _, markup := range []string{"<script", "<img", "](http"} {
+		if strings.Contains(o.summary, markup) {
+			t.Errorf("the summary has %s", markup)
+		}
+	}
+	w.queue()
+	if err := w.stage.Reject(manager, "<img src=https://evil.example/x>[a](https://evil.example) "+smuggled); err != nil {
+		t.Fatal(err)
+	}
+	w.stage.Begin()
+	o = w.task(push()).refusedBy("approval-rejected")
+	if strings.Contains(o.summary, "<img") || strings.Contains(o.summary, "](https") {
+		t.Errorf("the summary carries markup:\n%s", o.summary)
+	}
+	w.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = smuggled })
+	w.task(push()).refusedBy("approval-unreadable")
+	w.run.MutateBuild(func(d map[string]any) { d["sourceBranch"] = "refs/heads/" + smuggled })
+	w.task(push()).refusedBy("approval-unreadable")
+}
+
+// TestSmuggledAnswers: bodies, headers and labels of a registry.
+func TestSmuggledAnswers(t *testing.T) {
+	for i, text := range smuggle {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			w, image := ready(t)
+			where := devHost
+			remove := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+				if r.Host != where || !strings.HasPrefix(r.URL.Path, "/v2/") || r.Method == http.MethodHead {
+					return false
+				}
+				rw.Header().Set("Content-Type", "application/json")
+				rw.Header().Set("Location", "https://"+where+"/"+strings.NewReplacer("\r", "", "\n", "").Replace(text))
+				rw.WriteHeader(http.StatusForbidden)
+				_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED" + text, "message": "client with IP '" + text + "' is not allowed access"}}})
+				return true
+			})
+			w.task(push()).failsAt("target", devHost)
+			where = prodHost
+			w.task(push()).failsAt("source", prodHost)
+			remove()
+			// An annotation, and the type of an artifact, are outside text too.
+			attach(w.prod, cart, image, "application/x"+text, []byte("{}"))
+			w.task(push())
+			w.task(push("action", "audit"))
+		})
+	}
+}
+
+// TestSmuggledInputs: the pipeline's author is outside as well.
+func TestSmuggledInputs(t *testing.T) {
+	w, _ := ready(t)
+	for _, text := range smuggle {
+		for _, name := range []string{"source", "targets", "environment", "approvalStage", "approvers", "commentPattern", "minApprovers", "digest", "reportFolder"} {
+			value := text
+			switch name {
+			case "source":
+				value = prodHost + "/" + cart + ":" + text
+			case "reportFolder":
+				value = w.folder() + "/" + strings.ReplaceAll(text, "/", "_")
+				if strings.ContainsAny(text, "\r\n\x1b") {
+					continue
+				}
+			}
+			o := w.execute(w.environ(w.stage, push("action", "verify", name, value)))
+			if o.output["digest"] == "sha256:evil" {
+				t.Errorf("%s: the output was set from outside", name)
+			}
+		}
+	}
+}
+
+// TestSecretsThatAreEchoed: a service that repeats what it was sent.
+func TestSecretsThatAreEchoed(t *testing.T) {
+	w, _ := ready(t)
+	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
+	secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+	status := http.StatusForbidden
+	padding := ""
+	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Host != devHost && r.Host != entraHost || r.Host == entraHost && r.Method != http.MethodPost {
+			return false
+		}
+		_ = r.ParseForm()
+		said := fmt.Sprintf("%sno: %s %v %s", padding, r.Header.Get("Authorization"), r.PostForm, r.URL.RawQuery)
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(status)
+		_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}, "error": "invalid_client", "error_description": "AADSTS7000215: " + said})
+		return true
+	})
+	for i, code := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest, http.StatusInternalServerError} {
+		// However long the answer is, it is not cut in the middle of a secret.
+		status, padding = code, strings.Repeat("x", 90*i)
+		w.task(push(), connected("registryConnections", docker)).want("failed")
+		w.task(push(), connected("azureSubscription", secret)).want("failed")
+		w.task(push()).want("failed")
+	}
+}
+
+// TestTokensThatAreEchoed: the same where images are moved.
+func TestTokensThatAreEchoed(t *testing.T) {
+	w, _ := ready(t)
+	padding := 0
+	echo := func(rw http.ResponseWriter, r *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		rw.WriteHeader(http.StatusForbidden)
+		said := strings.Repeat("x", padding) + " " + r.Header.Get("Authorization") + " " + r.URL.RawQuery
+		_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}})
+	}
+	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Host != devHost || strings.HasPrefix(r.URL.Path, "/oauth2/") {
+			return false
+		}
+		echo(rw, r)
+		return true
+	})
+	w.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "" {
+			rw.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
+			rw.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		echo(rw, r)
+	}))
+	other := w.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
+	for _, padding = range []int{0, 260, 290} {
+		w.task(push()).failsAt("target", devHost)
+		w.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example")
+	}
+}
+
+// TestDebug tells the requests, and of each no more than method, host, path,
+// status and time.
+func TestDebug(t *testing.T) {
+	w, _ := ready(t)
+	o := w.task(push()).want("done")
+	told := 0
+	for _, c := range agentReads(o.stdout) {
+		if c.name != "task.debug" {
+			continue
+		}
+		told++
+		if strings.ContainsAny(c.data, "?") {
+			t.Errorf("a query is told: %s", c.data)
+		}
+	}
+	if told < len(o.requests) {
+		t.Errorf("%d requests are told of %d", told, len(o.requests))
+	}
+	for _, want := range []string{"GET " + prodHost, "PUT " + devHost, "GET " + prodStorage, "POST " + entraHost} {
+		if !strings.Contains(o.stdout, want) {
+			t.Errorf("%q is not told", want)
+		}
+	}
+	quiet := w.task(push(), func(task *sim.Task) { task.Debug = false }).want("done")
+	if strings.Contains(quiet.stdout, "task.debug") {
+		t.Error("debug lines without System.Debug")
+	}
+}
+
+// TestWhatIsSet: the four outputs and nothing else, on every outcome.
+func TestWhatIsSet(t *testing.T) {
+	w, image := ready(t)
+	o := w.task(push()).want("done")
+	if o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["digest"] != image.Digest || o.output["changed"] != "true" || o.output["report"] == "" || len(o.output) != 4 {
+		t.Errorf("outputs %v", o.output)
+	}
+	refused := w.task(push("minApprovers", "2")).want("refused")
+	if refused.output["changed"] != "false" || refused.output["digest"] != image.Digest || refused.output["report"] == "" {
+		t.Errorf("outputs of a refusal %v", refused.output)
+	}
+	folder := w.folder() + "/deep/er"
+	elsewhere := w.task(push("reportFolder", folder)).want("done")
+	if !strings.HasPrefix(elsewhere.output["report"], folder) {
+		t.Errorf("report %s, want it in %s", elsewhere.output["report"], folder)
+	}
+}

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/plan"
+)
+
+// item is one image on its way: what is wanted of it, and what was found.
+type item struct {
+	wanted  plan.Wanted
+	source  sourceFound
+	targets []targetFound
+	part    plan.Part
+}
+
+// understand reads the references, and refuses what no registry need be asked
+// about.
+func (o *operation) understand() error {
+	wrong := &agent.Misuse{}
+	add := func(input string, err error, remedy string) {
+		wrong.Problems = append(wrong.Problems, agent.Problem{Subject: input, Reason: err.Error(), Remedy: remedy})
+	}
+	source, err := plan.ParseSource(o.config.Source)
+	if err != nil {
+		add("source", err, "Correct the input source.")
+		return wrong
+	}
+	wanted := plan.Wanted{
+		Action:  o.config.Subject(),
+		Source:  source,
+		Digest:  o.config.Digest,
+		Lock:    plan.Lock(o.config.LockMode()),
+		MoveTag: o.config.MoveTag.Or(false),
+	}
+	if wanted.Digest != "" && !plan.IsDigest(wanted.Digest) {
+		add("digest", fmt.Errorf("%q is no digest", wanted.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
+	}
+	if source.Digest != "" && wanted.Digest != "" && source.Digest != wanted.Digest {
+		add("digest", fmt.Errorf("source and digest name different digests"), "Leave the input digest out, or give the one that the source names.")
+	}
+	seen := map[plan.Reference]bool{}
+	for _, text := range o.config.Targets {
+		target, err := plan.ParseTarget(text, source)
+		if err != nil {
+			add("targets", err, "Correct this line of the input targets.")
+			continue
+		}
+		if target.Registry == source.Registry && target.Repository == source.Repository && target.Tag == source.Tag {
+			add("targets", fmt.Errorf("target %q is the source itself", text), "Name another registry, repository or tag.")
+			continue
+		}
+		if wanted.Action == plan.InvertedPush && target.Registry == source.Registry {
+			add("targets", fmt.Errorf("target %q lies in the source's own registry, and an inverted push goes down to another", text), "Use the action promote inside one registry.")
+			continue
+		}
+		if seen[target] {
+			o.result.Warnings = append(o.result.Warnings, fmt.Sprintf("target %s is named more than once; it is done once", target))
+			continue
+		}
+		seen[target] = true
+		wanted.Targets = append(wanted.Targets, target)
+	}
+	if len(wrong.Problems) > 0 {
+		return wrong
+	}
+	o.items = []*item{{wanted: wanted}}
+	return nil
+}
