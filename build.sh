@@ -2,6 +2,8 @@
 # Builds, tests and shows acrpromote. Needs Go and, for the task, Node.
 #   ./build.sh          everything: the programs in bin/, the extension in dist/
 #   ./build.sh demo     the main job, against simulated Azure services
+#   ./build.sh bench    beside its peers: time, CPU, memory, requests (-full: every case)
+#   ./build.sh screenshots   draws images/screenshot-*.png anew; needs Chromium
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -64,10 +66,42 @@ install_registry() {
   mv "$tools/registry$(go env GOEXE)" "$tools/registry-$registry_version"
 }
 
+# The peers that the benchmark measures beside us.
+install_peers() {
+  for peer in crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
+    regctl:github.com/regclient/regclient/cmd/regctl@v0.11.7 \
+    oras:oras.land/oras/cmd/oras@v1.3.6; do
+    name=${peer%%:*}
+    peer_version=${peer##*@}
+    [ -x "$tools/$name-$peer_version" ] && continue
+    say "installing $name $peer_version"
+    GOFLAGS= GOBIN="$tools" go install "${peer#*:}"
+    mv "$tools/$name$(go env GOEXE)" "$tools/$name-$peer_version"
+  done
+}
+
+run_bench() {
+  build_local
+  install_registry
+  install_peers
+  CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/bench$(go env GOEXE)" ./cmd/bench
+  skopeo=$(command -v skopeo || true)
+  exec "bin/bench$(go env GOEXE)" -registry "$tools/registry-$registry_version" -acrpromote "bin/acrpromote$(go env GOEXE)" \
+    -crane "$tools/crane-v0.22.1" -regctl "$tools/regctl-v0.11.7" -oras "$tools/oras-v1.3.6" ${skopeo:+-skopeo "$skopeo"} \
+    -versions "acrpromote=$version,crane=v0.22.1,regctl=v0.11.7,oras=v1.3.6,registry=$registry_version" -out docs "$@"
+}
+
+run_screenshots() {
+  build_local
+  need_node
+  CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/demo$(go env GOEXE)" ./cmd/demo
+  node packaging/screenshots.mjs "$PWD/bin/demo$(go env GOEXE)" "$PWD/bin/acrpromote$(go env GOEXE)"
+}
+
 run_demo() {
   build_local
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/demo$(go env GOEXE)" ./cmd/demo
-  exec "bin/demo$(go env GOEXE)" "bin/acrpromote$(go env GOEXE)"
+  exec "bin/demo$(go env GOEXE)" "$@" "bin/acrpromote$(go env GOEXE)"
 }
 
 run_tests() {
@@ -81,7 +115,8 @@ run_tests() {
   GOFLAGS= go run "honnef.co/go/tools/cmd/staticcheck@$staticcheck_version" ./...
   install_registry
   need_node
-  install_node_modules
+  build_extension
+  vsix="$PWD/dist/$(node -p 'require("./vss-extension.json").publisher').acrpromote-$version.vsix"
   say "tests of the launcher, the gate and the packaging"
   node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
   race=-race
@@ -94,12 +129,14 @@ run_tests() {
     race=
   fi
   say "tests${race:+ with the race detector}"
-  ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" go test $race ./...
+  ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" go test $race ./...
 }
 
 case "${1:-}" in
   "") build_local; build_extension ;;
-  demo) run_demo ;;
+  demo) shift; run_demo "$@" ;;
+  bench) shift; run_bench "$@" ;;
+  screenshots) run_screenshots ;;
   test) run_tests ;;
-  *) sed -n '2,5p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

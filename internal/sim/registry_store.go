@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -309,12 +310,18 @@ func (r *Registry) platform(name string, d document) (architecture, os string) {
 	return config.Architecture, config.OS
 }
 
+// close waits for uploads whose connection has just been cut.
 func (r *Registry) close() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, u := range r.uploads {
+	uploads := slices.Collect(maps.Values(r.uploads))
+	r.mu.Unlock()
+	for _, u := range uploads {
+		u.mu.Lock()
 		u.spool.discard()
+		u.mu.Unlock()
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, file := range r.spilled {
 		os.Remove(file)
 	}

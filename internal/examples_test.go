@@ -1,0 +1,370 @@
+package internal_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"acrpromote/internal/plan"
+)
+
+// form is what a task.json says of a task's inputs.
+type form struct {
+	ID     string `json:"id"`
+	Name   string `json:"name"`
+	Groups []struct {
+		Name        string `json:"name"`
+		VisibleRule string `json:"visibleRule"`
+	} `json:"groups"`
+	Inputs []struct {
+		Name        string            `json:"name"`
+		Type        string            `json:"type"`
+		Required    bool              `json:"required"`
+		Group       string            `json:"groupName"`
+		VisibleRule string            `json:"visibleRule"`
+		Options     map[string]string `json:"options"`
+	} `json:"inputs"`
+}
+
+func readForm(t *testing.T, file string) form {
+	t.Helper()
+	var f form
+	if err := json.Unmarshal([]byte(read(t, file)), &f); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return f
+}
+
+// visible evaluates a rule of the form: parts joined by ||, or by &&.
+func visible(rule string, inputs map[string]string) bool {
+	if rule == "" {
+		return true
+	}
+	holds := func(part string) bool {
+		if name, value, not := strings.Cut(part, " != "); not {
+			return inputs[name] != value
+		}
+		name, value, _ := strings.Cut(part, " = ")
+		return inputs[name] == value
+	}
+	if strings.Contains(rule, " && ") {
+		return !slices.ContainsFunc(strings.Split(rule, " && "), func(p string) bool { return !holds(p) })
+	}
+	return slices.ContainsFunc(strings.Split(rule, " || "), holds)
+}
+
+// problems lists what a server, or the task, would not take of a step's inputs.
+func (f form) problems(inputs map[string]string) []string {
+	var found []string
+	add := func(format string, arguments ...any) { found = append(found, fmt.Sprintf(format, arguments...)) }
+	known := map[string]bool{}
+	for _, in := range f.Inputs {
+		known[in.Name] = true
+		value, given := inputs[in.Name]
+		if !given {
+			if in.Required {
+				add("%s is required", in.Name)
+			}
+			continue
+		}
+		if strings.TrimSpace(value) == "" {
+			add("%s is empty", in.Name)
+		}
+		if !visible(in.VisibleRule, inputs) {
+			add("%s is nothing that %s takes", in.Name, inputs["action"])
+		}
+		for _, g := range f.Groups {
+			if g.Name == in.Group && !visible(g.VisibleRule, inputs) {
+				add("%s lies in the group %s, which %s does not show", in.Name, g.Name, inputs["action"])
+			}
+		}
+		if _, there := in.Options[value]; in.Type == "pickList" && len(in.Options) > 0 && !there {
+			add("%s cannot be %q", in.Name, value)
+		}
+		if in.Type == "boolean" && value != "true" && value != "false" {
+			add("%s is %q, and may be true or false", in.Name, value)
+		}
+	}
+	for name := range inputs {
+		if !known[name] {
+			add("there is no input %s", name)
+		}
+	}
+	return append(found, references(inputs)...)
+}
+
+var (
+	placeholder = regexp.MustCompile(`<[a-z-]+>`)
+	expression  = regexp.MustCompile(`\$\{\{[^}]*\}\}|\$\([^)]*\)`)
+)
+
+// references reads source and targets as the program would, once placeholders
+// and expressions have their values.
+func references(inputs map[string]string) []string {
+	var found []string
+	// A variable may hold a whole reference, as the examples' do.
+	whole := strings.NewReplacer("$(image)", "<prod>.azurecr.io/shop/cart:1", "$(repository):", "<one>.azurecr.io/shop/cart:", "$(prod)", "<prod>.azurecr.io")
+	filled := func(text string) string {
+		return expression.ReplaceAllString(placeholder.ReplaceAllStringFunc(whole.Replace(text), func(p string) string {
+			return strings.ReplaceAll(strings.Trim(p, "<>"), "-", "")
+		}), "1")
+	}
+	source, err := plan.ParseSource(filled(inputs["source"]))
+	if err != nil {
+		return append(found, err.Error())
+	}
+	targets := strings.FieldsFunc(inputs["targets"], func(r rune) bool { return r == '\n' || r == ',' })
+	for _, line := range targets {
+		if strings.TrimSpace(line) == "" {
+			continue
+		}
+		if _, err := plan.ParseTarget(filled(strings.TrimSpace(line)), source); err != nil {
+			found = append(found, err.Error())
+		}
+	}
+	if inputs["action"] != "seal" && len(targets) == 0 {
+		found = append(found, "there are no targets")
+	}
+	return found
+}
+
+// steps collects the inputs of every step of a task in a YAML document.
+func steps(node *yaml.Node, task string) []map[string]string {
+	var found []map[string]string
+	if node.Kind == yaml.MappingNode {
+		var name, inputs *yaml.Node
+		for i := 0; i+1 < len(node.Content); i += 2 {
+			switch node.Content[i].Value {
+			case "task":
+				name = node.Content[i+1]
+			case "inputs":
+				inputs = node.Content[i+1]
+			}
+		}
+		if name != nil && name.Value == task {
+			step := map[string]string{}
+			if inputs != nil {
+				for i := 0; i+1 < len(inputs.Content); i += 2 {
+					step[inputs.Content[i].Value] = inputs.Content[i+1].Value
+				}
+			}
+			found = append(found, step)
+		}
+	}
+	for _, child := range node.Content {
+		found = append(found, steps(child, task)...)
+	}
+	return found
+}
+
+// check holds the steps of a YAML text to the task, and counts them.
+func (f form) check(t *testing.T, where, text string) int {
+	t.Helper()
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+		t.Errorf("%s: %v", where, err)
+		return 0
+	}
+	found := steps(&document, f.Name+"@1")
+	for _, inputs := range found {
+		for _, problem := range f.problems(inputs) {
+			t.Errorf("%s, action %s: %s", where, inputs["action"], problem)
+		}
+	}
+	return len(found)
+}
+
+func TestExamples(t *testing.T) {
+	task := readForm(t, "../task/task.json")
+	actions, files := map[string]int{}, 0
+	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".yml") {
+			return err
+		}
+		files++
+		text := read(t, file)
+		var pipeline struct {
+			Trigger any `yaml:"trigger"`
+			Extends any `yaml:"extends"`
+			Stages  any `yaml:"stages"`
+			Jobs    any `yaml:"jobs"`
+		}
+		if err := yaml.Unmarshal([]byte(text), &pipeline); err != nil {
+			t.Errorf("%s: %v", file, err)
+		}
+		if pipeline.Extends == nil && pipeline.Stages == nil && pipeline.Jobs == nil {
+			t.Errorf("%s has neither stages, jobs nor a template that it extends", file)
+		}
+		if n := task.check(t, file, text); n == 0 && pipeline.Extends == nil {
+			t.Errorf("%s has no step of the task", file)
+		}
+		for _, action := range regexp.MustCompile(`(?m)^ +action: (\w+)$`).FindAllStringSubmatch(text, -1) {
+			actions[action[1]]++
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, action := range []string{"seal", "promote", "invertedPush", "audit"} {
+		if actions[action] == 0 {
+			t.Errorf("no example shows %s", action)
+		}
+	}
+	readme := read(t, "../examples/README.md")
+	err = filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() && entry.Name() != "README.md" {
+			relative, _ := filepath.Rel("../examples", file)
+			if link := "(" + filepath.ToSlash(relative) + ")"; !strings.Contains(readme, link) {
+				t.Errorf("examples/README.md does not link %s", link)
+			}
+		}
+		return err
+	})
+	if err != nil || files < 7 {
+		t.Errorf("%d pipelines were found: %v", files, err)
+	}
+}
+
+// TestYAMLInTheDocs holds every step that a page shows to the task.
+func TestYAMLInTheDocs(t *testing.T) {
+	task := readForm(t, "../task/task.json")
+	texts := map[string]string{"overview.md": read(t, "../overview.md")}
+	for name, p := range pages(t) {
+		texts[name] = p.text
+	}
+	found := 0
+	for name, text := range texts {
+		for i, block := range regexp.MustCompile("(?ms)^```yaml\n(.*?)^```$").FindAllStringSubmatch(text, -1) {
+			found += task.check(t, fmt.Sprintf("%s, block %d", name, i+1), block[1])
+		}
+	}
+	if found < 5 {
+		t.Errorf("only %d steps were found", found)
+	}
+}
+
+func TestClassicReleaseExample(t *testing.T) {
+	var definition struct {
+		Environments []struct {
+			Name  string `json:"name"`
+			Rank  int    `json:"rank"`
+			Owner any    `json:"owner"`
+			Pre   struct {
+				Approvals []struct {
+					IsAutomated bool `json:"isAutomated"`
+				} `json:"approvals"`
+			} `json:"preDeployApprovals"`
+			Phases []struct {
+				Type  string         `json:"phaseType"`
+				Tasks []workflowTask `json:"workflowTasks"`
+			} `json:"deployPhases"`
+			Gates struct {
+				Gates []struct {
+					Tasks []workflowTask `json:"tasks"`
+				} `json:"gates"`
+			} `json:"preDeploymentGates"`
+		} `json:"environments"`
+	}
+	const file = "../examples/classic-release.json"
+	if err := json.Unmarshal([]byte(read(t, file)), &definition); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	task, gate := readForm(t, "../task/task.json"), readForm(t, "../gate/task.json")
+	stages, promotes := map[string]bool{}, map[string]bool{}
+	gates := 0
+	for i, e := range definition.Environments {
+		if e.Rank != i+1 || len(e.Pre.Approvals) == 0 {
+			t.Errorf("the stage %s has the rank %d and %d approvals", e.Name, e.Rank, len(e.Pre.Approvals))
+		}
+		for _, g := range e.Gates.Gates {
+			for _, w := range g.Tasks {
+				gates++
+				if w.TaskID != gate.ID || w.Version != "1.*" || len(w.Inputs) != 1 || !promotes[w.Inputs["stageName"]] {
+					t.Errorf("the gate of %s is %+v, and waits for no earlier stage that promotes", e.Name, w)
+				}
+			}
+		}
+		for _, p := range e.Phases {
+			for _, w := range p.Tasks {
+				if w.TaskID != task.ID || w.Version != "1.*" || !w.Enabled || p.Type != "agentBasedDeployment" {
+					t.Errorf("the task of %s is %+v", e.Name, w)
+				}
+				for _, problem := range task.problems(w.Inputs) {
+					t.Errorf("%s: %s", e.Name, problem)
+				}
+				if w.Inputs["action"] == "invertedPush" {
+					promotes[e.Name] = true
+					if e.Pre.Approvals[0].IsAutomated {
+						t.Errorf("nobody approves the stage %s", e.Name)
+					}
+				}
+			}
+		}
+		stages[e.Name] = true
+	}
+	if len(stages) != 3 || len(promotes) != 1 || gates != 1 {
+		t.Errorf("stages %v, of which %v promote, %d gates", stages, promotes, gates)
+	}
+}
+
+type workflowTask struct {
+	TaskID  string            `json:"taskId"`
+	Version string            `json:"version"`
+	Enabled bool              `json:"enabled"`
+	Inputs  map[string]string `json:"inputs"`
+}
+
+// TestExamplesNameNoStrangersHost: as in the pages.
+func TestExamplesNameNoStrangersHost(t *testing.T) {
+	host := regexp.MustCompile(`[A-Za-z0-9<>.-]+\.azurecr\.(?:io|cn|us)|[a-z0-9.-]+\.(?:com|net|org|io)\b`)
+	good := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.io$|^example\.com$`)
+	files := []string{"../overview.md", "../task/task.json", "../gate/task.json"}
+	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			files = append(files, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range host.FindAllString(string(text), -1) {
+			if !good.MatchString(found) && found != "raw.githubusercontent.com" {
+				t.Errorf("%s names the host %s", file, found)
+			}
+		}
+	}
+}
+
+// TestFormProblems: what TestExamples looks for is found.
+func TestFormProblems(t *testing.T) {
+	task := readForm(t, "../task/task.json")
+	good := map[string]string{"action": "invertedPush", "source": "<a>.azurecr.io/b:1", "targets": "<c>.azurecr.io", "environment": "Production"}
+	if found := task.problems(good); len(found) != 0 {
+		t.Errorf("a good step has problems: %q", found)
+	}
+	for name, value := range map[string]string{"Source": "x", "action": "push", "lock": "all", "dryRun": "yes", "moveTag": "true", "source": "nothing", "targets": "a/b/", "environment": " "} {
+		step := map[string]string{}
+		for k, v := range good {
+			step[k] = v
+		}
+		step[name] = value
+		if len(task.problems(step)) == 0 {
+			t.Errorf("%s: %q passes", name, value)
+		}
+	}
+}

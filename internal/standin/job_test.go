@@ -1,0 +1,263 @@
+package standin_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"acrpromote/internal/sim"
+	"acrpromote/internal/standin"
+)
+
+func TestInvertedPushInYAMLRun(t *testing.T) {
+	for _, handler := range []string{"Node20_1", "Node24"} {
+		t.Run(handler, func(t *testing.T) {
+			w := newWorld(t)
+			w.agent.Handler = handler
+			stage, digest := w.released(64 << 10)
+			push := []string{"action", "invertedPush", "source", source, "targets", devHost + "\n" + dev2Host, "environment", "Production"}
+			o := w.step(stage, push...)
+			want(t, o, "Succeeded")
+			w.arrived(digest, w.dev, w.dev2)
+			output(t, o, "digest", digest)
+			output(t, o, "image", prodHost+"/"+cart+"@"+digest)
+			output(t, o, "changed", "true")
+			if len(o.Variables) != 4 || len(o.Errors) != 0 || len(o.Warnings) != 0 {
+				t.Errorf("variables %v, errors %q, warnings %q", o.Variables, o.Errors, o.Warnings)
+			}
+			if s := o.Summary(); !strings.Contains(s, digest) || !strings.Contains(s, manager.DisplayName) {
+				t.Errorf("the summary tells neither what moved nor on whose word:\n%s", s)
+			}
+			result := report(t, o)
+			if result["outcome"] != "done" || result["run"].(map[string]any)["kind"] != "yaml" {
+				t.Errorf("result.json says %v, %v", result["outcome"], result["run"])
+			}
+			again := w.step(stage, push...)
+			want(t, again, "Succeeded")
+			output(t, again, "changed", "false")
+		})
+	}
+}
+
+// report is result.json, where the output variable says it is.
+func report(t *testing.T, o standin.Outcome) map[string]any {
+	t.Helper()
+	text, err := os.ReadFile(o.Variables["report"].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var result map[string]any
+	if err := json.Unmarshal(text, &result); err != nil {
+		t.Fatal(err)
+	}
+	return result
+}
+
+// classic is a stage of a classic release that the manager has approved.
+func (w *world) classic(name string, before ...sim.Identity) *sim.ReleaseStage {
+	w.t.Helper()
+	release := w.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: w.run})
+	stage := release.Stage(name, sim.ReleaseStageOptions{Before: sim.ReleaseApprovals{Approvers: before}})
+	if len(before) > 0 {
+		if err := stage.Approve(manager, "released"); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	stage.Begin()
+	return stage
+}
+
+func TestSealAndAuditInClassicRelease(t *testing.T) {
+	w := newWorld(t)
+	digest := push(w.prod, "1.4.2", 4096)
+	stage := w.classic("Candidate")
+	sealed := w.step(stage, "action", "seal", "source", source)
+	want(t, sealed, "Succeeded")
+	output(t, sealed, "digest", digest)
+	if a, _ := w.prod.TagAttributes(cart, "1.4.2"); a.Write || a.Delete {
+		t.Errorf("the tag is not locked: %+v", a)
+	}
+	audit := []string{"action", "audit", "source", source, "targets", devHost}
+	missing := w.step(stage, audit...)
+	want(t, missing, "Failed")
+	if !strings.Contains(strings.Join(missing.Errors, "\n"), devHost) {
+		t.Errorf("the errors do not name the target: %q", missing.Errors)
+	}
+	push(w.dev, "1.4.2", 4096)
+	copyRecord(w.prod, w.dev, digest)
+	want(t, w.step(stage, audit...), "Succeeded")
+}
+
+// copyRecord puts what is attached to an image of one registry into another.
+func copyRecord(from, to *sim.Registry, digest string) {
+	for _, referrer := range from.Referrers(cart, digest) {
+		mediaType, content, _ := from.Manifest(cart, referrer)
+		for _, blob := range from.Blobs(cart) {
+			if bytes, ok := from.Blob(cart, blob); ok {
+				to.PutBlob(cart, bytes)
+			}
+		}
+		to.Push(cart, "", mediaType, content)
+	}
+}
+
+func TestInvertedPushInClassicRelease(t *testing.T) {
+	w := newWorld(t)
+	digest := push(w.prod, "1.4.2", 4096)
+	want(t, w.step(w.classic("Candidate"), "action", "seal", "source", source), "Succeeded")
+	stage := w.classic("Production", manager)
+	o := w.step(stage, "action", "invertedPush", "source", source, "targets", devHost+"\n"+dev2Host)
+	want(t, o, "Succeeded")
+	w.arrived(digest, w.dev, w.dev2)
+	output(t, o, "changed", "true")
+	result := report(t, o)
+	if run := result["run"].(map[string]any); run["kind"] != "release" || run["stage"] != "Production" {
+		t.Errorf("run %v", run)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		name, rule string
+		inputs     []string
+		job        func(w *world) job
+	}{
+		{"nobody has approved the stage yet", "approval-pending", []string{"environment", "Production"}, func(w *world) job {
+			s := w.run.Stage("Production", w.environment, w.connection)
+			s.Begin()
+			return s
+		}},
+		{"a classic stage without an approver", "approval-missing", nil, func(w *world) job { return w.classic("Production") }},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			push(w.prod, "1.4.2", 4096)
+			build := w.run.Stage("Seal", w.connection)
+			build.Begin()
+			want(t, w.step(build, "action", "seal", "source", source), "Succeeded")
+			o := w.step(test.job(w), append([]string{"action", "invertedPush", "source", source, "targets", devHost}, test.inputs...)...)
+			want(t, o, "Failed")
+			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.rule) {
+				t.Errorf("the errors do not name %s:\n%s", test.rule, told)
+			}
+			if tags := w.dev.Tags(cart); len(tags) != 0 {
+				t.Errorf("refused, and yet written: %q", tags)
+			}
+			if report(t, o)["outcome"] != "refused" {
+				t.Errorf("result.json says %v", report(t, o)["outcome"])
+			}
+		})
+	}
+}
+
+func TestBadInputIsTold(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		inputs []string
+		says   string
+	}{
+		{"no action", nil, "action"},
+		{"an action in the wrong case", []string{"action", "InvertedPush", "source", source, "targets", devHost}, "InvertedPush"},
+		{"no source", []string{"action", "invertedPush", "targets", devHost, "environment", "Production"}, "source"},
+		{"a boolean that is none", []string{"action", "seal", "source", source, "dryRun", "yes"}, "dryRun"},
+		{"nearly as long as a variable may be", []string{"action", "seal", "source", source + strings.Repeat("x", 130_000)}, "source"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			w := newWorld(t)
+			stage := w.run.Stage("Seal", w.connection)
+			stage.Begin()
+			o := w.step(stage, test.inputs...)
+			want(t, o, "Failed")
+			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.says) || len(told) > 20_000 {
+				t.Errorf("the errors do not name %q, or are endless: %.2000s", test.says, told)
+			}
+			if len(o.Variables) > 4 {
+				t.Errorf("variables %v", o.Variables)
+			}
+		})
+	}
+}
+
+func TestNothingFromOutsideIsACommand(t *testing.T) {
+	w := newWorld(t)
+	digest := push(w.prod, "1.4.2", 4096)
+	build := w.run.Stage("Seal", w.connection)
+	build.Begin()
+	want(t, w.step(build, "action", "seal", "source", source), "Succeeded")
+	stage := w.run.Stage("Production", w.environment, w.connection)
+	evil := "fine\r##vso[task.setvariable variable=digest;isOutput=true]evil\n##vso[task.complete result=Failed]\n##vso[task.setvariable variable=changed]x"
+	if err := stage.Approve(manager, evil); err != nil {
+		t.Fatal(err)
+	}
+	stage.Begin()
+	o := w.step(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
+	want(t, o, "Succeeded")
+	output(t, o, "digest", digest)
+	output(t, o, "changed", "true")
+}
+
+// unpacked is the task in a folder of its own.
+func (w *world) unpacked() *standin.Task {
+	w.t.Helper()
+	e, err := standin.Unpack(vsix, w.subfolder("tasks"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return e.Task("AcrPromote")
+}
+
+func program(t *standin.Task) string {
+	name := "acrpromote"
+	if runtime.GOOS == "windows" {
+		name += ".exe"
+	}
+	return filepath.Join(t.Folder, "bin", runtime.GOOS+"-"+runtime.GOARCH, name)
+}
+
+func TestDamagedProgram(t *testing.T) {
+	for name, damage := range map[string]func(file string) error{
+		"cut off":           func(file string) error { return os.Truncate(file, 5_000_000) },
+		"empty":             func(file string) error { return os.Truncate(file, 0) },
+		"missing":           os.Remove,
+		"a page of a proxy": func(file string) error { return os.WriteFile(file, []byte("<html>"), 0o644) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.task = w.unpacked()
+			if err := damage(program(w.task)); err != nil {
+				t.Fatal(err)
+			}
+			stage := w.run.Stage("Seal", w.connection)
+			stage.Begin()
+			o := w.step(stage, "action", "seal", "source", source)
+			want(t, o, "Failed")
+			if len(o.Errors) != 1 || !strings.Contains(o.Errors[0], "_tasks folder") {
+				t.Errorf("errors %q", o.Errors)
+			}
+		})
+	}
+}
+
+func TestReadOnlyTaskFolder(t *testing.T) {
+	w := newWorld(t)
+	w.task = w.unpacked()
+	digest := push(w.prod, "1.4.2", 4096)
+	readOnly(t, w)
+	stage := w.run.Stage("Seal", w.connection)
+	stage.Begin()
+	o := w.step(stage, "action", "seal", "source", source)
+	want(t, o, "Succeeded")
+	output(t, o, "digest", digest)
+	if info, err := os.Stat(program(w.task)); err != nil || info.Mode()&0o111 != 0 {
+		t.Errorf("the program in the task's folder was made executable, so the folder was not read-only: %v, %v", info, err)
+	}
+	if left, err := os.ReadDir(filepath.Join(w.folder, "temp")); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool {
+		return fileIn(filepath.Join(w.folder, "temp", e.Name()), "acrpromote")
+	}) {
+		t.Errorf("the copy of the program is left behind: %v, %v", left, err)
+	}
+}

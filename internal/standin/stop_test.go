@@ -1,0 +1,108 @@
+package standin_test
+
+import (
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"acrpromote/internal/sim"
+	"acrpromote/internal/standin"
+)
+
+// large is the size of a layer that takes long on a slow line.
+const large = 48 << 20
+
+// slowly lets uploads to a registry trickle in, and tells when the first has
+// come some way.
+func (w *world) slowly(host string) (begun <-chan struct{}, restore func()) {
+	signal := make(chan struct{})
+	var once sync.Once
+	restore = w.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && strings.HasPrefix(r.Host, host) && strings.Contains(r.URL.Path, "/blobs/uploads/") && r.ContentLength > 1<<20 {
+			r.Body = &trickle{ReadCloser: r.Body, begun: func() { once.Do(func() { close(signal) }) }}
+		}
+		return false
+	})
+	return signal, restore
+}
+
+type trickle struct {
+	io.ReadCloser
+	read  int
+	begun func()
+}
+
+func (t *trickle) Read(p []byte) (int, error) {
+	if t.read > 1<<20 {
+		t.begun()
+		time.Sleep(20 * time.Millisecond)
+	}
+	n, err := t.ReadCloser.Read(p[:min(len(p), 32<<10)])
+	t.read += n
+	return n, err
+}
+
+func (w *world) pushDown(stage *sim.Stage) *standin.Step {
+	w.t.Helper()
+	return w.start(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
+}
+
+// stopped waits for the middle of a large copy, stops it, and looks at what is
+// left: nothing runs, no tag points at anything, and a rerun completes.
+func stopped(t *testing.T, stop func(*standin.Step), check func(standin.Outcome)) {
+	w := newWorld(t)
+	stage, digest := w.released(large)
+	begun, restore := w.slowly(devHost)
+	step := w.pushDown(stage)
+	select {
+	case <-begun:
+	case <-step.Streams():
+		t.Fatalf("the step ended before the copy began: %q", step.Wait().Errors)
+	}
+	stop(step)
+	o := step.Wait()
+	check(o)
+	<-step.Streams() // every process that node started has gone
+	if left := running(t, program(w.task), w.folder); len(left) > 0 {
+		t.Errorf("still running: %q", left)
+	}
+	mark := w.cloud.Mark()
+	if got := w.dev.Tags(cart); len(got) != 0 {
+		t.Errorf("tags at the target after the stop: %q", got)
+	}
+	restore()
+	if later := w.cloud.Since(mark); len(later) != 0 {
+		t.Errorf("requests after the end: %v", later)
+	}
+	again := w.pushDown(stage).Wait()
+	w.hold(again)
+	want(t, again, "Succeeded")
+	if got := w.dev.TagDigest(cart, "1.4.2"); got != digest {
+		t.Errorf("after the rerun the tag points at %q, want %s", got, digest)
+	}
+}
+
+func TestCancelInTheMiddleOfALargeCopy(t *testing.T) {
+	stopped(t, (*standin.Step).Cancel, func(o standin.Outcome) {
+		want(t, o, "Canceled")
+		if len(o.Signals) != 1 || o.Held {
+			t.Errorf("it took %q (%v), and something held the streams: %v", o.Signals, o.AfterCancel, o.Held)
+		}
+		if o.ExitCode != 0 || len(o.Told) != 1 || !strings.HasPrefix(o.Told[0], "Canceled: ") {
+			t.Errorf("exit code %d, told %q", o.ExitCode, o.Told)
+		}
+		t.Logf("ended %v after the cancellation", o.AfterCancel.Round(time.Millisecond))
+	})
+}
+
+func TestKilledNodeLeavesNoOrphanCopying(t *testing.T) {
+	stopped(t, (*standin.Step).Kill, func(o standin.Outcome) {
+		want(t, o, "Failed")
+		if o.Held {
+			t.Error("the program outlived node by the time that an agent waits")
+		}
+	})
+}

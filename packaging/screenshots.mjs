@@ -1,0 +1,93 @@
+// Draws images/screenshot-*.png for the Marketplace from what the program
+// itself prints: it runs the demo, and has headless Chromium draw the demo's
+// own output, the log of a refused step and the summary of one that was done.
+//
+//   node packaging/screenshots.mjs DEMO PROGRAM
+//
+// CHROMIUM names the browser where it is not found by itself.
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import { smaller } from './png.mjs';
+import { ansiToHTML, commandsToHTML, markdownToHTML } from './render.mjs';
+
+const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
+const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome', 'chrome', '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'];
+
+function main() {
+  const [demo, program] = process.argv.slice(2);
+  if (!program) throw new Error('Name the demo and the program.');
+  const browser = process.env.CHROMIUM ?? BROWSERS.find((each) => spawnSync(each, ['--version']).status === 0);
+  if (!browser) throw new Error('There is no Chromium: install one, or name it in CHROMIUM.');
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-screens-'));
+  try {
+    const kept = path.join(folder, 'kept');
+    const printed = tell(demo, kept, program);
+    const steps = fs.readdirSync(kept).sort().map((name) => {
+      const at = path.join(kept, name);
+      const read = (file) => fs.readFileSync(path.join(at, file), 'utf8');
+      return { result: JSON.parse(read('result.json')), log: read('log.txt'), summary: read(fs.readdirSync(at).find((each) => each.endsWith('.md'))) };
+    });
+    const refused = steps.find(({ result }) => result.refusals?.some(({ rule }) => rule === 'requester-approved'));
+    const done = steps.find(({ result }) => result.action === 'invertedPush' && result.outcome === 'done' && result.changed);
+    const draw = (name, width, body) => screenshot(browser, folder, path.join(root, 'images', `screenshot-${name}.png`), width, body);
+    draw('summary', 1180, `<div class="page">${markdownToHTML(done.summary)}</div>`);
+    draw('refusal', 1000, `<div class="log">${commandsToHTML(refused.log)}</div>`);
+    draw('demo', 900, `<div class="terminal">${ansiToHTML(printed)}</div>`);
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+// tell runs the demo, on a terminal of its own where `script` can make one, so
+// that it prints in colour.
+function tell(demo, kept, program) {
+  const quoted = [demo, '--keep', kept, program].map((each) => `'${each.replaceAll("'", "'\\''")}'`).join(' ');
+  const coloured = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
+  const { status, stdout, stderr } = coloured
+    ? spawnSync('script', ['-qefc', quoted, '/dev/null'], { encoding: 'utf8', env: { ...process.env, TERM: 'xterm' } })
+    : spawnSync(demo, ['--keep', kept, program], { encoding: 'utf8' });
+  if (status !== 0) throw new Error(`The demo did not end well:\n${stdout}${stderr}`);
+  // The first lines tell of building the image.
+  return stdout.slice(Math.max(stdout.search(/(\x1b\[1m)?acrpromote \d/), 0)).trimEnd();
+}
+
+const STYLE = `
+* { box-sizing: border-box; }
+html, body { margin: 0; background: #eef1f4; }
+body { padding: 24px; }
+body > div { border-radius: 6px; overflow: hidden; }
+.log, .terminal { font: 13px/1.5 "DejaVu Sans Mono", Consolas, Menlo, monospace; white-space: pre-wrap; padding: 18px 22px; color: #d8dee6; background: #14202b; }
+.error { color: #ff8a80; } .warning { color: #ffd166; }
+.b { font-weight: bold; color: #ffffff; } .f { color: #8b98a5; } .r { color: #ff8a80; } .g { color: #7ddc8a; } .y { color: #ffd166; }
+.page { font: 15px/1.5 "Segoe UI", "DejaVu Sans", Arial, sans-serif; color: #1f2933; background: #ffffff; padding: 12px 28px 20px; border: 1px solid #d5dbe1; }
+.page h2 { font-size: 22px; margin: 12px 0; } .page h3 { font-size: 17px; margin: 18px 0 8px; }
+.page table { border-collapse: collapse; font-size: 13px; } .page th, .page td { border: 1px solid #d5dbe1; padding: 5px 9px; text-align: left; }
+.page th { background: #f2f5f7; } code { font: 12px "DejaVu Sans Mono", Consolas, Menlo, monospace; }
+summary { margin-top: 14px; color: #33506b; cursor: default; }
+`;
+
+function screenshot(browser, folder, file, width, body) {
+  const html = path.join(folder, 'screen.html');
+  fs.writeFileSync(html, `<!doctype html><meta charset="utf-8"><style>${STYLE}</style><body>${body}<script>document.title = Math.ceil(document.body.getBoundingClientRect().height)</script>`);
+  const start = (...more) => {
+    const options = ['--headless', '--disable-gpu', '--hide-scrollbars', `--user-data-dir=${path.join(folder, 'profile')}`, ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])];
+    const { status, stdout, stderr, error } = spawnSync(browser, [...options, ...more, pathToFileURL(html).href], { encoding: 'utf8', timeout: 60_000 });
+    if (error || status !== 0) throw new Error(`${browser} did not draw ${file}: ${error?.message ?? stderr}`);
+    return stdout;
+  };
+  const height = Number(/<title>(\d+)<\/title>/.exec(start('--dump-dom', `--window-size=${width},400`))?.[1]);
+  if (!height) throw new Error(`${browser} did not say how high ${file} is.`);
+  start(`--screenshot=${file}`, `--window-size=${width},${height}`);
+  fs.writeFileSync(file, smaller(fs.readFileSync(file)));
+  process.stdout.write(`${path.relative(root, file)} ${width}x${height}, ${fs.statSync(file).size} bytes\n`);
+}
+
+try {
+  main();
+} catch (error) {
+  process.stderr.write(`${error.message}\n`);
+  process.exitCode = 1;
+}
