@@ -33,6 +33,8 @@ type Identity struct {
 	cloud Cloud
 	host  string
 	inner azcore.TokenCredential
+	// secret is what no answer may repeat into an error; "" if there is none.
+	secret string
 	// chain tries several ways, of which all but one may fail.
 	chain bool
 }
@@ -55,6 +57,7 @@ func NewSecretCredential(c Connection, secret string, client *http.Client) (*Ide
 	if secret == "" {
 		return nil, fmt.Errorf("the service connection %s has no client secret; renew it in the project's settings, or use workload identity federation", c.Name)
 	}
+	i.secret = secret
 	i.inner, err = azidentity.NewClientSecretCredential(c.Tenant, c.ClientID, secret, &azidentity.ClientSecretCredentialOptions{
 		ClientOptions:            i.options(client),
 		DisableInstanceDiscovery: true,
@@ -161,7 +164,7 @@ func (i *Identity) refused(err error) error {
 	e := &Error{Host: i.host, Op: i.op(), kind: ErrDenied}
 	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
 	if !ok || failed.RawResponse == nil {
-		e.why = without(harmless(err.Error(), maxMessage), nil)
+		e.why = harmless(without(err.Error(), []string{i.secret}), maxMessage)
 		e.Remedy = "Check the connection's tenant, client id and credential"
 		if i.chain {
 			e.Remedy = "Sign in (az login), or give a user and password for the registry"
@@ -179,8 +182,9 @@ func (i *Identity) refused(err error) error {
 	}
 	description, _, _ := strings.Cut(strings.ReplaceAll(doc.Description, "\r", "\n"), "\n")
 	description, _, _ = strings.Cut(description, " Trace ID:")
-	e.Code = harmless(doc.Error, 64)
-	e.Message = without(harmless(description, maxMessage), nil)
+	// Before it is cut, lest half a secret is not recognised.
+	e.Code = harmless(without(doc.Error, []string{i.secret}), 64)
+	e.Message = harmless(without(description, []string{i.secret}), maxMessage)
 	switch code, _, _ := strings.Cut(e.Message, ":"); code {
 	case "AADSTS7000215":
 		e.why, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"

@@ -102,9 +102,7 @@ func unanswered(host, op string, err error) *Error {
 // Secrets that an answer repeats are taken out of it.
 func answered(host, op string, status int, body []byte, secrets ...string) *Error {
 	e := &Error{Host: host, Op: op, Status: status}
-	e.Code, e.Message = said(body)
-	e.Message = without(e.Message, secrets)
-	e.Code = without(e.Code, secrets)
+	e.Code, e.Message = said(body, secrets)
 	switch {
 	case status == http.StatusForbidden && (strings.Contains(e.Message, "client with IP") || strings.Contains(e.Message, "is not allowed access")):
 		e.kind, e.why = ErrDenied, "its firewall does not let this machine in"
@@ -138,7 +136,9 @@ func answered(host, op string, status int, body []byte, secrets ...string) *Erro
 // said reads the first error of the distribution protocol's form
 // (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes),
 // or OAuth's. Anything else says nothing.
-func said(body []byte) (code, message string) {
+//
+// Secrets are taken out before anything is cut, lest half of one stays.
+func said(body []byte, secrets []string) (code, message string) {
 	var doc struct {
 		Errors []struct {
 			Code    string `json:"code"`
@@ -151,10 +151,10 @@ func said(body []byte) (code, message string) {
 		return "", ""
 	}
 	if len(doc.Errors) > 0 {
-		return harmless(doc.Errors[0].Code, 64), harmless(doc.Errors[0].Message, maxMessage)
+		return harmless(without(doc.Errors[0].Code, secrets), 64), harmless(without(doc.Errors[0].Message, secrets), maxMessage)
 	}
 	_ = json.Unmarshal(doc.Error, &code)
-	return harmless(code, 64), harmless(doc.Description, maxMessage)
+	return harmless(without(code, secrets), 64), harmless(without(doc.Description, secrets), maxMessage)
 }
 
 // clientAddress finds the address that a registry's firewall tells:

@@ -241,7 +241,7 @@ func (j *judge) tellRules() {
 	if !j.r.RequesterCanApprove {
 		j.tell(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.discounted(rule.RequesterApproved))
 	}
-	if !j.r.AuthorCanApprove && j.e.AuthorsKnown {
+	if !j.r.AuthorCanApprove {
 		j.tell(rule.AuthorApproved, "the author's approval does not count"+j.discounted(rule.AuthorApproved))
 	}
 	if len(j.r.Approvers) > 0 {

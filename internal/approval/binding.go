@@ -49,9 +49,6 @@ func (j *judge) bind() []Approval {
 		return nil
 	}
 	bound, runs := j.join(approvals)
-	if len(bound) == 0 {
-		return nil
-	}
 	if !j.oneResource(runs) {
 		return nil
 	}
@@ -139,9 +136,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	byID := map[string]CheckRun{}
 	everyRunGuards := true
 	for _, run := range runs {
-		if id := realID(run.ID); id != "" {
-			byID[id] = run
-		}
+		byID[realID(run.ID)] = run
 		everyRunGuards = everyRunGuards && Names(j.r.Environment, run.Resource)
 	}
 	var loose []Approval
@@ -157,7 +152,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 			tied[id] = true
 		}
 	}
-	if len(loose) > 0 && everyRunGuards && len(runs) == len(j.e.Approvals) {
+	if everyRunGuards && len(runs) == len(j.e.Approvals) {
 		return j.e.Approvals, runs
 	}
 	for _, a := range loose {
@@ -230,7 +225,9 @@ func (j *judge) configurationProblem(run CheckRun) string {
 		return "is not an approval any more"
 	case found.Resource.Type != run.Resource.Type || found.Resource.ID != run.Resource.ID:
 		return "is configured on another resource: " + found.Resource.String()
-	case found.Version != 0 && run.Version != 0 && found.Version != run.Version:
+	case found.Version == 0 || run.Version == 0:
+		j.unversioned = true
+	case found.Version != run.Version:
 		return fmt.Sprintf("was evaluated in version %d, but is configured in version %d now", run.Version, found.Version)
 	}
 	return ""
@@ -241,6 +238,8 @@ func (j *judge) configurationNote() string {
 	switch {
 	case j.e.Source == Release:
 		return ""
+	case j.e.Configurations.Read && j.unversioned:
+		return "; the check is enabled, but the server does not tell in which version it was evaluated and is configured now"
 	case j.e.Configurations.Read:
 		return "; the check is enabled, and configured as it was evaluated"
 	case j.e.Configurations.Unknown != "":

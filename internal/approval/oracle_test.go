@@ -50,13 +50,13 @@ const (
 var words = [dimensions][]string{
 	dEnvironment: {"Production", "PRODUCTION", "", "Releaſe", "endpoint:production", "Test"},
 	dApprovals:   {"1", "2", "0", "unchecked"},
-	dJoin:        {"same id", "other ids", "other ids and a foreign check", "guards another", "one more check", "twice", "check without type", "two resources", "wrong type of check", "foreign check beside it"},
+	dJoin:        {"same id", "other ids", "other ids and a foreign check", "guards another", "one more check", "twice", "check without type", "two resources", "wrong type of check", "foreign check beside it", "no ids", "other ids, the first guards another"},
 	dStatus1:     {"approved", "pending", "uninitiated", "deferred", "rejected", "canceled", "timedOut", "failed", "skipped", "undefined", "completed", "bypassed", "", "Approved"},
 	dStatus2:     {"approved", "pending", "rejected", "skipped", "completed"},
 	dSuite:       {"approved", "running", "rejected", "bypassed", ""},
 	dRun:         {"approved", "running", "bypassed"},
 	dContext:     {"right", "plan", "build", "stage", "attempt", "project", "no plan", "no build", "no stage", "no attempt", "no project", "stage in capitals"},
-	dConfig:      {"right", "disabled", "other version", "version not told", "evaluated version not told", "gone", "not an approval", "elsewhere", "twice", "may not be read"},
+	dConfig:      {"right", "disabled", "other version", "version not told", "evaluated version not told", "gone", "not an approval", "elsewhere", "twice", "may not be read", "on another type of resource"},
 	dWho1:        {"bob", "alice", "queuer", "author", "carol", "claimed", "nobody", "zero", "group", "no step"},
 	dWho2:        {"carol", "bob", "alice", "author"},
 	dSecond:      {"none", "carol approved", "carol pending", "carol rejected", "alice approved"},
@@ -235,6 +235,15 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		if s.is(dJoin, "other ids", "other ids and a foreign check") {
 			run.ID = guid(200 + i)
 		}
+		if s.is(dJoin, "no ids") {
+			run.ID = ""
+		}
+		if s.is(dJoin, "other ids, the first guards another") {
+			run.ID = guid(200 + i)
+			if i == 0 {
+				run.Resource = approval.Resource{Type: "environment", ID: "8", Name: "Release"}
+			}
+		}
 		if s.is(dJoin, "guards another") {
 			run.Resource = approval.Resource{Type: "environment", ID: "8", Name: "Release"}
 		}
@@ -263,6 +272,8 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 			configuration.Type = approval.TypeTaskCheck
 		case "elsewhere":
 			configuration.Resource.ID = "10"
+		case "on another type of resource":
+			configuration.Resource.Type = "queue"
 		}
 		if !s.is(dConfig, "gone") {
 			e.Configurations.Checks = append(e.Configurations.Checks, configuration)
@@ -272,6 +283,9 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		}
 	}
 	e.Configurations.Read = !s.is(dConfig, "may not be read")
+	if !e.Configurations.Read {
+		e.Configurations.Checks = nil
+	}
 	foreign := approval.CheckRun{ID: guid(300), Status: "approved", Type: approval.TypeApproval, Resource: approval.Resource{Type: "environment", ID: "8", Name: "Release"}}
 	switch words[dJoin][s[dJoin]] {
 	case "other ids and a foreign check", "foreign check beside it":
@@ -397,7 +411,7 @@ func (s scenario) expect() map[rule.Name]bool {
 	// What it guards.
 	named := s.is(dEnvironment, "Production", "PRODUCTION")
 	switch {
-	case !named || s.is(dJoin, "guards another", "other ids and a foreign check", "wrong type of check"):
+	case !named || s.is(dJoin, "guards another", "other ids and a foreign check", "wrong type of check", "other ids, the first guards another"):
 		out[rule.ApprovalUnbound] = true
 		return out
 	case s.is(dJoin, "one more check"):
@@ -407,7 +421,7 @@ func (s scenario) expect() map[rule.Name]bool {
 		out[rule.ApprovalUnbound] = true
 		return out
 	}
-	if s.is(dConfig, "disabled", "other version", "gone", "not an approval", "elsewhere", "twice") {
+	if s.is(dConfig, "disabled", "other version", "gone", "not an approval", "elsewhere", "twice", "on another type of resource") {
 		out[rule.ApprovalUnbound] = true
 	}
 	// What the server says became of it.

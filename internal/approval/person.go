@@ -70,7 +70,7 @@ func (j *judge) listed(s Step) bool {
 		if entry == "" {
 			continue
 		}
-		if !person.Group && (SameName(entry, person.UniqueName) || entry == person.Descriptor) {
+		if SameName(entry, person.UniqueName) || entry == person.Descriptor {
 			return true
 		}
 		if onBehalf(s) && (SameName(entry, s.Assigned.UniqueName) || entry == s.Assigned.Descriptor ||
@@ -81,10 +81,10 @@ func (j *judge) listed(s Step) bool {
 	return false
 }
 
-// onBehalf tells whether the step was assigned to a group. A person may choose
-// a display name at will, but not be asked as a group.
+// onBehalf tells whether somebody answered for a group that was asked. A person
+// may choose a display name at will, but not be asked as a group.
 func onBehalf(s Step) bool {
-	return s.Assigned.Group && (s.Actual == nil || !sameID(s.Assigned.ID, s.Actual.ID))
+	return s.Assigned.Group && s.Actual != nil && !sameID(s.Assigned.ID, s.Actual.ID)
 }
 
 // groupName tells whether a name has the form [Project]\Group.

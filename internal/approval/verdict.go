@@ -61,9 +61,10 @@ type judge struct {
 	r   Rules
 	now time.Time
 
-	candidates []*candidate
-	refusals   []rule.Refusal
-	told       []rule.Outcome
+	candidates  []*candidate
+	unversioned bool // a check's version was not told
+	refusals    []rule.Refusal
+	told        []rule.Outcome
 }
 
 func (j *judge) judge() {

@@ -43,6 +43,7 @@ func TestVerdictsInWords(t *testing.T) {
 	}{
 		{name: "granted", s: with()},
 		{name: "granted, every rule in force", s: with(dSeal, "sealed", dMaxAge, "1h", dPattern, "demanded", dCode, "demanded", dList, "bob", dAuthor, "may not")},
+		{name: "granted, the check's version not told", s: with(dConfig, "version not told")},
 		{name: "granted by two", s: with(dSecond, "carol approved", dMin, "2")},
 		{name: "granted, the requester not counted", s: with(dSecond, "alice approved")},
 		{name: "granted, the check's configuration unknown", s: with(dConfig, "may not be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
@@ -50,7 +51,25 @@ func TestVerdictsInWords(t *testing.T) {
 			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}
 		}},
 		{name: "the requester alone", s: with(dWho1, "alice")},
+		{name: "the requester may approve", s: with(dWho1, "alice", dRequester, "may")},
+		{name: "a slip in the code", s: with(dCode, "demanded", dComment, "the code with a slip")},
+		{name: "requesters of whom little is known", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Requesters = []approval.Requester{{Person: approval.Person{ID: guid(50), Name: "Dave"}}, {Person: approval.Person{ID: guid(51), UniqueName: "erin@example.com"}}, {Person: approval.Person{ID: guid(52)}}}
+		}},
+		{name: "a requester of whom nothing is known", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Requesters = []approval.Requester{{Person: approval.Person{ID: guid(52)}}}
+		}},
+		{name: "two who asked for it", s: with(dWho1, "queuer", dSecond, "alice approved")},
+		{name: "the author unknown", s: with(dAuthor, "may not, unknown"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.AuthorsUnknown = "the source lies in a repository of the type GitHub"
+		}},
 		{name: "an environment of one's own", s: with(dJoin, "guards another")},
+		{name: "no approval for the service connection", s: with(dEnvironment, "endpoint:production"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			for i, r := range []approval.Resource{{Type: "variablegroup", ID: "4", Name: "secrets"}, {}, {Type: "queue", ID: "9"}, {Type: "securefile", Name: "key"}, {Name: "x"}, {Type: "repository"}} {
+				e.Suite.Runs = append(e.Suite.Runs, approval.CheckRun{ID: guid(600 + i), Type: approval.TypeTaskCheck, Resource: r})
+			}
+		}},
+		{name: "neither environment nor approval", s: with(dEnvironment, "", dApprovals, "0")},
 		{name: "no environment named", s: with(dEnvironment, "")},
 		{name: "no approval", s: with(dApprovals, "0")},
 		{name: "no check", s: with(dApprovals, "unchecked")},
@@ -74,6 +93,34 @@ func TestVerdictsInWords(t *testing.T) {
 		{name: "one of two", s: with(dMin, "2")},
 		{name: "clocks", s: with(dWhen, "in 6 minutes")},
 		{name: "silent", s: with(dEvidence, "incomplete, silent")},
+		{name: "no status told", s: with(dStatus1, "")},
+		{name: "two approvals", s: with(dApprovals, "2")},
+		{name: "anybody may approve", s: with(dStatus1, "pending", dRequester, "may"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: people["alice"]}, {Status: "pending"}}
+			e.Token = approval.Token{}
+		}},
+		{name: "rejected without a word, by somebody and by nobody", s: with(dStatus1, "rejected", dSecond, "carol approved"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps[0].Status, e.Approvals[0].Steps[0].Comment = "rejected", ""
+			e.Approvals[0].Steps = append(e.Approvals[0].Steps, approval.Step{Status: "rejected"})
+		}},
+		{name: "canceled by nobody", s: with(dStatus1, "canceled")},
+		{name: "a group on the list of persons", s: with(dStatus1, "pending", dList, "bob"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: people["group"]}, {Status: "pending", Assigned: people["carol"]}}
+		}},
+		{name: "release, pending after the deployment", s: with(), more: func(e *approval.Evidence, r *approval.Rules) {
+			bob := people["bob"]
+			*e = approval.Evidence{Source: approval.Release, ReleaseID: 88, BuildID: 4711, Stage: "Production", Attempt: 1, Complete: true,
+				Requesters: []approval.Requester{{Person: people["alice"], As: "created release 88"}},
+				Notes:      []rule.Outcome{{Rule: rule.AutomatedCheck, Met: true, Detail: "pre-deployment gates: succeeded"}},
+				Approvals: []approval.Approval{
+					{ID: "1", Phase: "pre-deployment", Steps: []approval.Step{{Status: "approved", Assigned: bob, Actual: &bob, Modified: now.Add(-time.Hour)}}},
+					{ID: "2", Phase: "post-deployment", Steps: []approval.Step{{Status: "pending", Assigned: bob}}},
+				}}
+			r.Environment = ""
+		}},
+		{name: "release, another stage named", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+			*e = approval.Evidence{Source: approval.Release, ReleaseID: 88, BuildID: 4711, Stage: "Test", Attempt: 1, Complete: true}
+		}},
 	} {
 		e, r := c.s.build()
 		if c.more != nil {
@@ -219,6 +266,12 @@ func TestGroupsAndPersons(t *testing.T) {
 		{"group by name", `[Shop]\Release Managers`, people["group"], bob, true},
 		{"group by name in another case", `[SHOP]\release managers`, people["group"], bob, true},
 		{"group by descriptor", "vssgp.rm", people["group"], bob, true},
+		{"group by unique name", "vstfs:///x", approval.Person{ID: guid(8), UniqueName: "vstfs:///x", Group: true}, bob, true},
+		{"another group", `[Shop]\Others`, people["group"], bob, false},
+		{"a group without a scope", "Managers", approval.Person{ID: guid(8), Name: "Managers", Group: true}, bob, false},
+		{"half a scope", `Shop]\Managers`, approval.Person{ID: guid(8), Name: `Shop]\Managers`, Group: true}, bob, false},
+		{"a scope and no group", `[Shop]\`, approval.Person{ID: guid(8), Name: `[Shop]\`, Group: true}, bob, false},
+		{"a group that is the person", `[Shop]\Release Managers`, approval.Person{ID: bob.ID, Name: `[Shop]\Release Managers`, Group: true}, bob, false},
 		{"group by name without a scope", "Release Managers", people["group"], bob, false},
 		{"a person called as the group", `[Shop]\Release Managers`, named, named, false},
 		{"a person called as the group, answered by another", `[Shop]\Release Managers`, named, people["carol"], false},
@@ -246,6 +299,10 @@ func TestApprovalsWithoutOrWithTheSameID(t *testing.T) {
 			again.ID = strings.ToUpper(again.ID)
 			e.Approvals = append(e.Approvals, again)
 		},
+		"zero plan": func(e *approval.Evidence) {
+			e.PlanID = "00000000-0000-0000-0000-000000000000"
+			e.Suite.Context.PlanID = e.PlanID
+		},
 		"no suite": func(e *approval.Evidence) { e.Suite = nil },
 		"a resource without an id": func(e *approval.Evidence) {
 			e.Suite.Runs[0].Resource.ID = ""
@@ -257,6 +314,54 @@ func TestApprovalsWithoutOrWithTheSameID(t *testing.T) {
 		if v := approval.Judge(e, r, now); v.Granted {
 			t.Errorf("%s: granted", name)
 		}
+	}
+}
+
+// TestWitnessOfOtherChecks: the suite as a whole is asked, and the approvals on
+// the named resource; what other checks say is in the suite's status already.
+func TestWitnessOfOtherChecks(t *testing.T) {
+	for name, run := range map[string]approval.CheckRun{
+		"another check on the resource": {ID: guid(700), Status: "running", Type: approval.TypeTaskCheck, Resource: approval.Resource{Type: "environment", ID: "7", Name: "Production"}},
+		"an approval of another":        {ID: guid(701), Status: "running", Type: approval.TypeApproval, Resource: approval.Resource{Type: "environment", ID: "8", Name: "Release"}},
+	} {
+		e, r := with().build()
+		e.Suite.Runs = append(e.Suite.Runs, run)
+		if v := approval.Judge(e, r, now); !v.Granted {
+			t.Errorf("%s: %+v", name, v.Refusals)
+		}
+	}
+}
+
+// TestIncompleteEvidenceSaysWhyOnce: a reason that is there is not repeated.
+func TestIncompleteEvidenceSaysWhyOnce(t *testing.T) {
+	for _, word := range []string{"incomplete, said why", "incomplete, silent"} {
+		e, r := with(dEvidence, word).build()
+		if v := approval.Judge(e, r, now); len(v.Refusals) != 1 {
+			t.Errorf("%s: %+v", word, v.Refusals)
+		}
+	}
+}
+
+func TestHowPersonsAreNamed(t *testing.T) {
+	for want, p := range map[string]approval.Person{
+		"Bob (bob@example.com)": {Name: "Bob", UniqueName: "bob@example.com"},
+		"bob@example.com":       {UniqueName: "bob@example.com"},
+		"erin@example.com":      {Name: "erin@example.com", UniqueName: "erin@example.com"},
+		"Bob":                   {Name: "Bob"},
+		guid(44):                {},
+	} {
+		p.ID = guid(44)
+		e, r := with().build()
+		e.Approvals[0].Steps[0].Actual = &p
+		if v := approval.Judge(e, r, now); len(v.Approvers) != 1 || v.Approvers[0].Name != want {
+			t.Errorf("%+v, want %q", v.Approvers, want)
+		}
+	}
+	// A group's unique name is no address, and says nothing to people.
+	e, r := with(dStatus1, "pending").build()
+	e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: approval.Person{ID: guid(45), Name: "Managers", UniqueName: "vstfs:///x", Group: true}}, {Status: "pending", Assigned: approval.Person{Descriptor: "aad.x"}}}
+	if v := approval.Judge(e, r, now); !strings.Contains(v.Refusals[0].Remedy, "Asked to approve: Managers, somebody without a name;") {
+		t.Errorf("%s", v.Refusals[0].Remedy)
 	}
 }
 
@@ -323,6 +428,12 @@ func TestSeveralSeals(t *testing.T) {
 	v := approval.Judge(e, r, now)
 	if len(v.Refusals) != 1 || v.Refusals[0].Rule != rule.ChangedSinceApproval || !strings.Contains(v.Refusals[0].Reason, late.Subject) {
 		t.Errorf("%+v", v.Refusals)
+	}
+	for subject, want := range map[string]string{"2 images": "2 images", "": "prod.example/shop/cart:1.4.2, prod.example/shop/web:2"} {
+		r.Subject = subject
+		if v := approval.Judge(e, r, now); v.Refusals[0].Subject != want {
+			t.Errorf("subject %q, want %q", v.Refusals[0].Subject, want)
+		}
 	}
 }
 

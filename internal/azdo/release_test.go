@@ -184,6 +184,7 @@ func TestReleases(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, claims := newRelease(t)
+			d.short = true
 			if c.server != nil {
 				c.server(d)
 			}

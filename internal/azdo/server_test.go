@@ -51,6 +51,9 @@ type devops struct {
 	// answer, where it is set, sees every request first; true: it answered.
 	answer func(w http.ResponseWriter, r *http.Request, what string) bool
 
+	// short answers without a network: for tests of what documents say.
+	short bool
+
 	mu       sync.Mutex
 	requests []string
 }
@@ -295,7 +298,11 @@ func (d *devops) claims() azdo.Claims {
 
 func (d *devops) service(t testing.TB, claims azdo.Claims) *azdo.Service {
 	t.Helper()
-	s, err := azdo.New(d.Client(), claims, jobToken)
+	client := d.Client()
+	if d.short {
+		client = &http.Client{Transport: memory{d}}
+	}
+	s, err := azdo.New(client, claims, jobToken)
 	if err != nil {
 		t.Fatal(err)
 	}

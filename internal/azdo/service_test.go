@@ -79,6 +79,7 @@ type change struct {
 	server func(*devops)
 	claims func(*azdo.Claims)
 	ask    azdo.Question
+	wire   bool        // over a real connection
 	rules  []rule.Name // nil: granted
 	says   string
 }
@@ -87,6 +88,7 @@ func (c change) run(t *testing.T) {
 	t.Run(c.name, func(t *testing.T) {
 		t.Parallel()
 		d := newDevops(t)
+		d.short = !c.wire
 		claims := d.claims()
 		if c.server != nil {
 			c.server(d)
@@ -453,11 +455,14 @@ func TestBadAnswers(t *testing.T) {
 	}
 	for request, what := range requests {
 		for _, b := range bads {
+			if b.name == "too long" && !strings.HasPrefix(what, "the approvals") && !strings.HasPrefix(what, "the collection") {
+				continue // 17 MiB each time; the bound is the same one
+			}
 			if request == "OPTIONS /_apis" && slices.Contains([]string{"null", "nothing", "an array", "truncated", "wrong types", "two documents", "a name twice"}, b.name) {
 				b.says = "" // decoded by the library, in words of its own
 			}
 			change{
-				name: request + ": " + b.name,
+				name: request + ": " + b.name, wire: true,
 				server: func(d *devops) {
 					d.answer = func(w http.ResponseWriter, _ *http.Request, what string) bool {
 						if what == request {
