@@ -1,0 +1,352 @@
+package topology
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+func example(t *testing.T, name string) *File {
+	t.Helper()
+	file, err := Parse(name, examples(t)[name])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func TestPatterns(t *testing.T) {
+	for _, c := range []struct {
+		pattern  string
+		yes, not []string
+	}{
+		{"shop/cart", []string{"shop/cart"}, []string{"shop", "shop/cart/x", "shop/carts"}},
+		{"shop/*", []string{"shop/cart", "shop/x"}, []string{"shop", "shop/cart/x", "web/cart"}},
+		{"shop/**", []string{"shop/cart", "shop/cart/x"}, []string{"shop", "shops/cart"}},
+		{"**", []string{"shop", "shop/cart/x"}, nil},
+		{"**/cart", []string{"cart", "shop/cart", "a/b/cart"}, []string{"shop/carts", "cart/x"}},
+		{"a/**/z", []string{"a/z", "a/b/z", "a/b/c/z"}, []string{"a", "a/b", "z", "a/z/b"}},
+		{"a/**/b/**/c", []string{"a/b/c", "a/x/b/y/b/c", "a/b/b/c"}, []string{"a/c", "a/x/c"}},
+		{"a/**/b/*", []string{"a/b/c", "a/b/b/c"}, []string{"a/b", "a/b/c/d"}},
+		{"s?op/*art", []string{"shop/cart", "stop/art"}, []string{"shoop/cart", "sop/cart", "shop/carts"}},
+		{"*-x-*", []string{"a-x-b", "a-x-x-b"}, []string{"a-b", "a-x"}},
+	} {
+		var p RepositoryPattern
+		if err := p.read(c.pattern); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.yes {
+			if !p.Match(name) {
+				t.Errorf("%s does not cover %s", c.pattern, name)
+			}
+		}
+		for _, name := range c.not {
+			if p.Match(name) {
+				t.Errorf("%s covers %s", c.pattern, name)
+			}
+		}
+	}
+	for _, c := range []struct {
+		pattern  string
+		yes, not []string
+	}{
+		{"*", []string{"latest", "1.2.3"}, nil},
+		{"v?.*", []string{"v1.2", "v1.x"}, []string{"v10.2", "1.2"}},
+		{">=1.2 <2", []string{"1.2.0", "v1.9.9", "1.2"}, []string{"1.1.9", "2.0.0", "1", "20261124", "latest", "1.3.0-rc.1", "v", "1.2.3.4", "1.x"}},
+		{">=1.0.0-0", []string{"1.0.0-rc.1", "1.0.0"}, []string{"0.9.9"}},
+		{"~1.2", []string{"1.2.9"}, []string{"1.3.0"}},
+		{"^1.2 || 3.x", []string{"1.9.0", "3.4.5"}, []string{"2.0.0"}},
+		{"1.2 - 1.4", []string{"1.2.0", "1.4.9"}, []string{"1.5.0"}},
+		{"1.x", []string{"1.x"}, []string{"1.2"}},
+	} {
+		var p TagPattern
+		if err := p.read(c.pattern); err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range c.yes {
+			if !p.Match(name) {
+				t.Errorf("%s does not cover %s", c.pattern, name)
+			}
+		}
+		for _, name := range c.not {
+			if p.Match(name) {
+				t.Errorf("%s covers %s", c.pattern, name)
+			}
+		}
+	}
+	main := example(t, "contract.yaml").Flows["released"].Require
+	for ref, want := range map[string]bool{
+		"refs/heads/main": true, "refs/heads/release/1.2": true, "refs/heads/release/1/2": false, "refs/heads/Main": false, "main": false, "refs/heads/main2": false, "": false,
+	} {
+		if main.AllowsBranch(ref) != want {
+			t.Errorf("branch %q: %v", ref, !want)
+		}
+	}
+	if !(Require{}).AllowsBranch("refs/heads/x") {
+		t.Error("no branches are named, and one is refused")
+	}
+}
+
+func TestDirection(t *testing.T) {
+	f := example(t, "stages.yaml")
+	for _, c := range []struct {
+		from, to string
+		want     Direction
+	}{
+		{"dev", "staging", Up}, {"production", "dev", Down}, {"uat", "uat", Same},
+		{"nowhere", "dev", Up}, {"dev", "nowhere", Up}, {"nowhere", "nowhere", Up},
+	} {
+		if got := f.Direction(c.from, c.to); got != c.want {
+			t.Errorf("%s to %s: %s", c.from, c.to, got)
+		}
+	}
+}
+
+func TestSelect(t *testing.T) {
+	for _, c := range []struct {
+		name, file string
+		ask        Ask
+		want       string // the flow, or the rule
+		says       string
+	}{
+		{"released", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"host in capitals, with a port", "contract.yaml", Ask{From: "PROD.azurecr.io:443", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"base", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os", Tag: "2026"}, "base-images", ""},
+		{"base by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os"}, "base-images", ""},
+		{"released by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart"}, "not-in-flow", "flow released covers the tags >=1.0, and an image by digest has none"},
+		{"old", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "0.9.0"}, "not-in-flow", "flow base-images covers the repositories base/*; flow released covers the tags >=1.0."},
+		{"no repository", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/../cart", Tag: "1.0.0"}, "not-in-flow", "flow released covers the repositories shop/**"},
+		{"other flow named", "contract.yaml", Ask{Flow: "base-images", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow base-images covers the repositories base/*"},
+		{"flow elsewhere", "contract.yaml", Ask{Flow: "environments", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "Flow environments does not lead from prod"},
+		{"unknown flow", "contract.yaml", Ask{Flow: "release", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", `no flow "release"`},
+		{"unknown source", "contract.yaml", Ask{From: "other.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with the host other.azurecr.io"},
+		{"unknown target", "contract.yaml", Ask{From: "prod.azurecr.io", To: "other.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with the host other.azurecr.io"},
+		{"up with no flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "upward", "trust dev"},
+		{"sideways with no flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "No flow leads from web"},
+		{"a tag moves", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "stage"}, "environments", ""},
+		{"another tag does not", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "mine"}, "not-in-flow", "has an approval for each of the tags production, stage, test"},
+		{"no other tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "dev", TargetTag: "dev"}, "not-in-flow", "needs another tag there"},
+		{"own environment", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "test", TargetTag: "production"}, "release", ""},
+		{"own environment, free", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "1", TargetTag: "test"}, "test", ""},
+		{"sealing, and several flows", "contract.yaml", Ask{From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "The flows environments, released cover it"},
+		{"sealing, by a named flow", "contract.yaml", Ask{Flow: "released", From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"not subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/web", Tag: "1.4.2"}, "not-in-flow", "has payments subscribe to payments/**, shop/cart"},
+		{"renamed", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0"}, "adopt", ""},
+		{"renamed as said", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "base/dotnet/aspnet", TargetTag: "9.0"}, "adopt", ""},
+		{"renamed otherwise", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "shop/cart"}, "not-in-flow", "calls it base/dotnet/aspnet there"},
+		{"tagged otherwise", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetTag: "8.0"}, "not-in-flow", "gives it the tag 9.0 there"},
+		{"a name too long", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/" + strings.Repeat("a", 248), Tag: "9.0"}, "not-in-flow", "cannot name it"},
+	} {
+		flow, refusal := example(t, c.file).Select(c.ask)
+		got, reason := "", ""
+		if flow != nil {
+			got = flow.Name
+		} else {
+			got, reason = string(refusal.Rule), refusal.Reason
+		}
+		if got != c.want || !strings.Contains(reason, c.says) {
+			t.Errorf("%s: %s, %q", c.name, got, reason)
+		}
+	}
+}
+
+func TestTargetsFor(t *testing.T) {
+	flow := example(t, "teams.yaml").Flows["released"]
+	for repository, want := range map[string][]string{
+		"shop/cart": {"payments", "platform", "web"}, "shop/web": {"platform", "web"}, "payments/a/b": {"payments", "platform"}, "other": {"platform"},
+	} {
+		if got := flow.TargetsFor(repository); !slices.Equal(got, want) {
+			t.Errorf("%s: %v", repository, got)
+		}
+	}
+	if got := example(t, "contract.yaml").Flows["released"].TargetsFor("web"); got != nil {
+		t.Errorf("%v", got)
+	}
+}
+
+func TestNames(t *testing.T) {
+	flow := example(t, "branches.yaml").Flows["maintained"]
+	repository, tag, err := flow.Names("shop/cart", "1.2.3")
+	if repository != "maintained/shop/cart" || tag != "lts-1.2.3" || err != nil {
+		t.Error(repository, tag, err)
+	}
+	if _, tag, _ = flow.Names("shop/cart", ""); tag != "" {
+		t.Error(tag)
+	}
+	if _, _, err = flow.Names("shop/cart", strings.Repeat("1", 125)); err == nil {
+		t.Error("a tag of 129 characters")
+	}
+}
+
+func TestMayMove(t *testing.T) {
+	f := example(t, "contract.yaml")
+	for _, c := range []struct {
+		flow, from, to, tag string
+		moveTag             bool
+		want                rule.Name
+	}{
+		{"environments", "prod", "prod", "stage", false, ""},
+		{"environments", "prod", "prod", "1.4.2", true, rule.Immutable},
+		{"released", "prod", "web", "1.4.2", true, rule.TagWouldMove},
+		{"released", "prod", "web", "1.4.2", false, rule.TagWouldMove},
+		{"released", "web", "web", "1.4.2", true, ""},
+		{"environments", "prod", "nowhere", "stage", true, rule.Immutable},
+	} {
+		refusal := f.MayMove(f.Flows[c.flow], c.from+".azurecr.io", c.to+".azurecr.io", "shop/cart", c.tag, c.moveTag)
+		got := rule.Name("")
+		if refusal != nil {
+			got = refusal.Rule
+		}
+		if got != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
+func TestTighten(t *testing.T) {
+	yes, no := true, false
+	base := func() *Flow {
+		return &Flow{Name: "f", Require: Require{Approval: Approval{Kind: Manual, Environment: "Production", MinApprovers: 2, MaxAge: Duration(72 * time.Hour)}}}
+	}
+	down := Defaults{Sealed: true, Lock: LockNone}
+	silent := Terms{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
+	for _, c := range []struct {
+		name    string
+		change  func(*Flow)
+		in      Inputs
+		want    func(*Terms)
+		ignored string
+		err     string
+	}{
+		{name: "nothing", want: func(*Terms) {}},
+		{name: "more approvers", in: Inputs{MinApprovers: 3}, want: func(w *Terms) { w.MinApprovers = 3 }},
+		{name: "fewer approvers", in: Inputs{MinApprovers: 1}, want: func(*Terms) {}, ignored: "minApprovers is 1"},
+		{name: "shorter", in: Inputs{MaxAge: time.Hour}, want: func(w *Terms) { w.MaxAge = time.Hour }},
+		{name: "longer", in: Inputs{MaxAge: 100 * time.Hour}, want: func(*Terms) {}, ignored: "approvalMaxAge"},
+		{name: "requester may", in: Inputs{RequesterCanApprove: &yes}, want: func(*Terms) {}, ignored: "requesterCanApprove is true"},
+		{name: "requester may by the flow", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, want: func(w *Terms) { w.RequesterCanApprove = true }},
+		{name: "requester may by the flow, not by input", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, in: Inputs{RequesterCanApprove: &no}, want: func(*Terms) {}},
+		{name: "author may not", in: Inputs{AuthorCanApprove: &no}, want: func(w *Terms) { w.AuthorCanApprove = false }},
+		{name: "author may although not", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Terms) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
+		{name: "code", in: Inputs{Code: &yes}, want: func(w *Terms) { w.Code = true }},
+		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = true }, in: Inputs{Code: &no}, want: func(w *Terms) { w.Code = true }, ignored: "approvalCode"},
+		{name: "unsealed by input", in: Inputs{Sealed: &no}, want: func(*Terms) {}, ignored: "sealed is false"},
+		{name: "unsealed by the flow", change: func(f *Flow) { f.Require.Sealed = &no }, want: func(w *Terms) { w.Sealed = false }},
+		{name: "kind any", in: Inputs{Approval: Any}, want: func(*Terms) {}, ignored: "approval is any"},
+		{name: "kind none", in: Inputs{Approval: None}, want: func(*Terms) {}, ignored: "approval is none"},
+		{name: "kind automated", in: Inputs{Approval: Automated}, err: "not stricter but another one"},
+		{name: "manual of any", change: func(f *Flow) {
+			f.Require.Approval.Kind, f.Require.Approval.Checks = Any, []Check{{"1", "P"}}
+		}, in: Inputs{Approval: Manual}, want: func(*Terms) {}},
+		{name: "automated of any", change: func(f *Flow) {
+			f.Require.Approval.Kind, f.Require.Approval.Checks = Any, []Check{{"1", "P"}}
+		}, in: Inputs{Approval: Automated}, want: func(w *Terms) { w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }},
+		{name: "manual of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Manual, Environment: "E"},
+			want: func(w *Terms) { w.Environment, w.MinApprovers, w.MaxAge = "E", 1, 0 }},
+		{name: "automated of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Automated}, err: "another one"},
+		{name: "the same environment", in: Inputs{Environment: "pRODUCTION"}, want: func(*Terms) {}},
+		{name: "another environment", in: Inputs{Environment: "Mine"}, err: "input environment says"},
+		{name: "a look-alike", change: func(f *Flow) { f.Require.Approval.Environment = "Kit" }, in: Inputs{Environment: "\u212ait"}, err: "input environment says"},
+		{name: "an environment of a tag", change: func(f *Flow) { f.Require.Approval.Environment = "shop-{tag}" }, want: func(w *Terms) { w.Environment = "shop-stage" }},
+		{name: "approvers", in: Inputs{Approvers: []string{"a@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"a@example.com"} }},
+		{name: "approvers on both lists", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com", "b@example.com"} },
+			in: Inputs{Approvers: []string{"B@example.com", "c@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"b@example.com"} }},
+		{name: "approvers on no list", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com"} },
+			in: Inputs{Approvers: []string{"c@example.com"}}, err: "nobody is on both lists"},
+		{name: "lock", in: Inputs{Lock: LockImage}, want: func(w *Terms) { w.Lock = LockImage }},
+		{name: "no lock", change: func(f *Flow) { f.Lock = LockTag }, in: Inputs{Lock: LockNone}, want: func(w *Terms) { w.Lock = LockTag }, ignored: "lock is none"},
+		{name: "warn", in: Inputs{OnPartial: Warn}, want: func(w *Terms) { w.OnPartial = Warn }},
+		{name: "warn where the flow fails", change: func(f *Flow) { f.OnPartial = Fail }, in: Inputs{OnPartial: Warn}, want: func(*Terms) {}, ignored: "onPartial"},
+		{name: "fail where the flow warns", change: func(f *Flow) { f.OnPartial = Warn }, in: Inputs{OnPartial: Fail}, want: func(*Terms) {}},
+	} {
+		f := base()
+		if c.change != nil {
+			c.change(f)
+		}
+		got, err := f.Tighten("stage", c.in, down)
+		if c.err != "" {
+			if err == nil || !strings.Contains(err.Error(), c.err) {
+				t.Errorf("%s: %v", c.name, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		if (c.ignored == "") != (len(got.Ignored) == 0) || !strings.Contains(strings.Join(got.Ignored, " "), c.ignored) {
+			t.Errorf("%s: %q", c.name, got.Ignored)
+		}
+		got.Ignored = nil
+		want := silent
+		c.want(&want)
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%s:\n%+v\n%+v", c.name, got, want)
+		}
+	}
+	f := base()
+	f.Require.Approval.Environment = "{tag}"
+	if _, err := f.Tighten("", Inputs{}, down); err == nil || !strings.Contains(err.Error(), "no tag at the target") {
+		t.Error(err)
+	}
+	var pattern CommentPattern
+	if err := pattern.read("CHG[0-9]+"); err != nil {
+		t.Fatal(err)
+	}
+	f = base()
+	f.Require.Approval.CommentPattern = pattern
+	got, err := f.Tighten("", Inputs{CommentPattern: regexp.MustCompile("ok")}, down)
+	if err != nil || len(got.CommentPatterns) != 2 {
+		t.Error(got.CommentPatterns, err)
+	}
+	got, err = f.Tighten("", Inputs{CommentPattern: regexp.MustCompile("CHG[0-9]+")}, down)
+	if err != nil || len(got.CommentPatterns) != 1 {
+		t.Error(got.CommentPatterns, err)
+	}
+}
+
+func TestInit(t *testing.T) {
+	for name, a := range map[string]Answers{
+		"both":         {Production: "shopprod.azurecr.io", Development: []string{"payments.azurecr.io", "web.example.com:5000"}, Environments: []string{"test", "production"}, Repositories: []string{"shop/**"}, MinApprovers: 2},
+		"sandbox":      {Production: "shopprod-a1b2.azurecr.io", Development: []string{"prod.azurecr.io"}},
+		"environments": {Production: "shop.azurecr.io", Environments: []string{"stage", "production"}, Branches: []string{"refs/heads/main", "refs/heads/release/*"}},
+	} {
+		kit, err := Init(a)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		file, err := Parse(name, []byte(kit.FlowFile))
+		if err != nil || len(file.Notes) > 0 {
+			t.Errorf("%s: %v %v", name, err, file)
+		}
+		if strings.ContainsAny(kit.FlowFile, "<") {
+			t.Errorf("%s: a placeholder in the flow file:\n%s", name, kit.FlowFile)
+		}
+		asJSON(t, []byte(kit.Pipeline))
+		if err := valid(t, schemaObject(t), asJSON(t, []byte(kit.FlowFile)), ""); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		golden(t, "testdata/init-"+name+".golden", kit.FlowFile+"-----\n"+kit.Pipeline+"-----\n"+kit.Roles)
+	}
+	for want, a := range map[string]Answers{
+		"nowhere for images to go":     {Production: "p.azurecr.io"},
+		"is named twice":               {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
+		"is no registry's host name":   {Production: "p", Development: []string{"d.azurecr.io"}},
+		"is no number of approvers":    {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
+		"which no repository has":      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
+		"is no name of an environment": {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},
+		"is no full ref":               {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Branches: []string{"main"}},
+		"depends on the target's tag":  {Production: "p.azurecr.io", Environments: []string{"st*"}},
+		"is in this list twice":        {Production: "p.azurecr.io", Environments: []string{"a", "a"}},
+	} {
+		if _, err := Init(a); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}

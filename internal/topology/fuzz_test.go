@@ -1,0 +1,164 @@
+package topology
+
+import (
+	"bytes"
+	"errors"
+	"regexp"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// sane checks what holds of every error: an Invalid with at most twenty
+// problems, each with a place and a reason, sorted.
+func sane(t *testing.T, err error) {
+	t.Helper()
+	var invalid *Invalid
+	if !errors.As(err, &invalid) {
+		t.Fatalf("%T: %v", err, err)
+	}
+	if len(invalid.Problems) == 0 || len(invalid.Problems) > mostTold || invalid.More < 0 {
+		t.Fatalf("%d problems and %d more", len(invalid.Problems), invalid.More)
+	}
+	last := Problem{}
+	for _, p := range invalid.Problems {
+		if p.Line < 1 || p.Column < 1 || p.Reason == "" {
+			t.Fatalf("%+v", p)
+		}
+		if p.Line < last.Line || p.Line == last.Line && p.Column < last.Column {
+			t.Fatalf("%+v after %+v", p, last)
+		}
+		if strings.ContainsAny(p.Reason+p.Remedy, "\n\r") || !utf8.ValidString(p.Reason+p.Remedy) || len(p.Reason)+len(p.Remedy) > 4000 {
+			t.Fatalf("%+v", p)
+		}
+		last = p
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, c := range mistakes {
+		f.Add([]byte(c.file()))
+	}
+	for _, seed := range []string{sound, "a: &a [*a]\n", "? ? ? a", "- - - a", "\xff\xfe", "{a: {a: {a", "'", "--- !!binary |\n a", "%YAML 1.3\n---\na", "\"\\\n", "a: |\n\t x", "[a, b]: c\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		file, err := Parse("f", content)
+		if err != nil {
+			sane(t, err)
+			return
+		}
+		if bytes.IndexByte(content, 0) >= 0 || len(file.Flows) == 0 || len(file.Registries) == 0 {
+			t.Fatalf("%q was taken", content)
+		}
+		for _, flow := range file.Flows {
+			for _, to := range flow.To {
+				if file.Registries[to] == nil || file.Registries[flow.From] == nil {
+					t.Fatalf("unknown registries in %s", flow.Name)
+				}
+				if to != flow.From && file.Direction(flow.From, to) == Up && flow.Require.Approval.Kind == None {
+					t.Fatalf("flow %s leads up without approval", flow.Name)
+				}
+			}
+			if _, _, err := flow.Names("a", "a"); err != nil {
+				t.Fatal(err)
+			}
+			flow.Covers("shop/cart", "1.2.3")
+		}
+	})
+}
+
+func FuzzParseImages(f *testing.F) {
+	for _, seed := range []string{"shop/cart:1\n", "a@" + digest, "**:>=1 <2", ":", "@", "a:b:c", "\ufeff#\r\n", "a/b:!="} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		images, err := ParseImages("f", content)
+		if err != nil {
+			sane(t, err)
+			return
+		}
+		again, err := ParseImages("f", []byte(strings.Join(texts(images), "\n")))
+		if err != nil || strings.Join(texts(again), "\n") != strings.Join(texts(images), "\n") {
+			t.Fatalf("%q read again: %q, %v", texts(images), texts(again), err)
+		}
+	})
+}
+
+func FuzzImagesFromManifests(f *testing.F) {
+	for _, seed := range []string{
+		"containers: [{image: prod.azurecr.io/a:1}]", "a: &a\n  containers: *a\n", "---\n---\n", "shop/cart:1\n", "containers:\n- image: *x\n",
+		"a: &a {b: *a}\n", "containers: &c [{<<: *c, image: prod.azurecr.io/a:1}]", "- image:\n", "kind: Pod\nimage: prod.azurecr.io/a\n", "? {containers: [{image: a}]}\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		found, err := ImagesFromManifests("f", content, "prod.azurecr.io")
+		if err != nil {
+			sane(t, err)
+			return
+		}
+		if len(found.Images) == 0 || len(found.Images) > mostImages || len(found.Others) > mostImages {
+			t.Fatalf("%d images, %d others", len(found.Images), len(found.Others))
+		}
+	})
+}
+
+// FuzzOverlap: where two patterns share no name, no name may match both.
+func FuzzOverlap(f *testing.F) {
+	f.Add("a/**", "*/b", "a/b")
+	f.Add("**/a*", "x?/**/ab", "xy/ab")
+	f.Add("a*b*c", "*bc", "abc")
+	f.Fuzz(func(t *testing.T, a, b, name string) {
+		var p, q RepositoryPattern
+		if p.read(a) != nil || q.read(b) != nil || !isRepository(name) {
+			return
+		}
+		spent := 0
+		meet := p.overlaps(q.glob, &spent)
+		if spent = 0; meet != q.overlaps(p.glob, &spent) {
+			t.Fatalf("%s and %s: overlapping depends on the order", a, b)
+		}
+		if !meet && p.Match(name) && q.Match(name) {
+			t.Fatalf("%s is in %s and %s, which are said not to overlap", name, a, b)
+		}
+	})
+}
+
+// FuzzNames holds what is read by hand to the specification's own words (OCI
+// distribution, "Pulling manifests").
+func FuzzNames(f *testing.F) {
+	const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+	repository := regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
+	tag := regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	for _, s := range []string{"", "a", "shop/cart", "a__b", "a___b", "a-_b", "a--b/c.d", "a..b", "/a", "a/", "a//b", "A", "1.2.3", ".a", "-a", "_", "a_", "é", "a\n", strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 128)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if got, want := isRepository(s), len(s) <= 255 && repository.MatchString(s); got != want {
+			t.Errorf("repository %q: %v, want %v", s, got, want)
+		}
+		if got, want := isTag(s), tag.MatchString(s); got != want {
+			t.Errorf("tag %q: %v, want %v", s, got, want)
+		}
+	})
+}
+
+// FuzzVersions: a version read the quick way is the same one.
+func FuzzVersions(f *testing.F) {
+	for _, s := range []string{"1.2.3", "v1.2", "1.2.3-rc.1+build", "01.2.3", "1.2.3-01", "1.2.3.4", "7", "1.x", "18446744073709551616.1.1", "v1.2.3-é"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		got, ok := version(s)
+		if !ok {
+			return
+		}
+		want, err := semver.NewVersion(strings.TrimPrefix(s, "v"))
+		if err != nil || !got.Equal(want) || got.Prerelease() != want.Prerelease() {
+			t.Errorf("%q is read as %v, and elsewhere as %v, %v", s, got, want, err)
+		}
+	})
+}

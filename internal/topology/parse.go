@@ -1,0 +1,62 @@
+package topology
+
+import "slices"
+
+// Parse reads a flow file; name is what errors call it. The error is an
+// *Invalid: everything that is wrong, sorted by position. A file that Parse
+// gives is sound as a whole, and the same whatever the order of its keys and
+// of its lists, save that of trust.
+func Parse(name string, content []byte) (*File, error) {
+	d, file := parse(content)
+	if err := d.err(name); err != nil {
+		return nil, err
+	}
+	file.settle()
+	return file, nil
+}
+
+func parse(content []byte) (*decoder, *File) {
+	d := newDecoder()
+	text, ok := clean(d.problems, content, mostBytes)
+	if !ok || !untabbed(d.problems, text) || !countable(d.problems, text, mostMarks) {
+		return d, nil
+	}
+	root := one(d.problems, text)
+	if root == nil {
+		return d, nil
+	}
+	file := &File{}
+	d.decode(root, file)
+	for name, r := range file.Registries {
+		r.Name = name
+	}
+	for name, f := range file.Flows {
+		f.Name = name
+	}
+	c := checker{decoder: d, file: file}
+	c.check()
+	return d, file
+}
+
+// settle puts lists whose order says nothing into one order, and registries
+// where they are found by host.
+func (f *File) settle() {
+	f.hosts = map[string]*Registry{}
+	for _, r := range f.Registries {
+		f.hosts[string(r.Host)] = r
+	}
+	for _, flow := range f.Flows {
+		slices.Sort(flow.To)
+		byText(flow.Repositories)
+		byText(flow.Tags)
+		byText(flow.MovingTags)
+		for _, patterns := range flow.Teams {
+			byText(patterns)
+		}
+		slices.Sort(flow.Referrers.Exclude)
+		byText(flow.Require.Branches)
+		slices.Sort(flow.Require.Approval.Approvers)
+		slices.SortFunc(flow.Require.Approval.Checks, compareChecks)
+		slices.SortFunc(flow.Require.Attached, compareAttached)
+	}
+}
