@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"time"
+)
+
+// effort is what one run took, over all calls of the program.
+type effort struct {
+	Wall   float64 `json:"wallSeconds"`
+	CPU    float64 `json:"cpuSeconds"` // user and system
+	Memory int64   `json:"peakBytes"`  // resident, of the largest call
+}
+
+// do runs the calls one after the other.
+func do(ctx context.Context, home string, calls []command) (effort, error) {
+	var sum effort
+	for _, c := range calls {
+		e, err := call(ctx, home, c)
+		sum.Wall += e.Wall
+		sum.CPU += e.CPU
+		sum.Memory = max(sum.Memory, e.Memory)
+		if err != nil {
+			return sum, err
+		}
+	}
+	return sum, nil
+}
+
+func call(ctx context.Context, home string, c command) (effort, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	var said bytes.Buffer
+	process := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	process.Env = append([]string{"HOME=" + home, "TMPDIR=" + home}, c.environment...)
+	process.Dir = home
+	process.Stdout, process.Stderr = &said, &said
+	process.WaitDelay = time.Second
+	began := time.Now()
+	if err := process.Start(); err != nil {
+		return effort{}, err
+	}
+	memory := watchMemory(process.Process.Pid)
+	err := process.Wait()
+	e := effort{Wall: time.Since(began).Seconds()}
+	e.Memory = memory(process.ProcessState)
+	e.CPU = (process.ProcessState.UserTime() + process.ProcessState.SystemTime()).Seconds()
+	if err != nil {
+		return e, fmt.Errorf("%w: %s", err, last(said.String(), 600))
+	}
+	return e, nil
+}
+
+func newHome(folder string) (string, error) { return os.MkdirTemp(folder, "home-") }
