@@ -10,6 +10,7 @@ cd "$(dirname "$0")"
 
 staticcheck_version=v0.8.2
 registry_version=v3.1.2
+conformance_version=v0.0.0-20260831232431-97274622c111
 version=$(cat VERSION)
 tools="$PWD/.tools"
 export GOFLAGS="${GOFLAGS:-} -mod=readonly"
@@ -66,6 +67,14 @@ install_registry() {
   mv "$tools/registry$(go env GOEXE)" "$tools/registry-$registry_version"
 }
 
+# The suite that says what a registry has to answer.
+install_conformance() {
+  [ -x "$tools/conformance-$conformance_version" ] && return
+  say "installing the OCI distribution conformance suite"
+  GOFLAGS= GOBIN="$tools" go install "github.com/opencontainers/distribution-spec/conformance@$conformance_version"
+  mv "$tools/conformance$(go env GOEXE)" "$tools/conformance-$conformance_version"
+}
+
 # The peers that the benchmark measures beside us.
 install_peers() {
   for peer in crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
@@ -114,6 +123,7 @@ run_tests() {
   say "staticcheck $staticcheck_version"
   GOFLAGS= go run "honnef.co/go/tools/cmd/staticcheck@$staticcheck_version" ./...
   install_registry
+  install_conformance
   need_node
   build_extension
   vsix="$PWD/dist/$(node -p 'require("./vss-extension.json").publisher').acrpromote-$version.vsix"
@@ -129,7 +139,8 @@ run_tests() {
     race=
   fi
   say "tests${race:+ with the race detector}"
-  ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" go test $race ./...
+  ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
+    ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race ./...
 }
 
 case "${1:-}" in

@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"acrpromote/internal/plan"
+	"acrpromote/internal/topology"
 )
 
 // form is what a task.json says of a task's inputs.
@@ -111,11 +112,19 @@ var (
 func references(inputs map[string]string) []string {
 	var found []string
 	// A variable may hold a whole reference, as the examples' do.
-	whole := strings.NewReplacer("$(image)", "<prod>.azurecr.io/shop/cart:1", "$(repository):", "<one>.azurecr.io/shop/cart:", "$(prod)", "<prod>.azurecr.io")
+	whole := strings.NewReplacer("$(image)", "<prod>.azurecr.io/shop/cart:1", "$(repository):", "<one>.azurecr.io/shop/cart:", "$(prod)", "<prod>.azurecr.io",
+		"$(dev)", "<dev>.azurecr.io", "$(staging)", "<staging>.azurecr.io", "$(uat)", "<uat>.azurecr.io")
 	filled := func(text string) string {
 		return expression.ReplaceAllString(placeholder.ReplaceAllStringFunc(whole.Replace(text), func(p string) string {
 			return strings.ReplaceAll(strings.Trim(p, "<>"), "-", "")
 		}), "1")
+	}
+	set := inputs["images"] != "" || inputs["imagesFrom"] != ""
+	if set && (inputs["flowFile"] == "" || inputs["flow"] == "" || inputs["source"] != "" || inputs["targets"] != "") {
+		return append(found, "a set of images goes with a flow, and with neither source nor targets")
+	}
+	if set {
+		return found
 	}
 	source, err := plan.ParseSource(filled(inputs["source"]))
 	if err != nil {
@@ -130,7 +139,7 @@ func references(inputs map[string]string) []string {
 			found = append(found, err.Error())
 		}
 	}
-	if inputs["action"] != "seal" && len(targets) == 0 {
+	if inputs["action"] != "seal" && len(targets) == 0 && inputs["flowFile"] == "" {
 		found = append(found, "there are no targets")
 	}
 	return found
@@ -186,7 +195,7 @@ func TestExamples(t *testing.T) {
 	task := readForm(t, "../task/task.json")
 	actions, files := map[string]int{}, 0
 	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".yml") {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(file, ".yml") || filepath.Base(filepath.Dir(file)) == "flows" {
 			return err
 		}
 		files++
@@ -232,6 +241,175 @@ func TestExamples(t *testing.T) {
 	if err != nil || files < 7 {
 		t.Errorf("%d pipelines were found: %v", files, err)
 	}
+}
+
+// flowExamples are the flow files among the examples, by name, with hosts in
+// the place of placeholders.
+func flowExamples(t *testing.T) map[string]*topology.File {
+	t.Helper()
+	files, err := filepath.Glob("../examples/flows/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]*topology.File{}
+	for _, file := range files {
+		text := placed(read(t, file))
+		parsed, err := topology.Parse(file, []byte(text))
+		if err != nil {
+			t.Errorf("%v", err)
+			continue
+		}
+		for _, note := range parsed.Notes {
+			t.Errorf("%s:%s", file, note)
+		}
+		found[strings.TrimSuffix(filepath.Base(file), ".yml")] = parsed
+	}
+	return found
+}
+
+// placed writes <your-registry> as your-registry.
+func placed(text string) string {
+	return placeholder.ReplaceAllStringFunc(text, func(p string) string { return strings.Trim(p, "<>") })
+}
+
+// variables are those that a pipeline sets itself, and what stands for those of
+// a run.
+func variables(t *testing.T, text, version string) *strings.Replacer {
+	t.Helper()
+	var pipeline struct {
+		Variables map[string]string `yaml:"variables"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &pipeline); err != nil {
+		t.Fatal(err)
+	}
+	known := []string{"$(Build.BuildNumber)", version, "${{ parameters.version }}", version}
+	for name, value := range pipeline.Variables {
+		known = append(known, "$("+name+")", strings.ReplaceAll(value, "$(Build.BuildNumber)", version))
+	}
+	return strings.NewReplacer(known...)
+}
+
+// TestFlowExamples: each example flow file is sound, has a page with a picture
+// and a pipeline, and covers every step of it.
+func TestFlowExamples(t *testing.T) {
+	flows := flowExamples(t)
+	if len(flows) < 6 {
+		t.Fatalf("only %d flow files were found", len(flows))
+	}
+	for name, file := range flows {
+		text := read(t, "../examples/"+name+".yml")
+		page := read(t, "../docs/topology-"+name+".md")
+		for _, link := range []string{"(topology-" + name + ".svg)", "(../examples/" + name + ".yml)", "(../examples/flows/" + name + ".yml)"} {
+			if !strings.Contains(page, link) {
+				t.Errorf("docs/topology-%s.md does not show %s", name, link)
+			}
+		}
+		if _, flow, _ := strings.Cut(read(t, "../examples/flows/"+name+".yml"), "\n"); !strings.Contains(page, "```yml\n"+flow+"```\n") {
+			t.Errorf("docs/topology-%s.md shows another flow file than examples/flows/%s.yml", name, name)
+		}
+		if schema := "# yaml-language-server: $schema=../../internal/topology/flow.schema.json\n"; !strings.HasPrefix(read(t, "../examples/flows/"+name+".yml"), schema) {
+			t.Errorf("examples/flows/%s.yml does not name its schema", name)
+		}
+		var document yaml.Node
+		if err := yaml.Unmarshal([]byte(text), &document); err != nil {
+			t.Fatal(err)
+		}
+		covered := 0
+		for _, inputs := range steps(&document, "AcrPromote@1") {
+			// A step may be for one of several lines of versions.
+			var refused []string
+			for _, version := range []string{"2.4.1", "1.4.2", "8.0.11"} {
+				if refused = against(t, file, inputs, variables(t, text, version)); len(refused) == 0 {
+					covered++
+					break
+				}
+			}
+			if len(refused) > 0 {
+				t.Errorf("examples/%s.yml, action %s: %q", name, inputs["action"], refused)
+			}
+		}
+		if covered == 0 {
+			t.Errorf("examples/%s.yml has no step", name)
+		}
+	}
+}
+
+// TestFlowExamplesRefuse: what is looked for above is found.
+func TestFlowExamplesRefuse(t *testing.T) {
+	file, nothing := flowExamples(t)["two-registries"], strings.NewReplacer()
+	for source, want := range map[string]string{
+		"<your-prod-registry>.azurecr.io/shop/cart:1": "",
+		"<your-dev-registry>.azurecr.io/shop/cart:1":  "No flow leads from dev",
+		"<another>.azurecr.io/shop/cart:1":            "no registry with the host",
+	} {
+		step := map[string]string{"action": "promote", "source": source, "targets": "<your-prod-registry>.azurecr.io", "flowFile": "flows.yml"}
+		if want == "" {
+			step["action"], step["targets"] = "invertedPush", ""
+		}
+		if found := strings.Join(against(t, file, step, nothing), "; "); (found == "") != (want == "") || !strings.Contains(found, want) {
+			t.Errorf("%s: %q, want %q", source, found, want)
+		}
+	}
+}
+
+// against lists what a flow file says against a step: the flow that its images
+// would take, and the targets.
+func against(t *testing.T, file *topology.File, inputs map[string]string, filled *strings.Replacer) []string {
+	t.Helper()
+	if inputs["flowFile"] == "" {
+		return []string{"the step names no flow file"}
+	}
+	var sources []plan.Reference
+	if inputs["images"] != "" {
+		flow, err := file.Flow(inputs["flow"])
+		if err != nil {
+			return []string{err.Error()}
+		}
+		images, err := topology.ParseImages("images", []byte(filled.Replace(filled.Replace(inputs["images"]))))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, i := range images {
+			if i.Literal() {
+				sources = append(sources, plan.Reference{Registry: string(file.Registries[flow.From].Host), Repository: i.Repository.String(), Tag: i.Tag.String()})
+			}
+		}
+	} else {
+		source, err := plan.ParseSource(placed(filled.Replace(filled.Replace(inputs["source"]))))
+		if err != nil {
+			return []string{err.Error()}
+		}
+		sources = append(sources, source)
+	}
+	var found []string
+	for _, source := range sources {
+		order := plan.Order{Action: inputs["action"], Flow: inputs["flow"], Source: source}
+		for line := range strings.Lines(placed(filled.Replace(inputs["targets"]))) {
+			target, err := plan.ParseDestination(strings.TrimSpace(line))
+			if err != nil {
+				return []string{err.Error()}
+			}
+			order.Targets = append(order.Targets, target)
+		}
+		if len(order.Targets) == 0 && order.Action != "seal" {
+			everywhere, refused := plan.Everywhere(file, order.Flow, source)
+			if refused != nil {
+				return []string{refused.Reason}
+			}
+			order.Targets = everywhere
+		}
+		wanted, refusals, err := plan.Route(file, order)
+		if err != nil {
+			return []string{err.Error()}
+		}
+		for _, r := range refusals {
+			found = append(found, r.Reason)
+		}
+		if len(refusals) == 0 && len(wanted.Ways) == 0 {
+			found = append(found, source.String()+" goes nowhere")
+		}
+	}
+	return found
 }
 
 // TestYAMLInTheDocs holds every step that a page shows to the task.
@@ -326,7 +504,7 @@ type workflowTask struct {
 // TestExamplesNameNoStrangersHost: as in the pages.
 func TestExamplesNameNoStrangersHost(t *testing.T) {
 	host := regexp.MustCompile(`[A-Za-z0-9<>.-]+\.azurecr\.(?:io|cn|us)|[a-z0-9.-]+\.(?:com|net|org|io)\b`)
-	good := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.io$|^example\.com$`)
+	good := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.io$|^(?:[a-z]+\.)?example\.com$`)
 	files := []string{"../overview.md", "../task/task.json", "../gate/task.json"}
 	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {

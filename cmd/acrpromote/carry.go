@@ -20,23 +20,17 @@ import (
 func (o *operation) carryOut(ctx context.Context, f *findings) {
 	progress := o.teller.progress()
 	defer progress.Stop()
-	var group sync.WaitGroup
-	slots := make(chan struct{}, itemsAtOnce)
-	for i, it := range o.items {
-		if it.source.err != nil {
-			continue
-		}
-		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			if it.wanted.Action == plan.Seal {
-				o.seal(ctx, it, f, &o.result.Images[i])
-				return
-			}
-			o.deliver(ctx, it, &o.result.Images[i], progress)
-		})
+	if o.atomic() {
+		o.deliverAtomically(ctx, progress)
+		return
 	}
-	group.Wait()
+	o.sideBySide(func(i int, it *item) {
+		if it.wanted.Action == plan.Seal {
+			o.seal(ctx, it, f, &o.result.Images[i])
+			return
+		}
+		o.deliver(ctx, it, &o.result.Images[i], progress)
+	})
 }
 
 // tell adds what became of one image; images are done side by side.
@@ -50,21 +44,24 @@ func (o *operation) tell(changed bool, problems ...report.Problem) {
 // deliver brings one image to its targets.
 func (o *operation) deliver(ctx context.Context, it *item, image *report.Image, progress *report.Progress) {
 	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
-	for i, done := range promote.Targets(ctx, it.part, it.image(), copier{o, it, progress}, locker) {
-		if it.part.Steps[i].Work == plan.Wait {
-			continue
+	for i, done := range promote.Targets(ctx, it.part, it.image(), &copier{operation: o, item: it, progress: progress}, locker) {
+		if it.part.Steps[i].Work != plan.Wait {
+			o.tellDone(&image.Targets[i], done)
 		}
-		t := &image.Targets[i]
-		t.Referrers, t.Locked = done.Referrers, done.Locked
-		if done.Err != nil {
-			problem := problem(report.AtTarget, done.Err)
-			t.State, t.Error = report.TargetFailed, problem.Reason
-			o.tell(done.Changed, problem)
-			continue
-		}
-		t.State = report.State(done.State)
-		o.tell(done.Changed)
 	}
+}
+
+// tellDone puts into the result what became of one target.
+func (o *operation) tellDone(t *report.Target, done promote.Done) {
+	t.Referrers, t.Locked = done.Referrers, done.Locked
+	if done.Err != nil {
+		problem := problem(report.AtTarget, done.Err)
+		t.State, t.Error = report.TargetFailed, problem.Reason
+		o.tell(done.Changed, problem)
+		return
+	}
+	t.State = report.State(done.State)
+	o.tell(done.Changed)
 }
 
 // image is what is locked together.
@@ -76,33 +73,67 @@ func (it *item) image() promote.Image {
 	return image
 }
 
-// copier brings one image to one target.
+// copier brings one image to all its targets in one go, which begins with the
+// first that is asked for: what several of them lack is read once.
 type copier struct {
 	*operation
 	*item
 	progress *report.Progress
+	// untagged brings everything by digest and leaves the tags as they are.
+	untagged bool
+
+	begin    sync.Once
+	arrivals map[plan.Reference]chan transfer.Result
 }
 
-func (c copier) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
-	for i, step := range c.part.Steps {
-		if step.Target != target {
-			continue
-		}
-		attached := len(c.source.tree.Referrers())
-		if step.Work == plan.Nothing {
+func (c *copier) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
+	c.begin.Do(func() { c.depart(ctx) })
+	attached := len(c.source.tree.Referrers())
+	for _, step := range c.part.Steps {
+		if step.Target == target && step.Work == plan.Nothing {
 			return promote.Arrival{State: string(transfer.Present), Referrers: attached}, nil
 		}
-		from, err := c.registries.at(c.wanted.Source.Registry)
-		if err != nil {
-			return promote.Arrival{}, err
-		}
-		found := c.targets[i]
-		outcome, err := transfer.Copy(ctx, c.source.tree, from.data, c.wanted.Source.Repository,
-			found.registry.data, target.Repository, target.Tag, *found.presence, c.progress)
-		arrival := promote.Arrival{State: string(outcome.State), Referrers: attached, Changed: outcome.Changed}
-		return arrival, err
 	}
-	return promote.Arrival{}, fmt.Errorf("%s is no target of this plan", target)
+	arrival := c.arrivals[target]
+	if arrival == nil {
+		return promote.Arrival{}, fmt.Errorf("%s is no target of this plan", target)
+	}
+	r := <-arrival
+	return promote.Arrival{State: string(r.Outcome.State), Referrers: attached, Changed: r.Outcome.Changed}, r.Err
+}
+
+func (c *copier) depart(ctx context.Context) {
+	c.arrivals = map[plan.Reference]chan transfer.Result{}
+	var to []transfer.Delivery
+	for i, step := range c.part.Steps {
+		if step.Work == plan.Nothing || step.Work == plan.Wait {
+			continue
+		}
+		arrival := make(chan transfer.Result, 1)
+		c.arrivals[step.Target] = arrival
+		found := c.targets[i]
+		tag, presence := step.Target.Tag, *found.presence
+		if c.untagged && tag != "" {
+			var err error
+			tag = ""
+			if presence, err = found.registry.data.Inspect(ctx, step.Target.Repository, tag, c.source.tree, c.config.Deep.Or(false)); err != nil {
+				arrival <- transfer.Result{Err: err}
+				continue
+			}
+		}
+		to = append(to, transfer.Delivery{
+			To: found.registry.data, Repository: step.Target.Repository, Tag: tag, Presence: presence,
+			Done: func(out transfer.Outcome, err error) { arrival <- transfer.Result{Outcome: out, Err: err} },
+		})
+	}
+	from, err := c.registries.at(c.wanted.Source.Registry)
+	if err != nil {
+		for _, d := range to {
+			d.Done(transfer.Outcome{}, err)
+		}
+		return
+	}
+	go transfer.Deliver(ctx, c.source.tree, from.data, c.wanted.Source.Repository, to, c.progress)
 }
 
 // seal attaches the record and locks.
@@ -231,6 +262,9 @@ func missing(target plan.Reference, tree *transfer.Tree, p transfer.Presence) []
 	case p.TagDigest != tree.Digest():
 		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
 	}
+	if err := p.Conflict(); err != nil {
+		missing = append(missing, problem(report.AtTarget, err))
+	}
 	for _, d := range p.Missing() {
 		add(place+"@"+d.Digest, fmt.Sprintf("%s is missing", what(d)))
 	}
@@ -254,6 +288,11 @@ func problem(side report.Side, err error) report.Problem {
 	var copying *transfer.Error
 	var contradiction *promote.Contradiction
 	var unanswered *egress.Error
+	if late := (*straggler)(nil); errors.As(err, &late) {
+		p.Subject, p.Reason = late.registry, late.Error()
+		p.Remedy = "Look at the registry's health and throttling, and run it again: only what is left is done."
+		return p
+	}
 	if errors.As(err, &copying) {
 		p.Subject, p.Reason = copying.Subject(), copying.Op+" failed: "+copying.Reason
 		if copying.Remedy != "" {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"acrpromote/internal/acr"
@@ -11,14 +12,9 @@ import (
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/seal"
+	"acrpromote/internal/topology"
 	"acrpromote/internal/transfer"
 )
-
-// demandsSeal tells whether a seal counts: not where the user lifted approval
-// and seal together at a prompt.
-func (o *operation) demandsSeal(wanted plan.Wanted) bool {
-	return wanted.Action != plan.Seal && o.config.DemandsSeal() && !o.config.Unapproved()
-}
 
 // decide has the evidence judged and the plans made, and tells both: all that
 // stands against any image stands against the whole step.
@@ -28,6 +24,8 @@ func (o *operation) decide(f *findings) {
 	for _, it := range o.items {
 		r.Images = append(r.Images, o.tellSource(it))
 	}
+	o.tellSet(f)
+	o.tellRules(f)
 	verdict := o.judge(f)
 	r.Approval = report.Approval{
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
@@ -56,62 +54,164 @@ func (o *operation) plan(f *findings, verdict approval.Verdict) {
 	for _, it := range o.items {
 		images = append(images, plan.Image{Wanted: it.wanted, Observed: it.observed(f)})
 	}
-	p := plan.Make(images, verdict)
+	p := plan.Make(images, verdict, append(o.against, o.judgeBranches(f)...)...)
 	for i, it := range o.items {
 		it.part = p.Parts[i]
 	}
 	o.result.Direction, o.result.Refusals = p.Direction, p.Refusals
 }
 
-// judge has package approval judge what was read.
-func (o *operation) judge(f *findings) approval.Verdict {
-	c := o.config
-	subject := o.subject()
-	if !c.NeedsApproval() {
-		return approval.Verdict{Kind: approval.None, Refusals: f.runRefusals}
+// group is terms that one verdict judges, and the images that stand on it.
+type group struct {
+	terms topology.Terms
+	items []*item
+}
+
+// approvals lists what has to be approved: usually one thing, and one for each
+// target's tag where the flow names the environment after it.
+func (o *operation) approvals() []*group {
+	if o.action != plan.Promote && o.action != plan.InvertedPush {
+		return nil
 	}
-	rules := approval.Rules{
-		Approval:            approval.Kind(c.Approval),
-		Environment:         c.Environment,
-		MinApprovers:        c.Quorum(),
-		RequesterCanApprove: c.RequesterCanApprove.Or(false),
-		AuthorCanApprove:    c.AuthorCanApprove.Or(true),
-		Approvers:           c.Approvers,
-		MaxAge:              c.ApprovalMaxAge.Value,
-		CommentPattern:      c.CommentPattern.Regexp,
-		Subject:             subject,
-	}
-	if c.Unapproved() {
-		rules.Approval = approval.Unapproved
-		return approval.Judge(approval.Evidence{}, rules, time.Now())
-	}
-	if c.ApprovalCode.Or(false) {
-		rules.Code = o.result.ApprovalCode
-	}
+	var groups []*group
+	byKey := map[string]*group{}
 	for _, it := range o.items {
-		if o.demandsSeal(it.wanted) && it.source.err == nil {
-			rules.Seals = append(rules.Seals, it.seal())
+		for _, t := range it.terms() {
+			if t.Kind == topology.None {
+				continue
+			}
+			key := approvalKey(t)
+			g := byKey[key]
+			if g == nil {
+				g = &group{terms: t}
+				byKey[key] = g
+				groups = append(groups, g)
+			}
+			if !slices.Contains(g.items, it) {
+				g.items = append(g.items, it)
+			}
 		}
 	}
+	return groups
+}
+
+// judge has package approval judge what was read: each group for itself, and
+// what one lacks all lack.
+func (o *operation) judge(f *findings) approval.Verdict {
+	c := o.config
+	if o.action != plan.Promote && o.action != plan.InvertedPush {
+		return approval.Verdict{Kind: approval.None, Refusals: f.runRefusals}
+	}
+	if c.Unapproved() {
+		return approval.Judge(approval.Evidence{}, approval.Rules{Approval: approval.Unapproved}, time.Now())
+	}
+	groups := o.approvals()
+	if len(groups) == 0 {
+		v := approval.Verdict{Kind: approval.None, Granted: len(f.runRefusals) == 0, Refusals: f.runRefusals}
+		if len(o.items) == 0 {
+			v.Granted = false
+		}
+		v.Refusals = append(v.Refusals, o.unsealed()...)
+		return v
+	}
 	if !c.InRun {
-		return approval.Verdict{Kind: approval.Manual, Refusals: []rule.Refusal{refusal(rule.ApprovalMissing, subject,
+		return approval.Verdict{Kind: approval.Manual, Refusals: []rule.Refusal{refusal(rule.ApprovalMissing, o.subject(),
 			"this is no run of Azure Pipelines, so there is no stage whose approval could be read",
 			"Run it as a task of the stage that deploys to the protected environment. At a prompt outside any run, --approval none does without approval and seal, and the result then says \"unapproved\".")}}
 	}
-	if f.evidence == nil {
+	if f.evidence == nil || len(f.runRefusals) > 0 {
 		return approval.Verdict{Kind: approval.Manual, Refusals: f.runRefusals}
 	}
-	verdict := approval.Judge(*f.evidence, rules, time.Now())
-	if len(f.runRefusals) > 0 {
-		verdict.Granted = false
-		verdict.Refusals = append(f.runRefusals, verdict.Refusals...)
+	var sum approval.Verdict
+	for i, g := range groups {
+		v := approval.Judge(*f.evidence[approvalKey(g.terms)], o.rules(g), time.Now())
+		if i == 0 {
+			sum = v
+			continue
+		}
+		sum = both(sum, v)
 	}
-	return verdict
+	return sum
+}
+
+// both joins two verdicts: granted only if both are, and told once.
+func both(a, b approval.Verdict) approval.Verdict {
+	a.Granted = a.Granted && b.Granted
+	a.Guards += " and " + b.Guards
+	for _, p := range b.Approvers {
+		if !slices.Contains(a.Approvers, p) {
+			a.Approvers = append(a.Approvers, p)
+		}
+	}
+	for _, r := range b.Rules {
+		if !slices.Contains(a.Rules, r) {
+			a.Rules = append(a.Rules, r)
+		}
+	}
+	for _, r := range b.Refusals {
+		if !slices.Contains(a.Refusals, r) {
+			a.Refusals = append(a.Refusals, r)
+		}
+	}
+	return a
+}
+
+// rules puts the terms of a group into the terms of judging.
+func (o *operation) rules(g *group) approval.Rules {
+	rules := approval.Rules{
+		Approval:            approval.Kind(g.terms.Kind),
+		Environment:         g.terms.Environment,
+		MinApprovers:        g.terms.MinApprovers,
+		RequesterCanApprove: g.terms.RequesterCanApprove,
+		AuthorCanApprove:    g.terms.AuthorCanApprove,
+		Approvers:           g.terms.Approvers,
+		MaxAge:              g.terms.MaxAge,
+		CommentPatterns:     g.terms.CommentPatterns,
+		Subject:             o.subject(),
+	}
+	for _, c := range g.terms.Checks {
+		rules.Checks = append(rules.Checks, approval.Check{Definition: string(c.Definition), Resource: string(c.Resource)})
+	}
+	if g.terms.Code {
+		rules.Code = o.result.ApprovalCode
+		if rules.Code == "" {
+			// No comment can quote what does not exist.
+			rules.Code = "unknown, because an image could not be read"
+		}
+	}
+	for _, it := range g.items {
+		if it.sealed() && it.source.err == nil {
+			rules.Seals = append(rules.Seals, it.seal())
+		}
+	}
+	return rules
+}
+
+// unsealed judges seals where no approval is asked for: there is no time to
+// compare, and still an unsealed image does not go.
+func (o *operation) unsealed() []rule.Refusal {
+	var refusals []rule.Refusal
+	for _, it := range o.items {
+		if it.sealed() && it.source.err == nil {
+			refusals = append(refusals, approval.JudgeSeal(it.seal())...)
+		}
+	}
+	return refusals
+}
+
+// judgeBranches holds the run to the branches that the flows name.
+func (o *operation) judgeBranches(f *findings) []rule.Refusal {
+	for _, it := range o.items {
+		if refusals := plan.JudgeBranch(it.wanted, f.run.Branch); len(refusals) > 0 {
+			return refusals
+		}
+	}
+	return nil
 }
 
 // subject names what would be let out.
 func (o *operation) subject() string {
-	if len(o.items) == 1 {
+	if len(o.items) == 1 && !o.set {
 		return o.items[0].wanted.Source.String()
 	}
 	return fmt.Sprintf("%d images", len(o.items))
@@ -166,6 +266,7 @@ func (it *item) observed(f *findings) plan.Observed {
 	observed.Source.Manifest = attributes(it.source.manifest)
 	observed.Source.Sealed = len(it.source.records) > 0
 	observed.Source.RunStarted = f.run.Started
+	observed.Source.Attached, observed.Source.Now = it.source.attached, time.Now()
 	for _, t := range it.targets {
 		seen := plan.Target{Unreachable: t.err != nil, Tag: attributes(t.tag), Repository: attributes(t.repository)}
 		if t.presence != nil {
@@ -207,8 +308,11 @@ func (o *operation) tellSource(it *item) report.Image {
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
-		if code, err := seal.Code(image.Digest); err == nil {
+		if code, err := seal.Code(image.Digest); err == nil && !o.set {
 			o.result.ApprovalCode = code
+		}
+		for _, d := range s.tree.LeftOut() {
+			o.result.Warnings = append(o.result.Warnings, fmt.Sprintf("attached %s %s stays behind, as the flow has it", d.ArtifactType, d.Digest))
 		}
 		for _, d := range s.tree.Foreign() {
 			o.result.Warnings = append(o.result.Warnings, fmt.Sprintf("layer %s is not distributable: it stays where it is, and the image names its place", d.Digest))
@@ -227,12 +331,16 @@ func (o *operation) tellSource(it *item) report.Image {
 func (o *operation) tellStep(it *item, step plan.Step, found targetFound) report.Target {
 	t := report.Target{
 		Registry: step.Target.Registry, Repository: step.Target.Repository, Tag: step.Target.Tag, Previous: step.Previous,
+		Rollback: step.Previous != "" && found.rollback,
 	}
 	switch {
 	case found.err != nil:
 		p := problem(report.AtTarget, found.err)
 		t.State, t.Error = unjudged(found.err), p.Reason
-		o.result.Errors = append(o.result.Errors, p)
+		if !slices.Contains(o.result.Errors, p) {
+			// Of a registry that does not answer one image tells for all.
+			o.result.Errors = append(o.result.Errors, p)
+		}
 	case step.Work == plan.Wait:
 		t.State = report.Pending
 	case step.Work == plan.Nothing:
@@ -240,7 +348,7 @@ func (o *operation) tellStep(it *item, step plan.Step, found targetFound) report
 	default:
 		t.State = report.Planned
 	}
-	if step.Lock != plan.LockNone {
+	if step.Lock != plan.LockNone && step.Lock != "" {
 		t.Locked = string(step.Lock)
 	}
 	if it.source.tree != nil && found.err == nil {
@@ -252,6 +360,9 @@ func (o *operation) tellStep(it *item, step plan.Step, found targetFound) report
 // unjudged: a target that cannot be reached waits for a rerun; one that
 // answered no has failed.
 func unjudged(err error) report.State {
+	if late := (*straggler)(nil); errors.As(err, &late) {
+		return report.Pending
+	}
 	if errors.Is(err, acr.ErrDenied) {
 		return report.TargetFailed
 	}

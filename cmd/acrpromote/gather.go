@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"acrpromote/internal/plan"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/seal"
+	"acrpromote/internal/topology"
 	"acrpromote/internal/transfer"
 )
 
@@ -21,7 +25,9 @@ type findings struct {
 	run         azdo.Run
 	protection  string
 	runRefusals []rule.Refusal
-	evidence    *approval.Evidence
+	evidence    map[string]*approval.Evidence // by approvalKey of the terms
+	suites      []*approval.Suite             // of this stage, whosever approval counts
+	others      []plan.Reference              // with their digests, empty where one is not known
 	misuse      error
 }
 
@@ -32,6 +38,7 @@ type sourceFound struct {
 	tag      *acr.Attributes
 	manifest *acr.Attributes
 	records  []recordFound
+	attached []plan.Attached
 	err      error
 }
 
@@ -48,6 +55,7 @@ type targetFound struct {
 	presence   *transfer.Presence
 	tag        *acr.Attributes
 	repository *acr.Attributes
+	rollback   bool // the tag would move to an older image, by the registry's own times
 	err        error
 }
 
@@ -61,7 +69,9 @@ const mostRecords = 16
 func (o *operation) gather(ctx context.Context) *findings {
 	f := &findings{}
 	var group sync.WaitGroup
+	o.dialAhead()
 	group.Go(func() { o.readRun(ctx, f) })
+	group.Go(func() { o.readOthers(ctx, f) })
 	slots := make(chan struct{}, itemsAtOnce)
 	for _, it := range o.items {
 		group.Go(func() {
@@ -77,20 +87,65 @@ func (o *operation) gather(ctx context.Context) *findings {
 // itemsAtOnce bounds how many images are looked at, or moved, side by side.
 const itemsAtOnce = 32
 
+// stragglerGrace is how long targets that do not answer yet are waited for once
+// half of them have been read: every target is its own island, and one that is
+// down or throttled waits for a rerun instead of holding up the others.
+const stragglerGrace = 5 * time.Second
+
 // observe reads one image and its targets, these while the image is still
 // being read.
 func (o *operation) observe(ctx context.Context, it *item) {
 	it.targets = make([]targetFound, len(it.wanted.Targets))
 	ready := make(chan struct{})
+	looking, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	read := make(chan struct{}, len(it.targets))
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer close(ready)
-		it.source = o.readSource(ctx, it.wanted)
+		it.source = o.readSource(ctx, it)
 	})
 	for i, target := range it.wanted.Targets {
-		group.Go(func() { it.targets[i] = o.readTarget(ctx, it, target, ready) })
+		group.Go(func() {
+			it.targets[i] = o.readTarget(looking, it, target, ready)
+			if ctx.Err() == nil && looking.Err() != nil && it.targets[i].err != nil {
+				it.targets[i].err = &straggler{target.Registry, it.targets[i].err}
+				if late := it.targets[i].registry; late != nil {
+					late.lose(it.targets[i].err)
+				}
+			}
+			read <- struct{}{}
+		})
+	}
+	if len(it.targets) > 1 {
+		group.Go(func() {
+			<-ready
+			for range (len(it.targets) + 1) / 2 {
+				<-read
+			}
+			grace := time.NewTimer(stragglerGrace)
+			defer grace.Stop()
+			for range len(it.targets) / 2 {
+				select {
+				case <-read:
+				case <-grace.C:
+					giveUp()
+					return
+				}
+			}
+		})
 	}
 	group.Wait()
+}
+
+// straggler is a target that had not answered when the others long had.
+type straggler struct {
+	registry string
+	err      error
+}
+
+func (s *straggler) Error() string {
+	return fmt.Sprintf("%s has not answered %s after most other targets had", s.registry, stragglerGrace)
 }
 
 // readRun reads the run, and the approvals where the action takes one.
@@ -105,31 +160,97 @@ func (o *operation) readRun(ctx context.Context, f *findings) {
 			"Run this as a task of an Azure Pipelines job, or as a script in one with SYSTEM_ACCESSTOKEN mapped.")}
 		return
 	}
-	if !c.NeedsApproval() {
-		f.run, f.runRefusals = service.Run(ctx)
+	// Run comes first: what follows stands on it, side by side.
+	var refusals []rule.Refusal
+	f.run, refusals = service.Run(ctx)
+	asked := o.approvals()
+	if len(asked) == 0 {
+		f.runRefusals = refusals
+		o.readTemplate(ctx, service, f)
+		if o.action == plan.Seal && c.Claims.Classic() {
+			started, refused := service.ArtifactStarted(ctx)
+			f.run.Started = started
+			if refused != nil {
+				f.runRefusals = append(f.runRefusals, *refused)
+			}
+		}
 		return
 	}
-	// Run comes first: what follows stands on it, side by side.
-	f.run, _ = service.Run(ctx)
 	var guards sync.WaitGroup
 	guards.Go(func() { f.protection = o.protection(ctx, service) })
 	defer guards.Wait()
-	evidence, err := service.Evidence(ctx, azdo.Question{
-		Stage:          c.ApprovalStage,
-		Environment:    c.Environment,
-		PostDeployment: c.PostDeployment.Or(false),
-		Authors:        !c.AuthorCanApprove.Or(true),
-	})
-	var unknown *azdo.UnknownStage
-	if errors.As(err, &unknown) {
-		f.misuse = &agent.Misuse{Problems: []agent.Problem{{Subject: "approvalStage", Reason: unknown.Error(), Remedy: "Name a stage of this run, or leave approvalStage empty for this stage."}}}
+	f.evidence = map[string]*approval.Evidence{}
+	read := map[string]*approval.Evidence{}
+	for _, group := range asked {
+		question := o.question(group.terms)
+		key := strings.ToLower(fmt.Sprint(question))
+		if read[key] == nil {
+			evidence, err := service.Evidence(ctx, question)
+			var unknown *azdo.UnknownStage
+			if errors.As(err, &unknown) {
+				f.misuse = misused("approvalStage", unknown, "Name a stage of this run, or leave approvalStage empty for this stage.")
+				return
+			}
+			if err != nil {
+				f.runRefusals = []rule.Refusal{refusal(rule.ApprovalUnreadable, "Azure DevOps", err.Error(), "Run this again; if it stays, look at the service's state.")}
+				return
+			}
+			read[key] = &evidence
+		}
+		f.evidence[approvalKey(group.terms)] = read[key]
+	}
+	if o.config.ApprovalStage == "" {
+		f.suites = suites(f.evidence)
 		return
 	}
-	if err != nil {
-		f.runRefusals = []rule.Refusal{refusal(rule.ApprovalUnreadable, "Azure DevOps", err.Error(), "Run this again; if it stays, look at the service's state.")}
+	o.readTemplate(ctx, service, f)
+}
+
+func suites(evidence map[string]*approval.Evidence) []*approval.Suite {
+	var all []*approval.Suite
+	for _, e := range evidence {
+		all = append(all, e.Suite)
+	}
+	return all
+}
+
+// readTemplate reads the suite of this stage where no approval of it was read:
+// it tells whether the pipeline extends a template that its author did not
+// choose, and with it the flow file.
+func (o *operation) readTemplate(ctx context.Context, service *azdo.Service, f *findings) {
+	if o.flows == nil || !o.flows.bound || o.config.Claims.Classic() {
 		return
 	}
-	f.evidence = &evidence
+	if evidence, err := service.Evidence(ctx, azdo.Question{}); err == nil {
+		f.suites = []*approval.Suite{evidence.Suite}
+	}
+}
+
+// question is what the evidence is wanted for, by the terms.
+func (o *operation) question(t topology.Terms) azdo.Question {
+	q := azdo.Question{
+		Stage:          o.config.ApprovalStage,
+		Environment:    t.Environment,
+		PostDeployment: o.config.PostDeployment.Or(false),
+		Authors:        !t.AuthorCanApprove,
+	}
+	for _, c := range t.Checks {
+		q.Checks = append(q.Checks, string(c.Resource))
+	}
+	return q
+}
+
+// connections are the service connections of this step, each once.
+func (o *operation) connections() []*agent.Connection {
+	var used []*agent.Connection
+	seen := map[string]bool{}
+	for _, c := range append([]*agent.Connection{o.config.Azure, o.config.Target}, o.config.Registries...) {
+		if c != nil && !seen[c.ID] {
+			seen[c.ID] = true
+			used = append(used, c)
+		}
+	}
+	return used
 }
 
 // protection reads the checks on the service connections in use: what keeps
@@ -139,12 +260,7 @@ func (o *operation) protection(ctx context.Context, service *azdo.Service) strin
 		return "unprotected: in a classic release Azure DevOps evaluates no checks on service connections"
 	}
 	var guards []approval.Guard
-	seen := map[string]bool{}
-	for _, used := range append([]*agent.Connection{o.config.Azure, o.config.Target}, o.config.Registries...) {
-		if used == nil || seen[used.ID] {
-			continue
-		}
-		seen[used.ID] = true
+	for _, used := range o.connections() {
 		checks, refusals := service.Checks(ctx, "endpoint", used.ID)
 		if len(refusals) > 0 {
 			checks = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
@@ -160,15 +276,15 @@ func (o *operation) protection(ctx context.Context, service *azdo.Service) strin
 
 // readSource reads the image, and where sealing is made or demanded the locks
 // and seal records too.
-func (o *operation) readSource(ctx context.Context, wanted plan.Wanted) (s sourceFound) {
-	source := wanted.Source
+func (o *operation) readSource(ctx context.Context, it *item) (s sourceFound) {
+	wanted, source := it.wanted, it.wanted.Source
 	at, err := o.registries.at(source.Registry)
 	if err != nil {
 		s.err = err
 		return s
 	}
 	sealing := wanted.Action == plan.Seal
-	attributes := sealing || o.demandsSeal(wanted)
+	attributes := sealing || it.sealed()
 	ref := source.Tag
 	if ref == "" {
 		ref = source.Digest
@@ -193,9 +309,12 @@ func (o *operation) readSource(ctx context.Context, wanted plan.Wanted) (s sourc
 			}
 		})
 	}
-	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, transfer.Options{Referrers: o.config.Referrers.Or(true) && !sealing})
+	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, transfer.Options{Referrers: o.config.Referrers.Or(true) && !sealing, Exclude: it.excluded()})
 	if err == nil && attributes {
 		s.records, err = readRecords(ctx, at, source.Repository, s.tree)
+	}
+	if err == nil {
+		s.attached, err = it.readAttached(ctx, at, s.tree)
 	}
 	group.Wait()
 	switch {
@@ -245,23 +364,25 @@ func (o *operation) readTarget(ctx context.Context, it *item, target plan.Refere
 		return t
 	}
 	at := t.registry
-	var tagErr error
+	if t.err = at.lost(); t.err != nil {
+		return t
+	}
+	defer func() { at.lose(t.err) }()
 	var tagDigest string
 	if target.Tag != "" {
-		var d transfer.Descriptor
-		d, tagErr = at.data.Resolve(ctx, target.Repository, target.Tag)
-		if errors.Is(tagErr, transfer.NotFound) {
-			tagErr = nil
+		d, err := at.data.Resolve(ctx, target.Repository, target.Tag)
+		if err != nil && !errors.Is(err, transfer.NotFound) {
+			t.err = err
+			return t
 		}
 		tagDigest = d.Digest
 	}
-	if tagErr == nil && o.config.Action != agent.Audit {
-		readLocks(ctx, target, tagDigest, it.wanted.MoveTag, &t)
+	if tagDigest == "" && o.config.Action != agent.Audit {
+		readLocks(ctx, target, false, &t)
 	}
 	<-ready
 	tree := it.source.tree
 	if tree == nil {
-		t.err = tagErr
 		return t
 	}
 	presence, err := at.data.Inspect(ctx, target.Repository, target.Tag, tree, o.config.Deep.Or(false))
@@ -270,16 +391,56 @@ func (o *operation) readTarget(ctx context.Context, it *item, target plan.Refere
 		return t
 	}
 	t.presence = &presence
+	if tagDigest != "" && tagDigest != tree.Digest() && o.config.Action != agent.Audit {
+		if it.moves(target) {
+			readLocks(ctx, target, true, &t)
+		}
+		t.rollback = o.older(ctx, it, at, target, tagDigest)
+	}
 	return t
+}
+
+// older tells whether the image is older than what a tag points at now, as far
+// as the registries tell: then moving the tag is a rollback.
+func (o *operation) older(ctx context.Context, it *item, at *registry, target plan.Reference, current string) bool {
+	from, err := o.registries.at(it.wanted.Source.Registry)
+	if err != nil || !from.azure || !at.azure {
+		return false
+	}
+	created := func(r *registry, repository, digest string) time.Time {
+		metadata, err := r.metadata()
+		if err != nil {
+			return time.Time{}
+		}
+		read, err := metadata.Manifest(ctx, repository, digest)
+		if err != nil {
+			return time.Time{}
+		}
+		return read.Created
+	}
+	var ours, theirs time.Time
+	var group sync.WaitGroup
+	group.Go(func() { ours = created(from, it.wanted.Source.Repository, it.source.tree.Digest()) })
+	group.Go(func() { theirs = created(at, target.Repository, current) })
+	group.Wait()
+	return !ours.IsZero() && ours.Before(theirs)
+}
+
+// moves tells whether a tag that is there may move to the image.
+func (it *item) moves(target plan.Reference) bool {
+	if !it.wanted.Covered {
+		return it.wanted.MoveTag
+	}
+	i := slices.Index(it.wanted.Targets, target)
+	return i >= 0 && it.wanted.Ways[i].Move == nil
 }
 
 // readLocks reads the locks that a write would run into, while there is still
 // time to refuse: the repository's where something new would come into it, the
 // tag's where it would move. Reading them takes a right that pushing does not;
 // where it is missing, the registry itself will refuse a forbidden write.
-func readLocks(ctx context.Context, target plan.Reference, tagDigest string, moveTag bool, t *targetFound) {
-	moves := tagDigest != "" && moveTag
-	if tagDigest != "" && !moves || !t.registry.azure {
+func readLocks(ctx context.Context, target plan.Reference, moves bool, t *targetFound) {
+	if !t.registry.azure {
 		return
 	}
 	metadata, err := t.registry.metadata()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 )
 
 const (
@@ -87,4 +88,11 @@ func attach(s store, repository string, subject descriptor, artifactType string,
 	d := describe(imageType, content)
 	d.ArtifactType = artifactType
 	return d
+}
+
+// list writes the fallback tag that names what refers to a manifest, as
+// clients do where a registry does not keep that list itself.
+func list(s store, repository string, subject descriptor, attached ...descriptor) {
+	content, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": attached})
+	s.Push(repository, strings.Replace(subject.Digest, ":", "-", 1), indexType, content)
 }

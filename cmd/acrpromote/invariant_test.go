@@ -342,7 +342,15 @@ func (w *world) holdEgress(p *process, o *outcome) {
 	}
 	slices.Sort(dialled)
 	slices.Sort(told)
-	if dialled = slices.Compact(dialled); !slices.Equal(dialled, told) && o.result["proxy"] != "" && !w.shutOut {
+	dialled = slices.Compact(dialled)
+	// A dial that was stopped on its way to the proxy is told, and is not in its
+	// log; nothing may be in the log and not be told. Downloads are given up
+	// where the target turns out to have the blob.
+	told = slices.DeleteFunc(told, func(host string) bool {
+		given := o.result["outcome"] == "cancelled" || strings.HasSuffix(host, ".blob.core.windows.net:443")
+		return given && !slices.Contains(dialled, host)
+	})
+	if !slices.Equal(dialled, told) && o.result["proxy"] != "" && !w.shutOut {
 		w.t.Errorf("egress %v, the proxy's log %v", told, dialled)
 	}
 }

@@ -64,7 +64,7 @@ func TestMisuse(t *testing.T) {
 		{"a digest in upper case", push("digest", "sha256:"+strings.Repeat("A", 64)), []string{"digest"}},
 		{"two digests that differ", push("source", prodHost+"/"+cart+"@"+digest, "digest", "sha256:"+strings.Repeat("b", 64)), []string{"digest"}},
 		{"an unknown onPartial", push("onPartial", "ignore"), []string{"onPartial"}},
-		{"a flow file", push("flowFile", "flows.yaml"), []string{"flowFile"}},
+		{"a flow file that is not there", push("flowFile", "flows.yaml"), []string{"flowFile", "no such file"}},
 		{"a flow", push("flow", "released"), []string{"flow"}},
 		{"images", push("images", "shop/*:1"), []string{"images"}},
 		{"images from a file", push("imagesFrom", "images.txt"), []string{"imagesFrom"}},

@@ -177,6 +177,9 @@ type person struct {
 
 func newPerson(t *testing.T, passwords map[string]string) *person {
 	t.Helper()
+	if err := noteSources(); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	auths := map[string]any{}
 	for host, credential := range passwords {
@@ -240,6 +243,7 @@ func TestRealRegistries(t *testing.T) {
 	prod, dev := startRegistry(t), startRegistry(t)
 	image := pushIndex(prod, cart, release, 1)
 	sbom := attach(prod, cart, image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
+	list(prod, cart, image, sbom)
 	p := newPerson(t, map[string]string{prod.host: realUser + ":" + realPassword, dev.host: realUser + ":" + realPassword})
 	from, plain := prod.host+"/"+cart+":"+release, []string{"--plain-http", prod.host, "--plain-http=" + dev.host}
 	push := append([]string{"invertedPush", "--source", from, "--targets", dev.host}, plain...)

@@ -14,9 +14,12 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
+	"acrpromote/internal/azdo"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/plan"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/topology"
 )
 
 // abandonGrace is how long a program whose launcher is gone may take to end in
@@ -25,7 +28,7 @@ const abandonGrace = 3 * time.Second
 
 // run is the program: it reads the configuration, does what was asked, and
 // tells the result to whoever started it. It returns the exit code.
-func run(args, environ []string, stdout, stderr io.Writer) int {
+func run(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	config, misuse := agent.Read(args, environ)
 	if misuse == nil && config.IsHelp() {
 		printHelp(config, stdout)
@@ -36,13 +39,16 @@ func run(args, environ []string, stdout, stderr io.Writer) int {
 	if err := config.Scrub(); err != nil {
 		misuse = errors.Join(misuse, err)
 	}
+	if misuse == nil && (config.Action == agent.Check || config.Action == agent.Init) {
+		return write(config, stdin, stdout)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	if config.InPipeline {
 		var abandon context.CancelFunc
 		ctx, abandon = context.WithCancel(ctx)
 		defer abandon()
-		go agent.WatchLauncher(os.Stdin, func() {
+		go agent.WatchLauncher(stdin, func() {
 			// Nobody reads what is written from here on.
 			signal.Ignore(syscall.SIGPIPE)
 			abandon()
@@ -66,9 +72,21 @@ type operation struct {
 	result report.Result
 
 	network    *egress.Network
+	plainHTTP  []string
 	registries *registries
 	identities map[string]*acr.Identity // by service connection
-	items      []*item
+
+	action    string // what is judged: verify's subject, else the action itself
+	items     []*item
+	setDigest string
+	set       bool             // a set was named: one digest and code for all of it
+	others    []plan.Reference // images of the set that other parallel jobs bring
+	flows     *flowFile        // nil without one
+	against   []rule.Refusal   // what the flow file alone says against it
+	service   *azdo.Service
+
+	// interrupted: told to stop before anything was carried out.
+	interrupted bool
 }
 
 // execute goes the whole way. Whatever happens, the result is whole when it
@@ -78,7 +96,7 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 	if misuse != nil {
 		o.misuse(misuse)
 		// What is wrong with the references is told in the same list.
-		if o.config.Source == "" {
+		if o.config.Source == "" || o.config.FlowFile != "" {
 			return
 		}
 		if err := o.understand(); err != nil {
@@ -86,12 +104,14 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 		}
 		return
 	}
-	if err := o.understand(); err != nil {
+	if err := o.openNetwork(); err != nil {
 		o.misuse(err)
 		return
 	}
-	if err := o.connect(); err != nil {
-		o.misuse(err)
+	if ended, err := o.prepare(ctx); ended || err != nil {
+		if err != nil {
+			o.misuse(err)
+		}
 		return
 	}
 	found := o.gather(ctx)
@@ -101,6 +121,7 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 	}
 	if ctx.Err() != nil {
 		// What a stop kept from being read is no ground for refusing.
+		o.interrupted = true
 		return
 	}
 	if o.config.Action == agent.Audit {
@@ -108,10 +129,42 @@ func (o *operation) execute(ctx context.Context, misuse error) {
 		return
 	}
 	o.decide(found)
-	if len(o.result.Refusals) > 0 || o.config.ReadOnly() || ctx.Err() != nil {
+	if len(o.result.Refusals) > 0 || o.config.ReadOnly() {
+		return
+	}
+	if ctx.Err() != nil {
+		o.interrupted = true
 		return
 	}
 	o.carryOut(ctx, found)
+}
+
+// prepare finds out what is to be moved, by the inputs or by the flow file,
+// and readies signing in. It tells whether that ended in a refusal or a failure, which is told.
+func (o *operation) prepare(ctx context.Context) (ended bool, err error) {
+	if o.config.FlowFile == "" {
+		if err := o.understand(); err != nil {
+			return false, err
+		}
+		return false, o.connect()
+	}
+	refusal, err := o.loadFlow(ctx)
+	if err != nil {
+		return false, err
+	}
+	if refusal != nil {
+		o.result.Refusals = append(o.result.Refusals, *refusal)
+		return true, nil
+	}
+	if err := o.understandFlow(ctx); err != nil {
+		var unread *unlisted
+		if errors.As(err, &unread) {
+			o.result.Errors = append(o.result.Errors, unread.problem())
+			return true, nil
+		}
+		return false, err
+	}
+	return false, o.connect()
 }
 
 // misuse records what could not be understood.
@@ -133,6 +186,11 @@ func (o *operation) misuse(err error) {
 // adds what the network recorded.
 func (o *operation) conclude(ctx context.Context) {
 	r := &o.result
+	o.teller.warnOnPartial = o.warnOnPartial()
+	o.teller.digest = o.setDigest
+	if !o.set && len(r.Images) == 1 {
+		o.teller.digest = r.Images[0].Digest
+	}
 	if o.network != nil {
 		r.Egress = o.network.Hosts()
 		for _, t := range o.network.Traffic() {
@@ -144,12 +202,29 @@ func (o *operation) conclude(ctx context.Context) {
 		r.Warnings = append(r.Warnings, o.network.Warnings()...)
 	}
 	r.Outcome = outcome(r, ctx.Err() != nil)
+	if o.interrupted && r.Outcome != report.Misuse && r.Outcome != report.Refused {
+		r.Outcome = report.Cancelled
+	}
 	if r.Outcome == report.Cancelled && len(r.Errors) == 0 {
 		r.Errors = append(r.Errors, report.Problem{
 			Side: report.Service, Subject: r.Action, Reason: "the program was told to stop",
 			Remedy: "Run it again: what has arrived stays, and only what is left is done.",
 		})
 	}
+}
+
+// warnOnPartial: all terms have to agree that some targets may wait.
+func (o *operation) warnOnPartial() bool {
+	seen := false
+	for _, it := range o.items {
+		for _, t := range it.terms() {
+			if t.OnPartial != topology.Warn {
+				return false
+			}
+			seen = true
+		}
+	}
+	return seen
 }
 
 // outcome: misuse before refused before cancelled before failed before partial.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -19,6 +21,7 @@ import (
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/topology"
 	"acrpromote/internal/transfer"
 )
 
@@ -37,8 +40,33 @@ type registries struct{ byHost map[string]*registry }
 type registry struct {
 	host     string
 	azure    bool
+	needs    map[string][]string // filled before anything of the repository is asked
 	data     *transfer.Registry
 	metadata func() (*acr.Metadata, error)
+
+	mu   sync.Mutex
+	gone error // it does not answer, and was asked often enough
+}
+
+// lost tells why the registry is not worth another question in this run: each
+// image would wait for it anew, and the other targets with it.
+func (r *registry) lost() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gone
+}
+
+// lose remembers an error that says that the registry does not answer.
+func (r *registry) lose(err error) {
+	late := (*straggler)(nil)
+	if !errors.Is(err, transfer.Unreachable) && !errors.Is(err, transfer.Throttled) && !errors.Is(err, acr.ErrUnreachable) && !errors.As(err, &late) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.gone == nil {
+		r.gone = err
+	}
 }
 
 // at gives a registry of this run.
@@ -49,9 +77,8 @@ func (r *registries) at(host string) (*registry, error) {
 	return nil, fmt.Errorf("registry %s is none of this run's", host)
 }
 
-// connect opens the one way out and prepares signing in to every registry of
-// the run; nothing is sent yet. An error is misuse.
-func (o *operation) connect() error {
+// openNetwork opens the one way out; nothing is sent yet. An error is misuse.
+func (o *operation) openNetwork() error {
 	c := o.config
 	settings := egress.Settings{
 		EnvironmentProxy: c.EnvironmentProxy,
@@ -61,6 +88,9 @@ func (o *operation) connect() error {
 	}
 	if c.Debug {
 		settings.Observe = o.teller.exchange
+	}
+	settings.Retried = func(r egress.Retry) {
+		o.teller.again(r.Phase+", "+r.Method+" "+r.Host+r.Path, r.Reason, r.Attempt, r.Wait)
 	}
 	if proxy := c.Proxy.WithCredentials(); proxy != nil {
 		settings.Proxy = &egress.Proxy{URL: proxy, Bypass: c.Proxy.Bypass}
@@ -75,6 +105,7 @@ func (o *operation) connect() error {
 		}
 		settings.PlainHTTP = append(settings.PlainHTTP, plain)
 	}
+	o.plainHTTP = settings.PlainHTTP
 	network, err := egress.New(settings)
 	if err != nil {
 		return misused("agent", err, "Correct the agent's proxy or certificate settings.")
@@ -84,22 +115,41 @@ func (o *operation) connect() error {
 	if c.Proxy.URL != nil || c.TLS.CAFile != "" {
 		o.result.Transport = "claimed"
 	}
-
 	o.registries = &registries{byHost: map[string]*registry{}}
 	o.identities = map[string]*acr.Identity{}
+	return nil
+}
+
+// connect prepares signing in to every registry of the run; nothing is sent
+// yet. An error is misuse.
+func (o *operation) connect() error {
 	wrong := &agent.Misuse{}
 	needs := o.needs()
 	for _, host := range o.hosts() {
-		credential, err := o.credential(host)
-		if err != nil {
+		if err := o.signIn(host, needs[host]); err != nil {
 			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: host, Reason: err.Error(), Remedy: remedyFor(err)})
-			continue
 		}
-		o.registries.byHost[host] = o.register(host, credential, needs[host], slices.Contains(settings.PlainHTTP, host))
 	}
 	if len(wrong.Problems) > 0 {
 		return wrong
 	}
+	return nil
+}
+
+// signIn prepares one registry, once a run; a second call adds what is needed
+// of it.
+func (o *operation) signIn(host string, needs map[string][]string) error {
+	if known := o.registries.byHost[host]; known != nil {
+		maps.Copy(known.needs, needs)
+		return nil
+	}
+	credential, err := o.credential(host)
+	if err != nil {
+		return err
+	}
+	all := map[string][]string{}
+	maps.Copy(all, needs)
+	o.registries.byHost[host] = o.register(host, credential, all, slices.Contains(o.plainHTTP, host))
 	return nil
 }
 
@@ -119,12 +169,40 @@ func (o *operation) register(host string, credential acr.Credential, needs map[s
 		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
 	})
 	_, azure := acr.Suffix(host)
+	data := transfer.NewRegistry(host, images, plain)
+	data.OnRetry(func(r transfer.Retry) {
+		o.network.Repeated(host, r.Wait)
+		o.teller.again(r.What, r.Reason, r.Attempt, r.Wait)
+	})
 	return &registry{
-		host: host, azure: azure,
-		data:     transfer.NewRegistry(host, images, plain),
+		host: host, azure: azure, needs: needs,
+		data:     data,
 		metadata: sync.OnceValues(func() (*acr.Metadata, error) { return acr.NewMetadata(host, signIn, attributes, plain) }),
 	}
 }
+
+// dialAhead has connections ready for when the first manifest has told what is
+// to be moved.
+func (o *operation) dialAhead() {
+	if o.config.ReadOnly() {
+		return
+	}
+	hosts := o.hosts()
+	each := aheadOfFew
+	if len(hosts) > few {
+		each = aheadOfMany
+	}
+	for _, host := range hosts {
+		o.network.DialAhead(host, each)
+	}
+}
+
+// Connections that are dialled ahead, to each registry.
+const (
+	few         = 4 // registries
+	aheadOfFew  = 6
+	aheadOfMany = 2
+)
 
 // hosts lists the registries of this run, the source's first.
 func (o *operation) hosts() []string {
@@ -139,6 +217,9 @@ func (o *operation) hosts() []string {
 		for _, t := range it.wanted.Targets {
 			add(t)
 		}
+	}
+	for _, other := range o.others {
+		add(other)
 	}
 	return hosts
 }
@@ -160,16 +241,19 @@ func (o *operation) needs() map[string]map[string][]string {
 		needs[ref.Registry][ref.Repository] = wanted
 	}
 	for _, it := range o.items {
-		o.needsOf(it.wanted, add)
+		o.needsOf(it, add)
+	}
+	for _, other := range o.others {
+		add(other, "pull")
 	}
 	return needs
 }
 
 // needsOf says what one image will want.
-func (o *operation) needsOf(wanted plan.Wanted, add func(plan.Reference, ...string)) {
+func (o *operation) needsOf(it *item, add func(plan.Reference, ...string)) {
+	wanted := it.wanted
 	add(wanted.Source, "pull")
 	writes := !o.config.ReadOnly()
-	locks := wanted.Lock != plan.LockNone && wanted.Lock != ""
 	if wanted.Action == plan.Seal {
 		add(wanted.Source, "metadata_read")
 		if writes {
@@ -177,10 +261,11 @@ func (o *operation) needsOf(wanted plan.Wanted, add func(plan.Reference, ...stri
 		}
 		return
 	}
-	if o.demandsSeal(wanted) {
+	if it.sealed() || it.datesAttached() {
 		add(wanted.Source, "metadata_read")
 	}
-	for _, t := range wanted.Targets {
+	for i, t := range wanted.Targets {
+		locks := wanted.Ways[i].Terms.Lock != topology.LockNone
 		add(t, "pull")
 		if o.config.Action == agent.Audit {
 			continue
@@ -356,8 +441,11 @@ func misused(input string, err error, remedy string) error {
 	return &agent.Misuse{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
 }
 
-// azureDevOps prepares reading the run.
+// azureDevOps prepares reading the run, once.
 func (o *operation) azureDevOps() (*azdo.Service, error) {
+	if o.service != nil {
+		return o.service, nil
+	}
 	c := o.config
 	claims := azdo.Claims{
 		HostType: c.Claims.HostType, Collection: c.CollectionURL, ProjectID: c.Claims.ProjectID, ProjectName: c.Claims.Project,
@@ -366,7 +454,12 @@ func (o *operation) azureDevOps() (*azdo.Service, error) {
 		ReleaseID: int(c.Claims.ReleaseID), EnvironmentID: int(c.Claims.ReleaseEnvironmentID), EnvironmentName: c.Claims.ReleaseEnvironmentName,
 		ReleaseAttempt: int(c.Claims.ReleaseAttempt), DeploymentID: int(c.Claims.ReleaseDeploymentID),
 	}
-	for _, id := range []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.ReleaseRequestedForID, c.Claims.DeploymentRequestedForID} {
+	requesters := []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.StageRequestedByID, c.Claims.StageRequestedForID}
+	if c.Claims.Classic() {
+		// There the build's are those of the artifact, who asked for no release.
+		requesters = []string{c.Claims.ReleaseRequestedForID, c.Claims.DeploymentRequestedForID}
+	}
+	for _, id := range requesters {
 		if strings.TrimSpace(id) != "" {
 			claims.RequesterIDs = append(claims.RequesterIDs, id)
 		}
@@ -379,5 +472,6 @@ func (o *operation) azureDevOps() (*azdo.Service, error) {
 		Name: "reading the run and its approvals", Hosts: hosts, Retries: repetitions,
 		Timeout: serviceTimeout, BodyLimit: serviceAnswer,
 	})
-	return azdo.New(client, claims, c.Token.Reveal())
+	o.service, err = azdo.New(client, claims, c.Token.Reveal())
+	return o.service, err
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"acrpromote/internal/agent"
@@ -21,6 +23,14 @@ type teller struct {
 	log      *agent.Log
 	commands *agent.Commands
 	terminal bool
+	// warnOnPartial: a half-done set of targets is a success with issues.
+	warnOnPartial bool
+	// digest is that of the one image, or of the set.
+	digest  string
+	retries atomic.Int32
+
+	mu    sync.Mutex
+	ended bool // the result is being told; nothing else is any more
 }
 
 func newTeller(config *agent.Config, stdout, stderr io.Writer) *teller {
@@ -71,11 +81,33 @@ func (t *teller) exchange(e egress.Exchange) {
 	if e.Status == 0 {
 		answer = "no answer"
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return
+	}
 	t.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, answer, e.Duration.Milliseconds()))
+}
+
+// mostRetries bounds how many repetitions are told one by one; the result tells
+// the sum of all.
+const mostRetries = 20
+
+// again tells that something is tried once more: what, why, and when.
+func (t *teller) again(what, reason string, attempt int, wait time.Duration) {
+	switch n := t.retries.Add(1); {
+	case n < mostRetries:
+		t.log.Linef("%s: attempt %d failed, %s; trying again in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
+	case n == mostRetries:
+		t.log.Line("More is tried again; the result tells how often, and how long that took.")
+	}
 }
 
 // tell writes the result wherever it belongs, and returns the exit code.
 func (t *teller) tell(r report.Result) int {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
 	path, err := t.writeFiles(r)
 	if err != nil {
 		r.Errors = append(r.Errors, report.Problem{Side: report.Input, Subject: "reportFolder", Reason: err.Error(),
@@ -110,15 +142,15 @@ func (t *teller) tellAgent(r report.Result, path string) {
 		t.commands.Warning(w)
 	}
 	for _, p := range problems {
-		if r.Outcome == report.Partial && t.config.WarnOnPartial() {
+		if r.Outcome == report.Partial && t.warnOnPartial {
 			t.commands.Warning(p)
 			continue
 		}
 		t.commands.Error(p)
 	}
 	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
+	outputs["digest"] = t.digest
 	if len(r.Images) == 1 && r.Images[0].Digest != "" {
-		outputs["digest"] = r.Images[0].Digest
 		outputs["image"] = repositoryOf(r.Images[0].Source) + "@" + r.Images[0].Digest
 	}
 	for _, name := range agent.Outputs {
@@ -133,7 +165,7 @@ func (t *teller) tellAgent(r report.Result, path string) {
 		result = agent.Succeeded
 	case r.Outcome == report.Cancelled:
 		result = agent.Canceled
-	case r.Outcome == report.Partial && t.config.WarnOnPartial():
+	case r.Outcome == report.Partial && t.warnOnPartial:
 		result = agent.SucceededWithIssues
 	}
 	t.commands.Complete(result, string(r.Outcome)+": "+report.Headline(r))

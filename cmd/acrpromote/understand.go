@@ -2,17 +2,34 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/topology"
 )
 
 // item is one image on its way: what is wanted of it, and what was found.
 type item struct {
-	wanted  plan.Wanted
+	wanted plan.Wanted
+
 	source  sourceFound
 	targets []targetFound
 	part    plan.Part
+}
+
+// terms are the rules of its ways.
+func (it *item) terms() []topology.Terms {
+	var terms []topology.Terms
+	for _, w := range it.wanted.Ways {
+		terms = append(terms, w.Terms)
+	}
+	return terms
+}
+
+// sealed tells whether any of the ways asks for a sealed source.
+func (it *item) sealed() bool {
+	return slices.ContainsFunc(it.wanted.Ways, func(w plan.Way) bool { return w.Terms.Sealed })
 }
 
 // understand reads the references, and refuses what no registry need be asked
@@ -27,11 +44,12 @@ func (o *operation) understand() error {
 		add("source", err, "Correct the input source.")
 		return wrong
 	}
+	o.action = o.config.Subject()
+	terms := inputTerms(o.config, o.action)
 	wanted := plan.Wanted{
-		Action:  o.config.Subject(),
+		Action:  o.action,
 		Source:  source,
 		Digest:  o.config.Digest,
-		Lock:    plan.Lock(o.config.LockMode()),
 		MoveTag: o.config.MoveTag.Or(false),
 	}
 	if wanted.Digest != "" && !plan.IsDigest(wanted.Digest) {
@@ -64,6 +82,9 @@ func (o *operation) understand() error {
 	}
 	if len(wrong.Problems) > 0 {
 		return wrong
+	}
+	for range max(len(wanted.Targets), 1) {
+		wanted.Ways = append(wanted.Ways, plan.Way{Terms: terms})
 	}
 	o.items = []*item{{wanted: wanted}}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -11,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -46,6 +48,24 @@ func TestMain(m *testing.M) {
 		return m.Run()
 	}())
 }
+
+// noteSources looks at everything that the program is built of: "go test"
+// takes an earlier result for this one unless something that the test itself
+// looked at has changed, and what the compiler reads for us does not count.
+// It counts once the tests are running.
+var noteSources = sync.OnceValue(func() error {
+	for _, root := range []string{".", filepath.Join("..", "..", "internal"), filepath.Join("..", "..", "go.mod")} {
+		if err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			if err == nil {
+				_, err = os.Stat(path)
+			}
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+})
 
 // Hosts and addresses of the small world that most tests live in.
 const (
@@ -106,6 +126,9 @@ func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	t.Parallel()
+	if err := noteSources(); err != nil {
+		t.Fatal(err)
+	}
 	dir := t.TempDir()
 	cloud, err := sim.Start(dir)
 	if err != nil {

@@ -14,9 +14,10 @@ type challenge struct {
 	scheme  string
 	realm   url.URL
 	service string
+	pinged  bool // the registry said so when asked for nothing else
 }
 
-// ping learns the challenge, once.
+// ping gives the challenge, and asks for it where it is not known.
 func (s *SignIn) ping(ctx context.Context) (challenge, error) {
 	if identity, ok := s.credential.(entra); ok {
 		_, err := s.exchange(ctx, identity)
@@ -25,18 +26,25 @@ func (s *SignIn) ping(ctx context.Context) (challenge, error) {
 	s.mu.Lock()
 	known := s.challenge
 	s.mu.Unlock()
-	if known != nil {
+	if known != nil && (known.scheme != "" || known.pinged) {
 		return *known, nil
 	}
 	return s.challenges.do(ctx, "ping", func(ctx context.Context) (challenge, error) {
 		c, err := s.pingOnce(ctx)
 		if err == nil {
-			s.mu.Lock()
-			s.challenge = &c
-			s.mu.Unlock()
+			c.pinged = true
+			s.learned(c)
 		}
 		return c, err
 	})
+}
+
+func (s *SignIn) learned(c challenge) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.challenge == nil || s.challenge.scheme == "" && (c.scheme != "" || c.pinged) {
+		s.challenge = &c
+	}
 }
 
 func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {

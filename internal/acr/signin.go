@@ -44,6 +44,7 @@ type SignIn struct {
 	rejected  error // the exchange was refused: for the whole run
 	renewed   bool  // a refresh token was replaced because it was refused
 	challenge *challenge
+	learning  chan struct{} // closed when the request that learns the challenge has ended
 }
 
 // NewSignIn prepares the sign-in to a registry; nothing is sent. The client is
@@ -90,6 +91,13 @@ func (a *authorizing) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !s.owns(req.URL) {
 		return a.next.RoundTrip(req)
 	}
+	if s.asks() {
+		still, resp, err := a.approach(req)
+		if still == nil {
+			return resp, err
+		}
+		req = still
+	}
 	want := wanted(req.Method, req.URL)
 	header, used, err := s.authorization(req.Context(), want)
 	if err != nil {
@@ -102,17 +110,9 @@ func (a *authorizing) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// Whoever cannot send the request again finds a new token the next time.
 	s.drop(used, want, resp.Header)
-	if req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
+	again := anew(req)
+	if again == nil {
 		return resp, nil
-	}
-	again := req
-	if req.GetBody != nil {
-		body, err := req.GetBody()
-		if err != nil {
-			return resp, nil
-		}
-		again = req.Clone(req.Context())
-		again.Body = body
 	}
 	header, _, err = s.authorization(req.Context(), want)
 	if err != nil {
@@ -120,9 +120,36 @@ func (a *authorizing) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, err
 	}
+	discard(resp)
+	return a.next.RoundTrip(signed(again, header))
+}
+
+// replayable tells whether a request can be sent twice.
+func replayable(req *http.Request) bool {
+	return req.Body == nil || req.Body == http.NoBody || req.GetBody != nil
+}
+
+// anew is the request once more, nil if it cannot be sent twice.
+func anew(req *http.Request) *http.Request {
+	if !replayable(req) {
+		return nil
+	}
+	if req.GetBody == nil {
+		return req
+	}
+	body, err := req.GetBody()
+	if err != nil {
+		return nil
+	}
+	again := req.Clone(req.Context())
+	again.Body = body
+	return again
+}
+
+// discard reads off an answer nobody wants, so that its connection serves on.
+func discard(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, maxToken)
 	resp.Body.Close()
-	return a.next.RoundTrip(signed(again, header))
 }
 
 // owns says whether the address is this registry's own.

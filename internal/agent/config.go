@@ -48,6 +48,13 @@ type Config struct {
 	// Flags that are no inputs. FlagPrefix keeps them from being set by INPUT_*.
 	PlainHTTP List   `env:"FLAG_PLAINHTTP"`
 	Output    string `env:"FLAG_OUTPUT"`
+	// Init is what flags say for the action init.
+	Production   string `env:"FLAG_PRODUCTION"`
+	Development  List   `env:"FLAG_DEVELOPMENT"`
+	MovingTags   List   `env:"FLAG_MOVINGTAGS"`
+	Repositories List   `env:"FLAG_REPOSITORIES"`
+	Branches     List   `env:"FLAG_BRANCHES"`
+	Folder       string `env:"FLAG_FOLDER"`
 	// HelpTopic is the action that help was asked about; "" is the whole.
 	HelpTopic string
 
@@ -99,6 +106,7 @@ type Claims struct {
 	JobAttempt          Number `env:"SYSTEM_JOBATTEMPT"`
 	JobPositionInPhase  Number `env:"SYSTEM_JOBPOSITIONINPHASE"`
 	TotalJobsInPhase    Number `env:"SYSTEM_TOTALJOBSINPHASE"`
+	ParallelExecution   string `env:"SYSTEM_PARALLELEXECUTIONTYPE"`
 	PhaseName           string `env:"SYSTEM_PHASENAME"`
 	StageID             string `env:"SYSTEM_STAGEID"`
 	StageName           string `env:"SYSTEM_STAGENAME"`
@@ -110,6 +118,9 @@ type Claims struct {
 	BuildRequestedFor   string `env:"BUILD_REQUESTEDFOR"`
 	BuildRequestedForID string `env:"BUILD_REQUESTEDFORID"`
 	BuildQueuedByID     string `env:"BUILD_QUEUEDBYID"`
+	// Who started or reran this stage by hand; two names are in use.
+	StageRequestedByID  string `env:"BUILD_STAGEREQUESTEDBYID"`
+	StageRequestedForID string `env:"BUILD_STAGEREQUESTEDFORID"`
 	SourceBranch        string `env:"BUILD_SOURCEBRANCH"`
 	SourceVersion       string `env:"BUILD_SOURCEVERSION"`
 
@@ -189,7 +200,7 @@ func hostOf(reference string) string {
 
 // Unapproved tells that the user lifts approval and seal together; Read lets
 // it through only at a prompt outside any run.
-func (c *Config) Unapproved() bool { return c.Approval == "none" }
+func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile == "" }
 
 // NeedsApproval tells whether the action judged takes an approval.
 func (c *Config) NeedsApproval() bool {

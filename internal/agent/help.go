@@ -7,10 +7,12 @@ import (
 
 var actionHelp = []struct{ name, help string }{
 	{Seal, "resolve the tag that the build pushed, attach a seal record, lock it, and show what to approve"},
-	{Promote, "after approval: a further tag for the image in the same registry"},
+	{Promote, "after approval: a further tag in the same registry, or, by a flow, a copy to one of more trust"},
 	{InvertedPush, "after approval: copy a released image to one or many less trusted registries"},
 	{Verify, "change nothing; succeed only if the action that the inputs describe would be carried out"},
 	{Audit, "change nothing; succeed only if everything has arrived, by digest, in every target"},
+	{Check, "read the flow file and tell everything that is wrong with it; asks no network"},
+	{Init, "ask a few questions, and write a flow file, a pipeline and the commands that grant the roles"},
 	{Help, "this text, or `help ACTION`"},
 	{Version, "the version of the program"},
 }
@@ -37,7 +39,7 @@ func HelpText(topic string, width int) string {
 		fmt.Fprintf(&b, "\nFlags that %s takes\n", topic)
 	}
 	for _, in := range Inputs {
-		if in.Name == "action" || in.Withheld != "" || topic != "" && !in.Takes(topic) {
+		if in.Name == "action" || topic != "" && !in.Takes(topic) {
 			continue
 		}
 		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)

@@ -1,6 +1,10 @@
 package agent
 
-import "strings"
+import (
+	"strings"
+
+	"acrpromote/internal/spelling"
+)
 
 // Type is what an input's value has to look like.
 type Type string
@@ -26,9 +30,14 @@ const (
 	InvertedPush = "invertedPush"
 	Verify       = "verify"
 	Audit        = "audit"
+	Check        = "check"
+	Init         = "init"
 	Help         = "help"
 	Version      = "version"
 )
+
+// prompted are the actions that exist at a prompt alone.
+var prompted = []string{Check, Init, Help, Version}
 
 // Actions lists the five actions of the task, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Verify, Audit}
@@ -48,18 +57,13 @@ type Input struct {
 	Help    string   // one sentence or two, for a person who meets it first
 	// FlagOnly inputs exist at a prompt alone.
 	FlagOnly bool
-	// Withheld is the reason why giving a value is misuse in this version; ""
-	// where the input is there.
-	Withheld string
 }
-
-const noFlows = "flow files are no part of this version, and with them neither `flow`, `images` nor `imagesFrom`"
 
 // Inputs is the one table from which flags, help and the checks of types are
 // driven, in the order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: Actions, Actions: Actions,
-		Help: "What to do: seal a release candidate, promote it by a further tag, push it to less trusted registries (invertedPush), or tell whether that would be done (verify) or has arrived (audit)."},
+		Help: "What to do: seal a release candidate, promote it (by a further tag, or by a flow to a registry of more trust), push it to less trusted registries (invertedPush), or tell whether that would be done (verify) or has arrived (audit)."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "The Azure service connection for the source, and for targets without one of their own."},
 	{Name: "targetSubscription", Type: ARM, Actions: moving,
@@ -70,20 +74,20 @@ var Inputs = []Input{
 		Help: "The image: host/repository:tag, or host/repository@sha256:… (then no tag is created unless a target names one)."},
 	{Name: "targets", Type: Lines, Actions: moving,
 		Help: "Where to, one a line: host, host/repository or host/repository:tag; what is left out is as in the source."},
-	{Name: "flowFile", Type: Text, Actions: Actions, Withheld: noFlows,
+	{Name: "flowFile", Type: Text, Actions: Actions,
 		Help: "The file with the rules: which images may flow from where to where, and whose approval that takes."},
-	{Name: "flow", Type: Text, Actions: Actions, Withheld: noFlows,
+	{Name: "flow", Type: Text, Actions: Actions,
 		Help: "Which flow of the flow file."},
-	{Name: "images", Type: Lines, Actions: Actions, Withheld: noFlows,
+	{Name: "images", Type: Lines, Actions: Actions,
 		Help: "With a flow: repository:tag, repository@digest, or patterns over both, one a line."},
-	{Name: "imagesFrom", Type: Path, Actions: Actions, Withheld: noFlows,
+	{Name: "imagesFrom", Type: Path, Actions: Actions,
 		Help: "With a flow: a file that lists images, or rendered Kubernetes manifests."},
 	{Name: "environment", Type: Text, Actions: approved,
 		Help: "The protected resource whose approval counts: an environment's name, or endpoint:NAME for a service connection."},
 	{Name: "approvalStage", Type: Text, Actions: approved,
 		Help: "Another stage of this run or release whose approval counts; empty is this stage."},
 	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approved,
-		Help: "The kind of approval. automated needs a flow; without one any means manual; none is for a prompt outside any run."},
+		Help: "The kind of approval. automated needs a flow, and without one any means manual; none only where a flow says so, or at a prompt outside any run."},
 	{Name: "minApprovers", Type: Count, Default: "1", Actions: approved,
 		Help: "How many distinct persons must have approved."},
 	{Name: "requesterCanApprove", Type: Boolean, Default: "false", Actions: approved,
@@ -118,6 +122,18 @@ var Inputs = []Input{
 		Help: "Everything but writes."},
 	{Name: "reportFolder", Type: Path, Actions: Actions,
 		Help: "Where result.json and the summary go; empty is the agent's temporary folder, and nowhere at a prompt."},
+	{Name: "production", Type: Text, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: the PROD registry's host name."},
+	{Name: "development", Type: Lines, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: the registries that released images go down to. May be repeated."},
+	{Name: "movingTags", Type: Lines, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: tags of the PROD registry that move from image to image, as test, stage, production. May be repeated."},
+	{Name: "repositories", Type: Lines, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: patterns of the repositories that are released; empty is all. May be repeated."},
+	{Name: "branches", Type: Lines, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: the full refs that release candidates are built on; empty is refs/heads/main. May be repeated."},
+	{Name: "folder", Type: Path, Actions: []string{Init}, FlagOnly: true,
+		Help: "For init: where the files go; empty is the current folder. Nothing that is there is overwritten."},
 	{Name: "plain-http", Type: Lines, Actions: Actions, FlagOnly: true,
 		Help: "At a prompt: this host speaks HTTP. May be repeated."},
 	{Name: "output", Type: Pick, Picks: []string{"text", "json"}, Default: "text", Actions: Actions, FlagOnly: true,
@@ -160,29 +176,9 @@ func variableKey(name string) string {
 func nearest(name string, candidates []string) string {
 	best, least := "", 1<<30
 	for _, c := range candidates {
-		if d := distance(strings.ToLower(name), strings.ToLower(c)); d < least {
+		if d := spelling.Distance(name, c); d < least {
 			best, least = c, d
 		}
 	}
 	return best
-}
-
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

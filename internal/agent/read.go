@@ -129,16 +129,16 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 			if !pipeline {
 				subject = "action"
 			}
-			if !slices.Contains(Actions, value) && (pipeline || value != Help && value != Version) {
+			known := Actions
+			if !pipeline {
+				known = slices.Concat(Actions, prompted)
+			}
+			if !slices.Contains(known, value) {
 				wrong.add(subject, fmt.Sprintf("There is no action %s.", quote(value)),
-					fmt.Sprintf("Did you mean %s? The actions are %s.", nearest(value, Actions), strings.Join(Actions, ", ")))
+					fmt.Sprintf("Did you mean %s? The actions are %s.", nearest(value, known), strings.Join(known, ", ")))
 				continue
 			}
 			values[in.flagKey()] = value
-			continue
-		}
-		if in.Withheld != "" {
-			wrong.add(subject, fmt.Sprintf("%s is given: %s.", subject, in.Withheld), "Leave it empty, and name source and targets.")
 			continue
 		}
 		if err := checkValue(in, value); err != nil {

@@ -185,7 +185,11 @@ func TestMisuse(t *testing.T) {
 		{"everything at once", "promote --minApprovers 0 --dryRun=maybe --lock=all --approvalMaxAge=0s --commentPattern=( --digest=sha256:1 --frob x", nil, []string{
 			"--frob", "--minApprovers: \"0\" is no integer", "--approvalMaxAge: \"0s\" is no duration", "--commentPattern: \"(\" is no regular", "--digest: \"sha256:1\"", "--lock: \"all\" is none of none, tag, image",
 			"--dryRun: \"maybe\" is neither", "promote needs a source", "promote needs at least one target"}},
-		{"withheld", prompt + "--flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"--flowFile is given", "--flow is given", "--images is given", "--imagesFrom is given"}},
+		{"set beside one image", prompt + "--flowFile f --flow x --images a:*", nil, []string{"source is given beside", "targets are given beside"}},
+		{"two sets", "invertedPush --flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"both given"}},
+		{"set without a flow", "invertedPush --images a:*", nil, []string{"take their registries from a flow"}},
+		{"flow without a file", prompt + "--flow x", nil, []string{"no flow file"}},
+		{"check without a file", "check", nil, []string{"needs a flow file"}},
 		{"automated", prompt + "--approval automated", nil, []string{"needs a flow"}},
 		{"unapproved in a build", prompt + "--approval none", []string{"TF_BUILD=True"}, []string{"inside a run"}},
 		{"unapproved in a run", prompt + "--approval none", []string{"SYSTEM_COLLECTIONURI=https://x/"}, []string{"inside a run"}},

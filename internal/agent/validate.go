@@ -29,11 +29,24 @@ func (c *Config) validate(env map[string]string, wrong *Misuse) {
 		}
 		return
 	}
-	if c.Source == "" && !told(wrong, "source") {
-		wrong.add("source", fmt.Sprintf("%s needs a source.", c.Action), "Name the image in `source`: host/repository:tag or host/repository@sha256:… .")
+	if c.Action == Init {
+		return
 	}
-	if len(c.Targets) == 0 && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !told(wrong, "targets") {
-		wrong.add("targets", fmt.Sprintf("%s needs at least one target.", c.Action), "Name it in `targets`: host, host/repository or host/repository:tag.")
+	if c.Action == Check {
+		if c.FlowFile == "" {
+			wrong.add("flowFile", "check needs a flow file.", "Name it: acrpromote check --flowFile PATH.")
+		}
+		c.notTaken(wrong)
+		return
+	}
+	c.checkFlow(wrong)
+	if !c.Set() {
+		if c.Source == "" && !told(wrong, "source") {
+			wrong.add("source", fmt.Sprintf("%s needs a source.", c.Action), "Name the image in `source`: host/repository:tag or host/repository@sha256:… .")
+		}
+		if len(c.Targets) == 0 && c.FlowFile == "" && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !told(wrong, "targets") {
+			wrong.add("targets", fmt.Sprintf("%s needs at least one target.", c.Action), "Name it in `targets`: host, host/repository or host/repository:tag.")
+		}
 	}
 	c.notTaken(wrong)
 	c.checkVerify(wrong)
@@ -69,7 +82,39 @@ func (c *Config) notTaken(wrong *Misuse) {
 	}
 }
 
+// Set tells that a set of images is named, and not one.
+func (c *Config) Set() bool { return len(c.Images) > 0 || c.ImagesFrom != "" }
+
+// checkFlow: a set takes its registries from a flow, and a flow from a file.
+func (c *Config) checkFlow(wrong *Misuse) {
+	if c.Flow != "" && c.FlowFile == "" {
+		wrong.add("flow", "flow is given, and no flow file.", "Name the file in `flowFile`.")
+	}
+	if !c.Set() {
+		return
+	}
+	if c.FlowFile == "" || c.Flow == "" {
+		wrong.add("images", "images and imagesFrom take their registries from a flow.", "Name the file in `flowFile` and the flow in `flow`.")
+	}
+	if c.Source != "" {
+		wrong.add("source", "source is given beside images or imagesFrom.", "Name one image in `source`, or a set in `images` or `imagesFrom`.")
+	}
+	if len(c.Targets) > 0 {
+		wrong.add("targets", "targets are given beside images or imagesFrom, which go to all targets of the flow.", "Leave `targets` out, or name one image in `source`.")
+	}
+	if c.Digest != "" {
+		wrong.add("digest", "digest is given beside images or imagesFrom, and a set has no one tag.", "Name the digests in `images`: repository@sha256:… .")
+	}
+	if len(c.Images) > 0 && c.ImagesFrom != "" {
+		wrong.add("imagesFrom", "images and imagesFrom are both given.", "Name the set in one of them.")
+	}
+}
+
 func (c *Config) checkVerify(wrong *Misuse) {
+	// With a set the flow has the targets.
+	if c.Set() {
+		return
+	}
 	if c.Action != Verify || len(c.Targets) > 0 || told(wrong, "targets") {
 		return
 	}
@@ -91,9 +136,15 @@ func (c *Config) checkVerify(wrong *Misuse) {
 func (c *Config) checkApproval(wrong *Misuse) {
 	switch c.Approval {
 	case "automated":
-		wrong.add("approval", "approval automated needs a flow that names the checks.", "Say manual; "+noFlows+".")
+		if c.FlowFile == "" {
+			wrong.add("approval", "approval automated needs a flow that names the checks.", "Name the flow file and the flow, or say manual.")
+		}
 		return
 	case "none":
+		if c.FlowFile != "" {
+			// The flow says whether it takes an approval; no input softens that.
+			return
+		}
 		if c.InPipeline {
 			wrong.add("approval", "approval none is no choice in a pipeline: only a flow may permit it.", "Leave `approval` empty and name the environment whose approval counts.")
 			return

@@ -123,7 +123,7 @@ func (j *judge) judgeCandidate(c *candidate) {
 	if j.r.MaxAge > 0 && j.now.Sub(c.decided) > j.r.MaxAge {
 		c.fail(rule.ApprovalTooOld, "%s", c.when())
 	}
-	if j.r.CommentPattern != nil && !j.r.CommentPattern.MatchString(c.comment) {
+	if !j.r.matches(c.comment) {
 		c.fail(rule.CommentPattern, "wrote %s", quoted(c.comment))
 	}
 	if j.r.Code != "" && !Quotes(c.comment, j.r.Code) {
@@ -221,7 +221,7 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	case rule.ApprovalTooOld:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved anew. "+j.whoMay())
 	case rule.CommentPattern:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment must contain %q: %s", j.r.CommentPattern, persons), again+"the approver write into the comment what the pattern asks for.")
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment must contain %s: %s", j.r.patterns(), persons), again+"the approver write into the comment what the pattern asks for.")
 	case rule.ApprovalCode:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment must quote the approval code %s: %s", spell(j.r.Code), persons), again+"the approver quote the code "+spell(j.r.Code)+" in the comment, having looked at what it stands for.")
 	case rule.ChangedSinceApproval:
@@ -250,8 +250,8 @@ func (j *judge) tellRules() {
 	if j.r.MaxAge > 0 {
 		j.tell(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.discounted(rule.ApprovalTooOld))
 	}
-	if j.r.CommentPattern != nil {
-		j.tell(rule.CommentPattern, fmt.Sprintf("the comment contains %q", j.r.CommentPattern)+j.discounted(rule.CommentPattern))
+	if len(j.r.CommentPatterns) > 0 {
+		j.tell(rule.CommentPattern, fmt.Sprintf("the comment contains %s", j.r.patterns())+j.discounted(rule.CommentPattern))
 	}
 	if j.r.Code != "" {
 		j.tell(rule.ApprovalCode, "the comment quotes "+spell(j.r.Code)+j.discounted(rule.ApprovalCode))
@@ -296,4 +296,22 @@ func quoted(comment string) string {
 		return "no comment"
 	}
 	return fmt.Sprintf("%q", comment)
+}
+
+// matches tells whether a comment bears all that is asked of it.
+func (r Rules) matches(comment string) bool {
+	for _, p := range r.CommentPatterns {
+		if !p.MatchString(comment) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r Rules) patterns() string {
+	var words []string
+	for _, p := range r.CommentPatterns {
+		words = append(words, fmt.Sprintf("%q", p))
+	}
+	return list(words)
 }

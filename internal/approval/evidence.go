@@ -132,6 +132,7 @@ type CheckRun struct {
 	TypeName        string
 	ConfigurationID int
 	Version         int
+	Completed       time.Time // zero: not told
 	Resource        Resource
 }
 
@@ -156,7 +157,9 @@ type Configuration struct {
 	Version  int // 0: not told
 	Type     string
 	Disabled bool
-	Resource Resource
+	// Definition is the GUID of a task check's definition; empty for others.
+	Definition string
+	Resource   Resource
 }
 
 // Token tells what the run's own signed token said. A token that does not fit

@@ -138,7 +138,7 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		r.MaxAge = time.Hour - time.Second
 	}
 	if s.is(dPattern, "demanded") {
-		r.CommentPattern = regexp.MustCompile(`CHG\d{4}`)
+		r.CommentPatterns = []*regexp.Regexp{regexp.MustCompile(`CHG\d{4}`)}
 	}
 	switch words[dCode][s[dCode]] {
 	case "demanded":

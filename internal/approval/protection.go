@@ -49,3 +49,16 @@ func Protection(guards []Guard) string {
 	}
 	return "protected: " + strings.Join(protected, "; ")
 }
+
+// TemplateRequired tells whether the stage's suite shows that a required
+// template on one of the service connections, by id, was evaluated and passed:
+// then the pipeline extends a template that its author did not choose.
+func TemplateRequired(suite *Suite, connections []string) bool {
+	if suite == nil {
+		return false
+	}
+	return slices.ContainsFunc(suite.Runs, func(run CheckRun) bool {
+		return sameID(run.Type, TypeRequiredTemplate) && strings.EqualFold(run.Status, "approved") && run.Resource.Type == "endpoint" &&
+			slices.ContainsFunc(connections, func(id string) bool { return sameID(id, run.Resource.ID) })
+	})
+}

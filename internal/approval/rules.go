@@ -32,11 +32,14 @@ type Rules struct {
 	AuthorCanApprove    bool
 	// Approvers are the unique names or descriptors of persons and groups
 	// who may approve, or [Project]\Group names; empty is anybody.
-	Approvers      []string
-	MaxAge         time.Duration  // 0: none
-	CommentPattern *regexp.Regexp // nil: none
-	Code           string         // "": not demanded
-	Seals          []Seal         // nil: sealing is not demanded
+	Approvers []string
+	MaxAge    time.Duration // 0: none
+	// CommentPatterns must all be found in the approver's comment.
+	CommentPatterns []*regexp.Regexp
+	// Checks are what makes an automated approval.
+	Checks []Check
+	Code   string // "": not demanded
+	Seals  []Seal // nil: sealing is not demanded
 	// Subject is the image, or set of images, that would be let out.
 	Subject string
 }

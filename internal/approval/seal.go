@@ -13,11 +13,18 @@ func (j *judge) judgeSeals() {
 		j.refuse(rule.NotSealed, j.r.Subject, "a seal is asked for, but no image was looked at", "Name the image in the input source.")
 	}
 	for _, s := range j.r.Seals {
-		why := s.problem()
-		if why != "" {
-			j.refuse(rule.NotSealed, s.Subject, why, "Run the action seal on the image after the build has pushed it, and have the stage approved after that.")
-		}
+		j.refusals = append(j.refusals, JudgeSeal(s)...)
 	}
+}
+
+// JudgeSeal refuses an image that is not sealed, whenever it was approved.
+func JudgeSeal(s Seal) []rule.Refusal {
+	why := s.problem()
+	if why == "" {
+		return nil
+	}
+	return []rule.Refusal{{Rule: rule.NotSealed, Subject: s.Subject, Reason: why,
+		Remedy: "Run the action seal on the image after the build has pushed it, and have the stage approved after that."}}
 }
 
 // problem says why an image is not sealed; empty if it is.

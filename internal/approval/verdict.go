@@ -37,6 +37,8 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 		return Verdict{Granted: true, Kind: None}
 	case Unapproved:
 		return Verdict{Kind: Unapproved}
+	case Any:
+		return judgeAny(e, r, now)
 	}
 	j := &judge{e: e, r: r, now: now}
 	j.judge()
@@ -55,6 +57,27 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 	return v
 }
 
+// judgeAny: by persons, else by the named checks; without any that is manual.
+func judgeAny(e Evidence, r Rules, now time.Time) Verdict {
+	r.Approval = Manual
+	manual := Judge(e, r, now)
+	if manual.Granted || len(r.Checks) == 0 {
+		return manual
+	}
+	r.Approval = Automated
+	automated := Judge(e, r, now)
+	if automated.Granted {
+		return automated
+	}
+	// Both are told; what stands against both is told once.
+	for _, refusal := range automated.Refusals {
+		if !slices.Contains(manual.Refusals, refusal) {
+			manual.Refusals = append(manual.Refusals, refusal)
+		}
+	}
+	return manual
+}
+
 // judge holds one judgement while it is made.
 type judge struct {
 	e   Evidence
@@ -69,10 +92,9 @@ type judge struct {
 
 func (j *judge) judge() {
 	j.refusals = append(j.refusals, j.e.Refusals...)
-	if !slices.Contains([]Kind{"", Manual, Any}, j.r.Approval) {
-		j.refuse(rule.AutomatedCheck, j.guards(),
-			fmt.Sprintf("an approval of kind %q is asked for, but nothing names the checks that would give it", j.r.Approval),
-			"Name the checks in a flow file, or ask for a manual approval.")
+	if !slices.Contains([]Kind{"", Manual, Automated}, j.r.Approval) {
+		j.refuse(rule.AutomatedCheck, j.guards(), fmt.Sprintf("an approval of kind %q is asked for, which is not known", j.r.Approval),
+			"Ask for manual, automated or any.")
 	}
 	j.judgeSeals()
 	if !j.e.Complete {
@@ -84,6 +106,10 @@ func (j *judge) judge() {
 		return
 	}
 	j.tellRun()
+	if j.r.Approval == Automated {
+		j.judgeAutomated()
+		return
+	}
 	var guarding []Approval
 	if j.e.Source == Release {
 		guarding = j.bindRelease()

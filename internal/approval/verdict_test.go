@@ -441,7 +441,7 @@ func TestCommentIsTheApproversOwn(t *testing.T) {
 	e, r := with(dMin, "0", dSecond, "carol approved").build()
 	e.Approvals[0].Steps[0].Comment = ""
 	e.Approvals[0].Steps[1].Comment = "CHG0002"
-	r.CommentPattern = regexp.MustCompile("CHG0002")
+	r.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG0002")}
 	v := approval.Judge(e, r, now)
 	if !v.Granted || len(v.Approvers) != 1 || v.Approvers[0].ID != people["carol"].ID {
 		t.Errorf("%+v", v)

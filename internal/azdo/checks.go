@@ -22,6 +22,11 @@ type configuration struct {
 	Type       checkType `json:"type"`
 	IsDisabled bool      `json:"isDisabled"`
 	Resource   *resource `json:"resource"`
+	Settings   *struct {
+		Definition *struct {
+			ID string `json:"id"`
+		} `json:"definitionRef"`
+	} `json:"settings"`
 }
 
 // Checks reads the checks that a resource has now: "environment" and its
@@ -63,8 +68,12 @@ func (l *configurationList) configurations() (approval.Configurations, error) {
 	}
 	out := approval.Configurations{Read: true}
 	for _, c := range l.Value {
+		definition := ""
+		if c.Settings != nil && c.Settings.Definition != nil {
+			definition = normalID(c.Settings.Definition.ID)
+		}
 		out.Checks = append(out.Checks, approval.Configuration{
-			ID: c.ID, Version: c.Version, Type: normalID(c.Type.ID), Disabled: c.IsDisabled, Resource: c.Resource.resource(),
+			ID: c.ID, Version: c.Version, Type: normalID(c.Type.ID), Disabled: c.IsDisabled, Definition: definition, Resource: c.Resource.resource(),
 		})
 	}
 	return out, nil

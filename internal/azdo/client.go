@@ -34,6 +34,7 @@ const (
 	locationConfigurations = "86c8381e-5aee-4cde-8ae4-25c0c7f5eaea"
 	locationRelease        = "a166fde7-27ad-408e-ba75-703c2cc9d500"
 	locationCommit         = "c2570c3b-5b3f-41b8-98bf-5407bfde8d58"
+	locationItem           = "fb93c0db-47ed-4a31-8c20-47552878fb44"
 	locationPullRequest    = "9946fd70-0d40-406e-b686-b4744cbbcc37"
 	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
 )

@@ -3,6 +3,7 @@ package azdo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"acrpromote/internal/approval"
@@ -53,13 +54,48 @@ func (s *Service) readStage(ctx context.Context, q Question, stage record, e *ap
 	if suiteErr != nil {
 		refusals = append(refusals, s.unreadable("the check suite of "+subject, suiteErr, viewApprovals))
 	}
-	if guarded, ok := guardedResource(e.Suite, q.Environment); ok && len(refusals) == 0 {
+	if len(refusals) == 0 {
 		var unread []rule.Refusal
-		e.Configurations, unread = s.checks(ctx, guarded)
+		e.Configurations, unread = s.configurations(ctx, q, e.Suite)
 		refusals = append(refusals, unread...)
 	}
 	e.Refusals = append(e.Refusals, refusals...)
 	e.Complete = len(refusals) == 0
+}
+
+// configurations reads the checks that the resources have now on which
+// judging rests: what the approvals guard, and what automated checks do.
+func (s *Service) configurations(ctx context.Context, q Question, suite *approval.Suite) (approval.Configurations, []rule.Refusal) {
+	var resources []approval.Resource
+	if guarded, ok := guardedResource(suite, q.Environment); ok {
+		resources = append(resources, guarded)
+	}
+	for _, name := range q.Checks {
+		for _, run := range suite.Runs {
+			if approval.Names(name, run.Resource) && run.Resource.ID != "" && !slices.Contains(resources, run.Resource) {
+				resources = append(resources, run.Resource)
+			}
+		}
+	}
+	read := make([]approval.Configurations, len(resources))
+	unread := make([][]rule.Refusal, len(resources))
+	var all sync.WaitGroup
+	for i, r := range resources {
+		all.Go(func() { read[i], unread[i] = s.checks(ctx, r) })
+	}
+	all.Wait()
+	var sum approval.Configurations
+	for i, c := range read {
+		if i == 0 {
+			sum.Read = c.Read
+		}
+		sum.Read = sum.Read && c.Read
+		if sum.Unknown == "" {
+			sum.Unknown = c.Unknown
+		}
+		sum.Checks = append(sum.Checks, c.Checks...)
+	}
+	return sum, slices.Concat(unread...)
 }
 
 // guardedResource finds the named resource among those that the evaluated

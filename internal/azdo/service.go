@@ -76,6 +76,9 @@ type Question struct {
 	Environment    string // as approval.Rules.Environment
 	PostDeployment bool   // classic: the approvals after the deployment too
 	Authors        bool   // who pushed the source version must be known
+	// Checks name resources whose checks are to be known too, written as
+	// Environment is: those of an automated approval.
+	Checks []string
 }
 
 // UnknownStage says that the run has no stage of the name that was asked for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"strings"
+	"time"
 
 	"acrpromote/internal/approval"
 )
@@ -34,7 +35,9 @@ type suite struct {
 	CheckRuns []struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`
-		Ref    *struct {
+		// Ended is kept as text: a date that cannot be read is one not told.
+		Ended string `json:"completedDate"`
+		Ref   *struct {
 			ID       int       `json:"id"`
 			Version  int       `json:"version"`
 			Type     checkType `json:"type"`
@@ -73,6 +76,7 @@ func (d *suite) suite(checkpoint string) (*approval.Suite, error) {
 			TypeName:        run.Ref.Type.Name,
 			ConfigurationID: run.Ref.ID,
 			Version:         run.Ref.Version,
+			Completed:       completed(run.Ended),
 			Resource:        run.Ref.Resource.resource(),
 		})
 	}
@@ -129,4 +133,13 @@ func lookUp(object map[string]json.RawMessage, path string) []json.RawMessage {
 		}
 	}
 	return values
+}
+
+// completed reads the date of an evaluation; zero where there is none.
+func completed(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil || t.Year() < 2000 {
+		return time.Time{}
+	}
+	return t
 }

@@ -49,6 +49,18 @@ type Settings struct {
 	// Observe, if not nil, is told of each HTTP exchange. It is called from
 	// several goroutines.
 	Observe func(Exchange)
+	// Retried, if not nil, is told of each request that is made again, before
+	// the wait. It is called from several goroutines.
+	Retried func(Retry)
+}
+
+// Retry is a request that is made again: which, why, and after which wait.
+// There is no query in it.
+type Retry struct {
+	Phase, Method, Host, Path string
+	Reason                    string
+	Attempt                   int // that failed, from 1
+	Wait                      time.Duration
 }
 
 // Exchange is one HTTP request and its answer, without anything that could
@@ -103,6 +115,8 @@ type Phase struct {
 // several goroutines.
 type Network struct {
 	transport *http.Transport
+	blobs     *http.Transport // what is long goes its own way
+	dialer    dialer
 	proxy     *agentProxy
 	settings  Settings
 	plain     map[string]bool
@@ -116,7 +130,7 @@ type Network struct {
 
 // New checks the settings and builds the transport. Nothing is dialled.
 func New(s Settings) (*Network, error) {
-	n := &Network{settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, pause: pause}
+	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, pause: pause}
 	for _, host := range s.PlainHTTP {
 		n.plain[withPort(host, "80")] = true
 	}
@@ -145,7 +159,7 @@ func New(s Settings) (*Network, error) {
 		config.Certificates = []tls.Certificate{pair}
 	}
 	n.transport = &http.Transport{
-		DialContext:            (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
+		DialContext:            n.dialer.dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    dialTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
@@ -172,6 +186,7 @@ func New(s Settings) (*Network, error) {
 	case s.EnvironmentProxy:
 		n.transport.Proxy = http.ProxyFromEnvironment
 	}
+	n.blobs = n.bulk()
 	return n, nil
 }
 
@@ -255,7 +270,11 @@ func (n *Network) Describe() (proxy, ca string) {
 }
 
 // CloseIdle closes the connections that are not in use.
-func (n *Network) CloseIdle() { n.transport.CloseIdleConnections() }
+func (n *Network) CloseIdle() {
+	n.transport.CloseIdleConnections()
+	n.blobs.CloseIdleConnections()
+	n.dialer.drop()
+}
 
 func (n *Network) record(host string) {
 	n.mu.Lock()

@@ -12,8 +12,12 @@ import (
 )
 
 // exchange is one HTTP request on the wire, bounded in time and counted.
-func (g *gate) exchange(req *http.Request, host string, account *account, attempt int) (*http.Response, error) {
-	n := g.network
+func (g *gate) exchange(req *http.Request, leg leg, attempt int) (*http.Response, error) {
+	n, host, account := g.network, leg.host, leg.account
+	transport := n.transport
+	if leg.blob {
+		transport = n.blobs
+	}
 	n.record(host)
 	ctx, cancel := context.WithCancelCause(req.Context())
 	watch := &watch{stall: g.phase.Stall, cancel: cancel}
@@ -35,7 +39,7 @@ func (g *gate) exchange(req *http.Request, host string, account *account, attemp
 		}
 	}
 	start := time.Now()
-	resp, err := n.transport.RoundTrip(sent)
+	resp, err := transport.RoundTrip(sent)
 	if err != nil {
 		err = g.explain(host, because(ctx, err))
 		watch.end()

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 )
 
 const (
@@ -35,8 +36,12 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	budget := budget{left: g.phase.Retries, wait: maxTotalWait, all: g.phase.RepeatWrites}
 	account := g.network.ledger.account(g.phase.Party, host)
+	leg := leg{host: host, account: account, blob: isBlob(req.URL.Path)}
+	if g.phase.Party != "" {
+		leg.window = &account.windows[kind(req)]
+	}
 	for hops := 0; ; hops++ {
-		resp, err := g.send(req, host, account, &budget)
+		resp, err := g.send(req, leg, &budget)
 		if err != nil {
 			if e, ok := err.(*Error); ok && hops > 0 {
 				e.redirected = true
@@ -56,8 +61,14 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		discard(resp.Body)
 		req = next
-		host, _ = authority(req.URL)
+		leg.host, _ = authority(req.URL)
+		leg.window = nil
 	}
+}
+
+// isBlob tells what a registry keeps apart from manifests: what is long.
+func isBlob(path string) bool {
+	return strings.HasPrefix(path, "/v2/") && strings.Contains(path, "/blobs/")
 }
 
 // permit checks what holds for every request, first or redirected, and gives

@@ -43,6 +43,18 @@ type budget struct {
 	used int
 }
 
+// leg is one host on the way of a request.
+type leg struct {
+	host    string
+	account *account
+	window  *window // nil where nobody counts: the storage behind a registry
+	blob    bool
+}
+
+// longBody is more than a request that only asks bears, in bytes. While a long
+// one is sent, others may begin.
+const longBody = 64 << 10
+
 // next says whether to try again after this end, and how long to wait before.
 func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.Duration, bool) {
 	if b.left <= 0 || !repeatable(req, b.all) {
@@ -56,7 +68,7 @@ func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.D
 		if !passing(err) {
 			return 0, false
 		}
-	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusBadGateway,
+	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusInternalServerError, resp.StatusCode == http.StatusBadGateway,
 		resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
 		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok && asked > 0 {
 			wait = asked + rand.N(asked/10+1)
@@ -133,9 +145,9 @@ func passing(err error) bool {
 }
 
 // send makes the request, again where it may and should be.
-func (g *gate) send(req *http.Request, host string, account *account, budget *budget) (*http.Response, error) {
+func (g *gate) send(req *http.Request, leg leg, budget *budget) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
-		resp, err := g.exchange(req, host, account, attempt)
+		resp, err := g.inTurn(req, leg, attempt)
 		if req.Context().Err() != nil {
 			return resp, err
 		}
@@ -146,15 +158,47 @@ func (g *gate) send(req *http.Request, host string, account *account, budget *bu
 		if resp != nil {
 			discard(resp.Body)
 		}
-		account.retries.Add(1)
-		account.waited.Add(int64(wait))
+		leg.account.retries.Add(1)
+		leg.account.waited.Add(int64(wait))
+		if g.network.settings.Retried != nil {
+			g.network.settings.Retried(retried(g.phase.Name, req, leg.host, resp, err, attempt, wait))
+		}
 		if err := g.network.pause(req.Context(), wait); err != nil {
-			return nil, g.explain(host, err)
+			return nil, g.explain(leg.host, err)
 		}
 		if req, err = rewound(req); err != nil {
-			return nil, g.explain(host, err)
+			return nil, g.explain(leg.host, err)
 		}
 	}
+}
+
+// inTurn makes the request when the registry's window has a place for it.
+func (g *gate) inTurn(req *http.Request, leg leg, attempt int) (*http.Response, error) {
+	if leg.window == nil {
+		return g.exchange(req, leg, attempt)
+	}
+	ticket, err := leg.window.enter(req.Context(), g.network.pause, attempt > 1)
+	if err != nil {
+		closeBody(req)
+		return nil, g.explain(leg.host, err)
+	}
+	if req.ContentLength > longBody {
+		ticket.leave()
+	}
+	resp, err := g.exchange(req, leg, attempt)
+	ticket.end(resp)
+	return resp, err
+}
+
+func retried(phase string, req *http.Request, host string, resp *http.Response, err error, attempt int, wait time.Duration) Retry {
+	r := Retry{Phase: phase, Method: req.Method, Host: host, Path: req.URL.EscapedPath(), Attempt: attempt, Wait: wait}
+	switch {
+	case resp != nil:
+		r.Reason = "it answered " + strconv.Itoa(resp.StatusCode)
+	case err != nil:
+		r.Reason, _, _ = reason(err)
+	}
+	return r
 }
 
 func rewound(req *http.Request) (*http.Request, error) {

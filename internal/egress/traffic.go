@@ -21,6 +21,7 @@ type Traffic struct {
 }
 
 type account struct {
+	windows       [4]window
 	requests      [4]atomic.Int64
 	read, written atomic.Int64
 	retries       atomic.Int64
@@ -51,6 +52,14 @@ func kind(req *http.Request) int {
 	default:
 		return kindWrite
 	}
+}
+
+// Repeated accounts to a registry what was repeated above the network, after
+// such a wait: what cannot be sent again as it is.
+func (n *Network) Repeated(party string, wait time.Duration) {
+	a := n.ledger.account(party, withPort(party, "443"))
+	a.retries.Add(1)
+	a.waited.Add(int64(wait))
 }
 
 // account finds whom a request to this host is accounted to: the context's

@@ -10,6 +10,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/topology"
 )
 
 // The actions that a plan can be made for.
@@ -27,8 +28,24 @@ type Wanted struct {
 	Source  Reference
 	Targets []Reference
 	Digest  string // what the source must resolve to; empty: anything
-	Lock    Lock   // at the targets, or at the source for seal
 	MoveTag bool
+
+	// Ways are the rules for each target, in their order; of a seal, which has
+	// no target, one.
+	Ways []Way
+	// Covered: the ways are those of a flow file, by which coverage and
+	// direction were judged when they were found.
+	Covered bool
+	// SealExisting: a flow permits sealing what an earlier run pushed.
+	SealExisting bool
+}
+
+// Way is how an image goes to one target: the rules in force, and, by a flow
+// file, the flow and why a tag may not move there, nil if it may.
+type Way struct {
+	Flow  *topology.Flow
+	Terms topology.Terms
+	Move  *rule.Refusal
 }
 
 // Lock is what is locked once everything has arrived.
@@ -64,6 +81,18 @@ type Source struct {
 	Manifest   *Attributes // for seal, where the source was named by digest
 	Sealed     bool        // a seal record of this program refers to the digest
 	RunStarted time.Time   // for seal: the build's startTime; zero outside any run
+	Attached   []Attached  // what the flow demands, and what is there
+	Now        time.Time   // when this was observed
+}
+
+// Attached is one demand of a flow on what refers to a manifest: how many of a
+// type, how old the newest may be (0: any age), and what was found.
+type Attached struct {
+	ArtifactType string
+	Subject      string // the manifest's digest
+	Want, Have   int
+	MaxAge       time.Duration
+	Newest       time.Time // read only where MaxAge is above 0
 }
 
 // Target is what was observed of one target, in the order of Wanted.Targets.
@@ -131,9 +160,16 @@ type Part struct {
 	Steps  []Step // in the order of Wanted.Targets
 }
 
-// Make computes the plan. Every violation is found in one pass.
-func Make(images []Image, v approval.Verdict) Plan {
-	p := Plan{Direction: "checked", Refusals: slices.Clone(v.Refusals)}
+// Make computes the plan. Every violation is found in one pass; against is
+// what was found before, in the flow file.
+func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
+	p := Plan{Direction: "checked", Refusals: slices.Concat(v.Refusals, against)}
+	p.Parts = make([]Part, 0, len(images))
+	if !v.Granted && v.Kind != approval.Unapproved && len(v.Refusals) == 0 && slices.ContainsFunc(images, takesApproval) {
+		// No verdict known is so; were there one, it would not be a yes.
+		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
+			Reason: "the approvals were judged, and the verdict neither grants nor refuses", Remedy: "Report it as a defect."})
+	}
 	for _, i := range images {
 		if d := direction(i.Wanted); d != "checked" {
 			p.Direction = d
@@ -142,7 +178,12 @@ func Make(images []Image, v approval.Verdict) Plan {
 		p.Parts = append(p.Parts, part)
 		p.Refusals = append(p.Refusals, refusals...)
 	}
+	p.Refusals = append(p.Refusals, judgeNames(images)...)
 	return p
+}
+
+func takesApproval(i Image) bool {
+	return i.Wanted.Action == Promote || i.Wanted.Action == InvertedPush
 }
 
 // plan decides about one image.
@@ -152,17 +193,21 @@ func (i Image) plan() (Part, []rule.Refusal) {
 	refusals := judgeDirection(w)
 	if !source.Unreadable {
 		refusals = append(refusals, judgeDigest(w, source)...)
+		if w.Action != Seal && w.Action != Audit {
+			refusals = append(refusals, judgeAttached(w, source)...)
+		}
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
 			part.Record = !source.Sealed
-			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: w.Lock})
+			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Terms.Lock)})
 		}
 	}
 	if w.Action == Audit {
 		return part, refusals
 	}
-	for at, target := range w.Targets {
-		step, against := judgeTarget(w, source, target, i.Observed.Targets[at])
+	part.Steps = slices.Grow(part.Steps, len(w.Targets))
+	for at := range w.Targets {
+		step, against := judgeTarget(w, source, at, i.Observed.Targets[at])
 		part.Steps = append(part.Steps, step)
 		refusals = append(refusals, against...)
 	}
@@ -170,8 +215,9 @@ func (i Image) plan() (Part, []rule.Refusal) {
 }
 
 // judgeTarget decides what is to be done at one target, or why it may not be.
-func judgeTarget(w Wanted, source Source, target Reference, seen Target) (Step, []rule.Refusal) {
-	step := Step{Target: target, Lock: w.Lock}
+func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Refusal) {
+	target := w.Targets[at]
+	step := Step{Target: target, Lock: Lock(w.Ways[at].Terms.Lock)}
 	if source.Unreadable || seen.Unreachable {
 		step.Work = Wait
 		return step, nil
@@ -186,7 +232,7 @@ func judgeTarget(w Wanted, source Source, target Reference, seen Target) (Step, 
 		step.Work = Mend
 	case target.Tag != "" && seen.TagDigest != "":
 		step.Work, step.Previous = Move, seen.TagDigest
-		refusals = append(refusals, judgeMove(w, source, target, seen)...)
+		refusals = append(refusals, judgeMove(w, source, at, seen)...)
 	default:
 		step.Work = Copy
 	}

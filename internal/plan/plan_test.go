@@ -8,6 +8,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/topology"
 )
 
 const (
@@ -23,21 +24,29 @@ var (
 	locked   = &Attributes{}
 )
 
+// ways gives every target the rules of an input that says nothing.
+func ways(w Wanted) Wanted {
+	for range max(len(w.Targets), 1) {
+		w.Ways = append(w.Ways, Way{Terms: topology.Terms{Lock: topology.LockNone}})
+	}
+	return w
+}
+
 func at(registry, tag string) Reference {
 	return Reference{Registry: registry, Repository: "shop/cart", Tag: tag}
 }
 
 func TestMake(t *testing.T) {
 	granted := approval.Verdict{Granted: true, Kind: "manual"}
-	push := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}, Lock: LockNone}
-	promote := Wanted{Action: Promote, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}, Lock: LockNone}
+	push := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
+	promote := Wanted{Action: Promote, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
 	move := promote
 	move.MoveTag = true
-	upward := Wanted{Action: Promote, Source: at(dev, "1"), Targets: []Reference{at(prod, "1"), at(dev, "2")}, Lock: LockNone}
+	upward := Wanted{Action: Promote, Source: at(dev, "1"), Targets: []Reference{at(prod, "1"), at(dev, "2")}}
 	pinned := push
 	pinned.Digest = other
-	sealing := Wanted{Action: Seal, Source: at(prod, "1"), Lock: LockTag}
-	sealingDigest := Wanted{Action: Seal, Source: Reference{Registry: prod, Repository: "shop/cart", Digest: released}, Lock: LockTag}
+	sealing := Wanted{Action: Seal, Source: at(prod, "1")}
+	sealingDigest := Wanted{Action: Seal, Source: Reference{Registry: prod, Repository: "shop/cart", Digest: released}}
 	auditing := Wanted{Action: Audit, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
 	auditingPinned := auditing
 	auditingPinned.Digest = other
@@ -82,7 +91,7 @@ func TestMake(t *testing.T) {
 		{"seal a manifest of this run", sealingDigest, Observed{Source: Source{Digest: released, RunStarted: noon, Manifest: &Attributes{Created: noon.Add(time.Hour)}}}, granted, nil, []Work{Nothing}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := Make([]Image{{c.wanted, c.observed}}, c.verdict)
+			p := Make([]Image{{ways(c.wanted), c.observed}}, c.verdict)
 			var got []rule.Name
 			for _, r := range p.Refusals {
 				got = append(got, r.Rule)
@@ -106,7 +115,7 @@ func TestMake(t *testing.T) {
 
 func TestMoveRecordsWhatTheTagBore(t *testing.T) {
 	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
-	p := Make([]Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
+	p := Make([]Image{{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
 	if p.Parts[0].Steps[0].Previous != other {
 		t.Errorf("previous is %q, want %q", p.Parts[0].Steps[0].Previous, other)
 	}
@@ -121,7 +130,7 @@ func TestDirection(t *testing.T) {
 		{[]Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
 		{nil, "checked"},
 	} {
-		if p := Make([]Image{{Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}, Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
+		if p := Make([]Image{{ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}), Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
 			t.Errorf("direction to %v is %s, want %s", c.targets, p.Direction, c.want)
 		}
 	}
@@ -131,7 +140,7 @@ func TestDirection(t *testing.T) {
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []Reference{at(prod, "1"), at(prod, "2")}}
 	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
-	p := Make([]Image{{w, o}}, approval.Verdict{})
+	p := Make([]Image{{ways(w), o}}, approval.Verdict{Granted: true})
 	if len(p.Refusals) != 5 {
 		t.Fatalf("%d refusals, want 5: %v", len(p.Refusals), p.Refusals)
 	}
@@ -146,13 +155,25 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 // told once.
 func TestOneImageStandsAgainstAll(t *testing.T) {
 	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
-	good := Image{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
-	bad := Image{w, Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
+	good := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
+	bad := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
 	p := Make([]Image{good, bad, good}, approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}})
 	if len(p.Refusals) != 2 || p.Refusals[0].Rule != rule.ApprovalPending || p.Refusals[1].Rule != rule.TagWouldMove {
 		t.Errorf("refused by %v", p.Refusals)
 	}
 	if len(p.Parts) != 3 {
 		t.Errorf("%d parts, want 3", len(p.Parts))
+	}
+}
+
+// TestAVerdictThatIsNoYes: what neither grants nor refuses lets nothing out.
+func TestAVerdictThatIsNoYes(t *testing.T) {
+	w := ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}})
+	image := []Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}}
+	if p := Make(image, approval.Verdict{Kind: approval.Manual}); len(p.Refusals) != 1 || p.Refusals[0].Rule != rule.ApprovalMissing {
+		t.Errorf("refused by %v", p.Refusals)
+	}
+	if p := Make(image, approval.Verdict{Kind: approval.Unapproved}); len(p.Refusals) != 0 {
+		t.Errorf("what a person lifted at a prompt is refused by %v", p.Refusals)
 	}
 }

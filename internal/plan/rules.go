@@ -2,6 +2,8 @@ package plan
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"acrpromote/internal/rule"
@@ -11,6 +13,9 @@ import (
 // nothing tells which registry is trusted more, so a copy from one to another
 // is unchecked; what stays inside one registry moves nowhere.
 func direction(w Wanted) string {
+	if w.Covered {
+		return "checked"
+	}
 	for _, t := range w.Targets {
 		if t.Registry != w.Source.Registry {
 			return "unchecked"
@@ -21,7 +26,7 @@ func direction(w Wanted) string {
 
 // judgeDirection: without a flow file, promote stays inside one registry.
 func judgeDirection(w Wanted) []rule.Refusal {
-	if w.Action != Promote {
+	if w.Action != Promote || w.Covered {
 		return nil
 	}
 	var refusals []rule.Refusal
@@ -52,9 +57,30 @@ func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	}}
 }
 
+// judgeAttached: the image bears what its flow demands.
+func judgeAttached(w Wanted, s Source) []rule.Refusal {
+	var refusals []rule.Refusal
+	for _, a := range s.Attached {
+		why := ""
+		switch {
+		case a.Have < a.Want:
+			why = fmt.Sprintf("%d of type %s are attached to %s, and the flow demands %d", a.Have, a.ArtifactType, a.Subject, a.Want)
+		case a.MaxAge > 0 && a.Newest.IsZero():
+			why = fmt.Sprintf("the registry does not say when the newest %s was attached to %s, and the flow demands one no older than %s", a.ArtifactType, a.Subject, a.MaxAge)
+		case a.MaxAge > 0 && s.Now.Sub(a.Newest) > a.MaxAge:
+			why = fmt.Sprintf("the newest %s was attached to %s at %s, and the flow demands one no older than %s", a.ArtifactType, a.Subject, stamp(a.Newest), a.MaxAge)
+		default:
+			continue
+		}
+		refusals = append(refusals, rule.Refusal{Rule: rule.AttachedMissing, Subject: w.Source.String(), Reason: why,
+			Remedy: "Have the build attach it (a scan result, an SBOM, a signature) before this step."})
+	}
+	return refusals
+}
+
 // judgeAge: what this run did not push is not this run's to seal.
 func judgeAge(w Wanted, s Source) []rule.Refusal {
-	if s.RunStarted.IsZero() {
+	if s.RunStarted.IsZero() || w.SealExisting {
 		return nil
 	}
 	seen, what := s.Tag, "the tag was last written"
@@ -79,8 +105,16 @@ func judgeAge(w Wanted, s Source) []rule.Refusal {
 	}}
 }
 
-// judgeMove: a tag moves only where it was asked for, inside one registry.
-func judgeMove(w Wanted, s Source, target Reference, seen Target) []rule.Refusal {
+// judgeMove: a tag moves only where it was asked for, inside one registry, or
+// where a flow says so.
+func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
+	target := w.Targets[at]
+	if w.Covered {
+		if why := w.Ways[at].Move; why != nil {
+			return []rule.Refusal{*why}
+		}
+		return nil
+	}
 	if w.Action == Promote && w.MoveTag && target.Registry == w.Source.Registry {
 		return nil
 	}
@@ -94,6 +128,47 @@ func judgeMove(w Wanted, s Source, target Reference, seen Target) []rule.Refusal
 		Reason:  fmt.Sprintf("the tag points at %s and would be moved to %s", seen.TagDigest, s.Digest),
 		Remedy:  remedy,
 	}}
+}
+
+// judgeNames: of two images that would get one tag, whichever came last would
+// have it. Images that keep their names cannot meet.
+func judgeNames(images []Image) []rule.Refusal {
+	if len(images) < 2 || !slices.ContainsFunc(images, renamed) {
+		return nil
+	}
+	meeting := map[Reference][]Image{}
+	for _, i := range images {
+		if i.Wanted.Action == Audit || i.Observed.Source.Unreadable {
+			continue
+		}
+		for _, target := range i.Wanted.Targets {
+			if target.Tag != "" {
+				meeting[target] = append(meeting[target], i)
+			}
+		}
+	}
+	var refusals []rule.Refusal
+	for target, list := range meeting {
+		if !slices.ContainsFunc(list, func(i Image) bool { return i.Observed.Source.Digest != list[0].Observed.Source.Digest }) {
+			continue
+		}
+		var names []string
+		for _, i := range list {
+			names = append(names, i.Wanted.Source.String())
+		}
+		slices.Sort(names)
+		refusals = append(refusals, rule.Refusal{Rule: rule.TagWouldMove, Subject: target.String(),
+			Reason: fmt.Sprintf("%d images of the set would get this tag, %s and %s among them, and they are not the same image", len(names), names[0], names[1]),
+			Remedy: "Name one of them."})
+	}
+	slices.SortFunc(refusals, func(a, b rule.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
+	return refusals
+}
+
+func renamed(i Image) bool {
+	return slices.ContainsFunc(i.Wanted.Targets, func(t Reference) bool {
+		return t.Tag != i.Wanted.Source.Tag || t.Repository != i.Wanted.Source.Repository
+	})
 }
 
 // judgeLocks: a lock that was read beforehand is not run into.

@@ -112,7 +112,7 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 		}
 		s.Changed = true
 	}
-	changed, err := lock(ctx, locker, source, image, p.Wanted.Lock)
+	changed, err := lock(ctx, locker, source, image, p.Steps[0].Lock)
 	s.Changed = s.Changed || changed
 	if err != nil {
 		return s, err

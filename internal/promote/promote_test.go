@@ -82,7 +82,7 @@ func (s *shelf) Attach(_ context.Context, _ []byte) (string, error) {
 }
 
 func sealPlan(lock plan.Lock, record bool) plan.Part {
-	return plan.Part{Wanted: plan.Wanted{Action: plan.Seal, Source: where, Lock: lock}, Digest: root, Record: record}
+	return plan.Part{Wanted: plan.Wanted{Action: plan.Seal, Source: where}, Digest: root, Record: record, Steps: []plan.Step{{Target: where, Lock: lock}}}
 }
 
 var image = Image{Digest: root, Children: []string{child}}

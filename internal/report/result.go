@@ -41,21 +41,23 @@ const Schema = "acrpromote/result/v1"
 
 // Result is result.json: everything that was asked, observed, decided and done.
 type Result struct {
-	Schema       string         `json:"schema"`
-	Tool         string         `json:"tool"`
-	Action       string         `json:"action"`
-	DryRun       bool           `json:"dryRun"`
-	Outcome      Outcome        `json:"outcome"`
-	Changed      bool           `json:"changed"`
-	Direction    string         `json:"direction"`
-	Rules        string         `json:"rules"`
-	Protection   string         `json:"protection"`
-	ApprovalCode string         `json:"approvalCode"`
-	Run          Run            `json:"run"`
-	Approval     Approval       `json:"approval"`
-	Images       []Image        `json:"images"`
-	Refusals     []rule.Refusal `json:"refusals"`
-	Errors       []Problem      `json:"errors"`
+	Schema       string  `json:"schema"`
+	Tool         string  `json:"tool"`
+	Action       string  `json:"action"`
+	DryRun       bool    `json:"dryRun"`
+	Outcome      Outcome `json:"outcome"`
+	Changed      bool    `json:"changed"`
+	Direction    string  `json:"direction"`
+	Rules        string  `json:"rules"`
+	Protection   string  `json:"protection"`
+	ApprovalCode string  `json:"approvalCode"`
+	// Flow says which flow file was in force; nil without one.
+	Flow     *FlowFile      `json:"flow,omitempty"`
+	Run      Run            `json:"run"`
+	Approval Approval       `json:"approval"`
+	Images   []Image        `json:"images"`
+	Refusals []rule.Refusal `json:"refusals"`
+	Errors   []Problem      `json:"errors"`
 	// Warnings are told in the log and the summary; they are no part of the
 	// document.
 	Warnings  []string  `json:"-"`
@@ -64,6 +66,18 @@ type Result struct {
 	CA        string    `json:"ca"`
 	Transport string    `json:"transport"`
 	Traffic   []Traffic `json:"traffic"`
+}
+
+// FlowFile is the flow file that was read: from the server (repository, ref and
+// the commit that it was read at) or from the workspace, and the SHA-256 of its
+// bytes in hexadecimal. Pinned is the hash that the input demanded.
+type FlowFile struct {
+	Repository string `json:"repository,omitempty"`
+	Ref        string `json:"ref,omitempty"`
+	Commit     string `json:"commit,omitempty"`
+	Path       string `json:"path"`
+	SHA256     string `json:"sha256"`
+	Pinned     string `json:"-"`
 }
 
 // Run is the run of Azure Pipelines that the program was part of, as far as
@@ -132,7 +146,9 @@ type Target struct {
 	Referrers  int    `json:"referrers"`
 	Error      string `json:"error"`
 	Previous   string `json:"previous,omitempty"`
-	Locked     string `json:"locked,omitempty"`
+	// Rollback: the tag moved to an image that is older than the previous one.
+	Rollback bool   `json:"rollback,omitempty"`
+	Locked   string `json:"locked,omitempty"`
 }
 
 // Side says where a problem lies.

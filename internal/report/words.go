@@ -122,6 +122,9 @@ func (t Target) note(dryRun bool) string {
 		if t.State == Planned {
 			moved = "moves from "
 		}
+		if t.Rollback {
+			moved = "rollback: " + moved
+		}
 		notes = append(notes, moved+short(t.Previous))
 	}
 	if t.Locked != "" && t.Locked != "none" && t.State != TargetFailed && t.State != TargetRefused {

@@ -22,10 +22,20 @@ type Task struct {
 	// Env is the step's env: mapping. A real variable of the same name wins.
 	Env map[string]string
 
+	// Parallel is the place of the job among those that the phase's strategy
+	// runs at once; nil where it runs alone.
+	Parallel *ParallelJob
+
 	TempDirectory string
 	Proxy         *AgentProxy
 	CAFile        string
 	Debug         bool
+}
+
+// ParallelJob is one of several jobs of a phase. Position counts from 1.
+type ParallelJob struct {
+	Kind            string // MultiMachine of `parallel`, MultiConfiguration of `matrix`
+	Position, Total int
 }
 
 // AgentProxy is the proxy that the agent was configured with.
@@ -116,6 +126,11 @@ func (t Task) environ(job *jobToken, variables map[string]string) []string {
 		"agent.retainDefaultEncoding": "false",
 	}
 	maps.Copy(public, variables)
+	public["system.parallelExecutionType"] = "None"
+	if j := t.Parallel; j != nil {
+		public["system.parallelExecutionType"] = j.Kind
+		public["system.jobPositionInPhase"], public["system.totalJobsInPhase"] = fmt.Sprint(j.Position), fmt.Sprint(j.Total)
+	}
 	if t.TempDirectory != "" {
 		public["agent.tempDirectory"] = t.TempDirectory
 	}

@@ -43,6 +43,7 @@ type Cloud struct {
 	http1        map[string]bool // hosts, without port, that speak HTTP/1.1 alone
 	registries   []*Registry
 	interceptors []*interceptor
+	scripts      []*Script
 	closed       bool
 }
 
@@ -182,7 +183,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 		ip = seen
 	}
 	handler := c.hosts[address(r.Host)]
-	interceptors := c.interceptors
+	interceptors, scripts := c.interceptors, c.scripts
 	c.mu.Unlock()
 
 	r = r.WithContext(context.WithValue(r.Context(), clientIPKey{}, ip))
@@ -199,6 +200,9 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 	if handler == nil {
 		http.Error(w, "no such host", http.StatusNotFound)
 		return
+	}
+	for _, s := range scripts {
+		handler = s.around(handler)
 	}
 	handler.ServeHTTP(w, r)
 }

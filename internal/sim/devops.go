@@ -185,6 +185,8 @@ type Project struct {
 	denied      map[string]bool
 	environment map[string]*Environment
 	connection  map[string]*ServiceConnection
+
+	repositories []*Repository
 }
 
 // Project opens a project. Asked again for the same name, it returns the same
@@ -226,6 +228,7 @@ const (
 	Releases       = "releases"
 	Endpoints      = "endpoints"
 	Environments   = "environments"
+	Repositories   = "repositories"
 )
 
 // Deny takes the permission to read one kind of documents from the build

@@ -26,6 +26,7 @@ var (
 		{"91282c1d-c183-444f-9554-1485bfb3879d", "PipelinesChecks", "runs", "{project}/_apis/pipelines/checks/{resource}/{checkSuiteId}", "0.0", 1},
 		{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "PipelinesChecks", "configurations", "{project}/_apis/pipelines/checks/{resource}/{id}", "0.0", 1},
 		{"8572b1fc-2482-47fa-8f74-7e3ed53ee54b", "environments", "environments", "{project}/_apis/distributedtask/{resource}/{environmentId}", "0.0", 1},
+		{"fb93c0db-47ed-4a31-8c20-47552878fb44", "git", "items", "{project}/_apis/{area}/repositories/{repositoryId}/{resource}/{*path}", "7.1", 1},
 		{"e85f1c62-adfc-4b74-b618-11a150fb195e", "serviceendpoint", "endpoints", "{project}/_apis/{area}/{resource}/{endpointId}", "7.1", 4},
 	}
 	releaseLocations = []location{
@@ -34,6 +35,7 @@ var (
 	}
 	areas = []struct{ id, name string }{
 		{"965220d5-5bb9-42cf-8d67-9b146df2a5a4", "build"},
+		{"4e080c62-fa21-4fbc-8fef-2a10a2b38049", "git"},
 		{"5b55a9b6-2e0f-40d7-829d-3741d2b8c4e4", "approval"},
 		{"4a933897-0488-45af-bd82-6fd3ad33f46a", "PipelinesChecks"},
 		{"a85b8835-c1a1-4aac-ae97-1c3d0ba72dbd", "distributedtask"},
@@ -115,6 +117,8 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		project.serveConfigurations(w, token, query.Get("resourceType"), query.Get("resourceId"), expands(query.Get("$expand"), "settings"))
 	case match("GET", "pipelines", "checks", "configurations", "*"):
 		project.serveConfiguration(w, path[3], expands(query.Get("$expand"), "settings"))
+	case match("GET", "git", "repositories", "*", "items"):
+		project.serveItem(w, path[2], query)
 	case match("GET", "distributedtask", "environments"):
 		project.serveEnvironments(w, query.Get("name"))
 	case match("GET", "serviceendpoint", "endpoints"):

@@ -38,6 +38,7 @@ type RegistryOptions struct {
 	ReferrersPage    int           // descriptors in one answer; 0 is 100
 	StorageHost      string        // where blob downloads are sent, one for each registry; "" is <name>.blob.core.windows.net
 	DownloadLifetime time.Duration // of a signed download address, whole seconds; 0 is 20 minutes
+	Lag              Lag           // until a write is seen by other connections
 	HTTP2            bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
 }
 
@@ -62,6 +63,8 @@ type Registry struct {
 	corrupted    map[string]func([]byte) []byte
 	digestHeader func(string) string
 	sequence     int
+	requests     int // that have come so far
+	arrivals     map[place]arrival
 	spilled      []string
 }
 
@@ -91,6 +94,7 @@ func (c *Cloud) Registry(host string, o RegistryOptions) *Registry {
 		blobs:        map[string]*blob{},
 		uploads:      map[string]*upload{},
 		broken:       map[string]bool{},
+		arrivals:     map[place]arrival{},
 		corrupted:    map[string]func([]byte) []byte{},
 	}
 	c.mu.Lock()
@@ -136,6 +140,7 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 
 	ip := ClientIP(req)
 	r.mu.Lock()
+	r.requests++
 	denied := r.allowed != nil && !r.allowed[ip]
 	r.mu.Unlock()
 	if denied {

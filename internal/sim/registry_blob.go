@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 )
 
@@ -19,13 +20,14 @@ func (r *Registry) serveBlob(w http.ResponseWriter, req *http.Request, name, dig
 	if !r.authorize(w, req, repositoryScope(name, action)) {
 		return
 	}
-	if !validDigest(digest) {
+	// Of another algorithm there is simply none.
+	if !validDigest(digest) && !strings.HasPrefix(digest, "sha512:") {
 		fail(w, http.StatusBadRequest, "DIGEST_INVALID", "provided digest is invalid", map[string]string{"digest": digest})
 		return
 	}
 	r.mu.Lock()
 	repo := r.repository(name)
-	b := r.blobIn(name, digest)
+	b := r.seenBlob(req, name, digest)
 	readable := repo == nil || repo.attributes.read
 	deletable := repo == nil || repo.attributes.deletable()
 	r.mu.Unlock()
@@ -98,7 +100,7 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, name, i
 			unsupported(w)
 			return
 		}
-		r.startUpload(w, name, query)
+		r.startUpload(w, req, name, query)
 		return
 	}
 
@@ -133,7 +135,7 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, name, i
 		}
 	case http.MethodPut:
 		if r.receive(w, req, u) {
-			r.finishUpload(w, u, query.Get("digest"))
+			r.finishUpload(w, req, u, query.Get("digest"))
 		}
 	case http.MethodDelete:
 		r.endUpload(u, false)
@@ -145,14 +147,15 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, name, i
 
 // startUpload mounts the blob if it is there to be mounted, else opens a
 // session. A body sent along with the POST is not taken.
-func (r *Registry) startUpload(w http.ResponseWriter, name string, query url.Values) {
+func (r *Registry) startUpload(w http.ResponseWriter, req *http.Request, name string, query url.Values) {
 	r.mu.Lock()
 	if repo := r.repository(name); repo != nil && !repo.attributes.write {
 		r.mu.Unlock()
 		disallow(w)
 		return
 	}
-	if digest := query.Get("mount"); r.blobIn(query.Get("from"), digest) != nil {
+	if digest := query.Get("mount"); r.seenBlob(req, query.Get("from"), digest) != nil {
+		r.arrives(req, name, digest, "", r.blobIn(name, digest) != nil)
 		r.blobs[digest].repositories[name] = true
 		r.mu.Unlock()
 		r.tellBlob(w, name, digest)
@@ -186,7 +189,7 @@ func (r *Registry) receive(w http.ResponseWriter, req *http.Request, u *upload) 
 	return true
 }
 
-func (r *Registry) finishUpload(w http.ResponseWriter, u *upload, digest string) {
+func (r *Registry) finishUpload(w http.ResponseWriter, req *http.Request, u *upload, digest string) {
 	computed := u.spool.digest()
 	if digest != computed {
 		r.endUpload(u, true)
@@ -202,6 +205,7 @@ func (r *Registry) finishUpload(w http.ResponseWriter, u *upload, digest string)
 	u.ended = true
 	r.mu.Lock()
 	delete(r.uploads, u.id)
+	r.arrives(req, u.repository, digest, "", r.blobIn(u.repository, digest) != nil)
 	r.addBlob(u.repository, digest, c)
 	r.mu.Unlock()
 	r.tellBlob(w, u.repository, digest)

@@ -52,7 +52,7 @@ func (r *Registry) serveManifest(w http.ResponseWriter, req *http.Request, name,
 func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, name, reference string) {
 	r.mu.Lock()
 	repo := r.repository(name)
-	digest, m := repo.resolve(reference)
+	digest, m := r.seen(req, name, reference)
 	if m == nil {
 		r.mu.Unlock()
 		manifestUnknown(w, reference)
@@ -170,18 +170,27 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 		}
 	}
 	for _, b := range d.needs() {
-		if r.blobIn(name, b.Digest) == nil {
+		if r.seenBlob(req, name, b.Digest) == nil {
 			r.mu.Unlock()
 			fail(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", map[string]string{"digest": b.Digest})
 			return
 		}
 	}
 	for _, child := range d.Manifests {
-		if _, m := repo.resolve(child.Digest); m == nil {
+		if _, m := r.seen(req, name, child.Digest); m == nil {
 			r.mu.Unlock()
 			manifestUnknown(w, child.Digest)
 			return
 		}
+	}
+	_, there := repo.resolve(digest)
+	r.arrives(req, name, digest, "", there != nil)
+	if tagName != "" {
+		before := ""
+		if repo != nil && repo.tags[tagName] != nil {
+			before = repo.tags[tagName].digest
+		}
+		r.arrives(req, name, tagName, before, before == digest)
 	}
 	r.addManifest(name, tagName, mediaType, body, d)
 	r.mu.Unlock()
@@ -302,7 +311,10 @@ func (r *Registry) tagsList(w http.ResponseWriter, req *http.Request, name strin
 		nameUnknown(w, name)
 		return
 	}
-	tags := repo.tagNames()
+	tags := slices.DeleteFunc(repo.tagNames(), func(tag string) bool {
+		before, hidden := r.hides(req, name, tag)
+		return hidden && before == ""
+	})
 	r.mu.Unlock()
 	tags, ok := paged(w, req, tags)
 	if ok {
@@ -390,6 +402,9 @@ func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, name
 	repo := r.repository(name)
 	for _, digest := range repo.referrers(subject) {
 		m := repo.manifests[digest]
+		if _, hidden := r.hides(req, name, digest); hidden {
+			continue
+		}
 		if filter := query.Get("artifactType"); filter != "" && filter != m.document.artifactType() {
 			continue
 		}

@@ -181,7 +181,7 @@ func (r *Registry) serveMetadata(w http.ResponseWriter, req *http.Request, path 
 		document["manifests"] = records
 	case kind == "_tags":
 		t := repo.tags[reference]
-		if t == nil {
+		if before, hidden := r.hides(req, name, reference); t == nil || hidden && before == "" {
 			fail(w, http.StatusNotFound, "TAG_UNKNOWN", "the specified tag does not exist", nil)
 			return
 		}
@@ -193,7 +193,7 @@ func (r *Registry) serveMetadata(w http.ResponseWriter, req *http.Request, path 
 		document["tag"] = tellTag(reference, t)
 	default:
 		m := repo.manifests[reference]
-		if m == nil {
+		if _, hidden := r.hides(req, name, reference); m == nil || hidden {
 			manifestUnknown(w, reference)
 			return
 		}

@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strings"
+	"sync"
 	"unicode"
 )
 
@@ -38,8 +40,18 @@ func parseRefusal(body []byte) refusal {
 	if json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
 		return refusal{}
 	}
-	return refusal{Code: harmless(doc.Errors[0].Code, 64), Message: harmless(doc.Errors[0].Message, refusalRunes)}
+	first := doc.Errors[0]
+	return refusal{Code: harmless(unsigned(first.Code), 64), Message: harmless(unsigned(first.Message), refusalRunes)}
 }
+
+// credential is what an Authorization header bears, or a signed token alone.
+var credential = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)\b(?:bearer|basic)\s+[a-z0-9._~+/=-]{16,}|\beyJ[a-z0-9._~+/=-]{8,}`)
+})
+
+// unsigned takes credentials out of a text: a registry may repeat what it was
+// sent.
+func unsigned(s string) string { return credential().ReplaceAllString(s, "***") }
 
 // harmless removes what could steer a terminal or a log, and cuts.
 func harmless(s string, runes int) string {

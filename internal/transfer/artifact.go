@@ -99,7 +99,7 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 // PutBlob uploads a small blob, unless the repository has it.
 func (r *Registry) PutBlob(ctx context.Context, repo string, data []byte) error {
 	d := Descriptor{Digest: digestOf(data), Size: int64(len(data))}
-	_, err := r.upload(ctx, repo, "", d, bytesOf(data), silent{})
+	_, err := r.upload(ctx, repo, "", d, bytesOf(data), false, silent{})
 	var again *passingError
 	if errors.As(err, &again) {
 		err = again.err

@@ -3,8 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -42,21 +40,8 @@ type Outcome struct {
 // A registry that wants a subject before its referrers gets the root by digest
 // first and the tag last: the tag is never visible before what is attached.
 func Copy(ctx context.Context, t *Tree, src *Registry, srcRepo string, dst *Registry, dstRepo, dstTag string, p Presence, progress Progress) (Outcome, error) {
-	if progress == nil {
-		progress = silent{}
-	}
-	c := &copying{tree: t, src: src, srcRepo: srcRepo, dst: dst, repo: dstRepo, tag: dstTag, presence: p, progress: progress,
-		unlisted: make(map[string][]Descriptor)}
-	if p.tree != t || p.tag != dstTag {
-		return Outcome{}, &Error{Side: Target, Registry: dst.host, Repository: dstRepo, Reference: dstTag, Op: "copying to", Kind: Unexpected,
-			Reason: "the target was inspected for another image or tag"}
-	}
-	err := c.run(ctx)
-	if err == nil {
-		c.out.Digest, c.out.Referrers = t.Digest(), len(t.Referrers())
-	}
-	c.out.Changed = c.out.Blobs+c.out.Manifests+c.out.Lists > 0 || c.out.Mounts > 0 && c.mountFrom() != ""
-	return c.out, at(Target, dst.own(ctx, "copying to", dstRepo, dstTag, err))
+	r := Deliver(ctx, t, src, srcRepo, []Delivery{{To: dst, Repository: dstRepo, Tag: dstTag, Presence: p}}, progress)[0]
+	return r.Outcome, r.Err
 }
 
 // copying is one copy on its way.
@@ -71,9 +56,45 @@ type copying struct {
 	progress Progress
 	puts     once
 
+	ctx    context.Context // of its blobs
+	cancel context.CancelFunc
+	wanted map[string]Descriptor // blobs that are not known to be there; never changes
+
 	mu       sync.Mutex
+	changed  sync.Cond
+	left     int // blobs that have not arrived
+	underway int
+	failure  error // of the first blob that failed
 	out      Outcome
 	unlisted map[string][]Descriptor // by subject: what the target did not list itself
+}
+
+func newCopying(ctx context.Context, v *convoy, d Delivery) *copying {
+	c := &copying{tree: v.tree, src: v.src, srcRepo: v.srcRepo, dst: d.To, repo: d.Repository, tag: d.Tag,
+		presence: d.Presence, progress: v.progress, unlisted: make(map[string][]Descriptor)}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.changed.L = &c.mu
+	if c.consistent() && !c.presence.Complete() {
+		c.wanted = c.lacks()
+		c.left = len(c.wanted)
+	}
+	return c
+}
+
+// consistent tells whether the target was inspected for this very copy.
+func (c *copying) consistent() bool { return c.presence.tree == c.tree && c.presence.tag == c.tag }
+
+func (c *copying) deliver(ctx context.Context) (Outcome, error) {
+	if !c.consistent() {
+		return Outcome{}, &Error{Side: Target, Registry: c.dst.host, Repository: c.repo, Reference: c.tag, Op: "copying to", Kind: Unexpected,
+			Reason: "the target was inspected for another image or tag"}
+	}
+	err := c.run(ctx)
+	if err == nil {
+		c.out.Digest, c.out.Referrers = c.tree.Digest(), len(c.tree.Referrers())
+	}
+	c.out.Changed = c.out.Blobs+c.out.Manifests+c.out.Lists > 0 || c.out.Mounts > 0 && c.mountFrom() != ""
+	return c.out, at(Target, c.dst.own(ctx, "copying to", c.repo, c.tag, err))
 }
 
 func (c *copying) run(ctx context.Context) error {
@@ -86,18 +107,28 @@ func (c *copying) run(ctx context.Context) error {
 	if p.TagDigest != t.Digest() {
 		c.out.Previous = p.TagDigest
 	}
-	blobs := c.wanted()
 	for _, b := range t.blobs {
-		if _, wanted := blobs[b.Digest]; !wanted {
-			c.progress.Add(b.Size)
+		if !c.wants(b) {
+			c.dst.hold(c.repo, b.Digest)
 			c.progress.LayerDone()
+			c.progress.Add(b.Size)
 		}
 	}
 	if p.Complete() {
 		c.out.State = Present
 		return nil
 	}
-	if err := c.sendBlobs(ctx, blobs); err != nil {
+	steps := []func(context.Context) error{c.awaitBlobs}
+	if !p.company {
+		steps = append(steps, func(ctx context.Context) error { return c.presence.lookForCompany(ctx, c.dst, c.repo) })
+	}
+	if err := each(ctx, steps, func(ctx context.Context, step func(context.Context) error) error { return step(ctx) }); err != nil {
+		return err
+	}
+	if err := c.presence.conflict; err != nil {
+		return err
+	}
+	if err := c.lookAgain(ctx); err != nil {
 		return err
 	}
 	if err := c.putContents(ctx); err != nil {
@@ -120,9 +151,9 @@ func (c *copying) run(ctx context.Context) error {
 	return nil
 }
 
-// wanted are the blobs that are not known to be at the target: those of missing
+// lacks are the blobs that are not known to be at the target: those of missing
 // manifests, and those that were looked for in vain.
-func (c *copying) wanted() map[string]Descriptor {
+func (c *copying) lacks() map[string]Descriptor {
 	blobs := make(map[string]Descriptor)
 	for _, n := range c.tree.order {
 		if _, missing := c.presence.missing[n.Digest]; missing {
@@ -137,39 +168,22 @@ func (c *copying) wanted() map[string]Descriptor {
 	return blobs
 }
 
-func (c *copying) sendBlobs(ctx context.Context, wanted map[string]Descriptor) error {
-	var list []Descriptor
-	for _, b := range c.tree.blobs {
-		if _, ok := wanted[b.Digest]; ok {
-			list = append(list, b)
-		}
-	}
-	// The largest first: they take longest.
-	slices.SortStableFunc(list, func(a, b Descriptor) int {
-		switch {
-		case a.Size > b.Size:
-			return -1
-		case a.Size < b.Size:
-			return 1
-		}
-		return 0
-	})
-	return each(ctx, list, func(ctx context.Context, b Descriptor) error {
-		s, err := c.dst.upload(ctx, c.repo, c.mountFrom(), b, c.src.download(c.srcRepo, b), c.progress)
-		if err != nil {
-			return c.blame(b, err)
-		}
-		c.progress.LayerDone()
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if s.mounted {
-			c.out.Mounts++
-		} else {
-			c.out.Blobs++
-			c.out.Bytes += s.bytes
-		}
+// lookAgain looks for the root by its digest where every blob turned out to be
+// there: the image may be there under another tag, and then none of its
+// manifests is written again.
+func (c *copying) lookAgain(ctx context.Context) error {
+	if c.presence.home || c.presence.Root || c.tag == "" || c.out.Blobs > 0 {
 		return nil
-	})
+	}
+	_, err := c.dst.Resolve(ctx, c.repo, c.tree.Digest())
+	if err != nil {
+		if isNotFound(err) {
+			return nil
+		}
+		return err
+	}
+	c.presence.Root, c.presence.missing = true, make(map[string]Descriptor)
+	return c.presence.lookForManifests(ctx, c.dst, c.repo)
 }
 
 // mountFrom is the repository of the target's registry that has the blobs: the
@@ -190,12 +204,7 @@ func (c *copying) blame(b Descriptor, err error) error {
 	case errors.As(err, &wrong):
 		return at(Source, c.src.corrupt("reading the blob", c.srcRepo, b.Digest, wrong.reason))
 	case errors.As(err, &origin):
-		return &Error{Side: Source, Registry: c.src.host, Repository: c.srcRepo, Reference: b.Digest, Op: "reading the blob", Kind: Unreachable,
-			Reason: fmt.Sprintf("%d attempts failed: %s", attempts, harmless(origin.Error(), refusalRunes)), Remedy: "run again later", Err: origin.err}
-	}
-	var e *Error
-	if errors.As(err, &e) && e.Op == "reading the blob" {
-		return at(Source, err)
+		return at(Source, c.src.own(c.ctx, "reading the blob", c.srcRepo, b.Digest, origin.err))
 	}
 	return at(Target, err)
 }
@@ -267,7 +276,7 @@ func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
 	var mu sync.Mutex
 	var refused []*node
 	err := each(ctx, nodes, func(ctx context.Context, n *node) error {
-		err := c.putWhole(ctx, n, false)
+		err := c.putAttached(ctx, n)
 		if err != nil && subjectMissing(err) {
 			mu.Lock()
 			refused = append(refused, n)
@@ -284,6 +293,29 @@ func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
 	}
 	c.puts.forget(refused)
 	return each(ctx, refused, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
+}
+
+// putAttached puts something attached: company by its tags.
+func (c *copying) putAttached(ctx context.Context, n *node) error {
+	byDigest := true
+	for _, tag := range n.tags {
+		if c.presence.tags[tag] != n {
+			continue
+		}
+		byDigest = false
+		for _, child := range n.children {
+			if err := c.putWhole(ctx, child, true); err != nil {
+				return err
+			}
+		}
+		if err := c.put(ctx, n, tag, true); err != nil {
+			return err
+		}
+	}
+	if !byDigest || len(n.tags) > 0 && n.subject == nil {
+		return nil
+	}
+	return c.putWhole(ctx, n, false)
 }
 
 // putRootByDigest makes the root known without a tag.

@@ -73,6 +73,7 @@ func fromV1(d v1.Descriptor) (Descriptor, error) {
 func checkNames(host, op, repo, ref string) error {
 	reason := ""
 	switch {
+	case repo == "" && ref == "": // the registry as a whole
 	case !validRepository(repo):
 		reason = fmt.Sprintf("%q is no name of a repository", harmless(repo, 100))
 	case ref == "":

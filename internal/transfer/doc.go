@@ -7,8 +7,9 @@
 //
 // A copy has three steps, one function each. ReadTree reads everything that an
 // image is made of at the source: the root, what it contains, what is attached
-// to any of these. Inspect looks at the target once and says what is missing.
-// Copy sends just that, in an order that is safe to stop anywhere: blobs,
+// to any of these, by its own word or by the name of a tag. Inspect looks at
+// the target once and says what is missing. Deliver sends just that to one
+// target or to many, in an order that is safe to stop anywhere: blobs,
 // contained manifests, attached manifests, and the root last, put once by its
 // tag. A tag never points at something incomplete, and a manifest that is
 // present is never written again.
@@ -16,10 +17,17 @@
 // For M manifests and B distinct blobs a cold copy by tag, without referrers,
 // takes M+B requests at the source and 1+2B+M at the target: one HEAD, a POST
 // and a PUT a blob, a PUT a manifest. Looking for referrers costs one request
-// more at the source for each manifest.
+// more at the source for each manifest and one for the repository's tags, and
+// one HEAD more at the target for each tag that belongs to the image. Where a
+// registry keeps no lists of referrers, one request learns that for all, and the
+// repository's tags tell which lists there are. Where it takes no blob in a PUT,
+// each costs one PATCH more. With more
+// targets the source is asked no more often, and a blob that one repository of
+// a registry has costs the others a POST.
 //
 // Files, in reading order: registry (one request), answer (what a refusal
 // says), fault (errors as sentences), descriptor, manifest, fetch, referrers,
-// tree, presence, upload, put, listing, copy, artifact; known, parallel, retry,
-// stall and stream are their tools.
+// company, tree, presence, origin (a blob's bytes, whatever breaks), stream
+// (checked on their way), upload, put, listing, copy (one target), share and
+// deliver (many), artifact; known, parallel, retry and stall are their tools.
 package transfer

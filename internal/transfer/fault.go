@@ -20,6 +20,7 @@ const (
 	Corrupt     Kind = "corrupt"           // bytes are not what their digest or descriptor says
 	TooLarge    Kind = "too large"         // beyond what a registry or this package takes
 	Throttled   Kind = "throttled"         // 429, even after waiting
+	Conflict    Kind = "conflict"          // the target has something else that would be lost
 	Unsupported Kind = "unsupported"       // a media type or digest that is not copied
 	Cancelled   Kind = "cancelled"         // told to stop
 	Unexpected  Kind = "unexpected answer" // anything else

@@ -176,6 +176,8 @@ func TestFaultsThatAreRefused(t *testing.T) {
 			if dst.tag("to/cart", "1.0") != "" {
 				t.Error("the tag is visible")
 			}
+			dst.mu.Lock()
+			defer dst.mu.Unlock()
 			for k := range dst.blobs {
 				if _, digest, _ := strings.Cut(k, "@"); digestOf(dst.blobs[k]) != digest {
 					t.Errorf("a wrong blob arrived as %s", digest)

@@ -61,6 +61,22 @@ func (m *memory[T]) get(ctx context.Context, key string, ask func(context.Contex
 	return e.value, e.err
 }
 
+// await returns what is known already, or being asked for.
+func (m *memory[T]) await(ctx context.Context, key string) (T, bool) {
+	m.mu.Lock()
+	e, ok := m.known[key]
+	m.mu.Unlock()
+	if ok {
+		select {
+		case <-e.done:
+			return e.value, e.err == nil
+		case <-ctx.Done():
+		}
+	}
+	var none T
+	return none, false
+}
+
 // look returns what is known already.
 func (m *memory[T]) look(key string) (T, bool) {
 	m.mu.Lock()
@@ -98,6 +114,52 @@ func (m *memory[T]) drop(key string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.known, key)
+}
+
+// turns lets one do something about a name. Who waited for it goes on when it
+// has been done, or takes the next turn.
+type turns struct {
+	mu   sync.Mutex
+	busy map[string]*turn
+}
+
+type turn struct {
+	slot  slots
+	users int
+}
+
+func (t *turns) enter(ctx context.Context, name string, done func() bool) (leave func(), err error) {
+	if done() {
+		return func() {}, nil
+	}
+	t.mu.Lock()
+	if t.busy == nil {
+		t.busy = make(map[string]*turn)
+	}
+	one, ok := t.busy[name]
+	if !ok {
+		one = &turn{slot: make(slots, 1)}
+		t.busy[name] = one
+	}
+	one.users++
+	t.mu.Unlock()
+	gone := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if one.users--; one.users == 0 {
+			delete(t.busy, name)
+		}
+	}
+	if err := one.slot.take(ctx); err != nil {
+		gone()
+		return nil, err
+	}
+	leave = func() { one.slot.give(); gone() }
+	if done() {
+		leave()
+		return func() {}, nil
+	}
+	return leave, nil
 }
 
 // locks holds one lock for each name.

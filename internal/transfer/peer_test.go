@@ -34,7 +34,9 @@ type peer struct {
 	noSelfMount  bool
 	noDigest     bool // no Docker-Content-Digest anywhere
 	locked       bool // refuses all manifests with 405
-	page         int  // referrers a page, 0 = all
+	page         int  // referrers, or tags, a page, 0 = all
+	noTags       bool // the tags are not told
+	unsorted     bool // they are told from the last to the first
 
 	// script may answer a request itself (true).
 	script func(w http.ResponseWriter, r *http.Request) bool
@@ -134,6 +136,9 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		case part == "referrers" && len(rest) == 1 && p.api:
 			p.serveReferrers(w, r, repo, rest[0])
+			return
+		case part == "tags" && len(rest) == 1 && !p.noTags:
+			p.serveTags(w, r, repo)
 			return
 		case part == "blobs" && len(rest) == 1:
 			p.serveBlob(w, r, repo, rest[0])
@@ -298,6 +303,29 @@ func (p *peer) serveReferrers(w http.ResponseWriter, r *http.Request, repo, dige
 	json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": list})
 }
 
+func (p *peer) serveTags(w http.ResponseWriter, r *http.Request, repo string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var tags []string
+	for k := range p.manifests {
+		if tag, ok := strings.CutPrefix(k, repo+":"); ok && (p.unsorted || tag > r.URL.Query().Get("last")) {
+			tags = append(tags, tag)
+		}
+	}
+	slices.Sort(tags)
+	if p.unsorted {
+		slices.Reverse(tags)
+	}
+	from := 0
+	fmt.Sscan(r.URL.Query().Get("from"), &from)
+	tags = tags[min(from, len(tags)):]
+	if p.page > 0 && len(tags) > p.page {
+		tags = tags[:p.page]
+		w.Header().Set("Link", fmt.Sprintf(`<%s?last=%s&from=%d>; rel="next"`, r.URL.Path, r.URL.Query().Get("last"), from+p.page))
+	}
+	json.NewEncoder(w).Encode(map[string]any{"name": repo, "tags": tags})
+}
+
 // The makers below put things into the peer directly: its log stays empty.
 
 const (
@@ -385,6 +413,19 @@ func (p *peer) rich(repo, tag string) Descriptor {
 	p.attach(repo, "application/spdx+json", root)
 	p.attach(repo, "application/example.signature", a)
 	p.attach(repo, "application/example.countersignature", signature)
+	return root
+}
+
+// signed is rich, with company: a signature of the index and one of a child,
+// an SBOM of the child, and a signature of that.
+func (p *peer) signed(repo, tag string) Descriptor {
+	root := p.rich(repo, tag)
+	m, _, _ := parseManifest(p.manifests[repo+"@"+root.Digest].raw, ociIndex, "")
+	child := m.children[0]
+	p.image(repo, fallbackTag(root.Digest)+".sig", "signature")
+	p.image(repo, fallbackTag(child.Digest)+".sig", "another signature")
+	sbom := p.image(repo, fallbackTag(child.Digest)+".sbom", "bill")
+	p.image(repo, fallbackTag(sbom.Digest)+".att", "statement")
 	return root
 }
 

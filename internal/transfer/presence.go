@@ -17,14 +17,22 @@ type Presence struct {
 	unlisted map[string]bool       // manifests there, but not in the list of their subject's referrers
 	blobs    map[string]Descriptor // blobs that were looked for and are not there
 	home     bool                  // the target's repository is the source's
+
+	company  bool             // the tags of the company were looked for
+	tags     map[string]*node // those to be put
+	conflict error            // one that must not be moved
 }
 
 // Complete tells that there is nothing to do: the tag points to the root, and
 // whatever was looked for is there.
 func (p Presence) Complete() bool {
 	return p.tree != nil && p.Root && (p.tag == "" || p.TagDigest == p.tree.Digest()) &&
-		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.blobs) == 0
+		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.blobs) == 0 && len(p.tags) == 0 && p.conflict == nil
 }
+
+// Conflict tells of something at the target that would be lost: a copy ends in
+// this error.
+func (p Presence) Conflict() error { return at(Target, p.conflict) }
 
 // Missing lists manifests, then blobs, that are not there or, referrers, not
 // listed there; in the order of the tree.
@@ -77,13 +85,6 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 			p.TagDigest = d.Digest
 		}
 	}
-	if !p.home && !p.Root && tag != "" {
-		// It may be there under another tag, or under none.
-		if _, err = r.Resolve(ctx, repo, t.Digest()); err != nil && !isNotFound(err) {
-			return Presence{}, err
-		}
-		p.Root = err == nil
-	}
 	if p.home {
 		// The source was read here: it is all there.
 		p.Root = true
@@ -118,7 +119,7 @@ func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo strin
 		switch {
 		case p.tree.options.Referrers && n.subject != nil:
 			bySubject[n.subject.Digest] = append(bySubject[n.subject.Digest], n)
-		case n != p.tree.root:
+		case n != p.tree.root && len(n.tags) == 0:
 			alone = append(alone, n)
 		}
 	}
@@ -169,9 +170,15 @@ func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo strin
 	for _, n := range alone {
 		jobs = append(jobs, head(n))
 	}
+	if !p.company {
+		jobs = append(jobs, func(ctx context.Context) error { return p.lookForCompany(ctx, r, repo) })
+	}
 	call := func(ctx context.Context, job func(context.Context) error) error { return job(ctx) }
 	if err := each(ctx, jobs, call); err != nil {
 		return r.own(ctx, "looking for", repo, "", err)
+	}
+	for _, n := range p.tags {
+		p.missing[n.Digest] = n.Descriptor
 	}
 	return r.own(ctx, "looking for", repo, "", each(ctx, later, call))
 }

@@ -26,7 +26,8 @@ type stored struct {
 func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifest, lag bool) (stored, error) {
 	const op = "putting the manifest"
 	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, contentType: m.MediaType, body: m.Raw}
-	for n := 1; ; n++ {
+	var count tries
+	for {
 		var asked time.Duration
 		again := false
 		a, err := r.do(ctx, c)
@@ -47,10 +48,11 @@ func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifes
 			again = passing(a.status) || lag && lagging(e)
 			err = e
 		}
-		if !again || n == attempts {
+		over, n := count.spent(err)
+		if !again || over {
 			return stored{}, err
 		}
-		if err := r.waitFor(ctx, n, asked); err != nil {
+		if err := r.rest(ctx, retry{op, repo, ref, err}, n, asked); err != nil {
 			return stored{}, r.failed(ctx, op, repo, ref, err)
 		}
 	}
@@ -71,6 +73,9 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 	}
 	r.tags.set(key(repo, ref), m.Descriptor)
 	r.tags.set(key(repo, m.Digest), m.Descriptor)
+	if isCompany(ref) {
+		r.companies.drop(repo)
+	}
 	if m.subject != nil {
 		r.attached.drop(key(repo, m.subject.Digest))
 	}
@@ -84,7 +89,7 @@ func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, 
 		if !isNotFound(err) || n == attempts {
 			return d, err
 		}
-		if err := r.waitFor(ctx, n, 0); err != nil {
+		if err := r.rest(ctx, retry{"looking for", repo, ref, err}, n, 0); err != nil {
 			return d, r.failed(ctx, "looking for", repo, ref, err)
 		}
 	}

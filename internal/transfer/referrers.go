@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -78,8 +79,21 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
 	const op = "listing what is attached to"
+	learned := func() {}
+	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
+		// One learns for all whether there is an API at all.
+		if err := r.probing.take(ctx); err != nil {
+			return referrerList{}, err
+		}
+		learned = sync.OnceFunc(r.probing.give)
+		defer learned()
+	}
 	if r.noReferrersAPI.Load() {
+		learned()
 		return r.fallbackList(ctx, repo, digest)
+	}
+	if r.referrersAPI.Load() {
+		learned()
 	}
 	list := referrerList{api: true}
 	page := r.url(repo, "referrers", digest)
@@ -96,6 +110,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			if parseRefusal(a.body).Code != "NAME_UNKNOWN" {
 				r.noReferrersAPI.Store(true)
 			}
+			learned()
 			return r.fallbackList(ctx, repo, digest)
 		}
 		if a.status != http.StatusOK {
@@ -105,6 +120,8 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		if err != nil {
 			return referrerList{}, r.corrupt(op, repo, digest, err.Error())
 		}
+		r.referrersAPI.Store(true)
+		learned()
 		list.entries = append(list.entries, entries...)
 		if len(list.entries) > maxReferrers {
 			return referrerList{}, r.tooMany(op, repo, digest)
@@ -150,7 +167,12 @@ func withoutAPI(a *answer) bool {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 func fallbackTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
+// fallbackList reads that tag, unless the repository's tags are known in this
+// run and it is not among them.
 func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
+	if tags, ok := r.companies.await(ctx, repo); ok && !tags.bare(digest) {
+		return referrerList{}, nil
+	}
 	m, err := r.fetch(ctx, repo, fallbackTag(digest), Descriptor{})
 	if isNotFound(err) {
 		return referrerList{}, nil

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// window is how many small requests, and how many uploads, one registry gets at
-// once.
-const window = 8
+// window is how many small requests one registry gets at once, at most: the
+// client that is given to us may know better.
+const window = 64
 
 // Registry is one registry for one run: it remembers what it was told, so that
 // nothing is asked twice, and what the registry can and cannot do. Its methods
@@ -26,21 +26,34 @@ type Registry struct {
 	client *http.Client
 
 	requests slots // small requests
-	uploads  slots // blobs on their way here
+	carried  turns // of blobs on their way here, by digest
+	readings turns // of blobs on their way from here, by digest
+	large    slots // blobs on their way from here, for all images of the run
+	small    slots
 
 	manifests memory[*Manifest]    // by repository@digest
 	tags      memory[Descriptor]   // by repository:tag or repository@digest
 	attached  memory[referrerList] // by repository@digest of the subject
+	companies memory[company]      // by repository
+	holders   memory[string]       // a repository that has a blob, by its digest
 	listing   locks                // one writer of a fallback tag at a time
 	kept      atomic.Int64         // bytes in manifests
 
 	// What the registry showed that it cannot do; see upload and referrers.
 	noSelfMount    atomic.Bool
+	noMount        atomic.Bool
 	noReferrersAPI atomic.Bool
+	referrersAPI   atomic.Bool
+	probing        slots        // one asks whether there is a referrers API
+	byParts        atomic.Bool  // a blob goes by PATCH: its PUT takes no body
+	found          memory[bool] // repositories in which a blob was found that was about to be sent
 
 	pause  time.Duration // before the first repetition
 	stall  time.Duration // without a byte, after which a stream is given up
 	commit time.Duration // that a registry may take to commit a whole blob
+	wait   time.Duration // for others who want the same blob from here
+
+	retried func(Retry)
 }
 
 // NewRegistry speaks to host (host[:port]) through client, which authorises
@@ -52,10 +65,13 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		scheme:   "https",
 		client:   client,
 		requests: make(slots, window),
-		uploads:  make(slots, window),
+		large:    make(slots, largeWidth),
+		small:    make(slots, 2*smallWidth),
+		probing:  make(slots, 1),
 		pause:    500 * time.Millisecond,
 		stall:    time.Minute,
 		commit:   10 * time.Minute,
+		wait:     2 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"
@@ -65,6 +81,19 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 
 // Host is the host[:port] that the registry was made for.
 func (r *Registry) Host() string { return r.host }
+
+// hold notes that a repository has a blob: others can mount it from there.
+func (r *Registry) hold(repo, digest string) {
+	if _, known := r.holders.look(digest); !known {
+		r.holders.set(digest, repo)
+	}
+}
+
+// holder is a repository that has the blob, "" if none is known.
+func (r *Registry) holder(digest string) string {
+	repo, _ := r.holders.look(digest)
+	return repo
+}
 
 // same tells whether two values speak of one registry.
 func (r *Registry) same(other *Registry) bool {
@@ -164,7 +193,7 @@ func (r *Registry) get(ctx context.Context, c call) (*answer, error) {
 		if err == nil || n == attempts || !errors.Is(err, errCut) && !errors.Is(err, errStalled) {
 			return a, err
 		}
-		if err := r.waitFor(ctx, n, 0); err != nil {
+		if err := r.rest(ctx, retry{c.op, c.repo, c.ref, err}, n, 0); err != nil {
 			return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
 		}
 	}

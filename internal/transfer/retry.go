@@ -11,18 +11,60 @@ import (
 
 const (
 	attempts  = 3
+	throttles = 10 // of one thing; being asked to wait is no failure
 	waitLimit = time.Minute
 )
 
-// waitFor sleeps before the n-th repetition (from 1): as long as the registry
+// tries counts what failed of one thing and what was only put off.
+type tries struct{ failed, throttled int }
+
+// spent counts an error, and tells whether there is no further try for it, and
+// the number of the wait before the next.
+func (t *tries) spent(err error) (over bool, n int) {
+	if errors.Is(err, Throttled) {
+		t.throttled++
+		return t.throttled >= throttles, t.throttled
+	}
+	t.failed++
+	return t.failed >= attempts, t.failed
+}
+
+// Retry is something that is done again: what, why, and after which wait.
+type Retry struct {
+	Registry string
+	What     string // op and place
+	Reason   string
+	Attempt  int // that failed, from 1
+	Wait     time.Duration
+}
+
+// OnRetry has f told of everything that is done again. It is called from
+// several goroutines; set it before anything else.
+func (r *Registry) OnRetry(f func(Retry)) { r.retried = f }
+
+// retry is what failed, of which operation on what.
+type retry struct {
+	op, repo, ref string
+	cause         error
+}
+
+// rest sleeps before the n-th repetition (from 1): as long as the registry
 // asked for, else twice as long each time, with jitter.
-func (r *Registry) waitFor(ctx context.Context, n int, asked time.Duration) error {
+func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Duration) error {
 	d := asked
 	if d <= 0 {
 		d = r.pause << (n - 1)
 	}
 	d = min(d, waitLimit)
 	d += rand.N(d/4 + 1)
+	if r.retried != nil {
+		reason := what.cause.Error()
+		if e, ok := errors.AsType[*Error](what.cause); ok {
+			reason = e.Reason
+		}
+		place := Error{Registry: r.host, Repository: what.repo, Reference: what.ref}
+		r.retried(Retry{Registry: r.host, What: what.op + " " + place.Subject(), Reason: harmless(reason, refusalRunes), Attempt: n, Wait: d})
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

@@ -9,8 +9,9 @@ import (
 var errStalled = errors.New("the connection went silent")
 
 // watchdog ends a request over which no byte moves any more. It counts from
-// the first call of within; each further call starts it anew.
+// each call of within, until rest.
 type watchdog struct {
+	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 }
@@ -18,13 +19,16 @@ type watchdog struct {
 // watchFor returns a context that the watchdog ends.
 func watchFor(ctx context.Context) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &watchdog{cancel: cancel}
+	w := &watchdog{ctx: ctx, cancel: cancel}
 	w.timer = time.AfterFunc(time.Hour, func() { cancel(errStalled) })
 	w.timer.Stop()
 	return ctx, w
 }
 
 func (w *watchdog) within(d time.Duration) { w.timer.Reset(d) }
+
+// rest stops counting: it is somebody else's turn.
+func (w *watchdog) rest() { w.timer.Stop() }
 
 func (w *watchdog) stop() {
 	w.timer.Stop()

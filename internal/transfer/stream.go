@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -8,109 +9,145 @@ import (
 	"hash"
 	"io"
 	"sync"
+	"time"
 )
 
-var (
-	errCut    = errors.New("the source broke off")
-	errClosed = errors.New("the upload is over")
-)
+// opener gives a blob's bytes from the start, once an attempt.
+type opener func(context.Context) (io.ReadCloser, error)
 
-// stream is a blob on its way: it hashes what passes and holds the last bytes
-// back until the digest is known to be right, so that a wrong blob never
-// becomes a whole upload. net/http may read it for a moment longer than the
-// request lasts; end cuts that off.
-type stream struct {
-	source   io.ReadCloser
-	want     Descriptor
-	hash     hash.Hash
-	progress Progress
-	moved    func(done bool) // after each read
-
-	mu      sync.Mutex
-	n       int64 // bytes handed on
-	err     error // why it ended early
-	reading bool  // waiting for the source
-	over    bool
+// checked hashes a blob as it passes, and holds the last bytes back until the
+// digest is known to be right: a wrong blob never becomes a whole upload.
+type checked struct {
+	io.ReadCloser
+	want Descriptor
+	hash hash.Hash
+	n    int64
+	err  error
 }
 
-func newStream(source io.ReadCloser, want Descriptor, progress Progress, moved func(bool)) *stream {
-	return &stream{source: source, want: want, hash: sha256.New(), progress: progress, moved: moved}
+// verify lets only the right bytes out of an opener.
+func verify(open opener, want Descriptor) opener {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		source, err := open(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &checked{ReadCloser: source, want: want, hash: sha256.New()}, nil
+	}
 }
 
-func (s *stream) Read(p []byte) (int, error) {
-	s.mu.Lock()
-	n, err, over := s.n, s.err, s.over
-	s.reading = true
-	s.mu.Unlock()
-	defer func() {
-		s.mu.Lock()
-		s.reading = false
-		s.mu.Unlock()
-	}()
+func (c *checked) Read(p []byte) (int, error) {
+	left := c.want.Size - c.n
+	switch {
+	case c.err != nil:
+		return 0, c.err
+	case left == 0:
+		return 0, io.EOF
+	case int64(len(p)) > left:
+		p = p[:left]
+	}
+	n, err := c.ReadCloser.Read(p)
+	c.hash.Write(p[:n])
+	c.n += int64(n)
+	switch {
+	case c.n == c.want.Size:
+		err = nil
+		if sum := "sha256:" + hex.EncodeToString(c.hash.Sum(nil)); sum != c.want.Digest {
+			o, ok := c.ReadCloser.(*origin)
+			n, err = 0, wrongBytes{fmt.Sprintf("what came has the digest %s", sum), ok && o.resumes > 0}
+		}
+	case err == io.EOF:
+		err = fmt.Errorf("%w after %d of %d bytes", errCut, c.n, c.want.Size)
+	}
+	c.err = err
+	return n, err
+}
+
+// wrongBytes is content that is not what its digest says. Where it was pieced
+// together, one of the pieces may be no piece of it.
+type wrongBytes struct {
+	reason string
+	pieced bool
+}
+
+func (w wrongBytes) Error() string { return w.reason }
+
+var errClosed = errors.New("the upload is over")
+
+// cargo is the body of an upload: what net/http reads. It counts, and tells the
+// watchdog of the target whose turn it is. net/http may read for a moment
+// longer than the request lasts; end cuts that off, and waits for it.
+type cargo struct {
+	source        io.ReadCloser
+	size          int64
+	progress      Progress
+	watch         *watchdog
+	stall, commit time.Duration
+
+	mu   sync.Mutex
+	n    int64 // bytes handed on
+	held int64 // of them, the last ones: told once they have arrived
+	err  error // of the source
+	over bool
+	busy sync.WaitGroup // reading
+}
+
+func (c *cargo) Read(p []byte) (int, error) {
+	c.mu.Lock()
+	n, err, over := c.n, c.err, c.over
+	if !over {
+		c.busy.Add(1)
+		defer c.busy.Done()
+	}
+	c.mu.Unlock()
 	switch {
 	case over:
 		return 0, errClosed
 	case err != nil:
 		return 0, err
-	case n == s.want.Size:
+	case n == c.size:
 		return 0, io.EOF
-	case len(p) == 0:
-		return 0, nil
 	}
-	if left := s.want.Size - n; int64(len(p)) > left {
-		p = p[:left]
-	}
-	got, err := s.source.Read(p)
-	s.hash.Write(p[:got])
-	if n+int64(got) == s.want.Size {
-		err = nil
-		if sum := "sha256:" + hex.EncodeToString(s.hash.Sum(nil)); sum != s.want.Digest {
-			err = wrongBytes{fmt.Sprintf("what came has the digest %s", sum)}
-			got = 0
-		}
-	} else if err == io.EOF {
-		err = fmt.Errorf("%w after %d of %d bytes", errCut, n+int64(got), s.want.Size)
-	} else if err != nil {
-		err = fmt.Errorf("%w after %d of %d bytes: %w", errCut, n+int64(got), s.want.Size, err)
-	}
-
-	return s.count(got, err)
+	c.watch.rest()
+	got, err := c.source.Read(p)
+	return c.count(got, err)
 }
 
-func (s *stream) count(got int, err error) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.over {
+func (c *cargo) count(got int, err error) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over {
 		return 0, errClosed
 	}
-	s.n += int64(got)
-	s.err = err
-	s.progress.Add(int64(got))
-	s.moved(s.n == s.want.Size)
+	c.n += int64(got)
+	c.err = err
+	if c.n == c.size {
+		c.held = int64(got)
+		c.watch.within(c.commit)
+		return got, err
+	}
+	c.progress.Add(int64(got))
+	c.watch.within(c.stall)
 	return got, err
 }
 
 // Close is called by net/http when it wants no more; that the source cannot be
 // read any further is not the source's fault then.
-func (s *stream) Close() error {
-	s.mu.Lock()
-	s.over = true
-	s.mu.Unlock()
-	return s.source.Close()
+func (c *cargo) Close() error {
+	c.mu.Lock()
+	c.over = true
+	c.mu.Unlock()
+	return c.source.Close()
 }
 
-// end stops the stream and tells how many bytes went through, whether the
-// source was being waited for, and what was wrong with it, if anything.
-func (s *stream) end() (n int64, waiting bool, err error) {
-	s.mu.Lock()
-	s.over = true
-	n, waiting, err = s.n, s.reading, s.err
-	s.mu.Unlock()
-	s.source.Close()
-	return n, waiting, err
+// end stops the cargo and tells how many bytes went through, how many of them
+// were told, and what was wrong with the source, if anything.
+func (c *cargo) end() (n, told int64, err error) {
+	c.mu.Lock()
+	c.over = true
+	n, told, err = c.n, c.n-c.held, c.err
+	c.mu.Unlock()
+	c.source.Close()
+	c.busy.Wait()
+	return n, told, err
 }
-
-// wrongBytes is content that is not what its digest says.
-type wrongBytes struct{ reason string }
-
-func (w wrongBytes) Error() string { return w.reason }

@@ -18,24 +18,28 @@ const (
 
 // Options say what belongs to an image.
 type Options struct {
-	Referrers bool // what is attached to the root and to everything it contains, recursively
+	// Referrers brings what is attached to the root and to everything that it
+	// contains, recursively: what says so itself, and what the name of a tag says.
+	Referrers bool
+	// Exclude leaves attached artifacts of these types where they are, and all
+	// that is attached to them.
+	Exclude []string
 }
 
 // Tree is a whole image at its source: the root, what it contains, what is
 // attached. It is complete when ReadTree returns it and does not change after.
-//
-// Companies of an image that are found by the name of a tag alone (cosign's
-// sha256-<hex>.sig and its kin) are roots of their own: read a tree of each.
 type Tree struct {
 	source  *Registry
 	repo    string
 	options Options
+	company func() (company, error) // of the repository, while the tree is read
 
 	root    *node
 	nodes   map[string]*node // by digest
 	order   []*node          // as they were found: root, children, referrers
 	blobs   []Descriptor
 	foreign []Descriptor
+	left    []Descriptor // attached, and left out on purpose
 	bytes   int64
 }
 
@@ -43,13 +47,15 @@ type Tree struct {
 type node struct {
 	*Manifest
 	children []*node
-	attached int // 0: part of the image; n: n referrers away from it
-	nesting  int // indexes above it
+	attached int      // 0: part of the image; n: n referrers away from it
+	nesting  int      // indexes above it
+	tags     []string // under which it is found, being company
 }
 
 // lead is something to be read: a descriptor somebody gave, and where it hangs.
 type lead struct {
 	Descriptor
+	tag      string // instead of a digest: it may be company of something
 	parent   string // digest of the index that contains it, or ""
 	subject  string // digest that it is listed as attached to, or ""
 	attached int
@@ -81,11 +87,14 @@ func (t *Tree) Foreign() []Descriptor { return t.foreign }
 // Manifests lists the root, then everything that it contains.
 func (t *Tree) Manifests() []Descriptor { return t.list(func(n *node) bool { return n.attached == 0 }) }
 
-// Referrers lists what is attached, with the artifact type that its own
+// Referrers lists what is attached, company included, with the artifact type that its own
 // manifest gives. Manifests inside of an attached index are not listed.
 func (t *Tree) Referrers() []Descriptor {
 	return t.list(func(n *node) bool { return n.attached > 0 && n.nesting == 0 })
 }
+
+// LeftOut lists what is attached and was left out on purpose.
+func (t *Tree) LeftOut() []Descriptor { return t.left }
 
 func (t *Tree) list(want func(*node) bool) []Descriptor {
 	var list []Descriptor
@@ -102,7 +111,8 @@ func (t *Tree) list(want func(*node) bool) []Descriptor {
 // it is said to be, or nested too deep is an error that names it.
 //
 // It goes in rounds: what a round finds, the next one reads, all at once. The
-// list of a manifest's referrers is asked for beside the manifest itself.
+// list of a manifest's referrers is asked for beside the manifest itself, and
+// that of the repository's tags beside the root.
 func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t, err := readTree(ctx, src, repo, ref, opt)
 	return t, at(Source, err)
@@ -110,6 +120,21 @@ func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 
 func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node)}
+	if opt.Referrers {
+		// Asked for ahead: the rounds find this answer.
+		var ahead sync.WaitGroup
+		defer ahead.Wait()
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		var tags company
+		var err error
+		ahead.Go(func() { tags, err = src.company(ctx, repo) })
+		t.company = func() (company, error) {
+			ahead.Wait()
+			return tags, err
+		}
+	}
 	if !isDigest(ref) {
 		// The root's digest has to be known before its referrers can be asked for.
 		m, err := src.manifest(ctx, repo, ref, Descriptor{})
@@ -128,7 +153,23 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 		var next []lead
 		for i, f := range found {
 			l := round[i]
+			if f.manifest == nil {
+				continue // no such company
+			}
+			if l.subject != "" && slices.Contains(opt.Exclude, f.manifest.ArtifactType) {
+				t.left = append(t.left, f.manifest.Descriptor)
+				continue
+			}
+			if n, ok := t.nodes[f.manifest.Digest]; ok {
+				if l.tag != "" {
+					n.tags = append(n.tags, l.tag)
+				}
+				continue
+			}
 			n := &node{Manifest: f.manifest, attached: l.attached, nesting: l.nesting}
+			if l.tag != "" {
+				n.tags = []string{l.tag}
+			}
 			if t.root == nil {
 				t.root = n
 			}
@@ -139,7 +180,14 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 				next = append(next, lead{Descriptor: c, parent: n.Digest, attached: l.attached, nesting: l.nesting + 1})
 			}
 			for _, d := range f.referrers {
+				if d.ArtifactType != "" && slices.Contains(opt.Exclude, d.ArtifactType) {
+					t.left = append(t.left, d)
+					continue
+				}
 				next = append(next, lead{Descriptor: d, subject: n.Digest, attached: l.attached + 1})
+			}
+			for _, tag := range f.company {
+				next = append(next, lead{Descriptor: Descriptor{Size: -1}, tag: tag, attached: l.attached + 1})
 			}
 		}
 		if len(t.order)+len(next) > maxManifests || raw > maxRawBytes {
@@ -159,6 +207,7 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 type reading struct {
 	manifest  *Manifest
 	referrers []Descriptor
+	company   []string // tags
 }
 
 func (t *Tree) readRound(ctx context.Context, round []lead) ([]reading, error) {
@@ -170,22 +219,64 @@ func (t *Tree) readRound(ctx context.Context, round []lead) ([]reading, error) {
 	var jobs []job
 	for i := range round {
 		jobs = append(jobs, job{i, false})
-		if t.options.Referrers {
+		if t.options.Referrers && round[i].tag == "" {
 			jobs = append(jobs, job{i, true})
 		}
 	}
 	err := each(ctx, jobs, func(ctx context.Context, j job) error {
 		l := round[j.i]
 		if j.list {
-			list, err := t.source.referrers(ctx, t.repo, l.Digest)
-			found[j.i].referrers = list.entries
+			list, err := t.attachedTo(ctx, l.Digest)
+			found[j.i].referrers = list
 			return err
 		}
 		m, err := t.read(ctx, l)
 		found[j.i].manifest = m
+		if err == nil && m != nil && l.tag != "" {
+			found[j.i].referrers, err = t.attachedTo(ctx, m.Digest)
+		}
 		return err
 	})
+	if err != nil || !t.options.Referrers {
+		return found, err
+	}
+	company, err := t.company()
+	for i, f := range found {
+		if err == nil && f.manifest != nil {
+			found[i].company = company.of(f.manifest.Digest)
+			if !company.listed && round[i].attached == maxNesting {
+				found[i].company = nil // nobody said that there is anything
+			}
+		}
+	}
 	return found, err
+}
+
+// attachedTo lists referrers: what the registry knows of, and what a fallback
+// tag lists beside that, from a time before the registry kept lists itself.
+func (t *Tree) attachedTo(ctx context.Context, digest string) ([]Descriptor, error) {
+	if t.source.noReferrersAPI.Load() {
+		if company, err := t.company(); err == nil && !company.bare(digest) {
+			return nil, nil // the list of tags has told it
+		}
+	}
+	list, err := t.source.referrers(ctx, t.repo, digest)
+	if err != nil || !list.api {
+		return list.entries, err
+	}
+	company, err := t.company()
+	if err != nil || !company.bare(digest) {
+		return list.entries, err
+	}
+	old, err := t.source.fallbackList(ctx, t.repo, digest)
+	if err != nil {
+		return nil, err
+	}
+	all, err := distinct(slices.Concat(list.entries, old.entries))
+	if err != nil {
+		return nil, t.source.corrupt("listing what is attached to", t.repo, digest, err.Error())
+	}
+	return all, nil
 }
 
 func (t *Tree) read(ctx context.Context, l lead) (*Manifest, error) {
@@ -193,6 +284,13 @@ func (t *Tree) read(ctx context.Context, l lead) (*Manifest, error) {
 		e := t.source.corrupt("reading the manifest", t.repo, l.Digest, reason)
 		e.Kind = kind
 		return e
+	}
+	if l.tag != "" {
+		m, err := t.source.manifest(ctx, t.repo, l.tag, Descriptor{})
+		if isNotFound(err) {
+			return nil, nil
+		}
+		return m, err
 	}
 	if l.parent != "" && !known(l.MediaType) {
 		return nil, wrong(Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, harmless(l.MediaType, 100)))
@@ -231,6 +329,10 @@ func (t *Tree) fresh(leads []lead) ([]lead, error) {
 	for _, l := range leads {
 		if l.nesting > maxNesting || l.attached > maxNesting {
 			return nil, t.tooLarge(l.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
+		}
+		if l.tag != "" {
+			fresh = append(fresh, l)
+			continue
 		}
 		if n, ok := t.nodes[l.Digest]; ok {
 			if n.Size != l.Size {

@@ -18,33 +18,57 @@ type sent struct {
 	mounted bool  // it was there already, here or in the repository mounted from
 }
 
-// opener gives a blob's bytes from the start, once an attempt.
-type opener func(context.Context) (io.ReadCloser, error)
-
 // upload brings one blob to a repository: an upload session, and one streaming
 // PUT. A session that broke is not resumed, ACR cannot do that: each attempt
 // starts from the first byte.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
-func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, open opener, progress Progress) (sent, error) {
+//
+// early opens the blob's origin while the session is being opened, where nothing
+// speaks for its being there: a round trip less.
+func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, open opener, early bool, progress Progress) (sent, error) {
 	const op = "uploading the blob"
-	if err := r.uploads.take(ctx); err != nil {
-		return sent{}, r.failed(ctx, op, repo, d.Digest, err)
+	stopped := func(err error) (sent, error) { return sent{}, r.failed(ctx, op, repo, d.Digest, err) }
+	if from == "" && !r.noMount.Load() {
+		// One repository of a registry gets it, the others mount it from there.
+		leave, err := r.carried.enter(ctx, d.Digest, func() bool { return r.holder(d.Digest) != "" })
+		if err != nil {
+			return stopped(err)
+		}
+		defer leave()
 	}
-	defer r.uploads.give()
-	for n := 1; ; n++ {
-		s, asked, err := r.tryUpload(ctx, repo, from, d, open, progress)
+	byParts := r.byParts.Load()
+	var count tries
+	for {
+		s, asked, err := r.tryUpload(ctx, repo, from, d, open, early, byParts, progress)
 		var again *passingError
-		if err == nil || !errors.As(err, &again) {
-			return s, err
+		var body *bodyRefused
+		var wrong wrongBytes
+		if errors.As(err, &wrong) && wrong.pieced && count.failed+1 < attempts {
+			err = &passingError{err}
 		}
-		if ctx.Err() != nil {
-			return sent{}, r.failed(ctx, op, repo, d.Digest, ctx.Err())
+		switch {
+		case err == nil:
+			if byParts && !s.mounted {
+				r.byParts.Store(true)
+			}
+			r.hold(repo, d.Digest)
+			return s, nil
+		case ctx.Err() != nil:
+			return stopped(ctx.Err())
+		case errors.Is(err, errBehind):
+			continue // there is nothing wrong with this target
+		case errors.As(err, &body) && !byParts && (body.sure || count.failed > 0):
+			byParts = true
+			continue
+		case !errors.As(err, &again):
+			return sent{}, err
 		}
-		if n == attempts {
+		over, n := count.spent(again.err)
+		if over {
 			return sent{}, again.err
 		}
-		if err := r.waitFor(ctx, n, asked); err != nil {
-			return sent{}, r.failed(ctx, op, repo, d.Digest, err)
+		if err := r.rest(ctx, retry{op, repo, d.Digest, again.err}, n, asked); err != nil {
+			return stopped(err)
 		}
 	}
 }
@@ -55,17 +79,69 @@ type passingError struct{ err error }
 func (p *passingError) Error() string { return p.err.Error() }
 func (p *passingError) Unwrap() error { return p.err }
 
-func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, progress Progress) (sent, time.Duration, error) {
+// bodyRefused marks the refusal of a blob that came in one PUT, where PATCH may
+// do; sure: no other attempt with PUT would.
+type bodyRefused struct {
+	err  error
+	sure bool
+}
+
+func (b *bodyRefused) Error() string { return b.err.Error() }
+func (b *bodyRefused) Unwrap() error { return b.err }
+
+func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, byParts bool, progress Progress) (sent, time.Duration, error) {
+	if _, found := r.found.look(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
+		a := openAhead(ctx, open)
+		defer a.drop()
+		open = a.take
+	}
 	location, there, asked, err := r.openUpload(ctx, repo, from, d)
 	if err != nil {
 		return sent{}, asked, err
 	}
 	if there {
+		if from == "" {
+			r.found.set(repo, true)
+		}
+		progress.LayerDone()
 		progress.Add(d.Size)
 		return sent{mounted: true}, 0, nil
 	}
-	asked, err = r.putBlob(ctx, repo, location, d, open, progress)
+	asked, err = r.putBlob(ctx, repo, location, d, open, byParts, progress)
 	return sent{bytes: d.Size}, asked, err
+}
+
+// ahead is a blob that is being opened before it is known to be needed.
+type ahead struct {
+	cancel context.CancelFunc
+	ready  chan struct{}
+	source io.ReadCloser
+	err    error
+}
+
+func openAhead(ctx context.Context, open opener) *ahead {
+	ctx, cancel := context.WithCancel(ctx)
+	a := &ahead{cancel: cancel, ready: make(chan struct{})}
+	go func() {
+		defer close(a.ready)
+		a.source, a.err = open(ctx)
+	}()
+	return a
+}
+
+// take is the opener that waits for what was begun; it is asked once.
+func (a *ahead) take(context.Context) (io.ReadCloser, error) {
+	<-a.ready // ends with the context that it was opened with
+	return a.source, a.err
+}
+
+// drop ends it, used or not.
+func (a *ahead) drop() {
+	a.cancel()
+	<-a.ready
+	if a.source != nil {
+		a.source.Close()
+	}
 }
 
 // openUpload opens a session by trying to mount the blob: from the repository
@@ -84,6 +160,10 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		return a, err
 	}
 	var a *answer
+	holder := from == ""
+	if holder {
+		from = r.holder(d.Digest)
+	}
 	if self := from == "" || from == repo; !self || !r.noSelfMount.Load() {
 		if self {
 			from = repo
@@ -98,7 +178,11 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 				return "", false, 0, r.corrupt(op, repo, d.Digest, "the registry mounted "+harmless(said, 100)+" instead")
 			}
 			return "", true, 0, nil
-		case http.StatusAccepted, http.StatusTooManyRequests:
+		case http.StatusAccepted:
+			if holder && !self {
+				r.noMount.Store(true)
+			}
+		case http.StatusTooManyRequests:
 		default:
 			if e := r.refused(op, repo, d.Digest, a.status, a.body); e.Code == "REGISTRY_DISALLOWED_OPERATION" {
 				return "", false, 0, e
@@ -121,7 +205,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		}
 		return "", false, retryAfter(a.header, time.Now()), err
 	}
-	location, err = r.session(sessions, a.header.Get("Location"), d.Digest)
+	location, err = r.session(sessions, a.header.Get("Location"))
 	if err != nil {
 		e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: a.status, Reason: err.Error()}
 		return "", false, 0, e
@@ -131,7 +215,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 
 // session is where a blob is put. It stays at the registry: our token goes
 // there, and so does the image.
-func (r *Registry) session(base, location, digest string) (string, error) {
+func (r *Registry) session(base, location string) (string, error) {
 	if location == "" {
 		return "", errors.New("the registry opened an upload without saying where")
 	}
@@ -147,37 +231,38 @@ func (r *Registry) session(base, location, digest string) (string, error) {
 		return "", fmt.Errorf("the registry sends the upload to another host (%s)", harmless(u.Scheme+"://"+u.Host, 100))
 	}
 	u.Fragment = ""
-	// Appended, not rebuilt: the rest is the registry's, byte for byte.
-	if u.RawQuery != "" && !strings.HasSuffix(u.RawQuery, "&") {
-		u.RawQuery += "&"
-	}
-	u.RawQuery += "digest=" + url.QueryEscape(digest)
 	return u.String(), nil
 }
 
-// putBlob streams one blob into an open session.
-func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descriptor, open opener, progress Progress) (asked time.Duration, err error) {
-	const op = "uploading the blob"
-	ctx, watch := watchFor(ctx)
-	defer watch.stop()
+// closing is where a session is closed with a blob's digest.
+func closing(location, digest string) string {
+	// Appended, not rebuilt: the rest is the registry's, byte for byte.
+	switch {
+	case !strings.Contains(location, "?"):
+		location += "?"
+	case !strings.HasSuffix(location, "&") && !strings.HasSuffix(location, "?"):
+		location += "&"
+	}
+	return location + "digest=" + url.QueryEscape(digest)
+}
 
+// putBlob streams one blob into an open session: with the PUT that closes it,
+// or by one PATCH before that.
+func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descriptor, open opener, byParts bool, progress Progress) (asked time.Duration, err error) {
+	const op = "uploading the blob"
 	source, err := open(ctx)
 	if err != nil {
-		if repeatable(err) {
-			err = &passingError{err}
-		}
-		return 0, err
+		return 0, &sourceError{err}
 	}
-	watch.within(r.stall)
-	body := newStream(source, d, progress, func(done bool) {
-		if done {
-			watch.within(r.commit)
-		} else {
-			watch.within(r.stall)
-		}
-	})
+	ctx, watch := watchFor(ctx)
+	defer watch.stop()
+	body := &cargo{source: source, size: d.Size, progress: progress, watch: watch, stall: r.stall, commit: r.commit}
 	defer body.end()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location, body)
+	method, address := http.MethodPut, closing(location, d.Digest)
+	if byParts {
+		method, address = http.MethodPatch, location
+	}
+	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
 		return 0, r.failed(ctx, op, repo, d.Digest, err)
 	}
@@ -188,26 +273,17 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set("Accept-Encoding", "identity")
 	resp, err := r.client.Do(req)
-	n, waiting, cause := body.end()
-	if errors.Is(context.Cause(ctx), errStalled) && (waiting || cause != nil) {
-		cause = errStalled
-	}
+	n, told, cause := body.end()
 	failed := func(err error) error {
-		progress.Add(-n)
+		progress.Add(-told)
 		return err
 	}
-	var wrong wrongBytes
 	switch {
-	case errors.As(cause, &wrong):
+	case cause != nil && (ctx.Err() == nil || errors.Is(cause, errBehind)):
 		if resp != nil {
 			resp.Body.Close()
 		}
-		return 0, failed(&sourceError{wrong})
-	case cause != nil && (ctx.Err() == nil || cause == errStalled):
-		if resp != nil {
-			resp.Body.Close()
-		}
-		return 0, failed(&passingError{&sourceError{cause}})
+		return 0, failed(&sourceError{cause})
 	case err != nil:
 		e := r.failed(ctx, op, repo, d.Digest, err)
 		if repeatable(e) {
@@ -217,87 +293,81 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	}
 	defer resp.Body.Close()
 	watch.within(r.stall)
-	if resp.StatusCode == http.StatusCreated || resp.StatusCode == http.StatusNoContent {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, refusalBytes))
+	a := &answer{status: resp.StatusCode, header: resp.Header, body: text}
+	closed := !byParts
+	if byParts && a.status == http.StatusAccepted && n == d.Size {
+		// It has all of it, and still has to hear what it is.
+		if a, err = r.closeUpload(ctx, repo, location, d, a); err != nil {
+			if repeatable(err) {
+				err = &passingError{err}
+			}
+			return 0, failed(err)
+		}
+		closed = true
+	}
+	if closed && (a.status == http.StatusCreated || a.status == http.StatusNoContent) {
 		if n != d.Size {
-			return 0, failed(&passingError{&Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: resp.StatusCode,
+			return 0, failed(&passingError{&Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: a.status,
 				Reason: fmt.Sprintf("the registry was content with %d of %d bytes", n, d.Size)}})
 		}
-		if said := resp.Header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
+		if said := a.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
 			return 0, failed(r.corrupt(op, repo, d.Digest, "the registry stored "+harmless(said, 100)+" instead"))
 		}
+		progress.LayerDone()
+		progress.Add(n - told)
 		return 0, nil
 	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, refusalBytes))
-	e := r.refused(op, repo, d.Digest, resp.StatusCode, text)
+	e := r.refused(op, repo, d.Digest, a.status, a.body)
+	err = e
 	switch {
-	case passing(resp.StatusCode),
+	case passing(a.status),
 		// The token ran out on the way; a body cannot be sent twice, a blob can.
-		resp.StatusCode == http.StatusUnauthorized,
+		a.status == http.StatusUnauthorized,
 		e.Code == "BLOB_UPLOAD_INVALID", e.Code == "BLOB_UPLOAD_UNKNOWN":
-		return retryAfter(resp.Header, time.Now()), failed(&passingError{e})
+		err = &passingError{e}
 	}
-	return 0, failed(e)
+	if !byParts && d.Size > 0 {
+		err = withPatch(e, err)
+	}
+	return retryAfter(a.header, time.Now()), failed(err)
 }
 
-// sourceError is an error of the bytes' origin, which their opener names.
+// withPatch marks what may be a refusal of the body in a PUT. A session that is
+// unknown or broken may also be one that got lost.
+func withPatch(e *Error, err error) error {
+	switch e.Status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusLengthRequired, http.StatusUnsupportedMediaType:
+	default:
+		return err
+	}
+	switch e.Code {
+	case "", "UNSUPPORTED":
+		return &bodyRefused{err, true}
+	case "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN":
+		return &bodyRefused{err, false}
+	}
+	return err
+}
+
+// closeUpload ends a session into which a blob went by PATCH.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks
+func (r *Registry) closeUpload(ctx context.Context, repo, location string, d Descriptor, patched *answer) (*answer, error) {
+	const op = "uploading the blob"
+	if next := patched.header.Get("Location"); next != "" {
+		var err error
+		if location, err = r.session(location, next); err != nil {
+			return nil, &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: patched.status, Reason: err.Error()}
+		}
+	}
+	return r.do(ctx, call{op: op, method: http.MethodPut, url: closing(location, d.Digest), repo: repo, ref: d.Digest, body: []byte{}})
+}
+
+// sourceError is an error of the bytes' origin, not of where they go.
 type sourceError struct{ err error }
 
 func (s *sourceError) Error() string { return s.err.Error() }
 func (s *sourceError) Unwrap() error { return s.err }
-
-// download opens a blob at this registry. The client follows redirects to
-// storage.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-blobs
-func (r *Registry) download(repo string, d Descriptor) opener {
-	return func(ctx context.Context) (io.ReadCloser, error) {
-		const op = "reading the blob"
-		if d.Size == 0 {
-			// Known without asking.
-			if d.Digest != emptyDigest {
-				return nil, r.corrupt(op, repo, d.Digest, "its size is given as 0, but this is not the digest of nothing")
-			}
-			return http.NoBody, nil
-		}
-		if err := checkNames(r.host, op, repo, d.Digest); err != nil {
-			return nil, err
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url(repo, "blobs", d.Digest), nil)
-		if err != nil {
-			return nil, r.failed(ctx, op, repo, d.Digest, err)
-		}
-		req.Header.Set("Accept-Encoding", "identity")
-		resp, err := r.client.Do(req)
-		if err != nil {
-			return nil, r.failed(ctx, op, repo, d.Digest, err)
-		}
-		if resp.StatusCode != http.StatusOK {
-			defer resp.Body.Close()
-			if at := resp.Request.URL.Host; at != r.host {
-				return nil, r.storageRefused(op, repo, d, at, resp.StatusCode)
-			}
-			text, _ := io.ReadAll(io.LimitReader(resp.Body, refusalBytes))
-			return nil, r.refused(op, repo, d.Digest, resp.StatusCode, text)
-		}
-		if resp.ContentLength >= 0 && resp.ContentLength != d.Size {
-			resp.Body.Close()
-			e := r.corrupt(op, repo, d.Digest, fmt.Sprintf("it has %d bytes, but the manifest says %d", resp.ContentLength, d.Size))
-			return nil, &passingError{e} // a length that lies may be the way's fault
-		}
-		return resp.Body, nil
-	}
-}
-
-// storageRefused is for an answer of the storage that a registry redirects to.
-// What the registry signed may have expired on the way: it is asked again.
-func (r *Registry) storageRefused(op, repo string, d Descriptor, storage string, status int) error {
-	e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: status,
-		Reason: fmt.Sprintf("the registry redirected to its storage at %s, which answered %d", harmless(storage, 100), status),
-		Remedy: fmt.Sprintf("check that this machine may read from %s", harmless(storage, 100))}
-	if status == http.StatusUnauthorized || status == http.StatusForbidden || passing(status) {
-		return &passingError{e}
-	}
-	return e
-}
 
 // bytesOf opens what is in memory.
 func bytesOf(data []byte) opener {

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"acrpromote/internal/plan"
+	"acrpromote/internal/promote"
+	"acrpromote/internal/report"
+	"acrpromote/internal/transfer"
+)
+
+// errRestIsMissing: the image itself has arrived, by digest.
+var errRestIsMissing = errors.New("it has arrived by digest; its tag waits until the rest of the set has arrived at this registry")
+
+// atomic tells whether the set shows none of its tags before all of it has
+// arrived.
+func (o *operation) atomic() bool {
+	return o.set && slices.ContainsFunc(o.items, func(it *item) bool {
+		return slices.ContainsFunc(it.wanted.Ways, func(w plan.Way) bool { return w.Flow != nil && w.Flow.Atomic })
+	})
+}
+
+// deliverAtomically brings the whole set by digest, and then, at each registry
+// where all of it has arrived, sets the tags and locks. A registry that fails
+// keeps its old tags; the others do not wait for it.
+func (o *operation) deliverAtomically(ctx context.Context, progress *report.Progress) {
+	arrived := make([][]promote.Done, len(o.items))
+	o.sideBySide(func(i int, it *item) {
+		arrived[i] = promote.Targets(ctx, unlocked(it.part), it.image(), &copier{operation: o, item: it, progress: progress, untagged: true}, nil)
+	})
+	broken := map[string]bool{}
+	for i, it := range o.items {
+		for j, step := range it.part.Steps {
+			if step.Work == plan.Wait || it.source.err != nil || arrived[i][j].Err != nil {
+				broken[step.Target.Registry] = true
+			}
+		}
+	}
+	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
+	o.sideBySide(func(i int, it *item) {
+		part := it.part
+		part.Steps = slices.Clone(part.Steps)
+		for j, step := range part.Steps {
+			if broken[step.Target.Registry] {
+				part.Steps[j].Work = plan.Wait
+			}
+		}
+		tagged := promote.Targets(ctx, part, it.image(), tagger{o, it, arrived[i]}, locker)
+		for j, step := range it.part.Steps {
+			t := &o.result.Images[i].Targets[j]
+			switch {
+			case step.Work == plan.Wait:
+			case arrived[i][j].Err != nil:
+				o.tellDone(t, arrived[i][j])
+			case broken[step.Target.Registry]:
+				t.State, t.Error = report.Pending, errRestIsMissing.Error()
+				o.tell(arrived[i][j].Changed)
+			default:
+				o.tellDone(t, tagged[j])
+			}
+		}
+	})
+}
+
+// sideBySide does something with every image that was read.
+func (o *operation) sideBySide(do func(i int, it *item)) {
+	var group sync.WaitGroup
+	slots := make(chan struct{}, itemsAtOnce)
+	for i, it := range o.items {
+		if it.source.err != nil {
+			continue
+		}
+		group.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			do(i, it)
+		})
+	}
+	group.Wait()
+}
+
+// unlocked is a part without its locks: they come with the tags.
+func unlocked(p plan.Part) plan.Part {
+	p.Steps = slices.Clone(p.Steps)
+	for i := range p.Steps {
+		p.Steps[i].Lock = plan.LockNone
+	}
+	return p
+}
+
+// tagger sets the tags of an image that has arrived by digest.
+type tagger struct {
+	*operation
+	*item
+	arrived []promote.Done
+}
+
+func (t tagger) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
+	for i, step := range t.part.Steps {
+		if step.Target != target {
+			continue
+		}
+		arrival := t.arrived[i].Arrival
+		if step.Work == plan.Nothing || step.Work == plan.Mend || target.Tag == "" {
+			return arrival, nil
+		}
+		err := t.targets[i].registry.data.PutManifest(ctx, target.Repository, target.Tag, t.source.tree.Root())
+		if err != nil {
+			return arrival, err
+		}
+		arrival.Changed = true
+		if arrival.State == string(transfer.Present) {
+			arrival.State = string(transfer.Retagged)
+		}
+		return arrival, nil
+	}
+	return promote.Arrival{}, errRestIsMissing
+}

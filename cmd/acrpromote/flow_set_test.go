@@ -1,0 +1,303 @@
+package main_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"acrpromote/internal/sim"
+)
+
+// setDigest is the digest of a set as the contract has it, computed here once
+// more: SHA-256 over the unique, sorted lines repository@digest, each with its
+// line feed.
+func setDigest(members ...string) string {
+	slices.Sort(members)
+	sum := sha256.Sum256([]byte(strings.Join(slices.Compact(members), "\n") + "\n"))
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// three pushes and seals three images, and lets the registry be listed.
+func (w *world) three() (cart1, cart2, pay descriptor) {
+	w.t.Helper()
+	cart1, cart2, pay = pushIndex(w.prod, cart, "1.0", 1), pushImage(w.prod, cart, "1.1", 2, 2, 1000), pushImage(w.prod, "shop/pay", "1.0", 3, 2, 1000)
+	w.prod.Grant(clientID, "**", sim.CatalogLister...)
+	w.seal(cart+":1.0", cart+":1.1", "shop/pay:1.0")
+	return cart1, cart2, pay
+}
+
+func (w *world) file(name, content string) string {
+	w.t.Helper()
+	path := filepath.Join(w.folder(), name)
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		w.t.Fatal(err)
+	}
+	return path
+}
+
+// TestSetForms: lines, patterns, a list and manifests all name the same set,
+// with one digest and one code.
+func TestSetForms(t *testing.T) {
+	w := newWorld(t)
+	cart1, cart2, pay := w.three()
+	w.ready()
+	want := setDigest(cart+"@"+cart1.Digest, cart+"@"+cart2.Digest, "shop/pay@"+pay.Digest)
+	base := inputs{"action": "verify", "flowFile": w.flowFile(sandbox), "flow": "released"}
+	manifests := fmt.Sprintf(`apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      initContainers: [{name: a, image: %[1]s/shop/cart:1.0}]
+      containers:
+      - {name: b, image: "%[1]s/shop/cart:1.1"}
+      - {name: c, image: docker.io/library/redis:7}
+---
+kind: CronJob
+spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1]s/shop/pay:1.0@%[2]s"}]}}}}}
+`, prodHost, pay.Digest)
+	for name, in := range map[string]inputs{
+		"lines":         {"images": "shop/pay:1.0\nshop/cart:1.1\nshop/cart:1.0"},
+		"another order": {"images": "shop/cart:1.0\nshop/cart:1.1\nshop/pay:1.0\nshop/cart:1.0"},
+		"patterns":      {"images": "shop/*:1.*"},
+		"a range":       {"images": "shop/**:>=1.0 <2"},
+		"both":          {"images": "shop/cart:*\nshop/pay:1.0"},
+		"by digest":     {"images": "shop/pay@" + pay.Digest + "\nshop/cart:*"},
+		"a list":        {"imagesFrom": w.file("images.txt", "# what goes\r\nshop/cart:1.0\r\n\r\n"+prodHost+"/shop/cart:1.1\r\nshop/pay:1.0\r\n")},
+		"manifests":     {"imagesFrom": w.file("deploy.yml", manifests)},
+	} {
+		for key, value := range base {
+			in[key] = value
+		}
+		o := w.task(in).want("done")
+		if o.output["digest"] != want || o.at("approvalCode") != code(t, want) || len(o.at("images").([]any)) != 3 {
+			t.Errorf("%s: digest %s, code %v, %d images; want %s, %s, 3", name, o.output["digest"], o.at("approvalCode"), len(o.at("images").([]any)), want, code(t, want))
+		}
+		if name == "manifests" && !strings.Contains(strings.Join(o.warnings, "\n"), "docker.io") {
+			t.Errorf("what was left out is not told: %q", o.warnings)
+		}
+	}
+	for name, in := range map[string]inputs{
+		"nothing matches":     base.with("images", "shop/none*:*"),
+		"no tag":              base.with("images", "shop/cart"),
+		"a registry":          base.with("images", prodHost+"/shop/cart:1.0"),
+		"a list and lines":    base.with("images", "shop/cart:1.0", "imagesFrom", "x"),
+		"no such list":        base.with("imagesFrom", filepath.Join(w.folder(), "absent")),
+		"templates":           base.with("imagesFrom", w.file("raw.yml", "spec: {containers: [{image: \""+prodHost+"/shop/cart:{{ .Tag }}\"}]}\n")),
+		"other registries":    base.with("imagesFrom", w.file("redis.yml", "spec: {containers: [{image: redis:7}]}\n")),
+		"targets beside it":   base.with("images", "shop/cart:1.0", "targets", devHost),
+		"a source beside it":  base.with("images", "shop/cart:1.0", "source", source),
+		"a digest beside it":  base.with("images", "shop/cart:1.0", "digest", want),
+		"no flow":             {"action": "verify", "flowFile": base["flowFile"], "images": "shop/cart:1.0"},
+		"no flow file either": {"action": "verify", "images": "shop/cart:1.0"},
+	} {
+		if o := w.task(in); o.result["outcome"] != "misuse" {
+			t.Errorf("%s: %v\n%s", name, o.result["outcome"], o.against())
+		}
+	}
+	// A set of one is a set.
+	one := w.task(base.with("images", "shop/pay:1.0")).want("done")
+	if one.output["digest"] != setDigest("shop/pay@"+pay.Digest) {
+		t.Errorf("a set of one: %s", one.output["digest"])
+	}
+}
+
+// TestSetCode: the code of the whole set approves it, and no other set.
+func TestSetCode(t *testing.T) {
+	w := newWorld(t)
+	cart1, cart2, pay := w.three()
+	flows := w.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
+	all := setDigest(cart+"@"+cart1.Digest, cart+"@"+cart2.Digest, "shop/pay@"+pay.Digest)
+	sealing := w.run.Stage("Seal", w.connection)
+	if o := w.taskOf(sealing, inputs{"action": "seal", "flowFile": flows, "flow": "released", "images": "shop/*:*"}).want("done"); o.at("approvalCode") != code(t, all) {
+		t.Errorf("seal shows the code %v, want %s", o.at("approvalCode"), code(t, all))
+	}
+	w.approve(manager, "let out: "+code(t, all))
+	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
+	for _, other := range []string{"shop/cart:1.0\nshop/cart:1.1", "shop/cart:1.0"} {
+		w.task(set.with("images", other)).refusedBy("approval-code")
+	}
+	w.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).refusedBy("approval-code")
+	// One more image, and it is another set.
+	pushImage(w.prod, "shop/new", "1.0", 9, 1, 300)
+	w.task(set).want("refused")
+	w.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
+	w.tagged(w.dev, "shop/pay", "1.0", pay)
+}
+
+// TestSetIsOne: what stands against one image stands against all, and all of it
+// is told at once; an image that cannot be read lets none of a coded set out.
+func TestSetIsOne(t *testing.T) {
+	w := newWorld(t)
+	_, _, pay := w.three()
+	pushImage(w.prod, "shop/loose", "1.0", 7, 1, 300)
+	pushImage(w.dev, "shop/pay", "1.0", 8, 1, 300)
+	w.ready()
+	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	o := w.task(set).refusedBy("not-sealed", "tag-would-move").says("shop/loose:1.0", devHost+"/shop/pay:1.0")
+	if held(cart, "1.0", w.dev, w.dev2) != "" {
+		t.Error("a part of the set went")
+	}
+	for _, image := range o.at("images").([]any) {
+		for _, target := range image.(map[string]any)["targets"].([]any) {
+			if state := target.(map[string]any)["state"]; state != "refused" && state != "present" {
+				t.Errorf("%v is %v", image.(map[string]any)["source"], state)
+			}
+		}
+	}
+	w.task(set.with("images", "shop/cart:*\nother/x:1\nbase/y:1")).want("refused").says("other/x", "base/y")
+	w.task(set.with("images", "shop/cart:1.0\nshop/cart:9.9")).failsAt("source", "9.9")
+	w.dev.RemoveTag("shop/pay", "1.0")
+	w.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
+	w.tagged(w.dev2, "shop/pay", "1.0", pay)
+}
+
+// TestOneTargetDead: it delays and fails no other, the flow says how the step
+// ends, and a rerun does what is left.
+func TestOneTargetDead(t *testing.T) {
+	w := newWorld(t)
+	w.three()
+	w.ready()
+	down := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.Host, dev2Host) {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	o := w.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host)
+	if held(cart, "1.0", w.dev, w.dev2)+held("shop/pay", "1.0", w.dev, w.dev2) != "contosodevcontosodev" {
+		t.Errorf("held by %s and %s", held(cart, "1.0", w.dev, w.dev2), held("shop/pay", "1.0", w.dev, w.dev2))
+	}
+	for i := range 3 {
+		states := fmt.Sprint(o.at("images", i, "targets", 0, "state"), " ", o.at("images", i, "targets", 1, "state"))
+		if states != "copied pending" {
+			t.Errorf("image %d: %s, want copied pending", i, states)
+		}
+	}
+	// The input may be stricter than the flow.
+	w.task(set.with("onPartial", "fail")).wantTask("partial", "Failed")
+	// A rule that is violated at one still refuses the whole step.
+	pushImage(w.dev, cart, "1.2", 5, 1, 300)
+	pushImage(w.prod, cart, "1.2", 6, 1, 300)
+	w.taskOf(w.run.Stage("Seal", w.connection), inputs{"action": "seal", "source": prodHost + "/" + cart + ":1.2"}).want("done")
+	w.task(set).want("refused")
+	w.prod.RemoveTag(cart, "1.2")
+	down()
+	o = w.task(set).want("done")
+	if uploads(o.requests, devHost) != 0 || uploads(o.requests, dev2Host) == 0 || held(cart, "1.0", w.dev, w.dev2) != "contosodev contosodev2" {
+		t.Errorf("the rerun wrote %d to DEV, %d to the other", uploads(o.requests, devHost), uploads(o.requests, dev2Host))
+	}
+	if o = w.task(set).want("done"); o.output["changed"] != "false" {
+		t.Error("nothing was left, and something changed")
+	}
+}
+
+// TestDeniedTarget: one that denies access fails alone.
+func TestDeniedTarget(t *testing.T) {
+	w := newWorld(t)
+	w.three()
+	w.ready()
+	w.dev2.Revoke(clientID)
+	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	w.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host, "AcrPush")
+	if held("shop/pay", "1.0", w.dev, w.dev2) != "contosodev" {
+		t.Error("the other has not got it")
+	}
+}
+
+// TestParallelJobs: with a parallel strategy the jobs share the repositories,
+// each proves the same code, and audit proves the union.
+func TestParallelJobs(t *testing.T) {
+	const jobs, repositories = 3, 9
+	w := newWorld(t)
+	w.prod.Grant(clientID, "**", sim.CatalogLister...)
+	var members, references []string
+	for i := range repositories {
+		repository := "shop/app" + strconv.Itoa(i)
+		for _, tag := range []string{"1.0", "1.1"} {
+			image := pushImage(w.prod, repository, tag, 20+2*i+len(tag)+int(tag[2]), 1, 400)
+			w.prod.SetTagLock(repository, tag, false, false)
+			attach(w.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+			members = append(members, repository+"@"+image.Digest)
+			references = append(references, repository+":"+tag)
+		}
+	}
+	all := setDigest(members...)
+	w.approve(manager, code(t, all))
+	flows := w.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
+	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
+	job := func(kind string, position, total int) func(*sim.Task) {
+		return func(t *sim.Task) { t.Parallel = &sim.ParallelJob{Kind: kind, Position: position, Total: total} }
+	}
+	audit := set.with("action", "audit")
+	w.task(audit).want("failed")
+
+	// Two of three: the union is not complete, and audit says what is missing.
+	outcomes := make([]outcome, jobs)
+	run := func(positions ...int) {
+		var group sync.WaitGroup
+		for _, n := range positions {
+			p := w.start(w.environ(w.stage, set, job("MultiMachine", n, jobs)))
+			group.Go(func() {
+				_ = p.command.Wait()
+			})
+			defer func() {
+				p.cancel()
+				o := outcome{t: t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
+				o.read(true)
+				outcomes[n-1] = o
+			}()
+		}
+		group.Wait()
+	}
+	run(1, 2)
+	w.task(audit).wantTask("partial", "SucceededWithIssues")
+	run(3)
+	seen := map[string]int{}
+	for n, o := range outcomes {
+		o.want("done")
+		if o.at("approvalCode") != code(t, all) || o.output["digest"] != all {
+			t.Errorf("job %d: code %v, digest %s; want those of the whole set", n+1, o.at("approvalCode"), o.output["digest"])
+		}
+		images := o.at("images").([]any)
+		if len(images) == 0 || len(images) == 2*repositories {
+			t.Errorf("job %d has %d images of %d", n+1, len(images), 2*repositories)
+		}
+		for _, image := range images {
+			seen[image.(map[string]any)["source"].(string)]++
+		}
+	}
+	for _, r := range references {
+		if seen[prodHost+"/"+r] != 1 {
+			t.Errorf("%s was brought by %d jobs", r, seen[prodHost+"/"+r])
+		}
+	}
+	if o := w.task(audit).want("done"); len(o.at("images").([]any)) != 2*repositories {
+		t.Errorf("audit saw %d images", len(o.at("images").([]any)))
+	}
+	// Jobs of a matrix differ by their variables: each has the whole set. More
+	// jobs than repositories leave some with nothing to do.
+	if o := w.task(set, job("MultiConfiguration", 2, 3)).want("done"); len(o.at("images").([]any)) != 2*repositories {
+		t.Errorf("a matrix job has %d images", len(o.at("images").([]any)))
+	}
+	busy := 0
+	for n := range 4 {
+		o := w.task(set.with("images", "shop/app1:1.0", "flowFile", w.flowFile(sandbox)), job("MultiMachine", n+1, 4)).want("done")
+		busy += len(o.at("images").([]any))
+		if o.output["digest"] != setDigest(members[2]) {
+			t.Errorf("job %d of 4 tells the digest %s", n+1, o.output["digest"])
+		}
+	}
+	if busy != 1 {
+		t.Errorf("%d jobs took the one image", busy)
+	}
+}

@@ -1,0 +1,271 @@
+package main_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"acrpromote/internal/sim"
+)
+
+// strict is a flow that asks for everything that an input could soften.
+const strict = `version: 1
+trust: [sandbox, production]
+registries:
+  prod: {host: ` + prodHost + `, trust: production, immutable: true}
+  dev: {host: ` + devHost + `, trust: sandbox}
+flows:
+  strict:
+    from: prod
+    to: [dev]
+    repositories: [shop/**]
+    lock: tag
+    require:
+      approval:
+        environment: Production
+        minApprovers: 2
+        maxAge: 1h
+        code: true
+        commentPattern: CHG[0-9]+
+        approvers: [release.manager@example.com, security.officer@example.com]
+      sealed: true
+  lax:
+    from: prod
+    to: [dev]
+    repositories: [tools/**]
+    require: {approval: {kind: any, environment: Production, checks: [{definition: 999, resource: Production}]}, sealed: false}
+`
+
+// TestInputsCannotSoften: each rule of a flow holds whatever the input says,
+// and an input that would soften it is told.
+func TestInputsCannotSoften(t *testing.T) {
+	w := newWorld(t)
+	pushImage(w.prod, cart, release, 1, 1, 300)
+	w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer, officer}, MinRequired: 1})
+	w.clock.set(-2 * time.Hour)
+	w.approve(developer, "fine")
+	w.clock.set(0)
+	flows := w.flowFile(strict)
+	base := inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": flows}
+	hard := w.task(base).want("refused")
+	for _, rule := range []string{"min-approvers", "requester-approved", "approval-too-old", "approval-code", "comment-pattern", "approver-not-listed", "not-sealed"} {
+		if !strings.Contains(strings.Join(hard.rules(), " "), rule) {
+			t.Errorf("the flow alone refuses by %v, and %s is not among them", hard.rules(), rule)
+		}
+	}
+	for _, soft := range [][2]string{
+		{"minApprovers", "1"}, {"requesterCanApprove", "true"}, {"approvalMaxAge", "100h"}, {"approvalCode", "false"},
+		{"sealed", "false"}, {"approval", "none"}, {"approval", "any"},
+	} {
+		o := w.task(base.with(soft[0], soft[1])).want("refused")
+		if strings.Join(o.rules(), " ") != strings.Join(hard.rules(), " ") {
+			t.Errorf("%s=%s: refused by %v, want %v", soft[0], soft[1], o.rules(), hard.rules())
+		}
+		if !strings.Contains(strings.Join(o.warnings, "\n"), "The input "+soft[0]+" is ") {
+			t.Errorf("%s=%s: that it is not obeyed is not told: %q", soft[0], soft[1], o.warnings)
+		}
+	}
+	// Another pattern is asked for as well, not instead.
+	w.task(base.with("commentPattern", ".*")).want("refused").says("CHG[0-9]+")
+	// What contradicts the flow is understood by nobody.
+	for _, other := range [][2]string{{"environment", "Elsewhere"}, {"approval", "automated"}, {"approvers", "developer@example.com"}} {
+		w.task(base.with(other[0], other[1])).want("misuse")
+	}
+}
+
+// TestInputsCanTighten: beside a lax flow an input's rule holds.
+func TestInputsCanTighten(t *testing.T) {
+	w := newWorld(t)
+	pushImage(w.prod, "tools/lint", "1", 1, 1, 300)
+	w.clock.set(-2 * time.Hour)
+	w.approve(manager, "fine")
+	w.clock.set(0)
+	flows := w.flowFile(strict)
+	base := inputs{"action": "verify", "source": prodHost + "/tools/lint:1", "targets": devHost, "flowFile": flows}
+	w.task(base).want("done")
+	for _, c := range [][3]string{
+		{"minApprovers", "2", "min-approvers"}, {"approvers", "security.officer@example.com", "approver-not-listed"},
+		{"approvalMaxAge", "1h", "approval-too-old"}, {"commentPattern", "CHG", "comment-pattern"}, {"approvalCode", "true", "approval-code"},
+		{"sealed", "true", "not-sealed"}, {"approval", "automated", "automated-check"},
+	} {
+		o := w.task(base.with(c[0], c[1])).want("refused")
+		if !strings.Contains(strings.Join(o.rules(), " "), c[2]) {
+			t.Errorf("%s=%s: refused by %v, want %s", c[0], c[1], o.rules(), c[2])
+		}
+	}
+	w.task(base.with("action", "invertedPush", "lock", "tag")).want("done")
+	if a, _ := w.dev.TagAttributes("tools/lint", "1"); a.Write || a.Delete {
+		t.Errorf("the input lock did not lock: %+v", a)
+	}
+}
+
+// TestFlowLockHolds: the flow's lock is not lifted by an input.
+func TestFlowLockHolds(t *testing.T) {
+	w := newWorld(t)
+	pushImage(w.prod, "tools/lint", "1", 1, 1, 300)
+	w.ready()
+	flows := w.flowFile(strings.Replace(sandbox, "    repositories: [\"base/*\"]\n", "    repositories: [\"tools/*\"]\n    lock: tag\n", 1))
+	o := w.task(inputs{"action": "invertedPush", "source": prodHost + "/tools/lint:1", "flowFile": flows, "lock": "none"}).want("done")
+	if a, _ := w.dev.TagAttributes("tools/lint", "1"); a.Write || !strings.Contains(strings.Join(o.warnings, "\n"), "The input lock is none") {
+		t.Errorf("locked %v; warnings %q", !a.Write, o.warnings)
+	}
+}
+
+// TestCoverage: what no flow covers is refused before any registry is asked.
+func TestCoverage(t *testing.T) {
+	w := newWorld(t)
+	pushImage(w.prod, cart, release, 1, 1, 300)
+	w.ready()
+	flows := w.flowFile(sandbox)
+	push := inputs{"action": "invertedPush", "flowFile": flows}
+	for _, c := range []struct {
+		in    inputs
+		rules string
+		says  string
+	}{
+		{push.with("source", prodHost+"/other/x:1", "targets", devHost), "not-in-flow", "shop/**"},
+		{push.with("source", prodHost+"/other/x:1"), "not-in-flow", "shop/**"},
+		{push.with("source", source, "targets", "contosoother.azurecr.io"), "not-in-flow", "contosoother.azurecr.io"},
+		{push.with("source", "contosoother.azurecr.io/shop/cart:1", "targets", devHost), "not-in-flow", "contosoother.azurecr.io"},
+		{push.with("source", source, "targets", devHost+"/elsewhere"), "not-in-flow", "elsewhere"},
+		{push.with("source", source, "targets", devHost+"/"+cart+":other"), "not-in-flow", "other"},
+		{push.with("source", source, "targets", devHost, "flow", "base"), "not-in-flow", "base/*"},
+		{push.with("source", devHost+"/"+cart+":1", "targets", prodHost), "upward", "trust"},
+		{push.with("source", devHost+"/"+cart+":1", "targets", prodHost, "action", "promote"), "upward", "trust"},
+		{push.with("source", source, "targets", devHost, "action", "promote"), "not-in-flow", "invertedPush"},
+		{push.with("flow", "released", "images", "other/x:1\nshop/cart:"+release), "not-in-flow", "other/x"},
+	} {
+		o := w.task(c.in).want("refused").says(c.says)
+		if !strings.Contains(strings.Join(o.rules(), " "), c.rules) {
+			t.Errorf("%v: refused by %v, want %s", c.in, o.rules(), c.rules)
+		}
+	}
+	w.task(push.with("source", source, "targets", devHost, "flow", "relased")).want("misuse").says("released")
+	// With several wrong at once all are told.
+	w.task(push.with("source", source, "targets", devHost+"/elsewhere\n"+dev2Host+"/"+cart+":other")).want("refused").says("elsewhere", "other")
+}
+
+// TestAttachedDemands: an image bears what its flow names, by type, count, age
+// and place.
+func TestAttachedDemands(t *testing.T) {
+	w := newWorld(t)
+	image := pushIndex(w.prod, cart, release, 1)
+	w.record(image)
+	w.lock(release)
+	w.ready()
+	demanding := func(attached string) inputs {
+		content := strings.Replace(sandbox, "      branches: [refs/heads/main]\n", "      branches: [refs/heads/main]\n      attached: ["+attached+"]\n", 1)
+		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": w.flowFile(content)}
+	}
+	const spdx, scan = "application/spdx+json", "application/vnd.example.scan+json"
+	w.task(demanding("{artifactType: "+spdx+"}")).refusedBy("attached-missing").says(spdx, "0 of")
+	attach(w.prod, cart, image, spdx, []byte(`{"n":1}`))
+	w.task(demanding("{artifactType: " + spdx + "}")).want("done")
+	w.task(demanding("{artifactType: " + spdx + ", count: 2}")).refusedBy("attached-missing").says("1 of")
+	attach(w.prod, cart, image, spdx, []byte(`{"n":2}`))
+	w.task(demanding("{artifactType: " + spdx + ", count: 2}")).want("done")
+
+	w.clock.set(-48 * time.Hour)
+	attach(w.prod, cart, image, scan, []byte(`{"old":true}`))
+	w.clock.set(0)
+	w.task(demanding("{artifactType: " + scan + "}")).want("done")
+	w.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).refusedBy("attached-missing").says("24h")
+	attach(w.prod, cart, image, scan, []byte(`{"new":true}`))
+	w.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).want("done")
+
+	each := "{artifactType: " + scan + ", on: children}"
+	w.task(demanding(each)).refusedBy("attached-missing")
+	for i := range 2 {
+		child := pushImage(w.prod, cart, "", 10+i, 2, 4096)
+		attach(w.prod, cart, child, scan, []byte(`{}`))
+		o := w.task(demanding(each))
+		if i == 0 {
+			o.refusedBy("attached-missing")
+			continue
+		}
+		o.want("done")
+	}
+	// Two demands are told together, and other rules with them.
+	w.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
+}
+
+// TestAutomated: an approval by checks that the flow names.
+func TestAutomated(t *testing.T) {
+	const rest = "9c3e8943-130d-4c78-ac63-8af81df62dfb"
+	type office struct {
+		w           *world
+		scan, hours *sim.Check
+	}
+	named := func(w *world, checks string) inputs {
+		content := strings.Replace(sandbox, "{kind: manual, environment: Production}", "{kind: automated, checks: ["+checks+"]}", 1)
+		content = strings.Replace(content, "onPartial: warn", "lock: none", 1)
+		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": w.flowFile(content)}
+	}
+	id := func(c *sim.Check) string { return "{definition: " + strconv.Itoa(c.ID()) + ", resource: Gate}" }
+	for _, c := range []struct {
+		name   string
+		do     func(o *office)
+		checks func(o *office) string
+		rules  string
+		says   string
+	}{
+		{"by configuration id", nil, func(o *office) string { return id(o.scan) }, "", ""},
+		{"by the task's GUID", nil, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "", ""},
+		{"with business hours beside it", nil, func(o *office) string { return id(o.scan) + ", " + id(o.hours) }, "", ""},
+		{"business hours alone", nil, func(o *office) string { return id(o.hours) }, "automated-check", "hour"},
+		{"a check that nobody evaluated", nil, func(o *office) string { return "{definition: 4711, resource: Gate}" }, "automated-check", "not evaluated"},
+		{"on another resource", nil, func(o *office) string { return strings.Replace(id(o.scan), "Gate", "Elsewhere", 1) }, "automated-check", "Elsewhere"},
+		{"failed", func(o *office) { _ = o.w.stage.SetCheck(o.scan, "rejected") }, func(o *office) string { return id(o.scan) }, "approval-unreadable", "rejected"},
+		{"disabled since", func(o *office) { o.scan.Disable() }, func(o *office) string { return id(o.scan) }, "automated-check", "disabled"},
+		{"changed since", func(o *office) { o.scan.Disable(); o.scan.Enable() }, func(o *office) string { return id(o.scan) }, "automated-check", "version"},
+		{"configuration unreadable, by the task's GUID", func(o *office) { o.w.project.Deny(sim.Configurations) }, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "automated-check", "not evaluated"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			gate := w.project.Environment("Gate")
+			o := &office{w: w, scan: gate.AddCheck(sim.TaskCheck), hours: gate.AddCheck(sim.BusinessHours)}
+			image := pushImage(w.prod, cart, release, 1, 1, 300)
+			w.record(image)
+			w.lock(release)
+			w.stage = w.run.Stage("Checked", gate, w.connection)
+			w.stage.Begin()
+			if c.do != nil {
+				c.do(o)
+			}
+			got := w.task(named(w, c.checks(o)))
+			if c.rules == "" {
+				got.want("done")
+				if got.at("approval", "kind") != "automated" || got.at("approval", "granted") != true {
+					t.Errorf("approval %v", got.at("approval"))
+				}
+				return
+			}
+			got.want("refused").says(c.says)
+			if !strings.Contains(strings.Join(got.rules(), " "), c.rules) {
+				t.Errorf("refused by %v, want %s", got.rules(), c.rules)
+			}
+		})
+	}
+	t.Run("a stage without checks", func(t *testing.T) {
+		w := newWorld(t)
+		image := pushImage(w.prod, cart, release, 1, 1, 300)
+		w.record(image)
+		w.lock(release)
+		w.stage = w.run.Stage("Bare", w.connection)
+		w.stage.Begin()
+		w.task(named(w, "{definition: 7, resource: Gate}")).refusedBy("automated-check")
+	})
+	t.Run("sealed after it passed", func(t *testing.T) {
+		w := newWorld(t)
+		gate := w.project.Environment("Gate")
+		scan := gate.AddCheck(sim.TaskCheck)
+		w.stage = w.run.Stage("Checked", gate, w.connection)
+		w.stage.Begin()
+		time.Sleep(5 * time.Millisecond)
+		image := pushImage(w.prod, cart, release, 1, 1, 300)
+		w.record(image)
+		w.lock(release)
+		w.task(named(w, id(scan))).refusedBy("changed-since-approval")
+	})
+}

@@ -1,0 +1,88 @@
+package main_test
+
+import (
+	"encoding/json"
+	"slices"
+	"testing"
+
+	"acrpromote/internal/report"
+)
+
+// TestWhatTheTestsSee: what is held after every run can fail.
+func TestWhatTheTestsSee(t *testing.T) {
+	for line, want := range map[string]string{
+		"##vso[task.complete result=Failed;]x":          "task.complete",
+		"before ##vso[task.setvariable variable=a]b":    "task.setvariable",
+		"x\r##vso[task.complete result=Succeeded]":      "task.complete",
+		"#\u200b#vso[task.complete result=Succeeded]":   "task.complete",
+		"\x1b[31m##vso[task.complete result=Succeeded]": "task.complete",
+		"##[error]boo":                                             "error",
+		"# #vso[task.complete result=Succeeded]":                   "",
+		"##vso[task.complete without an end":                       "",
+		"##vso[task.logissue type=error;]a%0Ab%AZP25 and more %5D": "task.logissue",
+	} {
+		found := agentReads(line)
+		switch {
+		case want == "" && len(found) > 0:
+			t.Errorf("%q is read as %v", line, found)
+		case want != "" && (len(found) != 1 || found[0].name != want && want != "error"):
+			t.Errorf("%q is read as %v, want %s", line, found, want)
+		}
+	}
+	if c := agentReads("##vso[task.logissue type=error;]a%0Ab%AZP25")[0]; c.data != "a\nb%" || c.properties["type"] != "error" || !c.whole {
+		t.Errorf("read as %+v", c)
+	}
+	if c := agentReads("x ##vso[task.complete result=Failed;]")[0]; c.whole {
+		t.Error("a command in the middle of a line counts as whole")
+	}
+
+	var schema, good map[string]any
+	if err := json.Unmarshal(report.SchemaJSON, &schema); err != nil {
+		t.Fatal(err)
+	}
+	fresh := func() map[string]any {
+		good = nil
+		empty := `{"schema":"acrpromote/result/v1","tool":"1","action":"seal","dryRun":false,"outcome":"done","changed":false,"direction":"checked","rules":"inputs",
+			"protection":"","approvalCode":"","run":{"kind":"none","organization":"","project":"","id":0,"stage":"","attempt":0,"requestedBy":"","branch":"","commit":""},
+			"approval":{"granted":false,"kind":"none","guards":"","approvers":[],"rules":[]},
+			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"targets":[]}],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[]}`
+		if err := json.Unmarshal([]byte(empty), &good); err != nil {
+			t.Fatal(err)
+		}
+		return good
+	}
+	if found := violations(schema, schema, fresh(), ""); len(found) > 0 {
+		t.Fatalf("a good document: %v", found)
+	}
+	for name, spoil := range map[string]func(map[string]any){
+		"outcome":  func(d map[string]any) { d["outcome"] = "fine" },
+		"missing":  func(d map[string]any) { delete(d, "egress") },
+		"null":     func(d map[string]any) { d["errors"] = nil },
+		"type":     func(d map[string]any) { d["changed"] = "true" },
+		"nested":   func(d map[string]any) { delete(d["run"].(map[string]any), "kind") },
+		"fraction": func(d map[string]any) { d["images"].([]any)[0].(map[string]any)["bytes"] = 1.5 },
+		"code":     func(d map[string]any) { d["approvalCode"] = "ILOU" },
+	} {
+		d := fresh()
+		spoil(d)
+		if found := violations(schema, schema, d, ""); len(found) == 0 {
+			t.Errorf("%s is not found", name)
+		}
+	}
+}
+
+// TestIncompleteIsSeen: so can the look at what is visible.
+func TestIncompleteIsSeen(t *testing.T) {
+	w := newWorld(t)
+	pushIndex(w.prod, cart, release, 1)
+	if missing := lacking(w.prod, cart, release); len(missing) != 0 {
+		t.Fatalf("missing %v", missing)
+	}
+	layer := describe("", noise(1000, 4096)).Digest
+	w.prod.RemoveBlob(cart, layer)
+	child := pushImage(w.prod, cart, "", 11, 2, 4096)
+	w.prod.RemoveManifest(cart, child.Digest)
+	if missing := lacking(w.prod, cart, release); !slices.Contains(missing, layer) || !slices.Contains(missing, child.Digest) {
+		t.Errorf("missing %v, want %s and %s", missing, layer, child.Digest)
+	}
+}

@@ -1,0 +1,112 @@
+package main_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"acrpromote/internal/sim"
+)
+
+// TestKillSweep: an inverted push of an index with referrers and a cosign tag,
+// with lock: tag, killed before and after a request is answered. The tag is
+// absent, or the image is whole with all its company; the rerun ends as if
+// nothing had happened, and sends no blob that had arrived.
+//
+// A sample of the requests is swept; ACRPROMOTE_FULL_SWEEP=1 sweeps them all.
+func TestKillSweep(t *testing.T) {
+	locked := push("lock", "tag")
+	w, _, _, _ := cosigned(t)
+	total := len(w.task(locked).want("done").wantStates("copied").requests)
+	goal := shown(w.dev)
+
+	step := 16
+	if os.Getenv("ACRPROMOTE_FULL_SWEEP") == "1" {
+		step = 1
+	}
+	var kills, before, after, late atomic.Int64
+	t.Run("kill", func(t *testing.T) {
+		for at := 1; at <= total; at++ {
+			// Among them are always the last ones, which show the tag and lock it.
+			if at%step != 0 && at <= total-3 {
+				continue
+			}
+			for _, answered := range []bool{false, true} {
+				t.Run(fmt.Sprintf("at %d answered %v", at, answered), func(t *testing.T) {
+					w, image, attached, signature := cosigned(t)
+					started := make(chan *process, 1)
+					script := w.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
+						if answered {
+							rest.ServeHTTP(rw, r)
+							_ = http.NewResponseController(rw).Flush()
+						}
+						_ = (<-started).command.Process.Kill()
+						panic(http.ErrAbortHandler)
+					}})
+					p := w.start(w.environ(w.stage, locked))
+					started <- p
+					o := p.wait()
+					// Two runs differ by a request or so, and the last one of this may
+					// have been its end.
+					if script.Happened()[0] == 0 || o.code >= 0 {
+						late.Add(1)
+					}
+					kills.Add(1)
+					script.Stop()
+					time.Sleep(20 * time.Millisecond) // what was on its way arrives
+					arrived := len(w.dev.Blobs(cart))
+					for _, tag := range w.dev.Tags(cart) {
+						if missing := lacking(w.dev, cart, tag); len(missing) > 0 {
+							t.Errorf("%s is visible and lacks %v", tag, missing)
+						}
+					}
+					if w.dev.TagDigest(cart, release) == "" {
+						before.Add(1)
+					} else {
+						after.Add(1)
+						if missing := whole(w.dev, image, attached, signature); len(missing) > 0 {
+							t.Errorf("the tag is visible, and DEV lacks %v", missing)
+						}
+					}
+					o = w.task(locked).want("done")
+					if got := shown(w.dev); got != goal {
+						t.Errorf("the rerun ends with\n%s\nwant\n%s", got, goal)
+					}
+					sent := 0
+					for _, written := range writes(o.requests) {
+						if strings.HasPrefix(written, "PUT ") && strings.Contains(written, "/blobs/") {
+							sent++
+						}
+					}
+					if all := len(w.dev.Blobs(cart)); sent > all-arrived {
+						t.Errorf("the rerun sent %d blobs, and %d of %d had arrived", sent, arrived, all)
+					}
+				})
+			}
+		}
+	})
+	t.Logf("%d requests, %d kills (%d came too late), the tag not yet visible after %d, whole after %d", total, kills.Load(), late.Load(), before.Load(), after.Load())
+	if before.Load() == 0 || after.Load() == 0 || late.Load() > kills.Load()/10 {
+		t.Error("the sweep misses what it is for")
+	}
+}
+
+// shown is what a registry has of the repository: tags with what they point at
+// and their locks, manifests and blobs.
+func shown(r *sim.Registry) string {
+	var text strings.Builder
+	for _, tag := range r.Tags(cart) {
+		a, _ := r.TagAttributes(cart, tag)
+		fmt.Fprintf(&text, "%s %s write %v delete %v\n", tag, a.Digest, a.Write, a.Delete)
+	}
+	for _, digest := range r.Digests(cart) {
+		a, _ := r.ManifestAttributes(cart, digest)
+		fmt.Fprintf(&text, "%s write %v delete %v\n", digest, a.Write, a.Delete)
+	}
+	return text.String() + strings.Join(slices.Concat(r.Blobs(cart)), "\n")
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/report"
+	"acrpromote/internal/topology"
+)
+
+// write does what is asked at a prompt about flow files, without a network:
+// check reads one, init writes one with a pipeline and the role commands.
+func write(c *agent.Config, stdin io.Reader, stdout io.Writer) int {
+	log := agent.NewLog(stdout, false)
+	if c.Action == agent.Check {
+		return checkFlowFile(c, log)
+	}
+	if err := initFlowFile(c, stdin, log); err != nil {
+		log.Line("misuse: " + err.Error())
+		return report.Misuse.ExitCode()
+	}
+	return report.Done.ExitCode()
+}
+
+// checkFlowFile tells everything that is wrong with a flow file, a line each.
+func checkFlowFile(c *agent.Config, log *agent.Log) int {
+	path, hash, pinned := strings.Cut(c.FlowFile, "#sha256:")
+	if repository, _, remote, ok := splitServerName(path); ok {
+		log.Linef("misuse: %s lies on the server, and check asks no network. Clone %s and check its file %s.", path, repository, remote)
+		return report.Misuse.ExitCode()
+	}
+	content, err := readBounded(filepath.FromSlash(path), longestFlowFile)
+	if err != nil {
+		log.Line("misuse: " + path + ": " + sentenceOf(err))
+		return report.Misuse.ExitCode()
+	}
+	if sum := sha256.Sum256(content); pinned && !strings.EqualFold(hash, hex.EncodeToString(sum[:])) {
+		log.Linef("misuse: %s: its SHA-256 is %x, but %s is pinned. Find out who changed the file; if the change is meant, pin the new hash.", path, sum, hash)
+		return report.Misuse.ExitCode()
+	}
+	file, err := topology.Parse(path, content)
+	if err != nil {
+		log.Text(err.Error())
+		return report.Misuse.ExitCode()
+	}
+	for _, note := range file.Notes {
+		log.Linef("%s:%d:%d: note: %s", path, note.Line, note.Column, note.Reason)
+	}
+	log.Linef("%s: sound: %s, %s", path, counted(len(file.Registries), "registry", "registries"), counted(len(file.Flows), "flow", "flows"))
+	return report.Done.ExitCode()
+}
+
+// initFlowFile asks for what the flags leave open, and writes three files,
+// none of them over one that is there.
+func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
+	answers := topology.Answers{
+		Production: c.Production, Development: c.Development, Environments: c.MovingTags,
+		Repositories: c.Repositories, Branches: c.Branches, Environment: c.Environment,
+	}
+	if c.MinApprovers.Given {
+		answers.MinApprovers = c.MinApprovers.Value
+	}
+	if answers.Production == "" || len(answers.Development) == 0 && len(answers.Environments) == 0 {
+		if err := ask(&answers, stdin, log); err != nil {
+			return err
+		}
+	}
+	kit, err := topology.Init(answers)
+	if err != nil {
+		return err
+	}
+	files := []struct{ name, content string }{
+		{"flows.yml", kit.FlowFile}, {"azure-pipelines.yml", kit.Pipeline}, {"grant-roles.sh", kit.Roles},
+	}
+	folder := c.Folder
+	if folder == "" {
+		folder = "."
+	}
+	for _, f := range files {
+		if _, err := os.Lstat(filepath.Join(folder, f.name)); !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("%s is there already, and nothing is overwritten: name another folder with --folder", filepath.Join(folder, f.name))
+		}
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	for _, f := range files {
+		path := filepath.Join(folder, f.name)
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = file.WriteString(f.content)
+		if closing := file.Close(); err == nil {
+			err = closing
+		}
+		if err != nil {
+			return err
+		}
+		log.Line("wrote " + path)
+	}
+	log.Line("Read all three, fill in what stands in <angle brackets>, and run: acrpromote check --flowFile " + filepath.Join(folder, files[0].name))
+	return nil
+}
+
+// ask asks the questions that flags left open, one line each.
+func ask(a *topology.Answers, stdin io.Reader, log *agent.Log) error {
+	lines := bufio.NewScanner(stdin)
+	question := func(text string) (string, bool) {
+		log.Line(text)
+		if !lines.Scan() {
+			return "", false
+		}
+		return strings.TrimSpace(lines.Text()), true
+	}
+	list := func(s string) []string {
+		return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	asked := true
+	answer := func(text string, missing bool, take func(string)) {
+		if !asked || !missing {
+			return
+		}
+		var said string
+		if said, asked = question(text); asked {
+			take(said)
+		}
+	}
+	answer("The PROD registry (<your-registry>.azurecr.io):", a.Production == "", func(s string) { a.Production = s })
+	answer("Registries that released images go down to, separated by commas (empty: none):", len(a.Development) == 0, func(s string) { a.Development = list(s) })
+	answer("Tags of the PROD registry that move, as test, stage, production (empty: none):", len(a.Environments) == 0, func(s string) { a.Environments = list(s) })
+	answer("Repositories that are released, as shop/** (empty: all):", len(a.Repositories) == 0, func(s string) { a.Repositories = list(s) })
+	answer("The environment whose approval counts (empty: Production):", a.Environment == "", func(s string) { a.Environment = s })
+	if !asked && a.Production == "" {
+		return errors.New("nobody answers: name --production and --development or --movingTags")
+	}
+	return nil
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}

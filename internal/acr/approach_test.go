@@ -1,0 +1,135 @@
+package acr
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// guarded is a registry that takes one user and password, and keeps a log.
+type guarded struct {
+	mu     sync.Mutex
+	log    []string
+	refuse func(rw http.ResponseWriter, r *http.Request) // those who are not signed in
+}
+
+func (g *guarded) serve(rw http.ResponseWriter, r *http.Request) {
+	user, password, _ := r.BasicAuth()
+	signed := user == "u" && password == "p"
+	_, _ = io.Copy(io.Discard, r.Body)
+	g.mu.Lock()
+	entry := r.Method + " " + r.URL.Path
+	if signed {
+		entry += " signed"
+	}
+	g.log = append(g.log, entry)
+	g.mu.Unlock()
+	if !signed {
+		g.refuse(rw, r)
+	}
+}
+
+func challenged(rw http.ResponseWriter, _ *http.Request) {
+	rw.Header().Set("Www-Authenticate", `Basic realm="r"`)
+	rw.WriteHeader(http.StatusUnauthorized)
+}
+
+func newGuarded(t *testing.T, credential Credential, refuse func(http.ResponseWriter, *http.Request)) (*guarded, *http.Client) {
+	w := newWorld(t)
+	g := &guarded{refuse: refuse}
+	w.handlers["registry.example"] = g.serve
+	return g, w.signedClient(NewSignIn("registry.example", credential, w.client(), nil, false))
+}
+
+const guardedManifest = "https://registry.example/v2/a/manifests/1"
+
+func TestOneRequestLearnsForAll(t *testing.T) {
+	g, client := newGuarded(t, Password("u", "p"), challenged)
+	var group sync.WaitGroup
+	for range 12 {
+		group.Go(func() {
+			if status, _, err := fetch(t, client, "GET", guardedManifest, nil); status != 200 || err != nil {
+				t.Errorf("%d %v", status, err)
+			}
+		})
+	}
+	group.Wait()
+	if len(g.log) != 13 || g.log[0] != "GET /v2/a/manifests/1" {
+		t.Errorf("asked %d times: %q; want 12 times and one more", len(g.log), g.log)
+	}
+}
+
+// TestABodyThatGoesOnceIsNotTheFirst: its refusal would have cost the body.
+func TestABodyThatGoesOnceIsNotTheFirst(t *testing.T) {
+	g, client := newGuarded(t, Password("u", "p"), challenged)
+	once := struct{ io.Reader }{strings.NewReader("layer")}
+	if status, _, err := fetch(t, client, "PUT", "https://registry.example/v2/a/blobs/uploads/1", once); status != 200 || err != nil {
+		t.Errorf("%d %v", status, err)
+	}
+	if want := []string{"GET /v2/", "PUT /v2/a/blobs/uploads/1 signed"}; !slices.Equal(g.log, want) {
+		t.Errorf("asked %q, want %q", g.log, want)
+	}
+}
+
+// TestStrangersAreToldNothing: a registry may hide from strangers what is there.
+func TestStrangersAreToldNothing(t *testing.T) {
+	for _, status := range []int{http.StatusNotFound, http.StatusForbidden, http.StatusUnauthorized} {
+		g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/v2/" {
+				challenged(rw, r)
+				return
+			}
+			rw.WriteHeader(status)
+		})
+		for range 2 {
+			if got, _, err := fetch(t, client, "GET", guardedManifest, nil); got != 200 || err != nil {
+				t.Errorf("%d: %d %v", status, got, err)
+			}
+		}
+		if want := []string{"GET /v2/a/manifests/1", "GET /v2/", "GET /v2/a/manifests/1 signed", "GET /v2/a/manifests/1 signed"}; !slices.Equal(g.log, want) {
+			t.Errorf("%d: asked %q, want %q", status, g.log, want)
+		}
+	}
+}
+
+// TestOpenForReadingAlone: what is read unsigned may still be written signed.
+func TestOpenForReadingAlone(t *testing.T) {
+	g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet {
+			challenged(rw, r)
+		}
+	})
+	for _, method := range []string{"GET", "POST", "GET"} {
+		if status, _, err := fetch(t, client, method, guardedManifest, nil); status != 200 || err != nil {
+			t.Errorf("%s: %d %v", method, status, err)
+		}
+	}
+	want := []string{"GET /v2/a/manifests/1", "POST /v2/a/manifests/1", "POST /v2/a/manifests/1 signed", "GET /v2/a/manifests/1 signed"}
+	if !slices.Equal(g.log, want) {
+		t.Errorf("asked %q, want %q", g.log, want)
+	}
+}
+
+// TestABusyRegistryTeachesNothing: the next request asks again.
+func TestABusyRegistryTeachesNothing(t *testing.T) {
+	busy := true
+	g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+		if busy {
+			busy = false
+			rw.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		challenged(rw, r)
+	})
+	for _, want := range []int{503, 200, 200} {
+		if status, _, err := fetch(t, client, "GET", guardedManifest, nil); status != want || err != nil {
+			t.Errorf("%d %v, want %d", status, err, want)
+		}
+	}
+	if len(g.log) != 4 {
+		t.Errorf("asked %q", g.log)
+	}
+}

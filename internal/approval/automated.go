@@ -1,0 +1,141 @@
+package approval
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// businessHours is the definition of Azure DevOps' own check on the time of
+// day. It looks at no image and no run, so it approves nothing.
+const businessHours = "445fde2f-6c39-441c-807f-8a59ff2e075f"
+
+// Check names one automated check: by its definition, a configuration's number
+// or the GUID of a check type or task check definition, and by what it guards,
+// written as Rules.Environment is.
+type Check struct {
+	Definition string
+	Resource   string
+}
+
+func (c Check) String() string { return fmt.Sprintf("check %s on %s", c.Definition, c.Resource) }
+
+// judgeAutomated: an automated approval is that every named check was
+// evaluated for this stage and passed. A stage with no checks never meets it,
+// neither does one whose only named checks look at the clock.
+func (j *judge) judgeAutomated() {
+	subject := j.stage()
+	if len(j.r.Checks) == 0 {
+		j.refuse(rule.AutomatedCheck, subject, "an automated approval is asked for, but nothing names the checks that would give it",
+			"Name the checks in the flow file, or ask for a manual approval.")
+		return
+	}
+	if j.e.Source != YAML {
+		j.refuse(rule.AutomatedCheck, subject, "this is no YAML run, and checks are evaluated for stages of YAML runs alone", "Ask for a manual approval.")
+		return
+	}
+	if j.r.Code != "" {
+		j.refuse(rule.ApprovalCode, subject, "the approval code is asked for, and an automated check quotes none", "Ask for a manual approval, or for no code.")
+	}
+	suite := j.e.Suite
+	if j.e.Unchecked || suite == nil {
+		j.refuse(rule.AutomatedCheck, subject, "the stage has no check at all", "Add the named checks to what the stage uses.")
+		return
+	}
+	if !j.judgeContext(suite.Context) {
+		return
+	}
+	if !strings.EqualFold(suite.Status, "approved") {
+		j.disagree(fmt.Sprintf("its check suite is %q", suite.Status))
+		return
+	}
+	real := false
+	var passed []string
+	for _, c := range j.r.Checks {
+		at, clock, why := j.passedCheck(c, suite)
+		if why != "" {
+			j.refuse(rule.AutomatedCheck, c.Resource, fmt.Sprintf("%s %s. %s", c, why, guarded(suite)), "Have the check pass for this stage, or correct the flow file.")
+			continue
+		}
+		real = real || !clock
+		passed = append(passed, fmt.Sprintf("%s passed at %s", c, stamp(at)))
+		j.judgeCheckOrder(c, at)
+	}
+	if !real && len(passed) == len(j.r.Checks) {
+		j.refuse(rule.AutomatedCheck, subject, "the named checks look at the hour of the day alone, which approves nothing", "Name a check that looks at the image or the run.")
+		return
+	}
+	j.tell(rule.AutomatedCheck, strings.Join(passed, "; "))
+}
+
+// passedCheck finds the evaluation of a named check: when it passed, and
+// whether it is one of the clock; or why it does not count.
+func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, why string) {
+	found := false
+	for _, run := range suite.Runs {
+		if !Names(c.Resource, run.Resource) || !j.defines(c.Definition, run) {
+			continue
+		}
+		if !strings.EqualFold(run.Status, "approved") {
+			return at, false, fmt.Sprintf("was evaluated and is %q", run.Status)
+		}
+		configuration, known := j.configuration(run)
+		switch {
+		case !known && run.Type == TypeTaskCheck && !j.e.Configurations.Read:
+			return at, false, "passed, but its configuration may not be read, so it could be one of the hour of the day. " + j.e.Configurations.Unknown
+		case known && configuration.Disabled:
+			return at, false, "is disabled now"
+		case known && run.Version != 0 && configuration.Version != 0 && run.Version != configuration.Version:
+			return at, false, fmt.Sprintf("was evaluated in version %d and is configured in version %d now", run.Version, configuration.Version)
+		}
+		clock = known && sameID(configuration.Definition, businessHours) || sameID(c.Definition, businessHours)
+		if !found || run.Completed.Before(at) {
+			at = run.Completed
+		}
+		found = true
+	}
+	if !found {
+		return at, false, "was not evaluated for this stage"
+	}
+	return at, clock, ""
+}
+
+// defines tells whether an evaluation is of the definition: a configuration's
+// number, or the GUID of its type or of its task check.
+func (j *judge) defines(definition string, run CheckRun) bool {
+	if number, err := strconv.Atoi(definition); err == nil {
+		return number == run.ConfigurationID
+	}
+	if sameID(definition, run.Type) {
+		return true
+	}
+	configuration, known := j.configuration(run)
+	return known && sameID(definition, configuration.Definition)
+}
+
+func (j *judge) configuration(run CheckRun) (Configuration, bool) {
+	for _, c := range j.e.Configurations.Checks {
+		if c.ID == run.ConfigurationID && c.ID != 0 {
+			return c, true
+		}
+	}
+	return Configuration{}, false
+}
+
+// judgeCheckOrder: what a check passed must not have changed since.
+func (j *judge) judgeCheckOrder(c Check, at time.Time) {
+	for _, s := range j.r.Seals {
+		switch {
+		case s.problem() != "":
+		case at.IsZero():
+			j.refuse(rule.ApprovalUnreadable, s.Subject, fmt.Sprintf("the server does not say when %s passed", c), "Run the stage again; if it stays so, ask for a manual approval.")
+		case !at.After(s.TagUpdated):
+			j.refuse(rule.ChangedSinceApproval, s.Subject, fmt.Sprintf("%s passed at %s, the image was changed at %s", c, stamp(at), stamp(s.TagUpdated)), "Run the stage again.")
+		case !at.After(s.RecordCreated):
+			j.refuse(rule.NotSealed, s.Subject, fmt.Sprintf("%s passed at %s, the image was sealed at %s", c, stamp(at), stamp(s.RecordCreated)), "Seal before the stage, and run it again.")
+		}
+	}
+}

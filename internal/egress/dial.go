@@ -1,0 +1,327 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"time"
+)
+
+const (
+	// copyBuffer is what is read and written at once in long bodies: the system
+	// is called a tenth as often as with net/http's own buffers.
+	copyBuffer = 256 << 10
+	readAhead  = 64 << 10
+	// aheadFor is how long a connection that was dialled ahead is kept for its
+	// use.
+	aheadFor = 20 * time.Second
+)
+
+// dialer dials for the transports. It keeps to the address that a name had
+// first, as long as it answers: a registry's replicas do not always agree.
+type dialer struct {
+	net.Dialer
+
+	mu    sync.Mutex
+	known map[string]string // address by name
+	ahead map[string][]chan net.Conn
+}
+
+func (d *dialer) dial(ctx context.Context, network, name string) (net.Conn, error) {
+	d.mu.Lock()
+	address, known := d.known[name]
+	d.mu.Unlock()
+	if known {
+		if c, err := d.DialContext(ctx, network, address); err == nil || ctx.Err() != nil {
+			return c, err
+		}
+		d.mu.Lock()
+		delete(d.known, name)
+		d.mu.Unlock()
+	}
+	c, err := d.DialContext(ctx, network, name)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.known == nil {
+		d.known = map[string]string{}
+	}
+	if _, known := d.known[name]; !known {
+		d.known[name] = c.RemoteAddr().String()
+	}
+	return c, nil
+}
+
+// dialAhead begins a connection that somebody will take.
+func (d *dialer) dialAhead(key string, dial func(context.Context) (net.Conn, error)) {
+	ready := make(chan net.Conn, 1)
+	d.mu.Lock()
+	if d.ahead == nil {
+		d.ahead = map[string][]chan net.Conn{}
+	}
+	d.ahead[key] = append(d.ahead[key], ready)
+	d.mu.Unlock()
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+		defer cancel()
+		c, err := dial(ctx)
+		if err != nil {
+			close(ready) // who takes it dials, and tells why that fails
+			return
+		}
+		ready <- c
+		time.AfterFunc(aheadFor, func() {
+			select {
+			case c, ok := <-ready:
+				if ok {
+					c.Close()
+				}
+				close(ready)
+			default:
+			}
+		})
+	}()
+}
+
+// take gives a connection that was dialled ahead, waiting for it if need be;
+// nil if there is none.
+func (d *dialer) take(ctx context.Context, key string) net.Conn {
+	for {
+		d.mu.Lock()
+		waiting := d.ahead[key]
+		if len(waiting) == 0 {
+			d.mu.Unlock()
+			return nil
+		}
+		ready := waiting[0]
+		d.ahead[key] = waiting[1:]
+		d.mu.Unlock()
+		select {
+		case c, ok := <-ready:
+			if ok {
+				return c
+			}
+		case <-ctx.Done():
+			go func() {
+				if c, ok := <-ready; ok {
+					c.Close()
+				}
+			}()
+			return nil
+		}
+	}
+}
+
+// drop closes what was dialled ahead and not taken.
+func (d *dialer) drop() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, waiting := range d.ahead {
+		for _, ready := range waiting {
+			select {
+			case c, ok := <-ready:
+				if ok {
+					c.Close()
+				}
+			default:
+			}
+		}
+	}
+	d.ahead = nil
+}
+
+// bulk makes the transport for blobs: HTTP/1.1, because one connection for all
+// of them would have one connection's share of the bandwidth, and buffers for
+// long bodies.
+func (n *Network) bulk() *http.Transport {
+	t := n.transport.Clone()
+	t.ForceAttemptHTTP2, t.HTTP2 = false, nil
+	t.Protocols = new(http.Protocols)
+	t.Protocols.SetHTTP1(true)
+	t.TLSClientConfig = t.TLSClientConfig.Clone()
+	t.TLSClientConfig.NextProtos = []string{"http/1.1"}
+	t.TLSClientConfig.DynamicRecordSizingDisabled = true
+	t.DialContext = func(ctx context.Context, network, name string) (net.Conn, error) {
+		if c := n.dialer.take(ctx, "tcp "+name); c != nil {
+			return c, nil
+		}
+		return n.dialBulk(ctx, network, name)
+	}
+	t.DialTLSContext = func(ctx context.Context, network, name string) (net.Conn, error) {
+		if c := n.dialer.take(ctx, "tls "+name); c != nil {
+			return c, nil
+		}
+		return n.dialBulkTLS(ctx, network, name)
+	}
+	return t
+}
+
+func (n *Network) dialBulk(ctx context.Context, network, name string) (net.Conn, error) {
+	c, err := n.dialer.dial(ctx, network, name)
+	if err != nil {
+		return nil, err
+	}
+	return plainConn{c}, nil
+}
+
+func (n *Network) dialBulkTLS(ctx context.Context, network, name string) (net.Conn, error) {
+	c, err := n.dialer.dial(ctx, network, name)
+	if err != nil {
+		return nil, err
+	}
+	config := n.blobs.TLSClientConfig.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(name)
+	below := &recordConn{Conn: c}
+	secure := tls.Client(below, config)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return &tlsConn{secure, below}, nil
+}
+
+// DialAhead begins connections for blobs to a host, so that they are there when
+// the first is wanted. Where a proxy lies between, nothing is dialled.
+func (n *Network) DialAhead(host string, connections int) {
+	u := &url.URL{Scheme: "https", Host: host, Path: "/v2/"}
+	name := withPort(host, "443")
+	if n.plain[withPort(host, "80")] {
+		u.Scheme, name = "http", withPort(host, "80")
+	}
+	if _, ok := authority(u); !ok {
+		return
+	}
+	if n.transport.Proxy != nil {
+		if proxy, err := n.transport.Proxy(&http.Request{URL: u}); err != nil || proxy != nil {
+			return
+		}
+	}
+	n.record(name)
+	for range connections {
+		if u.Scheme == "http" {
+			n.dialer.dialAhead("tcp "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBulk(ctx, "tcp", name) })
+		} else {
+			n.dialer.dialAhead("tls "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBulkTLS(ctx, "tcp", name) })
+		}
+	}
+}
+
+// buffers are lent to whoever sends a long body.
+var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+
+// plainConn sends long bodies in large pieces: net/http hands them to ReadFrom
+// where a connection has it.
+type plainConn struct{ net.Conn }
+
+func (c plainConn) ReadFrom(r io.Reader) (int64, error) { return pass(c.Conn, r, copyBuffer/2) }
+
+// tlsConn is plainConn over TLS: some records go to the system at once.
+type tlsConn struct {
+	*tls.Conn
+	below *recordConn
+}
+
+func (c *tlsConn) ReadFrom(r io.Reader) (int64, error) {
+	return pass(writerFunc(func(p []byte) (int, error) {
+		c.below.hold()
+		n, err := c.Conn.Write(p)
+		if flushErr := c.below.flush(); err == nil {
+			err = flushErr
+		}
+		return n, err
+	}), r, copyBuffer/4)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// pass copies, at least so many bytes at once.
+func pass(w io.Writer, r io.Reader, least int) (total int64, err error) {
+	buffer := buffers.Get().(*[copyBuffer]byte)
+	defer buffers.Put(buffer)
+	for {
+		n, err := io.ReadAtLeast(r, buffer[:], least)
+		if n > 0 {
+			written, writeErr := w.Write(buffer[:n])
+			total += int64(written)
+			if writeErr != nil {
+				return total, writeErr
+			}
+		}
+		switch err {
+		case nil:
+		case io.EOF, io.ErrUnexpectedEOF:
+			return total, nil
+		default:
+			return total, err
+		}
+	}
+}
+
+// recordConn lies below TLS, which reads and writes record by record: it puts
+// some of them together.
+type recordConn struct {
+	net.Conn
+	mu      sync.Mutex
+	held    []byte
+	holding bool
+
+	buffer []byte // read ahead; nil while answers are short
+	ahead  []byte
+}
+
+func (c *recordConn) hold() {
+	c.mu.Lock()
+	c.holding = true
+	c.mu.Unlock()
+}
+
+func (c *recordConn) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.holding = false
+	if len(c.held) == 0 {
+		return nil
+	}
+	_, err := c.Conn.Write(c.held)
+	c.held = c.held[:0]
+	return err
+}
+
+func (c *recordConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.holding {
+		return c.Conn.Write(p)
+	}
+	c.held = append(c.held, p...)
+	return len(p), nil
+}
+
+func (c *recordConn) Read(p []byte) (int, error) {
+	if len(c.ahead) == 0 {
+		if c.buffer == nil {
+			n, err := c.Conn.Read(p)
+			if n == len(p) && n > 4<<10 {
+				c.buffer = make([]byte, readAhead) // there is more to come
+			}
+			return n, err
+		}
+		n, err := c.Conn.Read(c.buffer)
+		if c.ahead = c.buffer[:n]; n == 0 {
+			return 0, err
+		}
+	}
+	n := copy(p, c.ahead)
+	c.ahead = c.ahead[n:]
+	return n, nil
+}

@@ -1,0 +1,194 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Cosign before version 3 attaches by the name of a tag alone: what belongs to
+// the manifest sha256:<hex> lies under sha256-<hex> with one of these endings.
+// https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#storage
+var companyEndings = []string{".att", ".sbom", ".sig"}
+
+const (
+	tagsPage    = 1000     // tags asked for at once
+	tagsBytes   = 16 << 20 // of one page
+	maxTagPages = 1000
+	maxCompany  = 100_000 // tags with the name of a digest, in one repository
+)
+
+// company are the tags of a repository that are named after digests. Where the
+// registry does not tell its tags, each has to be asked for by its name.
+type company struct {
+	listed bool
+	tags   map[string]bool
+}
+
+// of gives the tags under which something may belong to the manifest.
+func (c company) of(digest string) []string {
+	var tags []string
+	for _, ending := range companyEndings {
+		if tag := fallbackTag(digest) + ending; !c.listed || c.tags[tag] {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
+// bare tells whether there may be a list of referrers under the fallback tag,
+// whatever the registry's own list says.
+func (c company) bare(digest string) bool { return !c.listed || c.tags[fallbackTag(digest)] }
+
+// company lists the tags that are named after digests, once a run.
+func (r *Registry) company(ctx context.Context, repo string) (company, error) {
+	c, err := r.companies.get(ctx, repo, func(ctx context.Context) (company, error) { return r.listCompany(ctx, repo) })
+	return c, r.own(ctx, "listing the tags of", repo, "", err)
+}
+
+// listCompany reads the tags behind "sha256-" and stops where a sorted list
+// has passed them. A registry that heeds neither is read to the end.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
+func (r *Registry) listCompany(ctx context.Context, repo string) (company, error) {
+	const op = "listing the tags of"
+	const before, behind = "sha256-", "sha256-g"
+	c := company{listed: true, tags: make(map[string]bool)}
+	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.within(repo), before, tagsPage)
+	seen := make(map[string]bool)
+	sorted, last := true, before
+	for len(seen) < maxTagPages {
+		seen[page] = true
+		a, err := r.get(ctx, call{op: op, url: page, repo: repo, limit: tagsBytes})
+		if err != nil {
+			return company{}, err
+		}
+		if a.status != http.StatusOK {
+			if len(seen) == 1 && untold(a) {
+				return company{}, nil
+			}
+			return company{}, r.refused(op, repo, "", a.status, a.body)
+		}
+		var doc struct {
+			Tags []string `json:"tags"`
+		}
+		if err := json.Unmarshal(a.body, &doc); err != nil {
+			return company{}, r.corrupt(op, repo, "", "the list is no valid JSON: "+harmless(err.Error(), 150))
+		}
+		for _, tag := range doc.Tags {
+			sorted = sorted && tag > last
+			last = tag
+			if isCompany(tag) {
+				c.tags[tag] = true
+			}
+		}
+		if len(c.tags) > maxCompany {
+			break
+		}
+		next, err := nextPage(page, r.within(repo), a.header.Values("Link"))
+		switch {
+		case err != nil:
+			return company{}, r.corrupt(op, repo, "", err.Error())
+		case next == "", sorted && last >= behind:
+			return c, nil
+		case seen[next]:
+			return company{}, r.corrupt(op, repo, "", "the pages of the list lead in a circle")
+		}
+		page = next
+	}
+	return company{}, &Error{Registry: r.host, Repository: repo, Op: op, Kind: TooLarge,
+		Reason: fmt.Sprintf("there are more than %d pages, or more than %d tags with the name of a digest", maxTagPages, maxCompany),
+		Remedy: "remove what is no longer needed, or copy without referrers"}
+}
+
+// untold tells whether a registry, for this credential, has no list of tags.
+func untold(a *answer) bool {
+	switch a.status {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
+		return true
+	}
+	return parseRefusal(a.body).Code == "UNSUPPORTED"
+}
+
+// isCompany recognises sha256-<hex>, bare or with an ending.
+func isCompany(tag string) bool {
+	hex, ok := strings.CutPrefix(tag, "sha256-")
+	if !ok || len(hex) < 64 || checkDigest("sha256:"+hex[:64]) != nil {
+		return false
+	}
+	return hex[64:] == "" || slices.Contains(companyEndings, hex[64:])
+}
+
+// lookForCompany asks for the tags of the company, all at once. One that points
+// elsewhere is moved only if nothing is lost by that: somebody may have signed
+// at the target.
+func (p *Presence) lookForCompany(ctx context.Context, r *Registry, repo string) error {
+	p.company, p.tags = true, make(map[string]*node)
+	if p.home {
+		return nil
+	}
+	type place struct {
+		tag  string
+		node *node
+	}
+	var places []place
+	for _, n := range p.tree.order {
+		for _, tag := range n.tags {
+			places = append(places, place{tag, n})
+		}
+	}
+	var mu sync.Mutex
+	err := each(ctx, places, func(ctx context.Context, at place) error {
+		d, err := r.Resolve(ctx, repo, at.tag)
+		if err == nil && d.Digest == at.node.Digest {
+			return nil
+		}
+		if err == nil {
+			var there *Manifest
+			if there, err = r.manifest(ctx, repo, d.Digest, Descriptor{}); err == nil {
+				mine, theirs := parts(at.node.Manifest), parts(there)
+				if within(mine, theirs) {
+					return nil
+				}
+				if !within(theirs, mine) {
+					return &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by", Kind: Conflict,
+						Reason: fmt.Sprintf("the tag bears %s there, with contents that %s of the source has not", d.Digest, at.node.Digest),
+						Remedy: "bring both together at the source, delete the tag at the target, or copy without referrers"}
+				}
+			}
+		}
+		if err != nil && !isNotFound(err) {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		p.tags[at.tag] = at.node
+		return nil
+	})
+	var e *Error
+	if errors.As(err, &e) && e.Kind == Conflict {
+		p.conflict, err = e, nil
+	}
+	return r.own(ctx, "looking for", repo, "", err)
+}
+
+// parts are what a manifest brings, its config left aside.
+func parts(m *Manifest) []Descriptor {
+	if len(m.blobs) == 0 {
+		return m.children
+	}
+	return m.blobs[1:]
+}
+
+func within(part, whole []Descriptor) bool {
+	for _, p := range part {
+		if !slices.ContainsFunc(whole, func(w Descriptor) bool { return w.Digest == p.Digest }) {
+			return false
+		}
+	}
+	return true
+}

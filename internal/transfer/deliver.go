@@ -1,0 +1,267 @@
+package transfer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Delivery is one place to which a tree is brought.
+type Delivery struct {
+	To         *Registry
+	Repository string
+	Tag        string   // "": by digest
+	Presence   Presence // what Inspect of the same place answered
+	// Done, if not nil, is told of the end of this delivery, as soon as it has
+	// ended.
+	Done func(Outcome, error)
+}
+
+// Result is how a delivery ended.
+type Result struct {
+	Outcome Outcome
+	Err     error
+}
+
+// Deliver brings a tree to several places at once, each as Copy does. A blob
+// that more than one of them lacks is read once at the source; inside one
+// registry it is sent once, and mounted from there. A place that fails, or is
+// slow, neither fails the others nor makes them wait.
+func Deliver(ctx context.Context, t *Tree, src *Registry, srcRepo string, to []Delivery, progress Progress) []Result {
+	if progress == nil {
+		progress = silent{}
+	}
+	v := &convoy{tree: t, src: src, srcRepo: srcRepo, progress: progress}
+	results := make([]Result, len(to))
+	var group sync.WaitGroup
+	for _, d := range to {
+		v.copies = append(v.copies, newCopying(ctx, v, d))
+	}
+	group.Go(func() { v.run(ctx) })
+	for i, c := range v.copies {
+		group.Go(func() {
+			defer c.cancel()
+			out, err := c.deliver(ctx)
+			results[i] = Result{out, err}
+			if to[i].Done != nil {
+				to[i].Done(out, err)
+			}
+		})
+	}
+	group.Wait()
+	return results
+}
+
+const (
+	// What is larger than this goes through a lane of its own, so that it does
+	// not keep the small ones waiting.
+	largeBlob  = 4 << 20
+	largeWidth = 8
+	smallWidth = 16
+	// maxLate is how often a registry may keep others waiting before it reads
+	// everything for itself.
+	maxLate = 2
+)
+
+// convoy brings the blobs of a tree to all places that lack them.
+type convoy struct {
+	tree     *Tree
+	src      *Registry
+	srcRepo  string
+	progress Progress
+	copies   []*copying
+
+	late sync.Map // of *Registry: *atomic.Int32
+}
+
+func (v *convoy) run(ctx context.Context) {
+	var large, small, empty []Descriptor
+	for _, b := range v.tree.blobs {
+		if !slices.ContainsFunc(v.copies, func(c *copying) bool { return c.wants(b) }) {
+			continue
+		}
+		switch {
+		case b.Size > largeBlob:
+			large = append(large, b)
+		case b.Size > 0:
+			small = append(small, b)
+		default:
+			empty = append(empty, b)
+		}
+	}
+	// First, since no bytes tell of them: with the last byte all is there.
+	v.lane(ctx, empty, smallWidth, v.src.small)
+	var lanes sync.WaitGroup
+	lanes.Go(func() { v.lane(ctx, large, largeWidth, v.src.large) })
+	lanes.Go(func() { v.lane(ctx, small, smallWidth, v.src.small) })
+	lanes.Wait()
+}
+
+// lane brings blobs, the largest first: they take longest.
+func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readings slots) {
+	slices.SortStableFunc(blobs, func(a, b Descriptor) int {
+		switch {
+		case a.Size > b.Size:
+			return -1
+		case a.Size < b.Size:
+			return 1
+		}
+		return 0
+	})
+	busy := make(slots, width)
+	var group sync.WaitGroup
+	defer group.Wait()
+	for _, b := range blobs {
+		if busy.take(ctx) != nil {
+			return
+		}
+		group.Go(func() {
+			defer busy.give()
+			// Another image of the run may be bringing it to the same places.
+			leave, err := v.src.readings.enter(ctx, b.Digest, func() bool { return v.held(b) })
+			if err != nil {
+				return
+			}
+			defer leave()
+			if !v.held(b) {
+				if readings.take(ctx) != nil {
+					return
+				}
+				defer readings.give()
+			}
+			v.bring(ctx, b)
+		})
+	}
+}
+
+// held tells whether each registry that is to get the blob is known to have it.
+func (v *convoy) held(b Descriptor) bool {
+	return !slices.ContainsFunc(v.copies, func(c *copying) bool { return c.wants(b) && c.mountFrom() == "" && c.dst.holder(b.Digest) == "" })
+}
+
+// bring sends one blob to all who lack it, and returns when its reading is
+// over; who was left behind goes on.
+func (v *convoy) bring(ctx context.Context, b Descriptor) {
+	open := verify(v.src.download(v.srcRepo, b), b)
+	s := newShare(ctx, open, b.Size, v.src.wait, func(to *Registry) { v.lateness(to).Add(1) })
+	type part struct {
+		c      *copying
+		to     *Registry
+		shared bool
+	}
+	var parts []part
+	for _, c := range v.copies {
+		if !c.wants(b) || !c.begin() {
+			continue
+		}
+		p := part{c: c, to: v.first(c.dst)}
+		p.shared = v.lateness(p.to).Load() < maxLate
+		if p.shared {
+			s.expect(p.to)
+		}
+		parts = append(parts, p)
+	}
+	if len(parts) == 1 {
+		s.cancel()
+		parts[0].c.send(b, open, true)
+		parts[0].c.end()
+		return
+	}
+	for _, p := range parts {
+		go func() {
+			defer p.c.end()
+			if !p.shared {
+				p.c.send(b, open, true)
+				return
+			}
+			defer s.left(p.to)
+			p.c.send(b, s.opener(p.to), false)
+		}()
+	}
+	s.mu.Lock()
+	s.startIfReady()
+	s.mu.Unlock()
+	s.over()
+}
+
+// first is the value that stands for a registry in this convoy.
+func (v *convoy) first(r *Registry) *Registry {
+	for _, c := range v.copies {
+		if c.dst.same(r) {
+			return c.dst
+		}
+	}
+	return r
+}
+
+func (v *convoy) lateness(r *Registry) *atomic.Int32 {
+	n, _ := v.late.LoadOrStore(r, new(atomic.Int32))
+	return n.(*atomic.Int32)
+}
+
+// wants tells whether the blob has to be sent there.
+func (c *copying) wants(b Descriptor) bool {
+	_, wanted := c.wanted[b.Digest]
+	return wanted
+}
+
+// begin and end enclose the sending of one blob; none begins once the copy has
+// failed.
+func (c *copying) begin() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return false
+	}
+	c.underway++
+	return true
+}
+
+func (c *copying) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.underway--
+	c.changed.Broadcast()
+}
+
+// send brings one blob, and ends the copy if that fails. early: who else lacks
+// it reads for itself, so that nobody has to be waited for.
+func (c *copying) send(b Descriptor, open opener, early bool) {
+	s, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left--
+	switch {
+	case err != nil:
+		if c.failure == nil {
+			c.failure = c.blame(b, err)
+		}
+		c.cancel()
+	case s.mounted:
+		c.out.Mounts++
+	default:
+		c.out.Blobs++
+		c.out.Bytes += s.bytes
+	}
+}
+
+// awaitBlobs waits until all blobs have arrived, or one has failed and nothing
+// is underway any more.
+func (c *copying) awaitBlobs(ctx context.Context) error {
+	stop := context.AfterFunc(c.ctx, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.changed.Broadcast()
+	})
+	defer stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.underway > 0 || c.left > 0 && c.ctx.Err() == nil {
+		c.changed.Wait()
+	}
+	if c.failure != nil {
+		return c.failure
+	}
+	return ctx.Err()
+}

@@ -1,0 +1,168 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// broken serves blobs whose bodies break off; ranges tells how the source
+// answers a Range: "" is not at all, else what is wrong with the answer.
+type brokenBlobs struct {
+	mu     sync.Mutex
+	breaks int // of each blob
+	seen   map[string]int
+	ranges string
+	asked  []string
+}
+
+func (b *brokenBlobs) serve(p *peer) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		at := strings.LastIndex(r.URL.Path, "/blobs/")
+		if r.Method != "GET" || at < 0 {
+			return false
+		}
+		p.mu.Lock()
+		data := p.blobs["shop/cart@"+r.URL.Path[at+len("/blobs/"):]]
+		p.mu.Unlock()
+		b.mu.Lock()
+		b.seen[r.URL.Path]++
+		n := b.seen[r.URL.Path]
+		from, total := 0, len(data)
+		if said := r.Header.Get("Range"); said != "" && b.ranges != "" {
+			fmt.Sscanf(said, "bytes=%d-", &from)
+		}
+		b.asked = append(b.asked, r.Header.Get("Range"))
+		b.mu.Unlock()
+		code := http.StatusOK
+		part := data[from:]
+		if from > 0 {
+			code = http.StatusPartialContent
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, total-1, total))
+			switch b.ranges {
+			case "shifted":
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from-1, total-1, total))
+			case "shorter":
+				w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, total-2, total))
+			case "none":
+				w.Header().Del("Content-Range")
+			case "beyond":
+				w.Header().Del("Content-Range")
+				w.WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+				return true
+			}
+		}
+		w.Header().Set("Content-Length", fmt.Sprint(len(part)))
+		w.WriteHeader(code)
+		if n <= b.breaks {
+			w.Write(part[:len(part)/2])
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		}
+		w.Write(part)
+		return true
+	}
+}
+
+func TestBrokenBodiesAreTakenUpAgain(t *testing.T) {
+	for _, ranges := range []string{"honoured", "", "shifted", "shorter", "none", "beyond"} {
+		t.Run("Range "+ranges, func(t *testing.T) {
+			src, dst := newPeer(t), newPeer(t)
+			root := src.image("shop/cart", "1.0", "one", "two", "three")
+			b := &brokenBlobs{breaks: 3, seen: map[string]int{}, ranges: ranges}
+			src.script = b.serve(src)
+			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}
+			out := j.must(t)
+			j.whole(t)
+			if dst.tag("to", "1.0") != root.Digest || out.Blobs != 4 {
+				t.Errorf("%+v", out)
+			}
+			// Each blob was uploaded once: the source's trouble is not the target's.
+			if n := dst.requests("PUT"); n != 4+1 {
+				t.Errorf("%d PUTs", n)
+			}
+			if ranges == "honoured" && src.requests("GET") != 1+4*4 {
+				t.Errorf("the source was asked %q", b.asked)
+			}
+		})
+	}
+}
+
+func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
+	src, dst := newPeer(t), newPeer(t)
+	src.image("shop/cart", "1.0", "one")
+	over := make(chan struct{})
+	defer close(over)
+	var mu sync.Mutex
+	hung := map[string]bool{}
+	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+		mu.Lock()
+		hang := strings.Contains(r.URL.Path, "/blobs/") && !hung[r.URL.Path]
+		hung[r.URL.Path] = true
+		mu.Unlock()
+		if hang {
+			_, digest, _ := strings.Cut(r.URL.Path, "/blobs/")
+			data := src.blobs["shop/cart@"+digest]
+			w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+			w.Write(data[:len(data)/2])
+			w.(http.Flusher).Flush()
+			<-over
+		}
+		return hang
+	}
+	a, b := src.registry(), dst.registry()
+	a.stall = 100 * time.Millisecond
+	var mutex sync.Mutex
+	var told []Retry
+	a.OnRetry(func(r Retry) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		told = append(told, r)
+	})
+	tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := b.Inspect(t.Context(), "to", "1.0", tree, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Copy(t.Context(), tree, a, "shop/cart", b, "to", "1.0", p, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(told) != 2 || !strings.Contains(told[0].Reason, "silent") || !strings.Contains(told[0].What, "reading the blob "+src.host()+"/shop/cart@sha256:") || told[0].Wait <= 0 || told[0].Attempt != 1 {
+		t.Errorf("told %+v", told)
+	}
+}
+
+// A source that never gets further is given up after a bounded number of tries.
+func TestBreaksAreBounded(t *testing.T) {
+	src, dst := newPeer(t), newPeer(t)
+	src.image("shop/cart", "1.0", "one")
+	b := &brokenBlobs{breaks: 1 << 20, seen: map[string]int{}}
+	src.script = b.serve(src)
+	_, err := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}.run(t)
+	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "broke off") {
+		t.Errorf("error is %v", err)
+	}
+	for path, n := range b.seen {
+		if n > 2*maxBreaks {
+			t.Errorf("%s was asked for %d times", path, n)
+		}
+	}
+}
+
+func TestContentRange(t *testing.T) {
+	for header, want := range map[string]bool{
+		"bytes 5-9/10": true, "bytes 5-9/*": true,
+		"": false, "bytes 5-9": false, "bytes 4-9/10": false, "bytes 5-8/10": false, "bytes 5-9/11": false, "items 5-9/10": false, "bytes */10": false,
+	} {
+		if got := continues(header, 5, 10); got != want {
+			t.Errorf("%q: %v", header, got)
+		}
+	}
+}
