@@ -62,7 +62,7 @@ func TestFaultsSurvived(t *testing.T) {
 	}{
 		{"429 with Retry-After on every kind of request", all(sim.Throttle(time.Second)), false},
 		{"429 without Retry-After on every kind of request", all(sim.Throttle(-1)), false},
-		{"429 on every tenth request at the target", one(sim.Fault{Host: devHost, Path: "^/v2/", Every: 5, Times: sim.Always, Do: sim.Throttle(-1)}), false},
+		{"429 on every fifth request at the target", one(sim.Fault{Host: devHost, Path: "^/v2/", Every: 5, Times: sim.Always, Do: sim.Throttle(-1)}), false},
 		{"502 at the source and 504 at the target", append(all(sim.Status(502))[:8], all(sim.Status(504))[8:]...), false},
 		{"503 on every kind of request", all(sim.Status(503)), false},
 		{"500 on a blob", one(sim.Fault{Host: prodHost, Path: blobs, Do: sim.Status(500)}), false},
