@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"acrpromote/internal/sim"
@@ -63,19 +64,22 @@ func TestSmuggledAnswers(t *testing.T) {
 	for i, text := range smuggle {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			w, image := ready(t)
-			where := devHost
-			remove := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-				if r.Host != where || !strings.HasPrefix(r.URL.Path, "/v2/") || r.Method == http.MethodHead {
-					return false
-				}
-				rw.Header().Set("Content-Type", "application/json")
-				rw.Header().Set("Location", "https://"+where+"/"+strings.NewReplacer("\r", "", "\n", "").Replace(text))
-				rw.WriteHeader(http.StatusForbidden)
-				_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED" + text, "message": "client with IP '" + text + "' is not allowed access"}}})
-				return true
-			})
+			at := func(where string) (remove func()) {
+				return w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+					if r.Host != where || !strings.HasPrefix(r.URL.Path, "/v2/") || r.Method == http.MethodHead {
+						return false
+					}
+					rw.Header().Set("Content-Type", "application/json")
+					rw.Header().Set("Location", "https://"+where+"/"+strings.NewReplacer("\r", "", "\n", "").Replace(text))
+					rw.WriteHeader(http.StatusForbidden)
+					_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED" + text, "message": "client with IP '" + text + "' is not allowed access"}}})
+					return true
+				})
+			}
+			remove := at(devHost)
 			w.task(push()).failsAt("target", devHost)
-			where = prodHost
+			remove()
+			remove = at(prodHost)
 			w.task(push()).failsAt("source", prodHost)
 			remove()
 			// An annotation, and the type of an artifact, are outside text too.
@@ -107,36 +111,35 @@ func TestSecretsThatAreEchoed(t *testing.T) {
 	w, _ := ready(t)
 	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
 	secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
-	status := http.StatusForbidden
-	padding := ""
-	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-		if r.Host != devHost && r.Host != entraHost || r.Host == entraHost && r.Method != http.MethodPost {
-			return false
-		}
-		_ = r.ParseForm()
-		said := fmt.Sprintf("%sno: %s %v %s", padding, r.Header.Get("Authorization"), r.PostForm, r.URL.RawQuery)
-		rw.Header().Set("Content-Type", "application/json")
-		rw.WriteHeader(status)
-		_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}, "error": "invalid_client", "error_description": "AADSTS7000215: " + said})
-		return true
-	})
-	for i, code := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest, http.StatusInternalServerError} {
+	for i, status := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest, http.StatusInternalServerError} {
 		// However long the answer is, it is not cut in the middle of a secret.
-		status, padding = code, strings.Repeat("x", 90*i)
+		padding := strings.Repeat("x", 90*i)
+		remove := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.Host != devHost && r.Host != entraHost || r.Host == entraHost && r.Method != http.MethodPost {
+				return false
+			}
+			_ = r.ParseForm()
+			said := fmt.Sprintf("%sno: %s %v %s", padding, r.Header.Get("Authorization"), r.PostForm, r.URL.RawQuery)
+			rw.Header().Set("Content-Type", "application/json")
+			rw.WriteHeader(status)
+			_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}, "error": "invalid_client", "error_description": "AADSTS7000215: " + said})
+			return true
+		})
 		w.task(push(), connected("registryConnections", docker)).want("failed")
 		w.task(push(), connected("azureSubscription", secret)).want("failed")
 		w.task(push()).want("failed")
+		remove()
 	}
 }
 
 // TestTokensThatAreEchoed: the same where images are moved.
 func TestTokensThatAreEchoed(t *testing.T) {
 	w, _ := ready(t)
-	padding := 0
+	var padding atomic.Int64
 	echo := func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		rw.WriteHeader(http.StatusForbidden)
-		said := strings.Repeat("x", padding) + " " + r.Header.Get("Authorization") + " " + r.URL.RawQuery
+		said := strings.Repeat("x", int(padding.Load())) + " " + r.Header.Get("Authorization") + " " + r.URL.RawQuery
 		_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}})
 	}
 	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
@@ -155,7 +158,8 @@ func TestTokensThatAreEchoed(t *testing.T) {
 		echo(rw, r)
 	}))
 	other := w.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
-	for _, padding = range []int{0, 260, 290} {
+	for _, length := range []int64{0, 260, 290} {
+		padding.Store(length)
 		w.task(push()).failsAt("target", devHost)
 		w.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example")
 	}

@@ -358,6 +358,7 @@ func (p *process) wait() outcome {
 	p.w.t.Helper()
 	defer p.cancel()
 	_ = p.command.Wait()
+	p.w.cloud.Settle(5 * time.Second)
 	o := outcome{t: p.w.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
 	o.requests = p.w.cloud.Since(p.mark)
 	o.read(p.inPipeline())

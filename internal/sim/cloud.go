@@ -45,6 +45,9 @@ type Cloud struct {
 	interceptors []*interceptor
 	scripts      []*Script
 	closed       bool
+	busy         map[net.Conn]struct{} // connections that are opening or have a request under way
+	serving      int                   // requests under way
+	quiet        *sync.Cond            // told whenever busy or serving shrinks
 }
 
 type interceptor struct {
@@ -72,7 +75,9 @@ func Start(dir string) (*Cloud, error) {
 		clients: map[netip.AddrPort]string{},
 		tunnels: map[net.Conn]struct{}{},
 		http1:   map[string]bool{},
+		busy:    map[net.Conn]struct{}{},
 	}
+	c.quiet = sync.NewCond(&c.mu)
 	certificate := func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 		name := strings.ToLower(hello.ServerName)
 		if !c.knows(name) {
@@ -89,6 +94,7 @@ func Start(dir string) (*Cloud, error) {
 		Handler:           http.HandlerFunc(c.serve),
 		ErrorLog:          log.New(io.Discard, "", 0),
 		ReadHeaderTimeout: 30 * time.Second,
+		ConnState:         c.follow,
 		TLSConfig: &tls.Config{
 			MinVersion:     tls.VersionTLS12,
 			GetCertificate: certificate,
@@ -164,6 +170,33 @@ func (c *Cloud) Intercept(answer func(w http.ResponseWriter, r *http.Request) bo
 	}
 }
 
+// Settle waits until no request is under way and no connection is being opened,
+// or until the time is up. A program that has ended may have left requests
+// behind; once they are settled nothing answers for it any more, and what an
+// interceptor uses may change.
+func (c *Cloud) Settle(within time.Duration) {
+	deadline := time.Now().Add(within)
+	wake := time.AfterFunc(within, c.quiet.Broadcast)
+	defer wake.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for (c.serving > 0 || len(c.busy) > 0) && time.Now().Before(deadline) {
+		c.quiet.Wait()
+	}
+}
+
+// follow keeps account of the connections that are at work.
+func (c *Cloud) follow(conn net.Conn, state http.ConnState) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if state == http.StateNew || state == http.StateActive {
+		c.busy[conn] = struct{}{}
+		return
+	}
+	delete(c.busy, conn)
+	c.quiet.Broadcast()
+}
+
 type clientIPKey struct{}
 
 // ClientIP is the simulated address that a request comes from: that of the
@@ -184,7 +217,14 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	handler := c.hosts[address(r.Host)]
 	interceptors, scripts := c.interceptors, c.scripts
+	c.serving++
 	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.serving--
+		c.quiet.Broadcast()
+	}()
 
 	r = r.WithContext(context.WithValue(r.Context(), clientIPKey{}, ip))
 	w, r = c.log.open(w, r, ip)
