@@ -150,7 +150,11 @@ func (p *Presence) lookForCompany(ctx context.Context, r *Registry, repo string)
 		if err == nil {
 			var there *Manifest
 			if there, err = r.manifest(ctx, repo, d.Digest, Descriptor{}); err == nil {
-				mine, theirs := parts(at.node.Manifest), parts(there)
+				var here *Manifest
+				if here, err = p.tree.full(ctx, at.node); err != nil {
+					return err
+				}
+				mine, theirs := parts(here), parts(there)
 				if within(mine, theirs) {
 					return nil
 				}

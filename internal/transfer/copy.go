@@ -62,7 +62,7 @@ type copying struct {
 
 	mu       sync.Mutex
 	changed  sync.Cond
-	left     int // blobs that have not arrived
+	pending  map[string]bool // blobs that have not arrived
 	underway int
 	failure  error // of the first blob that failed
 	out      Outcome
@@ -76,7 +76,10 @@ func newCopying(ctx context.Context, v *convoy, d Delivery) *copying {
 	c.changed.L = &c.mu
 	if c.consistent() && !c.presence.Complete() {
 		c.wanted = c.lacks()
-		c.left = len(c.wanted)
+		c.pending = make(map[string]bool, len(c.wanted))
+		for digest := range c.wanted {
+			c.pending[digest] = true
+		}
 	}
 	return c
 }
@@ -118,8 +121,25 @@ func (c *copying) run(ctx context.Context) error {
 		c.out.State = Present
 		return nil
 	}
-	steps := []func(context.Context) error{c.awaitBlobs}
-	if !p.company {
+	if err := c.putAll(ctx); err != nil {
+		return c.giveUp(err)
+	}
+	switch {
+	case c.presence.home && c.out.Blobs == 0:
+		c.out.State = Retagged
+	case c.dst.same(c.src) && c.out.Blobs == 0:
+		c.out.State = Mounted
+	default:
+		c.out.State = Copied
+	}
+	return nil
+}
+
+// putAll puts the manifests, each as soon as its blobs have arrived: what the
+// root contains, then what is attached, then the root.
+func (c *copying) putAll(ctx context.Context) error {
+	steps := []func(context.Context) error{c.awaitTurn}
+	if !c.presence.company {
 		steps = append(steps, func(ctx context.Context) error { return c.presence.lookForCompany(ctx, c.dst, c.repo) })
 	}
 	if err := each(ctx, steps, func(ctx context.Context, step func(context.Context) error) error { return step(ctx) }); err != nil {
@@ -137,18 +157,24 @@ func (c *copying) run(ctx context.Context) error {
 	if err := c.putReferrers(ctx); err != nil {
 		return err
 	}
-	if err := c.putRoot(ctx); err != nil {
+	if err := c.awaitBlobs(ctx); err != nil {
 		return err
 	}
-	switch {
-	case c.presence.home && c.out.Blobs == 0:
-		c.out.State = Retagged
-	case c.dst.same(c.src) && c.out.Blobs == 0:
-		c.out.State = Mounted
-	default:
-		c.out.State = Copied
+	return c.putRoot(ctx)
+}
+
+// giveUp ends the sending of blobs. Where one of them failed, that is the reason.
+func (c *copying) giveUp(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failure != nil {
+		err = c.failure
 	}
-	return nil
+	c.cancel()
+	for c.underway > 0 {
+		c.changed.Wait()
+	}
+	return err
 }
 
 // lacks are the blobs that are not known to be at the target: those of missing
@@ -172,7 +198,7 @@ func (c *copying) lacks() map[string]Descriptor {
 // there: the image may be there under another tag, and then none of its
 // manifests is written again.
 func (c *copying) lookAgain(ctx context.Context) error {
-	if c.presence.home || c.presence.Root || c.tag == "" || c.out.Blobs > 0 {
+	if c.presence.home || c.presence.Root || c.tag == "" || c.sentAny() {
 		return nil
 	}
 	_, err := c.dst.Resolve(ctx, c.repo, c.tree.Digest())
@@ -231,6 +257,9 @@ func (c *copying) put(ctx context.Context, n *node, ref string, lag bool) error 
 			c.note(n)
 		}
 		return nil
+	}
+	if err := c.awaitBlobsOf(ctx, n); err != nil {
+		return err
 	}
 	s, err := c.dst.putManifest(ctx, c.repo, ref, n.Manifest, lag)
 	if err != nil {

@@ -61,7 +61,16 @@ func (j job) run(t *testing.T) (Outcome, error) {
 	if j.src == j.dst {
 		dst = src
 	}
-	tree, err := ReadTree(t.Context(), src, j.srcRepo, j.ref, Options{Referrers: j.referrers})
+	options := Options{Referrers: j.referrers, Root: func(ctx context.Context, digest string) (*Registry, string) {
+		if j.deep || j.tag == "" {
+			return nil, ""
+		}
+		if d, err := dst.Resolve(ctx, j.dstRepo, j.tag); err != nil || d.Digest != digest {
+			return nil, ""
+		}
+		return dst, j.dstRepo
+	}}
+	tree, err := ReadTree(t.Context(), src, j.srcRepo, j.ref, options)
 	if err != nil {
 		return Outcome{}, err
 	}

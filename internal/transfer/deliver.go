@@ -34,6 +34,17 @@ func Deliver(ctx context.Context, t *Tree, src *Registry, srcRepo string, to []D
 	}
 	v := &convoy{tree: t, src: src, srcRepo: srcRepo, progress: progress}
 	results := make([]Result, len(to))
+	if slices.ContainsFunc(to, func(d Delivery) bool { return !d.Presence.Complete() }) {
+		if err := t.Complete(ctx); err != nil {
+			for i, d := range to {
+				results[i].Err = err
+				if d.Done != nil {
+					d.Done(Outcome{}, err)
+				}
+			}
+			return results
+		}
+	}
 	var group sync.WaitGroup
 	for _, d := range to {
 		v.copies = append(v.copies, newCopying(ctx, v, d))
@@ -231,37 +242,75 @@ func (c *copying) send(b Descriptor, open opener, early bool) {
 	s, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.left--
+	defer c.changed.Broadcast()
 	switch {
 	case err != nil:
-		if c.failure == nil {
+		if c.failure == nil && c.ctx.Err() == nil {
 			c.failure = c.blame(b, err)
 		}
 		c.cancel()
 	case s.mounted:
 		c.out.Mounts++
+		delete(c.pending, b.Digest)
 	default:
 		c.out.Blobs++
 		c.out.Bytes += s.bytes
+		delete(c.pending, b.Digest)
 	}
 }
 
-// awaitBlobs waits until all blobs have arrived, or one has failed and nothing
-// is underway any more.
+// awaitBlobs waits until all blobs have arrived.
 func (c *copying) awaitBlobs(ctx context.Context) error {
-	stop := context.AfterFunc(c.ctx, func() {
+	return c.await(ctx, func() bool { return len(c.pending) == 0 })
+}
+
+// awaitBlobsOf waits until those of one manifest have.
+func (c *copying) awaitBlobsOf(ctx context.Context, n *node) error {
+	return c.await(ctx, func() bool {
+		return !slices.ContainsFunc(n.blobs, func(b Descriptor) bool { return c.pending[b.Digest] })
+	})
+}
+
+// awaitTurn waits until manifests may be put: a blob had to be sent, or all of
+// them turned out to be there, which tells something of the manifests too.
+func (c *copying) awaitTurn(ctx context.Context) error {
+	return c.await(ctx, func() bool { return len(c.pending) == 0 || c.out.Blobs > 0 })
+}
+
+func (c *copying) sentAny() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Blobs > 0
+}
+
+// await waits until it is so, or a blob has failed. Where it ends in an error,
+// no blob is underway any more.
+func (c *copying) await(ctx context.Context, so func() bool) error {
+	wake := func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.changed.Broadcast()
-	})
-	defer stop()
+	}
+	defer context.AfterFunc(c.ctx, wake)()
+	defer context.AfterFunc(ctx, wake)()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.underway > 0 || c.left > 0 && c.ctx.Err() == nil {
+	for c.failure == nil && c.ctx.Err() == nil && ctx.Err() == nil {
+		if so() {
+			return nil
+		}
 		c.changed.Wait()
 	}
-	if c.failure != nil {
-		return c.failure
+	failure := c.failure
+	c.cancel()
+	for c.underway > 0 {
+		c.changed.Wait()
 	}
-	return ctx.Err()
+	switch {
+	case failure != nil:
+		return failure
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return c.ctx.Err()
 }

@@ -21,13 +21,19 @@
 // one HEAD more at the target for each tag that belongs to the image. Where a
 // registry keeps no lists of referrers, one request learns that for all, and the
 // repository's tags tell which lists there are. Where it takes no blob in a PUT,
-// each costs one PATCH more. With more
-// targets the source is asked no more often, and a blob that one repository of
-// a registry has costs the others a POST.
+// each costs one PATCH more. With more targets the source is asked no more
+// often, and a blob that one repository of a registry has costs the others a
+// POST.
+//
+// Where a target's tag points to the root already, the root and the lists of
+// what is attached are all that is read at the source; what the root contains
+// is read at that target, and what is attached is looked for there. Only if
+// something is missing is the rest read (Tree.Complete).
 //
 // Files, in reading order: registry (one request), answer (what a refusal
 // says), fault (errors as sentences), descriptor, manifest, fetch, referrers,
-// company, tree, presence, origin (a blob's bytes, whatever breaks), stream
+// company, tree, ahead (what is asked before its turn, and what need not be
+// read), presence, origin (a blob's bytes, whatever breaks), stream
 // (checked on their way), upload, put, listing, copy (one target), share and
 // deliver (many), artifact; known, parallel, retry and stall are their tools.
 package transfer

@@ -81,6 +81,13 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 		{name: "an upload's session is unknown", dst: times(1, "PUT", "/blobs/", status(404, "BLOB_UPLOAD_UNKNOWN"))},
 		{name: "the token runs out in an upload", dst: times(1, "PUT", "/blobs/", status(401, "UNAUTHORIZED"))},
 		{name: "500 on opening an upload", dst: times(2, "POST", "/blobs/", status(500, "UNKNOWN"))},
+		{name: "500 on every mount", dst: func(w http.ResponseWriter, r *http.Request) bool {
+			if !r.URL.Query().Has("mount") {
+				return false
+			}
+			refuse(w, 500, "UNKNOWN", "said so")
+			return true
+		}},
 		{name: "429 on opening an upload", dst: times(2, "POST", "/blobs/", status(429, "TOOMANYREQUESTS"))},
 		{name: "503 in an upload", dst: times(2, "PUT", "/blobs/", status(503, ""))},
 		{name: "503 on a manifest", dst: times(2, "PUT", "/manifests/", status(503, ""))},

@@ -68,6 +68,6 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 	if _, err := r.putManifest(ctx, repo, tag, m, true); err != nil {
 		return false, err
 	}
-	r.attached.drop(key(repo, subject))
+	r.unlist(repo, subject)
 	return true, nil
 }

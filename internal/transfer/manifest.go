@@ -28,6 +28,7 @@ type Manifest struct {
 	children []Descriptor // manifests that an index contains
 	blobs    []Descriptor // config and layers, foreign ones left out
 	foreign  []Descriptor // layers that are not distributed with the image
+	unread   bool         // only the descriptor is known, and what it is attached to
 }
 
 // Subject is the manifest that this one is attached to, if any.

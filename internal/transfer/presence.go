@@ -2,7 +2,9 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"sync"
 )
 
@@ -48,7 +50,7 @@ func (p Presence) Missing() []Descriptor {
 		}
 	}
 	for _, b := range p.tree.blobs {
-		if _, missing := p.blobs[b.Digest]; missing {
+		if _, missing := p.blobs[b.Digest]; missing || !p.Root {
 			list = append(list, b)
 		}
 	}
@@ -90,10 +92,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 		p.Root = true
 	} else if !p.Root {
 		for _, n := range t.order {
-			p.missing[n.Digest] = n.Descriptor
-		}
-		for _, b := range t.blobs {
-			p.blobs[b.Digest] = b
+			p.missing[n.Digest] = n.Descriptor // and with them all blobs
 		}
 		return p, nil
 	}
@@ -103,6 +102,9 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 		}
 	}
 	if deep {
+		if slices.ContainsFunc(t.order, func(n *node) bool { return n.unread }) {
+			return Presence{}, r.failed(ctx, "looking for the blobs of", repo, tag, errors.New("the image was not read whole at its source"))
+		}
 		if err := p.lookForBlobs(ctx, r, repo); err != nil {
 			return Presence{}, err
 		}
@@ -139,7 +141,11 @@ func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo strin
 	var jobs, later []func(context.Context) error
 	for subject, nodes := range bySubject {
 		jobs = append(jobs, func(ctx context.Context) error {
-			list, err := r.referrers(ctx, repo, subject)
+			wanted := make([]Descriptor, len(nodes))
+			for i, n := range nodes {
+				wanted[i] = n.Descriptor
+			}
+			list, err := r.listFor(ctx, repo, subject, wanted, p.tree.listedByTag(subject))
 			if err != nil {
 				return err
 			}

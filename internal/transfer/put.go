@@ -77,7 +77,7 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 		r.companies.drop(repo)
 	}
 	if m.subject != nil {
-		r.attached.drop(key(repo, m.subject.Digest))
+		r.unlist(repo, m.subject.Digest)
 	}
 	return stored{digest: said, listed: a.header.Get("OCI-Subject") != ""}, nil
 }

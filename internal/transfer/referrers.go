@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 
@@ -167,9 +168,30 @@ func withoutAPI(a *answer) bool {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 func fallbackTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
-// fallbackList reads that tag, unless the repository's tags are known in this
-// run and it is not among them.
+// listFor is referrers for somebody who knows what should be listed. tagged:
+// it is by a fallback tag elsewhere. Where such a tag lists all of it here, the
+// registry need not be asked whether it keeps lists itself: one that does is to
+// list what stands in such tags.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#enabling-the-referrers-api
+func (r *Registry) listFor(ctx context.Context, repo, subject string, wanted []Descriptor, tagged bool) (referrerList, error) {
+	if tagged && !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
+		list, err := r.fallbackList(ctx, repo, subject)
+		if err == nil && !slices.ContainsFunc(wanted, func(d Descriptor) bool { return !list.has(d.Digest) }) {
+			return list, nil
+		}
+	}
+	return r.referrers(ctx, repo, subject)
+}
+
+// fallbackList reads that tag, once a run, unless the repository's tags are
+// known in this run and it is not among them.
 func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
+	return r.fallbacks.get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+		return r.readFallback(ctx, repo, digest)
+	})
+}
+
+func (r *Registry) readFallback(ctx context.Context, repo, digest string) (referrerList, error) {
 	if tags, ok := r.companies.await(ctx, repo); ok && !tags.bare(digest) {
 		return referrerList{}, nil
 	}

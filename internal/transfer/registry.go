@@ -34,6 +34,7 @@ type Registry struct {
 	manifests memory[*Manifest]    // by repository@digest
 	tags      memory[Descriptor]   // by repository:tag or repository@digest
 	attached  memory[referrerList] // by repository@digest of the subject
+	fallbacks memory[referrerList] // likewise, what a fallback tag lists
 	companies memory[company]      // by repository
 	holders   memory[string]       // a repository that has a blob, by its digest
 	listing   locks                // one writer of a fallback tag at a time
@@ -216,7 +217,13 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 // anew: after somebody else may have written, or to read back.
 func (r *Registry) Forget(repo, ref string) {
 	r.tags.drop(key(repo, ref))
-	r.attached.drop(key(repo, ref))
+	r.unlist(repo, ref)
+}
+
+// unlist drops what is known to be attached to a manifest.
+func (r *Registry) unlist(repo, digest string) {
+	r.attached.drop(key(repo, digest))
+	r.fallbacks.drop(key(repo, digest))
 }
 
 // head asks for a manifest's digest, size and type.

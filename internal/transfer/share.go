@@ -8,9 +8,11 @@ import (
 	"time"
 )
 
-// ringBytes is how far the fastest reader of a shared blob may be ahead of the
-// slowest.
-const ringBytes = 512 << 10
+// How far the fastest reader of a shared blob may be ahead of the slowest.
+const (
+	ringBytes      = 512 << 10
+	smallRingBytes = 128 << 10 // of a blob that goes through the lane of small ones
+)
 
 // errBehind is told to a target that was left behind: it reads for itself.
 var errBehind = errors.New("the others went ahead")
@@ -125,7 +127,11 @@ func (s *share) start() {
 		}
 	}
 	if len(s.readers) > 1 {
-		s.ring = make([]byte, min(s.size, ringBytes))
+		most := int64(ringBytes)
+		if s.size <= largeBlob {
+			most = smallRingBytes
+		}
+		s.ring = make([]byte, min(s.size, most))
 		s.filling.Go(s.fill)
 	}
 	s.moved.Broadcast()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
@@ -24,15 +25,24 @@ type Options struct {
 	// Exclude leaves attached artifacts of these types where they are, and all
 	// that is attached to them.
 	Exclude []string
+	// Root is told the root's digest as soon as it is known, and may answer with
+	// a place that has the image already (its tag points to this digest): what
+	// the image contains is then read there, and what is attached is not read at
+	// all where its descriptor tells enough. It is waited for a second at most.
+	Root func(ctx context.Context, digest string) (at *Registry, repo string)
 }
 
 // Tree is a whole image at its source: the root, what it contains, what is
-// attached. It is complete when ReadTree returns it and does not change after.
+// attached. It does not change after ReadTree has returned it, but for Complete.
 type Tree struct {
 	source  *Registry
 	repo    string
 	options Options
-	company func() (company, error) // of the repository, while the tree is read
+	company func() (company, error) // of the repository
+
+	decided  chan struct{} // closed when near is known
+	near     *Registry     // that has the image already; or nil
+	nearRepo string
 
 	root    *node
 	nodes   map[string]*node // by digest
@@ -74,7 +84,8 @@ func (t *Tree) Root() *Manifest { return t.root.Manifest }
 // Repository is where the tree was read.
 func (t *Tree) Repository() string { return t.repo }
 
-// Bytes sums the distinct blobs and manifests, referrers included.
+// Bytes sums the distinct blobs and manifests of the image itself, without what
+// is attached to it.
 func (t *Tree) Bytes() int64 { return t.bytes }
 
 // Blobs lists distinct configs and layers, without foreign ones.
@@ -119,19 +130,22 @@ func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 }
 
 func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
-	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node)}
+	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), decided: make(chan struct{})}
+	// Until here nothing else may be waited for: whoever asks ahead ends with us.
+	var ahead sync.WaitGroup
+	defer ahead.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if opt.Referrers {
-		// Asked for ahead: the rounds find this answer.
-		var ahead sync.WaitGroup
-		defer ahead.Wait()
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
 		var tags company
 		var err error
-		ahead.Go(func() { tags, err = src.company(ctx, repo) })
+		listed := make(chan struct{})
+		ahead.Go(func() {
+			defer close(listed)
+			tags, err = src.company(ctx, repo)
+		})
 		t.company = func() (company, error) {
-			ahead.Wait()
+			<-listed
 			return tags, err
 		}
 	}
@@ -139,16 +153,56 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 		// The root's digest has to be known before its referrers can be asked for.
 		m, err := src.manifest(ctx, repo, ref, Descriptor{})
 		if err != nil {
+			close(t.decided)
 			return nil, err
 		}
 		ref = m.Digest
 	}
+	ahead.Go(func() {
+		defer close(t.decided)
+		t.decide(ctx, ref)
+	})
+	r := &treeReader{tree: t, ctx: ctx, busy: make(slots, aheadWidth)}
+	if err := t.readRounds(r, ref); err != nil {
+		cancel()
+		r.going.Wait()
+		return nil, err
+	}
+	r.going.Wait()
+	return t, nil
+}
+
+// patience is how long a place is waited for that may have the image already.
+const patience = time.Second
+
+// decide asks for a place that has the image already.
+func (t *Tree) decide(ctx context.Context, digest string) {
+	if t.options.Root == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	near, repo := t.options.Root(ctx, digest)
+	// To tell what is excluded, everything has to be read.
+	if near != nil && len(t.options.Exclude) == 0 && !near.same(t.source) {
+		t.near, t.nearRepo = near, repo
+	}
+}
+
+// holder is the place that has the image already, nil if there is none.
+func (t *Tree) holder() *Registry {
+	<-t.decided
+	return t.near
+}
+
+func (t *Tree) readRounds(r *treeReader, ref string) error {
+	opt := t.options
 	round := []lead{{Descriptor: Descriptor{Digest: ref, Size: -1}}}
 	raw := int64(0)
 	for len(round) > 0 {
-		found, err := t.readRound(ctx, round)
+		found, err := t.readRound(r, round)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		var next []lead
 		for i, f := range found {
@@ -191,16 +245,13 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 			}
 		}
 		if len(t.order)+len(next) > maxManifests || raw > maxRawBytes {
-			return nil, t.tooLarge(t.root.Digest, fmt.Sprintf("it has more than %d manifests, or more than %d MiB of them", maxManifests, maxRawBytes>>20))
+			return t.tooLarge(t.root.Digest, fmt.Sprintf("it has more than %d manifests, or more than %d MiB of them", maxManifests, maxRawBytes>>20))
 		}
 		if round, err = t.fresh(next); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if err := t.finish(); err != nil {
-		return nil, err
-	}
-	return t, nil
+	return t.finish()
 }
 
 // reading is what one lead led to.
@@ -210,7 +261,7 @@ type reading struct {
 	company   []string // tags
 }
 
-func (t *Tree) readRound(ctx context.Context, round []lead) ([]reading, error) {
+func (t *Tree) readRound(r *treeReader, round []lead) ([]reading, error) {
 	found := make([]reading, len(round))
 	type job struct {
 		i    int
@@ -223,17 +274,17 @@ func (t *Tree) readRound(ctx context.Context, round []lead) ([]reading, error) {
 			jobs = append(jobs, job{i, true})
 		}
 	}
-	err := each(ctx, jobs, func(ctx context.Context, j job) error {
+	err := each(r.ctx, jobs, func(_ context.Context, j job) error {
 		l := round[j.i]
 		if j.list {
-			list, err := t.attachedTo(ctx, l.Digest)
+			list, err := r.list(l, l.Digest)
 			found[j.i].referrers = list
 			return err
 		}
-		m, err := t.read(ctx, l)
+		m, err := t.read(r, l)
 		found[j.i].manifest = m
 		if err == nil && m != nil && l.tag != "" {
-			found[j.i].referrers, err = t.attachedTo(ctx, m.Digest)
+			found[j.i].referrers, err = r.list(l, m.Digest)
 		}
 		return err
 	})
@@ -254,12 +305,20 @@ func (t *Tree) readRound(ctx context.Context, round []lead) ([]reading, error) {
 
 // attachedTo lists referrers: what the registry knows of, and what a fallback
 // tag lists beside that, from a time before the registry kept lists itself.
+// Where the list of tags tells of such a tag, both are asked for at once.
 func (t *Tree) attachedTo(ctx context.Context, digest string) ([]Descriptor, error) {
 	if t.source.noReferrersAPI.Load() {
 		if company, err := t.company(); err == nil && !company.bare(digest) {
 			return nil, nil // the list of tags has told it
 		}
 	}
+	var tagged sync.WaitGroup
+	defer tagged.Wait()
+	tagged.Go(func() {
+		if t.listedByTag(digest) {
+			_, _ = t.source.fallbackList(ctx, t.repo, digest)
+		}
+	})
 	list, err := t.source.referrers(ctx, t.repo, digest)
 	if err != nil || !list.api {
 		return list.entries, err
@@ -279,43 +338,49 @@ func (t *Tree) attachedTo(ctx context.Context, digest string) ([]Descriptor, err
 	return all, nil
 }
 
-func (t *Tree) read(ctx context.Context, l lead) (*Manifest, error) {
-	wrong := func(kind Kind, reason string) error {
-		e := t.source.corrupt("reading the manifest", t.repo, l.Digest, reason)
-		e.Kind = kind
-		return e
-	}
-	if l.tag != "" {
-		m, err := t.source.manifest(ctx, t.repo, l.tag, Descriptor{})
-		if isNotFound(err) {
-			return nil, nil
-		}
-		return m, err
-	}
+// listedByTag tells whether the source is known to have a fallback tag that
+// lists what is attached to the manifest.
+func (t *Tree) listedByTag(digest string) bool {
+	company, err := t.company()
+	return err == nil && company.listed && company.bare(digest)
+}
+
+func (t *Tree) read(r *treeReader, l lead) (*Manifest, error) {
 	if l.parent != "" && !known(l.MediaType) {
-		return nil, wrong(Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, harmless(l.MediaType, 100)))
+		return nil, t.wrong(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, harmless(l.MediaType, 100)))
 	}
-	m, err := t.source.manifest(ctx, t.repo, l.Digest, l.Descriptor)
+	m, err := r.manifest(l)
+	return t.checked(l, m, err)
+}
+
+func (t *Tree) wrong(l lead, kind Kind, reason string) *Error {
+	e := t.source.corrupt("reading the manifest", t.repo, l.Digest, reason)
+	e.Kind = kind
+	return e
+}
+
+// checked holds what was read to what led there.
+func (t *Tree) checked(l lead, m *Manifest, err error) (*Manifest, error) {
 	switch {
 	case isNotFound(err) && l.parent != "":
-		return nil, wrong(NotFound, fmt.Sprintf("the index %s names it, but it is not there", l.parent))
+		return nil, t.wrong(l, NotFound, fmt.Sprintf("the index %s names it, but it is not there", l.parent))
 	case isNotFound(err) && l.subject != "":
-		e := wrong(NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", l.subject))
-		e.(*Error).Remedy = "mend the list of what is attached, or copy without referrers"
+		e := t.wrong(l, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", l.subject))
+		e.Remedy = "mend the list of what is attached, or copy without referrers"
 		return nil, e
-	case err != nil:
-		return nil, err
+	case err != nil || l.tag != "":
+		return m, err
 	}
 	// A manifest read before, in another place of the tree or of the run, was
 	// not compared with this descriptor.
 	if l.Size >= 0 && m.Size != l.Size {
-		return nil, wrong(Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, l.Size))
+		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, l.Size))
 	}
 	if known(l.MediaType) && types.MediaType(l.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
-		return nil, wrong(Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, l.MediaType))
+		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, l.MediaType))
 	}
 	if l.subject != "" && (m.subject == nil || m.subject.Digest != l.subject) {
-		return nil, wrong(Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", l.subject))
+		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", l.subject))
 	}
 	return m, nil
 }
@@ -357,10 +422,13 @@ func (t *Tree) tooLarge(digest, reason string) error {
 
 // finish links children, collects blobs and sums.
 func (t *Tree) finish() error {
+	t.blobs, t.foreign, t.bytes = nil, nil, 0
 	sizes := make(map[string]int64)
 	taken := make(map[string]bool)
 	for _, n := range t.order {
-		t.bytes += n.Size
+		if n.attached == 0 {
+			t.bytes += n.Size
+		}
 		for _, c := range n.Manifest.children {
 			child := t.nodes[c.Digest]
 			if !slices.Contains(n.children, child) {
@@ -386,7 +454,9 @@ func (t *Tree) finish() error {
 					continue
 				}
 				t.blobs = append(t.blobs, d)
-				t.bytes += d.Size
+				if n.attached == 0 {
+					t.bytes += d.Size
+				}
 			}
 		}
 		if len(sizes) > maxBlobs {

@@ -39,7 +39,9 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 	byParts := r.byParts.Load()
 	var count tries
 	for {
-		s, asked, err := r.tryUpload(ctx, repo, from, d, open, early, byParts, progress)
+		// A mount that was answered with 5xx twice may be what breaks.
+		plain := count.failed >= 2
+		s, asked, err := r.tryUpload(ctx, repo, from, d, open, early, plain, byParts, progress)
 		var again *passingError
 		var body *bodyRefused
 		var wrong wrongBytes
@@ -89,13 +91,13 @@ type bodyRefused struct {
 func (b *bodyRefused) Error() string { return b.err.Error() }
 func (b *bodyRefused) Unwrap() error { return b.err }
 
-func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, byParts bool, progress Progress) (sent, time.Duration, error) {
+func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, plain, byParts bool, progress Progress) (sent, time.Duration, error) {
 	if _, found := r.found.look(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
 		a := openAhead(ctx, open)
 		defer a.drop()
 		open = a.take
 	}
-	location, there, asked, err := r.openUpload(ctx, repo, from, d)
+	location, there, asked, err := r.openUpload(ctx, repo, from, d, plain)
 	if err != nil {
 		return sent{}, asked, err
 	}
@@ -147,9 +149,10 @@ func (a *ahead) drop() {
 // openUpload opens a session by trying to mount the blob: from the repository
 // that has it, else from the target repository itself, which tells in the same
 // request whether it is there already. Where a registry does not answer that
-// with 201 or 202, a plain POST does it, and is used from then on.
+// with 201 or 202, a plain POST does it, and is used from then on. plain asks
+// for that at once.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
-func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descriptor) (location string, there bool, asked time.Duration, err error) {
+func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descriptor, plain bool) (location string, there bool, asked time.Duration, err error) {
 	const op = "opening an upload of the blob"
 	sessions := r.url(repo, "blobs", "uploads/")
 	post := func(query string) (*answer, error) {
@@ -164,7 +167,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 	if holder {
 		from = r.holder(d.Digest)
 	}
-	if self := from == "" || from == repo; !self || !r.noSelfMount.Load() {
+	if self := from == "" || from == repo; !plain && (!self || !r.noSelfMount.Load()) {
 		if self {
 			from = repo
 		}
@@ -182,12 +185,13 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 			if holder && !self {
 				r.noMount.Store(true)
 			}
-		case http.StatusTooManyRequests:
+		case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+			// It says nothing about mounting.
 		default:
 			if e := r.refused(op, repo, d.Digest, a.status, a.body); e.Code == "REGISTRY_DISALLOWED_OPERATION" {
 				return "", false, 0, e
 			}
-			if self && a.status < 500 && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
+			if self && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
 				r.noSelfMount.Store(true)
 			}
 			a = nil

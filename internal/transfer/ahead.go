@@ -1,0 +1,257 @@
+package transfer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// aheadWidth is how many requests of one tree are made before their turn.
+const aheadWidth = 32
+
+// treeReader asks for what belongs to one tree, each thing once, and ahead: what a
+// manifest or a list names is asked for as soon as it is known. The rounds of
+// readTree find the answers, or ask themselves where nobody was free to.
+type treeReader struct {
+	tree *Tree
+	ctx  context.Context
+
+	manifests answers[*Manifest]    // by digest or tag
+	lists     answers[[]Descriptor] // by digest of the subject
+
+	busy  slots
+	going sync.WaitGroup
+	count atomic.Int64 // manifests asked for
+	bytes atomic.Int64 // in them
+}
+
+// answers keeps one answer to each question, refusals too.
+type answers[T any] struct {
+	mu    sync.Mutex
+	given map[string]*entry[T]
+}
+
+func (a *answers[T]) get(ctx context.Context, key string, ask func() (T, error)) (T, error) {
+	a.mu.Lock()
+	if a.given == nil {
+		a.given = make(map[string]*entry[T])
+	}
+	e, ok := a.given[key]
+	if !ok {
+		e = &entry[T]{done: make(chan struct{})}
+		a.given[key] = e
+	}
+	a.mu.Unlock()
+	if !ok {
+		e.value, e.err = ask()
+		close(e.done)
+		return e.value, e.err
+	}
+	select {
+	case <-e.done:
+		return e.value, e.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// ahead does something before its turn, if somebody is free to.
+func (r *treeReader) ahead(do func()) {
+	select {
+	case r.busy <- struct{}{}:
+	default:
+		return
+	}
+	r.going.Go(func() {
+		defer r.busy.give()
+		if r.ctx.Err() == nil {
+			do()
+		}
+	})
+}
+
+// manifest reads what a lead names; nil if it is company that there is not.
+func (r *treeReader) manifest(l lead) (*Manifest, error) {
+	name := l.Digest
+	if l.tag != "" {
+		name = l.tag
+	}
+	return r.manifests.get(r.ctx, name, func() (*Manifest, error) {
+		r.count.Add(1)
+		m, err := r.tree.fetch(r.ctx, l)
+		if err == nil && m != nil {
+			r.bytes.Add(int64(len(m.Raw)))
+			r.follow(l, m)
+		}
+		return m, err
+	})
+}
+
+// list reads what is attached to a manifest.
+func (r *treeReader) list(l lead, digest string) ([]Descriptor, error) {
+	return r.lists.get(r.ctx, digest, func() ([]Descriptor, error) {
+		list, err := r.tree.attachedTo(r.ctx, digest)
+		if err != nil {
+			return list, err
+		}
+		for _, d := range list {
+			if d.ArtifactType == "" || !slices.Contains(r.tree.options.Exclude, d.ArtifactType) {
+				r.read(lead{Descriptor: d, subject: digest, attached: l.attached + 1})
+			}
+		}
+		r.lookNear(digest, list)
+		return list, nil
+	})
+}
+
+// read asks ahead for a manifest, and for what is attached to it.
+func (r *treeReader) read(l lead) {
+	if l.nesting > maxNesting || l.attached > maxNesting || r.count.Load() > maxManifests || r.bytes.Load() > maxRawBytes || l.tag == "" && checkDigest(l.Digest) != nil {
+		return // its turn will tell
+	}
+	r.ahead(func() { _, _ = r.manifest(l) })
+	if r.tree.options.Referrers && l.tag == "" {
+		r.ahead(func() { _, _ = r.list(l, l.Digest) })
+	}
+}
+
+// follow asks ahead for what a manifest leads to.
+func (r *treeReader) follow(l lead, m *Manifest) {
+	for _, c := range m.children {
+		if known(c.MediaType) {
+			r.read(lead{Descriptor: c, parent: m.Digest, attached: l.attached, nesting: l.nesting + 1})
+		}
+	}
+	if !r.tree.options.Referrers {
+		return
+	}
+	if l.tag != "" {
+		r.ahead(func() { _, _ = r.list(l, m.Digest) })
+	}
+	r.ahead(func() {
+		if company, err := r.tree.company(); err == nil && company.listed {
+			for _, tag := range company.of(m.Digest) {
+				r.read(lead{Descriptor: Descriptor{Size: -1}, tag: tag, attached: l.attached + 1})
+			}
+		}
+	})
+}
+
+// lookNear asks ahead for what Inspect of the place that holds the image will
+// want to know: its list of what is attached, and where that is a tag, which
+// vouches for nothing, each of it.
+func (r *treeReader) lookNear(subject string, list []Descriptor) {
+	t := r.tree
+	near := t.holder()
+	if near == nil || len(list) == 0 {
+		return
+	}
+	tagged := t.listedByTag(subject)
+	r.ahead(func() { _, _ = near.listFor(r.ctx, t.nearRepo, subject, list, tagged) })
+	if !tagged || near.referrersAPI.Load() {
+		return
+	}
+	for _, d := range list {
+		r.ahead(func() { _, _ = near.Resolve(r.ctx, t.nearRepo, d.Digest) })
+	}
+}
+
+// fetch makes the requests for one manifest. Where the image is somewhere
+// already, what it contains is read there, which tells also that it is there;
+// and of what is attached the descriptor is enough.
+func (t *Tree) fetch(ctx context.Context, l lead) (*Manifest, error) {
+	inside := l.tag != "" || l.parent != "" || l.subject != ""
+	switch {
+	case !inside || t.holder() == nil:
+	case l.tag != "":
+		if m, ok := t.glimpse(ctx, l.tag); ok {
+			return m, nil
+		}
+	case l.parent != "":
+		if m, err := t.near.manifest(ctx, t.nearRepo, l.Digest, l.Descriptor); err == nil {
+			return m, nil
+		}
+	case l.subject != "" && l.ArtifactType != "" && l.Size >= 0 && types.MediaType(l.MediaType).IsImage():
+		return &Manifest{Descriptor: l.Descriptor, subject: &Descriptor{Digest: l.subject}, unread: true}, nil
+	}
+	return t.readManifest(ctx, l)
+}
+
+// readManifest reads one manifest at the source.
+func (t *Tree) readManifest(ctx context.Context, l lead) (*Manifest, error) {
+	if l.tag == "" {
+		return t.source.manifest(ctx, t.repo, l.Digest, l.Descriptor)
+	}
+	m, err := t.source.manifest(ctx, t.repo, l.tag, Descriptor{})
+	if isNotFound(err) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// glimpse looks at company without reading it, where the place that holds the
+// image has the same under this tag.
+func (t *Tree) glimpse(ctx context.Context, tag string) (*Manifest, bool) {
+	var here, there Descriptor
+	var mine, theirs error
+	var both sync.WaitGroup
+	both.Go(func() { there, theirs = t.near.Resolve(ctx, t.nearRepo, tag) })
+	here, mine = t.source.Resolve(ctx, t.repo, tag)
+	both.Wait()
+	if isNotFound(mine) {
+		return nil, true
+	}
+	if mine != nil || theirs != nil || here.Digest != there.Digest || here.Size < 0 || !types.MediaType(here.MediaType).IsImage() {
+		return nil, false
+	}
+	return &Manifest{Descriptor: here, unread: true}, true
+}
+
+// Complete reads what was left unread because a place holds the image already:
+// somebody lacks it after all. It must not run beside other uses of the tree.
+func (t *Tree) Complete(ctx context.Context) error {
+	return at(Source, t.source.own(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx)))
+}
+
+func (t *Tree) complete(ctx context.Context) error {
+	var unread []*node
+	for _, n := range t.order {
+		if n.unread {
+			unread = append(unread, n)
+		}
+	}
+	if len(unread) == 0 {
+		return nil
+	}
+	err := each(ctx, unread, func(ctx context.Context, n *node) error {
+		m, err := t.full(ctx, n)
+		if err == nil {
+			n.Manifest = m
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.finish()
+}
+
+// full is a node's manifest, read whole.
+func (t *Tree) full(ctx context.Context, n *node) (*Manifest, error) {
+	if !n.unread {
+		return n.Manifest, nil
+	}
+	l := lead{Descriptor: n.Descriptor, attached: n.attached}
+	if n.subject != nil {
+		l.subject = n.subject.Digest
+	}
+	m, err := t.readManifest(ctx, l)
+	if m, err = t.checked(l, m, err); err == nil && m == nil {
+		err = t.wrong(l, NotFound, "the tag was there a moment ago")
+	}
+	return m, at(Source, err)
+}
