@@ -28,8 +28,8 @@ func (o *operation) atomic() bool {
 // keeps its old tags; the others do not wait for it.
 func (o *operation) deliverAtomically(ctx context.Context, progress *report.Progress) {
 	arrived := make([][]promote.Done, len(o.items))
-	o.sideBySide(func(i int, it *item) {
-		arrived[i] = promote.Targets(ctx, unlocked(it.part), it.image(), &copier{operation: o, item: it, progress: progress, untagged: true}, nil)
+	o.sideBySide(func(i int, it *item, free func()) {
+		arrived[i] = promote.Targets(ctx, unlocked(it.part), it.image(), &copier{operation: o, item: it, progress: progress, free: free, untagged: true}, nil)
 	})
 	broken := map[string]bool{}
 	for i, it := range o.items {
@@ -40,7 +40,7 @@ func (o *operation) deliverAtomically(ctx context.Context, progress *report.Prog
 		}
 	}
 	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
-	o.sideBySide(func(i int, it *item) {
+	o.sideBySide(func(i int, it *item, _ func()) {
 		part := it.part
 		part.Steps = slices.Clone(part.Steps)
 		for j, step := range part.Steps {
@@ -65,8 +65,9 @@ func (o *operation) deliverAtomically(ctx context.Context, progress *report.Prog
 	})
 }
 
-// sideBySide does something with every image that was read.
-func (o *operation) sideBySide(do func(i int, it *item)) {
+// sideBySide does something with every image that was read, so many at once.
+// free lets the next begin before this one has ended.
+func (o *operation) sideBySide(do func(i int, it *item, free func())) {
 	var group sync.WaitGroup
 	slots := make(chan struct{}, itemsAtOnce)
 	for i, it := range o.items {
@@ -75,8 +76,9 @@ func (o *operation) sideBySide(do func(i int, it *item)) {
 		}
 		group.Go(func() {
 			slots <- struct{}{}
-			defer func() { <-slots }()
-			do(i, it)
+			free := sync.OnceFunc(func() { <-slots })
+			defer free()
+			do(i, it, free)
 		})
 	}
 	group.Wait()

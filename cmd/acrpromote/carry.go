@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
@@ -24,12 +26,13 @@ func (o *operation) carryOut(ctx context.Context, f *findings) {
 		o.deliverAtomically(ctx, progress)
 		return
 	}
-	o.sideBySide(func(i int, it *item) {
+	o.sideBySide(func(i int, it *item, free func()) {
 		if it.wanted.Action == plan.Seal {
 			o.seal(ctx, it, f, &o.result.Images[i])
 			return
 		}
-		o.deliver(ctx, it, &o.result.Images[i], progress)
+		copier := &copier{operation: o, item: it, progress: progress, free: free}
+		o.deliver(ctx, it, &o.result.Images[i], copier)
 	})
 }
 
@@ -42,9 +45,9 @@ func (o *operation) tell(changed bool, problems ...report.Problem) {
 }
 
 // deliver brings one image to its targets.
-func (o *operation) deliver(ctx context.Context, it *item, image *report.Image, progress *report.Progress) {
+func (o *operation) deliver(ctx context.Context, it *item, image *report.Image, copier promote.Copier) {
 	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
-	for i, done := range promote.Targets(ctx, it.part, it.image(), &copier{operation: o, item: it, progress: progress}, locker) {
+	for i, done := range promote.Targets(ctx, it.part, it.image(), copier, locker) {
 		if it.part.Steps[i].Work != plan.Wait {
 			o.tellDone(&image.Targets[i], done)
 		}
@@ -79,6 +82,7 @@ type copier struct {
 	*operation
 	*item
 	progress *report.Progress
+	free     func() // lets the next image begin
 	// untagged brings everything by digest and leaves the tags as they are.
 	untagged bool
 
@@ -112,6 +116,10 @@ func (c *copier) depart(ctx context.Context) {
 		arrival := make(chan transfer.Result, 1)
 		c.arrivals[step.Target] = arrival
 		found := c.targets[i]
+		if gone := found.registry.lost(); gone != nil {
+			arrival <- transfer.Result{Err: gone}
+			continue
+		}
 		tag, presence := step.Target.Tag, *found.presence
 		if c.untagged && tag != "" {
 			var err error
@@ -123,9 +131,13 @@ func (c *copier) depart(ctx context.Context) {
 		}
 		to = append(to, transfer.Delivery{
 			To: found.registry.data, Repository: step.Target.Repository, Tag: tag, Presence: presence,
-			Done: func(out transfer.Outcome, err error) { arrival <- transfer.Result{Outcome: out, Err: err} },
+			Done: func(out transfer.Outcome, err error) {
+				found.registry.strike(err)
+				arrival <- transfer.Result{Outcome: out, Err: err}
+			},
 		})
 	}
+	c.freeInTime(to)
 	from, err := c.registries.at(c.wanted.Source.Registry)
 	if err != nil {
 		for _, d := range to {
@@ -134,6 +146,21 @@ func (c *copier) depart(ctx context.Context) {
 		return
 	}
 	go transfer.Deliver(ctx, c.source.tree, from.data, c.wanted.Source.Repository, to, c.progress)
+}
+
+// freeInTime lets the next image begin some time after most targets have this
+// one: one that is slow is not to keep the others from the rest of the set.
+func (c *copier) freeInTime(to []transfer.Delivery) {
+	var ended atomic.Int32
+	for i := range to {
+		done := to[i].Done
+		to[i].Done = func(out transfer.Outcome, err error) {
+			done(out, err)
+			if int(ended.Add(1)) == (len(to)+1)/2 {
+				time.AfterFunc(stragglerGrace, c.free)
+			}
+		}
+	}
 }
 
 // seal attaches the record and locks.

@@ -201,6 +201,43 @@ func TestOneTargetDead(t *testing.T) {
 	}
 }
 
+// TestTargetThatFallsSilent: one that stops answering while images are sent to
+// it is not tried with all that are left; the other gets them all.
+func TestTargetThatFallsSilent(t *testing.T) {
+	w := newWorld(t)
+	w.stage.Begin()
+	const images = 45
+	var lines []string
+	for i := range images {
+		pushImage(w.prod, fmt.Sprintf("base/image-%d", i), "1.0", 100+i, 1, 100)
+		lines = append(lines, fmt.Sprintf("base/image-%d:1.0", i))
+	}
+	silent := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.Host, dev2Host) && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v2/") {
+			panic(http.ErrAbortHandler)
+		}
+		return false
+	})
+	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "base", "images": strings.Join(lines, "\n")}
+	o := w.task(set).want("partial").says(dev2Host)
+	tried := map[string]bool{}
+	for _, r := range o.requests {
+		if r.Host == dev2Host && r.Method == http.MethodPost && strings.HasPrefix(r.Path, "/v2/") {
+			tried[r.Path] = true
+		}
+	}
+	if len(tried) < 3 || len(tried) > images-5 {
+		t.Errorf("%d of %d images were tried at the silent target", len(tried), images)
+	}
+	for i := range images {
+		if w.dev.TagDigest(fmt.Sprintf("base/image-%d", i), "1.0") == "" {
+			t.Errorf("the other lacks image %d", i)
+		}
+	}
+	silent()
+	w.task(set).want("done")
+}
+
 // TestDeniedTarget: one that denies access fails alone.
 func TestDeniedTarget(t *testing.T) {
 	w := newWorld(t)

@@ -100,14 +100,15 @@ func (o *operation) observe(ctx context.Context, it *item) {
 	looking, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	read := make(chan struct{}, len(it.targets))
+	first := &firstAnswer{done: make(chan struct{})}
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer close(ready)
-		it.source = o.readSource(ctx, it)
+		it.source = o.readSource(ctx, it, first)
 	})
 	for i, target := range it.wanted.Targets {
 		group.Go(func() {
-			it.targets[i] = o.readTarget(looking, it, target, ready)
+			it.targets[i] = o.readTarget(looking, it, target, first, ready)
 			if ctx.Err() == nil && looking.Err() != nil && it.targets[i].err != nil {
 				it.targets[i].err = &straggler{target.Registry, it.targets[i].err}
 				if late := it.targets[i].registry; late != nil {
@@ -136,6 +137,44 @@ func (o *operation) observe(ctx context.Context, it *item) {
 		})
 	}
 	group.Wait()
+	if tree := it.source.tree; tree != nil && it.source.err == nil && it.lacking() {
+		// The first target had everything, another has not.
+		it.source.err = tree.Complete(ctx)
+	}
+}
+
+// lacking tells whether any target lacks something of the image.
+func (it *item) lacking() bool {
+	return slices.ContainsFunc(it.targets, func(t targetFound) bool { return t.presence != nil && !t.presence.Complete() })
+}
+
+// firstAnswer is where the tag points at the target that answered first: it is
+// likely to point there at all of them.
+type firstAnswer struct {
+	once       sync.Once
+	done       chan struct{}
+	registry   *transfer.Registry
+	repository string
+	digest     string // "" if there is no such tag, or the target cannot be read
+}
+
+func (f *firstAnswer) give(registry *transfer.Registry, repository, digest string) {
+	f.once.Do(func() {
+		f.registry, f.repository, f.digest = registry, repository, digest
+		close(f.done)
+	})
+}
+
+// holding gives the target if it has the image already.
+func (f *firstAnswer) holding(ctx context.Context, digest string) (*transfer.Registry, string) {
+	select {
+	case <-f.done:
+		if f.digest == digest {
+			return f.registry, f.repository
+		}
+	case <-ctx.Done():
+	}
+	return nil, ""
 }
 
 // straggler is a target that had not answered when the others long had.
@@ -276,7 +315,7 @@ func (o *operation) protection(ctx context.Context, service *azdo.Service) strin
 
 // readSource reads the image, and where sealing is made or demanded the locks
 // and seal records too.
-func (o *operation) readSource(ctx context.Context, it *item) (s sourceFound) {
+func (o *operation) readSource(ctx context.Context, it *item, first *firstAnswer) (s sourceFound) {
 	wanted, source := it.wanted, it.wanted.Source
 	at, err := o.registries.at(source.Registry)
 	if err != nil {
@@ -309,10 +348,27 @@ func (o *operation) readSource(ctx context.Context, it *item) (s sourceFound) {
 			}
 		})
 	}
-	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, transfer.Options{Referrers: o.config.Referrers.Or(true) && !sealing, Exclude: it.excluded()})
-	if err == nil && attributes {
-		s.records, err = readRecords(ctx, at, source.Repository, s.tree)
+	known := make(chan string, 1)
+	options := transfer.Options{
+		Referrers: o.config.Referrers.Or(true) && !sealing,
+		Exclude:   it.excluded(),
+		Root: func(ctx context.Context, digest string) (*transfer.Registry, string) {
+			known <- digest
+			if len(wanted.Targets) == 0 || o.config.Deep.Or(false) {
+				return nil, ""
+			}
+			return first.holding(ctx, digest)
+		},
 	}
+	var recordsErr error
+	group.Go(func() {
+		// Beside the tree, which knows the digest first.
+		if digest, ok := <-known; ok && attributes {
+			s.records, recordsErr = readRecords(ctx, at, source.Repository, digest)
+		}
+	})
+	s.tree, err = transfer.ReadTree(ctx, at.data, source.Repository, ref, options)
+	close(known)
 	if err == nil {
 		s.attached, err = it.readAttached(ctx, at, s.tree)
 	}
@@ -320,6 +376,8 @@ func (o *operation) readSource(ctx context.Context, it *item) (s sourceFound) {
 	switch {
 	case err != nil:
 		s.err = err
+	case recordsErr != nil:
+		s.err = recordsErr
 	case attributesErr != nil:
 		s.err = attributesErr
 	}
@@ -328,8 +386,8 @@ func (o *operation) readSource(ctx context.Context, it *item) (s sourceFound) {
 
 // readRecords finds the seal records among the image's referrers and asks the
 // registry when each was pushed.
-func readRecords(ctx context.Context, at *registry, repository string, tree *transfer.Tree) ([]recordFound, error) {
-	referrers, err := at.data.Referrers(ctx, repository, tree.Digest(), seal.ArtifactType)
+func readRecords(ctx context.Context, at *registry, repository, digest string) ([]recordFound, error) {
+	referrers, err := at.data.Referrers(ctx, repository, digest, seal.ArtifactType)
 	if err != nil {
 		return nil, err
 	}
@@ -359,7 +417,8 @@ func readRecords(ctx context.Context, at *registry, repository string, tree *tra
 
 // readTarget looks at one target: its tag while the source is still being
 // read, the rest when it is known what to look for.
-func (o *operation) readTarget(ctx context.Context, it *item, target plan.Reference, ready <-chan struct{}) (t targetFound) {
+func (o *operation) readTarget(ctx context.Context, it *item, target plan.Reference, first *firstAnswer, ready <-chan struct{}) (t targetFound) {
+	defer first.give(nil, "", "") // however it ends
 	if t.registry, t.err = o.registries.at(target.Registry); t.err != nil {
 		return t
 	}
@@ -377,6 +436,7 @@ func (o *operation) readTarget(ctx context.Context, it *item, target plan.Refere
 		}
 		tagDigest = d.Digest
 	}
+	first.give(at.data, target.Repository, tagDigest)
 	if tagDigest == "" && o.config.Action != agent.Audit {
 		readLocks(ctx, target, false, &t)
 	}

@@ -138,10 +138,11 @@ var coldTable = map[string]int{
 	entraHost + " GET": 1, entraHost + " token": 1,
 }
 
-// Again: nothing is written, and no blob is read. DEV is asked where the tag
+// Again: nothing is written, and no blob is read; nor is the seal record, whose
+// descriptor tells all that has to be known of it. DEV is asked where the tag
 // points, and for what refers to the image there.
 var againTable = map[string]int{
-	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
+	prodHost + " token": 2, prodHost + " manifest GET": 1, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
 	devHost + " token": 2, devHost + " look": 1, devHost + " referrers": 1,
 	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 7, devOpsHost + " token": 2,
 	entraHost + " GET": 1, entraHost + " token": 1,

@@ -44,8 +44,9 @@ type registry struct {
 	data     *transfer.Registry
 	metadata func() (*acr.Metadata, error)
 
-	mu   sync.Mutex
-	gone error // it does not answer, and was asked often enough
+	mu     sync.Mutex
+	gone   error // it does not answer, and was asked often enough
+	silent int   // images in a row that failed for that
 }
 
 // lost tells why the registry is not worth another question in this run: each
@@ -56,16 +57,44 @@ func (r *registry) lost() error {
 	return r.gone
 }
 
+// silence tells whether an error says that a registry does not answer.
+func silence(err error) bool {
+	late := (*straggler)(nil)
+	return errors.Is(err, transfer.Unreachable) || errors.Is(err, transfer.Throttled) || errors.Is(err, acr.ErrUnreachable) || errors.As(err, &late)
+}
+
 // lose remembers an error that says that the registry does not answer.
 func (r *registry) lose(err error) {
-	late := (*straggler)(nil)
-	if !errors.Is(err, transfer.Unreachable) && !errors.Is(err, transfer.Throttled) && !errors.Is(err, acr.ErrUnreachable) && !errors.As(err, &late) {
+	if !silence(err) {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.gone == nil {
 		r.gone = err
+	}
+}
+
+// strikes is how many images in a row may fail for the registry's silence while
+// they are sent; the rest is not tried then. One alone may have its own reason.
+const strikes = 3
+
+// strike counts the end of a delivery.
+func (r *registry) strike(err error) {
+	var copying *transfer.Error
+	if errors.As(err, &copying) && copying.Side == transfer.Source {
+		return // that was another registry
+	}
+	r.mu.Lock()
+	if !silence(err) {
+		r.silent = 0
+	} else {
+		r.silent++
+	}
+	out := r.silent >= strikes
+	r.mu.Unlock()
+	if out {
+		r.lose(err)
 	}
 }
 

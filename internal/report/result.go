@@ -113,7 +113,7 @@ type Approver struct {
 }
 
 // Image is one image and what became of it at each target. Bytes counts the
-// distinct blobs and manifests of the image with everything attached to it.
+// distinct blobs and manifests of the image itself, not of what is attached.
 type Image struct {
 	Source   string   `json:"source"`
 	Digest   string   `json:"digest"`
