@@ -118,24 +118,6 @@ func (d *dialer) take(ctx context.Context, key string) net.Conn {
 	}
 }
 
-// drop closes what was dialled ahead and not taken.
-func (d *dialer) drop() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, waiting := range d.ahead {
-		for _, ready := range waiting {
-			select {
-			case c, ok := <-ready:
-				if ok {
-					c.Close()
-				}
-			default:
-			}
-		}
-	}
-	d.ahead = nil
-}
-
 // bulk makes the transport for blobs: HTTP/1.1, because one connection for all
 // of them would have one connection's share of the bandwidth, and buffers for
 // long bodies.
@@ -214,8 +196,28 @@ func (n *Network) DialAhead(host string, connections int) {
 	}
 }
 
-// buffers are lent to whoever sends a long body.
-var buffers = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+// buffers are lent to whoever sends a long body; only so many at once, however
+// many targets there are, since a slow one keeps its buffer long. The others
+// get small ones.
+var (
+	buffers      = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
+	smallBuffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+	lent         = make(chan struct{}, 24)
+)
+
+// borrow gives a buffer for a body of so many bytes, -1 if that is not known.
+func borrow(size int64) (buffer []byte, back func()) {
+	if size < 0 || size > bufferSize {
+		select {
+		case lent <- struct{}{}:
+			large := buffers.Get().(*[copyBuffer]byte)
+			return large[:], func() { buffers.Put(large); <-lent }
+		default:
+		}
+	}
+	small := smallBuffers.Get().(*[bufferSize]byte)
+	return small[:], func() { smallBuffers.Put(small) }
+}
 
 // plainConn sends long bodies in large pieces: net/http hands them to ReadFrom
 // where a connection has it.
@@ -246,10 +248,15 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // pass copies, at least so many bytes at once.
 func pass(w io.Writer, r io.Reader, least int) (total int64, err error) {
-	buffer := buffers.Get().(*[copyBuffer]byte)
-	defer buffers.Put(buffer)
+	size := int64(-1)
+	if limited, ok := r.(*io.LimitedReader); ok {
+		size = limited.N
+	}
+	buffer, back := borrow(size)
+	defer back()
+	least = min(least, len(buffer)/2)
 	for {
-		n, err := io.ReadAtLeast(r, buffer[:], least)
+		n, err := io.ReadAtLeast(r, buffer, least)
 		if n > 0 {
 			written, writeErr := w.Write(buffer[:n])
 			total += int64(written)

@@ -49,7 +49,7 @@ func echo(t *testing.T, secure bool) (n *Network, server *httptest.Server, conne
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(n.CloseIdle)
+	t.Cleanup(func() { closeIdle(n) })
 	return n, server, connections
 }
 

@@ -9,7 +9,6 @@ package egress
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -97,9 +96,9 @@ type Phase struct {
 	Party     string
 	Redirects RedirectPolicy
 	// Retries is how often one request may be repeated, after 429, 502, 503,
-	// 504 or a broken connection. Only reads are, what Repeatable marks, and
-	// with RepeatWrites whatever can be sent again: where twice is as once, as
-	// in fetching tokens and setting attributes.
+	// 504 or a broken connection. Only reads are, and with RepeatWrites
+	// whatever can be sent again: where twice is as once, as in fetching
+	// tokens and setting attributes.
 	Retries      int
 	RepeatWrites bool
 	// Timeout bounds one exchange from dialling to the last byte of the body;
@@ -116,6 +115,7 @@ type Phase struct {
 type Network struct {
 	transport *http.Transport
 	blobs     *http.Transport // what is long goes its own way
+	http1     sync.Map        // by host:port: it offered no HTTP/2
 	dialer    dialer
 	proxy     *agentProxy
 	settings  Settings
@@ -216,7 +216,8 @@ func withAuthorities(file string) (*x509.CertPool, error) {
 // Client gives the client of one phase. All clients share the transport.
 //
 // http.Client wraps what fails in a url.Error, whose text repeats the whole
-// URL with its query; Cause takes that off again.
+// URL with its query, which may be a signature: whoever tells of it takes that
+// off first.
 func (n *Network) Client(p Phase) *http.Client {
 	if p.Stall <= 0 {
 		p.Stall = time.Minute
@@ -228,15 +229,6 @@ func (n *Network) Client(p Phase) *http.Client {
 		// reaches a second host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-}
-
-// Cause takes off the wrapping that http.Client puts around an error, because
-// its text repeats the URL, and with it a query that may be a signature.
-func Cause(err error) error {
-	if wrapped, ok := errors.AsType[*url.Error](err); ok {
-		return wrapped.Err
-	}
-	return err
 }
 
 // Hosts lists every host:port that was asked, sorted.
@@ -269,11 +261,9 @@ func (n *Network) Describe() (proxy, ca string) {
 	return proxy, n.settings.CAFile
 }
 
-// CloseIdle closes the connections that are not in use.
-func (n *Network) CloseIdle() {
-	n.transport.CloseIdleConnections()
-	n.blobs.CloseIdleConnections()
-	n.dialer.drop()
+func (n *Network) speaksHTTP1(host string) bool {
+	_, known := n.http1.Load(host)
+	return known
 }
 
 func (n *Network) record(host string) {

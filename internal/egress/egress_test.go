@@ -61,7 +61,7 @@ func TestWrongProxyPasswordIsTold(t *testing.T) {
 		t.Fatal("no error")
 	}
 	want := fmt.Sprintf("reading the image: prod.azurecr.io:443 cannot be reached: the proxy %s wants another user or password (HTTP 407). Check the agent's proxy user and password", w.proxy.Addr())
-	if got := Cause(err).Error(); got != want {
+	if got := cause(err).Error(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if strings.Contains(err.Error(), "wr0ng") {
@@ -140,7 +140,7 @@ func TestPlainHTTPOnlyWhereNamed(t *testing.T) {
 	}
 	_, _, err = get(t, n.Client(Phase{Name: "copying", Hosts: []string{host}}), server.URL+"/?a=b")
 	want := "copying: " + host + " would go over plain HTTP, which nothing protects. Use https; at a prompt, --plain-http names a host that speaks HTTP"
-	if err == nil || Cause(err).Error() != want {
+	if err == nil || cause(err).Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
 	if len(n.Hosts()) != 0 {
@@ -261,7 +261,6 @@ func TestRetries(t *testing.T) {
 		name       string
 		method     string
 		body       io.Reader
-		marked     bool
 		phase      Phase
 		answers    []int // then 200
 		retryAfter string
@@ -281,9 +280,8 @@ func TestRetries(t *testing.T) {
 		{name: "501", method: "GET", phase: Phase{Retries: 2}, answers: []int{501}, requests: 1, status: 501},
 		{name: "403", method: "GET", phase: Phase{Retries: 2}, answers: []int{403}, requests: 1, status: 403},
 		{name: "a write", method: "POST", body: strings.NewReader("x"), phase: Phase{Retries: 2}, answers: []int{503}, requests: 1, status: 503},
-		{name: "a marked write", method: "POST", body: strings.NewReader("x"), marked: true, phase: Phase{Retries: 2}, answers: []int{503}, requests: 2, status: 200, most: longestWait},
 		{name: "a phase of such writes", method: "PATCH", body: strings.NewReader("x"), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{429}, requests: 2, status: 200, most: longestWait},
-		{name: "a stream", method: "PUT", body: io.MultiReader(strings.NewReader("x")), marked: true, phase: Phase{Retries: 2}, answers: []int{503}, requests: 1, status: 503},
+		{name: "a stream", method: "PUT", body: io.MultiReader(strings.NewReader("x")), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{503}, requests: 1, status: 503},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
@@ -303,11 +301,7 @@ func TestRetries(t *testing.T) {
 			n, waited := w.network(w.settings())
 			test.phase.Hosts = []string{"prod.azurecr.io"}
 			test.phase.Party = "prod.azurecr.io"
-			ctx := t.Context()
-			if test.marked {
-				ctx = Repeatable(ctx)
-			}
-			req, _ := http.NewRequestWithContext(ctx, test.method, "https://prod.azurecr.io/v2/x", test.body)
+			req, _ := http.NewRequestWithContext(t.Context(), test.method, "https://prod.azurecr.io/v2/x", test.body)
 			resp, err := n.Client(test.phase).Do(req)
 			if err != nil {
 				t.Fatal(err)
@@ -401,7 +395,7 @@ func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
 		{"/cut", "copying: prod.azurecr.io:443 broke off the connection. Try again; if it stays so, check the firewall and proxies on the way", phase, io.ErrUnexpectedEOF},
 	} {
 		resp, body, err := get(t, n.Client(test.phase), "https://prod.azurecr.io"+test.path+"?sig=s1gnature")
-		if err == nil || Cause(err).Error() != test.want {
+		if err == nil || cause(err).Error() != test.want {
 			t.Errorf("%s: %v, %d bytes\ngot  %v\nwant %s", test.path, resp, len(body), err, test.want)
 			continue
 		}
@@ -526,14 +520,14 @@ func TestUnknownHostsAndAuthoritiesAreExplained(t *testing.T) {
 	n, waited := w.network(s)
 	_, _, err := get(t, n.Client(phase), "https://prod.azurecr.io/?sig=s1gnature")
 	want := "reading the approvals: prod.azurecr.io:443 is not trusted: its certificate comes from an authority unknown here. If that is right, trust its CA: give the agent a CA bundle (AGENT_CAINFO), or add it to this machine's authorities"
-	if err == nil || Cause(err).Error() != want || len(waited.list()) != 0 {
+	if err == nil || cause(err).Error() != want || len(waited.list()) != 0 {
 		t.Errorf("got  %v after %v\nwant %s", err, waited.list(), want)
 	}
 
 	n, waited = w.network(w.settings())
 	_, _, err = get(t, n.Client(phase), "https://gone.example/")
 	want = fmt.Sprintf("reading the approvals: gone.example:443 cannot be reached: the proxy %s has no way to it (HTTP 502). Check the name, and the firewall behind the proxy", w.proxy.Addr())
-	if err == nil || Cause(err).Error() != want || len(waited.list()) != 2 {
+	if err == nil || cause(err).Error() != want || len(waited.list()) != 2 {
 		t.Errorf("got  %v after %v\nwant %s", err, waited.list(), want)
 	}
 
@@ -570,7 +564,7 @@ func TestDirectConnectionsAreExplained(t *testing.T) {
 		closed: "cannot be reached: it refuses the connection. " + checkNetwork,
 		host:   "does not speak TLS. Check the port; at a prompt, --plain-http names a host that speaks HTTP",
 	} {
-		if _, _, err := get(t, client, "https://"+address+"/"); err == nil || Cause(err).Error() != address+" "+want {
+		if _, _, err := get(t, client, "https://"+address+"/"); err == nil || cause(err).Error() != address+" "+want {
 			t.Errorf("got  %v\nwant %s %s", err, address, want)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 func (g *gate) exchange(req *http.Request, leg leg, attempt int) (*http.Response, error) {
 	n, host, account := g.network, leg.host, leg.account
 	transport := n.transport
-	if leg.blob {
+	// Where there is no HTTP/2, what is small has the warm connections too.
+	if leg.blob || n.plain[host] || n.speaksHTTP1(host) {
 		transport = n.blobs
 	}
 	n.record(host)
@@ -53,6 +54,9 @@ func (g *gate) exchange(req *http.Request, leg leg, attempt int) (*http.Response
 	}
 	if err != nil {
 		return nil, err
+	}
+	if transport == n.transport && resp.ProtoMajor == 1 {
+		n.http1.Store(host, true)
 	}
 	body := &download{body: resp.Body, account: account, watch: watch, limit: g.phase.BodyLimit}
 	body.explain = func(err error) error { return g.explain(host, because(ctx, err)) }

@@ -1,7 +1,6 @@
 package egress
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -166,12 +165,4 @@ func closeBody(req *http.Request) {
 func discard(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, maxDiscard)
 	body.Close()
-}
-
-type repeatableKey struct{}
-
-// Repeatable marks requests that may be repeated although they are no reads,
-// because doing them twice is as doing them once. A body must offer GetBody.
-func Repeatable(ctx context.Context) context.Context {
-	return context.WithValue(ctx, repeatableKey{}, true)
 }

@@ -113,8 +113,7 @@ func repeatable(req *http.Request, all bool) bool {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return true
 	}
-	marked, _ := req.Context().Value(repeatableKey{}).(bool)
-	return marked || all
+	return all
 }
 
 // passing tells errors that another try may outlive from those that would only

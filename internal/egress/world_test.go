@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"math/big"
@@ -209,10 +210,39 @@ func (w *world) network(s Settings) (*Network, *waits) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.t.Cleanup(n.CloseIdle)
+	w.t.Cleanup(func() { closeIdle(n) })
 	waited := &waits{}
 	n.pause = waited.pause
 	return n, waited
+}
+
+// closeIdle closes the connections that are not in use, and those that were
+// dialled ahead and not taken.
+func closeIdle(n *Network) {
+	n.transport.CloseIdleConnections()
+	n.blobs.CloseIdleConnections()
+	n.dialer.mu.Lock()
+	defer n.dialer.mu.Unlock()
+	for _, waiting := range n.dialer.ahead {
+		for _, ready := range waiting {
+			select {
+			case c, ok := <-ready:
+				if ok {
+					c.Close()
+				}
+			default:
+			}
+		}
+	}
+	n.dialer.ahead = nil
+}
+
+// cause takes off what http.Client wraps around an error.
+func cause(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
 }
 
 type waits struct {
