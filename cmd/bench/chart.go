@@ -142,7 +142,10 @@ func (m *measurement) chart() string {
 
 // words say what lies between the program and the registries.
 func (n network) words() string {
-	if n.Trip == 0 && n.Speed == 0 {
+	switch {
+	case n.TLS:
+		return "no delay, over TLS"
+	case n.Trip == 0 && n.Speed == 0:
 		return "no delay"
 	}
 	words := fmt.Sprintf("%d ms round trip", n.Trip.Milliseconds())

@@ -16,7 +16,16 @@ type task struct {
 	from, to  string // host:port
 	pairs     []pair
 	referrers bool
+	tls       bool   // else plain HTTP
 	home      string // a folder for its settings; new for each run
+}
+
+// plain are flags that tell of plain HTTP, if that is what is spoken.
+func (t task) plain(flags ...string) []string {
+	if t.tls {
+		return nil
+	}
+	return flags
 }
 
 // command is one call of a program, with what its environment holds beside
@@ -55,7 +64,7 @@ const jobs = "8"
 func contestants(p programs) []contestant {
 	list := []contestant{
 		{name: "floor", floor: true, defaults: true, commands: func(t task) ([]command, error) {
-			args := []string{p.self, "floor", "-from", t.from, "-to", t.to, fmt.Sprintf("-referrers=%t", t.referrers)}
+			args := []string{p.self, "floor", "-from", t.from, "-to", t.to, fmt.Sprintf("-referrers=%t", t.referrers), fmt.Sprintf("-tls=%t", t.tls)}
 			for _, pair := range t.pairs {
 				args = append(args, pair.source+"="+pair.target)
 			}
@@ -63,14 +72,11 @@ func contestants(p programs) []contestant {
 		}},
 	}
 	if p.ours != "" {
-		// One image a call, as long as the command line takes no more.
-		list = append(list, contestant{name: "acrpromote", ours: true, defaults: true, commands: one(func(t task, pair pair) command {
-			return command{args: []string{p.ours, "invertedPush", "--source", t.from + "/" + pair.source, "--targets", t.to + "/" + pair.target,
-				"--approval", "none", "--plain-http", t.from, "--plain-http", t.to, fmt.Sprintf("--referrers=%t", t.referrers)}}
-		})})
+		list = append(list, contestant{name: "acrpromote", ours: true, defaults: true, commands: p.push})
 	}
 	if p.crane != "" {
 		for _, more := range settings("-j", jobs) {
+			// crane itself finds out what this machine's own address speaks.
 			list = append(list, contestant{name: "crane" + more.suffix, defaults: more.none(), commands: one(func(t task, pair pair) command {
 				args := append([]string{p.crane, "copy"}, more.args...)
 				return command{args: append(args, t.from+"/"+pair.source, t.to+"/"+pair.target), environment: []string{"DOCKER_CONFIG=" + t.home}}
@@ -101,7 +107,8 @@ func contestants(p programs) []contestant {
 	if p.oras != "" {
 		for _, more := range settings("--concurrency", jobs) {
 			list = append(list, contestant{name: "oras" + more.suffix, defaults: more.none(), commands: one(func(t task, pair pair) command {
-				args := append([]string{p.oras, "cp", "--no-tty", "--from-plain-http", "--to-plain-http"}, more.args...)
+				args := append([]string{p.oras, "cp", "--no-tty"}, t.plain("--from-plain-http", "--to-plain-http")...)
+				args = append(args, more.args...)
 				if t.referrers {
 					args = append(args, "--recursive")
 				}
@@ -111,11 +118,50 @@ func contestants(p programs) []contestant {
 	}
 	if p.skopeo != "" {
 		list = append(list, contestant{name: "skopeo", defaults: true, commands: one(func(t task, pair pair) command {
-			return command{args: []string{p.skopeo, "--insecure-policy", "copy", "--all", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false",
-				"docker://" + t.from + "/" + pair.source, "docker://" + t.to + "/" + pair.target}}
+			args := append([]string{p.skopeo, "--insecure-policy", "copy", "--all", "--quiet"}, t.plain("--src-tls-verify=false", "--dest-tls-verify=false")...)
+			return command{args: append(args, "docker://"+t.from+"/"+pair.source, "docker://"+t.to+"/"+pair.target)}
 		})})
 	}
 	return list
+}
+
+// push is what a user of acrpromote would call: for one image its name, for
+// many a flow file and their list.
+func (p programs) push(t task) ([]command, error) {
+	args := append([]string{p.ours, "invertedPush", fmt.Sprintf("--referrers=%t", t.referrers)}, t.plain("--plain-http", t.from, "--plain-http", t.to)...)
+	if len(t.pairs) == 1 {
+		args = append(args, "--source", t.from+"/"+t.pairs[0].source, "--targets", t.to+"/"+t.pairs[0].target, "--approval", "none")
+		return []command{{args: args}}, nil
+	}
+	folder := ""
+	var images strings.Builder
+	for n, p := range t.pairs {
+		before, ok := strings.CutSuffix(p.target, p.source)
+		if !ok || n > 0 && before != folder {
+			return nil, fmt.Errorf("no flow brings %s to %s and the others to %q", p.source, p.target, folder)
+		}
+		folder = before
+		images.WriteString(p.source + "\n")
+	}
+	flow := fmt.Sprintf(`version: 1
+trust: [dev, production]
+registries:
+  prod: {host: %q, trust: production}
+  dev: {host: %q, trust: dev}
+flows:
+  all:
+    from: prod
+    to: [dev]
+    repositories: ["**"]
+    as: {repository: %q}
+    require: {approval: {kind: none}, sealed: false}
+`, t.from, t.to, folder+"{repository}")
+	for name, content := range map[string]string{"flows.yml": flow, "images.txt": images.String()} {
+		if err := os.WriteFile(filepath.Join(t.home, name), []byte(content), 0o600); err != nil {
+			return nil, err
+		}
+	}
+	return []command{{args: append(args, "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt")}}, nil
 }
 
 // setting is a way to call a program.
@@ -135,7 +181,10 @@ func settings(args ...string) []setting {
 func regctlSettings(t task, concurrent int) (string, error) {
 	hosts := map[string]any{}
 	for _, h := range []string{t.from, t.to} {
-		host := map[string]any{"tls": "disabled", "hostname": h}
+		host := map[string]any{"hostname": h}
+		if !t.tls {
+			host["tls"] = "disabled"
+		}
 		if concurrent > 0 {
 			host["reqConcurrent"] = concurrent
 		}

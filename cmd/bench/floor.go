@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -28,6 +30,7 @@ import (
 // It knows the registries of this bench: they keep no lists of referrers.
 type floor struct {
 	from, to  string
+	scheme    string
 	referrers bool
 	client    *http.Client
 	slots     chan struct{}
@@ -50,12 +53,21 @@ func runFloor(args []string) error {
 	to := flags.String("to", "", "the target registry, host:port")
 	jobs := flags.Int("jobs", 8, "how much happens at once")
 	referrers := flags.Bool("referrers", false, "bring along what is attached")
+	secure := flags.Bool("tls", false, "both registries speak HTTPS")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	f := &floor{from: *from, to: *to, referrers: *referrers, slots: make(chan struct{}, *jobs), blobs: map[string]*flight{}}
+	return newFloor(*from, *to, *jobs, *referrers, *secure, nil).run(context.Background(), flags.Args())
+}
+
+// newFloor makes one; without roots it believes whom the system believes.
+func newFloor(from, to string, jobs int, referrers, secure bool, roots *x509.CertPool) *floor {
+	f := &floor{from: from, to: to, scheme: "http", referrers: referrers, slots: make(chan struct{}, jobs), blobs: map[string]*flight{}}
+	if secure {
+		f.scheme = "https"
+	}
 	f.client = &http.Client{Transport: &http.Transport{
-		MaxIdleConnsPerHost: 4 * *jobs,
+		MaxIdleConnsPerHost: 4 * jobs,
 		DisableCompression:  true,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			var d net.Dialer
@@ -63,12 +75,23 @@ func runFloor(args []string) error {
 			if err != nil {
 				return nil, err
 			}
-			return wide{c.(*net.TCPConn)}, nil
+			return wide{c}, nil
+		},
+		DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			d := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}, RootCAs: roots}}
+			c, err := d.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return wide{c}, nil
 		},
 	}}
-	ctx := context.Background()
+	return f
+}
+
+func (f *floor) run(ctx context.Context, pairs []string) error {
 	var copies []func() error
-	for _, pair := range flags.Args() {
+	for _, pair := range pairs {
 		source, target, ok := strings.Cut(pair, "=")
 		if !ok {
 			return fmt.Errorf("%q is not source=target", pair)
@@ -80,7 +103,7 @@ func runFloor(args []string) error {
 
 // wide is a connection that is written to in large pieces: net/http itself
 // copies 32 KiB at a time.
-type wide struct{ *net.TCPConn }
+type wide struct{ net.Conn }
 
 var wideBuffers = sync.Pool{New: func() any { b := make([]byte, 1<<20); return &b }}
 
@@ -90,7 +113,7 @@ func (w wide) ReadFrom(r io.Reader) (n int64, err error) {
 	for {
 		got, err := r.Read(*buffer)
 		if got > 0 {
-			put, err := w.TCPConn.Write((*buffer)[:got])
+			put, err := w.Conn.Write((*buffer)[:got])
 			n += int64(put)
 			if err != nil {
 				return n, err
@@ -134,7 +157,7 @@ func (f *floor) slot(work func() error) error {
 func (f *floor) call(ctx context.Context, method, host, path, mediaType string, body []byte, want ...int) (resp *http.Response, content []byte, err error) {
 	address := path
 	if host != "" {
-		address = "http://" + host + "/v2/" + path
+		address = f.scheme + "://" + host + "/v2/" + path
 	}
 	var reader io.Reader
 	if body != nil {
@@ -305,11 +328,23 @@ func (t *transfer) bring(ctx context.Context, source, target string) error {
 		}
 		return all(work...)
 	}
+	byTag := !strings.HasPrefix(target, "sha256:")
+	// A tag of the target is looked at first: somebody else's signatures may
+	// be there, and are not to be overwritten.
+	free := make(chan error, 1)
+	go func() {
+		if !byTag {
+			free <- nil
+			return
+		}
+		_, _, err := t.small(ctx, http.MethodHead, t.floor.to, t.to+"/manifests/"+target, bothTypes, nil, http.StatusNotFound)
+		free <- err
+	}()
 	resp, content, err := t.small(ctx, http.MethodGet, t.floor.from, t.from+"/manifests/"+source, bothTypes, nil, http.StatusOK)
 	if err != nil {
 		return err
 	}
-	if strings.HasPrefix(source, "sha256:") && digestOf(content) != source {
+	if !byTag && digestOf(content) != source {
 		return fmt.Errorf("%s is not what came", source)
 	}
 	var d document
@@ -317,6 +352,9 @@ func (t *transfer) bring(ctx context.Context, source, target string) error {
 		return err
 	}
 	if err := each(d.blobs(), func(b descriptor) error { return t.blob(ctx, b) }); err != nil {
+		return err
+	}
+	if err := <-free; err != nil {
 		return err
 	}
 	_, _, err = t.small(ctx, http.MethodPut, t.floor.to, t.to+"/manifests/"+target, resp.Header.Get("Content-Type"), content, http.StatusCreated)
@@ -354,12 +392,13 @@ func (t *transfer) stream(ctx context.Context, d descriptor) error {
 	var body io.ReadCloser
 	err := all(func() error {
 		resp, _, err := t.call(ctx, http.MethodPost, t.floor.to, t.to+"/blobs/uploads/", "", []byte{}, http.StatusAccepted)
-		if err == nil {
-			location = resp.Header.Get("Location")
+		if err != nil {
+			return err
 		}
+		location, err = upload(resp, d.Digest)
 		return err
 	}, func() error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+t.floor.from+"/v2/"+t.from+"/blobs/"+d.Digest, nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.scheme+"://"+t.floor.from+"/v2/"+t.from+"/blobs/"+d.Digest, nil)
 		if err != nil {
 			return err
 		}
@@ -378,7 +417,7 @@ func (t *transfer) stream(ctx context.Context, d descriptor) error {
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location+"&digest="+url.QueryEscape(d.Digest), &hashed{source: body, sum: sha256.New(), want: d.Digest, left: d.Size})
+	req, err := http.NewRequestWithContext(ctx, http.MethodPut, location, &hashed{source: body, sum: sha256.New(), want: d.Digest, left: d.Size})
 	if err != nil {
 		return err
 	}
@@ -412,5 +451,5 @@ func (h *hashed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// patience bounds one program's run.
-const patience = 15 * time.Minute
+// patience bounds one call of a program: one that hangs has failed.
+const patience = 5 * time.Minute

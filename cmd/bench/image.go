@@ -102,6 +102,21 @@ func send(ctx context.Context, method, address, mediaType string, length int64, 
 	return resp, nil
 }
 
+// upload is where an upload goes on, by the answer to what came before; a
+// digest ends it.
+func upload(before *http.Response, digest string) (string, error) {
+	at, err := before.Location()
+	if err != nil {
+		return "", fmt.Errorf("an upload has no location: %w", err)
+	}
+	if digest != "" {
+		query := at.Query()
+		query.Set("digest", digest)
+		at.RawQuery = query.Encode()
+	}
+	return at.String(), nil
+}
+
 // layer streams a blob of random bytes into a repository: its digest is known
 // only afterwards.
 func (s *shelf) layer(ctx context.Context, repository string, size int64) (descriptor, error) {
@@ -111,12 +126,19 @@ func (s *shelf) layer(ctx context.Context, repository string, size int64) (descr
 	}
 	sum := sha256.New()
 	content := io.TeeReader(io.LimitReader(s.random, size), sum)
-	resp, err = send(ctx, http.MethodPatch, resp.Header.Get("Location"), "application/octet-stream", size, content, http.StatusAccepted)
+	session, err := upload(resp, "")
+	if err != nil {
+		return descriptor{}, err
+	}
+	resp, err = send(ctx, http.MethodPatch, session, "application/octet-stream", size, content, http.StatusAccepted)
 	if err != nil {
 		return descriptor{}, err
 	}
 	digest := "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	_, err = send(ctx, http.MethodPut, resp.Header.Get("Location")+"&digest="+url.QueryEscape(digest), "", 0, nil, http.StatusCreated)
+	if session, err = upload(resp, digest); err != nil {
+		return descriptor{}, err
+	}
+	_, err = send(ctx, http.MethodPut, session, "", 0, nil, http.StatusCreated)
 	return descriptor{MediaType: layerType, Digest: digest, Size: size}, err
 }
 
@@ -126,8 +148,11 @@ func (s *shelf) small(ctx context.Context, repository, mediaType string, content
 		return descriptor{}, err
 	}
 	digest := digestOf(content)
-	_, err = send(ctx, http.MethodPut, resp.Header.Get("Location")+"&digest="+url.QueryEscape(digest), "application/octet-stream",
-		int64(len(content)), bytes.NewReader(content), http.StatusCreated)
+	session, err := upload(resp, digest)
+	if err != nil {
+		return descriptor{}, err
+	}
+	_, err = send(ctx, http.MethodPut, session, "application/octet-stream", int64(len(content)), bytes.NewReader(content), http.StatusCreated)
 	return descriptor{MediaType: mediaType, Digest: digest, Size: int64(len(content))}, err
 }
 

@@ -5,11 +5,13 @@
 // line.
 //
 //	bench [flags]         measure, and write bench.md, bench.json and bench.svg
+//	bench -kill [flags]   kill each program at each request, and write kill-sweep.md
 //	bench floor [flags]   the floor program
 //
-// Reading order: cases and image (what is copied), registry, proxy and scan
-// (between whom), contestant, floor and run (by whom), measure, check and
-// fanout (how), table and chart (what is told).
+// Reading order: cases and image (what is copied), registry, proxy, scan and
+// authority (between whom), contestant, floor and run (by whom), measure, check
+// and fanout (how), table, goals and chart (what is told); apart from these
+// kill, killgate, killlook and killtable (what is left of a run that was killed).
 package main
 
 import (
@@ -32,13 +34,15 @@ var networks = []network{
 	{Name: "loopback"},
 	{Name: "30ms", Trip: 30 * time.Millisecond},
 	{Name: "30ms-50MiB", Trip: 30 * time.Millisecond, Speed: 50 * mib},
+	{Name: "tls", TLS: true},
 }
 
 // Without -full: what tells most in a few minutes.
 const (
-	quickCases = "a,b,f"
-	quickTime  = 5 * time.Minute
-	fullTime   = 90 * time.Minute
+	quickCases    = "a,b,f"
+	quickNetworks = "loopback,30ms,30ms-50MiB"
+	quickTime     = 5 * time.Minute
+	fullTime      = 90 * time.Minute
 )
 
 func main() {
@@ -71,14 +75,15 @@ func measure(ctx context.Context, args []string) error {
 	versions := flags.String("versions", "", "what is measured, as name=version,…; told in the tables")
 	runs := flags.Int("n", 3, "how often each program runs; the median is told")
 	cases := flags.String("cases", "", "which cases: a to f, with commas; default: "+quickCases+", with -full all")
-	nets := flags.String("networks", "", "which networks: loopback, 30ms, 30ms-50MiB; default: all")
+	nets := flags.String("networks", "", "which networks: loopback, 30ms, 30ms-50MiB, tls; default: "+quickNetworks+", with -full all, tls for cases a, b and d")
 	only := flags.String("contestants", "", "who takes part, with commas: floor, acrpromote, crane, crane+8, …; default: all")
 	full := flags.Bool("full", false, "all cases, and the fan-out")
+	kill := flags.Bool("kill", false, "measure nothing, but kill acrpromote, regctl and oras at each request of case f, and look what is left")
 	fanTargets := flags.Int("fanout", 0, "measure the fan-out to this many targets; with -full 20")
 	repositories := flags.Int("repositories", 100, "how many there are in case e")
 	within := flags.Duration("within", 0, "end after this time, with what there is; default: 5m, with -full 90m")
 	folder := flags.String("folder", "", "for registries and images, up to 5 GiB; default: in memory where there is room, else the system's temporary folder")
-	out := flags.String("out", "", "where bench.md, bench.json and bench.svg go; empty: only to standard output")
+	out := flags.String("out", "", "where bench.md, bench.json and bench.svg (with -kill kill-sweep.md) go; empty: only to standard output")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -115,7 +120,7 @@ func measure(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	ways, err := chooseNetworks(*nets)
+	ways, err := chooseNetworks(*nets, *full)
 	if err != nil {
 		return err
 	}
@@ -136,7 +141,7 @@ func measure(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(temporary)
 
-	b := &bench{registry: *registry, folder: temporary, contestants: picked, repositories: *repositories, runs: *runs, deadline: time.Now().Add(*within),
+	b := &bench{registry: *registry, folder: temporary, contestants: picked, repositories: *repositories, runs: *runs, deadline: time.Now().Add(*within), everywhere: *nets != "",
 		tell: func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 		out: &measurement{Command: "./build.sh bench" + told(args), System: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Runs: *runs,
 			Load: load(), Versions: map[string]string{}, Networks: ways}}
@@ -145,23 +150,36 @@ func measure(ctx context.Context, args []string) error {
 			b.out.Versions[name] = version
 		}
 	}
+	if *kill {
+		return runKills(ctx, b, *out)
+	}
+	// What was measured is told, whatever becomes of the rest.
+	var failures []error
 	for _, s := range chosen {
-		if err := b.measure(ctx, s, ways); errors.Is(err, errLate) {
-			b.out.LeftOut = append(b.out.LeftOut, err.Error())
-		} else if err != nil {
-			return err
+		err := b.measure(ctx, s, ways)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil:
+			continue
+		case !errors.Is(err, errLate):
+			failures = append(failures, err)
 		}
+		b.out.LeftOut = append(b.out.LeftOut, oneLine(err.Error()))
 	}
 	switch {
 	case *fanTargets == 0 || p.ours == "":
 	case time.Now().After(b.deadline):
 		b.out.LeftOut = append(b.out.LeftOut, fmt.Sprintf("the fan-out: %v", errLate))
 	default:
-		if b.out.Fan, err = b.fanOut(ctx, p.ours, *fanTargets); err != nil {
-			return err
+		if b.out.Fan, err = b.fanOut(ctx, p.ours, *fanTargets); ctx.Err() != nil {
+			return ctx.Err()
+		} else if err != nil {
+			failures = append(failures, err)
+			b.out.LeftOut = append(b.out.LeftOut, "the fan-out: "+oneLine(err.Error()))
 		}
 	}
-	return tellAll(b.out, *out)
+	return errors.Join(append(failures, tellAll(b.out, *out))...)
 }
 
 // told are the flags that whoever repeats this has to give; where programs and
@@ -169,6 +187,10 @@ func measure(ctx context.Context, args []string) error {
 func told(args []string) string {
 	var kept strings.Builder
 	for n := 0; n < len(args); n++ {
+		if !strings.HasPrefix(args[n], "-") {
+			kept.WriteString(" " + args[n]) // what a flag is set to may be called like one
+			continue
+		}
 		name, _, joined := strings.Cut(strings.TrimLeft(args[n], "-"), "=")
 		switch name {
 		case "registry", "acrpromote", "crane", "regctl", "oras", "skopeo", "versions", "folder", "out":
@@ -204,9 +226,12 @@ func chooseCases(names string, full bool) ([]scenario, error) {
 	return chosen, nil
 }
 
-func chooseNetworks(names string) ([]network, error) {
+func chooseNetworks(names string, full bool) ([]network, error) {
 	if names == "" {
-		return networks, nil
+		if full {
+			return networks, nil
+		}
+		names = quickNetworks
 	}
 	var chosen []network
 	for _, want := range strings.Split(names, ",") {
@@ -217,7 +242,7 @@ func chooseNetworks(names string) ([]network, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is no network %q: they are loopback, 30ms and 30ms-50MiB", want)
+			return nil, fmt.Errorf("there is no network %q: they are loopback, 30ms, 30ms-50MiB and tls", want)
 		}
 	}
 	return chosen, nil

@@ -105,6 +105,7 @@ type bench struct {
 	repositories int
 	runs         int
 	deadline     time.Time
+	everywhere   bool // each case on each network, without regard to what it tells
 	tell         func(format string, args ...any)
 
 	out     *measurement
@@ -162,6 +163,9 @@ func (b *bench) measure(ctx context.Context, s scenario, networks []network) err
 		}
 	}
 	for _, n := range networks {
+		if n.TLS && !s.secure && !b.everywhere {
+			continue
+		}
 		if err := b.on(ctx, s, n, sides, images); err != nil {
 			return err
 		}
@@ -264,7 +268,13 @@ func (b *bench) one(ctx context.Context, s scenario, c contestant, sides *sides,
 	}
 	defer os.RemoveAll(home)
 	b.counter++
-	t := task{from: from.address(), to: to.address(), referrers: s.referrers, home: home}
+	t := task{from: from.address(), to: to.address(), referrers: s.referrers, tls: n.TLS, home: home}
+	var environment []string
+	if n.TLS {
+		if environment, err = believe(home); err != nil {
+			return nil, nil, 0, err
+		}
+	}
 	for _, i := range images {
 		t.pairs = append(t.pairs, pair{i.source(), fmt.Sprintf("r%d/%s:%s", b.counter, i.repository, i.tag)})
 	}
@@ -276,6 +286,9 @@ func (b *bench) one(ctx context.Context, s scenario, c contestant, sides *sides,
 		calls, err := c.commands(t)
 		if err != nil {
 			return efforts, counts, left, err
+		}
+		for i := range calls {
+			calls[i].environment = append(calls[i].environment, environment...)
 		}
 		e, err := do(ctx, home, calls)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +18,7 @@ type network struct {
 	Name  string        `json:"name"`
 	Trip  time.Duration `json:"roundTripNanoseconds"`
 	Speed int64         `json:"bytesPerSecondAndConnection"` // 0 is as fast as it goes
+	TLS   bool          `json:"tls,omitempty"`               // up to the proxy; behind it HTTP is plain
 }
 
 // proxy stands before one registry: it counts requests and bytes, and makes
@@ -25,6 +27,7 @@ type proxy struct {
 	listener net.Listener
 	backend  string
 	network  network
+	secure   *tls.Config // nil where HTTP is plain
 
 	mu     sync.Mutex
 	open   map[net.Conn]bool
@@ -47,11 +50,19 @@ type traffic struct {
 }
 
 func startProxy(backend string, n network) (*proxy, error) {
+	var secure *tls.Config
+	if n.TLS {
+		a, err := ownAuthority()
+		if err != nil {
+			return nil, err
+		}
+		secure = a.server
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("no port for a proxy: %w", err)
 	}
-	p := &proxy{listener: l, backend: backend, network: n, open: map[net.Conn]bool{}, kinds: map[string]int{}}
+	p := &proxy{listener: l, backend: backend, network: n, secure: secure, open: map[net.Conn]bool{}, kinds: map[string]int{}}
 	p.running.Go(p.accept)
 	return p, nil
 }
@@ -141,11 +152,19 @@ func kindOf(target string) string {
 	return "other"
 }
 
-func (p *proxy) serve(client *net.TCPConn) {
-	if !p.take(client) {
+func (p *proxy) serve(dialled *net.TCPConn) {
+	if !p.take(dialled) {
 		return
 	}
-	defer p.drop(client)
+	defer p.drop(dialled)
+	var client net.Conn = dialled
+	if p.secure != nil {
+		opened := tls.Server(dialled, p.secure)
+		if opened.Handshake() != nil {
+			return // whoever speaks plain HTTP here learns it by the answer
+		}
+		client = opened
+	}
 	c, err := net.Dial("tcp", p.backend)
 	if err != nil {
 		return
@@ -162,10 +181,10 @@ func (p *proxy) serve(client *net.TCPConn) {
 		// The operating system has answered the dial without the way's delay:
 		// the first bytes make up for it.
 		ready := time.Now().Add(p.network.Trip)
-		up = func(to, from *net.TCPConn, s *scanner) error {
+		up = func(to *net.TCPConn, from net.Conn, s *scanner) error {
 			return p.shaped(to, from, ready, func(b []byte) error { return s.feed(b) })
 		}
-		down = func(to, from *net.TCPConn) error {
+		down = func(to net.Conn, from *net.TCPConn) error {
 			return p.shaped(to, from, ready, func(b []byte) error { p.received.Add(int64(len(b))); return nil })
 		}
 	}
@@ -202,7 +221,7 @@ const (
 var chunks = sync.Pool{New: func() any { b := make([]byte, chunkBytes); return &b }}
 
 // forwardDirect carries requests as fast as it goes.
-func (p *proxy) forwardDirect(to, from *net.TCPConn, s *scanner) error {
+func (p *proxy) forwardDirect(to *net.TCPConn, from net.Conn, s *scanner) error {
 	buffer := chunks.Get().(*[]byte)
 	defer chunks.Put(buffer)
 	for {
@@ -232,7 +251,7 @@ func (p *proxy) forwardDirect(to, from *net.TCPConn, s *scanner) error {
 }
 
 // backDirect carries answers as fast as it goes.
-func (p *proxy) backDirect(to, from *net.TCPConn) error {
+func (p *proxy) backDirect(to net.Conn, from *net.TCPConn) error {
 	for {
 		// In parts, so that what a look sees is never far behind.
 		n, err := io.Copy(to, &io.LimitedReader{R: from, N: 1 << 30})
@@ -255,7 +274,7 @@ const backlog = 5 * time.Millisecond
 
 // shaped carries one direction over a long and narrow way. see is shown every
 // piece when it sets out.
-func (p *proxy) shaped(to, from *net.TCPConn, ready time.Time, see func([]byte) error) error {
+func (p *proxy) shaped(to, from net.Conn, ready time.Time, see func([]byte) error) error {
 	way := make(chan parcel, 128)
 	failed := make(chan struct{})
 	var arriving sync.WaitGroup

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -25,18 +26,28 @@ func echo(t *testing.T) string {
 func TestProxyCarriesAndCounts(t *testing.T) {
 	content := make([]byte, 3<<20)
 	rand.Read(content)
-	for _, n := range []network{{Name: "direct"}, {Name: "far", Trip: 4 * time.Millisecond}, {Name: "narrow", Trip: 2 * time.Millisecond, Speed: 400 * mib}} {
+	for _, n := range []network{{Name: "direct"}, {Name: "far", Trip: 4 * time.Millisecond}, {Name: "narrow", Trip: 2 * time.Millisecond, Speed: 400 * mib},
+		{Name: "secure", TLS: true}, {Name: "secure and far", TLS: true, Trip: 4 * time.Millisecond}} {
 		t.Run(n.Name, func(t *testing.T) {
 			p, err := startProxy(echo(t), n)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer p.stop()
-			client := &http.Client{Transport: &http.Transport{}}
+			a, err := ownAuthority()
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Who would rather speak HTTP/2 is counted too.
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}, ForceAttemptHTTP2: true}}
+			scheme := "http"
+			if n.TLS {
+				scheme = "https"
+			}
 			defer client.CloseIdleConnections()
 			// In chunks, and with a length.
 			for _, body := range []io.Reader{bytes.NewReader(content), io.MultiReader(bytes.NewReader(content))} {
-				req, _ := http.NewRequest(http.MethodPatch, "http://"+p.address()+"/v2/shop/a/blobs/uploads/1", body)
+				req, _ := http.NewRequest(http.MethodPatch, scheme+"://"+p.address()+"/v2/shop/a/blobs/uploads/1", body)
 				resp, err := client.Do(req)
 				if err != nil {
 					t.Fatal(err)
@@ -73,5 +84,20 @@ func TestKindOf(t *testing.T) {
 		if got := kindOf(target); got != want {
 			t.Errorf("%s is taken for a %s, want %s", target, got, want)
 		}
+	}
+}
+
+func TestPlainHTTPIsNotServedOverTLS(t *testing.T) {
+	p, err := startProxy(echo(t), network{TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.stop()
+	if resp, err := http.Get("http://" + p.address() + "/v2/"); err == nil {
+		resp.Body.Close()
+		t.Errorf("it answered %s", resp.Status)
+	}
+	if count, err := p.look(); err != nil || count.Requests != 0 {
+		t.Errorf("counted %+v, %v", count, err)
 	}
 }

@@ -46,8 +46,9 @@ func tryRegistry(ctx context.Context, program, folder string) (*registry, error)
 	if err != nil {
 		return nil, err
 	}
+	// Whatever is before it, TLS or not: a location is a path.
 	config := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"+
-		"storage: {filesystem: {rootdirectory: %q, maxthreads: 100}, delete: {enabled: true}}\nhttp: {addr: %q}\n",
+		"storage: {filesystem: {rootdirectory: %q, maxthreads: 100}, delete: {enabled: true}}\nhttp: {addr: %q, relativeurls: true}\n",
 		filepath.Join(own, "data"), address)
 	file := filepath.Join(own, "config.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
