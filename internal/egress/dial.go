@@ -124,6 +124,8 @@ func (d *dialer) take(ctx context.Context, key string) net.Conn {
 func (n *Network) bulk() *http.Transport {
 	t := n.transport.Clone()
 	t.ForceAttemptHTTP2, t.HTTP2 = false, nil
+	// For headers: bodies go past these, and with many targets there are many.
+	t.ReadBufferSize, t.WriteBufferSize = 4<<10, 4<<10
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP1(true)
 	t.TLSClientConfig = t.TLSClientConfig.Clone()
@@ -202,7 +204,7 @@ func (n *Network) DialAhead(host string, connections int) {
 var (
 	buffers      = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 	smallBuffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-	lent         = make(chan struct{}, 24)
+	lent         = make(chan struct{}, 12)
 )
 
 // borrow gives a buffer for a body of so many bytes, -1 if that is not known.
