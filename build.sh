@@ -140,7 +140,7 @@ run_tests() {
   fi
   say "tests${race:+ with the race detector}"
   ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
-    ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race ./...
+    ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -timeout 30m ./...
 }
 
 case "${1:-}" in

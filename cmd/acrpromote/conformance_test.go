@@ -4,46 +4,13 @@ import (
 	"bytes"
 	"encoding/xml"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 )
-
-const conformanceVersion = "v0.0.0-20260831232431-97274622c111"
-
-// conformanceProgram is the OCI distribution conformance suite. build.sh names
-// it; else it is built once into the user's cache.
-var conformanceProgram = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("ACRPROMOTE_CONFORMANCE"); path != "" {
-		return path, nil
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "acrpromote-test", "conformance-"+conformanceVersion)
-	path := filepath.Join(dir, "conformance")
-	if runtime.GOOS == "windows" {
-		path += ".exe"
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	install := exec.Command("go", "install", "github.com/opencontainers/distribution-spec/conformance@"+conformanceVersion)
-	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the conformance suite cannot be built: %w\n%s", err, out)
-	}
-	return path, nil
-})
 
 // verdicts are what the suite says of a registry: passed, skipped, failure or
 // error, by the name of the case.
@@ -62,12 +29,8 @@ func (v verdicts) count() map[string]int {
 // what counts is its report.
 func conform(t *testing.T, registry string, environ ...string) (verdicts, map[string]string) {
 	t.Helper()
-	program, err := conformanceProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	command := exec.Command(program)
+	command := exec.Command(conformanceProgram(t))
 	command.Dir = dir
 	command.Env = append([]string{
 		"HOME=" + dir, "SYSTEMROOT=" + os.Getenv("SYSTEMROOT"),
@@ -126,7 +89,7 @@ func TestConformance(t *testing.T) {
 	w := newWorld(t)
 	w.dev.AddUser(realUser, realPassword)
 	w.dev.Grant(realUser, "conformance/**", "pull", "push", "delete")
-	theirs, _ := conform(t, startDeleting(t), "OCI_TLS=disabled")
+	theirs, _ := conform(t, startRegistry(t).host, "OCI_TLS=disabled")
 	ours, reasons := conform(t, devHost, "OCI_TLS=enabled", "HTTPS_PROXY="+w.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+w.cloud.CAFile())
 
 	if len(ours) < 600 || len(theirs) < 600 {
@@ -176,53 +139,6 @@ func TestConformance(t *testing.T) {
 		n := v.count()
 		if row := fmt.Sprintf("| %s | %d | %d | %d | %d |", registry, len(v), n["passed"], n["skipped"], n["failure"]+n["error"]); !strings.Contains(string(page), row) {
 			t.Errorf("docs/conformance.md does not say\n%s", row)
-		}
-	}
-}
-
-// startDeleting starts a CNCF registry that lets everything be deleted, as the
-// suite wants to, and returns its host.
-func startDeleting(t *testing.T) string {
-	t.Helper()
-	program, err := registryProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := listener.Addr().String()
-	listener.Close()
-	dir := t.TempDir()
-	users, config := filepath.Join(dir, "htpasswd"), filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(users, []byte(realUser+":"+realHash+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
-log: {level: error}
-storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}
-http: {addr: %q}
-auth: {htpasswd: {realm: test, path: %q}}
-`, filepath.Join(dir, "images"), host, users), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(program, "serve", config)
-	command.Env = []string{"OTEL_TRACES_EXPORTER=none", "HOME=" + dir}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if response, err := http.Get("http://" + host + "/v2/"); err == nil {
-			response.Body.Close()
-			return host
-		}
-		if time.Now().After(deadline) {
-			t.Fatal("the registry does not answer")
 		}
 	}
 }

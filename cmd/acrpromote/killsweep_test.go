@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"acrpromote/internal/sim"
 )
@@ -58,7 +57,6 @@ func TestKillSweep(t *testing.T) {
 					}
 					kills.Add(1)
 					script.Stop()
-					time.Sleep(20 * time.Millisecond) // what was on its way arrives
 					arrived := len(w.dev.Blobs(cart))
 					for _, tag := range w.dev.Tags(cart) {
 						if missing := lacking(w.dev, cart, tag); len(missing) > 0 {

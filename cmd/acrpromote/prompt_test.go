@@ -4,169 +4,17 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"acrpromote/internal/sim"
 )
-
-const registryVersion = "v3.1.2"
-
-// registryProgram is the CNCF registry: the peer that no simulator of ours can
-// flatter. build.sh names it; else it is built once into the user's cache.
-var registryProgram = sync.OnceValues(func() (string, error) {
-	if path := os.Getenv("ACRPROMOTE_REGISTRY"); path != "" {
-		return path, nil
-	}
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "acrpromote-test", "registry-"+registryVersion)
-	path := filepath.Join(dir, "registry")
-	if runtime.GOOS == "windows" {
-		path += ".exe"
-	}
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	install := exec.Command("go", "install", "github.com/distribution/distribution/v3/cmd/registry@"+registryVersion)
-	install.Env = append(os.Environ(), "GOBIN="+dir, "GOFLAGS=")
-	if out, err := install.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("the CNCF registry cannot be built: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-const (
-	realUser     = "pusher"
-	realPassword = "a-registry-password~4"
-	// realHash is bcrypt's of the password, at its least cost.
-	realHash = "$2a$04$65c.h5XtHAMHDoEFt9SMp.gzVeyFYFXQPlpetNYZbh8xGTE/YLj3G"
-)
-
-// realRegistry is a CNCF registry that a test has started.
-type realRegistry struct {
-	t    *testing.T
-	host string
-}
-
-func startRegistry(t *testing.T) *realRegistry {
-	t.Helper()
-	program, err := registryProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	host := listener.Addr().String()
-	listener.Close()
-	dir := t.TempDir()
-	users := filepath.Join(dir, "htpasswd")
-	config := filepath.Join(dir, "config.yml")
-	if err := os.WriteFile(users, []byte(realUser+":"+realHash+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
-log: {level: error}
-storage: {filesystem: {rootdirectory: %q}}
-http: {addr: %q}
-auth: {htpasswd: {realm: test, path: %q}}
-`, filepath.Join(dir, "images"), host, users), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	command := exec.Command(program, "serve", config)
-	command.Env = []string{"OTEL_TRACES_EXPORTER=none", "HOME=" + dir}
-	var log bytes.Buffer
-	command.Stdout, command.Stderr = &log, &log
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait()
-	})
-	r := &realRegistry{t: t, host: host}
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if response, err := http.Get("http://" + host + "/v2/"); err == nil {
-			response.Body.Close()
-			return r
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the registry does not answer:\n%s", log.String())
-		}
-	}
-}
-
-// send asks the registry something as the user, and wants a success.
-func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.Response {
-	r.t.Helper()
-	if !strings.HasPrefix(path, "http") {
-		path = "http://" + r.host + path
-	}
-	request, err := http.NewRequest(method, path, bytes.NewReader(body))
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	request.SetBasicAuth(realUser, realPassword)
-	request.Header.Set("Content-Type", mediaType)
-	request.Header.Set("Accept", imageType+", "+indexType)
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	defer response.Body.Close()
-	content, _ := io.ReadAll(response.Body)
-	if response.StatusCode/100 != 2 && response.StatusCode != http.StatusNotFound {
-		r.t.Fatalf("%s %s: %d %s", method, path, response.StatusCode, content)
-	}
-	response.Body = io.NopCloser(bytes.NewReader(content))
-	return response
-}
-
-func (r *realRegistry) PutBlob(repository string, content []byte) string {
-	r.t.Helper()
-	digest := describe("", content).Digest
-	session := r.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", nil).Header.Get("Location")
-	r.send(http.MethodPut, session+"&digest="+digest, "application/octet-stream", content)
-	return digest
-}
-
-func (r *realRegistry) Push(repository, tag, mediaType string, content []byte) string {
-	r.t.Helper()
-	digest := describe("", content).Digest
-	reference := tag
-	if tag == "" {
-		reference = digest
-	}
-	r.send(http.MethodPut, "/v2/"+repository+"/manifests/"+reference, mediaType, content)
-	return digest
-}
-
-// digest is what a reference resolves to, by the bytes that are there; "" if
-// there is none.
-func (r *realRegistry) digest(repository, reference string) string {
-	r.t.Helper()
-	response := r.send(http.MethodGet, "/v2/"+repository+"/manifests/"+reference, "", nil)
-	if response.StatusCode == http.StatusNotFound {
-		return ""
-	}
-	content, _ := io.ReadAll(response.Body)
-	return describe("", content).Digest
-}
 
 // person is somebody at a prompt, with Docker's configuration and nothing else.
 type person struct {

@@ -330,6 +330,7 @@ type process struct {
 	mark           int
 	dialled        map[*sim.Network]int
 	cancel         context.CancelFunc
+	ended          time.Time
 }
 
 // start runs the real binary with nothing but environ.
@@ -358,6 +359,7 @@ func (p *process) wait() outcome {
 	p.w.t.Helper()
 	defer p.cancel()
 	_ = p.command.Wait()
+	p.ended = time.Now()
 	p.w.cloud.Settle(5 * time.Second)
 	o := outcome{t: p.w.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
 	o.requests = p.w.cloud.Since(p.mark)

@@ -24,9 +24,6 @@ type Attributes struct {
 	WriteEnabled, DeleteEnabled bool
 }
 
-// Locked says that the thing can be neither changed nor deleted.
-func (a Attributes) Locked() bool { return !a.WriteEnabled && !a.DeleteEnabled }
-
 // Metadata reads and sets attributes at one registry of Azure
 // (GET and PATCH /acr/v1/…).
 type Metadata struct {

@@ -73,9 +73,6 @@ func NewSignIn(host string, credential Credential, client *http.Client, needs ma
 	return s
 }
 
-// Host is the registry's host[:port].
-func (s *SignIn) Host() string { return s.host }
-
 // Transport authorises the requests that go to this registry, and no others.
 func (s *SignIn) Transport(next http.RoundTripper) http.RoundTripper {
 	return &authorizing{signIn: s, next: next}

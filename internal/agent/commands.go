@@ -89,13 +89,6 @@ func (c *Commands) UploadSummary(path string) {
 	}
 }
 
-// SetSecret lets the agent mask a value from here on.
-func (c *Commands) SetSecret(s Secret) {
-	if c.pipeline && !s.Empty() {
-		c.send("task.setsecret", nil, s.Reveal())
-	}
-}
-
 // Complete ends the task with a result; the first call counts, because the
 // agent would merge several to the worst.
 func (c *Commands) Complete(result TaskResult, text string) {

@@ -97,42 +97,31 @@ type Config struct {
 type Claims struct {
 	HostType            string `env:"SYSTEM_HOSTTYPE"`
 	CollectionURI       string `env:"SYSTEM_COLLECTIONURI"`
-	TeamFoundationURI   string `env:"SYSTEM_TEAMFOUNDATIONCOLLECTIONURI"`
 	Project             string `env:"SYSTEM_TEAMPROJECT"`
 	ProjectID           string `env:"SYSTEM_TEAMPROJECTID"`
 	PlanID              string `env:"SYSTEM_PLANID"`
-	TimelineID          string `env:"SYSTEM_TIMELINEID"`
 	JobID               string `env:"SYSTEM_JOBID"`
-	JobAttempt          Number `env:"SYSTEM_JOBATTEMPT"`
 	JobPositionInPhase  Number `env:"SYSTEM_JOBPOSITIONINPHASE"`
 	TotalJobsInPhase    Number `env:"SYSTEM_TOTALJOBSINPHASE"`
 	ParallelExecution   string `env:"SYSTEM_PARALLELEXECUTIONTYPE"`
-	PhaseName           string `env:"SYSTEM_PHASENAME"`
 	StageID             string `env:"SYSTEM_STAGEID"`
 	StageName           string `env:"SYSTEM_STAGENAME"`
 	StageAttempt        Number `env:"SYSTEM_STAGEATTEMPT"`
-	DefinitionID        Number `env:"SYSTEM_DEFINITIONID"`
 	OIDCRequestURI      string `env:"SYSTEM_OIDCREQUESTURI"`
 	BuildID             Number `env:"BUILD_BUILDID"`
-	BuildNumber         string `env:"BUILD_BUILDNUMBER"`
-	BuildRequestedFor   string `env:"BUILD_REQUESTEDFOR"`
 	BuildRequestedForID string `env:"BUILD_REQUESTEDFORID"`
 	BuildQueuedByID     string `env:"BUILD_QUEUEDBYID"`
 	// Who started or reran this stage by hand; two names are in use.
 	StageRequestedByID  string `env:"BUILD_STAGEREQUESTEDBYID"`
 	StageRequestedForID string `env:"BUILD_STAGEREQUESTEDFORID"`
-	SourceBranch        string `env:"BUILD_SOURCEBRANCH"`
-	SourceVersion       string `env:"BUILD_SOURCEVERSION"`
 
-	ReleaseID                      Number `env:"RELEASE_RELEASEID"`
-	ReleaseName                    string `env:"RELEASE_RELEASENAME"`
-	ReleaseEnvironmentID           Number `env:"RELEASE_ENVIRONMENTID"`
-	ReleaseEnvironmentName         string `env:"RELEASE_ENVIRONMENTNAME"`
-	ReleaseDefinitionEnvironmentID Number `env:"RELEASE_DEFINITIONENVIRONMENTID"`
-	ReleaseAttempt                 Number `env:"RELEASE_ATTEMPTNUMBER"`
-	ReleaseDeploymentID            Number `env:"RELEASE_DEPLOYMENTID"`
-	ReleaseRequestedForID          string `env:"RELEASE_REQUESTEDFORID"`
-	DeploymentRequestedForID       string `env:"RELEASE_DEPLOYMENT_REQUESTEDFORID"`
+	ReleaseID                Number `env:"RELEASE_RELEASEID"`
+	ReleaseEnvironmentID     Number `env:"RELEASE_ENVIRONMENTID"`
+	ReleaseEnvironmentName   string `env:"RELEASE_ENVIRONMENTNAME"`
+	ReleaseAttempt           Number `env:"RELEASE_ATTEMPTNUMBER"`
+	ReleaseDeploymentID      Number `env:"RELEASE_DEPLOYMENTID"`
+	ReleaseRequestedForID    string `env:"RELEASE_REQUESTEDFORID"`
+	DeploymentRequestedForID string `env:"RELEASE_DEPLOYMENT_REQUESTEDFORID"`
 }
 
 // Classic tells whether the job says that it belongs to a classic release; the
@@ -202,41 +191,6 @@ func hostOf(reference string) string {
 // it through only at a prompt outside any run.
 func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile == "" }
 
-// NeedsApproval tells whether the action judged takes an approval.
-func (c *Config) NeedsApproval() bool {
-	s := c.Subject()
-	return (s == Promote || s == InvertedPush) && !c.Unapproved()
-}
-
-// DemandsSeal tells whether the source must have been sealed before it was
-// approved. An inverted push demands it whatever the input says.
-func (c *Config) DemandsSeal() bool {
-	if !c.NeedsApproval() {
-		return false
-	}
-	return c.Subject() == InvertedPush || c.Sealed.Value
-}
-
-// LockMode is none, tag or image.
-func (c *Config) LockMode() string {
-	switch {
-	case c.Subject() == Seal && c.Lock == "":
-		return "tag"
-	case c.Lock == "", c.Action == Verify || c.Action == Audit:
-		return "none"
-	}
-	return c.Lock
-}
-
-// ApprovalKind is manual or none: any means manual where no flow names checks,
-// and automated is misuse there.
-func (c *Config) ApprovalKind() string {
-	if c.Unapproved() {
-		return "none"
-	}
-	return "manual"
-}
-
 // Quorum is how many distinct persons must have approved.
 func (c *Config) Quorum() int { return c.MinApprovers.Or(1) }
 
@@ -245,9 +199,6 @@ func (c *Config) Quorum() int { return c.MinApprovers.Or(1) }
 func (c *Config) ReadOnly() bool {
 	return c.Action == Verify || c.Action == Audit || c.DryRun.Value
 }
-
-// WarnOnPartial tells that a half-done set of targets is a success with issues.
-func (c *Config) WarnOnPartial() bool { return c.OnPartial == "warn" }
 
 // JSON tells that result.json goes to standard output.
 func (c *Config) JSON() bool { return c.Output == "json" }

@@ -105,8 +105,8 @@ func TestFlagsAndEnvironmentMeanTheSame(t *testing.T) {
 			!c.RequesterCanApprove.Value, c.AuthorCanApprove.Or(true),
 			!slices.Equal(c.Approvers, []string{"lead@example.com", `[Shop]\Release`}),
 			c.ApprovalMaxAge.Value != 72*time.Hour, !c.CommentPattern.MatchString("see CHG-12"),
-			!c.ApprovalCode.Value, !c.DemandsSeal(), c.LockMode() != "image", c.Referrers.Or(true), !c.Deep.Value,
-			!c.WarnOnPartial(), !c.ReadOnly(), c.ReportPath() != "/tmp/report", c.ApprovalKind() != "manual":
+			!c.ApprovalCode.Value, !c.Sealed.Value, c.Lock != "image", c.Referrers.Or(true), !c.Deep.Value,
+			c.OnPartial != "warn", !c.ReadOnly(), c.ReportPath() != "/tmp/report", c.Approval != "any", c.Unapproved():
 			t.Errorf("read wrongly: %+v", c)
 		}
 	}
@@ -115,17 +115,13 @@ func TestFlagsAndEnvironmentMeanTheSame(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	c := mustRead(t, nil, pipeline("INPUT_LOCK=", "INPUT_MINAPPROVERS= ", "AGENT_TEMPDIRECTORY=/agent/_temp", "SYSTEM_DEBUG=True"))
 	if c.Quorum() != 1 || c.RequesterCanApprove.Or(false) || !c.AuthorCanApprove.Or(true) || !c.Referrers.Or(true) ||
-		c.LockMode() != "none" || !c.DemandsSeal() || !c.NeedsApproval() || c.WarnOnPartial() || c.ReadOnly() || c.JSON() ||
+		c.Lock != "" || c.Sealed.Given || c.Approval != "" || c.Unapproved() || c.OnPartial != "" || c.ReadOnly() || c.JSON() ||
 		c.CommentPattern.Regexp != nil || c.ApprovalMaxAge.Given || c.EnvironmentProxy || !c.Debug || c.ReportPath() != "/agent/_temp" {
 		t.Errorf("%+v", c)
 	}
 	c = mustRead(t, []string{"seal", "--source", "a/b:1"}, nil)
-	if c.LockMode() != "tag" || c.DemandsSeal() || c.NeedsApproval() || c.ReportPath() != "" || !c.EnvironmentProxy {
+	if c.Lock != "" || c.Unapproved() || c.ReportPath() != "" || !c.EnvironmentProxy {
 		t.Errorf("seal: %+v", c)
-	}
-	c = mustRead(t, []string{"promote", "--source", "a/b:1", "--targets", "a/b:prod"}, nil)
-	if c.DemandsSeal() || c.LockMode() != "none" || !c.NeedsApproval() {
-		t.Errorf("promote: %+v", c)
 	}
 }
 
@@ -147,10 +143,8 @@ func TestCommandLine(t *testing.T) {
 		{"help flag", "promote --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Promote }},
 		{"help alone", "--help", func(c *Config) bool { return c.IsHelp() }},
 		{"version", "--version", func(c *Config) bool { return c.Action == Version }},
-		{"unapproved", "invertedPush --source a/b:1 --targets x --approval none", func(c *Config) bool {
-			return c.Unapproved() && !c.DemandsSeal() && !c.NeedsApproval() && c.ApprovalKind() == "none"
-		}},
-		{"empty is not given", "promote --source a/b:1 --targets a --environment= --lock=", func(c *Config) bool { return c.LockMode() == "none" }},
+		{"unapproved", "invertedPush --source a/b:1 --targets x --approval none", func(c *Config) bool { return c.Unapproved() }},
+		{"empty is not given", "promote --source a/b:1 --targets a --environment= --lock=", func(c *Config) bool { return c.Lock == "" && c.Environment == "" }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if c := mustRead(t, strings.Fields(test.args), nil); !test.check(c) {
@@ -263,9 +257,6 @@ func TestWarnings(t *testing.T) {
 			}
 		})
 	}
-	if c := mustRead(t, strings.Fields("invertedPush --source a/b:1 --targets x --sealed=false"), nil); !c.DemandsSeal() {
-		t.Error("an input softened the seal")
-	}
 }
 
 func TestSubject(t *testing.T) {
@@ -282,7 +273,7 @@ func TestSubject(t *testing.T) {
 		if c.Subject() != want {
 			t.Errorf("%s: %s, wanted %s", args, c.Subject(), want)
 		}
-		if c.Action == Verify && (!c.ReadOnly() || c.Subject() != Seal && c.LockMode() != "none") {
+		if c.Action == Verify && !c.ReadOnly() {
 			t.Errorf("%s would write", args)
 		}
 	}
@@ -323,11 +314,11 @@ func TestDurations(t *testing.T) {
 func TestClaims(t *testing.T) {
 	c := mustRead(t, nil, pipeline(
 		"SYSTEM_HOSTTYPE=build", "SYSTEM_STAGENAME=Production", "SYSTEM_STAGEATTEMPT=2", "SYSTEM_JOBID=job", "BUILD_BUILDID=4711",
-		"RELEASE_RELEASEID=8", "BUILD_REQUESTEDFORID=person", "SYSTEM_JOBATTEMPT=-1", "RELEASE_ATTEMPTNUMBER=99999999999999999999",
+		"RELEASE_RELEASEID=8", "BUILD_REQUESTEDFORID=person", "SYSTEM_JOBPOSITIONINPHASE=-1", "RELEASE_ATTEMPTNUMBER=99999999999999999999",
 		"ENDPOINT_URL_SYSTEMVSSCONNECTION=https://dev.azure.com/contoso/", "ENDPOINT_AUTH_PARAMETER_SYSTEMVSSCONNECTION_ACCESSTOKEN=job-token",
 		"SYSTEM_ACCESSTOKEN=other"))
 	if c.Claims.Classic() || c.Claims.StageName != "Production" || c.Claims.StageAttempt != 2 || c.Claims.BuildID != 4711 ||
-		c.Claims.ReleaseID != 8 || c.Claims.JobAttempt != 0 || c.Claims.ReleaseAttempt != 0 ||
+		c.Claims.ReleaseID != 8 || c.Claims.JobPositionInPhase != 0 || c.Claims.ReleaseAttempt != 0 ||
 		c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "job-token" {
 		t.Errorf("%+v", c.Claims)
 	}
@@ -401,7 +392,5 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("accepted: %+v", c)
 		}
 		c.Subject()
-		c.DemandsSeal()
-		c.LockMode()
 	})
 }

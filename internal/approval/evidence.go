@@ -22,9 +22,7 @@ const (
 const (
 	TypeApproval         = "8c6f20a7-a545-4486-9777-f762fafe0d4d"
 	TypeTaskCheck        = "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7"
-	TypeAuthorization    = "e1a1fc6c-c278-4492-ae1c-c42f8697612c"
 	TypeRequiredTemplate = "4020e66e-b0f3-47e1-bc88-48f3cc59b5f3"
-	TypeExclusiveLock    = "2ef31ad6-baa0-403a-8b45-2cbc9b4e5563"
 )
 
 // Evidence is everything the server said about the approvals of one stage of

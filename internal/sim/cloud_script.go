@@ -165,17 +165,6 @@ func Reading(bytes int64, then Action) Action {
 	}
 }
 
-// Late lets the request wait.
-func Late(by time.Duration) Action {
-	return func(w http.ResponseWriter, r *http.Request, rest http.Handler) {
-		select {
-		case <-time.After(by):
-			rest.ServeHTTP(w, r)
-		case <-r.Context().Done():
-		}
-	}
-}
-
 // Lose has the host do as asked, and breaks the connection instead of saying
 // so.
 func Lose() Action {
@@ -188,20 +177,6 @@ func Lose() Action {
 // Cut breaks the connection after so many bytes of the answer's body.
 func Cut(after int) Action {
 	return spoil(func(s *spoiled) { s.ends, s.left, s.then = true, after, func() { panic(http.ErrAbortHandler) } })
-}
-
-// Hang falls silent after so many bytes of the answer's body, until the client
-// goes away.
-func Hang(after int) Action {
-	return func(w http.ResponseWriter, r *http.Request, rest http.Handler) {
-		spoil(func(s *spoiled) {
-			s.ends, s.left = true, after
-			s.then = func() {
-				<-r.Context().Done()
-				panic(http.ErrAbortHandler)
-			}
-		})(w, r, rest)
-	}
 }
 
 // Flip changes one bit of a byte of the answer's body.

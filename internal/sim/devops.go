@@ -67,9 +67,6 @@ func (c *Cloud) organizationOf(issuer string) *Organization {
 // Collection is the organisation's collection URL, with a slash at its end.
 func (o *Organization) Collection() string { return "https://dev.azure.com/" + o.name + "/" }
 
-// ID is the organisation's guid.
-func (o *Organization) ID() string { return o.id }
-
 // Issuer is the issuer of the organisation's federated assertions.
 func (o *Organization) Issuer() string { return "https://vstoken.dev.azure.com/" + o.id }
 

@@ -17,7 +17,6 @@ var (
 	ApprovalCheck      = CheckKind{id: "8c6f20a7-a545-4486-9777-f762fafe0d4d", name: "Approval", record: "Checkpoint.Approval"}
 	authorizationCheck = CheckKind{id: "e1a1fc6c-c278-4492-ae1c-c42f8697612c", name: "Authorization", record: "Checkpoint.Authorization"}
 	RequiredTemplate   = CheckKind{id: "4020e66e-b0f3-47e1-bc88-48f3cc59b5f3", name: "ExtendsCheck", record: "Checkpoint.ExtendsCheck"}
-	ExclusiveLock      = CheckKind{id: "2ef31ad6-baa0-403a-8b45-2cbc9b4e5563", name: "ExclusiveLock", record: "Checkpoint.ExclusiveLock"}
 	TaskCheck          = CheckKind{id: "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7", name: "Task Check", record: "Checkpoint.TaskCheck",
 		definition: map[string]any{"id": "9c3e8943-130d-4c78-ac63-8af81df62dfb", "name": "InvokeRESTAPI", "version": "1.220.0"}}
 	BusinessHours = CheckKind{id: "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7", name: "Task Check", record: "Checkpoint.TaskCheck",

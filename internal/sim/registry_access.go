@@ -25,7 +25,6 @@ const tokenUser = "00000000-0000-0000-0000-000000000000"
 var (
 	AcrPull          = []string{"pull"}
 	AcrPush          = []string{"pull", "push"}
-	AcrDelete        = []string{"delete"}
 	RepositoryReader = []string{"pull", "metadata_read"}
 	RepositoryWriter = []string{"pull", "push", "metadata_read", "metadata_write"}
 	CatalogLister    = []string{"catalog"}

@@ -94,7 +94,7 @@ func TestUpload(t *testing.T) {
 			t.Fatal("a broken body was sent")
 		}
 		// The server learns of it a moment later.
-		for deadline := time.Now().Add(10 * time.Second); ; {
+		for deadline := time.Now().Add(time.Minute); ; {
 			got := l.as("GET", location, nil, "")
 			if got.Status == 404 {
 				l.want(got, 404, "BLOB_UPLOAD_INVALID")

@@ -280,16 +280,6 @@ func (p *BranchPattern) read(text string) error {
 	return nil
 }
 
-// AllowsBranch says whether the rules let images of a run of this ref through.
-func (r Require) AllowsBranch(ref string) bool {
-	for _, p := range r.Branches {
-		if p.Match(ref) {
-			return true
-		}
-	}
-	return len(r.Branches) == 0
-}
-
 // outside is the first character that is none of those allowed, quoted.
 func outside(text, allowed string) string {
 	for _, r := range text {

@@ -151,7 +151,7 @@ func TestSchemaIsThatOfTheTypes(t *testing.T) {
 		}
 		return
 	}
-	if b.String() != Schema() {
+	if b.String() != string(schema(t)) {
 		t.Fatal("flow.schema.json is not what the types say: go test ./internal/topology -run Schema -update")
 	}
 }
@@ -271,10 +271,22 @@ func asJSON(t *testing.T, content []byte) any {
 	return decoded
 }
 
+// schema is the JSON Schema (2020-12) of the flow file, for editors. It is made
+// from the types of this package, and knows single values; what concerns
+// several of them only Parse can tell.
+func schema(t *testing.T) []byte {
+	t.Helper()
+	content, err := os.ReadFile("flow.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
 func schemaObject(t *testing.T) object {
 	t.Helper()
 	var o object
-	if err := json.Unmarshal([]byte(Schema()), &o); err != nil {
+	if err := json.Unmarshal(schema(t), &o); err != nil {
 		t.Fatal(err)
 	}
 	return o

@@ -83,14 +83,3 @@ func (r *Registry) pages(ctx context.Context, op, repo, page, within string, tak
 		Reason: fmt.Sprintf("there are more than %d names, or more than %d pages", most, maxListPages),
 		Remedy: "name the images one by one, or narrow the patterns"}
 }
-
-// Attached lists what of the tree refers to a manifest.
-func (t *Tree) Attached(digest string) []Descriptor {
-	return t.list(func(n *node) bool {
-		if n.attached == 0 || n.Manifest == nil {
-			return false
-		}
-		subject, ok := n.Subject()
-		return ok && subject.Digest == digest
-	})
-}

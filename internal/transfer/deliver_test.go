@@ -218,9 +218,10 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 			if bad.tag("copy", "1.0") != "" {
 				t.Error("the bad one has the tag")
 			}
-			// One reading for the healthy, and at most one for each attempt of the other.
+			// One reading for all, and at most one more of each for itself: who is
+			// left behind is a matter of the machine's load.
 			for _, b := range f.tree.Blobs() {
-				if n := f.src.count(b.Digest); n > 2 {
+				if n := f.src.count(b.Digest); n > 1+len(f.to) {
 					t.Errorf("%s was read %d times", b.Digest, n)
 				}
 			}

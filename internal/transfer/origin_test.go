@@ -115,7 +115,7 @@ func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
 		return hang
 	}
 	a, b := src.registry(), dst.registry()
-	a.stall = 100 * time.Millisecond
+	a.stall = time.Second
 	var mutex sync.Mutex
 	var told []Retry
 	a.OnRetry(func(r Retry) {

@@ -81,9 +81,6 @@ func (t *Tree) MediaType() string { return t.root.MediaType }
 // Root is the manifest at the top.
 func (t *Tree) Root() *Manifest { return t.root.Manifest }
 
-// Repository is where the tree was read.
-func (t *Tree) Repository() string { return t.repo }
-
 // Bytes sums the distinct blobs and manifests of the image itself, without what
 // is attached to it.
 func (t *Tree) Bytes() int64 { return t.bytes }

@@ -1,0 +1,224 @@
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	registryVersion    = "v3.1.2"
+	conformanceVersion = "v0.0.0-20260831232431-97274622c111"
+)
+
+var (
+	// registryProgram is the CNCF registry: the peer that no simulator of ours
+	// can flatter.
+	registryProgram = outside("ACRPROMOTE_REGISTRY", "github.com/distribution/distribution/v3/cmd/registry", registryVersion)
+	// conformanceProgram is the OCI distribution conformance suite.
+	conformanceProgram = outside("ACRPROMOTE_CONFORMANCE", "github.com/opencontainers/distribution-spec/conformance", conformanceVersion)
+)
+
+// outside is a program that others have written. build.sh names its file in
+// the variable; else it is built once into the user's cache.
+func outside(variable, source, version string) func(*testing.T) string {
+	once := sync.OnceValues(func() (string, error) {
+		if file := os.Getenv(variable); file != "" {
+			return file, nil
+		}
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return "", err
+		}
+		name := path.Base(source)
+		folder := filepath.Join(cache, "acrpromote-test", name+"-"+version)
+		if runtime.GOOS == "windows" {
+			name += ".exe"
+		}
+		file := filepath.Join(folder, name)
+		if _, err := os.Stat(file); err == nil {
+			return file, nil
+		}
+		if err := os.MkdirAll(folder, 0o700); err != nil {
+			return "", err
+		}
+		// Built beside and renamed: a file under its name is whole.
+		building, err := os.MkdirTemp(folder, "building-")
+		if err != nil {
+			return "", err
+		}
+		defer os.RemoveAll(building)
+		install := exec.Command("go", "install", source+"@"+version)
+		install.Env = append(os.Environ(), "GOBIN="+building, "GOFLAGS=")
+		if out, err := install.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s cannot be built: %w\n%s", source, err, out)
+		}
+		return file, os.Rename(filepath.Join(building, name), file)
+	})
+	return func(t *testing.T) string {
+		t.Helper()
+		file, err := once()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+}
+
+const (
+	realUser     = "pusher"
+	realPassword = "a-registry-password~4"
+	// realHash is bcrypt's of the password, at its least cost.
+	realHash = "$2a$04$65c.h5XtHAMHDoEFt9SMp.gzVeyFYFXQPlpetNYZbh8xGTE/YLj3G"
+)
+
+// realRegistry is a CNCF registry that a test has started. It lets everything
+// be deleted.
+type realRegistry struct {
+	t    *testing.T
+	host string
+}
+
+func startRegistry(t *testing.T) *realRegistry {
+	t.Helper()
+	program := registryProgram(t)
+	dir := t.TempDir()
+	users := filepath.Join(dir, "htpasswd")
+	if err := os.WriteFile(users, []byte(realUser+":"+realHash+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// Until the registry listens, somebody else may take the port that was
+	// found free: it ends then, and another port is taken.
+	var said string
+	for range 5 {
+		host := freeAddress(t)
+		config := filepath.Join(dir, "config.yml")
+		if err := os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
+log: {level: error}
+storage: {filesystem: {rootdirectory: %q}, delete: {enabled: true}}
+http: {addr: %q}
+auth: {htpasswd: {realm: test, path: %q}}
+`, filepath.Join(dir, "images"), host, users), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.Command(program, "serve", config)
+		command.Env = []string{"OTEL_TRACES_EXPORTER=none", "HOME=" + dir}
+		var log bytes.Buffer
+		command.Stdout, command.Stderr = &log, &log
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan struct{})
+		go func() {
+			_ = command.Wait()
+			close(ended)
+		}()
+		end := func() {
+			_ = command.Process.Kill()
+			<-ended
+		}
+		if answers(host, ended) {
+			t.Cleanup(end)
+			return &realRegistry{t: t, host: host}
+		}
+		end()
+		said = log.String()
+	}
+	t.Fatalf("the registry does not answer:\n%s", said)
+	return nil
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// answers waits until a host answers or its server has ended.
+func answers(host string, ended <-chan struct{}) bool {
+	for deadline := time.After(time.Minute); ; {
+		select {
+		case <-ended:
+			return false
+		case <-deadline:
+			return false
+		case <-time.After(50 * time.Millisecond):
+		}
+		if response, err := http.Get("http://" + host + "/v2/"); err == nil {
+			response.Body.Close()
+			return true
+		}
+	}
+}
+
+// send asks the registry something as the user, and wants a success.
+func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.Response {
+	r.t.Helper()
+	if !strings.HasPrefix(path, "http") {
+		path = "http://" + r.host + path
+	}
+	request, err := http.NewRequest(method, path, bytes.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	request.SetBasicAuth(realUser, realPassword)
+	request.Header.Set("Content-Type", mediaType)
+	request.Header.Set("Accept", imageType+", "+indexType)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	content, _ := io.ReadAll(response.Body)
+	if response.StatusCode/100 != 2 && response.StatusCode != http.StatusNotFound {
+		r.t.Fatalf("%s %s: %d %s", method, path, response.StatusCode, content)
+	}
+	response.Body = io.NopCloser(bytes.NewReader(content))
+	return response
+}
+
+func (r *realRegistry) PutBlob(repository string, content []byte) string {
+	r.t.Helper()
+	digest := describe("", content).Digest
+	session := r.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", nil).Header.Get("Location")
+	r.send(http.MethodPut, session+"&digest="+digest, "application/octet-stream", content)
+	return digest
+}
+
+func (r *realRegistry) Push(repository, tag, mediaType string, content []byte) string {
+	r.t.Helper()
+	digest := describe("", content).Digest
+	reference := tag
+	if tag == "" {
+		reference = digest
+	}
+	r.send(http.MethodPut, "/v2/"+repository+"/manifests/"+reference, mediaType, content)
+	return digest
+}
+
+// digest is what a reference resolves to, by the bytes that are there; "" if
+// there is none.
+func (r *realRegistry) digest(repository, reference string) string {
+	r.t.Helper()
+	response := r.send(http.MethodGet, "/v2/"+repository+"/manifests/"+reference, "", nil)
+	if response.StatusCode == http.StatusNotFound {
+		return ""
+	}
+	content, _ := io.ReadAll(response.Body)
+	return describe("", content).Digest
+}
