@@ -265,7 +265,7 @@ func guarded(s *Suite) string {
 		}
 	}
 	if len(words) == 0 {
-		return "The checks of this stage guard nothing."
+		return "No check of this stage guards anything."
 	}
 	return "The checks of this stage guard: " + list(words) + "."
 }

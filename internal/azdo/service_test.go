@@ -219,7 +219,7 @@ func TestEvidence(t *testing.T) {
 		{name: "suite of another attempt", server: func(d *devops) { set(d.suite, 2, "context", "GraphNode", "Attempt") }, rules: []rule.Name{rule.RunMismatch}, says: "attempt 2"},
 		{name: "suite of another checkpoint", server: func(d *devops) { set(d.suite, stageID, "id") }, rules: unreadable, says: "another checkpoint"},
 		{name: "suite not approved", server: func(d *devops) { set(d.suite, "running", "status") }, rules: unreadable, says: "contradicts itself"},
-		{name: "suite without check runs", server: func(d *devops) { set(d.suite, list{}, "checkRuns") }, rules: unbound, says: "guard nothing"},
+		{name: "suite without check runs", server: func(d *devops) { set(d.suite, list{}, "checkRuns") }, rules: unbound, says: "guards anything"},
 		{name: "suite with null check runs", server: func(d *devops) { set(d.suite, nil, "checkRuns") }, rules: unbound},
 		{name: "check without a reference", server: func(d *devops) { set(in(d.suite, run...), nil, "checkConfigurationRef") }, rules: unreadable, says: "does not say what was evaluated"},
 		{name: "check run rejected", server: func(d *devops) { set(in(d.suite, run...), "rejected", "status") }, rules: unreadable},
