@@ -1,13 +1,6 @@
-//go:build !linux && !darwin
+//go:build !linux
 
 package main
-
-import "os"
-
-// watchMemory: package os tells nothing of a process's memory here.
-func watchMemory(int) func(*os.ProcessState) int64 {
-	return func(*os.ProcessState) int64 { return 0 }
-}
 
 // roomy is a folder in memory with room for the largest case: "" is none.
 func roomy() string { return "" }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"time"
+
+	"acrpromote/internal/peak"
 )
 
 // effort is what one run took, over all calls of the program.
@@ -44,7 +46,7 @@ func call(ctx context.Context, home string, c command) (effort, error) {
 	if err := process.Start(); err != nil {
 		return effort{}, err
 	}
-	memory := watchMemory(process.Process.Pid)
+	memory := peak.Watch(process.Process.Pid)
 	err := process.Wait()
 	e := effort{Wall: time.Since(began).Seconds()}
 	e.Memory = memory(process.ProcessState)

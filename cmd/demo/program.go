@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/peak"
 	"acrpromote/internal/sim"
 )
 
@@ -118,9 +119,9 @@ func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.path, err)
 	}
-	peak := watchMemory(command.Process.Pid)
+	memory := peak.Watch(command.Process.Pid)
 	err := command.Wait()
-	o.took, o.memory = time.Since(began), peak(command.ProcessState)
+	o.took, o.memory = time.Since(began), memory(command.ProcessState)
 	o.requests, o.dialled = w.cloud.Since(mark), w.prodNetwork.Dialled()[dialled:]
 	o.output = output.Bytes()
 	if err != nil {

@@ -1,13 +1,13 @@
-package main
+package peak
 
 import (
 	"os"
 	"syscall"
 )
 
-// watchMemory: macOS tells the peak of a process's resident memory when it has
+// Watch: macOS tells the peak of a process's resident memory when it has
 // ended, in bytes.
-func watchMemory(int) func(*os.ProcessState) int64 {
+func Watch(int) func(*os.ProcessState) int64 {
 	return func(ended *os.ProcessState) int64 {
 		if usage, ok := ended.SysUsage().(*syscall.Rusage); ok {
 			return usage.Maxrss

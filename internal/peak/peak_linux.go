@@ -1,4 +1,6 @@
-package main
+// Package peak tells the most memory that another process had, for the demo and
+// for measurements; where the system does not say, that is 0.
+package peak
 
 import (
 	"bufio"
@@ -8,11 +10,11 @@ import (
 	"time"
 )
 
-// watchMemory follows the peak of a process's resident memory; the function
-// returned ends that and tells it in bytes. The rusage of a child will not do
-// here: Linux counts into it what the parent held at the fork, and this parent
-// holds whole registries.
-func watchMemory(pid int) func(*os.ProcessState) int64 {
+// Watch follows the peak of a process's resident memory; the function returned
+// ends that and tells it in bytes. It is called once the process has ended. The
+// rusage of a child will not do here: Linux counts into it what the parent held
+// at the fork, and the parents here hold whole registries.
+func Watch(pid int) func(*os.ProcessState) int64 {
 	stop, done := make(chan struct{}), make(chan int64)
 	go func() {
 		var peak int64

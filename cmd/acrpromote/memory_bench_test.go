@@ -14,7 +14,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"acrpromote/internal/peak"
 )
 
 // BenchmarkMemory tells the most memory that the program has while it moves
@@ -76,39 +77,13 @@ func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
 	if err := command.Start(); err != nil {
 		b.Fatal(err)
 	}
-	most := make(chan int64)
-	ended := make(chan struct{})
-	go func() {
-		var peak int64
-		for {
-			// Until exec the number is this process's own: the newest counts.
-			if now := highWater(command.Process.Pid); now > 0 {
-				peak = now
-			}
-			select {
-			case <-ended:
-				most <- peak
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-		}
-	}()
+	most := peak.Watch(command.Process.Pid)
 	err := command.Wait()
-	close(ended)
-	peak := <-most
+	had := most(command.ProcessState)
 	if err != nil {
 		b.Fatalf("%v\n%.3000s", err, output.String())
 	}
-	b.ReportMetric(float64(peak)/(1<<20), "MiB-peak")
-}
-
-// highWater is the most memory that a process had since it began, in bytes.
-func highWater(pid int) int64 {
-	content, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, rest, _ := strings.Cut(string(content), "VmHWM:")
-	var kib int64
-	_, _ = fmt.Sscan(rest, &kib)
-	return kib << 10
+	b.ReportMetric(float64(had)/(1<<20), "MiB-peak")
 }
 
 // hollow is a registry whose layers are zeros, made when they are asked for,
