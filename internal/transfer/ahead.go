@@ -151,12 +151,19 @@ func (r *treeReader) lookNear(subject string, list []Descriptor) {
 		return
 	}
 	tagged := t.listedByTag(subject)
-	r.ahead(func() { _, _ = near.listFor(r.ctx, t.nearRepo, subject, list, tagged) })
+	ask := func(do func(context.Context)) {
+		r.ahead(func() {
+			ctx, cancel := context.WithDeadline(r.ctx, t.nearEnd)
+			defer cancel()
+			do(ctx)
+		})
+	}
+	ask(func(ctx context.Context) { _, _ = near.listFor(ctx, t.nearRepo, subject, list, tagged) })
 	if !tagged || near.referrersAPI.Load() {
 		return
 	}
 	for _, d := range list {
-		r.ahead(func() { _, _ = near.Resolve(r.ctx, t.nearRepo, d.Digest) })
+		ask(func(ctx context.Context) { _, _ = near.Resolve(ctx, t.nearRepo, d.Digest) })
 	}
 }
 
@@ -172,7 +179,10 @@ func (t *Tree) fetch(ctx context.Context, l lead) (*Manifest, error) {
 			return m, nil
 		}
 	case l.parent != "":
-		if m, err := t.near.manifest(ctx, t.nearRepo, l.Digest, l.Descriptor); err == nil {
+		short, cancel := context.WithDeadline(ctx, t.nearEnd)
+		m, err := t.near.manifest(short, t.nearRepo, l.Digest, l.Descriptor)
+		cancel()
+		if err == nil {
 			return m, nil
 		}
 	case l.subject != "" && l.ArtifactType != "" && l.Size >= 0 && types.MediaType(l.MediaType).IsImage():
@@ -199,7 +209,11 @@ func (t *Tree) glimpse(ctx context.Context, tag string) (*Manifest, bool) {
 	var here, there Descriptor
 	var mine, theirs error
 	var both sync.WaitGroup
-	both.Go(func() { there, theirs = t.near.Resolve(ctx, t.nearRepo, tag) })
+	both.Go(func() {
+		short, cancel := context.WithDeadline(ctx, t.nearEnd)
+		defer cancel()
+		there, theirs = t.near.Resolve(short, t.nearRepo, tag)
+	})
 	here, mine = t.source.Resolve(ctx, t.repo, tag)
 	both.Wait()
 	if isNotFound(mine) {

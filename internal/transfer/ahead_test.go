@@ -183,6 +183,29 @@ func TestSlowPlaceIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A place that says it has the image and then falls silent holds nobody up.
+func TestPlaceThatFallsSilent(t *testing.T) {
+	for _, api := range []bool{true, false} {
+		h := newHeld(t, api)
+		over := make(chan struct{})
+		defer close(over)
+		h.dst.script = func(http.ResponseWriter, *http.Request) bool { <-over; return true }
+		from := h.src.registry()
+		from.near = 100 * time.Millisecond
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		tree, err := ReadTree(ctx, from, "shop/cart", "1.0", h.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range tree.Manifests() {
+			if m := tree.nodes[d.Digest]; m.unread || len(m.Raw) == 0 {
+				t.Errorf("API %v: %s was not read", api, d.Digest)
+			}
+		}
+	}
+}
+
 // A manifest does not wait for blobs that are not its own.
 func TestManifestGoesWithItsBlobs(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)

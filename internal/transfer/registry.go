@@ -53,6 +53,7 @@ type Registry struct {
 	stall  time.Duration // without a byte, after which a stream is given up
 	commit time.Duration // that a registry may take to commit a whole blob
 	wait   time.Duration // for others who want the same blob from here
+	near   time.Duration // for a place that has an image of ours, all in all
 
 	retried func(Retry)
 }
@@ -73,6 +74,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		stall:    time.Minute,
 		commit:   10 * time.Minute,
 		wait:     2 * time.Second,
+		near:     5 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"

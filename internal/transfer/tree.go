@@ -43,6 +43,7 @@ type Tree struct {
 	decided  chan struct{} // closed when near is known
 	near     *Registry     // that has the image already; or nil
 	nearRepo string
+	nearEnd  time.Time // from when on it is not waited for
 
 	root    *node
 	nodes   map[string]*node // by digest
@@ -182,7 +183,7 @@ func (t *Tree) decide(ctx context.Context, digest string) {
 	near, repo := t.options.Root(ctx, digest)
 	// To tell what is excluded, everything has to be read.
 	if near != nil && len(t.options.Exclude) == 0 && !near.same(t.source) {
-		t.near, t.nearRepo = near, repo
+		t.near, t.nearRepo, t.nearEnd = near, repo, time.Now().Add(t.source.near)
 	}
 }
 
