@@ -25,6 +25,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -205,45 +206,31 @@ func told(args []string) string {
 }
 
 func chooseCases(names string, full bool) ([]scenario, error) {
-	if names == "" {
-		if full {
-			return scenarios, nil
-		}
+	if names == "" && !full {
 		names = quickCases
 	}
-	var chosen []scenario
-	for _, want := range strings.Split(names, ",") {
-		found := false
-		for _, s := range scenarios {
-			if s.key == want {
-				chosen, found = append(chosen, s), true
-			}
-		}
-		if !found {
-			return nil, fmt.Errorf("there is no case %q: they are a to f", want)
-		}
-	}
-	return chosen, nil
+	return choose(scenarios, names, func(s scenario) string { return s.key }, "case", "a to f")
 }
 
 func chooseNetworks(names string, full bool) ([]network, error) {
-	if names == "" {
-		if full {
-			return networks, nil
-		}
+	if names == "" && !full {
 		names = quickNetworks
 	}
-	var chosen []network
+	return choose(networks, names, func(n network) string { return n.Name }, "network", "loopback, 30ms, 30ms-50MiB and tls")
+}
+
+// choose picks those that are named, with commas between; no name is all.
+func choose[T any](all []T, names string, name func(T) string, what, known string) ([]T, error) {
+	if names == "" {
+		return all, nil
+	}
+	var chosen []T
 	for _, want := range strings.Split(names, ",") {
-		found := false
-		for _, n := range networks {
-			if n.Name == want {
-				chosen, found = append(chosen, n), true
-			}
+		i := slices.IndexFunc(all, func(one T) bool { return name(one) == want })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no %s %q: they are %s", what, want, known)
 		}
-		if !found {
-			return nil, fmt.Errorf("there is no network %q: they are loopback, 30ms, 30ms-50MiB and tls", want)
-		}
+		chosen = append(chosen, all[i])
 	}
 	return chosen, nil
 }

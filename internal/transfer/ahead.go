@@ -12,9 +12,9 @@ import (
 // aheadWidth is how many requests of one tree are made before their turn.
 const aheadWidth = 32
 
-// treeReader asks for what belongs to one tree, each thing once, and ahead: what a
-// manifest or a list names is asked for as soon as it is known. The rounds of
-// readTree find the answers, or ask themselves where nobody was free to.
+// treeReader asks for what belongs to one tree, each thing once, and ahead: what
+// a manifest or a list names is asked for as soon as it is known. The rounds of
+// readRounds find the answers, or ask themselves where nobody was free to.
 type treeReader struct {
 	tree *Tree
 	ctx  context.Context

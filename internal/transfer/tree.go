@@ -119,9 +119,9 @@ func (t *Tree) list(want func(*node) bool) []Descriptor {
 // verified against its digest. Something that is named but not there, not what
 // it is said to be, or nested too deep is an error that names it.
 //
-// It goes in rounds: what a round finds, the next one reads, all at once. The
-// list of a manifest's referrers is asked for beside the manifest itself, and
-// that of the repository's tags beside the root.
+// It is put together in rounds, so that its order does not depend on who
+// answers first: what a round finds is read by the next. The requests do not
+// wait for that: see treeReader.
 func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t, err := readTree(ctx, src, repo, ref, opt)
 	return t, at(Source, err)
@@ -129,7 +129,7 @@ func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 
 func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), decided: make(chan struct{})}
-	// Until here nothing else may be waited for: whoever asks ahead ends with us.
+	// Whoever asks ahead ends before this does.
 	var ahead sync.WaitGroup
 	defer ahead.Wait()
 	ctx, cancel := context.WithCancel(ctx)

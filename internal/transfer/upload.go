@@ -191,7 +191,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 			if e := r.refused(op, repo, d.Digest, a.status, a.body); e.Code == "REGISTRY_DISALLOWED_OPERATION" {
 				return "", false, 0, e
 			}
-			if self && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
+			if self && (a.status < 500 || a.status == http.StatusNotImplemented) && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
 				r.noSelfMount.Store(true)
 			}
 			a = nil
