@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/peak"
+	"acrpromote/internal/maxrss"
 )
 
 // TestBadFlowFiles: whatever a flow file holds, the answer comes at once, takes
@@ -126,7 +126,7 @@ func (p *person) measured(arguments ...string) (outcome, int64) {
 	if err := command.Start(); err != nil {
 		p.t.Fatal(err)
 	}
-	most := peak.Watch(command.Process.Pid)
+	most := maxrss.Watch(command.Process.Pid)
 	_ = command.Wait()
 	return p.read(command.ProcessState.ExitCode(), stdout.String(), stderr.String(), arguments), most(command.ProcessState)
 }

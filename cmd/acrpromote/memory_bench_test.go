@@ -15,7 +15,7 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/peak"
+	"acrpromote/internal/maxrss"
 )
 
 // BenchmarkMemory tells the most memory that the program has while it moves
@@ -77,7 +77,7 @@ func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
 	if err := command.Start(); err != nil {
 		b.Fatal(err)
 	}
-	most := peak.Watch(command.Process.Pid)
+	most := maxrss.Watch(command.Process.Pid)
 	err := command.Wait()
 	had := most(command.ProcessState)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"os/exec"
 	"time"
 
-	"acrpromote/internal/peak"
+	"acrpromote/internal/maxrss"
 )
 
 // effort is what one run took, over all calls of the program.
@@ -46,7 +46,7 @@ func call(ctx context.Context, home string, c command) (effort, error) {
 	if err := process.Start(); err != nil {
 		return effort{}, err
 	}
-	memory := peak.Watch(process.Process.Pid)
+	memory := maxrss.Watch(process.Process.Pid)
 	err := process.Wait()
 	e := effort{Wall: time.Since(began).Seconds()}
 	e.Memory = memory(process.ProcessState)

@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"acrpromote/internal/peak"
+	"acrpromote/internal/maxrss"
 	"acrpromote/internal/sim"
 )
 
@@ -119,7 +119,7 @@ func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.path, err)
 	}
-	memory := peak.Watch(command.Process.Pid)
+	memory := maxrss.Watch(command.Process.Pid)
 	err := command.Wait()
 	o.took, o.memory = time.Since(began), memory(command.ProcessState)
 	o.requests, o.dialled = w.cloud.Since(mark), w.prodNetwork.Dialled()[dialled:]

@@ -1,6 +1,6 @@
-// Package peak tells the most memory that another process had, for the demo and
-// for measurements; where the system does not say, that is 0.
-package peak
+// Package maxrss measures the peak resident memory of another process, for the
+// demo and for benchmarks; it is 0 where the system does not report it.
+package maxrss
 
 import (
 	"bufio"
@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// Watch follows the peak of a process's resident memory; the function returned
-// ends that and tells it in bytes. It is called once the process has ended. The
-// rusage of a child will not do here: Linux counts into it what the parent held
-// at the fork, and the parents here hold whole registries.
+// Watch follows the peak resident memory of a process. The returned function
+// ends that and returns the peak in bytes; it is called once the process has
+// ended. The rusage of a child will not do here: Linux counts into it what the
+// parent held at the fork, and the parents here hold whole registries.
 func Watch(pid int) func(*os.ProcessState) int64 {
 	stop, done := make(chan struct{}), make(chan int64)
 	go func() {

@@ -1,10 +1,11 @@
 //go:build !linux && !darwin
 
-package peak
+package maxrss
 
 import "os"
 
-// Watch: package os tells nothing of a process's memory here.
+// Watch returns a function that returns 0: package os reports nothing of a
+// process's memory here.
 func Watch(int) func(*os.ProcessState) int64 {
 	return func(*os.ProcessState) int64 { return 0 }
 }
