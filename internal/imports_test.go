@@ -155,8 +155,8 @@ func TestOnlyTestsAndTheDemoReachTheSimulators(t *testing.T) {
 		if pkg != "cmd/demo" && pkg != "internal/sim" && slices.Contains(imported, module+"internal/sim") {
 			t.Errorf("%s imports the simulators: the shipped binary could talk to a fake", pkg)
 		}
-		if slices.Contains(imported, module+"internal/standin") {
-			t.Errorf("%s imports the agent's stand-in, which is for tests", pkg)
+		if slices.Contains(imported, module+"internal/fakeagent") {
+			t.Errorf("%s imports the fake agent, which is for tests", pkg)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package standin_test
+package fakeagent_test
 
 import (
 	"io"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
-	"acrpromote/internal/standin"
+	"acrpromote/internal/fakeagent"
 )
 
 // large is the size of a layer that takes long on a slow line.
@@ -45,14 +45,14 @@ func (t *trickle) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *world) pushDown(stage *sim.Stage) *standin.Step {
+func (w *world) pushDown(stage *sim.Stage) *fakeagent.Step {
 	w.t.Helper()
 	return w.start(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
 }
 
 // stopped waits for the middle of a large copy, stops it, and looks at what is
 // left: nothing runs, no tag points at anything, and a rerun completes.
-func stopped(t *testing.T, stop func(*standin.Step), check func(standin.Outcome)) {
+func stopped(t *testing.T, stop func(*fakeagent.Step), check func(fakeagent.Outcome)) {
 	w := newWorld(t)
 	stage, digest := w.released(large)
 	begun, restore := w.slowly(devHost)
@@ -86,7 +86,7 @@ func stopped(t *testing.T, stop func(*standin.Step), check func(standin.Outcome)
 }
 
 func TestCancelInTheMiddleOfALargeCopy(t *testing.T) {
-	stopped(t, (*standin.Step).Cancel, func(o standin.Outcome) {
+	stopped(t, (*fakeagent.Step).Cancel, func(o fakeagent.Outcome) {
 		want(t, o, "Canceled")
 		if len(o.Signals) != 1 || o.Held {
 			t.Errorf("it took %q (%v), and something held the streams: %v", o.Signals, o.AfterCancel, o.Held)
@@ -99,7 +99,7 @@ func TestCancelInTheMiddleOfALargeCopy(t *testing.T) {
 }
 
 func TestKilledNodeLeavesNoOrphanCopying(t *testing.T) {
-	stopped(t, (*standin.Step).Kill, func(o standin.Outcome) {
+	stopped(t, (*fakeagent.Step).Kill, func(o fakeagent.Outcome) {
 		want(t, o, "Failed")
 		if o.Held {
 			t.Error("the program outlived node by the time that an agent waits")

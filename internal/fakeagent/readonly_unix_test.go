@@ -1,6 +1,6 @@
 //go:build unix
 
-package standin_test
+package fakeagent_test
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package standin
+package fakeagent
 
 import (
 	"fmt"
@@ -82,7 +82,7 @@ func (r *reader) line(line string) {
 	case "task":
 	case "artifact", "build", "release", "telemetry":
 		// Their effects on the run are nothing that a step of ours may have.
-		r.failCommand(line, "the stand-in does not carry out commands of this area")
+		r.failCommand(line, "the fake agent does not execute commands of this area")
 		return
 	default:
 		r.warn("no such area of commands: " + command.Area)

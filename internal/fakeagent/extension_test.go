@@ -1,4 +1,4 @@
-package standin_test
+package fakeagent_test
 
 import (
 	"io/fs"
@@ -8,12 +8,12 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/standin"
+	"acrpromote/internal/fakeagent"
 )
 
 func TestUnpackedExtension(t *testing.T) {
 	folder := t.TempDir()
-	e, err := standin.Unpack(vsix, folder)
+	e, err := fakeagent.Unpack(vsix, folder)
 	if err != nil {
 		t.Fatal(err)
 	}

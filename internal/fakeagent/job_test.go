@@ -1,4 +1,4 @@
-package standin_test
+package fakeagent_test
 
 import (
 	"encoding/json"
@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/sim"
-	"acrpromote/internal/standin"
+	"acrpromote/internal/fakeagent"
 )
 
 func TestInvertedPushInYAMLRun(t *testing.T) {
@@ -44,7 +44,7 @@ func TestInvertedPushInYAMLRun(t *testing.T) {
 }
 
 // report is result.json, where the output variable says it is.
-func report(t *testing.T, o standin.Outcome) map[string]any {
+func report(t *testing.T, o fakeagent.Outcome) map[string]any {
 	t.Helper()
 	text, err := os.ReadFile(o.Variables["report"].Value)
 	if err != nil {
@@ -201,16 +201,16 @@ func TestNothingFromOutsideIsACommand(t *testing.T) {
 }
 
 // unpacked is the task in a folder of its own.
-func (w *world) unpacked() *standin.Task {
+func (w *world) unpacked() *fakeagent.Task {
 	w.t.Helper()
-	e, err := standin.Unpack(vsix, w.subfolder("tasks"))
+	e, err := fakeagent.Unpack(vsix, w.subfolder("tasks"))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return e.Task("AcrPromote")
 }
 
-func program(t *standin.Task) string {
+func program(t *fakeagent.Task) string {
 	name := "acrpromote"
 	if runtime.GOOS == "windows" {
 		name += ".exe"

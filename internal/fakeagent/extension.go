@@ -1,9 +1,9 @@
-// Package standin stands in for the agent of Azure Pipelines in tests: it
-// unpacks a built extension, starts node on a task's launcher with the
-// environment that it is given, reads logging commands as the agent reads them,
-// and cancels as the agent cancels. It is written from the agent's public
-// behaviour, knows nothing of the program, and imports nothing of the rest.
-package standin
+// Package fakeagent is an agent of Azure Pipelines for tests: it unpacks a
+// built extension, starts node on a task's launcher with the environment that
+// it is given, reads logging commands as the agent reads them, and cancels as
+// the agent cancels. It is written from the agent's public behaviour, knows
+// nothing of the program, and imports nothing of the rest.
+package fakeagent
 
 import (
 	"archive/zip"

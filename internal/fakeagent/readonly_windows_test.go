@@ -1,4 +1,4 @@
-package standin_test
+package fakeagent_test
 
 import "testing"
 

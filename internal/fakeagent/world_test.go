@@ -1,4 +1,4 @@
-package standin_test
+package fakeagent_test
 
 import (
 	"crypto/sha256"
@@ -14,14 +14,14 @@ import (
 	"testing"
 
 	"acrpromote/internal/sim"
-	"acrpromote/internal/standin"
+	"acrpromote/internal/fakeagent"
 )
 
 // vsix is the built extension, node what the agent runs a task with, and shared
 // the folder in which the extension lies unpacked for all jobs.
 var (
 	vsix, node string
-	shared     *standin.Extension
+	shared     *fakeagent.Extension
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -36,7 +36,7 @@ func run(m *testing.M) int {
 		node, err = exec.LookPath("node")
 	}
 	if err == nil {
-		shared, err = standin.Unpack(vsix, folder)
+		shared, err = fakeagent.Unpack(vsix, folder)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -99,8 +99,8 @@ type world struct {
 	dev2           *sim.Registry
 	run            *sim.Run
 	folder         string
-	task           *standin.Task
-	agent          standin.Agent
+	task           *fakeagent.Task
+	agent          fakeagent.Agent
 	secretsOfTasks []string
 }
 
@@ -132,7 +132,7 @@ func newWorld(t *testing.T) *world {
 		(*r).Grant(clientID, "**", sim.RepositoryWriter...)
 	}
 	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
-	w.agent = standin.Agent{Node: node, Handler: "Node20_1", Folder: w.subfolder("sources")}
+	w.agent = fakeagent.Agent{Node: node, Handler: "Node20_1", Folder: w.subfolder("sources")}
 	return w
 }
 
@@ -149,7 +149,7 @@ func (w *world) subfolder(name string) string {
 type job interface{ Environ(sim.Task) []string }
 
 // start runs the task in the job's agent; inputs: name, value, ….
-func (w *world) start(j job, inputs ...string) *standin.Step {
+func (w *world) start(j job, inputs ...string) *fakeagent.Step {
 	w.t.Helper()
 	given := map[string]string{}
 	for i := 0; i+1 < len(inputs); i += 2 {
@@ -178,7 +178,7 @@ func (w *world) start(j job, inputs ...string) *standin.Step {
 
 // step runs the task to its end, and holds it to what is true of every step
 // that nobody stops.
-func (w *world) step(j job, inputs ...string) standin.Outcome {
+func (w *world) step(j job, inputs ...string) fakeagent.Outcome {
 	w.t.Helper()
 	o := w.start(j, inputs...).Wait()
 	w.hold(o)
@@ -189,7 +189,7 @@ func (w *world) step(j job, inputs ...string) standin.Outcome {
 }
 
 // hold looks at what no step may ever do.
-func (w *world) hold(o standin.Outcome) {
+func (w *world) hold(o fakeagent.Outcome) {
 	w.t.Helper()
 	if o.ExitCode != 0 {
 		w.t.Errorf("node ended with exit code %d, which an agent takes for its own fault", o.ExitCode)
@@ -225,7 +225,7 @@ func fileIn(folder, name string) bool {
 }
 
 // want ends the test unless the step ended so.
-func want(t *testing.T, o standin.Outcome, result string) {
+func want(t *testing.T, o fakeagent.Outcome, result string) {
 	t.Helper()
 	if o.Result != result {
 		t.Fatalf("the step is %s, want %s\ntold %q\nerrors %q\nlog\n%s", o.Result, result, o.Told, o.Errors, strings.Join(o.Log, "\n"))
@@ -233,9 +233,9 @@ func want(t *testing.T, o standin.Outcome, result string) {
 }
 
 // output holds the step to the variables that the contract allows.
-func output(t *testing.T, o standin.Outcome, name, value string) {
+func output(t *testing.T, o fakeagent.Outcome, name, value string) {
 	t.Helper()
-	if got := o.Variables[name]; got != (standin.Variable{Value: value, Output: true}) {
+	if got := o.Variables[name]; got != (fakeagent.Variable{Value: value, Output: true}) {
 		t.Errorf("the output %s is %+v, want %q", name, got, value)
 	}
 }
