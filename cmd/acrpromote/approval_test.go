@@ -24,144 +24,146 @@ func TestApprovals(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name  string
-		do    func(t *testing.T, w *world)
+		do    func(t *testing.T, env *testEnv)
 		in    inputs
 		rules string // "" is granted
 		says  []string
 	}{
-		{"pending", func(t *testing.T, w *world) {}, push(), "approval-pending", []string{"Release Manager", "Production"}},
-		{"rejected", func(t *testing.T, w *world) { fail(t, w.stage.Reject(manager, "not on a Friday")) }, push(), "approval-rejected", []string{"not on a Friday", "Release Manager"}},
-		{"skipped", func(t *testing.T, w *world) { w.stage.Skip() }, push(), "approval-missing", []string{"skipped"}},
-		{"timed out", func(t *testing.T, w *world) { w.stage.TimeOut() }, push(), "approval-rejected", []string{"timedOut"}},
-		{"cancelled", func(t *testing.T, w *world) { w.stage.Cancel() }, push(), "approval-rejected", []string{"canceled"}},
-		{"deferred", func(t *testing.T, w *world) { fail(t, w.stage.Defer(manager, time.Now().Add(time.Hour), "at night")) }, push(), "approval-pending", nil},
-		{"approved", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push(), "", nil},
-		{"environment in another case", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("environment", "pRoDuCtIoN"), "", nil},
-		{"approved by the requester alone", func(t *testing.T, w *world) { fail(t, w.stage.Approve(developer, "")) }, push(), "requester-approved", []string{"Developer", "Release Manager"}},
-		{"the requester may approve", func(t *testing.T, w *world) { fail(t, w.stage.Approve(developer, "")) }, push("requesterCanApprove", "true"), "", nil},
-		{"queued by another, for the approver", func(t *testing.T, w *world) {
-			w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer, RequestedBy: manager})
-			w.stage = w.run.Stage("Production", w.environment, w.connection)
-			fail(t, w.stage.Approve(manager, ""))
+		{"pending", func(t *testing.T, env *testEnv) {}, push(), "approval-pending", []string{"Release Manager", "Production"}},
+		{"rejected", func(t *testing.T, env *testEnv) { fail(t, env.stage.Reject(manager, "not on a Friday")) }, push(), "approval-rejected", []string{"not on a Friday", "Release Manager"}},
+		{"skipped", func(t *testing.T, env *testEnv) { env.stage.Skip() }, push(), "approval-missing", []string{"skipped"}},
+		{"timed out", func(t *testing.T, env *testEnv) { env.stage.TimeOut() }, push(), "approval-rejected", []string{"timedOut"}},
+		{"cancelled", func(t *testing.T, env *testEnv) { env.stage.Cancel() }, push(), "approval-rejected", []string{"canceled"}},
+		{"deferred", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Defer(manager, time.Now().Add(time.Hour), "at night"))
+		}, push(), "approval-pending", nil},
+		{"approved", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push(), "", nil},
+		{"environment in another case", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("environment", "pRoDuCtIoN"), "", nil},
+		{"approved by the requester alone", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "")) }, push(), "requester-approved", []string{"Developer", "Release Manager"}},
+		{"the requester may approve", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "")) }, push("requesterCanApprove", "true"), "", nil},
+		{"queued by another, for the approver", func(t *testing.T, env *testEnv) {
+			env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer, RequestedBy: manager})
+			env.stage = env.run.Stage("Production", env.environment, env.connection)
+			fail(t, env.stage.Approve(manager, ""))
 		}, push(), "requester-approved", []string{"Release Manager"}},
-		{"one of two", func(t *testing.T, w *world) { w.guard(both); fail(t, w.stage.Approve(manager, "")) }, push("minApprovers", "2"), "approval-pending", nil},
-		{"two of two", func(t *testing.T, w *world) {
-			w.guard(both)
-			fail(t, w.stage.Approve(manager, ""))
-			fail(t, w.stage.Approve(officer, ""))
+		{"one of two", func(t *testing.T, env *testEnv) { env.guard(both); fail(t, env.stage.Approve(manager, "")) }, push("minApprovers", "2"), "approval-pending", nil},
+		{"two of two", func(t *testing.T, env *testEnv) {
+			env.guard(both)
+			fail(t, env.stage.Approve(manager, ""))
+			fail(t, env.stage.Approve(officer, ""))
 		}, push("minApprovers", "2"), "", nil},
-		{"two, one of them the requester", func(t *testing.T, w *world) {
-			w.guard(both)
-			fail(t, w.stage.Approve(manager, ""))
-			fail(t, w.stage.Approve(developer, ""))
+		{"two, one of them the requester", func(t *testing.T, env *testEnv) {
+			env.guard(both)
+			fail(t, env.stage.Approve(manager, ""))
+			fail(t, env.stage.Approve(developer, ""))
 		}, push("minApprovers", "2"), "min-approvers requester-approved", []string{"1 of 2"}},
-		{"one where the rule wants two", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("minApprovers", "2"), "min-approvers", []string{"1 of 2"}},
-		{"listed", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com\nRELEASE.manager@example.com"), "", nil},
-		{"not listed", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com"), "approver-not-listed", []string{"security.officer@example.com"}},
-		{"listed by the name that is shown", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("approvers", "Release Manager"), "approver-not-listed", nil},
-		{"listed as a group", func(t *testing.T, w *world) {
-			group := w.organization.Group(`[shop]\Release Managers`, manager, officer)
-			w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{group}})
-			fail(t, w.stage.Approve(manager, ""))
+		{"one where the rule wants two", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("minApprovers", "2"), "min-approvers", []string{"1 of 2"}},
+		{"listed", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com\nRELEASE.manager@example.com"), "", nil},
+		{"not listed", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com"), "approver-not-listed", []string{"security.officer@example.com"}},
+		{"listed by the name that is shown", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "Release Manager"), "approver-not-listed", nil},
+		{"listed as a group", func(t *testing.T, env *testEnv) {
+			group := env.organization.Group(`[shop]\Release Managers`, manager, officer)
+			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{group}})
+			fail(t, env.stage.Approve(manager, ""))
 		}, push("approvers", `[Shop]\release managers`), "", nil},
-		{"comment that fits", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "see CHG0042")) }, push("commentPattern", `CHG\d+`), "", nil},
-		{"comment that does not fit", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "fine")) }, push("commentPattern", `CHG\d+`), "comment-pattern", []string{"fine", `CHG`}},
-		{"no comment", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("commentPattern", `CHG\d+`), "comment-pattern", nil},
-		{"fresh enough", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("approvalMaxAge", "1h"), "", nil},
-		{"several rules at once", func(t *testing.T, w *world) { fail(t, w.stage.Approve(developer, "no")) }, push("commentPattern", "CHG", "approvers", "release.manager@example.com"), "requester-approved approver-not-listed comment-pattern", nil},
-		{"the author is not known", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("authorCanApprove", "false"), "author-approved", []string{"unknown"}},
-		{"another environment, of the requester's own making", func(t *testing.T, w *world) {
-			mine := w.project.EnvironmentBy("Production-hotfix", developer)
+		{"comment that fits", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "see CHG0042")) }, push("commentPattern", `CHG\d+`), "", nil},
+		{"comment that does not fit", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "fine")) }, push("commentPattern", `CHG\d+`), "comment-pattern", []string{"fine", `CHG`}},
+		{"no comment", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("commentPattern", `CHG\d+`), "comment-pattern", nil},
+		{"fresh enough", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvalMaxAge", "1h"), "", nil},
+		{"several rules at once", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "no")) }, push("commentPattern", "CHG", "approvers", "release.manager@example.com"), "requester-approved approver-not-listed comment-pattern", nil},
+		{"the author is not known", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("authorCanApprove", "false"), "author-approved", []string{"unknown"}},
+		{"another environment, of the requester's own making", func(t *testing.T, env *testEnv) {
+			mine := env.project.EnvironmentBy("Production-hotfix", developer)
 			mine.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
-			w.stage = w.run.Stage("Hotfix", mine, w.connection)
-			fail(t, w.stage.Approve(manager, ""))
+			env.stage = env.run.Stage("Hotfix", mine, env.connection)
+			fail(t, env.stage.Approve(manager, ""))
 		}, push(), "approval-unbound", []string{"environment Production-hotfix"}},
-		{"environment is empty", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("environment", ""), "approval-unbound", []string{"environment Production"}},
-		{"no check on the stage", func(t *testing.T, w *world) { w.stage = w.run.Stage("Bare", w.connection) }, push(), "approval-missing", []string{"Approvals and checks", "Production"}},
-		{"checks, but no approval", func(t *testing.T, w *world) {
-			open := w.project.Environment("Staging")
+		{"environment is empty", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("environment", ""), "approval-unbound", []string{"environment Production"}},
+		{"no check on the stage", func(t *testing.T, env *testEnv) { env.stage = env.run.Stage("Bare", env.connection) }, push(), "approval-missing", []string{"Approvals and checks", "Production"}},
+		{"checks, but no approval", func(t *testing.T, env *testEnv) {
+			open := env.project.Environment("Staging")
 			open.AddCheck(sim.BusinessHours)
-			w.stage = w.run.Stage("Staging", open, w.connection)
+			env.stage = env.run.Stage("Staging", open, env.connection)
 		}, push("environment", "Staging"), "approval-missing", []string{"Staging"}},
-		{"two approvals, of which one counts", func(t *testing.T, w *world) {
-			w.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{developer}})
-			w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
-			fail(t, w.stage.Approve(manager, ""))
-			fail(t, w.stage.Approve(developer, "mine"))
+		{"two approvals, of which one counts", func(t *testing.T, env *testEnv) {
+			env.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{developer}})
+			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
+			fail(t, env.stage.Approve(manager, ""))
+			fail(t, env.stage.Approve(developer, "mine"))
 		}, push(), "", nil},
-		{"two approvals, and the other counts alone", func(t *testing.T, w *world) {
-			w.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
-			w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{developer}})
-			fail(t, w.stage.Approve(manager, ""))
-			fail(t, w.stage.Approve(developer, "mine"))
+		{"two approvals, and the other counts alone", func(t *testing.T, env *testEnv) {
+			env.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
+			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{developer}})
+			fail(t, env.stage.Approve(manager, ""))
+			fail(t, env.stage.Approve(developer, "mine"))
 		}, push(), "requester-approved", nil},
-		{"two approvals, only the other is given", func(t *testing.T, w *world) {
-			w.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{officer}})
-			w.queue()
-			fail(t, w.stage.Approve(officer, ""))
+		{"two approvals, only the other is given", func(t *testing.T, env *testEnv) {
+			env.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{officer}})
+			env.queue()
+			fail(t, env.stage.Approve(officer, ""))
 		}, push(), "approval-pending", nil},
-		{"the approval of a service connection", func(t *testing.T, w *world) {
-			w.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{officer}})
-			w.stage = w.run.Stage("Connection", w.connection)
-			fail(t, w.stage.Approve(officer, ""))
+		{"the approval of a service connection", func(t *testing.T, env *testEnv) {
+			env.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{officer}})
+			env.stage = env.run.Stage("Connection", env.connection)
+			fail(t, env.stage.Approve(officer, ""))
 		}, push("environment", "endpoint:release-identity"), "", nil},
-		{"retried: what was approved before does not count", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.stage.Begin()
-			w.stage.Retry()
+		{"retried: what was approved before does not count", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.stage.Begin()
+			env.stage.Retry()
 		}, push(), "approval-pending", nil},
-		{"retried and approved again", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.stage.Begin()
-			w.stage.Retry()
-			fail(t, w.stage.Approve(manager, ""))
+		{"retried and approved again", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.stage.Begin()
+			env.stage.Retry()
+			fail(t, env.stage.Approve(manager, ""))
 		}, push(), "", nil},
-		{"only the job is retried", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.stage.Begin()
-			w.stage.RetryJob()
+		{"only the job is retried", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.stage.Begin()
+			env.stage.RetryJob()
 		}, push(), "", nil},
-		{"the check is disabled now", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")); w.check.Disable() }, push(), "approval-unbound", []string{"disabled"}},
-		{"the check was changed since", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")); w.check.Update(both) }, push(), "approval-unbound", []string{"version"}},
-		{"the check was removed since", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")); w.check.Delete() }, push(), "approval-unbound", nil},
-		{"approval of another stage", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.stage = w.run.Stage("Push", w.connection)
+		{"the check is disabled now", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")); env.check.Disable() }, push(), "approval-unbound", []string{"disabled"}},
+		{"the check was changed since", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")); env.check.Update(both) }, push(), "approval-unbound", []string{"version"}},
+		{"the check was removed since", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")); env.check.Delete() }, push(), "approval-unbound", nil},
+		{"approval of another stage", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.stage = env.run.Stage("Push", env.connection)
 		}, push("approvalStage", "Production"), "", nil},
-		{"another stage that nobody approved", func(t *testing.T, w *world) { w.stage = w.run.Stage("Push", w.connection) }, push("approvalStage", "Production"), "approval-pending", nil},
-		{"a suite that disagrees", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.run.MutateSuite(func(d map[string]any) { d["status"] = "rejected" })
+		{"another stage that nobody approved", func(t *testing.T, env *testEnv) { env.stage = env.run.Stage("Push", env.connection) }, push("approvalStage", "Production"), "approval-pending", nil},
+		{"a suite that disagrees", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.run.MutateSuite(func(d map[string]any) { d["status"] = "rejected" })
 		}, push(), "approval-unreadable", []string{"rejected"}},
-		{"a status that nobody knows", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = "bypassed" })
+		{"a status that nobody knows", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = "bypassed" })
 		}, push(), "approval-unreadable", []string{"bypassed"}},
-		{"approved by nobody", func(t *testing.T, w *world) {
-			fail(t, w.stage.Approve(manager, ""))
-			w.run.MutateApprovals(func(d map[string]any) {
+		{"approved by nobody", func(t *testing.T, env *testEnv) {
+			fail(t, env.stage.Approve(manager, ""))
+			env.run.MutateApprovals(func(d map[string]any) {
 				for _, s := range d["value"].([]any)[0].(map[string]any)["steps"].([]any) {
 					delete(s.(map[string]any), "actualApprover")
 				}
 			})
 		}, push(), "approval-unreadable", nil},
-		{"promote takes one too", func(t *testing.T, w *world) {}, inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}, "approval-pending", nil},
-		{"verify refuses alike", func(t *testing.T, w *world) {}, push("action", "verify"), "approval-pending", nil},
-		{"verify grants alike", func(t *testing.T, w *world) { fail(t, w.stage.Approve(manager, "")) }, push("action", "verify"), "", nil},
-		{"a dry run refuses alike", func(t *testing.T, w *world) {}, push("dryRun", "true"), "approval-pending", nil},
+		{"promote takes one too", func(t *testing.T, env *testEnv) {}, inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}, "approval-pending", nil},
+		{"verify refuses alike", func(t *testing.T, env *testEnv) {}, push("action", "verify"), "approval-pending", nil},
+		{"verify grants alike", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("action", "verify"), "", nil},
+		{"a dry run refuses alike", func(t *testing.T, env *testEnv) {}, push("dryRun", "true"), "approval-pending", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			image := w.sealed()
-			c.do(t, w)
-			w.stage.Begin()
-			o := w.task(c.in)
+			env := newTestEnv(t)
+			image := env.sealed()
+			c.do(t, env)
+			env.stage.Begin()
+			o := env.task(c.in)
 			if c.rules == "" {
 				o.want("done")
 				if o.at("approval", "granted") != true || o.at("approval", "kind") != "manual" || len(o.at("approval", "approvers").([]any)) == 0 {
 					t.Errorf("approval %v", o.at("approval"))
 				}
-				if got := w.dev.TagDigest(cart, release); c.in["action"] == "invertedPush" && got != image.Digest {
+				if got := env.dev.TagDigest(cart, release); c.in["action"] == "invertedPush" && got != image.Digest {
 					t.Errorf("the target has %q", got)
 				}
 				return
@@ -170,7 +172,7 @@ func TestApprovals(t *testing.T) {
 			if o.at("approval", "granted") != false {
 				t.Errorf("refused, yet granted: %v", o.at("approval"))
 			}
-			w.untouched(w.dev)
+			env.untouched(env.dev)
 			for _, rule := range strings.Fields(c.rules) {
 				if !strings.Contains(o.summary, rule) || !strings.Contains(strings.Join(o.issues, "\n"), rule) {
 					t.Errorf("%s is not told in the summary and as an issue", rule)
@@ -182,26 +184,26 @@ func TestApprovals(t *testing.T) {
 
 // TestApprovalMaxAge: by the server's time, and at the same age it still counts.
 func TestApprovalMaxAge(t *testing.T) {
-	w := newWorld(t)
-	w.clock.set(-49 * time.Hour)
-	w.queue()
-	w.sealed()
+	env := newTestEnv(t)
+	env.clock.set(-49 * time.Hour)
+	env.queue()
+	env.sealed()
 	time.Sleep(time.Millisecond)
-	w.approve(manager, "")
-	w.clock.set(0)
-	w.task(push("approvalMaxAge", "2d")).refusedBy("approval-too-old").says("48h", "Release Manager")
-	w.untouched(w.dev)
-	w.task(push("approvalMaxAge", "3d")).want("done")
+	env.approve(manager, "")
+	env.clock.set(0)
+	env.task(push("approvalMaxAge", "2d")).refusedBy("approval-too-old").says("48h", "Release Manager")
+	env.untouched(env.dev)
+	env.task(push("approvalMaxAge", "3d")).want("done")
 }
 
 // TestFutureApproval: an approval from the future means that a clock is wrong.
 func TestFutureApproval(t *testing.T) {
-	w := newWorld(t)
-	w.sealed()
-	w.clock.set(time.Hour)
-	w.approve(manager, "")
-	w.clock.set(0)
-	w.task(push()).refusedBy("approval-unreadable").says("clock")
+	env := newTestEnv(t)
+	env.sealed()
+	env.clock.set(time.Hour)
+	env.approve(manager, "")
+	env.clock.set(0)
+	env.task(push()).refusedBy("approval-unreadable").says("clock")
 }
 
 // code is the approval code of a digest, made with the standard library.
@@ -218,12 +220,12 @@ func code(t *testing.T, digest string) string {
 // TestApprovalCode: seal shows it, the approver's own comment quotes it, and
 // nothing but case, spaces and dashes is forgiven.
 func TestApprovalCode(t *testing.T) {
-	w := newWorld(t)
-	image := pushImage(w.prod, cart, release, 1, 1, 512)
-	build := w.run.Stage("Seal", w.connection)
+	env := newTestEnv(t)
+	image := pushImage(env.prod, cart, release, 1, 1, 512)
+	build := env.run.Stage("Seal", env.connection)
 	build.Begin()
 	want := code(t, image.Digest)
-	o := w.taskOf(build, inputs{"action": "seal", "source": source}).want("done")
+	o := env.taskOf(build, inputs{"action": "seal", "source": source}).want("done")
 	if o.at("approvalCode") != want || !strings.Contains(o.stdout, want) || !strings.Contains(o.summary, want) {
 		t.Fatalf("code %v, want %s in the log and the summary", o.at("approvalCode"), want)
 	}
@@ -239,9 +241,9 @@ func TestApprovalCode(t *testing.T) {
 		want[:len(want)-1]:                                        false,
 		strings.ReplaceAll(want, "-", "."):                        false,
 	} {
-		w.queue()
-		w.approve(manager, comment)
-		o := w.task(push("approvalCode", "true", "dryRun", "true"))
+		env.queue()
+		env.approve(manager, comment)
+		o := env.task(push("approvalCode", "true", "dryRun", "true"))
 		if granted {
 			o.want("done")
 		} else {
@@ -249,12 +251,12 @@ func TestApprovalCode(t *testing.T) {
 		}
 	}
 	// What another person wrote on the approval is not the approver's word.
-	w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 2})
-	if err := w.stage.Approve(developer, want); err != nil {
+	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 2})
+	if err := env.stage.Approve(developer, want); err != nil {
 		t.Fatal(err)
 	}
-	w.approve(manager, "fine")
-	w.task(push("approvalCode", "true")).refusedBy("requester-approved", "approval-code")
+	env.approve(manager, "fine")
+	env.task(push("approvalCode", "true")).refusedBy("requester-approved", "approval-code")
 }
 
 // TestSealedBeforeApproval: three things, each by the registry's own word.
@@ -263,43 +265,43 @@ func TestSealedBeforeApproval(t *testing.T) {
 	byTag := func(descriptor) inputs { return push() }
 	for _, c := range []struct {
 		name   string
-		before func(w *world, image descriptor)
-		after  func(w *world, image descriptor)
+		before func(env *testEnv, image descriptor)
+		after  func(env *testEnv, image descriptor)
 		in     func(descriptor) inputs
 		rules  string
 	}{
-		{"sealed", func(w *world, i descriptor) { w.record(i); w.lock(release) }, nil, byTag, ""},
-		{"locked after the approval, unchanged since before", func(w *world, i descriptor) { w.record(i) }, func(w *world, i descriptor) { w.lock(release) }, byTag, ""},
+		{"sealed", func(env *testEnv, i descriptor) { env.record(i); env.lock(release) }, nil, byTag, ""},
+		{"locked after the approval, unchanged since before", func(env *testEnv, i descriptor) { env.record(i) }, func(env *testEnv, i descriptor) { env.lock(release) }, byTag, ""},
 		{"not sealed at all", nil, nil, byTag, "not-sealed"},
-		{"not locked", func(w *world, i descriptor) { w.record(i) }, nil, byTag, "not-sealed"},
-		{"locked against write alone", func(w *world, i descriptor) { w.record(i); w.prod.SetTagLock(cart, release, false, true) }, nil, byTag, "not-sealed"},
-		{"locked against delete alone", func(w *world, i descriptor) { w.record(i); w.prod.SetTagLock(cart, release, true, false) }, nil, byTag, "not-sealed"},
-		{"locked by hand", func(w *world, i descriptor) { w.lock(release) }, nil, byTag, "not-sealed"},
-		{"another artifact is no record", func(w *world, i descriptor) {
-			attach(w.prod, cart, i, "application/spdx+json", []byte("{}"))
-			w.lock(release)
+		{"not locked", func(env *testEnv, i descriptor) { env.record(i) }, nil, byTag, "not-sealed"},
+		{"locked against write alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, false, true) }, nil, byTag, "not-sealed"},
+		{"locked against delete alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, true, false) }, nil, byTag, "not-sealed"},
+		{"locked by hand", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byTag, "not-sealed"},
+		{"another artifact is no record", func(env *testEnv, i descriptor) {
+			attach(env.prod, cart, i, "application/spdx+json", []byte("{}"))
+			env.lock(release)
 		}, nil, byTag, "not-sealed"},
-		{"record after the approval", func(w *world, i descriptor) { w.lock(release) }, func(w *world, i descriptor) { w.record(i) }, byTag, "not-sealed"},
-		{"touched after the approval, and locked again", func(w *world, i descriptor) { w.record(i); w.lock(release) }, func(w *world, i descriptor) {
-			pushImage(w.prod, cart, release, 1, 2, 2048)
-			w.lock(release)
+		{"record after the approval", func(env *testEnv, i descriptor) { env.lock(release) }, func(env *testEnv, i descriptor) { env.record(i) }, byTag, "not-sealed"},
+		{"touched after the approval, and locked again", func(env *testEnv, i descriptor) { env.record(i); env.lock(release) }, func(env *testEnv, i descriptor) {
+			pushImage(env.prod, cart, release, 1, 2, 2048)
+			env.lock(release)
 		}, byTag, "changed-since-approval"},
-		{"another sealed image put under the tag after the approval", func(w *world, i descriptor) {
-			w.record(i)
-			w.record(pushImage(w.prod, cart, "other", 7, 1, 64))
-			w.lock(release)
-		}, func(w *world, i descriptor) { pushImage(w.prod, cart, release, 7, 1, 64); w.lock(release) }, byTag, "changed-since-approval"},
-		{"everything after the approval", nil, func(w *world, i descriptor) {
-			pushImage(w.prod, cart, release, 1, 2, 2048)
-			w.record(i)
-			w.lock(release)
+		{"another sealed image put under the tag after the approval", func(env *testEnv, i descriptor) {
+			env.record(i)
+			env.record(pushImage(env.prod, cart, "other", 7, 1, 64))
+			env.lock(release)
+		}, func(env *testEnv, i descriptor) { pushImage(env.prod, cart, release, 7, 1, 64); env.lock(release) }, byTag, "changed-since-approval"},
+		{"everything after the approval", nil, func(env *testEnv, i descriptor) {
+			pushImage(env.prod, cart, release, 1, 2, 2048)
+			env.record(i)
+			env.lock(release)
 		}, byTag, "not-sealed changed-since-approval"},
-		{"by digest", func(w *world, i descriptor) { w.record(i); w.lock(release) }, nil, byDigest, ""},
-		{"by digest, not locked", func(w *world, i descriptor) { w.record(i) }, nil, byDigest, "not-sealed"},
-		{"by digest, locked against write alone", func(w *world, i descriptor) { w.record(i); w.prod.SetManifestLock(cart, i.Digest, false, true) }, nil, byDigest, "not-sealed"},
-		{"by digest, no record", func(w *world, i descriptor) { w.lock(release) }, nil, byDigest, "not-sealed"},
-		{"by digest, record after the approval", func(w *world, i descriptor) { w.lock(release) }, func(w *world, i descriptor) { w.record(i) }, byDigest, "not-sealed"},
-		{"sealed false softens nothing", func(w *world, i descriptor) { w.record(i) }, nil, func(descriptor) inputs { return push("sealed", "false") }, "not-sealed"},
+		{"by digest", func(env *testEnv, i descriptor) { env.record(i); env.lock(release) }, nil, byDigest, ""},
+		{"by digest, not locked", func(env *testEnv, i descriptor) { env.record(i) }, nil, byDigest, "not-sealed"},
+		{"by digest, locked against write alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetManifestLock(cart, i.Digest, false, true) }, nil, byDigest, "not-sealed"},
+		{"by digest, no record", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byDigest, "not-sealed"},
+		{"by digest, record after the approval", func(env *testEnv, i descriptor) { env.lock(release) }, func(env *testEnv, i descriptor) { env.record(i) }, byDigest, "not-sealed"},
+		{"sealed false softens nothing", func(env *testEnv, i descriptor) { env.record(i) }, nil, func(descriptor) inputs { return push("sealed", "false") }, "not-sealed"},
 		{"promote needs none", nil, nil, func(descriptor) inputs {
 			return inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}
 		}, ""},
@@ -308,28 +310,28 @@ func TestSealedBeforeApproval(t *testing.T) {
 		}, "not-sealed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			image := pushImage(w.prod, cart, release, 1, 2, 2048)
+			env := newTestEnv(t)
+			image := pushImage(env.prod, cart, release, 1, 2, 2048)
 			if c.before != nil {
-				c.before(w, image)
+				c.before(env, image)
 			}
 			time.Sleep(2 * time.Millisecond)
-			w.approve(manager, "released")
+			env.approve(manager, "released")
 			time.Sleep(2 * time.Millisecond)
 			if c.after != nil {
-				c.after(w, image)
+				c.after(env, image)
 			}
 			in := c.in(image)
-			o := w.task(in)
+			o := env.task(in)
 			if c.rules != "" {
 				o.refusedBy(strings.Fields(c.rules)...)
-				w.untouched(w.dev)
+				env.untouched(env.dev)
 				return
 			}
 			o.want("done")
 			if strings.Contains(in["source"], "@") {
-				w.untouched(w.dev)
-				if _, _, ok := w.dev.Manifest(cart, image.Digest); !ok {
+				env.untouched(env.dev)
+				if _, _, ok := env.dev.Manifest(cart, image.Digest); !ok {
 					t.Error("the image did not arrive by digest")
 				}
 			}
@@ -339,9 +341,9 @@ func TestSealedBeforeApproval(t *testing.T) {
 
 // TestCheckConfigurationUnreadable is told as unknown, and does not refuse.
 func TestCheckConfigurationUnreadable(t *testing.T) {
-	w, _ := ready(t)
-	w.project.Deny(sim.Configurations)
-	o := w.task(push()).want("done")
+	env, _ := ready(t)
+	env.project.Deny(sim.Configurations)
+	o := env.task(push()).want("done")
 	if told := fmt.Sprint(o.at("approval", "rules")); !strings.Contains(told, "unknown") {
 		t.Errorf("that the configuration is unknown is not told: %s", told)
 	}
@@ -350,9 +352,9 @@ func TestCheckConfigurationUnreadable(t *testing.T) {
 // TestAzureDevOpsUnreadable: whatever keeps the approvals from being read
 // refuses, and says whom to grant what.
 func TestAzureDevOpsUnreadable(t *testing.T) {
-	html := func(status int) func(w *world) {
-		return func(w *world) {
-			w.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	html := func(status int) func(env *testEnv) {
+		return func(env *testEnv) {
+			env.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(r.URL.Path, "/pipelines/approvals") {
 					return false
 				}
@@ -363,9 +365,9 @@ func TestAzureDevOpsUnreadable(t *testing.T) {
 			})
 		}
 	}
-	body := func(part, body string) func(w *world) {
-		return func(w *world) {
-			w.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	body := func(part, body string) func(env *testEnv) {
+		return func(env *testEnv) {
+			env.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if !strings.Contains(strings.ToLower(r.URL.Path), part) {
 					return false
 				}
@@ -375,20 +377,20 @@ func TestAzureDevOpsUnreadable(t *testing.T) {
 			})
 		}
 	}
-	deny := func(kinds ...string) func(w *world) {
-		return func(w *world) {
+	deny := func(kinds ...string) func(env *testEnv) {
+		return func(env *testEnv) {
 			for _, k := range kinds {
-				w.project.Deny(k)
+				env.project.Deny(k)
 			}
 		}
 	}
 	const identity = `"shop Build Service (contoso)"`
 	for _, c := range []struct {
 		name string
-		do   func(w *world)
+		do   func(env *testEnv)
 		says []string
 	}{
-		{"no way to it", func(w *world) { w.prodNetwork.Block(devOpsHost) }, []string{devOpsHost, "proxy"}},
+		{"no way to it", func(env *testEnv) { env.prodNetwork.Block(devOpsHost) }, []string{devOpsHost, "proxy"}},
 		{"500 as HTML", html(500), []string{"500"}},
 		{"503 as HTML", html(503), []string{"503"}},
 		{"203, a sign-in page", html(203), []string{"203"}},
@@ -406,11 +408,11 @@ func TestAzureDevOpsUnreadable(t *testing.T) {
 		{"no approvals", body("/pipelines/approvals", `{"count":0,"value":[]}`), nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, _ := ready(t)
-			secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
-			c.do(w)
-			w.task(push(), connected("azureSubscription", secret)).refusedBy("approval-unreadable").says(c.says...)
-			w.untouched(w.dev)
+			env, _ := ready(t)
+			secret := env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+			c.do(env)
+			env.task(push(), connected("azureSubscription", secret)).refusedBy("approval-unreadable").says(c.says...)
+			env.untouched(env.dev)
 		})
 	}
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // holdDownload lets the first download stop in the middle. reached tells that it has; release lets it, and all others, go on.
-func (w *world) holdDownload(size int) (reached <-chan struct{}, release func()) {
+func (env *testEnv) holdDownload(size int) (reached <-chan struct{}, release func()) {
 	half, going := make(chan struct{}), make(chan struct{})
 	var once, ending sync.Once
-	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Host != prodStorage {
 			return false
 		}
@@ -33,7 +33,7 @@ func (w *world) holdDownload(size int) (reached <-chan struct{}, release func())
 		return true
 	})
 	release = func() { ending.Do(func() { close(going) }) }
-	w.t.Cleanup(release)
+	env.t.Cleanup(release)
 	return half, release
 }
 
@@ -50,9 +50,9 @@ func waitFor(t *testing.T, reached <-chan struct{}, p *process) {
 // TestCancel: told to stop in the middle of a copy, what had arrived stays, no
 // tag is visible, the result is told, and a rerun completes it.
 func TestCancel(t *testing.T) {
-	w, image := ready(t)
-	reached, letGo := w.holdDownload(2048)
-	p := w.start(w.environ(w.stage, push()))
+	env, image := ready(t)
+	reached, letGo := env.holdDownload(2048)
+	p := env.start(env.environ(env.stage, push()))
 	waitFor(t, reached, p)
 	if err := p.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
@@ -65,20 +65,20 @@ func TestCancel(t *testing.T) {
 	if len(o.at("errors").([]any)) == 0 {
 		t.Error("nothing says that it was stopped")
 	}
-	w.untouched(w.dev)
+	env.untouched(env.dev)
 	letGo()
-	w.task(push()).want("done").wantStates("copied")
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	env.task(push()).want("done").wantStates("copied")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
 }
 
 // TestCancelEarly: before everything was read.
 func TestCancelEarly(t *testing.T) {
-	w, _ := ready(t)
+	env, _ := ready(t)
 	reached := make(chan struct{})
 	var once sync.Once
-	w.organization.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	env.organization.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(strings.ToLower(r.URL.Path), "/timeline") {
 			return false
 		}
@@ -86,7 +86,7 @@ func TestCancelEarly(t *testing.T) {
 		<-r.Context().Done()
 		return true
 	})
-	p := w.start(w.environ(w.stage, push()))
+	p := env.start(env.environ(env.stage, push()))
 	waitFor(t, reached, p)
 	if err := p.command.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
@@ -95,24 +95,24 @@ func TestCancelEarly(t *testing.T) {
 	if got := writes(o.requests); len(got) != 0 {
 		t.Errorf("written: %v", got)
 	}
-	w.organization.RestoreAnswers()
-	w.task(push()).want("done")
+	env.organization.RestoreAnswers()
+	env.task(push()).want("done")
 }
 
 // TestKill: killed without a word, and run again: the same end, with no layer
 // sent twice.
 func TestKill(t *testing.T) {
-	w := newWorld(t)
-	image := pushImage(w.prod, cart, release, 1, 6, 4096)
-	w.record(image)
-	w.lock(release)
-	w.approve(manager, "")
-	reached, letGo := w.holdDownload(4096)
-	p := w.start(w.environ(w.stage, push()))
+	env := newTestEnv(t)
+	image := pushImage(env.prod, cart, release, 1, 6, 4096)
+	env.record(image)
+	env.lock(release)
+	env.approve(manager, "")
+	reached, letGo := env.holdDownload(4096)
+	p := env.start(env.environ(env.stage, push()))
 	waitFor(t, reached, p)
 	// The others arrive meanwhile.
 	deadline := time.Now().Add(20 * time.Second)
-	for len(w.dev.Blobs(cart)) < 7 && time.Now().Before(deadline) {
+	for len(env.dev.Blobs(cart)) < 7 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if err := p.command.Process.Kill(); err != nil {
@@ -120,22 +120,22 @@ func TestKill(t *testing.T) {
 	}
 	p.wait()
 	letGo()
-	w.untouched(w.dev)
-	arrived := len(w.dev.Blobs(cart))
+	env.untouched(env.dev)
+	arrived := len(env.dev.Blobs(cart))
 	if arrived == 0 {
 		t.Fatal("nothing had arrived, so this tests nothing")
 	}
-	o := w.task(push()).want("done")
+	o := env.task(push()).want("done")
 	sent := 0
 	for _, r := range writes(o.requests) {
 		if strings.HasPrefix(r, "PUT ") && strings.Contains(r, "/blobs/") {
 			sent++
 		}
 	}
-	if all := len(w.dev.Blobs(cart)); sent != all-arrived {
+	if all := len(env.dev.Blobs(cart)); sent != all-arrived {
 		t.Errorf("the rerun sent %d blobs, %d of %d had arrived", sent, arrived, all)
 	}
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
 }
@@ -144,12 +144,12 @@ func TestKill(t *testing.T) {
 func TestKillSeal(t *testing.T) {
 	for _, stop := range []string{"PUT /v2/" + cart + "/manifests/", "PATCH /acr/v1/"} {
 		t.Run(strings.ReplaceAll(stop, "/", " "), func(t *testing.T) {
-			w := newWorld(t)
-			image := pushIndex(w.prod, cart, release, 1)
-			w.stage.Begin()
+			env := newTestEnv(t)
+			image := pushIndex(env.prod, cart, release, 1)
+			env.stage.Begin()
 			reached := make(chan struct{})
 			var once sync.Once
-			remove := w.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+			remove := env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasPrefix(r.Method+" "+r.URL.Path, stop) {
 					return false
 				}
@@ -157,16 +157,16 @@ func TestKillSeal(t *testing.T) {
 				<-r.Context().Done()
 				return true
 			})
-			p := w.start(w.environ(w.stage, sealing))
+			p := env.start(env.environ(env.stage, sealing))
 			waitFor(t, reached, p)
 			_ = p.command.Process.Kill()
 			p.wait()
 			remove()
-			w.task(inputs{"action": "verify", "source": source}).want("done")
-			w.task(sealing).want("done")
-			again := w.task(sealing).want("done")
-			if a, _ := w.prod.TagAttributes(cart, release); a.Write || a.Delete || len(w.prod.Referrers(cart, image.Digest)) != 1 || again.output["changed"] != "false" {
-				t.Errorf("tag %+v, records %v", a, w.prod.Referrers(cart, image.Digest))
+			env.task(inputs{"action": "verify", "source": source}).want("done")
+			env.task(sealing).want("done")
+			again := env.task(sealing).want("done")
+			if a, _ := env.prod.TagAttributes(cart, release); a.Write || a.Delete || len(env.prod.Referrers(cart, image.Digest)) != 1 || again.output["changed"] != "false" {
+				t.Errorf("tag %+v, records %v", a, env.prod.Referrers(cart, image.Digest))
 			}
 		})
 	}

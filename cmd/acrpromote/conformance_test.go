@@ -86,16 +86,16 @@ func worth(verdict string) int {
 // simulated registry, signed in to by token, and against the CNCF registry, and
 // compares case by case: the simulated one is the same or better.
 func TestConformance(t *testing.T) {
-	w := newWorld(t)
-	w.dev.AddUser(realUser, realPassword)
-	w.dev.Grant(realUser, "conformance/**", "pull", "push", "delete")
+	env := newTestEnv(t)
+	env.dev.AddUser(realUser, realPassword)
+	env.dev.Grant(realUser, "conformance/**", "pull", "push", "delete")
 	theirs, _ := conform(t, startRegistry(t).host, "OCI_TLS=disabled")
-	ours, reasons := conform(t, devHost, "OCI_TLS=enabled", "HTTPS_PROXY="+w.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+w.cloud.CAFile())
+	ours, reasons := conform(t, devHost, "OCI_TLS=enabled", "HTTPS_PROXY="+env.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+env.cloud.CAFile())
 
 	if len(ours) < 600 || len(theirs) < 600 {
 		t.Fatalf("the suite has %d cases for the simulated registry and %d for the CNCF registry", len(ours), len(theirs))
 	}
-	for _, r := range w.cloud.Requests() {
+	for _, r := range env.cloud.Requests() {
 		if r.Host == devHost && strings.HasPrefix(r.Path, "/v2/") && r.Status < 400 && r.Authorization != "Bearer" {
 			t.Fatalf("%s %s was answered %d to %q", r.Method, r.Path, r.Status, r.Authorization)
 		}

@@ -11,17 +11,17 @@ import (
 
 // cosigned is what the tests of faults move: an index over two platforms,
 // sealed, with an SBOM on a child and a cosign tag.
-func cosigned(t *testing.T) (w *world, image descriptor, attached []descriptor, signature string) {
+func cosigned(t *testing.T) (env *testEnv, image descriptor, attached []descriptor, signature string) {
 	t.Helper()
-	w = newWorld(t)
-	image = pushIndex(w.prod, cart, release, 1)
-	child := pushImage(w.prod, cart, "", 10, 2, 4096)
-	attached = []descriptor{w.record(image), attach(w.prod, cart, child, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))}
+	env = newTestEnv(t)
+	image = pushIndex(env.prod, cart, release, 1)
+	child := pushImage(env.prod, cart, "", 10, 2, 4096)
+	attached = []descriptor{env.record(image), attach(env.prod, cart, child, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))}
 	signature = strings.Replace(image.Digest, ":", "-", 1) + ".sig"
-	pushImage(w.prod, cart, signature, 7, 1, 512)
-	w.lock(release)
-	w.approve(manager, "released")
-	return w, image, attached, signature
+	pushImage(env.prod, cart, signature, 7, 1, 512)
+	env.lock(release)
+	env.approve(manager, "released")
+	return env, image, attached, signature
 }
 
 // whole lists what the target lacks of the image and its company.
@@ -82,10 +82,10 @@ func TestFaultsSurvived(t *testing.T) {
 		{"a Content-Length that lies", one(sim.Fault{Host: prodStorage, Do: sim.WrongLength(50)}), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, image, attached, signature := cosigned(t)
-			script := w.cloud.Script(c.faults...)
-			o := w.task(push()).want("done").wantStates("copied")
-			if missing := whole(w.dev, image, attached, signature); len(missing) > 0 {
+			env, image, attached, signature := cosigned(t)
+			script := env.cloud.Script(c.faults...)
+			o := env.task(push()).want("done").wantStates("copied")
+			if missing := whole(env.dev, image, attached, signature); len(missing) > 0 {
 				t.Errorf("DEV lacks %v", missing)
 			}
 			total, retries := 0, 0
@@ -102,7 +102,7 @@ func TestFaultsSurvived(t *testing.T) {
 				t.Errorf("%d faults, and no retry is told: %v", total, o.at("traffic"))
 			}
 			if strings.Contains(c.name, "lost") {
-				again := w.task(push()).want("done").wantStates("present")
+				again := env.task(push()).want("done").wantStates("present")
 				if again.output["changed"] != "false" {
 					t.Error("again: something was changed")
 				}
@@ -113,18 +113,18 @@ func TestFaultsSurvived(t *testing.T) {
 
 // TestAllBodiesCut: every download breaks three times.
 func TestAllBodiesCut(t *testing.T) {
-	w, image := ready(t)
+	env, image := ready(t)
 	var faults []sim.Fault
 	var cuts []int
-	for _, blob := range w.prod.Blobs(cart) {
+	for _, blob := range env.prod.Blobs(cart) {
 		// Each cut lets one byte through, which the next Range does not ask for.
-		content, _ := w.prod.Blob(cart, blob)
+		content, _ := env.prod.Blob(cart, blob)
 		cuts = append(cuts, min(3, len(content)))
 		faults = append(faults, sim.Fault{Host: prodStorage, Path: strings.TrimPrefix(blob, "sha256:"), Times: 3, Do: sim.Cut(1)})
 	}
-	script := w.cloud.Script(faults...)
-	w.task(push()).want("done").wantStates("copied")
-	if missing := whole(w.dev, image, nil, release); len(missing) > 0 {
+	script := env.cloud.Script(faults...)
+	env.task(push()).want("done").wantStates("copied")
+	if missing := whole(env.dev, image, nil, release); len(missing) > 0 {
 		t.Errorf("DEV lacks %v", missing)
 	}
 	for i, n := range script.Happened() {
@@ -156,19 +156,19 @@ func TestFaultsRefused(t *testing.T) {
 		{"a full disk", sim.Fault{Host: devHost, Method: "PUT", Path: "/blobs/uploads/", Do: sim.Refuse(http.StatusInsufficientStorage, "UNKNOWN", "no space left on device")}, "target", []string{devHost, "507"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, image, attached, signature := cosigned(t)
+			env, image, attached, signature := cosigned(t)
 			c.fault.Times = sim.Always
-			script := w.cloud.Script(c.fault)
-			w.task(push()).failsAt(c.side, c.says...)
-			if got := w.dev.TagDigest(cart, release); got != "" {
+			script := env.cloud.Script(c.fault)
+			env.task(push()).failsAt(c.side, c.says...)
+			if got := env.dev.TagDigest(cart, release); got != "" {
 				t.Errorf("DEV shows the tag, at %s", got)
 			}
 			if script.Happened()[0] == 0 {
 				t.Error("nothing went wrong, so this tests nothing")
 			}
 			script.Stop()
-			w.task(push()).want("done")
-			if missing := whole(w.dev, image, attached, signature); len(missing) > 0 {
+			env.task(push()).want("done")
+			if missing := whole(env.dev, image, attached, signature); len(missing) > 0 {
 				t.Errorf("DEV lacks %v", missing)
 			}
 		})
@@ -178,10 +178,10 @@ func TestFaultsRefused(t *testing.T) {
 // TestLaggingReplicas: what was written is not seen by every connection at
 // once.
 func TestLaggingReplicas(t *testing.T) {
-	w, image, attached, signature := cosigned(t)
-	lagging := w.cloud.Registry("contosofar.azurecr.io", sim.RegistryOptions{Tokens: w.directory, Lag: sim.Lag{Requests: 12, Time: 300 * time.Millisecond}})
+	env, image, attached, signature := cosigned(t)
+	lagging := env.cloud.Registry("contosofar.azurecr.io", sim.RegistryOptions{Tokens: env.directory, Lag: sim.Lag{Requests: 12, Time: 300 * time.Millisecond}})
 	lagging.Grant(clientID, "**", sim.RepositoryWriter...)
-	w.task(push("targets", lagging.Host())).want("done").wantStates("copied")
+	env.task(push("targets", lagging.Host())).want("done").wantStates("copied")
 	if missing := whole(lagging, image, attached, signature); len(missing) > 0 {
 		t.Errorf("it lacks %v", missing)
 	}

@@ -83,13 +83,13 @@ func TestBadFlowFiles(t *testing.T) {
 		})
 	}
 	t.Run("in a pipeline", func(t *testing.T) {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		image := inputs{"action": "invertedPush", "source": source, "targets": devHost}
 		for name, c := range cases {
 			if len(c.content) > 1<<20 {
 				continue
 			}
-			o := w.task(image.with("flowFile", w.flowFile(c.content)))
+			o := env.task(image.with("flowFile", env.flowFile(c.content)))
 			if o.result["outcome"] != "misuse" {
 				t.Errorf("%s: %v", name, o.result["outcome"])
 			}

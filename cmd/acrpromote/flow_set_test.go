@@ -26,19 +26,19 @@ func setDigest(members ...string) string {
 }
 
 // three pushes and seals three images, and lets the registry be listed.
-func (w *world) three() (cart1, cart2, pay descriptor) {
-	w.t.Helper()
-	cart1, cart2, pay = pushIndex(w.prod, cart, "1.0", 1), pushImage(w.prod, cart, "1.1", 2, 2, 1000), pushImage(w.prod, "shop/pay", "1.0", 3, 2, 1000)
-	w.prod.Grant(clientID, "**", sim.CatalogLister...)
-	w.seal(cart+":1.0", cart+":1.1", "shop/pay:1.0")
+func (env *testEnv) three() (cart1, cart2, pay descriptor) {
+	env.t.Helper()
+	cart1, cart2, pay = pushIndex(env.prod, cart, "1.0", 1), pushImage(env.prod, cart, "1.1", 2, 2, 1000), pushImage(env.prod, "shop/pay", "1.0", 3, 2, 1000)
+	env.prod.Grant(clientID, "**", sim.CatalogLister...)
+	env.seal(cart+":1.0", cart+":1.1", "shop/pay:1.0")
 	return cart1, cart2, pay
 }
 
-func (w *world) file(name, content string) string {
-	w.t.Helper()
-	path := filepath.Join(w.folder(), name)
+func (env *testEnv) file(name, content string) string {
+	env.t.Helper()
+	path := filepath.Join(env.folder(), name)
 	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return path
 }
@@ -46,11 +46,11 @@ func (w *world) file(name, content string) string {
 // TestSetForms: lines, patterns, a list and manifests all name the same set,
 // with one digest and one code.
 func TestSetForms(t *testing.T) {
-	w := newWorld(t)
-	cart1, cart2, pay := w.three()
-	w.ready()
+	env := newTestEnv(t)
+	cart1, cart2, pay := env.three()
+	env.ready()
 	want := setDigest(cart+"@"+cart1.Digest, cart+"@"+cart2.Digest, "shop/pay@"+pay.Digest)
-	base := inputs{"action": "verify", "flowFile": w.flowFile(sandbox), "flow": "released"}
+	base := inputs{"action": "verify", "flowFile": env.flowFile(sandbox), "flow": "released"}
 	manifests := fmt.Sprintf(`apiVersion: apps/v1
 kind: Deployment
 spec:
@@ -71,13 +71,13 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 		"a range":       {"images": "shop/**:>=1.0 <2"},
 		"both":          {"images": "shop/cart:*\nshop/pay:1.0"},
 		"by digest":     {"images": "shop/pay@" + pay.Digest + "\nshop/cart:*"},
-		"a list":        {"imagesFrom": w.file("images.txt", "# what goes\r\nshop/cart:1.0\r\n\r\n"+prodHost+"/shop/cart:1.1\r\nshop/pay:1.0\r\n")},
-		"manifests":     {"imagesFrom": w.file("deploy.yml", manifests)},
+		"a list":        {"imagesFrom": env.file("images.txt", "# what goes\r\nshop/cart:1.0\r\n\r\n"+prodHost+"/shop/cart:1.1\r\nshop/pay:1.0\r\n")},
+		"manifests":     {"imagesFrom": env.file("deploy.yml", manifests)},
 	} {
 		for key, value := range base {
 			in[key] = value
 		}
-		o := w.task(in).want("done")
+		o := env.task(in).want("done")
 		if o.output["digest"] != want || o.at("approvalCode") != code(t, want) || len(o.at("images").([]any)) != 3 {
 			t.Errorf("%s: digest %s, code %v, %d images; want %s, %s, 3", name, o.output["digest"], o.at("approvalCode"), len(o.at("images").([]any)), want, code(t, want))
 		}
@@ -90,21 +90,21 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 		"no tag":              base.with("images", "shop/cart"),
 		"a registry":          base.with("images", prodHost+"/shop/cart:1.0"),
 		"a list and lines":    base.with("images", "shop/cart:1.0", "imagesFrom", "x"),
-		"no such list":        base.with("imagesFrom", filepath.Join(w.folder(), "absent")),
-		"templates":           base.with("imagesFrom", w.file("raw.yml", "spec: {containers: [{image: \""+prodHost+"/shop/cart:{{ .Tag }}\"}]}\n")),
-		"other registries":    base.with("imagesFrom", w.file("redis.yml", "spec: {containers: [{image: redis:7}]}\n")),
+		"no such list":        base.with("imagesFrom", filepath.Join(env.folder(), "absent")),
+		"templates":           base.with("imagesFrom", env.file("raw.yml", "spec: {containers: [{image: \""+prodHost+"/shop/cart:{{ .Tag }}\"}]}\n")),
+		"other registries":    base.with("imagesFrom", env.file("redis.yml", "spec: {containers: [{image: redis:7}]}\n")),
 		"targets beside it":   base.with("images", "shop/cart:1.0", "targets", devHost),
 		"a source beside it":  base.with("images", "shop/cart:1.0", "source", source),
 		"a digest beside it":  base.with("images", "shop/cart:1.0", "digest", want),
 		"no flow":             {"action": "verify", "flowFile": base["flowFile"], "images": "shop/cart:1.0"},
 		"no flow file either": {"action": "verify", "images": "shop/cart:1.0"},
 	} {
-		if o := w.task(in); o.result["outcome"] != "misuse" {
+		if o := env.task(in); o.result["outcome"] != "misuse" {
 			t.Errorf("%s: %v\n%s", name, o.result["outcome"], o.against())
 		}
 	}
 	// A set of one is a set.
-	one := w.task(base.with("images", "shop/pay:1.0")).want("done")
+	one := env.task(base.with("images", "shop/pay:1.0")).want("done")
 	if one.output["digest"] != setDigest("shop/pay@"+pay.Digest) {
 		t.Errorf("a set of one: %s", one.output["digest"])
 	}
@@ -112,38 +112,38 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 
 // TestSetCode: the code of the whole set approves it, and no other set.
 func TestSetCode(t *testing.T) {
-	w := newWorld(t)
-	cart1, cart2, pay := w.three()
-	flows := w.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
+	env := newTestEnv(t)
+	cart1, cart2, pay := env.three()
+	flows := env.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
 	all := setDigest(cart+"@"+cart1.Digest, cart+"@"+cart2.Digest, "shop/pay@"+pay.Digest)
-	sealing := w.run.Stage("Seal", w.connection)
-	if o := w.taskOf(sealing, inputs{"action": "seal", "flowFile": flows, "flow": "released", "images": "shop/*:*"}).want("done"); o.at("approvalCode") != code(t, all) {
+	sealing := env.run.Stage("Seal", env.connection)
+	if o := env.taskOf(sealing, inputs{"action": "seal", "flowFile": flows, "flow": "released", "images": "shop/*:*"}).want("done"); o.at("approvalCode") != code(t, all) {
 		t.Errorf("seal shows the code %v, want %s", o.at("approvalCode"), code(t, all))
 	}
-	w.approve(manager, "let out: "+code(t, all))
+	env.approve(manager, "let out: "+code(t, all))
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
 	for _, other := range []string{"shop/cart:1.0\nshop/cart:1.1", "shop/cart:1.0"} {
-		w.task(set.with("images", other)).refusedBy("approval-code")
+		env.task(set.with("images", other)).refusedBy("approval-code")
 	}
-	w.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).refusedBy("approval-code")
+	env.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).refusedBy("approval-code")
 	// One more image, and it is another set.
-	pushImage(w.prod, "shop/new", "1.0", 9, 1, 300)
-	w.task(set).want("refused")
-	w.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
-	w.tagged(w.dev, "shop/pay", "1.0", pay)
+	pushImage(env.prod, "shop/new", "1.0", 9, 1, 300)
+	env.task(set).want("refused")
+	env.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
+	env.tagged(env.dev, "shop/pay", "1.0", pay)
 }
 
 // TestSetIsOne: what stands against one image stands against all, and all of it
 // is told at once; an image that cannot be read lets none of a coded set out.
 func TestSetIsOne(t *testing.T) {
-	w := newWorld(t)
-	_, _, pay := w.three()
-	pushImage(w.prod, "shop/loose", "1.0", 7, 1, 300)
-	pushImage(w.dev, "shop/pay", "1.0", 8, 1, 300)
-	w.ready()
-	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
-	o := w.task(set).refusedBy("not-sealed", "tag-would-move").says("shop/loose:1.0", devHost+"/shop/pay:1.0")
-	if held(cart, "1.0", w.dev, w.dev2) != "" {
+	env := newTestEnv(t)
+	_, _, pay := env.three()
+	pushImage(env.prod, "shop/loose", "1.0", 7, 1, 300)
+	pushImage(env.dev, "shop/pay", "1.0", 8, 1, 300)
+	env.ready()
+	set := inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	o := env.task(set).refusedBy("not-sealed", "tag-would-move").says("shop/loose:1.0", devHost+"/shop/pay:1.0")
+	if held(cart, "1.0", env.dev, env.dev2) != "" {
 		t.Error("a part of the set went")
 	}
 	for _, image := range o.at("images").([]any) {
@@ -153,29 +153,29 @@ func TestSetIsOne(t *testing.T) {
 			}
 		}
 	}
-	w.task(set.with("images", "shop/cart:*\nother/x:1\nbase/y:1")).want("refused").says("other/x", "base/y")
-	w.task(set.with("images", "shop/cart:1.0\nshop/cart:9.9")).failsAt("source", "9.9")
-	w.dev.RemoveTag("shop/pay", "1.0")
-	w.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
-	w.tagged(w.dev2, "shop/pay", "1.0", pay)
+	env.task(set.with("images", "shop/cart:*\nother/x:1\nbase/y:1")).want("refused").says("other/x", "base/y")
+	env.task(set.with("images", "shop/cart:1.0\nshop/cart:9.9")).failsAt("source", "9.9")
+	env.dev.RemoveTag("shop/pay", "1.0")
+	env.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
+	env.tagged(env.dev2, "shop/pay", "1.0", pay)
 }
 
 // TestOneTargetDead: it delays and fails no other, the flow says how the step
 // ends, and a rerun does what is left.
 func TestOneTargetDead(t *testing.T) {
-	w := newWorld(t)
-	w.three()
-	w.ready()
-	down := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	env := newTestEnv(t)
+	env.three()
+	env.ready()
+	down := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.Host, dev2Host) {
 			panic(http.ErrAbortHandler)
 		}
 		return false
 	})
-	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
-	o := w.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host)
-	if held(cart, "1.0", w.dev, w.dev2)+held("shop/pay", "1.0", w.dev, w.dev2) != "contosodevcontosodev" {
-		t.Errorf("held by %s and %s", held(cart, "1.0", w.dev, w.dev2), held("shop/pay", "1.0", w.dev, w.dev2))
+	set := inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	o := env.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host)
+	if held(cart, "1.0", env.dev, env.dev2)+held("shop/pay", "1.0", env.dev, env.dev2) != "contosodevcontosodev" {
+		t.Errorf("held by %s and %s", held(cart, "1.0", env.dev, env.dev2), held("shop/pay", "1.0", env.dev, env.dev2))
 	}
 	for i := range 3 {
 		states := fmt.Sprint(o.at("images", i, "targets", 0, "state"), " ", o.at("images", i, "targets", 1, "state"))
@@ -184,19 +184,19 @@ func TestOneTargetDead(t *testing.T) {
 		}
 	}
 	// The input may be stricter than the flow.
-	w.task(set.with("onPartial", "fail")).wantTask("partial", "Failed")
+	env.task(set.with("onPartial", "fail")).wantTask("partial", "Failed")
 	// A rule that is violated at one still refuses the whole step.
-	pushImage(w.dev, cart, "1.2", 5, 1, 300)
-	pushImage(w.prod, cart, "1.2", 6, 1, 300)
-	w.taskOf(w.run.Stage("Seal", w.connection), inputs{"action": "seal", "source": prodHost + "/" + cart + ":1.2"}).want("done")
-	w.task(set).want("refused")
-	w.prod.RemoveTag(cart, "1.2")
+	pushImage(env.dev, cart, "1.2", 5, 1, 300)
+	pushImage(env.prod, cart, "1.2", 6, 1, 300)
+	env.taskOf(env.run.Stage("Seal", env.connection), inputs{"action": "seal", "source": prodHost + "/" + cart + ":1.2"}).want("done")
+	env.task(set).want("refused")
+	env.prod.RemoveTag(cart, "1.2")
 	down()
-	o = w.task(set).want("done")
-	if uploads(o.requests, devHost) != 0 || uploads(o.requests, dev2Host) == 0 || held(cart, "1.0", w.dev, w.dev2) != "contosodev contosodev2" {
+	o = env.task(set).want("done")
+	if uploads(o.requests, devHost) != 0 || uploads(o.requests, dev2Host) == 0 || held(cart, "1.0", env.dev, env.dev2) != "contosodev contosodev2" {
 		t.Errorf("the rerun wrote %d to DEV, %d to the other", uploads(o.requests, devHost), uploads(o.requests, dev2Host))
 	}
-	if o = w.task(set).want("done"); o.output["changed"] != "false" {
+	if o = env.task(set).want("done"); o.output["changed"] != "false" {
 		t.Error("nothing was left, and something changed")
 	}
 }
@@ -204,22 +204,22 @@ func TestOneTargetDead(t *testing.T) {
 // TestTargetThatFallsSilent: one that stops answering while images are sent to
 // it is not tried with all that are left; the other gets them all.
 func TestTargetThatFallsSilent(t *testing.T) {
-	w := newWorld(t)
-	w.stage.Begin()
+	env := newTestEnv(t)
+	env.stage.Begin()
 	const images = 45
 	var lines []string
 	for i := range images {
-		pushImage(w.prod, fmt.Sprintf("base/image-%d", i), "1.0", 100+i, 1, 100)
+		pushImage(env.prod, fmt.Sprintf("base/image-%d", i), "1.0", 100+i, 1, 100)
 		lines = append(lines, fmt.Sprintf("base/image-%d:1.0", i))
 	}
-	silent := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	silent := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.Host, dev2Host) && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v2/") {
 			panic(http.ErrAbortHandler)
 		}
 		return false
 	})
-	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "base", "images": strings.Join(lines, "\n")}
-	o := w.task(set).want("partial").says(dev2Host)
+	set := inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "base", "images": strings.Join(lines, "\n")}
+	o := env.task(set).want("partial").says(dev2Host)
 	tried := map[string]bool{}
 	for _, r := range o.requests {
 		if r.Host == dev2Host && r.Method == http.MethodPost && strings.HasPrefix(r.Path, "/v2/") {
@@ -230,23 +230,23 @@ func TestTargetThatFallsSilent(t *testing.T) {
 		t.Errorf("%d of %d images were tried at the silent target", len(tried), images)
 	}
 	for i := range images {
-		if w.dev.TagDigest(fmt.Sprintf("base/image-%d", i), "1.0") == "" {
+		if env.dev.TagDigest(fmt.Sprintf("base/image-%d", i), "1.0") == "" {
 			t.Errorf("the other lacks image %d", i)
 		}
 	}
 	silent()
-	w.task(set).want("done")
+	env.task(set).want("done")
 }
 
 // TestDeniedTarget: one that denies access fails alone.
 func TestDeniedTarget(t *testing.T) {
-	w := newWorld(t)
-	w.three()
-	w.ready()
-	w.dev2.Revoke(clientID)
-	set := inputs{"action": "invertedPush", "flowFile": w.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
-	w.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host, "AcrPush")
-	if held("shop/pay", "1.0", w.dev, w.dev2) != "contosodev" {
+	env := newTestEnv(t)
+	env.three()
+	env.ready()
+	env.dev2.Revoke(clientID)
+	set := inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}
+	env.task(set).wantTask("partial", "SucceededWithIssues").says(dev2Host, "AcrPush")
+	if held("shop/pay", "1.0", env.dev, env.dev2) != "contosodev" {
 		t.Error("the other has not got it")
 	}
 }
@@ -255,35 +255,35 @@ func TestDeniedTarget(t *testing.T) {
 // each proves the same code, and audit proves the union.
 func TestParallelJobs(t *testing.T) {
 	const jobs, repositories = 3, 9
-	w := newWorld(t)
-	w.prod.Grant(clientID, "**", sim.CatalogLister...)
+	env := newTestEnv(t)
+	env.prod.Grant(clientID, "**", sim.CatalogLister...)
 	var members, references []string
 	for i := range repositories {
 		repository := "shop/app" + strconv.Itoa(i)
 		for _, tag := range []string{"1.0", "1.1"} {
-			image := pushImage(w.prod, repository, tag, 20+2*i+len(tag)+int(tag[2]), 1, 400)
-			w.prod.SetTagLock(repository, tag, false, false)
-			attach(w.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+			image := pushImage(env.prod, repository, tag, 20+2*i+len(tag)+int(tag[2]), 1, 400)
+			env.prod.SetTagLock(repository, tag, false, false)
+			attach(env.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
 			members = append(members, repository+"@"+image.Digest)
 			references = append(references, repository+":"+tag)
 		}
 	}
 	all := setDigest(members...)
-	w.approve(manager, code(t, all))
-	flows := w.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
+	env.approve(manager, code(t, all))
+	flows := env.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
 	job := func(kind string, position, total int) func(*sim.Task) {
 		return func(t *sim.Task) { t.Parallel = &sim.ParallelJob{Kind: kind, Position: position, Total: total} }
 	}
 	audit := set.with("action", "audit")
-	w.task(audit).want("failed")
+	env.task(audit).want("failed")
 
 	// Two of three: the union is not complete, and audit says what is missing.
 	outcomes := make([]outcome, jobs)
 	run := func(positions ...int) {
 		var group sync.WaitGroup
 		for _, n := range positions {
-			p := w.start(w.environ(w.stage, set, job("MultiMachine", n, jobs)))
+			p := env.start(env.environ(env.stage, set, job("MultiMachine", n, jobs)))
 			group.Go(func() {
 				_ = p.command.Wait()
 			})
@@ -297,7 +297,7 @@ func TestParallelJobs(t *testing.T) {
 		group.Wait()
 	}
 	run(1, 2)
-	w.task(audit).wantTask("partial", "SucceededWithIssues")
+	env.task(audit).wantTask("partial", "SucceededWithIssues")
 	run(3)
 	seen := map[string]int{}
 	for n, o := range outcomes {
@@ -318,17 +318,17 @@ func TestParallelJobs(t *testing.T) {
 			t.Errorf("%s was brought by %d jobs", r, seen[prodHost+"/"+r])
 		}
 	}
-	if o := w.task(audit).want("done"); len(o.at("images").([]any)) != 2*repositories {
+	if o := env.task(audit).want("done"); len(o.at("images").([]any)) != 2*repositories {
 		t.Errorf("audit saw %d images", len(o.at("images").([]any)))
 	}
 	// Jobs of a matrix differ by their variables: each has the whole set. More
 	// jobs than repositories leave some with nothing to do.
-	if o := w.task(set, job("MultiConfiguration", 2, 3)).want("done"); len(o.at("images").([]any)) != 2*repositories {
+	if o := env.task(set, job("MultiConfiguration", 2, 3)).want("done"); len(o.at("images").([]any)) != 2*repositories {
 		t.Errorf("a matrix job has %d images", len(o.at("images").([]any)))
 	}
 	busy := 0
 	for n := range 4 {
-		o := w.task(set.with("images", "shop/app1:1.0", "flowFile", w.flowFile(sandbox)), job("MultiMachine", n+1, 4)).want("done")
+		o := env.task(set.with("images", "shop/app1:1.0", "flowFile", env.flowFile(sandbox)), job("MultiMachine", n+1, 4)).want("done")
 		busy += len(o.at("images").([]any))
 		if o.output["digest"] != setDigest(members[2]) {
 			t.Errorf("job %d of 4 tells the digest %s", n+1, o.output["digest"])

@@ -11,34 +11,34 @@ import (
 )
 
 // gate is a stage of its own that uses an environment with an approval.
-func (w *world) gate(environment string) *sim.Stage {
-	w.t.Helper()
-	e := w.project.Environment(environment)
+func (env *testEnv) gate(environment string) *sim.Stage {
+	env.t.Helper()
+	e := env.project.Environment(environment)
 	e.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
-	stage := w.run.Stage(environment, e, w.connection)
+	stage := env.run.Stage(environment, e, env.connection)
 	stage.Begin()
 	return stage
 }
 
 // letOut approves in a stage.
-func (w *world) letOut(stage *sim.Stage, by sim.Identity) {
-	w.t.Helper()
+func (env *testEnv) letOut(stage *sim.Stage, by sim.Identity) {
+	env.t.Helper()
 	if err := stage.Approve(by, ""); err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 }
 
 // ready has the stage Production approved and begun.
-func (w *world) ready() {
-	w.t.Helper()
-	w.approve(manager, "")
+func (env *testEnv) ready() {
+	env.t.Helper()
+	env.approve(manager, "")
 }
 
 // tagged holds a registry's tag to an image.
-func (w *world) tagged(r *sim.Registry, repository, tag string, want descriptor) {
-	w.t.Helper()
+func (env *testEnv) tagged(r *sim.Registry, repository, tag string, want descriptor) {
+	env.t.Helper()
 	if got := r.TagDigest(repository, tag); got != want.Digest {
-		w.t.Errorf("%s/%s:%s is %q, want %q", r.Host(), repository, tag, got, want.Digest)
+		env.t.Errorf("%s/%s:%s is %q, want %q", r.Host(), repository, tag, got, want.Digest)
 	}
 }
 
@@ -68,10 +68,10 @@ func uploads(requests []sim.Request, host string) int {
 // TestOneRegistry: a tag per environment, each move on the approval of that
 // environment alone, and back again.
 func TestOneRegistry(t *testing.T) {
-	w := newWorld(t)
-	first := pushIndex(w.prod, cart, "1.0.0", 1)
-	second := pushIndex(w.prod, cart, "1.1.0", 2)
-	flows := w.flowFile(`version: 1
+	env := newTestEnv(t)
+	first := pushIndex(env.prod, cart, "1.0.0", 1)
+	second := pushIndex(env.prod, cart, "1.1.0", 2)
+	flows := env.flowFile(`version: 1
 trust: [production]
 registries: {prod: {host: ` + prodHost + `, trust: production, immutable: true}}
 flows:
@@ -84,89 +84,89 @@ flows:
 	move := func(version, tag string) inputs {
 		return inputs{"action": "promote", "source": prodHost + "/" + cart + ":" + version, "targets": prodHost + "/" + cart + ":" + tag, "flowFile": flows}
 	}
-	test, stage := w.gate("test"), w.gate("stage")
-	w.letOut(test, manager)
-	o := w.taskOf(test, move("1.0.0", "test")).want("done")
-	w.tagged(w.prod, cart, "test", first)
+	test, stage := env.gate("test"), env.gate("stage")
+	env.letOut(test, manager)
+	o := env.taskOf(test, move("1.0.0", "test")).want("done")
+	env.tagged(env.prod, cart, "test", first)
 	if o.at("direction") != "checked" || o.at("approval", "guards") == "" || uploads(o.requests, prodHost) != 1 {
 		t.Errorf("direction %v, guards %v, %d writes; want one PUT", o.at("direction"), o.at("approval", "guards"), uploads(o.requests, prodHost))
 	}
 	// The approval of test says nothing about stage, and cannot be borrowed.
-	w.taskOf(stage, move("1.0.0", "stage")).refusedBy("approval-pending")
-	w.taskOf(test, move("1.0.0", "stage")).refusedBy("approval-unbound").says("stage")
-	w.taskOf(test, move("1.0.0", "stage").with("environment", "test")).want("misuse")
-	w.letOut(stage, manager)
-	w.taskOf(stage, move("1.0.0", "stage")).want("done")
-	w.tagged(w.prod, cart, "stage", first)
+	env.taskOf(stage, move("1.0.0", "stage")).refusedBy("approval-pending")
+	env.taskOf(test, move("1.0.0", "stage")).refusedBy("approval-unbound").says("stage")
+	env.taskOf(test, move("1.0.0", "stage").with("environment", "test")).want("misuse")
+	env.letOut(stage, manager)
+	env.taskOf(stage, move("1.0.0", "stage")).want("done")
+	env.tagged(env.prod, cart, "stage", first)
 
 	// Onwards, and back: a move tells what the tag bore before.
-	o = w.taskOf(test, move("1.1.0", "test")).want("done")
-	w.tagged(w.prod, cart, "test", second)
+	o = env.taskOf(test, move("1.1.0", "test")).want("done")
+	env.tagged(env.prod, cart, "test", second)
 	if got := o.at("images", 0, "targets", 0, "previous"); got != first.Digest {
 		t.Errorf("moved on: previous %v, want %s", got, first.Digest)
 	}
-	o = w.taskOf(test, move("1.0.0", "test")).want("done")
-	w.tagged(w.prod, cart, "test", first)
+	o = env.taskOf(test, move("1.0.0", "test")).want("done")
+	env.tagged(env.prod, cart, "test", first)
 	if got := o.at("images", 0, "targets", 0, "previous"); got != second.Digest || !strings.Contains(o.summary, "moved from ") || !strings.Contains(o.stdout, "moved from ") {
 		t.Errorf("rolled back: previous %v, want %s, told in log and summary:\n%s", got, second.Digest, o.summary)
 	}
-	if o = w.taskOf(test, move("1.0.0", "test")).want("done"); o.output["changed"] != "false" {
+	if o = env.taskOf(test, move("1.0.0", "test")).want("done"); o.output["changed"] != "false" {
 		t.Error("the second time it changed something")
 	}
 	// What is no environment's tag never moves here, whatever the input says.
-	w.taskOf(test, move("1.0.0", "1.1.0").with("moveTag", "true")).refusedBy("not-in-flow")
-	w.taskOf(test, move("1.0.0", "newest")).refusedBy("not-in-flow")
-	w.tagged(w.prod, cart, "1.1.0", second)
+	env.taskOf(test, move("1.0.0", "1.1.0").with("moveTag", "true")).refusedBy("not-in-flow")
+	env.taskOf(test, move("1.0.0", "newest")).refusedBy("not-in-flow")
+	env.tagged(env.prod, cart, "1.1.0", second)
 
 	// A lock on the tag is seen before anything is written.
-	w.prod.SetTagLock(cart, "test", false, true)
-	w.taskOf(test, move("1.1.0", "test")).refusedBy("immutable").says("locked")
+	env.prod.SetTagLock(cart, "test", false, true)
+	env.taskOf(test, move("1.1.0", "test")).refusedBy("immutable").says("locked")
 }
 
 // TestTwoRegistries: PROD gets release candidates of main alone, and DEV gets
 // what was sealed and approved there; nothing goes up.
 func TestTwoRegistries(t *testing.T) {
-	w := newWorld(t)
-	flows := w.flowFile(sandbox)
+	env := newTestEnv(t)
+	flows := env.flowFile(sandbox)
 	seal := inputs{"action": "seal", "source": source, "flowFile": flows}
-	feature := w.project.QueueRun(sim.RunOptions{RequestedFor: developer, Branch: "refs/heads/feature/x", StartedAt: w.clock.now().Add(-time.Minute)})
-	image := pushIndex(w.prod, cart, release, 1)
-	on := feature.Stage("Seal", w.connection)
+	feature := env.project.QueueRun(sim.RunOptions{RequestedFor: developer, Branch: "refs/heads/feature/x", StartedAt: env.clock.now().Add(-time.Minute)})
+	image := pushIndex(env.prod, cart, release, 1)
+	on := feature.Stage("Seal", env.connection)
 	on.Begin()
-	w.taskOf(on, seal).refusedBy("branch").says("refs/heads/feature/x", "refs/heads/main")
+	env.taskOf(on, seal).refusedBy("branch").says("refs/heads/feature/x", "refs/heads/main")
 	// The server says which branch it is, not the environment.
-	w.execute(forged(w.environ(on, seal), "BUILD_SOURCEBRANCH", "refs/heads/main", "BUILD_SOURCEBRANCHNAME", "main")).want("refused").says("refs/heads/feature/x")
-	if a, _ := w.prod.TagAttributes(cart, release); !a.Write {
+	env.execute(forged(env.environ(on, seal), "BUILD_SOURCEBRANCH", "refs/heads/main", "BUILD_SOURCEBRANCHNAME", "main")).want("refused").says("refs/heads/feature/x")
+	if a, _ := env.prod.TagAttributes(cart, release); !a.Write {
 		t.Fatal("it was sealed")
 	}
-	on = w.run.Stage("Seal", w.connection)
+	on = env.run.Stage("Seal", env.connection)
 	on.Begin()
-	w.taskOf(on, seal).want("done")
+	env.taskOf(on, seal).want("done")
 	down := inputs{"action": "invertedPush", "source": source, "flowFile": flows}
-	w.stage.Begin()
-	w.task(down).refusedBy("approval-pending")
-	w.ready()
-	w.task(down).want("done")
-	w.tagged(w.dev, cart, release, image)
-	w.tagged(w.dev2, cart, release, image)
+	env.stage.Begin()
+	env.task(down).refusedBy("approval-pending")
+	env.ready()
+	env.task(down).want("done")
+	env.tagged(env.dev, cart, release, image)
+	env.tagged(env.dev2, cart, release, image)
 	for _, up := range []inputs{
 		{"action": "promote", "source": devHost + "/" + cart + ":" + release, "targets": prodHost, "flowFile": flows},
 		{"action": "invertedPush", "source": devHost + "/" + cart + ":" + release, "targets": prodHost, "flowFile": flows},
 		{"action": "promote", "source": devHost + "/" + cart + ":" + release, "targets": prodHost, "flowFile": flows, "flow": "released"},
 	} {
-		w.task(up.with("approval", "none")).want("refused").says(prodHost)
+		env.task(up.with("approval", "none")).want("refused").says(prodHost)
 	}
 	// Between two of equal trust there is no way either.
-	w.task(inputs{"action": "promote", "source": devHost + "/" + cart + ":" + release, "targets": dev2Host, "flowFile": flows}).refusedBy("not-in-flow")
+	env.task(inputs{"action": "promote", "source": devHost + "/" + cart + ":" + release, "targets": dev2Host, "flowFile": flows}).refusedBy("not-in-flow")
 }
 
 // TestFourRegistries: upward step by step, each on the approval of its own.
 func TestFourRegistries(t *testing.T) {
-	w := newWorld(t)
-	staging, uat := w.registry("contosostaging.azurecr.io"), w.registry("contosouat.azurecr.io")
-	image := pushIndex(w.dev, cart, "1.0", 1)
-	sbom := attach(w.dev, cart, image, "application/spdx+json", []byte(`{}`))
-	flows := w.flowFile(`version: 1
+	env := newTestEnv(t)
+	staging, uat := env.registry("contosostaging.azurecr.io"), env.registry("contosouat.azurecr.io")
+	image := pushIndex(env.dev, cart, "1.0", 1)
+	sbom := attach(env.dev, cart, image, "application/spdx+json", []byte(`{}`))
+	flows := env.flowFile(`version: 1
 trust: [dev, staging, uat, production]
 registries:
   dev: {host: ` + devHost + `, trust: dev}
@@ -181,45 +181,45 @@ flows:
 	up := func(from, to string) inputs {
 		return inputs{"action": "promote", "source": from + "/" + cart + ":1.0", "targets": to, "flowFile": flows}
 	}
-	atStaging, atUAT := w.gate("Staging"), w.gate("UAT")
-	w.stage.Begin()
+	atStaging, atUAT := env.gate("Staging"), env.gate("UAT")
+	env.stage.Begin()
 	for _, step := range []struct {
 		stage    *sim.Stage
 		from, to *sim.Registry
-	}{{atStaging, w.dev, staging}, {atUAT, staging, uat}, {w.stage, uat, w.prod}} {
-		w.taskOf(step.stage, up(step.from.Host(), step.to.Host())).refusedBy("approval-pending")
+	}{{atStaging, env.dev, staging}, {atUAT, staging, uat}, {env.stage, uat, env.prod}} {
+		env.taskOf(step.stage, up(step.from.Host(), step.to.Host())).refusedBy("approval-pending")
 		if step.to.TagDigest(cart, "1.0") != "" {
 			t.Fatalf("%s has it without an approval", step.to.Host())
 		}
-		w.letOut(step.stage, manager)
-		w.taskOf(step.stage, up(step.from.Host(), step.to.Host())).want("done").wantStates("copied")
-		w.tagged(step.to, cart, "1.0", image)
+		env.letOut(step.stage, manager)
+		env.taskOf(step.stage, up(step.from.Host(), step.to.Host())).want("done").wantStates("copied")
+		env.tagged(step.to, cart, "1.0", image)
 		if !slices.Contains(step.to.Referrers(cart, image.Digest), sbom.Digest) {
 			t.Errorf("%s lacks what is attached", step.to.Host())
 		}
 	}
 	// Nobody jumps, and nothing goes up by the action for going down.
-	w.task(up(devHost, prodHost)).refusedBy("upward")
-	w.task(up(devHost, prodHost).with("flow", "to-production")).want("refused")
-	w.taskOf(atStaging, up(devHost, staging.Host()).with("action", "invertedPush")).refusedBy("upward")
+	env.task(up(devHost, prodHost)).refusedBy("upward")
+	env.task(up(devHost, prodHost).with("flow", "to-production")).want("refused")
+	env.taskOf(atStaging, up(devHost, staging.Host()).with("action", "invertedPush")).refusedBy("upward")
 	// The input environment cannot send the approval elsewhere.
-	w.taskOf(atStaging, up(uat.Host(), prodHost).with("environment", "Staging")).want("misuse")
+	env.taskOf(atStaging, up(uat.Host(), prodHost).with("environment", "Staging")).want("misuse")
 	// Another image under a tag that is there does not move it.
 	pushIndex(uat, "shop/pay", "1.0", 3)
-	pushIndex(w.prod, "shop/pay", "1.0", 4)
-	w.task(inputs{"action": "promote", "source": uat.Host() + "/shop/pay:1.0", "targets": prodHost, "flowFile": flows}).refusedBy("immutable")
+	pushIndex(env.prod, "shop/pay", "1.0", 4)
+	env.task(inputs{"action": "promote", "source": uat.Host() + "/shop/pay:1.0", "targets": prodHost, "flowFile": flows}).refusedBy("immutable")
 }
 
 // TestTeams: who subscribes gets it, nobody else.
 func TestTeams(t *testing.T) {
-	w := newWorld(t)
-	pay := pushImage(w.prod, "shop/pay", "1.0", 1, 1, 500)
-	pushImage(w.prod, cart, "1.0", 2, 1, 500)
-	pushImage(w.prod, "tools/lint", "1.0", 3, 1, 500)
-	w.seal("shop/pay:1.0", cart+":1.0", "tools/lint:1.0")
-	w.ready()
-	w.prod.Grant(clientID, "**", sim.CatalogLister...)
-	flows := w.flowFile(`version: 1
+	env := newTestEnv(t)
+	pay := pushImage(env.prod, "shop/pay", "1.0", 1, 1, 500)
+	pushImage(env.prod, cart, "1.0", 2, 1, 500)
+	pushImage(env.prod, "tools/lint", "1.0", 3, 1, 500)
+	env.seal("shop/pay:1.0", cart+":1.0", "tools/lint:1.0")
+	env.ready()
+	env.prod.Grant(clientID, "**", sim.CatalogLister...)
+	flows := env.flowFile(`version: 1
 trust: [dev, production]
 registries:
   prod: {host: ` + prodHost + `, trust: production}
@@ -232,17 +232,17 @@ flows:
     teams: {payments: [shop/pay], web: ["shop/**"]}
     require: {approval: {environment: Production}}
 `)
-	o := w.task(inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "**:*"}).want("done")
-	if got := held("shop/pay", "1.0", w.dev, w.dev2) + "|" + held(cart, "1.0", w.dev, w.dev2) + "|" + held("tools/lint", "1.0", w.dev, w.dev2); got != "contosodev contosodev2|contosodev2|" {
+	o := env.task(inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "**:*"}).want("done")
+	if got := held("shop/pay", "1.0", env.dev, env.dev2) + "|" + held(cart, "1.0", env.dev, env.dev2) + "|" + held("tools/lint", "1.0", env.dev, env.dev2); got != "contosodev contosodev2|contosodev2|" {
 		t.Errorf("they have %s", got)
 	}
 	if !strings.Contains(strings.Join(o.warnings, "\n"), "tools/lint") {
 		t.Errorf("that nobody subscribes to tools/lint is not told: %q", o.warnings)
 	}
-	w.tagged(w.dev, "shop/pay", "1.0", pay)
-	w.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0", "targets": devHost}).refusedBy("not-in-flow").says("subscribe")
+	env.tagged(env.dev, "shop/pay", "1.0", pay)
+	env.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0", "targets": devHost}).refusedBy("not-in-flow").says("subscribe")
 	// One image without targets goes to all who subscribe.
-	if o := w.task(inputs{"action": "audit", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).want("done"); len(o.at("images", 0, "targets").([]any)) != 1 {
+	if o := env.task(inputs{"action": "audit", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).want("done"); len(o.at("images", 0, "targets").([]any)) != 1 {
 		t.Errorf("targets %v", o.at("images", 0, "targets"))
 	}
 }
@@ -250,11 +250,11 @@ flows:
 // TestGoldenImages: up on an approval, sealed, and down on a schedule without
 // one; only what changed moves.
 func TestGoldenImages(t *testing.T) {
-	w := newWorld(t)
-	outside := w.registry("contosobase.azurecr.io")
+	env := newTestEnv(t)
+	outside := env.registry("contosobase.azurecr.io")
 	pushIndex(outside, "base/alpine", "3.20", 1)
 	pushIndex(outside, "base/debian", "12", 2)
-	flows := w.flowFile(`version: 1
+	flows := env.flowFile(`version: 1
 trust: [outside, dev, production]
 registries:
   base: {host: ` + outside.Host() + `, trust: outside}
@@ -274,23 +274,23 @@ flows:
 	up := inputs{"action": "promote", "flowFile": flows, "flow": "golden", "images": "base/alpine:3.20\nbase/debian:12"}
 	down := inputs{"action": "invertedPush", "flowFile": flows, "flow": "nightly", "images": "base/alpine:3.20\nbase/debian:12"}
 	sealing := inputs{"action": "seal", "flowFile": flows, "flow": "nightly", "images": "base/alpine:3.20\nbase/debian:12"}
-	w.stage.Begin()
-	w.task(up).refusedBy("approval-pending")
-	w.letOut(w.stage, manager)
-	w.task(up).want("done")
+	env.stage.Begin()
+	env.task(up).refusedBy("approval-pending")
+	env.letOut(env.stage, manager)
+	env.task(up).want("done")
 
 	// A later run, on a schedule, with no environment at all.
-	w.clock.set(time.Hour)
-	nightly := w.project.QueueRun(sim.RunOptions{Reason: "schedule", StartedAt: w.clock.now()}).Stage("Nightly", w.connection)
+	env.clock.set(time.Hour)
+	nightly := env.project.QueueRun(sim.RunOptions{Reason: "schedule", StartedAt: env.clock.now()}).Stage("Nightly", env.connection)
 	nightly.Begin()
-	w.taskOf(nightly, down).refusedBy("not-sealed")
-	w.taskOf(nightly, sealing.with("flow", "golden")).want("refused")
-	w.taskOf(nightly, sealing).want("done")
-	o := w.taskOf(nightly, down).want("done")
-	if o.at("approval", "kind") != "none" || o.output["changed"] != "true" || held("base/alpine", "3.20", w.dev, w.dev2)+held("base/debian", "12", w.dev, w.dev2) != "contosodev contosodev2contosodev contosodev2" {
+	env.taskOf(nightly, down).refusedBy("not-sealed")
+	env.taskOf(nightly, sealing.with("flow", "golden")).want("refused")
+	env.taskOf(nightly, sealing).want("done")
+	o := env.taskOf(nightly, down).want("done")
+	if o.at("approval", "kind") != "none" || o.output["changed"] != "true" || held("base/alpine", "3.20", env.dev, env.dev2)+held("base/debian", "12", env.dev, env.dev2) != "contosodev contosodev2contosodev contosodev2" {
 		t.Errorf("kind %v, changed %v", o.at("approval", "kind"), o.output["changed"])
 	}
-	o = w.taskOf(nightly, down).want("done")
+	o = env.taskOf(nightly, down).want("done")
 	if o.output["changed"] != "false" || uploads(o.requests, devHost)+uploads(o.requests, dev2Host) != 0 {
 		t.Errorf("nothing new, and changed is %s with %d writes", o.output["changed"], uploads(o.requests, devHost))
 	}
@@ -301,12 +301,12 @@ flows:
 	}
 	// A sealed tag of PROD is locked; the next golden image gets a tag of its own.
 	newer := pushIndex(outside, "base/alpine", "3.20", 9)
-	w.task(up).refusedBy("immutable")
-	w.prod.SetTagLock("base/alpine", "3.20", true, true)
-	w.task(up).want("done")
-	w.tagged(w.prod, "base/alpine", "3.20", newer)
-	w.taskOf(nightly, sealing).want("done")
-	o = w.taskOf(nightly, down).want("done")
+	env.task(up).refusedBy("immutable")
+	env.prod.SetTagLock("base/alpine", "3.20", true, true)
+	env.task(up).want("done")
+	env.tagged(env.prod, "base/alpine", "3.20", newer)
+	env.taskOf(nightly, sealing).want("done")
+	o = env.taskOf(nightly, down).want("done")
 	var moved []string
 	for _, image := range o.at("images").([]any) {
 		for _, target := range image.(map[string]any)["targets"].([]any) {
@@ -317,23 +317,23 @@ flows:
 	if strings.Join(moved, " ") != "copied copied present present" {
 		t.Errorf("states %v: only what changed moves", moved)
 	}
-	w.tagged(w.dev2, "base/alpine", "3.20", newer)
+	env.tagged(env.dev2, "base/alpine", "3.20", newer)
 }
 
 // TestNames: semantic versions, patterns of tags and branches, and other names
 // at the target.
 func TestNames(t *testing.T) {
-	w := newWorld(t)
-	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer, Branch: "refs/heads/release/1.x", StartedAt: w.clock.now().Add(-time.Minute)})
-	w.stage = w.run.Stage("Production", w.environment, w.connection)
+	env := newTestEnv(t)
+	env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer, Branch: "refs/heads/release/1.x", StartedAt: env.clock.now().Add(-time.Minute)})
+	env.stage = env.run.Stage("Production", env.environment, env.connection)
 	images := map[string]descriptor{}
 	var all []string
 	for i, tag := range []string{"1.1.9", "1.2.0", "1.9.0", "2.0.0", "1.3.0-rc.1", "nightly"} {
-		images[tag] = pushImage(w.prod, cart, tag, i+1, 1, 300)
+		images[tag] = pushImage(env.prod, cart, tag, i+1, 1, 300)
 		all = append(all, cart+":"+tag)
 	}
-	w.seal(all...)
-	w.ready()
+	env.seal(all...)
+	env.ready()
 	content := `version: 1
 trust: [dev, production]
 registries:
@@ -348,38 +348,38 @@ flows:
     as: {repository: "released/{repository}", tag: "v{tag}"}
     require: {approval: {environment: Production}, branches: [refs/heads/release/*]}
 `
-	flows := w.flowFile(content)
-	o := w.task(inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": cart + ":*"}).want("done")
-	if got := strings.Join(w.dev.Tags("released/"+cart), " "); got != "v1.2.0 v1.9.0" {
+	flows := env.flowFile(content)
+	o := env.task(inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": cart + ":*"}).want("done")
+	if got := strings.Join(env.dev.Tags("released/"+cart), " "); got != "v1.2.0 v1.9.0" {
 		t.Errorf("DEV has %q", got)
 	}
-	if len(w.dev.Tags(cart)) != 0 || len(o.at("images").([]any)) != 2 {
-		t.Errorf("DEV has %v, %d images told", w.dev.Tags(cart), len(o.at("images").([]any)))
+	if len(env.dev.Tags(cart)) != 0 || len(o.at("images").([]any)) != 2 {
+		t.Errorf("DEV has %v, %d images told", env.dev.Tags(cart), len(o.at("images").([]any)))
 	}
-	w.tagged(w.dev, "released/"+cart, "v1.9.0", images["1.9.0"])
+	env.tagged(env.dev, "released/"+cart, "v1.9.0", images["1.9.0"])
 	one := inputs{"action": "invertedPush", "flowFile": flows}
 	for _, tag := range []string{"1.1.9", "2.0.0", "1.3.0-rc.1", "nightly"} {
-		w.task(one.with("source", prodHost+"/"+cart+":"+tag)).refusedBy("not-in-flow")
+		env.task(one.with("source", prodHost+"/"+cart+":"+tag)).refusedBy("not-in-flow")
 	}
-	w.task(one.with("source", prodHost+"/"+cart+":1.2.0", "targets", devHost+"/"+cart)).refusedBy("not-in-flow").says("released/shop/cart")
-	w.task(one.with("source", prodHost+"/"+cart+":1.2.0", "targets", devHost+"/released/"+cart+":v1.2.0")).want("done")
-	narrow := w.flowFile(strings.Replace(content, "refs/heads/release/*", "refs/heads/main", 1))
-	w.task(one.with("source", prodHost+"/"+cart+":1.2.0", "flowFile", narrow)).refusedBy("branch")
+	env.task(one.with("source", prodHost+"/"+cart+":1.2.0", "targets", devHost+"/"+cart)).refusedBy("not-in-flow").says("released/shop/cart")
+	env.task(one.with("source", prodHost+"/"+cart+":1.2.0", "targets", devHost+"/released/"+cart+":v1.2.0")).want("done")
+	narrow := env.flowFile(strings.Replace(content, "refs/heads/release/*", "refs/heads/main", 1))
+	env.task(one.with("source", prodHost+"/"+cart+":1.2.0", "flowFile", narrow)).refusedBy("branch")
 }
 
 // TestTwoImagesOneName: of two images that would get one tag neither goes.
 func TestTwoImagesOneName(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, cart, "1.0", 1, 1, 300)
-	pushImage(w.prod, cart, "1.1", 2, 1, 300)
-	w.ready()
-	flows := w.flowFile(`version: 1
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, "1.0", 1, 1, 300)
+	pushImage(env.prod, cart, "1.1", 2, 1, 300)
+	env.ready()
+	flows := env.flowFile(`version: 1
 trust: [dev, production]
 registries: {prod: {host: ` + prodHost + `, trust: production}, dev: {host: ` + devHost + `, trust: dev}}
 flows:
   newest: {from: prod, to: [dev], movingTags: [newest], as: {tag: newest}, require: {approval: {environment: Production}, sealed: false}}
 `)
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "newest", "images": cart + ":1.0\n" + cart + ":1.1"}
-	w.task(set).refusedBy("tag-would-move").says(cart+":1.0", cart+":1.1", "newest")
-	w.task(set.with("images", cart+":1.1")).want("done")
+	env.task(set).refusedBy("tag-would-move").says(cart+":1.0", cart+":1.1", "newest")
+	env.task(set.with("images", cart+":1.1")).want("done")
 }

@@ -40,15 +40,15 @@ flows:
 // TestInputsCannotSoften: each rule of a flow holds whatever the input says,
 // and an input that would soften it is told.
 func TestInputsCannotSoften(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, cart, release, 1, 1, 300)
-	w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer, officer}, MinRequired: 1})
-	w.clock.set(-2 * time.Hour)
-	w.approve(developer, "fine")
-	w.clock.set(0)
-	flows := w.flowFile(strict)
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, release, 1, 1, 300)
+	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer, officer}, MinRequired: 1})
+	env.clock.set(-2 * time.Hour)
+	env.approve(developer, "fine")
+	env.clock.set(0)
+	flows := env.flowFile(strict)
 	base := inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": flows}
-	hard := w.task(base).want("refused")
+	hard := env.task(base).want("refused")
 	for _, rule := range []string{"min-approvers", "requester-approved", "approval-too-old", "approval-code", "comment-pattern", "approver-not-listed", "not-sealed"} {
 		if !strings.Contains(strings.Join(hard.rules(), " "), rule) {
 			t.Errorf("the flow alone refuses by %v, and %s is not among them", hard.rules(), rule)
@@ -58,7 +58,7 @@ func TestInputsCannotSoften(t *testing.T) {
 		{"minApprovers", "1"}, {"requesterCanApprove", "true"}, {"approvalMaxAge", "100h"}, {"approvalCode", "false"},
 		{"sealed", "false"}, {"approval", "none"}, {"approval", "any"},
 	} {
-		o := w.task(base.with(soft[0], soft[1])).want("refused")
+		o := env.task(base.with(soft[0], soft[1])).want("refused")
 		if strings.Join(o.rules(), " ") != strings.Join(hard.rules(), " ") {
 			t.Errorf("%s=%s: refused by %v, want %v", soft[0], soft[1], o.rules(), hard.rules())
 		}
@@ -67,57 +67,57 @@ func TestInputsCannotSoften(t *testing.T) {
 		}
 	}
 	// Another pattern is asked for as well, not instead.
-	w.task(base.with("commentPattern", ".*")).want("refused").says("CHG[0-9]+")
+	env.task(base.with("commentPattern", ".*")).want("refused").says("CHG[0-9]+")
 	// What contradicts the flow is understood by nobody.
 	for _, other := range [][2]string{{"environment", "Elsewhere"}, {"approval", "automated"}, {"approvers", "developer@example.com"}} {
-		w.task(base.with(other[0], other[1])).want("misuse")
+		env.task(base.with(other[0], other[1])).want("misuse")
 	}
 }
 
 // TestInputsCanTighten: beside a lax flow an input's rule holds.
 func TestInputsCanTighten(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, "tools/lint", "1", 1, 1, 300)
-	w.clock.set(-2 * time.Hour)
-	w.approve(manager, "fine")
-	w.clock.set(0)
-	flows := w.flowFile(strict)
+	env := newTestEnv(t)
+	pushImage(env.prod, "tools/lint", "1", 1, 1, 300)
+	env.clock.set(-2 * time.Hour)
+	env.approve(manager, "fine")
+	env.clock.set(0)
+	flows := env.flowFile(strict)
 	base := inputs{"action": "verify", "source": prodHost + "/tools/lint:1", "targets": devHost, "flowFile": flows}
-	w.task(base).want("done")
+	env.task(base).want("done")
 	for _, c := range [][3]string{
 		{"minApprovers", "2", "min-approvers"}, {"approvers", "security.officer@example.com", "approver-not-listed"},
 		{"approvalMaxAge", "1h", "approval-too-old"}, {"commentPattern", "CHG", "comment-pattern"}, {"approvalCode", "true", "approval-code"},
 		{"sealed", "true", "not-sealed"}, {"approval", "automated", "automated-check"},
 	} {
-		o := w.task(base.with(c[0], c[1])).want("refused")
+		o := env.task(base.with(c[0], c[1])).want("refused")
 		if !strings.Contains(strings.Join(o.rules(), " "), c[2]) {
 			t.Errorf("%s=%s: refused by %v, want %s", c[0], c[1], o.rules(), c[2])
 		}
 	}
-	w.task(base.with("action", "invertedPush", "lock", "tag")).want("done")
-	if a, _ := w.dev.TagAttributes("tools/lint", "1"); a.Write || a.Delete {
+	env.task(base.with("action", "invertedPush", "lock", "tag")).want("done")
+	if a, _ := env.dev.TagAttributes("tools/lint", "1"); a.Write || a.Delete {
 		t.Errorf("the input lock did not lock: %+v", a)
 	}
 }
 
 // TestFlowLockHolds: the flow's lock is not lifted by an input.
 func TestFlowLockHolds(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, "tools/lint", "1", 1, 1, 300)
-	w.ready()
-	flows := w.flowFile(strings.Replace(sandbox, "    repositories: [\"base/*\"]\n", "    repositories: [\"tools/*\"]\n    lock: tag\n", 1))
-	o := w.task(inputs{"action": "invertedPush", "source": prodHost + "/tools/lint:1", "flowFile": flows, "lock": "none"}).want("done")
-	if a, _ := w.dev.TagAttributes("tools/lint", "1"); a.Write || !strings.Contains(strings.Join(o.warnings, "\n"), "The input lock is none") {
+	env := newTestEnv(t)
+	pushImage(env.prod, "tools/lint", "1", 1, 1, 300)
+	env.ready()
+	flows := env.flowFile(strings.Replace(sandbox, "    repositories: [\"base/*\"]\n", "    repositories: [\"tools/*\"]\n    lock: tag\n", 1))
+	o := env.task(inputs{"action": "invertedPush", "source": prodHost + "/tools/lint:1", "flowFile": flows, "lock": "none"}).want("done")
+	if a, _ := env.dev.TagAttributes("tools/lint", "1"); a.Write || !strings.Contains(strings.Join(o.warnings, "\n"), "The input lock is none") {
 		t.Errorf("locked %v; warnings %q", !a.Write, o.warnings)
 	}
 }
 
 // TestCoverage: what no flow covers is refused before any registry is asked.
 func TestCoverage(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, cart, release, 1, 1, 300)
-	w.ready()
-	flows := w.flowFile(sandbox)
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, release, 1, 1, 300)
+	env.ready()
+	flows := env.flowFile(sandbox)
 	push := inputs{"action": "invertedPush", "flowFile": flows}
 	for _, c := range []struct {
 		in    inputs
@@ -136,50 +136,50 @@ func TestCoverage(t *testing.T) {
 		{push.with("source", source, "targets", devHost, "action", "promote"), "not-in-flow", "invertedPush"},
 		{push.with("flow", "released", "images", "other/x:1\nshop/cart:"+release), "not-in-flow", "other/x"},
 	} {
-		o := w.task(c.in).want("refused").says(c.says)
+		o := env.task(c.in).want("refused").says(c.says)
 		if !strings.Contains(strings.Join(o.rules(), " "), c.rules) {
 			t.Errorf("%v: refused by %v, want %s", c.in, o.rules(), c.rules)
 		}
 	}
-	w.task(push.with("source", source, "targets", devHost, "flow", "relased")).want("misuse").says("released")
+	env.task(push.with("source", source, "targets", devHost, "flow", "relased")).want("misuse").says("released")
 	// With several wrong at once all are told.
-	w.task(push.with("source", source, "targets", devHost+"/elsewhere\n"+dev2Host+"/"+cart+":other")).want("refused").says("elsewhere", "other")
+	env.task(push.with("source", source, "targets", devHost+"/elsewhere\n"+dev2Host+"/"+cart+":other")).want("refused").says("elsewhere", "other")
 }
 
 // TestAttachedDemands: an image bears what its flow names, by type, count, age
 // and place.
 func TestAttachedDemands(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	w.record(image)
-	w.lock(release)
-	w.ready()
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	env.record(image)
+	env.lock(release)
+	env.ready()
 	demanding := func(attached string) inputs {
 		content := strings.Replace(sandbox, "      branches: [refs/heads/main]\n", "      branches: [refs/heads/main]\n      attached: ["+attached+"]\n", 1)
-		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": w.flowFile(content)}
+		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": env.flowFile(content)}
 	}
 	const spdx, scan = "application/spdx+json", "application/vnd.example.scan+json"
-	w.task(demanding("{artifactType: "+spdx+"}")).refusedBy("attached-missing").says(spdx, "0 of")
-	attach(w.prod, cart, image, spdx, []byte(`{"n":1}`))
-	w.task(demanding("{artifactType: " + spdx + "}")).want("done")
-	w.task(demanding("{artifactType: " + spdx + ", count: 2}")).refusedBy("attached-missing").says("1 of")
-	attach(w.prod, cart, image, spdx, []byte(`{"n":2}`))
-	w.task(demanding("{artifactType: " + spdx + ", count: 2}")).want("done")
+	env.task(demanding("{artifactType: "+spdx+"}")).refusedBy("attached-missing").says(spdx, "0 of")
+	attach(env.prod, cart, image, spdx, []byte(`{"n":1}`))
+	env.task(demanding("{artifactType: " + spdx + "}")).want("done")
+	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).refusedBy("attached-missing").says("1 of")
+	attach(env.prod, cart, image, spdx, []byte(`{"n":2}`))
+	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).want("done")
 
-	w.clock.set(-48 * time.Hour)
-	attach(w.prod, cart, image, scan, []byte(`{"old":true}`))
-	w.clock.set(0)
-	w.task(demanding("{artifactType: " + scan + "}")).want("done")
-	w.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).refusedBy("attached-missing").says("24h")
-	attach(w.prod, cart, image, scan, []byte(`{"new":true}`))
-	w.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).want("done")
+	env.clock.set(-48 * time.Hour)
+	attach(env.prod, cart, image, scan, []byte(`{"old":true}`))
+	env.clock.set(0)
+	env.task(demanding("{artifactType: " + scan + "}")).want("done")
+	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).refusedBy("attached-missing").says("24h")
+	attach(env.prod, cart, image, scan, []byte(`{"new":true}`))
+	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).want("done")
 
 	each := "{artifactType: " + scan + ", on: children}"
-	w.task(demanding(each)).refusedBy("attached-missing")
+	env.task(demanding(each)).refusedBy("attached-missing")
 	for i := range 2 {
-		child := pushImage(w.prod, cart, "", 10+i, 2, 4096)
-		attach(w.prod, cart, child, scan, []byte(`{}`))
-		o := w.task(demanding(each))
+		child := pushImage(env.prod, cart, "", 10+i, 2, 4096)
+		attach(env.prod, cart, child, scan, []byte(`{}`))
+		o := env.task(demanding(each))
 		if i == 0 {
 			o.refusedBy("attached-missing")
 			continue
@@ -187,20 +187,20 @@ func TestAttachedDemands(t *testing.T) {
 		o.want("done")
 	}
 	// Two demands are told together, and other rules with them.
-	w.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
+	env.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
 }
 
 // TestAutomated: an approval by checks that the flow names.
 func TestAutomated(t *testing.T) {
 	const rest = "9c3e8943-130d-4c78-ac63-8af81df62dfb"
 	type office struct {
-		w           *world
+		env         *testEnv
 		scan, hours *sim.Check
 	}
-	named := func(w *world, checks string) inputs {
+	named := func(env *testEnv, checks string) inputs {
 		content := strings.Replace(sandbox, "{kind: manual, environment: Production}", "{kind: automated, checks: ["+checks+"]}", 1)
 		content = strings.Replace(content, "onPartial: warn", "lock: none", 1)
-		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": w.flowFile(content)}
+		return inputs{"action": "verify", "source": source, "targets": devHost, "flowFile": env.flowFile(content)}
 	}
 	id := func(c *sim.Check) string { return "{definition: " + strconv.Itoa(c.ID()) + ", resource: Gate}" }
 	for _, c := range []struct {
@@ -216,24 +216,24 @@ func TestAutomated(t *testing.T) {
 		{"business hours alone", nil, func(o *office) string { return id(o.hours) }, "automated-check", "hour"},
 		{"a check that nobody evaluated", nil, func(o *office) string { return "{definition: 4711, resource: Gate}" }, "automated-check", "not evaluated"},
 		{"on another resource", nil, func(o *office) string { return strings.Replace(id(o.scan), "Gate", "Elsewhere", 1) }, "automated-check", "Elsewhere"},
-		{"failed", func(o *office) { _ = o.w.stage.SetCheck(o.scan, "rejected") }, func(o *office) string { return id(o.scan) }, "approval-unreadable", "rejected"},
+		{"failed", func(o *office) { _ = o.env.stage.SetCheck(o.scan, "rejected") }, func(o *office) string { return id(o.scan) }, "approval-unreadable", "rejected"},
 		{"disabled since", func(o *office) { o.scan.Disable() }, func(o *office) string { return id(o.scan) }, "automated-check", "disabled"},
 		{"changed since", func(o *office) { o.scan.Disable(); o.scan.Enable() }, func(o *office) string { return id(o.scan) }, "automated-check", "version"},
-		{"configuration unreadable, by the task's GUID", func(o *office) { o.w.project.Deny(sim.Configurations) }, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "automated-check", "not evaluated"},
+		{"configuration unreadable, by the task's GUID", func(o *office) { o.env.project.Deny(sim.Configurations) }, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "automated-check", "not evaluated"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			gate := w.project.Environment("Gate")
-			o := &office{w: w, scan: gate.AddCheck(sim.TaskCheck), hours: gate.AddCheck(sim.BusinessHours)}
-			image := pushImage(w.prod, cart, release, 1, 1, 300)
-			w.record(image)
-			w.lock(release)
-			w.stage = w.run.Stage("Checked", gate, w.connection)
-			w.stage.Begin()
+			env := newTestEnv(t)
+			gate := env.project.Environment("Gate")
+			o := &office{env: env, scan: gate.AddCheck(sim.TaskCheck), hours: gate.AddCheck(sim.BusinessHours)}
+			image := pushImage(env.prod, cart, release, 1, 1, 300)
+			env.record(image)
+			env.lock(release)
+			env.stage = env.run.Stage("Checked", gate, env.connection)
+			env.stage.Begin()
 			if c.do != nil {
 				c.do(o)
 			}
-			got := w.task(named(w, c.checks(o)))
+			got := env.task(named(env, c.checks(o)))
 			if c.rules == "" {
 				got.want("done")
 				if got.at("approval", "kind") != "automated" || got.at("approval", "granted") != true {
@@ -248,24 +248,24 @@ func TestAutomated(t *testing.T) {
 		})
 	}
 	t.Run("a stage without checks", func(t *testing.T) {
-		w := newWorld(t)
-		image := pushImage(w.prod, cart, release, 1, 1, 300)
-		w.record(image)
-		w.lock(release)
-		w.stage = w.run.Stage("Bare", w.connection)
-		w.stage.Begin()
-		w.task(named(w, "{definition: 7, resource: Gate}")).refusedBy("automated-check")
+		env := newTestEnv(t)
+		image := pushImage(env.prod, cart, release, 1, 1, 300)
+		env.record(image)
+		env.lock(release)
+		env.stage = env.run.Stage("Bare", env.connection)
+		env.stage.Begin()
+		env.task(named(env, "{definition: 7, resource: Gate}")).refusedBy("automated-check")
 	})
 	t.Run("sealed after it passed", func(t *testing.T) {
-		w := newWorld(t)
-		gate := w.project.Environment("Gate")
+		env := newTestEnv(t)
+		gate := env.project.Environment("Gate")
 		scan := gate.AddCheck(sim.TaskCheck)
-		w.stage = w.run.Stage("Checked", gate, w.connection)
-		w.stage.Begin()
+		env.stage = env.run.Stage("Checked", gate, env.connection)
+		env.stage.Begin()
 		time.Sleep(5 * time.Millisecond)
-		image := pushImage(w.prod, cart, release, 1, 1, 300)
-		w.record(image)
-		w.lock(release)
-		w.task(named(w, id(scan))).refusedBy("changed-since-approval")
+		image := pushImage(env.prod, cart, release, 1, 1, 300)
+		env.record(image)
+		env.lock(release)
+		env.task(named(env, id(scan))).refusedBy("changed-since-approval")
 	})
 }

@@ -14,100 +14,100 @@ import (
 func TestForgeries(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		forge func(t *testing.T, w *world, environ []string) []string
+		forge func(t *testing.T, env *testEnv, environ []string) []string
 		rules string // "" is granted: the forgery is worth nothing
 	}{
-		{"the id of another run", func(t *testing.T, w *world, e []string) []string {
-			return forged(e, "BUILD_BUILDID", fmt.Sprint(w.project.QueueRun(sim.RunOptions{}).ID()))
+		{"the id of another run", func(t *testing.T, env *testEnv, e []string) []string {
+			return forged(e, "BUILD_BUILDID", fmt.Sprint(env.project.QueueRun(sim.RunOptions{}).ID()))
 		}, "run-mismatch"},
-		{"the plan of another run", func(t *testing.T, w *world, e []string) []string {
-			return forged(e, "SYSTEM_PLANID", w.project.QueueRun(sim.RunOptions{}).PlanID())
+		{"the plan of another run", func(t *testing.T, env *testEnv, e []string) []string {
+			return forged(e, "SYSTEM_PLANID", env.project.QueueRun(sim.RunOptions{}).PlanID())
 		}, "run-mismatch"},
-		{"id and plan of another run whose stage is approved", func(t *testing.T, w *world, e []string) []string {
-			other := w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
-			stage := other.Stage("Production", w.environment)
+		{"id and plan of another run whose stage is approved", func(t *testing.T, env *testEnv, e []string) []string {
+			other := env.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+			stage := other.Stage("Production", env.environment)
 			if err := stage.Approve(manager, ""); err != nil {
 				t.Fatal(err)
 			}
 			stage.Begin()
 			return forged(e, "BUILD_BUILDID", fmt.Sprint(other.ID()), "SYSTEM_PLANID", other.PlanID(), "SYSTEM_TIMELINEID", other.PlanID())
 		}, "run-mismatch"},
-		{"a job of another stage", func(t *testing.T, w *world, e []string) []string {
-			other := w.run.Stage("Test", w.connection)
+		{"a job of another stage", func(t *testing.T, env *testEnv, e []string) []string {
+			other := env.run.Stage("Test", env.connection)
 			other.Begin()
 			return forged(e, "SYSTEM_JOBID", other.JobID())
 		}, "approval-missing run-mismatch"},
-		{"the name of another stage", func(t *testing.T, w *world, e []string) []string {
-			w.run.Stage("Test", w.connection).Begin()
+		{"the name of another stage", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.Stage("Test", env.connection).Begin()
 			return forged(e, "SYSTEM_STAGENAME", "Test")
 		}, "run-mismatch"},
-		{"the record of another stage", func(t *testing.T, w *world, e []string) []string {
-			other := w.run.Stage("Test", w.connection)
+		{"the record of another stage", func(t *testing.T, env *testEnv, e []string) []string {
+			other := env.run.Stage("Test", env.connection)
 			return forged(e, "SYSTEM_STAGEID", other.ID())
 		}, "run-mismatch"},
-		{"an older agent, which names no stage record", func(t *testing.T, w *world, e []string) []string {
+		{"an older agent, which names no stage record", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_STAGEID", "-")
 		}, ""},
-		{"another attempt", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_STAGEATTEMPT", "2") }, "run-mismatch"},
-		{"a job that is over", func(t *testing.T, w *world, e []string) []string {
-			w.run.MutateTimeline(func(d map[string]any) {
+		{"another attempt", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_STAGEATTEMPT", "2") }, "run-mismatch"},
+		{"a job that is over", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.MutateTimeline(func(d map[string]any) {
 				for _, r := range d["records"].([]any) {
-					if m := r.(map[string]any); m["id"] == w.stage.JobID() {
+					if m := r.(map[string]any); m["id"] == env.stage.JobID() {
 						m["state"] = "completed"
 					}
 				}
 			})
 			return e
 		}, "run-mismatch"},
-		{"no job at all", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_JOBID", "-") }, "run-mismatch"},
-		{"another project", func(t *testing.T, w *world, e []string) []string {
-			return forged(e, "SYSTEM_TEAMPROJECTID", w.organization.Project("playground").ID())
+		{"no job at all", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_JOBID", "-") }, "run-mismatch"},
+		{"another project", func(t *testing.T, env *testEnv, e []string) []string {
+			return forged(e, "SYSTEM_TEAMPROJECTID", env.organization.Project("playground").ID())
 		}, "approval-unreadable run-mismatch"},
-		{"RELEASE_* in a YAML run", func(t *testing.T, w *world, e []string) []string {
+		{"RELEASE_* in a YAML run", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "RELEASE_RELEASEID", "1", "RELEASE_ENVIRONMENTID", "1", "RELEASE_ENVIRONMENTNAME", "Production", "RELEASE_ATTEMPTNUMBER", "1", "RELEASE_DEPLOYMENTID", "1")
 		}, ""},
-		{"a host type that is none", func(t *testing.T, w *world, e []string) []string { return forged(e, "SYSTEM_HOSTTYPE", "gates") }, "run-mismatch"},
-		{"the token of another run", func(t *testing.T, w *world, e []string) []string {
-			w.run.MutateClaims(func(d map[string]any) { d["run_id"] = "1" })
+		{"a host type that is none", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_HOSTTYPE", "gates") }, "run-mismatch"},
+		{"the token of another run", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.MutateClaims(func(d map[string]any) { d["run_id"] = "1" })
 			return e
 		}, "run-mismatch"},
-		{"the token of another pipeline", func(t *testing.T, w *world, e []string) []string {
-			w.run.MutateClaims(func(d map[string]any) { d["def_id"] = "99" })
+		{"the token of another pipeline", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.MutateClaims(func(d map[string]any) { d["def_id"] = "99" })
 			return e
 		}, "run-mismatch"},
-		{"the token of another project", func(t *testing.T, w *world, e []string) []string {
-			w.run.MutateClaims(func(d map[string]any) { d["prj_id"] = w.organization.Project("playground").ID() })
+		{"the token of another project", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.MutateClaims(func(d map[string]any) { d["prj_id"] = env.organization.Project("playground").ID() })
 			return e
 		}, "run-mismatch"},
-		{"a suite of another run", func(t *testing.T, w *world, e []string) []string {
-			w.run.MutateSuite(func(d map[string]any) {
-				text := strings.NewReplacer(fmt.Sprint(w.run.ID()), "1")
-				replaceNumbers(d, w.run.ID(), 1, text)
+		{"a suite of another run", func(t *testing.T, env *testEnv, e []string) []string {
+			env.run.MutateSuite(func(d map[string]any) {
+				text := strings.NewReplacer(fmt.Sprint(env.run.ID()), "1")
+				replaceNumbers(d, env.run.ID(), 1, text)
 			})
 			return e
 		}, "run-mismatch"},
-		{"a claimed requester tightens", func(t *testing.T, w *world, e []string) []string {
+		{"a claimed requester tightens", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "BUILD_REQUESTEDFORID", manager.ID)
 		}, "requester-approved"},
-		{"a claimed requester loosens nothing", func(t *testing.T, w *world, e []string) []string {
-			w.queue()
-			w.approve(developer, "")
-			return forged(w.environ(w.stage, push()), "BUILD_REQUESTEDFORID", manager.ID, "BUILD_QUEUEDBYID", manager.ID)
+		{"a claimed requester loosens nothing", func(t *testing.T, env *testEnv, e []string) []string {
+			env.queue()
+			env.approve(developer, "")
+			return forged(env.environ(env.stage, push()), "BUILD_REQUESTEDFORID", manager.ID, "BUILD_QUEUEDBYID", manager.ID)
 		}, "requester-approved"},
-		{"SYSTEM_COLLECTIONURI elsewhere", func(t *testing.T, w *world, e []string) []string {
+		{"SYSTEM_COLLECTIONURI elsewhere", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_COLLECTIONURI", "https://evil.example/contoso/", "SYSTEM_TEAMFOUNDATIONCOLLECTIONURI", "https://evil.example/contoso/")
 		}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, _ := ready(t)
-			evil := w.evil("evil.example")
-			environ := c.forge(t, w, w.environ(w.stage, push()))
-			o := w.execute(environ)
+			env, _ := ready(t)
+			evil := env.evil("evil.example")
+			environ := c.forge(t, env, env.environ(env.stage, push()))
+			o := env.execute(environ)
 			if c.rules == "" {
 				o.want("done")
 			} else {
 				o.refusedBy(strings.Fields(c.rules)...)
-				w.untouched(w.dev)
+				env.untouched(env.dev)
 			}
 			if got := evil(); len(got) != 0 {
 				t.Errorf("the other host was asked: %v", got)
@@ -139,14 +139,14 @@ func replaceNumbers(value any, from, to int, text *strings.Replacer) any {
 }
 
 // evil is a host of an attacker's; the function tells what it was asked.
-func (w *world) evil(host string) func() []string {
-	w.cloud.Handle(host, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+func (env *testEnv) evil(host string) func() []string {
+	env.cloud.Handle(host, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		fmt.Fprint(rw, `{"oidcToken":"x.y.z","access_token":"x","refresh_token":"y","token":"z"}`)
 	}))
 	return func() []string {
 		var list []string
-		for _, r := range w.cloud.Requests() {
+		for _, r := range env.cloud.Requests() {
 			if r.Host == host {
 				list = append(list, r.Method+" "+r.Path+" "+r.Authorization)
 			}
@@ -159,27 +159,27 @@ func (w *world) evil(host string) func() []string {
 func TestRunToken(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		forge func(w *world, environ []string) []string
+		forge func(env *testEnv, environ []string) []string
 		rules string
 		told  string
 	}{
-		{"matched", func(w *world, e []string) []string { return e }, "", "matched"},
-		{"no address", func(w *world, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "absent"},
-		{"404", func(w *world, e []string) []string { return w.oidc(e, 404) }, "", "absent"},
-		{"405", func(w *world, e []string) []string { return w.oidc(e, 405) }, "", "absent"},
-		{"401", func(w *world, e []string) []string { return w.oidc(e, 401) }, "run-mismatch", ""},
-		{"403", func(w *world, e []string) []string { return w.oidc(e, 403) }, "run-mismatch", ""},
-		{"500", func(w *world, e []string) []string { return w.oidc(e, 500) }, "approval-unreadable", ""},
-		{"another host", func(w *world, e []string) []string {
+		{"matched", func(env *testEnv, e []string) []string { return e }, "", "matched"},
+		{"no address", func(env *testEnv, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "absent"},
+		{"404", func(env *testEnv, e []string) []string { return env.oidc(e, 404) }, "", "absent"},
+		{"405", func(env *testEnv, e []string) []string { return env.oidc(e, 405) }, "", "absent"},
+		{"401", func(env *testEnv, e []string) []string { return env.oidc(e, 401) }, "run-mismatch", ""},
+		{"403", func(env *testEnv, e []string) []string { return env.oidc(e, 403) }, "run-mismatch", ""},
+		{"500", func(env *testEnv, e []string) []string { return env.oidc(e, 500) }, "approval-unreadable", ""},
+		{"another host", func(env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://evil.example/oidc")
 		}, "run-mismatch", ""},
-		{"a host that looks alike", func(w *world, e []string) []string {
+		{"a host that looks alike", func(env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://dev.azure.com.evil.example/oidc")
 		}, "run-mismatch", ""},
-		{"a user before the host", func(w *world, e []string) []string {
+		{"a user before the host", func(env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_OIDCREQUESTURI", "https://dev.azure.com@evil.example/oidc")
 		}, "run-mismatch", ""},
-		{"plain HTTP", func(w *world, e []string) []string {
+		{"plain HTTP", func(env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_OIDCREQUESTURI", "http://dev.azure.com/contoso/oidc")
 		}, "run-mismatch", ""},
 	} {
@@ -191,13 +191,13 @@ func TestRunToken(t *testing.T) {
 				continue
 			}
 			t.Run(c.name+", "+kind, func(t *testing.T) {
-				w, _ := ready(t)
-				evil, alike := w.evil("evil.example"), w.evil("dev.azure.com.evil.example")
-				connection := w.connection
+				env, _ := ready(t)
+				evil, alike := env.evil("evil.example"), env.evil("dev.azure.com.evil.example")
+				connection := env.connection
 				if kind == "secret" {
-					connection = w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+					connection = env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
 				}
-				o := w.execute(c.forge(w, w.environ(w.stage, push(), connected("azureSubscription", connection))))
+				o := env.execute(c.forge(env, env.environ(env.stage, push(), connected("azureSubscription", connection))))
 				if c.rules != "" {
 					o.refusedBy(c.rules)
 				} else if o.want("done"); !strings.Contains(fmt.Sprint(o.at("approval", "rules")), c.told) {
@@ -212,8 +212,8 @@ func TestRunToken(t *testing.T) {
 }
 
 // oidc has the run's own token answered with a status.
-func (w *world) oidc(environ []string, status int) []string {
-	w.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+func (env *testEnv) oidc(environ []string, status int) []string {
+	env.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPost || r.URL.Query().Has("serviceConnectionId") {
 			return false
 		}

@@ -73,16 +73,16 @@ func TestWhatTheTestsSee(t *testing.T) {
 
 // TestIncompleteIsSeen: so can the look at what is visible.
 func TestIncompleteIsSeen(t *testing.T) {
-	w := newWorld(t)
-	pushIndex(w.prod, cart, release, 1)
-	if missing := lacking(w.prod, cart, release); len(missing) != 0 {
+	env := newTestEnv(t)
+	pushIndex(env.prod, cart, release, 1)
+	if missing := lacking(env.prod, cart, release); len(missing) != 0 {
 		t.Fatalf("missing %v", missing)
 	}
 	layer := describe("", noise(1000, 4096)).Digest
-	w.prod.RemoveBlob(cart, layer)
-	child := pushImage(w.prod, cart, "", 11, 2, 4096)
-	w.prod.RemoveManifest(cart, child.Digest)
-	if missing := lacking(w.prod, cart, release); !slices.Contains(missing, layer) || !slices.Contains(missing, child.Digest) {
+	env.prod.RemoveBlob(cart, layer)
+	child := pushImage(env.prod, cart, "", 11, 2, 4096)
+	env.prod.RemoveManifest(cart, child.Digest)
+	if missing := lacking(env.prod, cart, release); !slices.Contains(missing, layer) || !slices.Contains(missing, child.Digest) {
 		t.Errorf("missing %v, want %s and %s", missing, layer, child.Digest)
 	}
 }

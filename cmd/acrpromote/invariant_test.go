@@ -260,27 +260,27 @@ func violations(root, schema map[string]any, value any, path string) (found []st
 }
 
 // hold looks at everything that is true of every run.
-func (w *world) hold(p *process, o *outcome) {
-	w.t.Helper()
+func (env *testEnv) hold(p *process, o *outcome) {
+	env.t.Helper()
 	if o.code < 0 {
 		return // killed
 	}
 	if strings.Contains(o.stdout+o.stderr, "panic:") || strings.Contains(o.stderr, "DATA RACE") || strings.Contains(o.stderr, "goroutine ") {
-		w.t.Fatalf("the program broke:\n%s\n%s", o.stdout, o.stderr)
+		env.t.Fatalf("the program broke:\n%s\n%s", o.stdout, o.stderr)
 	}
 	if p.inPipeline() && (o.code != 0 || o.task == "" || o.result == nil || o.summary == "") {
-		w.t.Fatalf("a task ends with the exit code 0, a result, a summary and result.json; exit code %d, task %q\n%s\n%s", o.code, o.task, o.stdout, o.stderr)
+		env.t.Fatalf("a task ends with the exit code 0, a result, a summary and result.json; exit code %d, task %q\n%s\n%s", o.code, o.task, o.stdout, o.stderr)
 	}
-	w.holdSecrets(p, o)
+	env.holdSecrets(p, o)
 	if o.result == nil {
 		return
 	}
-	w.holdEgress(p, o)
+	env.holdEgress(p, o)
 	for _, list := range []string{"refusals", "errors"} {
 		for _, e := range o.result[list].([]any) {
 			for name, text := range e.(map[string]any) {
 				if strings.TrimSpace(text.(string)) == "" {
-					w.t.Errorf("an entry of %s has no %s: %v", list, name, e)
+					env.t.Errorf("an entry of %s has no %s: %v", list, name, e)
 				}
 			}
 		}
@@ -289,18 +289,18 @@ func (w *world) hold(p *process, o *outcome) {
 	readOnly := o.result["dryRun"] == true || o.result["action"] == "verify" || o.result["action"] == "audit"
 	if outcome == "refused" || outcome == "misuse" || readOnly {
 		if written := writes(o.requests); len(written) > 0 {
-			w.t.Errorf("%v (%v) has written: %v", o.result["action"], outcome, written)
+			env.t.Errorf("%v (%v) has written: %v", o.result["action"], outcome, written)
 		}
 		if o.result["changed"] != false {
-			w.t.Errorf("%v (%v) says that it changed something", o.result["action"], outcome)
+			env.t.Errorf("%v (%v) says that it changed something", o.result["action"], outcome)
 		}
 	}
-	if !w.broken {
-		for _, r := range []*sim.Registry{w.dev, w.dev2} {
+	if !env.broken {
+		for _, r := range []*sim.Registry{env.dev, env.dev2} {
 			for _, repository := range []string{cart, "released/cart"} {
 				for _, tag := range r.Tags(repository) {
 					if missing := lacking(r, repository, tag); len(missing) > 0 {
-						w.t.Errorf("%s/%s:%s is visible and lacks %v", r.Host(), repository, tag, missing)
+						env.t.Errorf("%s/%s:%s is visible and lacks %v", r.Host(), repository, tag, missing)
 					}
 				}
 			}
@@ -309,30 +309,30 @@ func (w *world) hold(p *process, o *outcome) {
 }
 
 // holdSecrets finds no secret in anything that is kept or shown.
-func (w *world) holdSecrets(p *process, o *outcome) {
-	w.t.Helper()
+func (env *testEnv) holdSecrets(p *process, o *outcome) {
+	env.t.Helper()
 	document, _ := json.Marshal(o.result)
 	places := map[string]string{"standard output": o.stdout, "standard error": o.stderr, "result.json": string(document), "the summary": o.summary}
-	w.seen.ofEnvironment(p.environ)
-	w.seen.mu.Lock()
-	secrets := maps.Clone(w.seen.secrets)
-	w.seen.mu.Unlock()
+	env.seen.ofEnvironment(p.environ)
+	env.seen.mu.Lock()
+	secrets := maps.Clone(env.seen.secrets)
+	env.seen.mu.Unlock()
 	for place, text := range places {
 		for secret, what := range secrets {
 			// The beginning of one is too much already.
 			if strings.Contains(text, secret[:min(len(secret), 12)]) {
-				w.t.Errorf("%s shows %s", place, what)
+				env.t.Errorf("%s shows %s", place, what)
 			}
 		}
 		if found := looksLikeToken.FindString(text); found != "" {
-			w.t.Errorf("%s shows what looks like a token: %.12s…", place, found)
+			env.t.Errorf("%s shows what looks like a token: %.12s…", place, found)
 		}
 	}
 }
 
 // holdEgress compares the hosts that result.json tells with the proxies' logs.
-func (w *world) holdEgress(p *process, o *outcome) {
-	w.t.Helper()
+func (env *testEnv) holdEgress(p *process, o *outcome) {
+	env.t.Helper()
 	var dialled, told []string
 	for n, before := range p.dialled {
 		dialled = append(dialled, n.Dialled()[before:]...)
@@ -350,8 +350,8 @@ func (w *world) holdEgress(p *process, o *outcome) {
 		given := o.result["outcome"] == "cancelled" || strings.HasSuffix(host, ".blob.core.windows.net:443")
 		return given && !slices.Contains(dialled, host)
 	})
-	if !slices.Equal(dialled, told) && o.result["proxy"] != "" && !w.shutOut {
-		w.t.Errorf("egress %v, the proxy's log %v", told, dialled)
+	if !slices.Equal(dialled, told) && o.result["proxy"] != "" && !env.shutOut {
+		env.t.Errorf("egress %v, the proxy's log %v", told, dialled)
 	}
 }
 

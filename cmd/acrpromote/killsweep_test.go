@@ -20,9 +20,9 @@ import (
 // A sample of the requests is swept; ACRPROMOTE_FULL_SWEEP=1 sweeps them all.
 func TestKillSweep(t *testing.T) {
 	locked := push("lock", "tag")
-	w, _, _, _ := cosigned(t)
-	total := len(w.task(locked).want("done").wantStates("copied").requests)
-	goal := shown(w.dev)
+	env, _, _, _ := cosigned(t)
+	total := len(env.task(locked).want("done").wantStates("copied").requests)
+	goal := shown(env.dev)
 
 	step := 16
 	if os.Getenv("ACRPROMOTE_FULL_SWEEP") == "1" {
@@ -37,9 +37,9 @@ func TestKillSweep(t *testing.T) {
 			}
 			for _, answered := range []bool{false, true} {
 				t.Run(fmt.Sprintf("at %d answered %v", at, answered), func(t *testing.T) {
-					w, image, attached, signature := cosigned(t)
+					env, image, attached, signature := cosigned(t)
 					started := make(chan *process, 1)
-					script := w.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
+					script := env.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
 						if answered {
 							rest.ServeHTTP(rw, r)
 							_ = http.NewResponseController(rw).Flush()
@@ -47,7 +47,7 @@ func TestKillSweep(t *testing.T) {
 						_ = (<-started).command.Process.Kill()
 						panic(http.ErrAbortHandler)
 					}})
-					p := w.start(w.environ(w.stage, locked))
+					p := env.start(env.environ(env.stage, locked))
 					started <- p
 					o := p.wait()
 					// Two runs differ by a request or so, and the last one of this may
@@ -57,22 +57,22 @@ func TestKillSweep(t *testing.T) {
 					}
 					kills.Add(1)
 					script.Stop()
-					arrived := len(w.dev.Blobs(cart))
-					for _, tag := range w.dev.Tags(cart) {
-						if missing := lacking(w.dev, cart, tag); len(missing) > 0 {
+					arrived := len(env.dev.Blobs(cart))
+					for _, tag := range env.dev.Tags(cart) {
+						if missing := lacking(env.dev, cart, tag); len(missing) > 0 {
 							t.Errorf("%s is visible and lacks %v", tag, missing)
 						}
 					}
-					if w.dev.TagDigest(cart, release) == "" {
+					if env.dev.TagDigest(cart, release) == "" {
 						before.Add(1)
 					} else {
 						after.Add(1)
-						if missing := whole(w.dev, image, attached, signature); len(missing) > 0 {
+						if missing := whole(env.dev, image, attached, signature); len(missing) > 0 {
 							t.Errorf("the tag is visible, and DEV lacks %v", missing)
 						}
 					}
-					o = w.task(locked).want("done")
-					if got := shown(w.dev); got != goal {
+					o = env.task(locked).want("done")
+					if got := shown(env.dev); got != goal {
 						t.Errorf("the rerun ends with\n%s\nwant\n%s", got, goal)
 					}
 					sent := 0
@@ -81,7 +81,7 @@ func TestKillSweep(t *testing.T) {
 							sent++
 						}
 					}
-					if all := len(w.dev.Blobs(cart)); sent > all-arrived {
+					if all := len(env.dev.Blobs(cart)); sent > all-arrived {
 						t.Errorf("the rerun sent %d blobs, and %d of %d had arrived", sent, arrived, all)
 					}
 				})

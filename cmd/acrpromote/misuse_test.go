@@ -10,7 +10,7 @@ import (
 // TestMisuse: what cannot be understood, or may not be asked, ends as misuse
 // before anybody is asked anything, and says which input it is about.
 func TestMisuse(t *testing.T) {
-	w, _ := ready(t)
+	env, _ := ready(t)
 	seal := inputs{"action": "seal", "source": source}
 	promote := inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}
 	verify := inputs{"action": "verify", "source": source}
@@ -77,7 +77,7 @@ func TestMisuse(t *testing.T) {
 		{"verify of a seal beside approvers", verify.with("approvers", "release.manager@example.com"), []string{"approvers"}},
 		{"an endpoint without a name", push("environment", "endpoint:"), []string{"endpoint"}},
 	} {
-		o := w.task(c.in).want("misuse").says(c.says...)
+		o := env.task(c.in).want("misuse").says(c.says...)
 		if len(o.requests) != 0 {
 			t.Errorf("%s: somebody was asked: %v", c.name, o.requests)
 		}
@@ -91,7 +91,7 @@ func TestMisuse(t *testing.T) {
 		}
 	}
 
-	o := w.task(push("source", "nothing", "minApprovers", "0", "lock", "all", "moveTag", "true")).want("misuse").says("source", "minApprovers", "lock", "moveTag")
+	o := env.task(push("source", "nothing", "minApprovers", "0", "lock", "all", "moveTag", "true")).want("misuse").says("source", "minApprovers", "lock", "moveTag")
 	if n := len(o.at("errors").([]any)); n < 4 {
 		t.Errorf("%d mistakes told at once, want 4:\n%s", n, o.against())
 	}
@@ -99,9 +99,9 @@ func TestMisuse(t *testing.T) {
 
 // TestMisuseOfTheEnvironment: what is wrong around the inputs.
 func TestMisuseOfTheEnvironment(t *testing.T) {
-	w, _ := ready(t)
-	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password")
-	secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+	env, _ := ready(t)
+	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password")
+	secret := env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
 	none := func(o outcome, words ...string) {
 		t.Helper()
 		o.want("misuse").says(words...)
@@ -109,41 +109,41 @@ func TestMisuseOfTheEnvironment(t *testing.T) {
 			t.Errorf("somebody was asked: %v", o.requests)
 		}
 	}
-	environ := w.environ(w.stage, push())
-	none(w.execute(forged(environ, "GODEBUG", "http2debug=2")), "GODEBUG")
-	none(w.execute(forged(environ, "GOTRACEBACK", "crash")), "GOTRACEBACK")
-	none(w.execute(forged(environ, "INPUT_AZURESUBSCRIPTION", "00000000-0000-0000-0000-000000000001")), "azureSubscription")
-	none(w.execute(environ, "invertedPush"), "INPUT_ACTION")
-	none(w.task(push(), connected("azureSubscription")), prodHost, devHost, "azureSubscription")
-	none(w.task(push(), connected("azureSubscription"), connected("registryConnections", docker)), prodHost)
-	none(w.task(push("targets", "contosodev.azurecr.cn")), "contosodev.azurecr.cn")
+	environ := env.environ(env.stage, push())
+	none(env.execute(forged(environ, "GODEBUG", "http2debug=2")), "GODEBUG")
+	none(env.execute(forged(environ, "GOTRACEBACK", "crash")), "GOTRACEBACK")
+	none(env.execute(forged(environ, "INPUT_AZURESUBSCRIPTION", "00000000-0000-0000-0000-000000000001")), "azureSubscription")
+	none(env.execute(environ, "invertedPush"), "INPUT_ACTION")
+	none(env.task(push(), connected("azureSubscription")), prodHost, devHost, "azureSubscription")
+	none(env.task(push(), connected("azureSubscription"), connected("registryConnections", docker)), prodHost)
+	none(env.task(push("targets", "contosodev.azurecr.cn")), "contosodev.azurecr.cn")
 	for _, host := range []string{"team.azurecr.us", "contosodev.azurecr.cn"} {
-		none(w.task(push("source", host+"/"+cart+":1"), connected("azureSubscription")), host)
+		none(env.task(push("source", host+"/"+cart+":1"), connected("azureSubscription")), host)
 	}
 	secret.SetParameter("serviceprincipalkey", "")
-	none(w.task(push(), connected("azureSubscription", secret)), "client secret")
+	none(env.task(push(), connected("azureSubscription", secret)), "client secret")
 	secret.SetParameter("serviceprincipalkey", clientKey)
 	secret.SetData("environment", "AzureGermanCloud")
-	none(w.task(push(), connected("azureSubscription", secret)), "AzureGermanCloud")
+	none(env.task(push(), connected("azureSubscription", secret)), "AzureGermanCloud")
 }
 
 // TestUnknownApprovalStage is misuse that only the run can tell: the stages
 // there are get listed, and nothing is written.
 func TestUnknownApprovalStage(t *testing.T) {
-	w, _ := ready(t)
-	o := w.task(push("approvalStage", "Productoin")).want("misuse").says("Productoin", "Build", "Production")
-	if got := w.dev.TagDigest(cart, release); got != "" || len(writes(o.requests)) > 0 {
+	env, _ := ready(t)
+	o := env.task(push("approvalStage", "Productoin")).want("misuse").says("Productoin", "Build", "Production")
+	if got := env.dev.TagDigest(cart, release); got != "" || len(writes(o.requests)) > 0 {
 		t.Errorf("something was written: %v", writes(o.requests))
 	}
-	w.task(push("approvalStage", "pRODUCTION")).want("done")
+	env.task(push("approvalStage", "pRODUCTION")).want("done")
 }
 
 // TestWarnings: an input that the action does not take is told, and no more.
 func TestWarnings(t *testing.T) {
-	w := newWorld(t)
-	image := pushImage(w.prod, cart, release, 1, 1, 512)
-	w.stage.Begin()
-	o := w.task(inputs{"action": "seal", "source": source, "environment": "Production", "deep": "TRUE"}).want("done")
+	env := newTestEnv(t)
+	image := pushImage(env.prod, cart, release, 1, 1, 512)
+	env.stage.Begin()
+	o := env.task(inputs{"action": "seal", "source": source, "environment": "Production", "deep": "TRUE"}).want("done")
 	told := strings.Join(o.warnings, "\n")
 	for _, name := range []string{"environment", "deep"} {
 		if !strings.Contains(told, name) {
@@ -154,7 +154,7 @@ func TestWarnings(t *testing.T) {
 		t.Errorf("outputs %v", o.output)
 	}
 	// An agent sends defaults for every action: these are no wish.
-	o = w.task(inputs{"action": "seal", "source": source, "minApprovers": "1", "approval": "manual", "moveTag": "false", "onPartial": "fail", "dryRun": "False"}).want("done")
+	o = env.task(inputs{"action": "seal", "source": source, "minApprovers": "1", "approval": "manual", "moveTag": "false", "onPartial": "fail", "dryRun": "False"}).want("done")
 	if len(o.warnings) != 0 {
 		t.Errorf("warnings for what was not asked: %q", o.warnings)
 	}
@@ -163,15 +163,15 @@ func TestWarnings(t *testing.T) {
 // TestForeignVariablesAreIgnored: a step's env: could answer for Azure DevOps,
 // if its proxy or its CA were believed.
 func TestForeignVariablesAreIgnored(t *testing.T) {
-	w, image := ready(t)
+	env, image := ready(t)
 	nowhere := "http://127.0.0.1:9"
-	o := w.task(push(), func(task *sim.Task) {
+	o := env.task(push(), func(task *sim.Task) {
 		task.Env = map[string]string{
 			"HTTPS_PROXY": nowhere, "https_proxy": nowhere, "ALL_PROXY": nowhere, "NO_PROXY": "*", "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
 			"AZURE_AUTHORITY_HOST": "https://evil.example/", "AZURE_CLIENT_SECRET": "nothing-that-counts", "AGENT_SKIPCERTVALIDATION": "true",
 		}
 	}).want("done")
-	if o.at("images", 0, "digest") != image.Digest || o.at("transport") != "claimed" || o.at("proxy") != w.prodNetwork.ProxyURL() || o.at("ca") != w.cloud.CAFile() {
+	if o.at("images", 0, "digest") != image.Digest || o.at("transport") != "claimed" || o.at("proxy") != env.prodNetwork.ProxyURL() || o.at("ca") != env.cloud.CAFile() {
 		t.Errorf("transport %v, proxy %v, ca %v", o.at("transport"), o.at("proxy"), o.at("ca"))
 	}
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_SKIPCERTVALIDATION") {
@@ -179,9 +179,9 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	}
 
 	// A CA that the agent does not name as its own vouches for nobody.
-	o = w.task(push(), func(task *sim.Task) {
+	o = env.task(push(), func(task *sim.Task) {
 		task.CAFile = ""
-		task.Env = map[string]string{"AGENT_CAINFO": w.cloud.CAFile(), "SSL_CERT_FILE": w.cloud.CAFile()}
+		task.Env = map[string]string{"AGENT_CAINFO": env.cloud.CAFile(), "SSL_CERT_FILE": env.cloud.CAFile()}
 	}).refusedBy("approval-unreadable")
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_CAINFO") || o.at("ca") != "" {
 		t.Errorf("the ignored AGENT_CAINFO: ca %v, warnings %q", o.at("ca"), o.warnings)
@@ -191,13 +191,13 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	}
 
 	// Nor does a proxy. The hosts here resolve nowhere.
-	environ := w.environ(w.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(task *sim.Task) {
+	environ := env.environ(env.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(task *sim.Task) {
 		task.Proxy = nil
-		task.Env = map[string]string{"AGENT_PROXYURL": w.devNetwork.ProxyURL(), "HTTPS_PROXY": w.devNetwork.ProxyURL()}
+		task.Env = map[string]string{"AGENT_PROXYURL": env.devNetwork.ProxyURL(), "HTTPS_PROXY": env.devNetwork.ProxyURL()}
 		delete(task.Connections, "azureSubscription")
 	})
-	o = w.execute(forged(environ, "ENDPOINT_URL_SYSTEMVSSCONNECTION", "https://devops.invalid/contoso/"))
-	if got := w.devNetwork.Dialled(); len(got) != 0 {
+	o = env.execute(forged(environ, "ENDPOINT_URL_SYSTEMVSSCONNECTION", "https://devops.invalid/contoso/"))
+	if got := env.devNetwork.Dialled(); len(got) != 0 {
 		t.Errorf("the proxy of the step's env: was asked for %v", got)
 	}
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_PROXYURL") || o.at("transport") != "claimed" || o.at("proxy") != "" {

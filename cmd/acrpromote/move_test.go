@@ -13,17 +13,17 @@ import (
 var sealing = inputs{"action": "seal", "source": source}
 
 func TestSeal(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	w.stage.Begin()
-	o := w.task(sealing).want("done")
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	env.stage.Begin()
+	o := env.task(sealing).want("done")
 	if o.output["changed"] != "true" || o.at("images", 0, "sealedAt") == "" {
 		t.Errorf("changed %s, sealedAt %v", o.output["changed"], o.at("images", 0, "sealedAt"))
 	}
-	if a, _ := w.prod.TagAttributes(cart, release); a.Write || a.Delete {
+	if a, _ := env.prod.TagAttributes(cart, release); a.Write || a.Delete {
 		t.Errorf("the tag is not locked: %+v", a)
 	}
-	_, index, _ := w.prod.Manifest(cart, image.Digest)
+	_, index, _ := env.prod.Manifest(cart, image.Digest)
 	var parsed struct {
 		Manifests []descriptor `json:"manifests"`
 	}
@@ -31,15 +31,15 @@ func TestSeal(t *testing.T) {
 		t.Fatalf("%v, %d children", err, len(parsed.Manifests))
 	}
 	for _, d := range append(parsed.Manifests, image) {
-		if a, _ := w.prod.ManifestAttributes(cart, d.Digest); !a.Write || a.Delete {
+		if a, _ := env.prod.ManifestAttributes(cart, d.Digest); !a.Write || a.Delete {
 			t.Errorf("%s: write %v, delete %v; want it locked against delete alone", d.Digest, a.Write, a.Delete)
 		}
 	}
-	records := w.prod.Referrers(cart, image.Digest)
+	records := env.prod.Referrers(cart, image.Digest)
 	if len(records) != 1 {
 		t.Fatalf("records %v", records)
 	}
-	_, content, _ := w.prod.Manifest(cart, records[0])
+	_, content, _ := env.prod.Manifest(cart, records[0])
 	var record struct {
 		ArtifactType string
 		Layers       []descriptor
@@ -47,7 +47,7 @@ func TestSeal(t *testing.T) {
 	if err := json.Unmarshal(content, &record); err != nil || record.ArtifactType != recordType || len(record.Layers) != 1 {
 		t.Fatalf("the record is %s", content)
 	}
-	body, _ := w.prod.Blob(cart, record.Layers[0].Digest)
+	body, _ := env.prod.Blob(cart, record.Layers[0].Digest)
 	var told struct {
 		Image, Digest string
 		Run           struct {
@@ -57,18 +57,18 @@ func TestSeal(t *testing.T) {
 		}
 		Rules []string
 	}
-	if err := json.Unmarshal(body, &told); err != nil || told.Image != source || told.Digest != image.Digest || told.Run.ID != w.run.ID() || told.Run.Stage != "Production" || told.Run.Commit == "" || len(told.Rules) == 0 {
+	if err := json.Unmarshal(body, &told); err != nil || told.Image != source || told.Digest != image.Digest || told.Run.ID != env.run.ID() || told.Run.Stage != "Production" || told.Run.Commit == "" || len(told.Rules) == 0 {
 		t.Errorf("the record says %s", body)
 	}
 
-	again := w.task(sealing).want("done")
+	again := env.task(sealing).want("done")
 	if again.output["changed"] != "false" || len(writes(again.requests)) != 0 {
 		t.Errorf("again: changed %s, writes %v", again.output["changed"], writes(again.requests))
 	}
 	if again.at("approvalCode") != code(t, image.Digest) || again.at("images", 0, "sealedAt") != o.at("images", 0, "sealedAt") {
 		t.Errorf("again tells code %v, sealed at %v", again.at("approvalCode"), again.at("images", 0, "sealedAt"))
 	}
-	verified := w.task(inputs{"action": "verify", "source": source}).want("done")
+	verified := env.task(inputs{"action": "verify", "source": source}).want("done")
 	if verified.output["changed"] != "false" {
 		t.Error("verify says that it changed something")
 	}
@@ -76,61 +76,61 @@ func TestSeal(t *testing.T) {
 
 // TestSealOlderThanRun: what this run did not push is not this run's to seal.
 func TestSealOlderThanRun(t *testing.T) {
-	w := newWorld(t)
-	w.clock.set(-time.Hour)
-	image := pushImage(w.prod, cart, release, 1, 1, 64)
-	w.clock.set(0)
-	w.stage.Begin()
-	w.task(sealing).refusedBy("older-than-run").says(source)
-	w.task(sealing.with("source", prodHost+"/"+cart+"@"+image.Digest)).refusedBy("older-than-run")
-	w.task(sealing.with("dryRun", "true")).refusedBy("older-than-run")
-	w.task(inputs{"action": "verify", "source": source}).refusedBy("older-than-run")
-	if a, _ := w.prod.TagAttributes(cart, release); !a.Write || len(w.prod.Referrers(cart, image.Digest)) != 0 {
+	env := newTestEnv(t)
+	env.clock.set(-time.Hour)
+	image := pushImage(env.prod, cart, release, 1, 1, 64)
+	env.clock.set(0)
+	env.stage.Begin()
+	env.task(sealing).refusedBy("older-than-run").says(source)
+	env.task(sealing.with("source", prodHost+"/"+cart+"@"+image.Digest)).refusedBy("older-than-run")
+	env.task(sealing.with("dryRun", "true")).refusedBy("older-than-run")
+	env.task(inputs{"action": "verify", "source": source}).refusedBy("older-than-run")
+	if a, _ := env.prod.TagAttributes(cart, release); !a.Write || len(env.prod.Referrers(cart, image.Digest)) != 0 {
 		t.Error("it was sealed")
 	}
 }
 
 func TestSealOtherwise(t *testing.T) {
-	w := newWorld(t)
-	image := pushImage(w.prod, cart, release, 1, 1, 64)
-	w.stage.Begin()
-	dry := w.task(sealing.with("dryRun", "true")).want("done")
+	env := newTestEnv(t)
+	image := pushImage(env.prod, cart, release, 1, 1, 64)
+	env.stage.Begin()
+	dry := env.task(sealing.with("dryRun", "true")).want("done")
 	if dry.at("approvalCode") != code(t, image.Digest) {
 		t.Errorf("a dry run tells the code %v", dry.at("approvalCode"))
 	}
-	w.task(sealing.with("digest", "sha256:"+strings.Repeat("a", 64))).refusedBy("digest-differs")
+	env.task(sealing.with("digest", "sha256:"+strings.Repeat("a", 64))).refusedBy("digest-differs")
 
-	w.task(sealing.with("lock", "image")).want("done")
-	if a, _ := w.prod.ManifestAttributes(cart, image.Digest); a.Write || a.Delete {
+	env.task(sealing.with("lock", "image")).want("done")
+	if a, _ := env.prod.ManifestAttributes(cart, image.Digest); a.Write || a.Delete {
 		t.Errorf("lock image: %+v", a)
 	}
-	other := pushImage(w.prod, cart, "", 2, 1, 64)
-	w.task(sealing.with("source", prodHost+"/"+cart+"@"+other.Digest)).want("done")
-	if a, _ := w.prod.ManifestAttributes(cart, other.Digest); !a.Write || a.Delete || len(w.prod.Referrers(cart, other.Digest)) != 1 {
-		t.Errorf("by digest: %+v, records %v", a, w.prod.Referrers(cart, other.Digest))
+	other := pushImage(env.prod, cart, "", 2, 1, 64)
+	env.task(sealing.with("source", prodHost+"/"+cart+"@"+other.Digest)).want("done")
+	if a, _ := env.prod.ManifestAttributes(cart, other.Digest); !a.Write || a.Delete || len(env.prod.Referrers(cart, other.Digest)) != 1 {
+		t.Errorf("by digest: %+v, records %v", a, env.prod.Referrers(cart, other.Digest))
 	}
-	w.task(sealing.with("source", prodHost+"/"+cart+":9.9")).failsAt("source", "9.9")
+	env.task(sealing.with("source", prodHost+"/"+cart+":9.9")).failsAt("source", "9.9")
 }
 
 // TestSealWithoutTheRole: a denied PATCH says which role is missing.
 func TestSealWithoutTheRole(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, cart, release, 1, 1, 64)
-	w.prod.Revoke(clientID)
-	w.prod.Grant(clientID, "**", "pull", "push", "metadata_read")
-	w.stage.Begin()
-	w.task(sealing).failsAt("source", prodHost, "Container Registry Repository Writer")
-	if a, _ := w.prod.TagAttributes(cart, release); !a.Write {
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, release, 1, 1, 64)
+	env.prod.Revoke(clientID)
+	env.prod.Grant(clientID, "**", "pull", "push", "metadata_read")
+	env.stage.Begin()
+	env.task(sealing).failsAt("source", prodHost, "Container Registry Repository Writer")
+	if a, _ := env.prod.TagAttributes(cart, release); !a.Write {
 		t.Error("the tag is locked")
 	}
 }
 
 // TestLockDoesNotHold: locks are read back.
 func TestLockDoesNotHold(t *testing.T) {
-	w := newWorld(t)
-	pushImage(w.prod, cart, release, 1, 1, 64)
-	w.stage.Begin()
-	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, release, 1, 1, 64)
+	env.stage.Begin()
+	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPatch {
 			return false
 		}
@@ -138,61 +138,61 @@ func TestLockDoesNotHold(t *testing.T) {
 		_, _ = rw.Write([]byte(`{"registry":"` + prodHost + `","imageName":"` + cart + `","tag":{"name":"1.4.2","changeableAttributes":{"writeEnabled":false,"deleteEnabled":false}}}`))
 		return true
 	})
-	w.task(sealing).failsAt("source", prodHost)
+	env.task(sealing).failsAt("source", prodHost)
 }
 
 // TestReadOnly: verify, audit and dry runs write nothing, and refuse alike.
 // (That nothing is written is held after every run.)
 func TestReadOnly(t *testing.T) {
-	w, image := ready(t)
+	env, image := ready(t)
 	for _, in := range []inputs{push("action", "verify"), push("dryRun", "true")} {
-		o := w.task(in).want("done").wantStates("planned")
+		o := env.task(in).want("done").wantStates("planned")
 		if o.output["changed"] != "false" || o.output["digest"] != image.Digest {
 			t.Errorf("outputs %v", o.output)
 		}
-		w.untouched(w.dev)
+		env.untouched(env.dev)
 	}
-	pushImage(w.dev, cart, release, 9, 1, 64)
+	pushImage(env.dev, cart, release, 9, 1, 64)
 	for _, in := range []inputs{push(), push("action", "verify"), push("dryRun", "true")} {
-		w.task(in.with("digest", "sha256:"+strings.Repeat("a", 64), "minApprovers", "3")).refusedBy("min-approvers", "digest-differs", "tag-would-move")
+		env.task(in.with("digest", "sha256:"+strings.Repeat("a", 64), "minApprovers", "3")).refusedBy("min-approvers", "digest-differs", "tag-would-move")
 	}
 }
 
 // TestAudit: all there, some, none; every digest that is missing is named.
 func TestAudit(t *testing.T) {
-	w := newWorld(t)
-	w.broken = true
-	image := pushIndex(w.prod, cart, release, 1)
-	sbom := attach(w.prod, cart, image, "application/spdx+json", []byte(`{}`))
-	w.record(image)
-	w.lock(release)
-	w.approve(manager, "released")
+	env := newTestEnv(t)
+	env.broken = true
+	image := pushIndex(env.prod, cart, release, 1)
+	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	env.record(image)
+	env.lock(release)
+	env.approve(manager, "released")
 	audit := inputs{"action": "audit", "source": source, "targets": devHost + "\n" + dev2Host}
-	o := w.task(audit).want("failed").says(devHost, dev2Host, image.Digest)
-	for _, d := range w.prod.Digests(cart) {
+	o := env.task(audit).want("failed").says(devHost, dev2Host, image.Digest)
+	for _, d := range env.prod.Digests(cart) {
 		o.says(d)
 	}
-	w.task(push()).want("done")
-	w.task(audit).want("partial").wantStates("present failed").says(dev2Host, image.Digest)
-	w.task(audit.with("onPartial", "warn")).wantTask("partial", "SucceededWithIssues")
-	w.task(push("targets", dev2Host)).want("done")
-	w.task(audit).want("done").wantStates("present present")
+	env.task(push()).want("done")
+	env.task(audit).want("partial").wantStates("present failed").says(dev2Host, image.Digest)
+	env.task(audit.with("onPartial", "warn")).wantTask("partial", "SucceededWithIssues")
+	env.task(push("targets", dev2Host)).want("done")
+	env.task(audit).want("done").wantStates("present present")
 
-	w.dev.RemoveManifest(cart, sbom.Digest)
-	w.task(audit).want("partial").says(devHost, sbom.Digest)
-	w.task(audit.with("referrers", "false")).want("done")
+	env.dev.RemoveManifest(cart, sbom.Digest)
+	env.task(audit).want("partial").says(devHost, sbom.Digest)
+	env.task(audit.with("referrers", "false")).want("done")
 	layer := describe("", noise(1000, 4096)).Digest
-	w.dev2.RemoveBlob(cart, layer)
-	w.task(audit.with("referrers", "false")).want("done")
-	w.task(audit.with("referrers", "false", "deep", "true")).want("partial").wantStates("present failed").says(layer)
-	w.task(push("targets", dev2Host, "deep", "true")).want("done")
-	if _, ok := w.dev2.Blob(cart, layer); !ok {
+	env.dev2.RemoveBlob(cart, layer)
+	env.task(audit.with("referrers", "false")).want("done")
+	env.task(audit.with("referrers", "false", "deep", "true")).want("partial").wantStates("present failed").says(layer)
+	env.task(push("targets", dev2Host, "deep", "true")).want("done")
+	if _, ok := env.dev2.Blob(cart, layer); !ok {
 		t.Error("deep did not mend the layer")
 	}
-	w.dev2.RemoveTag(cart, release)
-	w.task(audit.with("targets", dev2Host)).want("failed").says(dev2Host, release)
-	w.prodNetwork.Block(dev2Host)
-	w.task(audit.with("targets", devHost+"\n"+dev2Host, "referrers", "false")).want("partial").wantStates("present pending")
+	env.dev2.RemoveTag(cart, release)
+	env.task(audit.with("targets", dev2Host)).want("failed").says(dev2Host, release)
+	env.prodNetwork.Block(dev2Host)
+	env.task(audit.with("targets", devHost+"\n"+dev2Host, "referrers", "false")).want("partial").wantStates("present pending")
 }
 
 var stable = prodHost + "/" + cart + ":stable"
@@ -203,11 +203,11 @@ func promotion(more ...string) inputs {
 
 // TestPromoteInOneRepository is one manifest PUT, whatever the image.
 func TestPromoteInOneRepository(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	attach(w.prod, cart, image, "application/spdx+json", []byte(`{}`))
-	w.approve(manager, "")
-	o := w.task(promotion()).want("done").wantStates("retagged")
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	env.approve(manager, "")
+	o := env.task(promotion()).want("done").wantStates("retagged")
 	if got := writes(o.requests); len(got) != 1 || got[0] != "PUT "+prodHost+"/v2/"+cart+"/manifests/stable" {
 		t.Errorf("writes %v, want one PUT of the manifest", got)
 	}
@@ -216,10 +216,10 @@ func TestPromoteInOneRepository(t *testing.T) {
 			t.Errorf("blob traffic: %s", r)
 		}
 	}
-	if got := w.prod.TagDigest(cart, "stable"); got != image.Digest || o.at("direction") != "checked" || o.output["changed"] != "true" {
+	if got := env.prod.TagDigest(cart, "stable"); got != image.Digest || o.at("direction") != "checked" || o.output["changed"] != "true" {
 		t.Errorf("tag %s, direction %v, changed %s", got, o.at("direction"), o.output["changed"])
 	}
-	again := w.task(promotion()).want("done").wantStates("present")
+	again := env.task(promotion()).want("done").wantStates("present")
 	if len(writes(again.requests)) != 0 || again.output["changed"] != "false" {
 		t.Errorf("again: %v, changed %s", writes(again.requests), again.output["changed"])
 	}
@@ -227,24 +227,24 @@ func TestPromoteInOneRepository(t *testing.T) {
 
 // TestPromoteToAnotherRepository mounts, and moves no byte of a blob.
 func TestPromoteToAnotherRepository(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	sbom := attach(w.prod, cart, image, "application/spdx+json", []byte(`{"a":1}`))
-	w.approve(manager, "")
-	o := w.task(promotion("targets", prodHost+"/released/cart:"+release)).want("done").wantStates("mounted")
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{"a":1}`))
+	env.approve(manager, "")
+	o := env.task(promotion("targets", prodHost+"/released/cart:"+release)).want("done").wantStates("mounted")
 	for _, r := range o.requests {
 		if strings.Contains(r.Path, "/blobs/uploads/") && (r.Method != http.MethodPost || !r.Has("mount")) || r.Host == prodStorage {
 			t.Errorf("not a mount: %s %s%s", r.Method, r.Host, r.Path)
 		}
 	}
-	if missing := lacking(w.prod, "released/cart", release); len(missing) > 0 || w.prod.TagDigest("released/cart", release) != image.Digest {
-		t.Errorf("missing %v, tag %s", missing, w.prod.TagDigest("released/cart", release))
+	if missing := lacking(env.prod, "released/cart", release); len(missing) > 0 || env.prod.TagDigest("released/cart", release) != image.Digest {
+		t.Errorf("missing %v, tag %s", missing, env.prod.TagDigest("released/cart", release))
 	}
-	if got := w.prod.Referrers("released/cart", image.Digest); len(got) != 1 || got[0] != sbom.Digest {
+	if got := env.prod.Referrers("released/cart", image.Digest); len(got) != 1 || got[0] != sbom.Digest {
 		t.Errorf("referrers %v", got)
 	}
-	w.task(promotion("targets", prodHost+"/released/plain:1", "referrers", "false")).want("done")
-	if got := w.prod.Referrers("released/plain", image.Digest); len(got) != 0 {
+	env.task(promotion("targets", prodHost+"/released/plain:1", "referrers", "false")).want("done")
+	if got := env.prod.Referrers("released/plain", image.Digest); len(got) != 0 {
 		t.Errorf("referrers false brought %v", got)
 	}
 }
@@ -252,78 +252,78 @@ func TestPromoteToAnotherRepository(t *testing.T) {
 // TestMoveTag: a tag moves only where it was asked for, and the result records
 // from where.
 func TestMoveTag(t *testing.T) {
-	w := newWorld(t)
-	old := pushImage(w.prod, cart, "stable", 8, 1, 64)
-	image := pushImage(w.prod, cart, release, 1, 2, 2048)
-	w.approve(manager, "")
-	w.task(promotion()).refusedBy("tag-would-move").says(stable, old.Digest, image.Digest, "moveTag")
-	w.prod.SetTagLock(cart, "stable", false, true)
-	w.task(promotion("moveTag", "true")).refusedBy("immutable").says(stable)
-	w.task(promotion("moveTag", "true", "action", "verify")).refusedBy("immutable")
-	w.prod.SetTagLock(cart, "stable", true, true)
-	w.prod.SetRepositoryLock(cart, false, true)
-	w.task(promotion("moveTag", "true")).refusedBy("immutable").says(cart)
-	w.prod.SetRepositoryLock(cart, true, true)
-	if got := w.prod.TagDigest(cart, "stable"); got != old.Digest {
+	env := newTestEnv(t)
+	old := pushImage(env.prod, cart, "stable", 8, 1, 64)
+	image := pushImage(env.prod, cart, release, 1, 2, 2048)
+	env.approve(manager, "")
+	env.task(promotion()).refusedBy("tag-would-move").says(stable, old.Digest, image.Digest, "moveTag")
+	env.prod.SetTagLock(cart, "stable", false, true)
+	env.task(promotion("moveTag", "true")).refusedBy("immutable").says(stable)
+	env.task(promotion("moveTag", "true", "action", "verify")).refusedBy("immutable")
+	env.prod.SetTagLock(cart, "stable", true, true)
+	env.prod.SetRepositoryLock(cart, false, true)
+	env.task(promotion("moveTag", "true")).refusedBy("immutable").says(cart)
+	env.prod.SetRepositoryLock(cart, true, true)
+	if got := env.prod.TagDigest(cart, "stable"); got != old.Digest {
 		t.Fatalf("the tag moved to %s", got)
 	}
-	plan := w.task(promotion("moveTag", "true", "dryRun", "true")).want("done").wantStates("planned")
+	plan := env.task(promotion("moveTag", "true", "dryRun", "true")).want("done").wantStates("planned")
 	if plan.at("images", 0, "targets", 0, "previous") != old.Digest {
 		t.Errorf("the plan tells previous %v", plan.at("images", 0, "targets", 0))
 	}
-	o := w.task(promotion("moveTag", "true")).want("done").wantStates("retagged")
-	if o.at("images", 0, "targets", 0, "previous") != old.Digest || w.prod.TagDigest(cart, "stable") != image.Digest {
-		t.Errorf("previous %v, tag %s", o.at("images", 0, "targets", 0, "previous"), w.prod.TagDigest(cart, "stable"))
+	o := env.task(promotion("moveTag", "true")).want("done").wantStates("retagged")
+	if o.at("images", 0, "targets", 0, "previous") != old.Digest || env.prod.TagDigest(cart, "stable") != image.Digest {
+		t.Errorf("previous %v, tag %s", o.at("images", 0, "targets", 0, "previous"), env.prod.TagDigest(cart, "stable"))
 	}
 }
 
 // TestLockedWhereItCannotBeRead: the registry refuses, and the target failed.
 func TestLockedWhereItCannotBeRead(t *testing.T) {
-	w := newWorld(t)
-	old := pushImage(w.prod, cart, "stable", 8, 1, 64)
-	pushImage(w.prod, cart, release, 1, 1, 64)
-	w.prod.Revoke(clientID)
-	w.prod.Grant(clientID, "**", sim.AcrPush...)
-	w.prod.SetTagLock(cart, "stable", false, false)
-	w.approve(manager, "")
-	w.task(promotion("moveTag", "true")).failsAt("target", prodHost, "lock").wantStates("failed")
-	if got := w.prod.TagDigest(cart, "stable"); got != old.Digest {
+	env := newTestEnv(t)
+	old := pushImage(env.prod, cart, "stable", 8, 1, 64)
+	pushImage(env.prod, cart, release, 1, 1, 64)
+	env.prod.Revoke(clientID)
+	env.prod.Grant(clientID, "**", sim.AcrPush...)
+	env.prod.SetTagLock(cart, "stable", false, false)
+	env.approve(manager, "")
+	env.task(promotion("moveTag", "true")).failsAt("target", prodHost, "lock").wantStates("failed")
+	if got := env.prod.TagDigest(cart, "stable"); got != old.Digest {
 		t.Errorf("the tag moved to %s", got)
 	}
 }
 
 // TestUpward: without a flow file promote stays inside one registry.
 func TestUpward(t *testing.T) {
-	w, _ := ready(t)
-	o := w.task(promotion("targets", devHost)).refusedBy("upward").says(devHost)
+	env, _ := ready(t)
+	o := env.task(promotion("targets", devHost)).refusedBy("upward").says(devHost)
 	if o.at("direction") != "unchecked" {
 		t.Errorf("direction %v", o.at("direction"))
 	}
-	w.untouched(w.dev)
-	w.task(promotion("targets", stable+"\n"+devHost+"/"+cart+":2")).refusedBy("upward")
-	if got := w.prod.TagDigest(cart, "stable"); got != "" {
+	env.untouched(env.dev)
+	env.task(promotion("targets", stable+"\n"+devHost+"/"+cart+":2")).refusedBy("upward")
+	if got := env.prod.TagDigest(cart, "stable"); got != "" {
 		t.Error("one target was written although another is refused")
 	}
 }
 
 // TestLocksAtTheTargets are set after everything has arrived, and read back.
 func TestLocksAtTheTargets(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	w.record(image)
-	w.lock(release)
-	w.approve(manager, "")
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	env.record(image)
+	env.lock(release)
+	env.approve(manager, "")
 	for _, c := range []struct {
 		lock     string
 		registry *sim.Registry
 		write    bool
-	}{{"tag", w.dev, true}, {"image", w.dev2, false}} {
+	}{{"tag", env.dev, true}, {"image", env.dev2, false}} {
 		in := push("targets", c.registry.Host(), "lock", c.lock)
-		o := w.task(in).want("done")
+		o := env.task(in).want("done")
 		if a, _ := c.registry.TagAttributes(cart, release); a.Write || a.Delete {
 			t.Errorf("lock %s: tag %+v", c.lock, a)
 		}
-		for _, d := range []string{image.Digest, pushImage(w.prod, cart, "", 10, 2, 4096).Digest, pushImage(w.prod, cart, "", 11, 2, 4096).Digest} {
+		for _, d := range []string{image.Digest, pushImage(env.prod, cart, "", 10, 2, 4096).Digest, pushImage(env.prod, cart, "", 11, 2, 4096).Digest} {
 			if a, ok := c.registry.ManifestAttributes(cart, d); !ok || a.Write != c.write || a.Delete {
 				t.Errorf("lock %s: manifest %s %+v", c.lock, d, a)
 			}
@@ -340,40 +340,40 @@ func TestLocksAtTheTargets(t *testing.T) {
 		if last != http.MethodGet {
 			t.Errorf("lock %s: the last request was a %s, so nothing was read back", c.lock, last)
 		}
-		again := w.task(in).want("done").wantStates("present")
+		again := env.task(in).want("done").wantStates("present")
 		if again.output["changed"] != "false" || len(writes(again.requests)) != 0 {
 			t.Errorf("again: changed %s, writes %v", again.output["changed"], writes(again.requests))
 		}
 	}
 	// Without the right to lock the image is there, and the target failed.
-	third := w.registry("contosothird.azurecr.io")
+	third := env.registry("contosothird.azurecr.io")
 	third.Revoke(clientID)
 	third.Grant(clientID, "**", "pull", "push", "metadata_read")
-	w.task(push("targets", third.Host(), "lock", "tag")).failsAt("target", third.Host(), "Container Registry Repository Writer")
+	env.task(push("targets", third.Host(), "lock", "tag")).failsAt("target", third.Host(), "Container Registry Repository Writer")
 }
 
 // TestInvertedPush: to other names, by digest under a tag, and again.
 func TestInvertedPush(t *testing.T) {
-	w, image := ready(t)
-	o := w.task(push("targets", devHost+"/released/cart:stable\n"+dev2Host+"/released/cart\n"+dev2Host+"/released/cart")).want("done").wantStates("copied copied")
-	if w.dev.TagDigest("released/cart", "stable") != image.Digest || w.dev2.TagDigest("released/cart", release) != image.Digest {
+	env, image := ready(t)
+	o := env.task(push("targets", devHost+"/released/cart:stable\n"+dev2Host+"/released/cart\n"+dev2Host+"/released/cart")).want("done").wantStates("copied copied")
+	if env.dev.TagDigest("released/cart", "stable") != image.Digest || env.dev2.TagDigest("released/cart", release) != image.Digest {
 		t.Error("not under the names that the targets say")
 	}
-	if o.at("direction") != "unchecked" || o.at("rules") != "inputs" || o.at("run", "kind") != "yaml" || o.at("run", "id") != float64(w.run.ID()) || o.at("run", "stage") != "Production" {
+	if o.at("direction") != "unchecked" || o.at("rules") != "inputs" || o.at("run", "kind") != "yaml" || o.at("run", "id") != float64(env.run.ID()) || o.at("run", "stage") != "Production" {
 		t.Errorf("direction %v, rules %v, run %v", o.at("direction"), o.at("rules"), o.at("run"))
 	}
 	byDigest := push("source", prodHost+"/"+cart+"@"+image.Digest, "targets", devHost+"/released/cart:pinned")
-	w.task(byDigest).want("done")
-	if got := w.dev.TagDigest("released/cart", "pinned"); got != image.Digest {
+	env.task(byDigest).want("done")
+	if got := env.dev.TagDigest("released/cart", "pinned"); got != image.Digest {
 		t.Errorf("by digest under a tag: %q", got)
 	}
-	again := w.task(byDigest).want("done").wantStates("present")
+	again := env.task(byDigest).want("done").wantStates("present")
 	if len(writes(again.requests)) != 0 {
 		t.Errorf("again: %v", writes(again.requests))
 	}
 	// What is present and equal is not written again, though its tag is new. (A
 	// POST asks whether a blob is there.)
-	third := w.task(push("targets", devHost+"/released/cart:third")).want("done")
+	third := env.task(push("targets", devHost+"/released/cart:third")).want("done")
 	for _, r := range writes(third.requests) {
 		if r != "PUT "+devHost+"/v2/released/cart/manifests/third" && !strings.HasPrefix(r, "POST ") {
 			t.Errorf("for a further tag: %s", r)
@@ -383,14 +383,14 @@ func TestInvertedPush(t *testing.T) {
 
 // TestMissingReferrerIsMended: what was attached since arrives on a rerun.
 func TestMissingReferrerIsMended(t *testing.T) {
-	w, image := ready(t)
-	w.task(push()).want("done")
-	sbom := attach(w.prod, cart, image, "application/spdx+json", []byte(`{}`))
-	o := w.task(push()).want("done")
+	env, image := ready(t)
+	env.task(push()).want("done")
+	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	o := env.task(push()).want("done")
 	if o.output["changed"] != "true" {
 		t.Error("nothing changed")
 	}
-	if got := w.dev.Referrers(cart, image.Digest); len(got) != 2 || got[1] != sbom.Digest {
+	if got := env.dev.Referrers(cart, image.Digest); len(got) != 2 || got[1] != sbom.Digest {
 		t.Errorf("referrers %v", got)
 	}
 }

@@ -213,17 +213,17 @@ func TestPrompt(t *testing.T) {
 // TestPromptAtAzure: credentials of Docker's configuration, through the proxy
 // that the person's own environment names; and Ctrl-C.
 func TestPromptAtAzure(t *testing.T) {
-	w := newWorld(t)
-	image := w.sealed()
-	for _, r := range []*sim.Registry{w.prod, w.dev} {
+	env := newTestEnv(t)
+	image := env.sealed()
+	for _, r := range []*sim.Registry{env.prod, env.dev} {
 		r.AddUser(realUser, realPassword)
 		r.Grant(realUser, "**", sim.RepositoryWriter...)
 	}
 	p := newPerson(t, map[string]string{prodHost: realUser + ":" + realPassword, devHost: realUser + ":" + realPassword})
-	p.environ = append(p.environ, "HTTPS_PROXY="+w.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+w.cloud.CAFile())
+	p.environ = append(p.environ, "HTTPS_PROXY="+env.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+env.cloud.CAFile())
 	arguments := []string{"invertedPush", "--source", source, "--targets", devHost, "--approval", "none", "--output", "json"}
 
-	reached, letGo := w.holdDownload(2048)
+	reached, letGo := env.holdDownload(2048)
 	command := exec.Command(binary, arguments...)
 	command.Env, command.Dir = p.environ, p.dir
 	var stdout, stderr bytes.Buffer
@@ -242,10 +242,10 @@ func TestPromptAtAzure(t *testing.T) {
 	if o.at("outcome") != "cancelled" {
 		t.Errorf("outcome %v", o.at("outcome"))
 	}
-	w.untouched(w.dev)
+	env.untouched(env.dev)
 	letGo()
 	p.run(arguments...).wantCode(0).wantStates("copied")
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
 	p.run("seal", "--source", source, "--output", "json").wantCode(0)
@@ -254,13 +254,13 @@ func TestPromptAtAzure(t *testing.T) {
 // TestScriptInARun: no task, but the job's token is mapped: the approval is
 // read all the same.
 func TestScriptInARun(t *testing.T) {
-	w, image := ready(t)
-	for _, r := range []*sim.Registry{w.prod, w.dev} {
+	env, image := ready(t)
+	for _, r := range []*sim.Registry{env.prod, env.dev} {
 		r.AddUser(realUser, realPassword)
 		r.Grant(realUser, "**", sim.RepositoryWriter...)
 	}
 	p := newPerson(t, map[string]string{prodHost: realUser + ":" + realPassword, devHost: realUser + ":" + realPassword})
-	for _, variable := range w.environ(w.stage, nil) {
+	for _, variable := range env.environ(env.stage, nil) {
 		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "ENDPOINT_") || strings.HasPrefix(name, "INPUT_") || strings.HasPrefix(name, "SECRET_") || name == "PATH" {
 			continue
 		}
@@ -270,12 +270,12 @@ func TestScriptInARun(t *testing.T) {
 	if o := p.run(arguments...).wantCode(3); o.at("refusals", 0, "rule") != "approval-unreadable" {
 		t.Errorf("without the token: %s", o.against())
 	}
-	p.environ = append(p.environ, "SYSTEM_ACCESSTOKEN="+w.stage.Token())
+	p.environ = append(p.environ, "SYSTEM_ACCESSTOKEN="+env.stage.Token())
 	o := p.run(arguments...).wantCode(0)
-	if o.at("approval", "granted") != true || w.dev.TagDigest(cart, release) != image.Digest {
+	if o.at("approval", "granted") != true || env.dev.TagDigest(cart, release) != image.Digest {
 		t.Errorf("approval %v", o.at("approval"))
 	}
-	if strings.Contains(o.stdout+o.stderr, w.stage.Token()) {
+	if strings.Contains(o.stdout+o.stderr, env.stage.Token()) {
 		t.Error("the job's token is shown")
 	}
 }

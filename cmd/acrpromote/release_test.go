@@ -33,9 +33,9 @@ func TestClassicRelease(t *testing.T) {
 		}, push(), "approval-pending"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWorld(t)
-			image := w.sealed()
-			stage := w.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: w.run}).Stage("Production", sim.ReleaseStageOptions{Before: c.before})
+			env := newTestEnv(t)
+			image := env.sealed()
+			stage := env.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: env.run}).Stage("Production", sim.ReleaseStageOptions{Before: c.before})
 			if c.decide != nil {
 				if err := c.decide(stage); err != nil {
 					t.Fatal(err)
@@ -43,17 +43,17 @@ func TestClassicRelease(t *testing.T) {
 			}
 			stage.Begin()
 			environ := stage.Environ(sim.Task{
-				Inputs: c.in, Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {w.connection}},
-				TempDirectory: w.folder(), Proxy: &sim.AgentProxy{URL: w.prodNetwork.ProxyURL()}, CAFile: w.cloud.CAFile(), Debug: true,
+				Inputs: c.in, Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
+				TempDirectory: env.folder(), Proxy: &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()}, CAFile: env.cloud.CAFile(), Debug: true,
 			})
-			o := w.execute(environ)
+			o := env.execute(environ)
 			if c.refused != "" {
 				o.refusedBy(c.refused)
-				w.untouched(w.dev)
+				env.untouched(env.dev)
 				return
 			}
 			o.want("done")
-			if o.at("run", "kind") != "release" || o.at("approval", "granted") != true || w.dev.TagDigest(cart, release) != image.Digest {
+			if o.at("run", "kind") != "release" || o.at("approval", "granted") != true || env.dev.TagDigest(cart, release) != image.Digest {
 				t.Errorf("run %v, approval %v", o.at("run"), o.at("approval"))
 			}
 		})

@@ -55,17 +55,17 @@ func show(counted map[string]int) string {
 // TestRequests counts what one inverted push of an image of five layers costs,
 // sealed and with nothing else attached, cold and again.
 func TestRequests(t *testing.T) {
-	w := newWorld(t)
-	image := pushImage(w.prod, cart, release, 1, 5, 4096)
-	w.stage.Begin()
-	w.task(sealing).want("done")
-	w.approve(manager, "released")
+	env := newTestEnv(t)
+	image := pushImage(env.prod, cart, release, 1, 5, 4096)
+	env.stage.Begin()
+	env.task(sealing).want("done")
+	env.approve(manager, "released")
 
-	cold := w.task(push()).want("done").wantStates("copied")
+	cold := env.task(push()).want("done").wantStates("copied")
 	t.Logf("cold:\n%s", show(table(cold)))
-	again := w.task(push()).want("done").wantStates("present")
+	again := env.task(push()).want("done").wantStates("present")
 	t.Logf("again:\n%s", show(table(again)))
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Fatalf("tag %q", got)
 	}
 	holdTable(t, "cold", table(cold), coldTable)

@@ -26,13 +26,13 @@ var smuggle = []string{
 // TestSmuggledComments: an approver's name and comment, and the words of
 // Azure DevOps.
 func TestSmuggledComments(t *testing.T) {
-	w := newWorld(t)
-	w.sealed()
+	env := newTestEnv(t)
+	env.sealed()
 	evil := manager
 	evil.DisplayName = "Release " + strings.Join(smuggle, " ")
-	w.guard(sim.ApprovalSettings{Approvers: []sim.Identity{evil}})
-	w.approve(evil, strings.Join(smuggle, " | "))
-	o := w.task(push()).want("done")
+	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{evil}})
+	env.approve(evil, strings.Join(smuggle, " | "))
+	o := env.task(push()).want("done")
 	if o.output["digest"] == "sha256:evil" {
 		t.Error("the output was set from outside")
 	}
@@ -44,28 +44,28 @@ func TestSmuggledComments(t *testing.T) {
 			t.Errorf("the summary has %s", markup)
 		}
 	}
-	w.queue()
-	if err := w.stage.Reject(manager, "<img src=https://evil.example/x>[a](https://evil.example) "+smuggled); err != nil {
+	env.queue()
+	if err := env.stage.Reject(manager, "<img src=https://evil.example/x>[a](https://evil.example) "+smuggled); err != nil {
 		t.Fatal(err)
 	}
-	w.stage.Begin()
-	o = w.task(push()).refusedBy("approval-rejected")
+	env.stage.Begin()
+	o = env.task(push()).refusedBy("approval-rejected")
 	if strings.Contains(o.summary, "<img") || strings.Contains(o.summary, "](https") {
 		t.Errorf("the summary carries markup:\n%s", o.summary)
 	}
-	w.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = smuggled })
-	w.task(push()).refusedBy("approval-unreadable")
-	w.run.MutateBuild(func(d map[string]any) { d["sourceBranch"] = "refs/heads/" + smuggled })
-	w.task(push()).refusedBy("approval-unreadable")
+	env.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = smuggled })
+	env.task(push()).refusedBy("approval-unreadable")
+	env.run.MutateBuild(func(d map[string]any) { d["sourceBranch"] = "refs/heads/" + smuggled })
+	env.task(push()).refusedBy("approval-unreadable")
 }
 
 // TestSmuggledAnswers: bodies, headers and labels of a registry.
 func TestSmuggledAnswers(t *testing.T) {
 	for i, text := range smuggle {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
-			w, image := ready(t)
+			env, image := ready(t)
 			at := func(where string) (remove func()) {
-				return w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+				return env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 					if r.Host != where || !strings.HasPrefix(r.URL.Path, "/v2/") || r.Method == http.MethodHead {
 						return false
 					}
@@ -77,44 +77,44 @@ func TestSmuggledAnswers(t *testing.T) {
 				})
 			}
 			remove := at(devHost)
-			w.task(push()).failsAt("target", devHost)
+			env.task(push()).failsAt("target", devHost)
 			remove()
 			remove = at(prodHost)
-			w.task(push()).failsAt("source", prodHost)
+			env.task(push()).failsAt("source", prodHost)
 			remove()
 			// An annotation, and the type of an artifact, are outside text too.
-			attach(w.prod, cart, image, "application/x"+text, []byte("{}"))
-			w.task(push())
-			w.task(push("action", "audit"))
+			attach(env.prod, cart, image, "application/x"+text, []byte("{}"))
+			env.task(push())
+			env.task(push("action", "audit"))
 		})
 	}
 }
 
 // TestSmuggledInputs: the pipeline's author is outside as well.
 func TestSmuggledInputs(t *testing.T) {
-	w, _ := ready(t)
+	env, _ := ready(t)
 	for _, text := range smuggle {
 		// What is misuse is told all at once; what is not, in the refusals.
 		wrong := push("action", "verify", "source", prodHost+"/"+cart+":"+text, "targets", text, "commentPattern", "("+text, "minApprovers", text, "digest", text, "lock", text)
-		w.task(wrong).want("misuse")
-		o := w.task(push("action", "verify", "environment", text, "approvers", text))
+		env.task(wrong).want("misuse")
+		o := env.task(push("action", "verify", "environment", text, "approvers", text))
 		if o.output["digest"] == "sha256:evil" || o.result["outcome"] == "done" {
 			t.Errorf("outcome %v, outputs %v", o.result["outcome"], o.output)
 		}
 	}
-	w.task(push("approvalStage", smuggled)).want("misuse")
-	w.task(push("action", "verify", "reportFolder", w.folder()+"/"+smuggled)).want("done")
+	env.task(push("approvalStage", smuggled)).want("misuse")
+	env.task(push("action", "verify", "reportFolder", env.folder()+"/"+smuggled)).want("done")
 }
 
 // TestSecretsThatAreEchoed: a service that repeats what it was sent.
 func TestSecretsThatAreEchoed(t *testing.T) {
-	w, _ := ready(t)
-	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
-	secret := w.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+	env, _ := ready(t)
+	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
+	secret := env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
 	for i, status := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest, http.StatusInternalServerError} {
 		// However long the answer is, it is not cut in the middle of a secret.
 		padding := strings.Repeat("x", 90*i)
-		remove := w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		remove := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 			if r.Host != devHost && r.Host != entraHost || r.Host == entraHost && r.Method != http.MethodPost {
 				return false
 			}
@@ -125,16 +125,16 @@ func TestSecretsThatAreEchoed(t *testing.T) {
 			_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}, "error": "invalid_client", "error_description": "AADSTS7000215: " + said})
 			return true
 		})
-		w.task(push(), connected("registryConnections", docker)).want("failed")
-		w.task(push(), connected("azureSubscription", secret)).want("failed")
-		w.task(push()).want("failed")
+		env.task(push(), connected("registryConnections", docker)).want("failed")
+		env.task(push(), connected("azureSubscription", secret)).want("failed")
+		env.task(push()).want("failed")
 		remove()
 	}
 }
 
 // TestTokensThatAreEchoed: the same where images are moved.
 func TestTokensThatAreEchoed(t *testing.T) {
-	w, _ := ready(t)
+	env, _ := ready(t)
 	var padding atomic.Int64
 	echo := func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
@@ -142,14 +142,14 @@ func TestTokensThatAreEchoed(t *testing.T) {
 		said := strings.Repeat("x", int(padding.Load())) + " " + r.Header.Get("Authorization") + " " + r.URL.RawQuery
 		_ = json.NewEncoder(rw).Encode(map[string]any{"errors": []any{map[string]string{"code": "DENIED", "message": said}}})
 	}
-	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Host != devHost || strings.HasPrefix(r.URL.Path, "/oauth2/") {
 			return false
 		}
 		echo(rw, r)
 		return true
 	})
-	w.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	env.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") == "" {
 			rw.Header().Set("WWW-Authenticate", `Basic realm="registry"`)
 			rw.WriteHeader(http.StatusUnauthorized)
@@ -157,19 +157,19 @@ func TestTokensThatAreEchoed(t *testing.T) {
 		}
 		echo(rw, r)
 	}))
-	other := w.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
+	other := env.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
 	for _, length := range []int64{0, 260, 290} {
 		padding.Store(length)
-		w.task(push()).failsAt("target", devHost)
-		w.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example")
+		env.task(push()).failsAt("target", devHost)
+		env.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example")
 	}
 }
 
 // TestDebug tells the requests, and of each no more than method, host, path,
 // status and time.
 func TestDebug(t *testing.T) {
-	w, _ := ready(t)
-	o := w.task(push()).want("done")
+	env, _ := ready(t)
+	o := env.task(push()).want("done")
 	told := 0
 	for _, c := range agentReads(o.stdout) {
 		if c.name != "task.debug" {
@@ -188,7 +188,7 @@ func TestDebug(t *testing.T) {
 			t.Errorf("%q is not told", want)
 		}
 	}
-	quiet := w.task(push(), func(task *sim.Task) { task.Debug = false }).want("done")
+	quiet := env.task(push(), func(task *sim.Task) { task.Debug = false }).want("done")
 	if strings.Contains(quiet.stdout, "task.debug") {
 		t.Error("debug lines without System.Debug")
 	}
@@ -196,17 +196,17 @@ func TestDebug(t *testing.T) {
 
 // TestWhatIsSet: the four outputs and nothing else, on every outcome.
 func TestWhatIsSet(t *testing.T) {
-	w, image := ready(t)
-	o := w.task(push()).want("done")
+	env, image := ready(t)
+	o := env.task(push()).want("done")
 	if o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["digest"] != image.Digest || o.output["changed"] != "true" || o.output["report"] == "" || len(o.output) != 4 {
 		t.Errorf("outputs %v", o.output)
 	}
-	refused := w.task(push("minApprovers", "2")).want("refused")
+	refused := env.task(push("minApprovers", "2")).want("refused")
 	if refused.output["changed"] != "false" || refused.output["digest"] != image.Digest || refused.output["report"] == "" {
 		t.Errorf("outputs of a refusal %v", refused.output)
 	}
-	folder := w.folder() + "/deep/er"
-	elsewhere := w.task(push("reportFolder", folder)).want("done")
+	folder := env.folder() + "/deep/er"
+	elsewhere := env.task(push("reportFolder", folder)).want("done")
 	if !strings.HasPrefix(elsewhere.output["report"], folder) {
 		t.Errorf("report %s, want it in %s", elsewhere.output["report"], folder)
 	}

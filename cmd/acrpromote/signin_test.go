@@ -26,16 +26,16 @@ func (o outcome) count(host, begin string) int {
 func TestSignInOnce(t *testing.T) {
 	for _, kind := range []string{"federated", "secret"} {
 		t.Run(kind, func(t *testing.T) {
-			w := newWorld(t)
-			image := pushIndex(w.prod, cart, release, 1)
-			w.record(image)
-			w.lock(release)
-			w.approve(manager, "")
-			connection, assertions := w.connection, 1
+			env := newTestEnv(t)
+			image := pushIndex(env.prod, cart, release, 1)
+			env.record(image)
+			env.lock(release)
+			env.approve(manager, "")
+			connection, assertions := env.connection, 1
 			if kind == "secret" {
-				connection, assertions = w.project.SecretConnection("release-secret", tenant, clientID, clientKey), 0
+				connection, assertions = env.project.SecretConnection("release-secret", tenant, clientID, clientKey), 0
 			}
-			o := w.task(push("targets", devHost+"\n"+dev2Host+"\n"+devHost+"/released/cart:2", "lock", "tag"), connected("azureSubscription", connection)).want("done")
+			o := env.task(push("targets", devHost+"\n"+dev2Host+"\n"+devHost+"/released/cart:2", "lock", "tag"), connected("azureSubscription", connection)).want("done")
 			asked := 0
 			for _, r := range o.requests {
 				if r.Host == devOpsHost && r.Has("serviceConnectionId") {
@@ -60,46 +60,46 @@ func TestSignInOnce(t *testing.T) {
 // TestIdentityPerSide: targetSubscription signs in to the targets, so that no
 // identity needs both sides.
 func TestIdentityPerSide(t *testing.T) {
-	w, image := ready(t)
+	env, image := ready(t)
 	const other = "bbbbbbbb-bbbb-cccc-dddd-eeeeeeeeeeee"
-	down := w.project.FederatedConnection("dev-identity", tenant, other)
-	w.directory.AddApplication(other).AddFederatedCredential(w.organization.Issuer(), down.Subject())
-	w.prod.Revoke(clientID)
-	w.prod.Grant(clientID, "**", sim.RepositoryReader...)
-	w.dev.Revoke(clientID)
-	w.dev.Grant(other, "**", sim.RepositoryWriter...)
-	w.task(push()).failsAt("target", devHost)
-	w.task(push(), connected("targetSubscription", down)).want("done")
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	down := env.project.FederatedConnection("dev-identity", tenant, other)
+	env.directory.AddApplication(other).AddFederatedCredential(env.organization.Issuer(), down.Subject())
+	env.prod.Revoke(clientID)
+	env.prod.Grant(clientID, "**", sim.RepositoryReader...)
+	env.dev.Revoke(clientID)
+	env.dev.Grant(other, "**", sim.RepositoryWriter...)
+	env.task(push()).failsAt("target", devHost)
+	env.task(push(), connected("targetSubscription", down)).want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
 }
 
 // TestDockerConnection: user and password at the target, matched by host.
 func TestDockerConnection(t *testing.T) {
-	w, image := ready(t)
-	w.dev.Revoke(clientID)
-	w.dev.AddUser("pusher", "a-docker-password~1")
-	w.dev.Grant("pusher", cart, "pull", "push")
-	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
-	o := w.task(push("targets", devHost+"\n"+dev2Host), connected("registryConnections", docker)).want("done")
-	if w.dev.TagDigest(cart, release) != image.Digest || o.count(devHost, "POST /oauth2/exchange") != 0 {
-		t.Errorf("tag %q, asked %v", w.dev.TagDigest(cart, release), o.asked(devHost))
+	env, image := ready(t)
+	env.dev.Revoke(clientID)
+	env.dev.AddUser("pusher", "a-docker-password~1")
+	env.dev.Grant("pusher", cart, "pull", "push")
+	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
+	o := env.task(push("targets", devHost+"\n"+dev2Host), connected("registryConnections", docker)).want("done")
+	if env.dev.TagDigest(cart, release) != image.Digest || o.count(devHost, "POST /oauth2/exchange") != 0 {
+		t.Errorf("tag %q, asked %v", env.dev.TagDigest(cart, release), o.asked(devHost))
 	}
 	if o.count(dev2Host, "POST /oauth2/exchange") != 1 {
 		t.Errorf("the other registry was not signed in to by Entra: %v", o.asked(dev2Host))
 	}
 	// A repository-scoped token needs no more than its repository.
-	w.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).failsAt("target", devHost)
+	env.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).failsAt("target", devHost)
 }
 
 // TestRepositoryPermissions: a registry that refuses a token unless the whole
 // scope is granted, and one whose identity may write one repository alone.
 func TestRepositoryPermissions(t *testing.T) {
-	w, image := ready(t)
-	strict := w.cloud.Registry("contosostrict.azurecr.io", sim.RegistryOptions{Tokens: w.directory, StrictScopes: true})
+	env, image := ready(t)
+	strict := env.cloud.Registry("contosostrict.azurecr.io", sim.RegistryOptions{Tokens: env.directory, StrictScopes: true})
 	strict.Grant(clientID, cart, sim.AcrPush...)
-	w.task(push("targets", strict.Host())).want("done")
+	env.task(push("targets", strict.Host())).want("done")
 	if got := strict.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
@@ -107,31 +107,31 @@ func TestRepositoryPermissions(t *testing.T) {
 
 // TestTokensExpire in the middle of a run: they are replaced.
 func TestTokensExpire(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, cart, release, 1)
-	w.record(image)
-	w.lock(release)
-	w.approve(manager, "")
-	remove := w.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	env.record(image)
+	env.lock(release)
+	env.approve(manager, "")
+	remove := env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Host == devHost && r.Method == http.MethodPut {
-			w.dev.ExpireTokens()
+			env.dev.ExpireTokens()
 		}
 		if r.Host == prodHost && strings.Contains(r.URL.Path, "/blobs/") {
-			w.prod.ExpireTokens()
+			env.prod.ExpireTokens()
 		}
 		return false
 	})
 	defer remove()
 	// Every write expires the tokens that the next one would use, so this may
 	// well fail; but nothing incomplete may be visible, and a rerun completes it.
-	o := w.task(push())
+	o := env.task(push())
 	if outcome := o.result["outcome"]; outcome != "done" && outcome != "failed" {
 		t.Errorf("outcome %v", outcome)
 	}
 	remove()
-	w.dev.ExpireTokens()
-	w.task(push()).want("done")
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	env.dev.ExpireTokens()
+	env.task(push()).want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
 }
@@ -139,22 +139,22 @@ func TestTokensExpire(t *testing.T) {
 // TestHostileHosts: an Entra token goes to a registry of Azure alone, compared
 // label by label.
 func TestHostileHosts(t *testing.T) {
-	w, _ := ready(t)
+	env, _ := ready(t)
 	hosts := []string{
 		"evil.example", "azurecr.io.evil.example", "contosodev.azurecr.io.evil.example", "evilazurecr.io",
 		"contosodev-azurecr.io", "contosodev.azurecr.io.com", "azurecr.io", "xn--azurecr-9za.io",
 	}
 	asked := map[string]func() []string{}
 	for _, host := range hosts {
-		asked[host] = w.evil(host)
+		asked[host] = env.evil(host)
 	}
-	mark := w.cloud.Mark()
+	mark := env.cloud.Mark()
 	for _, host := range hosts {
-		o := w.task(push("targets", host))
+		o := env.task(push("targets", host))
 		if outcome := o.result["outcome"]; outcome != "failed" && outcome != "misuse" {
 			t.Errorf("%s: outcome %v\n%s", host, outcome, o.stdout)
 		}
-		w.task(push("source", host+"/"+cart+":1", "targets", devHost))
+		env.task(push("source", host+"/"+cart+":1", "targets", devHost))
 	}
 	for host, requests := range asked {
 		for _, r := range requests() {
@@ -163,7 +163,7 @@ func TestHostileHosts(t *testing.T) {
 			}
 		}
 	}
-	for _, r := range w.cloud.Since(mark) {
+	for _, r := range env.cloud.Since(mark) {
 		if slices.Contains(hosts, r.Host) && (r.BytesIn > 0 || r.Authorization != "") {
 			t.Errorf("%s %s%s was sent %d bytes and the authorization %q", r.Method, r.Host, r.Path, r.BytesIn, r.Authorization)
 		}
@@ -173,12 +173,12 @@ func TestHostileHosts(t *testing.T) {
 // TestHostileRealm: whatever realm a challenge names, nobody but the registry's
 // own /oauth2/* is asked.
 func TestHostileRealm(t *testing.T) {
-	w, image := ready(t)
-	evil := w.evil("evil.example")
-	w.dev.AddUser("pusher", "a-docker-password~1")
-	w.dev.Grant("pusher", "**", sim.RepositoryWriter...)
+	env, image := ready(t)
+	evil := env.evil("evil.example")
+	env.dev.AddUser("pusher", "a-docker-password~1")
+	env.dev.Grant("pusher", "**", sim.RepositoryWriter...)
 	challenge := `Bearer realm="https://evil.example/oauth2/token",service="` + devHost + `",scope="repository:shop/cart:pull,push"`
-	w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Host != devHost || r.Header.Get("Authorization") != "" || strings.HasPrefix(r.URL.Path, "/oauth2/") {
 			return false
 		}
@@ -186,21 +186,21 @@ func TestHostileRealm(t *testing.T) {
 		rw.WriteHeader(http.StatusUnauthorized)
 		return true
 	})
-	w.task(push()).want("done")
-	if got := w.dev.TagDigest(cart, release); got != image.Digest {
+	env.task(push()).want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
 		t.Errorf("tag %q", got)
 	}
-	docker := w.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
-	w.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).want("done")
+	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
+	env.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).want("done")
 
 	// A registry of somebody else's: its realm is another host's, so nobody is
 	// asked, and it gets no password either.
-	w.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+	env.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("WWW-Authenticate", `Bearer realm="https://evil.example/token",service="registry.example"`)
 		rw.WriteHeader(http.StatusUnauthorized)
 	}))
-	other := w.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
-	o := w.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example", "evil.example")
+	other := env.project.DockerConnection("other", "registry.example", "pusher", "another-password~2")
+	o := env.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example", "evil.example")
 	for _, r := range o.requests {
 		if r.Host == "registry.example" && r.Authorization != "" {
 			t.Errorf("%s %s bore %s", r.Method, r.Path, r.Authorization)
@@ -214,9 +214,9 @@ func TestHostileRealm(t *testing.T) {
 // TestHostileRedirects: no credential goes where a redirect points, and none
 // leads to plain HTTP.
 func TestHostileRedirects(t *testing.T) {
-	redirect := func(match func(r *http.Request) bool, to string) func(w *world) {
-		return func(w *world) {
-			w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+	redirect := func(match func(r *http.Request) bool, to string) func(env *testEnv) {
+		return func(env *testEnv) {
+			env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if !match(r) {
 					return false
 				}
@@ -230,7 +230,7 @@ func TestHostileRedirects(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name  string
-		do    func(w *world)
+		do    func(env *testEnv)
 		side  string // "" is done
 		asked bool   // the other host may be asked, without any credential
 	}{
@@ -245,8 +245,8 @@ func TestHostileRedirects(t *testing.T) {
 		{"the manifest's PUT", redirect(func(r *http.Request) bool {
 			return r.Host == devHost && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/")
 		}, "https://evil.example/manifest"), "target", false},
-		{"the place of an upload", func(w *world) {
-			w.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		{"the place of an upload", func(env *testEnv) {
+			env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 				if r.Host != devHost || r.Method != http.MethodPost || !strings.Contains(r.URL.Path, "/uploads/") {
 					return false
 				}
@@ -257,11 +257,11 @@ func TestHostileRedirects(t *testing.T) {
 		}, "target", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w, _ := ready(t)
-			evil := w.evil("evil.example")
-			c.do(w)
-			o := w.task(push()).failsAt(c.side)
-			w.untouched(w.dev)
+			env, _ := ready(t)
+			evil := env.evil("evil.example")
+			c.do(env)
+			o := env.task(push()).failsAt(c.side)
+			env.untouched(env.dev)
 			for _, r := range evil() {
 				if !c.asked || !strings.HasSuffix(r, " ") {
 					t.Errorf("the other host was asked %q", r)
@@ -279,14 +279,14 @@ func TestHostileRedirects(t *testing.T) {
 // TestEgress names the few hosts that this job has to reach, and the proxy
 // without its user.
 func TestEgress(t *testing.T) {
-	w, _ := ready(t)
-	w.prodNetwork.RequireAuth("agent", "a-proxy-password~3")
+	env, _ := ready(t)
+	env.prodNetwork.RequireAuth("agent", "a-proxy-password~3")
 	authenticated := func(password string) func(*sim.Task) {
 		return func(task *sim.Task) {
 			task.Proxy.Username, task.Proxy.Password = "agent", password
 		}
 	}
-	o := w.task(push(), authenticated("a-proxy-password~3")).want("done")
+	o := env.task(push(), authenticated("a-proxy-password~3")).want("done")
 	want := []any{}
 	for _, host := range []string{prodHost, prodStorage, devHost, devOpsHost, entraHost} {
 		want = append(want, host+":443")
@@ -295,9 +295,9 @@ func TestEgress(t *testing.T) {
 	if got := o.at("egress"); fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("egress %v, want %v", got, want)
 	}
-	if o.at("proxy") != w.prodNetwork.ProxyURL() || o.at("transport") != "claimed" {
+	if o.at("proxy") != env.prodNetwork.ProxyURL() || o.at("transport") != "claimed" {
 		t.Errorf("proxy %v, transport %v", o.at("proxy"), o.at("transport"))
 	}
-	w.shutOut = true
-	w.task(push(), authenticated("the-wrong-password")).refusedBy("approval-unreadable").says("407")
+	env.shutOut = true
+	env.task(push(), authenticated("the-wrong-password")).refusedBy("approval-unreadable").says("407")
 }

@@ -7,26 +7,26 @@ import (
 // TestTheMainJob goes the whole way: seal, refused while nobody has approved,
 // approved, pushed down to two registries, and again with nothing to do.
 func TestTheMainJob(t *testing.T) {
-	w := newWorld(t)
-	image := pushIndex(w.prod, "shop/cart", "1.4.2", 1)
-	sbom := attach(w.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, "shop/cart", "1.4.2", 1)
+	sbom := attach(env.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
 
-	build := w.run.Stage("Seal", w.connection)
+	build := env.run.Stage("Seal", env.connection)
 	build.Begin()
-	sealed := w.taskOf(build, inputs{"action": "seal", "source": prodHost + "/shop/cart:1.4.2"}).want("done")
+	sealed := env.taskOf(build, inputs{"action": "seal", "source": prodHost + "/shop/cart:1.4.2"}).want("done")
 	if sealed.output["digest"] != image.Digest || sealed.output["changed"] != "true" {
 		t.Fatalf("outputs %v", sealed.output)
 	}
 
 	push := inputs{"action": "invertedPush", "source": prodHost + "/shop/cart:1.4.2", "targets": devHost + "\n" + dev2Host, "environment": "Production"}
-	w.stage.Begin()
-	w.task(push).refusedBy("approval-pending")
+	env.stage.Begin()
+	env.task(push).refusedBy("approval-pending")
 
-	if err := w.stage.Approve(manager, "released"); err != nil {
+	if err := env.stage.Approve(manager, "released"); err != nil {
 		t.Fatal(err)
 	}
-	done := w.task(push).want("done")
-	for _, r := range []store{w.dev, w.dev2} {
+	done := env.task(push).want("done")
+	for _, r := range []store{env.dev, env.dev2} {
 		r := r.(interface {
 			TagDigest(repository, tag string) string
 			Referrers(repository, digest string) []string
@@ -39,7 +39,7 @@ func TestTheMainJob(t *testing.T) {
 		}
 	}
 	t.Log(done.stdout)
-	again := w.task(push).want("done")
+	again := env.task(push).want("done")
 	if again.output["changed"] != "false" {
 		t.Errorf("again changed something: %s", again.stdout)
 	}

@@ -35,7 +35,7 @@ func (s *story) end(took time.Duration) bool {
 		s.screen.line(s.screen.paint(red, fmt.Sprintf("%d of %d claims do not hold.", failed, len(checks))))
 		return false
 	}
-	s.screen.line(fmt.Sprintf("All %d hold. %s, %d requests.", len(checks), seconds(took), len(s.w.cloud.Requests())))
+	s.screen.line(fmt.Sprintf("All %d hold. %s, %d requests.", len(checks), seconds(took), len(s.env.cloud.Requests())))
 	return true
 }
 
@@ -76,7 +76,7 @@ func (s *story) checks() []check {
 }
 
 func (s *story) digestsEqual() error {
-	for _, r := range s.w.registries() {
+	for _, r := range s.env.registries() {
 		if got := r.TagDigest(repository, s.tag()); got != s.image.root.digest() {
 			return fmt.Errorf("%s has %q under %s, not %s", r.Host(), got, s.tag(), s.image.root.digest())
 		}
@@ -85,7 +85,7 @@ func (s *story) digestsEqual() error {
 }
 
 func (s *story) bytesEqual() error {
-	for _, r := range s.w.teams() {
+	for _, r := range s.env.teams() {
 		for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children, s.image.attached) {
 			mediaType, content, ok := r.Manifest(repository, m.digest())
 			if !ok || mediaType != m.mediaType || !bytes.Equal(content, m.content) {
@@ -127,11 +127,11 @@ func (s *story) kinds(r *sim.Registry) []string {
 
 func (s *story) referrersArrived() error {
 	for _, artifactType := range []string{sbomType, signatureType, sealType} {
-		_, _, original, err := s.attachment(s.w.prod, artifactType)
+		_, _, original, err := s.attachment(s.env.prod, artifactType)
 		if err != nil {
 			return err
 		}
-		for _, r := range s.w.teams() {
+		for _, r := range s.env.teams() {
 			_, body, digest, err := s.attachment(r, artifactType)
 			if err != nil {
 				return err
@@ -145,7 +145,7 @@ func (s *story) referrersArrived() error {
 }
 
 func (s *story) attachmentsTrue() error {
-	for _, r := range s.w.teams() {
+	for _, r := range s.env.teams() {
 		d, payload, _, err := s.attachment(r, signatureType)
 		if err != nil {
 			return err
@@ -185,11 +185,11 @@ func (s *story) codeIsDigest() error {
 }
 
 func (s *story) locked() error {
-	if a, ok := s.w.prod.TagAttributes(repository, s.tag()); !ok || a.Write || a.Delete {
+	if a, ok := s.env.prod.TagAttributes(repository, s.tag()); !ok || a.Write || a.Delete {
 		return fmt.Errorf("the tag at PROD: there %t, may be written %t, deleted %t", ok, a.Write, a.Delete)
 	}
 	for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children) {
-		if a, ok := s.w.prod.ManifestAttributes(repository, m.digest()); !ok || a.Delete || !a.Write {
+		if a, ok := s.env.prod.ManifestAttributes(repository, m.digest()); !ok || a.Delete || !a.Write {
 			return fmt.Errorf("%s at PROD: there %t, may be written %t, deleted %t", m.digest(), ok, a.Write, a.Delete)
 		}
 	}
@@ -197,13 +197,13 @@ func (s *story) locked() error {
 }
 
 func (s *story) inOrder() error {
-	tag, _ := s.w.prod.TagAttributes(repository, s.tag())
-	_, _, digest, err := s.attachment(s.w.prod, sealType)
+	tag, _ := s.env.prod.TagAttributes(repository, s.tag())
+	_, _, digest, err := s.attachment(s.env.prod, sealType)
 	if err != nil {
 		return err
 	}
-	record, _ := s.w.prod.ManifestAttributes(repository, digest)
-	writes := s.w.writes(s.pushed.requests)
+	record, _ := s.env.prod.ManifestAttributes(repository, digest)
+	writes := s.env.writes(s.pushed.requests)
 	switch {
 	case tag.Updated.After(s.approved):
 		return fmt.Errorf("the tag was touched at %v, after the approval at %v", tag.Updated, s.approved)
@@ -218,7 +218,7 @@ func (s *story) inOrder() error {
 }
 
 func (s *story) unwritten(a attempt) error {
-	if writes := s.w.writes(a.outcome.requests); len(writes) > 0 {
+	if writes := s.env.writes(a.outcome.requests); len(writes) > 0 {
 		return fmt.Errorf("the request log has %d writes, the first: %s %s%s", len(writes), writes[0].Method, writes[0].Host, writes[0].Path)
 	}
 	if !a.before.same(a.after) {
@@ -270,9 +270,9 @@ func (s *story) answered(a answer) error {
 }
 
 func (s *story) firewallHeld() error {
-	inside, asked := s.w.prodNetwork.IP(), 0
-	for _, q := range s.w.cloud.Requests() {
-		if q.Client == inside || q.Host != s.w.prod.Host() && q.Host != s.w.prod.StorageHost() {
+	inside, asked := s.env.prodNetwork.IP(), 0
+	for _, q := range s.env.cloud.Requests() {
+		if q.Client == inside || q.Host != s.env.prod.Host() && q.Host != s.env.prod.StorageHost() {
 			continue
 		}
 		if asked++; q.Status != http.StatusForbidden {
@@ -302,8 +302,8 @@ func (s *story) pulledAll() error {
 			return fmt.Errorf("the program in it for %s is not the one that was built", b.platform)
 		}
 	}
-	for _, host := range s.w.paymentsNet.Dialled() {
-		if party := s.w.party(strings.TrimSuffix(host, ":443")); party != "payments" && party != "payments's storage" && party != "PROD" {
+	for _, host := range s.env.paymentsNet.Dialled() {
+		if party := s.env.party(strings.TrimSuffix(host, ":443")); party != "payments" && party != "payments's storage" && party != "PROD" {
 			return fmt.Errorf("it dialled %s", host)
 		}
 	}
@@ -311,12 +311,12 @@ func (s *story) pulledAll() error {
 }
 
 func (s *story) prodUntouched() error {
-	for _, q := range s.w.writes(s.pushed.requests) {
-		if q.Host == s.w.prod.Host() {
+	for _, q := range s.env.writes(s.pushed.requests) {
+		if q.Host == s.env.prod.Host() {
 			return fmt.Errorf("the request log has %s %s%s", q.Method, q.Host, q.Path)
 		}
 	}
-	if slices.Contains(s.w.prod.Digests(repository), s.theirs.root.digest()) {
+	if slices.Contains(s.env.prod.Digests(repository), s.theirs.root.digest()) {
 		return fmt.Errorf("PROD has %s", s.theirs.root.digest())
 	}
 	return nil
@@ -334,7 +334,7 @@ func (s *story) dialledAsTold() error {
 			return fmt.Errorf("the proxy saw %v, and result.json has %v", seen, o.said.Egress)
 		}
 		for _, host := range seen {
-			if name := strings.TrimSuffix(host, ":443"); name == host || s.w.party(name) == name {
+			if name := strings.TrimSuffix(host, ":443"); name == host || s.env.party(name) == name {
 				return fmt.Errorf("the proxy saw the program dial %s", host)
 			}
 		}
@@ -344,8 +344,8 @@ func (s *story) dialledAsTold() error {
 
 func (s *story) storageUnsigned() error {
 	fetched := 0
-	for _, q := range s.w.cloud.Requests() {
-		if !slices.ContainsFunc(s.w.registries(), func(r *sim.Registry) bool { return r.StorageHost() == q.Host }) {
+	for _, q := range s.env.cloud.Requests() {
+		if !slices.ContainsFunc(s.env.registries(), func(r *sim.Registry) bool { return r.StorageHost() == q.Host }) {
 			continue
 		}
 		if fetched++; q.Authorization != "" {

@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// client is a container engine somewhere in the world: it signs in, pushes and
+// client is a container engine somewhere in a network: it signs in, pushes and
 // pulls as any does. It shares no code with the program.
 type client struct {
 	http           *http.Client

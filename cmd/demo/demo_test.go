@@ -168,19 +168,19 @@ func tellStory(t *testing.T, out io.Writer) *story {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := openWorld(dir)
+	env, err := openEnvironment(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.close)
-	s := newStory(w, img, p, newScreen(out, true))
+	t.Cleanup(env.close)
+	s := newStory(env, img, p, newScreen(out, true))
 	if err := s.tell(ctx); err != nil {
 		t.Fatal(err)
 	}
 	return s
 }
 
-// TestEveryClaimCanFail breaks the world, or the record of what was seen, in
+// TestEveryClaimCanFail breaks the environment, or the record of what was seen, in
 // one way after another: each claim of the demo must notice one of them.
 func TestEveryClaimCanFail(t *testing.T) {
 	var out bytes.Buffer
@@ -239,7 +239,7 @@ type breach struct {
 }
 
 func breaks(s *story) []breach {
-	w, root := s.w, s.image.root
+	env, root := s.env, s.image.root
 	attached := s.image.attached[0]
 	var blob string
 	for digest := range s.image.blobs {
@@ -247,16 +247,16 @@ func breaks(s *story) []breach {
 	}
 	list := []breach{
 		{"the tag moves", "have the digest", false, func() func() {
-			w.payments.Push(repository, s.tag(), s.theirs.root.mediaType, s.theirs.root.content)
-			return func() { w.payments.Push(repository, s.tag(), root.mediaType, root.content) }
+			env.payments.Push(repository, s.tag(), s.theirs.root.mediaType, s.theirs.root.content)
+			return func() { env.payments.Push(repository, s.tag(), root.mediaType, root.content) }
 		}},
 		{"a blob is lost", "byte for byte", false, func() func() {
-			w.web.RemoveBlob(repository, blob)
-			return func() { w.web.PutBlob(repository, s.image.blobs[blob]) }
+			env.web.RemoveBlob(repository, blob)
+			return func() { env.web.PutBlob(repository, s.image.blobs[blob]) }
 		}},
 		{"a referrer is lost", "seal record are attached", false, func() func() {
-			w.web.RemoveManifest(repository, attached.digest())
-			return func() { w.web.Push(repository, "", attached.mediaType, attached.content) }
+			env.web.RemoveManifest(repository, attached.digest())
+			return func() { env.web.Push(repository, "", attached.mediaType, attached.content) }
 		}},
 		{"the signature is another's", "signature verifies", false, func() func() {
 			return swap(&s.image.publicKey, bytes.Repeat([]byte{1}, 32))
@@ -265,13 +265,13 @@ func breaks(s *story) []breach {
 			return swap(&s.code, "0000-0000-0000-0000-0000-0000")
 		}},
 		{"the tag is unlocked", "tag locked", false, func() func() {
-			w.prod.SetTagLock(repository, s.tag(), true, false)
-			return func() { w.prod.SetTagLock(repository, s.tag(), false, false) }
+			env.prod.SetTagLock(repository, s.tag(), true, false)
+			return func() { env.prod.SetTagLock(repository, s.tag(), false, false) }
 		}},
 		{"a platform is unlocked", "tag locked", false, func() func() {
 			digest := s.image.children[1].digest()
-			w.prod.SetManifestLock(repository, digest, true, true)
-			return func() { w.prod.SetManifestLock(repository, digest, true, false) }
+			env.prod.SetManifestLock(repository, digest, true, true)
+			return func() { env.prod.SetManifestLock(repository, digest, true, false) }
 		}},
 		{"approved before it was sealed", "then approved", false, func() func() {
 			return swap(&s.approved, s.approved.Add(-time.Hour))
@@ -280,11 +280,11 @@ func breaks(s *story) []breach {
 			return swap(&s.approved, time.Now())
 		}},
 		{"the push wrote at PROD", "wrote nothing at PROD", false, func() func() {
-			return swap(&s.pushed.requests, append(slices.Clone(s.pushed.requests), wrote(w.prod.Host())))
+			return swap(&s.pushed.requests, append(slices.Clone(s.pushed.requests), wrote(env.prod.Host())))
 		}},
 		{"a team's image is at PROD", "wrote nothing at PROD", false, func() func() {
-			w.prod.Push(repository, "", s.theirs.root.mediaType, s.theirs.root.content)
-			return func() { w.prod.RemoveManifest(repository, s.theirs.root.digest()) }
+			env.prod.Push(repository, "", s.theirs.root.mediaType, s.theirs.root.content)
+			return func() { env.prod.RemoveManifest(repository, s.theirs.root.digest()) }
 		}},
 		{"the program dialled in secret", "the proxy saw", false, func() func() {
 			return swap(&s.sealed.dialled, append(slices.Clone(s.sealed.dialled), "elsewhere.example.com:443"))
@@ -302,7 +302,7 @@ func breaks(s *story) []breach {
 		a := &s.attempts[i]
 		list = append(list,
 			breach{a.what + ": wrote", a.what, false, func() func() {
-				return swap(&a.outcome.requests, append(slices.Clone(a.outcome.requests), wrote(w.web.Host())))
+				return swap(&a.outcome.requests, append(slices.Clone(a.outcome.requests), wrote(env.web.Host())))
 			}},
 			breach{a.what + ": left something", a.what, false, func() func() {
 				return swap(&a.after.blobs, append(slices.Clone(a.after.blobs), "web a blob"))
@@ -327,13 +327,13 @@ func breaks(s *story) []breach {
 	}
 	return append(list,
 		breach{"the firewall is down", "no DEV address", true, func() func() {
-			w.prod.AllowOnly()
-			visit(w.webNet, w.prod.Host(), "")
-			w.prod.AllowOnly(w.prodNetwork.IP())
+			env.prod.AllowOnly()
+			visit(env.webNet, env.prod.Host(), "")
+			env.prod.AllowOnly(env.prodNetwork.IP())
 			return func() {}
 		}},
 		breach{"a sign-in went to the storage", "no storage", true, func() func() {
-			visit(w.prodNetwork, w.prod.StorageHost(), "Bearer simulated")
+			visit(env.prodNetwork, env.prod.StorageHost(), "Bearer simulated")
 			return func() {}
 		}},
 	)

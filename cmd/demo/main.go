@@ -87,12 +87,12 @@ func demonstrate(ctx context.Context, path, keep string, screen *screen) (holds 
 	if err != nil {
 		return false, err
 	}
-	w, err := openWorld(scratch)
+	env, err := openEnvironment(scratch)
 	if err != nil {
 		return false, err
 	}
-	defer w.close()
-	story := newStory(w, image, program, screen)
+	defer env.close()
+	story := newStory(env, image, program, screen)
 	if err := story.tell(ctx); err != nil {
 		return false, err
 	}

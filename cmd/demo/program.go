@@ -55,7 +55,7 @@ func openProgram(ctx context.Context, path, folder string) (*program, error) {
 }
 
 // outcome is what one run of the program came to: what it said, what the
-// machine measured, and what the world saw of it.
+// machine measured, and what the environment saw of it.
 type outcome struct {
 	said     result // result.json
 	task     string // the task's result, as the agent reads it
@@ -93,7 +93,7 @@ func (r result) rules() string {
 
 // run starts the program as the agent of this stage would, in the network of
 // PROD's agents.
-func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.Task) (*outcome, error) {
+func (p *program) run(ctx context.Context, env *environment, stage *sim.Stage, task sim.Task) (*outcome, error) {
 	p.steps++
 	task.TempDirectory = filepath.Join(p.folder, fmt.Sprintf("%02d-%s", p.steps, task.Inputs["action"]))
 	if err := os.RemoveAll(task.TempDirectory); err != nil {
@@ -102,8 +102,8 @@ func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.
 	if err := os.MkdirAll(task.TempDirectory, 0o755); err != nil {
 		return nil, err
 	}
-	task.Proxy = &sim.AgentProxy{URL: w.prodNetwork.ProxyURL()}
-	task.CAFile = w.cloud.CAFile()
+	task.Proxy = &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()}
+	task.CAFile = env.cloud.CAFile()
 
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
@@ -114,7 +114,7 @@ func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.
 	command.Stdout, command.Stderr = &output, &output
 
 	o := &outcome{}
-	mark, dialled := w.cloud.Mark(), len(w.prodNetwork.Dialled())
+	mark, dialled := env.cloud.Mark(), len(env.prodNetwork.Dialled())
 	began := time.Now()
 	if err := command.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", p.path, err)
@@ -122,7 +122,7 @@ func (p *program) run(ctx context.Context, w *world, stage *sim.Stage, task sim.
 	memory := maxrss.Watch(command.Process.Pid)
 	err := command.Wait()
 	o.took, o.memory = time.Since(began), memory(command.ProcessState)
-	o.requests, o.dialled = w.cloud.Since(mark), w.prodNetwork.Dialled()[dialled:]
+	o.requests, o.dialled = env.cloud.Since(mark), env.prodNetwork.Dialled()[dialled:]
 	o.output = output.Bytes()
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w\n%s", p.path, task.Inputs["action"], err, o.output)

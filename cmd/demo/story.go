@@ -15,7 +15,7 @@ import (
 
 // story is told step by step; what each step saw is kept for the checks.
 type story struct {
-	w       *world
+	env     *environment
 	image   *image
 	program *program
 	screen  *screen
@@ -49,14 +49,14 @@ type answer struct {
 	requests      []sim.Request
 }
 
-func newStory(w *world, image *image, p *program, screen *screen) *story {
-	return &story{w: w, image: image, program: p, screen: screen}
+func newStory(env *environment, image *image, p *program, screen *screen) *story {
+	return &story{env: env, image: image, program: p, screen: screen}
 }
 
 // tag is the program's own version.
 func (s *story) tag() string { return s.program.version }
 
-func (s *story) source() string { return s.w.prod.Host() + "/" + repository + ":" + s.tag() }
+func (s *story) source() string { return s.env.prod.Host() + "/" + repository + ":" + s.tag() }
 
 // tell goes through the story. An error is a break of the story itself; a claim
 // that does not hold is found at the end.
@@ -89,9 +89,9 @@ func (s *story) introduce() {
 	}
 	s.screen.line(s.screen.paint(bold, "acrpromote "+s.program.version+" in a simulated Azure, over real HTTPS on loopback"))
 	for _, r := range []struct{ name, host, where string }{
-		{"PROD", s.w.prod.Host(), "lets in " + s.w.prodNetwork.IP() + " alone: the pipeline's agents"},
-		{"payments", s.w.payments.Host(), "DEV registry of a team at " + s.w.paymentsNet.IP()},
-		{"web", s.w.web.Host(), "DEV registry of a team at " + s.w.webNet.IP()},
+		{"PROD", s.env.prod.Host(), "lets in " + s.env.prodNetwork.IP() + " alone: the pipeline's agents"},
+		{"payments", s.env.payments.Host(), "DEV registry of a team at " + s.env.paymentsNet.IP()},
+		{"web", s.env.web.Host(), "DEV registry of a team at " + s.env.webNet.IP()},
 	} {
 		s.screen.row(fmt.Sprintf("%-9s %-27s %s", r.name, r.host, r.where))
 	}
@@ -102,8 +102,8 @@ func (s *story) introduce() {
 // buildPushes is the pipeline's docker push; the program has no part in it.
 func (s *story) buildPushes(ctx context.Context) error {
 	s.screen.heading("The build pushes the release candidate to PROD")
-	s.run = s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
-	engine := newClient(s.w.prodNetwork, s.w.prod, buildLogin)
+	s.run = s.env.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+	engine := newClient(s.env.prodNetwork, s.env.prod, buildLogin)
 	defer engine.close()
 	if err := engine.push(ctx, s.image, repository, s.tag()); err != nil {
 		return err
@@ -114,11 +114,11 @@ func (s *story) buildPushes(ctx context.Context) error {
 
 func (s *story) seal(ctx context.Context) error {
 	s.screen.heading("seal")
-	stage := s.run.Stage("Seal", s.w.toSeal)
+	stage := s.run.Stage("Seal", s.env.toSeal)
 	stage.Begin()
 	o, err := s.task(ctx, stage, sim.Task{
 		Inputs:      map[string]string{"action": "seal", "source": s.source()},
-		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.toSeal}},
+		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.toSeal}},
 	})
 	if err != nil {
 		return err
@@ -136,23 +136,23 @@ func (s *story) seal(ctx context.Context) error {
 func (s *story) down() sim.Task {
 	return sim.Task{
 		Inputs: map[string]string{
-			"action": "invertedPush", "source": s.source(), "targets": s.w.payments.Host() + "\n" + s.w.web.Host(),
+			"action": "invertedPush", "source": s.source(), "targets": s.env.payments.Host() + "\n" + s.env.web.Host(),
 			"environment": "Production", "approvalCode": "true",
 		},
-		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.fromProd}, "targetSubscription": {s.w.toDev}},
+		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.fromProd}, "targetSubscription": {s.env.toDev}},
 	}
 }
 
 func (s *story) nobodyApproved(ctx context.Context) error {
 	s.screen.heading("An inverted push that nobody approved: the environment was left out of the stage")
-	stage := s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", s.w.fromProd, s.w.toDev)
+	stage := s.env.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", s.env.fromProd, s.env.toDev)
 	stage.Begin()
 	return s.refuse(ctx, "an inverted push that nobody approved", "approval-missing", stage, s.down())
 }
 
 func (s *story) requesterApproved(ctx context.Context) error {
 	s.screen.heading("The requester approves it, which Azure DevOps was not set to forbid")
-	s.production = s.run.Stage("Production", s.w.production, s.w.fromProd, s.w.toDev)
+	s.production = s.run.Stage("Production", s.env.production, s.env.fromProd, s.env.toDev)
 	s.production.Begin()
 	if err := s.production.Approve(developer, "my own work is fine: "+s.code); err != nil {
 		return err
@@ -164,9 +164,9 @@ func (s *story) requesterApproved(ctx context.Context) error {
 // approves for it.
 func (s *story) ownEnvironment(ctx context.Context) error {
 	s.screen.heading("The requester makes an environment, where a colleague approves")
-	own := s.w.project.EnvironmentBy("Production-2", developer)
+	own := s.env.project.EnvironmentBy("Production-2", developer)
 	own.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{colleague}, MinRequired: 1})
-	stage := s.w.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", own, s.w.fromProd, s.w.toDev)
+	stage := s.env.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", own, s.env.fromProd, s.env.toDev)
 	if err := stage.Approve(colleague, "as you wish: "+s.code); err != nil {
 		return err
 	}
@@ -195,8 +195,8 @@ func (s *story) invertedPush(ctx context.Context) error {
 		memory = ", peak memory " + mebibytes(o.memory)
 	}
 	var sent []string
-	for _, r := range s.w.teams() {
-		sent = append(sent, fmt.Sprintf("%s to %s", mebibytes(received(o.requests, r)), s.w.party(r.Host())))
+	for _, r := range s.env.teams() {
+		sent = append(sent, fmt.Sprintf("%s to %s", mebibytes(received(o.requests, r)), s.env.party(r.Host())))
 	}
 	s.screen.says(fmt.Sprintf("%s in %s%s", strings.Join(sent, " and "), seconds(o.took), memory))
 	s.screen.says(fmt.Sprintf("%d requests: %s", len(o.requests), s.byParty(o.requests)))
@@ -206,8 +206,8 @@ func (s *story) invertedPush(ctx context.Context) error {
 
 func (s *story) compareDigests(context.Context) error {
 	s.screen.heading("The three registries side by side")
-	for _, r := range s.w.registries() {
-		s.screen.row(fmt.Sprintf("%-9s %s  %d attached: %s", s.w.party(r.Host()), shortDigest(r.TagDigest(repository, s.tag())),
+	for _, r := range s.env.registries() {
+		s.screen.row(fmt.Sprintf("%-9s %s  %d attached: %s", s.env.party(r.Host()), shortDigest(r.TagDigest(repository, s.tag())),
 			len(r.Referrers(repository, s.image.root.digest())), strings.Join(s.kinds(r), ", ")))
 	}
 	return nil
@@ -215,7 +215,7 @@ func (s *story) compareDigests(context.Context) error {
 
 func (s *story) onceMore(ctx context.Context) error {
 	s.screen.heading("The same again")
-	before := s.w.state()
+	before := s.env.state()
 	o, err := s.task(ctx, s.production, s.down())
 	if err != nil {
 		return err
@@ -223,7 +223,7 @@ func (s *story) onceMore(ctx context.Context) error {
 	if o.said.Outcome != "done" {
 		return s.unexpected(o, "done")
 	}
-	s.attempts = append(s.attempts, attempt{what: "the second push", outcome: o, before: before, after: s.w.state()})
+	s.attempts = append(s.attempts, attempt{what: "the second push", outcome: o, before: before, after: s.env.state()})
 	s.screen.says(fmt.Sprintf("nothing changes: %d requests, none of them a write, in %s", len(o.requests), seconds(o.took)))
 	return nil
 }
@@ -234,7 +234,7 @@ func (s *story) moveTheTag(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	engine := newClient(s.w.prodNetwork, s.w.prod, buildLogin)
+	engine := newClient(s.env.prodNetwork, s.env.prod, buildLogin)
 	defer engine.close()
 	return s.ask("another image pushed to the sealed tag", http.StatusMethodNotAllowed, func() error {
 		return engine.push(ctx, other, repository, s.tag())
@@ -249,23 +249,23 @@ func (s *story) upwards(ctx context.Context) error {
 	if s.theirs, err = plainImage("made by a team"); err != nil {
 		return err
 	}
-	engine := newClient(s.w.paymentsNet, s.w.payments, teamLogin)
+	engine := newClient(s.env.paymentsNet, s.env.payments, teamLogin)
 	defer engine.close()
 	const tag = "2.0.0"
 	if err := engine.push(ctx, s.theirs, repository, tag); err != nil {
 		return err
 	}
 	up := s.down()
-	up.Inputs["source"] = s.w.payments.Host() + "/" + repository + ":" + tag
-	up.Inputs["targets"] = s.w.prod.Host()
+	up.Inputs["source"] = s.env.payments.Host() + "/" + repository + ":" + tag
+	up.Inputs["targets"] = s.env.prod.Host()
 	up.Inputs["approvalCode"] = ""
-	up.Connections = map[string][]*sim.ServiceConnection{"azureSubscription": {s.w.toDev}, "targetSubscription": {s.w.toSeal}}
+	up.Connections = map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.toDev}, "targetSubscription": {s.env.toSeal}}
 	return s.refuse(ctx, "a team's own image on its way up", "not-sealed", s.production, up)
 }
 
 func (s *story) pullFromDev(ctx context.Context) error {
-	s.screen.heading("A client at " + s.w.paymentsNet.IP() + " pulls: from PROD, then from its own registry")
-	outside := newClient(s.w.paymentsNet, s.w.prod, buildLogin)
+	s.screen.heading("A client at " + s.env.paymentsNet.IP() + " pulls: from PROD, then from its own registry")
+	outside := newClient(s.env.paymentsNet, s.env.prod, buildLogin)
 	defer outside.close()
 	if err := s.ask("a pull from PROD at a DEV address", http.StatusForbidden, func() error {
 		_, err := outside.pull(ctx, repository, s.image.root.digest())
@@ -273,7 +273,7 @@ func (s *story) pullFromDev(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
-	own := newClient(s.w.paymentsNet, s.w.payments, teamLogin)
+	own := newClient(s.env.paymentsNet, s.env.payments, teamLogin)
 	defer own.close()
 	var err error
 	if s.pulled, err = own.pull(ctx, repository, s.image.root.digest()); err != nil {
@@ -285,7 +285,7 @@ func (s *story) pullFromDev(ctx context.Context) error {
 
 // task runs the program in a stage and shows what it said, if asked to.
 func (s *story) task(ctx context.Context, stage *sim.Stage, task sim.Task) (*outcome, error) {
-	o, err := s.program.run(ctx, s.w, stage, task)
+	o, err := s.program.run(ctx, s.env, stage, task)
 	if err == nil {
 		s.screen.program(o.output)
 	}
@@ -294,12 +294,12 @@ func (s *story) task(ctx context.Context, stage *sim.Stage, task sim.Task) (*out
 
 // refuse runs what is to be refused and tells why it was.
 func (s *story) refuse(ctx context.Context, what, rules string, stage *sim.Stage, task sim.Task) error {
-	a := attempt{what: what, rules: rules, before: s.w.state()}
+	a := attempt{what: what, rules: rules, before: s.env.state()}
 	var err error
 	if a.outcome, err = s.task(ctx, stage, task); err != nil {
 		return err
 	}
-	a.after = s.w.state()
+	a.after = s.env.state()
 	s.attempts = append(s.attempts, a)
 	if said := a.outcome.said; said.Outcome != "refused" || len(said.Refusals) == 0 {
 		s.screen.says("NOT refused: the program ended with " + said.Outcome)
@@ -314,10 +314,10 @@ func (s *story) refuse(ctx context.Context, what, rules string, stage *sim.Stage
 
 // ask lets an engine do what a registry is to refuse.
 func (s *story) ask(what string, wanted int, act func() error) error {
-	a := answer{what: what, wanted: wanted, before: s.w.state()}
-	mark := s.w.cloud.Mark()
+	a := answer{what: what, wanted: wanted, before: s.env.state()}
+	mark := s.env.cloud.Mark()
 	a.err = act()
-	a.requests, a.after = s.w.cloud.Since(mark), s.w.state()
+	a.requests, a.after = s.env.cloud.Since(mark), s.env.state()
 	s.answers = append(s.answers, a)
 	refused := new(answerError)
 	switch {
@@ -340,7 +340,7 @@ func (s *story) unexpected(o *outcome, wanted string) error {
 func (s *story) byParty(requests []sim.Request) string {
 	counts := map[string]int{}
 	for _, q := range requests {
-		counts[s.w.party(q.Host)]++
+		counts[s.env.party(q.Host)]++
 	}
 	names := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
 		if counts[a] != counts[b] {

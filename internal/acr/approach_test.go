@@ -38,10 +38,10 @@ func challenged(rw http.ResponseWriter, _ *http.Request) {
 }
 
 func newGuarded(t *testing.T, credential Credential, refuse func(http.ResponseWriter, *http.Request)) (*guarded, *http.Client) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	g := &guarded{refuse: refuse}
-	w.handlers["registry.example"] = g.serve
-	return g, w.signedClient(NewSignIn("registry.example", credential, w.client(), nil, false))
+	env.handlers["registry.example"] = g.serve
+	return g, env.signedClient(NewSignIn("registry.example", credential, env.client(), nil, false))
 }
 
 const guardedManifest = "https://registry.example/v2/a/manifests/1"

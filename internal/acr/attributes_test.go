@@ -16,10 +16,10 @@ const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef012345678
 // metadata gives the attributes of a registry that answers this.
 func metadata(t *testing.T, answer http.HandlerFunc) (*Metadata, *registry) {
 	t.Helper()
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	r.answer = answer
-	m, err := NewMetadata("prod.azurecr.io", w.signIn("prod.azurecr.io", map[string][]string{"shop/cart": {"metadata_read", "metadata_write", "pull"}}), w.client(), false)
+	m, err := NewMetadata("prod.azurecr.io", env.signIn("prod.azurecr.io", map[string][]string{"shop/cart": {"metadata_read", "metadata_write", "pull"}}), env.client(), false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,17 +180,17 @@ func TestRefusedAttributesSayWhatToDo(t *testing.T) {
 }
 
 func TestAttributesAreAskedForWithTheirOwnSignIn(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	for host, plain := range map[string]bool{"dev.azurecr.io": false, "prod.azurecr.io": true, "prod.azurecr.io:8443": false} {
-		if _, err := NewMetadata(host, w.signIn("prod.azurecr.io", nil), w.client(), plain); err == nil {
+		if _, err := NewMetadata(host, env.signIn("prod.azurecr.io", nil), env.client(), plain); err == nil {
 			t.Errorf("%s, plain %v: no error", host, plain)
 		}
 	}
 }
 
 func TestAttributesOfARegistryThatIsNotThere(t *testing.T) {
-	w := newWorld(t)
-	m, err := NewMetadata("gone.azurecr.io", NewSignIn("gone.azurecr.io", Anonymous(), w.client(), nil, false), w.client(), false)
+	env := newTestEnv(t)
+	m, err := NewMetadata("gone.azurecr.io", NewSignIn("gone.azurecr.io", Anonymous(), env.client(), nil, false), env.client(), false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,8 +25,8 @@ func connection() Connection {
 
 // entraHost answers as Microsoft Entra ID does; check judges the form of the
 // token request.
-func entraHost(w *world, host string, check func(form map[string]string) (status int, body string)) {
-	w.handlers[host] = func(rw http.ResponseWriter, r *http.Request) {
+func entraHost(env *testEnv, host string, check func(form map[string]string) (status int, body string)) {
+	env.handlers[host] = func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
 		switch r.URL.Path {
 		case "/" + tenant + "/v2.0/.well-known/openid-configuration":
@@ -34,32 +34,32 @@ func entraHost(w *world, host string, check func(form map[string]string) (status
 			fmt.Fprintf(rw, `{"token_endpoint":%q,"authorization_endpoint":%q,"issuer":%q}`, base+"/oauth2/v2.0/token", base+"/oauth2/v2.0/authorize", base+"/v2.0")
 		case "/" + tenant + "/oauth2/v2.0/token":
 			if err := r.ParseForm(); err != nil {
-				w.t.Error(err)
+				env.t.Error(err)
 			}
 			form := map[string]string{}
 			for name := range r.PostForm {
 				form[name] = r.PostForm.Get(name)
 			}
 			if !slices.Contains(strings.Fields(form["scope"]), tokenScope[0]) || form["client_id"] != "client-1" {
-				w.t.Errorf("Entra was asked for %v", form)
+				env.t.Errorf("Entra was asked for %v", form)
 			}
 			status, body := check(form)
 			rw.WriteHeader(status)
 			fmt.Fprint(rw, body)
 		default:
-			w.t.Errorf("Entra was asked %s %s", r.Method, r.URL)
+			env.t.Errorf("Entra was asked %s %s", r.Method, r.URL)
 		}
 	}
 }
 
 const granted = `{"token_type":"Bearer","expires_in":3600,"access_token":"` + entraToken + `"}`
 
-func oidcHost(w *world) {
-	w.handlers["dev.azure.com"] = func(rw http.ResponseWriter, r *http.Request) {
+func oidcHost(env *testEnv) {
+	env.handlers["dev.azure.com"] = func(rw http.ResponseWriter, r *http.Request) {
 		q := r.URL.Query()
 		if r.Method != http.MethodPost || !strings.HasSuffix(r.URL.Path, "/oidctoken") || r.Header.Get("Authorization") != "Bearer job-token" ||
 			q.Get("api-version") != "7.1" || q.Get("serviceConnectionId") != "c-1" || r.Header.Get("X-TFS-FedAuthRedirect") != "Suppress" {
-			w.t.Errorf("the collection was asked %s %s", r.Method, r.URL)
+			env.t.Errorf("the collection was asked %s %s", r.Method, r.URL)
 		}
 		fmt.Fprint(rw, `{"oidcToken":"federated.assertion"}`)
 	}
@@ -70,32 +70,32 @@ func federation() Federation {
 }
 
 func TestFederationFromTheJobToTheRegistry(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	// Neither of these may have a say.
 	t.Setenv("SYSTEM_OIDCREQUESTURI", "https://evil.example/oidctoken")
 	t.Setenv("AZURE_AUTHORITY_HOST", "https://evil.example/")
-	oidcHost(w)
-	entraHost(w, "login.microsoftonline.com", func(form map[string]string) (int, string) {
+	oidcHost(env)
+	entraHost(env, "login.microsoftonline.com", func(form map[string]string) (int, string) {
 		if form["client_assertion"] != "federated.assertion" || form["grant_type"] != "client_credentials" {
 			t.Errorf("Entra was asked with %v", form)
 		}
 		return 200, granted
 	})
-	r := newRegistry(w, "prod.azurecr.io")
-	identity, err := NewFederatedCredential(connection(), federation(), w.client())
+	r := newRegistry(env, "prod.azurecr.io")
+	identity, err := NewFederatedCredential(connection(), federation(), env.client())
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := NewSignIn("prod.azurecr.io", Entra(identity, "tenant-1"), w.client(), map[string][]string{"a": {"pull"}}, false)
+	s := NewSignIn("prod.azurecr.io", Entra(identity, "tenant-1"), env.client(), map[string][]string{"a": {"pull"}}, false)
 	for range 2 {
-		if status, body, err := fetch(t, w.signedClient(s), "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
+		if status, body, err := fetch(t, env.signedClient(s), "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
 			t.Fatalf("%d %s %v", status, body, err)
 		}
 	}
 	if exchanges, _ := r.counts(); exchanges != 1 {
 		t.Errorf("%d exchanges", exchanges)
 	}
-	if got := w.hosts(); !slices.Equal(got, []string{"dev.azure.com:443", "login.microsoftonline.com:443", "prod.azurecr.io:443"}) {
+	if got := env.hosts(); !slices.Equal(got, []string{"dev.azure.com:443", "login.microsoftonline.com:443", "prod.azurecr.io:443"}) {
 		t.Errorf("dialled %v", got)
 	}
 }
@@ -106,15 +106,15 @@ func TestClientSecretInEachCloud(t *testing.T) {
 		"login.chinacloudapi.cn":    {Cloud: china},
 		"login.microsoftonline.us":  {Cloud: government, Authority: "https://login.microsoftonline.us"},
 	} {
-		w := newWorld(t)
-		entraHost(w, host, func(form map[string]string) (int, string) {
+		env := newTestEnv(t)
+		entraHost(env, host, func(form map[string]string) (int, string) {
 			if form["client_secret"] != "s3cret" {
 				t.Errorf("%s was asked with %v", host, form)
 			}
 			return 200, granted
 		})
 		c.Name, c.Tenant, c.ClientID = "release-identity", tenant, "client-1"
-		identity, err := NewSecretCredential(c, "s3cret", w.client())
+		identity, err := NewSecretCredential(c, "s3cret", env.client())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -122,7 +122,7 @@ func TestClientSecretInEachCloud(t *testing.T) {
 		if err != nil || token.Token != entraToken || identity.Cloud() != c.Cloud {
 			t.Errorf("%s: %v", host, err)
 		}
-		if got := w.hosts(); !slices.Equal(got, []string{host + ":443"}) {
+		if got := env.hosts(); !slices.Equal(got, []string{host + ":443"}) {
 			t.Errorf("dialled %v", got)
 		}
 	}
@@ -186,7 +186,7 @@ func TestSameHost(t *testing.T) {
 }
 
 func TestConnectionsThatCannotBeUsed(t *testing.T) {
-	client := newWorld(t).client()
+	client := newTestEnv(t).client()
 	for _, test := range []struct {
 		name   string
 		change func(*Connection, *Federation)
@@ -234,9 +234,9 @@ func TestRefusalsOfEntra(t *testing.T) {
 		{"a redirect", "", 302, ErrDenied, "which is not followed (HTTP 302)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) { return test.status, test.body })
-			identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+			env := newTestEnv(t)
+			entraHost(env, "login.microsoftonline.com", func(map[string]string) (int, string) { return test.status, test.body })
+			identity, err := NewSecretCredential(connection(), "s3cret", env.client())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -268,19 +268,19 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 		{"huge", strings.Repeat(" ", maxAnswer+1), "", 200, ErrUnreachable, "bytes are not read"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) {
+			env := newTestEnv(t)
+			entraHost(env, "login.microsoftonline.com", func(map[string]string) (int, string) {
 				t.Error("Entra was asked for a token without an assertion")
 				return 400, ""
 			})
-			w.handlers["dev.azure.com"] = func(rw http.ResponseWriter, _ *http.Request) {
+			env.handlers["dev.azure.com"] = func(rw http.ResponseWriter, _ *http.Request) {
 				if test.location != "" {
 					rw.Header().Set("Location", test.location)
 				}
 				rw.WriteHeader(test.status)
 				fmt.Fprint(rw, test.body)
 			}
-			identity, err := NewFederatedCredential(connection(), federation(), w.client())
+			identity, err := NewFederatedCredential(connection(), federation(), env.client())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -293,10 +293,10 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 }
 
 func TestTheSignInStaysAtItsAuthority(t *testing.T) {
-	w := newWorld(t)
-	entraHost(w, "login.microsoftonline.com", func(map[string]string) (int, string) { return 200, granted })
+	env := newTestEnv(t)
+	entraHost(env, "login.microsoftonline.com", func(map[string]string) (int, string) { return 200, granted })
 	t.Setenv("AZURE_REGIONAL_AUTHORITY_NAME", "westeurope")
-	identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+	identity, err := NewSecretCredential(connection(), "s3cret", env.client())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,19 +304,19 @@ func TestTheSignInStaysAtItsAuthority(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "AZURE_REGIONAL_AUTHORITY_NAME must not be set") {
 		t.Errorf("got %v", err)
 	}
-	if slices.ContainsFunc(w.hosts(), func(host string) bool { return host != "login.microsoftonline.com:443" }) {
-		t.Errorf("dialled %v", w.hosts())
+	if slices.ContainsFunc(env.hosts(), func(host string) bool { return host != "login.microsoftonline.com:443" }) {
+		t.Errorf("dialled %v", env.hosts())
 	}
 }
 
 func TestCancellationSurvivesTheSDK(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	w.handlers["login.microsoftonline.com"] = func(_ http.ResponseWriter, r *http.Request) {
+	env.handlers["login.microsoftonline.com"] = func(_ http.ResponseWriter, r *http.Request) {
 		cancel()
 		<-r.Context().Done()
 	}
-	identity, err := NewSecretCredential(connection(), "s3cret", w.client())
+	identity, err := NewSecretCredential(connection(), "s3cret", env.client())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,13 +327,13 @@ func TestCancellationSurvivesTheSDK(t *testing.T) {
 }
 
 func TestTheDefaultChainAtAPrompt(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	for name, value := range map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential", "AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "client-1", "AZURE_CLIENT_SECRET": "s3cret"} {
 		t.Setenv(name, value)
 	}
 	status, body := 200, granted
-	entraHost(w, "login.microsoftonline.us", func(map[string]string) (int, string) { return status, body })
-	identity, err := NewDefaultCredential(government, w.client())
+	entraHost(env, "login.microsoftonline.us", func(map[string]string) (int, string) { return status, body })
+	identity, err := NewDefaultCredential(government, env.client())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -342,7 +342,7 @@ func TestTheDefaultChainAtAPrompt(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	status, body = 401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}`
-	if identity, err = NewDefaultCredential(government, w.client()); err != nil {
+	if identity, err = NewDefaultCredential(government, env.client()); err != nil {
 		t.Fatal(err)
 	}
 	_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})

@@ -82,36 +82,36 @@ func FuzzSuffix(f *testing.F) {
 
 func TestHostsThatAreNoRegistriesOfAzureGetNoToken(t *testing.T) {
 	for _, host := range []string{"evil.example", "azurecr.io.evil.example", "evilazurecr.io", "x.azurecr.io.", "azurecr.io", "prod.azurecr.io:8443", "127.0.0.1:5000"} {
-		w := newWorld(t)
+		env := newTestEnv(t)
 		identity := &fakeEntra{t: t}
-		s := NewSignIn(host, Entra(identity, "tenant-1"), w.client(), map[string][]string{"a": {"pull"}}, false)
-		_, _, err := fetch(t, w.signedClient(s), "GET", "https://"+host+"/v2/a/manifests/1", nil)
+		s := NewSignIn(host, Entra(identity, "tenant-1"), env.client(), map[string][]string{"a": {"pull"}}, false)
+		_, _, err := fetch(t, env.signedClient(s), "GET", "https://"+host+"/v2/a/manifests/1", nil)
 		if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "it is no registry of Azure") || !strings.Contains(err.Error(), host) {
 			t.Errorf("%s: %v", host, err)
 		}
-		if identity.asked.Load() != 0 || len(w.hosts()) != 0 {
-			t.Errorf("%s: Entra was asked %d times, dialled %v", host, identity.asked.Load(), w.hosts())
+		if identity.asked.Load() != 0 || len(env.hosts()) != 0 {
+			t.Errorf("%s: Entra was asked %d times, dialled %v", host, identity.asked.Load(), env.hosts())
 		}
 	}
 	// Neither does a registry over plain HTTP, whatever its name.
 	identity := &fakeEntra{t: t}
-	s := NewSignIn("prod.azurecr.io", Entra(identity, ""), newWorld(t).client(), nil, true)
+	s := NewSignIn("prod.azurecr.io", Entra(identity, ""), newTestEnv(t).client(), nil, true)
 	if _, err := (s.Transport(nil)).RoundTrip(httptest.NewRequest("GET", "http://prod.azurecr.io/v2/a/manifests/1", nil)); !errors.Is(err, ErrDenied) || identity.asked.Load() != 0 {
 		t.Errorf("over plain HTTP: %v", err)
 	}
 }
 
 func TestAHostileRealmIsNeverAsked(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	r.challenge = `Bearer realm="https://evil.example/oauth2/token",service="evil.example",scope="repository:a:pull"`
 	r.answer = func(rw http.ResponseWriter, _ *http.Request) { r.unauthorized(rw, "") }
-	client := w.signedClient(w.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}}))
+	client := env.signedClient(env.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}}))
 	status, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil)
 	if status != http.StatusUnauthorized || err != nil {
 		t.Errorf("%d, %v; want the registry's 401", status, err)
 	}
-	if got := w.hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
+	if got := env.hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
 		t.Errorf("dialled %v", got)
 	}
 	if exchanges, _ := r.counts(); exchanges != 1 {
@@ -126,22 +126,22 @@ func TestHostileRedirectsOfTokensAreNotFollowed(t *testing.T) {
 				continue
 			}
 			for _, to := range []string{"https://evil.example/oauth2/exchange", "https://other.azurecr.io/oauth2/exchange"} {
-				w := newWorld(t)
-				r := newRegistry(w, "prod.azurecr.io")
+				env := newTestEnv(t)
+				r := newRegistry(env, "prod.azurecr.io")
 				r.user, r.password = "u", "p4ss"
-				w.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
+				env.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
 					if req.URL.Path == path {
 						http.Redirect(rw, req, to, http.StatusTemporaryRedirect)
 						return
 					}
 					r.serve(rw, req)
 				}
-				s := NewSignIn("prod.azurecr.io", credential, w.client(), nil, false)
-				_, _, err := fetch(t, w.signedClient(s), "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil)
+				s := NewSignIn("prod.azurecr.io", credential, env.client(), nil, false)
+				_, _, err := fetch(t, env.signedClient(s), "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil)
 				if err == nil || !strings.Contains(err.Error(), "it redirects to another address, which is not followed (HTTP 307)") {
 					t.Errorf("%s %s: %v", path, credential.describe(), err)
 				}
-				if got := w.hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
+				if got := env.hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
 					t.Errorf("%s %s: dialled %v", path, credential.describe(), got)
 				}
 			}
@@ -150,16 +150,16 @@ func TestHostileRedirectsOfTokensAreNotFollowed(t *testing.T) {
 }
 
 func TestOnlyTheRegistrysOwnRequestsAreSigned(t *testing.T) {
-	w := newWorld(t)
-	newRegistry(w, "prod.azurecr.io")
-	w.handlers["evil.example"] = func(rw http.ResponseWriter, r *http.Request) {
+	env := newTestEnv(t)
+	newRegistry(env, "prod.azurecr.io")
+	env.handlers["evil.example"] = func(rw http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(rw, r.Header.Get("Authorization"))
 	}
-	w.handlers["dev.azurecr.io"] = w.handlers["evil.example"]
-	client := w.signedClient(w.signIn("prod.azurecr.io", nil))
+	env.handlers["dev.azurecr.io"] = env.handlers["evil.example"]
+	client := env.signedClient(env.signIn("prod.azurecr.io", nil))
 	for _, host := range []string{"evil.example", "dev.azurecr.io", "prod.azurecr.io:8443"} {
 		if host == "prod.azurecr.io:8443" {
-			w.handlers["prod.azurecr.io"] = w.handlers["evil.example"]
+			env.handlers["prod.azurecr.io"] = env.handlers["evil.example"]
 		}
 		status, body, err := fetch(t, client, "GET", "https://"+host+"/v2/a/manifests/1", nil)
 		if err != nil || status != 200 || body != "" {
@@ -169,10 +169,10 @@ func TestOnlyTheRegistrysOwnRequestsAreSigned(t *testing.T) {
 }
 
 func TestConcurrentRequestsShareOneExchangeAndOneToken(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	needs := map[string][]string{"shop/cart": {"pull", "metadata_read"}, "shop/web": {"pull", "push"}}
-	client := w.signedClient(w.signIn("PROD.azurecr.io:443", needs))
+	client := env.signedClient(env.signIn("PROD.azurecr.io:443", needs))
 	var all sync.WaitGroup
 	for i := range 40 {
 		all.Go(func() {
@@ -190,17 +190,17 @@ func TestConcurrentRequestsShareOneExchangeAndOneToken(t *testing.T) {
 }
 
 func TestACallersCancellationIsItsOwn(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	asked, release := make(chan struct{}, 1), make(chan struct{})
-	w.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
+	env.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
 		if req.URL.Path == "/oauth2/exchange" {
 			asked <- struct{}{}
 			<-release
 		}
 		r.serve(rw, req)
 	}
-	client := w.signedClient(w.signIn("prod.azurecr.io", nil))
+	client := env.signedClient(env.signIn("prod.azurecr.io", nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
 	go func() {
@@ -225,12 +225,12 @@ func TestACallersCancellationIsItsOwn(t *testing.T) {
 }
 
 func TestTokensAreReplacedAheadOfTheirEnd(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
-	s := w.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}})
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
+	s := env.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}})
 	now := time.Now()
 	s.now = func() time.Time { return now }
-	client := w.signedClient(s)
+	client := env.signedClient(s)
 	for _, step := range []struct {
 		pass              time.Duration
 		exchanges, tokens int
@@ -282,12 +282,12 @@ func TestIssued(t *testing.T) {
 }
 
 func TestATokenRefusedMidRunIsReplacedOnce(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
-	s := w.signIn("prod.azurecr.io", map[string][]string{"a": {"pull", "push"}})
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
+	s := env.signIn("prod.azurecr.io", map[string][]string{"a": {"pull", "push"}})
 	now := time.Now()
 	s.now = func() time.Time { return now }
-	client := w.signedClient(s)
+	client := env.signedClient(s)
 	check := func(want string) func(status int, body string, err error) {
 		t.Helper()
 		return func(status int, body string, err error) {
@@ -329,12 +329,12 @@ func TestATokenRefusedMidRunIsReplacedOnce(t *testing.T) {
 }
 
 func TestARevokedRefreshTokenIsReplacedOnce(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
-	s := w.signIn("prod.azurecr.io", nil)
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
+	s := env.signIn("prod.azurecr.io", nil)
 	now := time.Now()
 	s.now = func() time.Time { return now }
-	client := w.signedClient(s)
+	client := env.signedClient(s)
 	for i, step := range []struct{ status, exchanges int }{{200, 1}, {200, 2}, {0, 2}, {0, 2}} {
 		_, _, err := fetch(t, client, "GET", fmt.Sprintf("https://prod.azurecr.io/v2/a%d/manifests/1", i), nil)
 		if exchanges, _ := r.counts(); (err == nil) != (step.status == 200) || exchanges != step.exchanges {
@@ -358,16 +358,16 @@ func TestCredentialsDoNotPrintThemselves(t *testing.T) {
 }
 
 func TestARefusedWideScopeCostsNobodyElseTheirs(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	r.grant = func(scopes []string) (int, string) {
 		if strings.Contains(strings.Join(scopes, " "), "secret") {
 			return http.StatusUnauthorized, `{"errors":[{"code":"UNAUTHORIZED","message":"no access"}]}`
 		}
 		return 0, ""
 	}
-	s := w.signIn("prod.azurecr.io", map[string][]string{"a": {"pull", "push"}, "secret": {"pull"}})
-	client := w.signedClient(s)
+	s := env.signIn("prod.azurecr.io", map[string][]string{"a": {"pull", "push"}, "secret": {"pull"}})
+	client := env.signedClient(s)
 	if status, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
 		t.Errorf("%d %v", status, err)
 	}
@@ -386,10 +386,10 @@ func TestARefusedWideScopeCostsNobodyElseTheirs(t *testing.T) {
 }
 
 func TestAWideTokenThatGrantsTooLittle(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
-	serve := w.handlers["prod.azurecr.io"]
-	w.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
+	serve := env.handlers["prod.azurecr.io"]
+	env.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
 		serve(rw, req)
 		// The registry leaves the second repository out of a wide token.
 		r.mu.Lock()
@@ -400,7 +400,7 @@ func TestAWideTokenThatGrantsTooLittle(t *testing.T) {
 		}
 		r.mu.Unlock()
 	}
-	client := w.signedClient(w.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}, "b": {"pull"}}))
+	client := env.signedClient(env.signIn("prod.azurecr.io", map[string][]string{"a": {"pull"}, "b": {"pull"}}))
 	for range 3 {
 		for _, repository := range []string{"b", "a"} {
 			if status, body, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/"+repository+"/manifests/1", nil); status != 200 || err != nil {
@@ -414,11 +414,11 @@ func TestAWideTokenThatGrantsTooLittle(t *testing.T) {
 }
 
 func TestPasswordAndAnonymousAtARegistryOfAzure(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
 	r.user, r.password = "scope-map", "p4ss:ü"
 	needs := map[string][]string{"a": {"pull"}, "b": {"pull", "push"}}
-	client := w.signedClient(NewSignIn("prod.azurecr.io", Password("scope-map", "p4ss:ü"), w.client(), needs, false))
+	client := env.signedClient(NewSignIn("prod.azurecr.io", Password("scope-map", "p4ss:ü"), env.client(), needs, false))
 	for range 2 {
 		if status, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
 			t.Errorf("%d %v", status, err)
@@ -427,13 +427,13 @@ func TestPasswordAndAnonymousAtARegistryOfAzure(t *testing.T) {
 	if exchanges, asked := r.counts(); exchanges != 0 || !slices.Equal(asked, []string{"repository:a:pull repository:b:pull,push"}) {
 		t.Errorf("%d exchanges, tokens for %q", exchanges, asked)
 	}
-	client = w.signedClient(NewSignIn("prod.azurecr.io", Password("scope-map", "wr0ng"), w.client(), nil, false))
+	client = env.signedClient(NewSignIn("prod.azurecr.io", Password("scope-map", "wr0ng"), env.client(), nil, false))
 	_, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil)
 	if !errors.Is(err, ErrDenied) || strings.Contains(err.Error(), "wr0ng") || !strings.Contains(err.Error(), "Check user and password of the registry connection") {
 		t.Errorf("a wrong password: %v", err)
 	}
 	r.user, r.password = "", ""
-	client = w.signedClient(NewSignIn("prod.azurecr.io", Anonymous(), w.client(), needs, false))
+	client = env.signedClient(NewSignIn("prod.azurecr.io", Anonymous(), env.client(), needs, false))
 	if status, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil); status != 200 || err != nil {
 		t.Errorf("anonymous: %d %v", status, err)
 	}
@@ -461,9 +461,9 @@ func TestOtherRegistries(t *testing.T) {
 		{"unknown", `Negotiate`, Password("u", "p"), "", "no way to sign in that is known here (negotiate)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newTestEnv(t)
 			var asked []string
-			w.handlers["registry.example"] = func(rw http.ResponseWriter, r *http.Request) {
+			env.handlers["registry.example"] = func(rw http.ResponseWriter, r *http.Request) {
 				asked = append(asked, r.URL.Path)
 				switch r.URL.Path {
 				case "/auth":
@@ -485,14 +485,14 @@ func TestOtherRegistries(t *testing.T) {
 					}
 				}
 			}
-			client := w.signedClient(NewSignIn("registry.example", test.credential, w.client(), nil, false))
+			client := env.signedClient(NewSignIn("registry.example", test.credential, env.client(), nil, false))
 			for range 2 {
 				status, _, err := fetch(t, client, "GET", "https://registry.example/v2/a/manifests/1", nil)
 				if test.want == "" && (err != nil || status != 200) || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 					t.Errorf("%d, %v; want %q", status, err, test.want)
 				}
 			}
-			if got := w.hosts(); !slices.Equal(got, []string{"registry.example:443"}) {
+			if got := env.hosts(); !slices.Equal(got, []string{"registry.example:443"}) {
 				t.Errorf("dialled %v", got)
 			}
 			// Nothing is asked but what is wanted: once more where that was
@@ -534,10 +534,10 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 		{"echo", "/oauth2/exchange", `{"errors":[{"code":"X","message":"bad token ` + entraToken + ` and eyJhbGci.other.one\n##vso[task.complete]"}]}`, 401, ErrDenied, `“bad token *** and *** ##vso[task.complete]”`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			r := newRegistry(w, "prod.azurecr.io")
+			env := newTestEnv(t)
+			r := newRegistry(env, "prod.azurecr.io")
 			refusals := 0
-			w.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
+			env.handlers["prod.azurecr.io"] = func(rw http.ResponseWriter, req *http.Request) {
 				if req.URL.Path == test.path {
 					refusals++
 					rw.WriteHeader(test.status)
@@ -546,7 +546,7 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 				}
 				r.serve(rw, req)
 			}
-			client := w.signedClient(w.signIn("prod.azurecr.io", nil))
+			client := env.signedClient(env.signIn("prod.azurecr.io", nil))
 			for range 2 {
 				_, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/a/manifests/1", nil)
 				own, ok := errors.AsType[*Error](err)
@@ -565,8 +565,8 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 }
 
 func TestARegistryThatIsNotThere(t *testing.T) {
-	w := newWorld(t)
-	client := w.signedClient(w.signIn("gone.azurecr.io", nil))
+	env := newTestEnv(t)
+	client := env.signedClient(env.signIn("gone.azurecr.io", nil))
 	_, _, err := fetch(t, client, "GET", "https://gone.azurecr.io/v2/a/manifests/1", nil)
 	if !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "gone.azurecr.io") || strings.Contains(err.Error(), "api-version") {
 		t.Errorf("got %v", err)
@@ -574,21 +574,21 @@ func TestARegistryThatIsNotThere(t *testing.T) {
 }
 
 func TestAnIdentityOfAnotherCloudIsNotSentThere(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	identity := &Identity{name: "release", cloud: public, inner: &fakeEntra{t: t}}
-	client := w.signedClient(NewSignIn("prod.azurecr.cn", Entra(identity, ""), w.client(), nil, false))
+	client := env.signedClient(NewSignIn("prod.azurecr.cn", Entra(identity, ""), env.client(), nil, false))
 	_, _, err := fetch(t, client, "GET", "https://prod.azurecr.cn/v2/a/manifests/1", nil)
-	if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "it is a registry of AzureChinaCloud, but the identity belongs to AzureCloud; no token was asked for") || len(w.hosts()) != 0 {
-		t.Errorf("%v, dialled %v", err, w.hosts())
+	if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "it is a registry of AzureChinaCloud, but the identity belongs to AzureCloud; no token was asked for") || len(env.hosts()) != 0 {
+		t.Errorf("%v, dialled %v", err, env.hosts())
 	}
 }
 
 // TestStoragesRefusalIsNotTheRegistrys: a download that was followed below the
 // signer ends at another host, whose 401 says nothing about the token.
 func TestStoragesRefusalIsNotTheRegistrys(t *testing.T) {
-	w := newWorld(t)
-	r := newRegistry(w, "prod.azurecr.io")
-	s := w.signIn("prod.azurecr.io", nil)
+	env := newTestEnv(t)
+	r := newRegistry(env, "prod.azurecr.io")
+	s := env.signIn("prod.azurecr.io", nil)
 	followed := 0
 	client := &http.Client{Transport: s.Transport(roundTrip(func(req *http.Request) (*http.Response, error) {
 		followed++

@@ -22,9 +22,9 @@ import (
 )
 
 func TestProxyPasswordGoesToTheProxyAlone(t *testing.T) {
-	w := newWorld(t)
-	w.user, w.password = "agent", "s3cr:t/ü"
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+	env := newTestEnv(t)
+	env.user, env.password = "agent", "s3cr:t/ü"
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
 			if strings.Contains(strings.ToLower(name), "auth") {
 				t.Errorf("the registry was sent the header %s", name)
@@ -32,35 +32,35 @@ func TestProxyPasswordGoesToTheProxyAlone(t *testing.T) {
 		}
 		fmt.Fprintf(rw, "HTTP/%d", r.ProtoMajor)
 	})
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	_, body, err := get(t, n.Client(Phase{Hosts: []string{"prod.azurecr.io"}}), "https://prod.azurecr.io/v2/")
 	if err != nil || body != "HTTP/2" {
 		t.Fatalf("got %q, %v; want an answer over HTTP/2", body, err)
 	}
-	if got := w.dialled(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
+	if got := env.dialled(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
 		t.Errorf("the proxy was asked for %v", got)
 	}
 	if got := n.Hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
 		t.Errorf("the record says %v", got)
 	}
 	proxy, ca := n.Describe()
-	if want := "http://" + w.proxy.Addr().String(); proxy != want || ca != w.caFile {
+	if want := "http://" + env.proxy.Addr().String(); proxy != want || ca != env.caFile {
 		t.Errorf("described as %q, %q", proxy, ca)
 	}
 }
 
 func TestWrongProxyPasswordIsTold(t *testing.T) {
-	w := newWorld(t)
-	w.user, w.password = "agent", "right"
-	w.handle("prod.azurecr.io", func(http.ResponseWriter, *http.Request) {})
-	s := w.settings()
+	env := newTestEnv(t)
+	env.user, env.password = "agent", "right"
+	env.handle("prod.azurecr.io", func(http.ResponseWriter, *http.Request) {})
+	s := env.settings()
 	s.Proxy.URL.User = url.UserPassword("agent", "wr0ng")
-	n, waited := w.network(s)
+	n, waited := env.network(s)
 	_, _, err := get(t, n.Client(Phase{Name: "reading the image", Hosts: []string{"prod.azurecr.io"}, Retries: 3}), "https://prod.azurecr.io/v2/?sig=query")
 	if err == nil {
 		t.Fatal("no error")
 	}
-	want := fmt.Sprintf("reading the image: prod.azurecr.io:443 cannot be reached: the proxy %s wants another user or password (HTTP 407). Check the agent's proxy user and password", w.proxy.Addr())
+	want := fmt.Sprintf("reading the image: prod.azurecr.io:443 cannot be reached: the proxy %s wants another user or password (HTTP 407). Check the agent's proxy user and password", env.proxy.Addr())
 	if got := cause(err).Error(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -73,9 +73,9 @@ func TestWrongProxyPasswordIsTold(t *testing.T) {
 }
 
 func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
-	w := newWorld(t)
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, "ok") })
-	n, _ := w.network(w.settings())
+	env := newTestEnv(t)
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, "ok") })
+	n, _ := env.network(env.settings())
 	for _, test := range []struct {
 		hosts   []string
 		address string
@@ -149,9 +149,9 @@ func TestPlainHTTPOnlyWhereNamed(t *testing.T) {
 }
 
 func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	secret := []string{"Authorization", "Cookie", "Referer", "X-Api-Key", "Proxy-Authorization", "X-Ms-Token"}
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer t" {
 			t.Errorf("%s: the registry was not shown the token", r.URL.Path)
 		}
@@ -166,7 +166,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 			rw.WriteHeader(http.StatusTemporaryRedirect)
 		}
 	})
-	w.handle("store.blob.example", func(rw http.ResponseWriter, r *http.Request) {
+	env.handle("store.blob.example", func(rw http.ResponseWriter, r *http.Request) {
 		for _, name := range secret {
 			if r.Header.Get(name) != "" {
 				t.Errorf("storage was sent %s", name)
@@ -177,7 +177,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 		}
 		fmt.Fprint(rw, "layer")
 	})
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "Prod.azurecr.io", Redirects: FollowDownloads})
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://prod.azurecr.io/blob", nil)
 	for _, name := range secret {
@@ -205,11 +205,11 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 }
 
 func TestRedirectsThatAreNotFollowed(t *testing.T) {
-	w := newWorld(t)
-	w.handle("evil.example", func(_ http.ResponseWriter, r *http.Request) {
+	env := newTestEnv(t)
+	env.handle("evil.example", func(_ http.ResponseWriter, r *http.Request) {
 		t.Errorf("the redirect was followed: %s %s", r.Method, r.URL)
 	})
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		to := r.URL.Query().Get("to")
 		if to == "loop" {
 			to = r.URL.String()
@@ -217,7 +217,7 @@ func TestRedirectsThatAreNotFollowed(t *testing.T) {
 		rw.Header().Set("Location", to)
 		rw.WriteHeader(http.StatusTemporaryRedirect)
 	})
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	for _, test := range []struct {
 		name, method, to string
 		policy           RedirectPolicy
@@ -284,9 +284,9 @@ func TestRetries(t *testing.T) {
 		{name: "a stream", method: "PUT", body: io.MultiReader(strings.NewReader("x")), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{503}, requests: 1, status: 503},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
+			env := newTestEnv(t)
 			seen := 0
-			w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+			env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 				if body, _ := io.ReadAll(r.Body); test.body != nil && string(body) != "x" {
 					t.Errorf("request %d bears the body %q", seen, body)
 				}
@@ -298,7 +298,7 @@ func TestRetries(t *testing.T) {
 					rw.WriteHeader(test.answers[seen-1])
 				}
 			})
-			n, waited := w.network(w.settings())
+			n, waited := env.network(env.settings())
 			test.phase.Hosts = []string{"prod.azurecr.io"}
 			test.phase.Party = "prod.azurecr.io"
 			req, _ := http.NewRequestWithContext(t.Context(), test.method, "https://prod.azurecr.io/v2/x", test.body)
@@ -326,18 +326,18 @@ func TestRetries(t *testing.T) {
 }
 
 func TestBrokenConnectionsAreTriedAgain(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	seen := 0
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, _ *http.Request) {
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, _ *http.Request) {
 		if seen++; seen < 3 {
 			panic(http.ErrAbortHandler)
 		}
 		fmt.Fprint(rw, "ok")
 	})
 	var told []Exchange
-	s := w.settings()
+	s := env.settings()
 	s.Observe = func(e Exchange) { told = append(told, e) }
-	n, _ := w.network(s)
+	n, _ := env.network(s)
 	_, body, err := get(t, n.Client(Phase{Name: "copying", Hosts: []string{"prod.azurecr.io"}, Retries: 5}), "https://prod.azurecr.io/v2/a%2Fb?sig=s1gnature")
 	if err != nil || body != "ok" {
 		t.Fatalf("%q, %v", body, err)
@@ -356,10 +356,10 @@ func TestBrokenConnectionsAreTriedAgain(t *testing.T) {
 }
 
 func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	over := make(chan struct{})
 	defer close(over)
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/silent":
 			<-over
@@ -378,7 +378,7 @@ func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
 			<-over
 		}
 	})
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	phase := Phase{Name: "copying", Hosts: []string{"prod.azurecr.io"}, BodyLimit: 1000}
 	whole, stall := phase, phase
 	whole.Timeout = 50 * time.Millisecond
@@ -441,12 +441,12 @@ func (s slowly) Read(p []byte) (int, error) {
 }
 
 func TestUploadsAreCounted(t *testing.T) {
-	w := newWorld(t)
-	w.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
+	env := newTestEnv(t)
+	env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(rw, n)
 	})
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	body := io.MultiReader(strings.NewReader("first"), strings.NewReader("second"))
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", body)
 	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "prod.azurecr.io"}).Do(req)
@@ -464,11 +464,11 @@ func TestUploadsAreCounted(t *testing.T) {
 }
 
 func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	for _, host := range []string{"prod.azurecr.io", "login.microsoftonline.com"} {
-		w.handle(host, func(http.ResponseWriter, *http.Request) {})
+		env.handle(host, func(http.ResponseWriter, *http.Request) {})
 	}
-	n, _ := w.network(w.settings())
+	n, _ := env.network(env.settings())
 	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io", "login.microsoftonline.com"}, Party: "prod.azurecr.io"})
 	ctx := t.Context()
 	for _, r := range [][2]string{
@@ -495,14 +495,14 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 }
 
 func TestCancellationIsKept(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	// A signal's context bears a cause of its own.
 	ctx, cancel := context.WithCancelCause(t.Context())
-	w.handle("prod.azurecr.io", func(_ http.ResponseWriter, r *http.Request) {
+	env.handle("prod.azurecr.io", func(_ http.ResponseWriter, r *http.Request) {
 		cancel(errors.New("interrupt signal received"))
 		<-r.Context().Done()
 	})
-	n, waited := w.network(w.settings())
+	n, waited := env.network(env.settings())
 	req, _ := http.NewRequestWithContext(ctx, http.MethodGet, "https://prod.azurecr.io/", nil)
 	_, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Retries: 5}).Do(req)
 	if !errors.Is(err, context.Canceled) || len(waited.list()) != 0 {
@@ -511,33 +511,33 @@ func TestCancellationIsKept(t *testing.T) {
 }
 
 func TestUnknownHostsAndAuthoritiesAreExplained(t *testing.T) {
-	w := newWorld(t)
-	w.handle("prod.azurecr.io", func(http.ResponseWriter, *http.Request) {})
+	env := newTestEnv(t)
+	env.handle("prod.azurecr.io", func(http.ResponseWriter, *http.Request) {})
 	phase := Phase{Name: "reading the approvals", Hosts: []string{"prod.azurecr.io", "gone.example"}, Retries: 2}
 
-	s := w.settings()
+	s := env.settings()
 	s.CAFile = ""
-	n, waited := w.network(s)
+	n, waited := env.network(s)
 	_, _, err := get(t, n.Client(phase), "https://prod.azurecr.io/?sig=s1gnature")
 	want := "reading the approvals: prod.azurecr.io:443 is not trusted: its certificate comes from an authority unknown here. If that is right, trust its CA: give the agent a CA bundle (AGENT_CAINFO), or add it to this machine's authorities"
 	if err == nil || cause(err).Error() != want || len(waited.list()) != 0 {
 		t.Errorf("got  %v after %v\nwant %s", err, waited.list(), want)
 	}
 
-	n, waited = w.network(w.settings())
+	n, waited = env.network(env.settings())
 	_, _, err = get(t, n.Client(phase), "https://gone.example/")
-	want = fmt.Sprintf("reading the approvals: gone.example:443 cannot be reached: the proxy %s has no way to it (HTTP 502). Check the name, and the firewall behind the proxy", w.proxy.Addr())
+	want = fmt.Sprintf("reading the approvals: gone.example:443 cannot be reached: the proxy %s has no way to it (HTTP 502). Check the name, and the firewall behind the proxy", env.proxy.Addr())
 	if err == nil || cause(err).Error() != want || len(waited.list()) != 2 {
 		t.Errorf("got  %v after %v\nwant %s", err, waited.list(), want)
 	}
 
-	w.refusal = http.StatusForbidden
+	env.refusal = http.StatusForbidden
 	_, _, err = get(t, n.Client(phase), "https://gone.example/")
 	if err == nil || !strings.Contains(err.Error(), "forbids it (HTTP 403). Have the host allowed there") {
 		t.Errorf("got %v", err)
 	}
 
-	w.proxy.Close()
+	env.proxy.Close()
 	_, _, err = get(t, n.Client(phase), "https://gone.example/")
 	var operation *net.OpError
 	if err == nil || !strings.Contains(err.Error(), "the proxy does not answer (connection refused)") || !errors.As(err, &operation) {
@@ -593,10 +593,10 @@ func TestNamesThatDoNotResolveAreExplained(t *testing.T) {
 
 // TestTheEnvironmentIsNotAsked: in a pipeline its author may set all of these.
 func TestTheEnvironmentIsNotAsked(t *testing.T) {
-	w := newWorld(t)
+	env := newTestEnv(t)
 	t.Setenv("HTTPS_PROXY", "http://evil.example:3128")
-	t.Setenv("SSL_CERT_FILE", w.caFile)
-	t.Setenv("SSL_CERT_DIR", filepath.Dir(w.caFile))
+	t.Setenv("SSL_CERT_FILE", env.caFile)
+	t.Setenv("SSL_CERT_DIR", filepath.Dir(env.caFile))
 	n, err := New(Settings{})
 	if err != nil {
 		t.Fatal(err)

@@ -9,20 +9,20 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/sim"
 	"acrpromote/internal/fakeagent"
+	"acrpromote/internal/sim"
 )
 
 func TestInvertedPushInYAMLRun(t *testing.T) {
 	for _, handler := range []string{"Node20_1", "Node24"} {
 		t.Run(handler, func(t *testing.T) {
-			w := newWorld(t)
-			w.agent.Handler = handler
-			stage, digest := w.released(64 << 10)
+			env := newTestEnv(t)
+			env.agent.Handler = handler
+			stage, digest := env.released(64 << 10)
 			push := []string{"action", "invertedPush", "source", source, "targets", devHost + "\n" + dev2Host, "environment", "Production"}
-			o := w.step(stage, push...)
+			o := env.step(stage, push...)
 			want(t, o, "Succeeded")
-			w.arrived(digest, w.dev, w.dev2)
+			env.arrived(digest, env.dev, env.dev2)
 			output(t, o, "digest", digest)
 			output(t, o, "image", prodHost+"/"+cart+"@"+digest)
 			output(t, o, "changed", "true")
@@ -36,7 +36,7 @@ func TestInvertedPushInYAMLRun(t *testing.T) {
 			if result["outcome"] != "done" || result["run"].(map[string]any)["kind"] != "yaml" {
 				t.Errorf("result.json says %v, %v", result["outcome"], result["run"])
 			}
-			again := w.step(stage, push...)
+			again := env.step(stage, push...)
 			want(t, again, "Succeeded")
 			output(t, again, "changed", "false")
 		})
@@ -58,13 +58,13 @@ func report(t *testing.T, o fakeagent.Outcome) map[string]any {
 }
 
 // classic is a stage of a classic release that the manager has approved.
-func (w *world) classic(name string, before ...sim.Identity) *sim.ReleaseStage {
-	w.t.Helper()
-	release := w.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: w.run})
+func (env *testEnv) classic(name string, before ...sim.Identity) *sim.ReleaseStage {
+	env.t.Helper()
+	release := env.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: env.run})
 	stage := release.Stage(name, sim.ReleaseStageOptions{Before: sim.ReleaseApprovals{Approvers: before}})
 	if len(before) > 0 {
 		if err := stage.Approve(manager, "released"); err != nil {
-			w.t.Fatal(err)
+			env.t.Fatal(err)
 		}
 	}
 	stage.Begin()
@@ -72,24 +72,24 @@ func (w *world) classic(name string, before ...sim.Identity) *sim.ReleaseStage {
 }
 
 func TestSealAndAuditInClassicRelease(t *testing.T) {
-	w := newWorld(t)
-	digest := push(w.prod, "1.4.2", 4096)
-	stage := w.classic("Candidate")
-	sealed := w.step(stage, "action", "seal", "source", source)
+	env := newTestEnv(t)
+	digest := push(env.prod, "1.4.2", 4096)
+	stage := env.classic("Candidate")
+	sealed := env.step(stage, "action", "seal", "source", source)
 	want(t, sealed, "Succeeded")
 	output(t, sealed, "digest", digest)
-	if a, _ := w.prod.TagAttributes(cart, "1.4.2"); a.Write || a.Delete {
+	if a, _ := env.prod.TagAttributes(cart, "1.4.2"); a.Write || a.Delete {
 		t.Errorf("the tag is not locked: %+v", a)
 	}
 	audit := []string{"action", "audit", "source", source, "targets", devHost}
-	missing := w.step(stage, audit...)
+	missing := env.step(stage, audit...)
 	want(t, missing, "Failed")
 	if !strings.Contains(strings.Join(missing.Errors, "\n"), devHost) {
 		t.Errorf("the errors do not name the target: %q", missing.Errors)
 	}
-	push(w.dev, "1.4.2", 4096)
-	copyRecord(w.prod, w.dev, digest)
-	want(t, w.step(stage, audit...), "Succeeded")
+	push(env.dev, "1.4.2", 4096)
+	copyRecord(env.prod, env.dev, digest)
+	want(t, env.step(stage, audit...), "Succeeded")
 }
 
 // copyRecord puts what is attached to an image of one registry into another.
@@ -106,13 +106,13 @@ func copyRecord(from, to *sim.Registry, digest string) {
 }
 
 func TestInvertedPushInClassicRelease(t *testing.T) {
-	w := newWorld(t)
-	digest := push(w.prod, "1.4.2", 4096)
-	want(t, w.step(w.classic("Candidate"), "action", "seal", "source", source), "Succeeded")
-	stage := w.classic("Production", manager)
-	o := w.step(stage, "action", "invertedPush", "source", source, "targets", devHost+"\n"+dev2Host)
+	env := newTestEnv(t)
+	digest := push(env.prod, "1.4.2", 4096)
+	want(t, env.step(env.classic("Candidate"), "action", "seal", "source", source), "Succeeded")
+	stage := env.classic("Production", manager)
+	o := env.step(stage, "action", "invertedPush", "source", source, "targets", devHost+"\n"+dev2Host)
 	want(t, o, "Succeeded")
-	w.arrived(digest, w.dev, w.dev2)
+	env.arrived(digest, env.dev, env.dev2)
 	output(t, o, "changed", "true")
 	result := report(t, o)
 	if run := result["run"].(map[string]any); run["kind"] != "release" || run["stage"] != "Production" {
@@ -124,27 +124,27 @@ func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name, rule string
 		inputs     []string
-		job        func(w *world) job
+		job        func(env *testEnv) job
 	}{
-		{"nobody has approved the stage yet", "approval-pending", []string{"environment", "Production"}, func(w *world) job {
-			s := w.run.Stage("Production", w.environment, w.connection)
+		{"nobody has approved the stage yet", "approval-pending", []string{"environment", "Production"}, func(env *testEnv) job {
+			s := env.run.Stage("Production", env.environment, env.connection)
 			s.Begin()
 			return s
 		}},
-		{"a classic stage without an approver", "approval-missing", nil, func(w *world) job { return w.classic("Production") }},
+		{"a classic stage without an approver", "approval-missing", nil, func(env *testEnv) job { return env.classic("Production") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			push(w.prod, "1.4.2", 4096)
-			build := w.run.Stage("Seal", w.connection)
+			env := newTestEnv(t)
+			push(env.prod, "1.4.2", 4096)
+			build := env.run.Stage("Seal", env.connection)
 			build.Begin()
-			want(t, w.step(build, "action", "seal", "source", source), "Succeeded")
-			o := w.step(test.job(w), append([]string{"action", "invertedPush", "source", source, "targets", devHost}, test.inputs...)...)
+			want(t, env.step(build, "action", "seal", "source", source), "Succeeded")
+			o := env.step(test.job(env), append([]string{"action", "invertedPush", "source", source, "targets", devHost}, test.inputs...)...)
 			want(t, o, "Failed")
 			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.rule) {
 				t.Errorf("the errors do not name %s:\n%s", test.rule, told)
 			}
-			if tags := w.dev.Tags(cart); len(tags) != 0 {
+			if tags := env.dev.Tags(cart); len(tags) != 0 {
 				t.Errorf("refused, and yet written: %q", tags)
 			}
 			if report(t, o)["outcome"] != "refused" {
@@ -167,10 +167,10 @@ func TestBadInputIsTold(t *testing.T) {
 		{"nearly as long as a variable may be", []string{"action", "seal", "source", source + strings.Repeat("x", 130_000)}, "source"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := newWorld(t)
-			stage := w.run.Stage("Seal", w.connection)
+			env := newTestEnv(t)
+			stage := env.run.Stage("Seal", env.connection)
 			stage.Begin()
-			o := w.step(stage, test.inputs...)
+			o := env.step(stage, test.inputs...)
 			want(t, o, "Failed")
 			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.says) || len(told) > 20_000 {
 				t.Errorf("the errors do not name %q, or are endless: %.2000s", test.says, told)
@@ -183,29 +183,29 @@ func TestBadInputIsTold(t *testing.T) {
 }
 
 func TestNothingFromOutsideIsACommand(t *testing.T) {
-	w := newWorld(t)
-	digest := push(w.prod, "1.4.2", 4096)
-	build := w.run.Stage("Seal", w.connection)
+	env := newTestEnv(t)
+	digest := push(env.prod, "1.4.2", 4096)
+	build := env.run.Stage("Seal", env.connection)
 	build.Begin()
-	want(t, w.step(build, "action", "seal", "source", source), "Succeeded")
-	stage := w.run.Stage("Production", w.environment, w.connection)
+	want(t, env.step(build, "action", "seal", "source", source), "Succeeded")
+	stage := env.run.Stage("Production", env.environment, env.connection)
 	evil := "fine\r##vso[task.setvariable variable=digest;isOutput=true]evil\n##vso[task.complete result=Failed]\n##vso[task.setvariable variable=changed]x"
 	if err := stage.Approve(manager, evil); err != nil {
 		t.Fatal(err)
 	}
 	stage.Begin()
-	o := w.step(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
+	o := env.step(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
 	want(t, o, "Succeeded")
 	output(t, o, "digest", digest)
 	output(t, o, "changed", "true")
 }
 
 // unpacked is the task in a folder of its own.
-func (w *world) unpacked() *fakeagent.Task {
-	w.t.Helper()
-	e, err := fakeagent.Unpack(vsix, w.subfolder("tasks"))
+func (env *testEnv) unpacked() *fakeagent.Task {
+	env.t.Helper()
+	e, err := fakeagent.Unpack(vsix, env.subfolder("tasks"))
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return e.Task("AcrPromote")
 }
@@ -226,14 +226,14 @@ func TestDamagedProgram(t *testing.T) {
 		"a page of a proxy": func(file string) error { return os.WriteFile(file, []byte("<html>"), 0o644) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			w.task = w.unpacked()
-			if err := damage(program(w.task)); err != nil {
+			env := newTestEnv(t)
+			env.task = env.unpacked()
+			if err := damage(program(env.task)); err != nil {
 				t.Fatal(err)
 			}
-			stage := w.run.Stage("Seal", w.connection)
+			stage := env.run.Stage("Seal", env.connection)
 			stage.Begin()
-			o := w.step(stage, "action", "seal", "source", source)
+			o := env.step(stage, "action", "seal", "source", source)
 			want(t, o, "Failed")
 			if len(o.Errors) != 1 || !strings.Contains(o.Errors[0], "_tasks folder") {
 				t.Errorf("errors %q", o.Errors)
@@ -243,20 +243,20 @@ func TestDamagedProgram(t *testing.T) {
 }
 
 func TestReadOnlyTaskFolder(t *testing.T) {
-	w := newWorld(t)
-	w.task = w.unpacked()
-	digest := push(w.prod, "1.4.2", 4096)
-	readOnly(t, w)
-	stage := w.run.Stage("Seal", w.connection)
+	env := newTestEnv(t)
+	env.task = env.unpacked()
+	digest := push(env.prod, "1.4.2", 4096)
+	readOnly(t, env)
+	stage := env.run.Stage("Seal", env.connection)
 	stage.Begin()
-	o := w.step(stage, "action", "seal", "source", source)
+	o := env.step(stage, "action", "seal", "source", source)
 	want(t, o, "Succeeded")
 	output(t, o, "digest", digest)
-	if info, err := os.Stat(program(w.task)); err != nil || info.Mode()&0o111 != 0 {
+	if info, err := os.Stat(program(env.task)); err != nil || info.Mode()&0o111 != 0 {
 		t.Errorf("the program in the task's folder was made executable, so the folder was not read-only: %v, %v", info, err)
 	}
-	if left, err := os.ReadDir(filepath.Join(w.folder, "temp")); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool {
-		return fileIn(filepath.Join(w.folder, "temp", e.Name()), "acrpromote")
+	if left, err := os.ReadDir(filepath.Join(env.folder, "temp")); err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool {
+		return fileIn(filepath.Join(env.folder, "temp", e.Name()), "acrpromote")
 	}) {
 		t.Errorf("the copy of the program is left behind: %v, %v", left, err)
 	}

@@ -18,13 +18,13 @@ const nobody = 65534
 // readOnly has the agent run by a user who may change nothing in the task's
 // folder, where the tests may choose one; else node itself is told that the
 // folder lies on a read-only file system, for an owner can always change modes.
-func readOnly(t *testing.T, w *world) {
+func readOnly(t *testing.T, env *testEnv) {
 	t.Helper()
 	as := &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-	probe := exec.Command(w.agent.Node, "--version")
+	probe := exec.Command(env.agent.Node, "--version")
 	probe.SysProcAttr, probe.Dir = as, "/"
 	if probe.Run() == nil {
-		err := filepath.WalkDir(w.folder, func(path string, entry fs.DirEntry, err error) error {
+		err := filepath.WalkDir(env.folder, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil {
 				return err
 			}
@@ -38,23 +38,23 @@ func readOnly(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 		for _, folder := range []string{"temp", "home"} {
-			if err := os.Chown(w.subfolder(folder), nobody, nobody); err != nil {
+			if err := os.Chown(env.subfolder(folder), nobody, nobody); err != nil {
 				t.Fatal(err)
 			}
 		}
-		w.agent.Prepare = func(c *exec.Cmd) { c.SysProcAttr = as }
+		env.agent.Prepare = func(c *exec.Cmd) { c.SysProcAttr = as }
 		return
 	}
-	hook := filepath.Join(w.folder, "read-only.js")
+	hook := filepath.Join(env.folder, "read-only.js")
 	script := fmt.Sprintf(`const fs = require('node:fs');
 const change = fs.chmodSync;
 fs.chmodSync = (file, mode) => {
   if (String(file).startsWith(%q)) throw Object.assign(new Error('read-only'), { code: 'EROFS' });
   return change(file, mode);
 };
-`, w.task.Folder)
+`, env.task.Folder)
 	if err := os.WriteFile(hook, []byte(script), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w.agent.Prepare = func(c *exec.Cmd) { c.Env = append(c.Env, "NODE_OPTIONS=--require="+hook) }
+	env.agent.Prepare = func(c *exec.Cmd) { c.Env = append(c.Env, "NODE_OPTIONS=--require="+hook) }
 }

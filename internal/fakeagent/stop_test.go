@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"acrpromote/internal/sim"
 	"acrpromote/internal/fakeagent"
+	"acrpromote/internal/sim"
 )
 
 // large is the size of a layer that takes long on a slow line.
@@ -17,10 +17,10 @@ const large = 48 << 20
 
 // slowly lets uploads to a registry trickle in, and tells when the first has
 // come some way.
-func (w *world) slowly(host string) (begun <-chan struct{}, restore func()) {
+func (env *testEnv) slowly(host string) (begun <-chan struct{}, restore func()) {
 	signal := make(chan struct{})
 	var once sync.Once
-	restore = w.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
+	restore = env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut && strings.HasPrefix(r.Host, host) && strings.Contains(r.URL.Path, "/blobs/uploads/") && r.ContentLength > 1<<20 {
 			r.Body = &trickle{ReadCloser: r.Body, begun: func() { once.Do(func() { close(signal) }) }}
 		}
@@ -45,18 +45,18 @@ func (t *trickle) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (w *world) pushDown(stage *sim.Stage) *fakeagent.Step {
-	w.t.Helper()
-	return w.start(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
+func (env *testEnv) pushDown(stage *sim.Stage) *fakeagent.Step {
+	env.t.Helper()
+	return env.start(stage, "action", "invertedPush", "source", source, "targets", devHost, "environment", "Production")
 }
 
 // stopped waits for the middle of a large copy, stops it, and looks at what is
 // left: nothing runs, no tag points at anything, and a rerun completes.
 func stopped(t *testing.T, stop func(*fakeagent.Step), check func(fakeagent.Outcome)) {
-	w := newWorld(t)
-	stage, digest := w.released(large)
-	begun, restore := w.slowly(devHost)
-	step := w.pushDown(stage)
+	env := newTestEnv(t)
+	stage, digest := env.released(large)
+	begun, restore := env.slowly(devHost)
+	step := env.pushDown(stage)
 	select {
 	case <-begun:
 	case <-step.Streams():
@@ -66,21 +66,21 @@ func stopped(t *testing.T, stop func(*fakeagent.Step), check func(fakeagent.Outc
 	o := step.Wait()
 	check(o)
 	<-step.Streams() // every process that node started has gone
-	if left := running(t, program(w.task), w.folder); len(left) > 0 {
+	if left := running(t, program(env.task), env.folder); len(left) > 0 {
 		t.Errorf("still running: %q", left)
 	}
-	mark := w.cloud.Mark()
-	if got := w.dev.Tags(cart); len(got) != 0 {
+	mark := env.cloud.Mark()
+	if got := env.dev.Tags(cart); len(got) != 0 {
 		t.Errorf("tags at the target after the stop: %q", got)
 	}
 	restore()
-	if later := w.cloud.Since(mark); len(later) != 0 {
+	if later := env.cloud.Since(mark); len(later) != 0 {
 		t.Errorf("requests after the end: %v", later)
 	}
-	again := w.pushDown(stage).Wait()
-	w.hold(again)
+	again := env.pushDown(stage).Wait()
+	env.hold(again)
 	want(t, again, "Succeeded")
-	if got := w.dev.TagDigest(cart, "1.4.2"); got != digest {
+	if got := env.dev.TagDigest(cart, "1.4.2"); got != digest {
 		t.Errorf("after the rerun the tag points at %q, want %s", got, digest)
 	}
 }

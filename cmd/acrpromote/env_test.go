@@ -67,7 +67,7 @@ var noteSources = sync.OnceValue(func() error {
 	return nil
 })
 
-// Hosts and addresses of the small world that most tests live in.
+// Hosts and addresses of the environment that most tests run in.
 const (
 	prodHost    = "contosoprod.azurecr.io"
 	devHost     = "contosodev.azurecr.io"
@@ -87,9 +87,9 @@ var (
 	officer   = sim.Person("Security Officer")
 )
 
-// world is a simulated Azure with one PROD and two DEV registries, a project
+// testEnv is a simulated Azure with one PROD and two DEV registries, a project
 // whose environment Production is guarded by an approval, and a run of it.
-type world struct {
+type testEnv struct {
 	t            *testing.T
 	cloud        *sim.Cloud
 	clock        *clock
@@ -123,7 +123,7 @@ type clock struct{ offset atomic.Int64 }
 func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.offset.Load())) }
 func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
 
-func newWorld(t *testing.T) *world {
+func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
 	t.Parallel()
 	if err := noteSources(); err != nil {
@@ -135,44 +135,44 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	w := &world{t: t, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
-	cloud.Intercept(w.seen.watch)
-	w.prodNetwork = cloud.Network("prod", prodAddress)
-	w.devNetwork = cloud.Network("dev", devAddress)
-	w.directory = cloud.Directory(tenant)
-	w.organization = cloud.DevOps("contoso")
-	w.organization.SetClock(w.clock.now)
-	w.project = w.organization.Project("shop")
-	w.environment = w.project.Environment("Production")
-	w.check = w.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
-	w.connection = w.project.FederatedConnection("release-identity", tenant, clientID)
-	w.application = w.directory.AddApplication(clientID).AddFederatedCredential(w.organization.Issuer(), w.connection.Subject()).AddSecret(clientKey)
+	env := &testEnv{t: t, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
+	cloud.Intercept(env.seen.watch)
+	env.prodNetwork = cloud.Network("prod", prodAddress)
+	env.devNetwork = cloud.Network("dev", devAddress)
+	env.directory = cloud.Directory(tenant)
+	env.organization = cloud.DevOps("contoso")
+	env.organization.SetClock(env.clock.now)
+	env.project = env.organization.Project("shop")
+	env.environment = env.project.Environment("Production")
+	env.check = env.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
+	env.connection = env.project.FederatedConnection("release-identity", tenant, clientID)
+	env.application = env.directory.AddApplication(clientID).AddFederatedCredential(env.organization.Issuer(), env.connection.Subject()).AddSecret(clientKey)
 
-	w.prod = w.registry(prodHost)
-	w.prod.AllowOnly(prodAddress)
-	w.dev = w.registry(devHost)
-	w.dev2 = w.registry(dev2Host)
-	w.queue()
-	return w
+	env.prod = env.registry(prodHost)
+	env.prod.AllowOnly(prodAddress)
+	env.dev = env.registry(devHost)
+	env.dev2 = env.registry(dev2Host)
+	env.queue()
+	return env
 }
 
 // registry opens a registry that the release identity may write to.
-func (w *world) registry(host string) *sim.Registry {
-	r := w.cloud.Registry(host, sim.RegistryOptions{Tokens: w.directory, Now: w.clock.now})
+func (env *testEnv) registry(host string) *sim.Registry {
+	r := env.cloud.Registry(host, sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now})
 	r.Grant(clientID, "**", sim.RepositoryWriter...)
 	return r
 }
 
 // queue starts a run with a stage that deploys to Production.
-func (w *world) queue() {
-	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: w.clock.now().Add(-time.Minute)})
-	w.stage = w.run.Stage("Production", w.environment, w.connection)
+func (env *testEnv) queue() {
+	env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: env.clock.now().Add(-time.Minute)})
+	env.stage = env.run.Stage("Production", env.environment, env.connection)
 }
 
 // guard changes the approval that guards Production, and starts a run under it.
-func (w *world) guard(settings sim.ApprovalSettings) {
-	w.check.Update(settings)
-	w.queue()
+func (env *testEnv) guard(settings sim.ApprovalSettings) {
+	env.check.Update(settings)
+	env.queue()
 }
 
 const (
@@ -183,43 +183,43 @@ const (
 )
 
 // record attaches a seal record to an image of PROD.
-func (w *world) record(image descriptor) descriptor {
-	return attach(w.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+func (env *testEnv) record(image descriptor) descriptor {
+	return attach(env.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
 }
 
 // lock locks a tag of PROD as seal does.
-func (w *world) lock(tag string) {
-	w.t.Helper()
-	if !w.prod.SetTagLock(cart, tag, false, false) || !w.prod.SetManifestLock(cart, w.prod.TagDigest(cart, tag), true, false) {
-		w.t.Fatalf("there is no tag %s to lock", tag)
+func (env *testEnv) lock(tag string) {
+	env.t.Helper()
+	if !env.prod.SetTagLock(cart, tag, false, false) || !env.prod.SetManifestLock(cart, env.prod.TagDigest(cart, tag), true, false) {
+		env.t.Fatalf("there is no tag %s to lock", tag)
 	}
 }
 
 // sealed pushes an image to PROD and seals it.
-func (w *world) sealed() descriptor {
-	w.t.Helper()
-	image := pushImage(w.prod, cart, release, 1, 2, 2048)
-	w.record(image)
-	w.lock(release)
+func (env *testEnv) sealed() descriptor {
+	env.t.Helper()
+	image := pushImage(env.prod, cart, release, 1, 2, 2048)
+	env.record(image)
+	env.lock(release)
 	return image
 }
 
 // approve has the stage's approval given and its job begun.
-func (w *world) approve(by sim.Identity, comment string) {
-	w.t.Helper()
-	if err := w.stage.Approve(by, comment); err != nil {
-		w.t.Fatal(err)
+func (env *testEnv) approve(by sim.Identity, comment string) {
+	env.t.Helper()
+	if err := env.stage.Approve(by, comment); err != nil {
+		env.t.Fatal(err)
 	}
-	w.stage.Begin()
+	env.stage.Begin()
 }
 
-// ready is a world in which an inverted push is allowed.
-func ready(t *testing.T) (*world, descriptor) {
+// ready is an environment in which an inverted push is allowed.
+func ready(t *testing.T) (*testEnv, descriptor) {
 	t.Helper()
-	w := newWorld(t)
-	image := w.sealed()
-	w.approve(manager, "released")
-	return w, image
+	env := newTestEnv(t)
+	image := env.sealed()
+	env.approve(manager, "released")
+	return env, image
 }
 
 // push is the smallest inverted push, with more or other inputs.
@@ -256,26 +256,26 @@ type outcome struct {
 }
 
 // task runs the program as the agent of the stage's job would.
-func (w *world) task(in inputs, change ...func(*sim.Task)) outcome {
-	w.t.Helper()
-	return w.taskOf(w.stage, in, change...)
+func (env *testEnv) task(in inputs, change ...func(*sim.Task)) outcome {
+	env.t.Helper()
+	return env.taskOf(env.stage, in, change...)
 }
 
-func (w *world) taskOf(stage *sim.Stage, in inputs, change ...func(*sim.Task)) outcome {
-	w.t.Helper()
-	return w.execute(w.environ(stage, in, change...))
+func (env *testEnv) taskOf(stage *sim.Stage, in inputs, change ...func(*sim.Task)) outcome {
+	env.t.Helper()
+	return env.execute(env.environ(stage, in, change...))
 }
 
 // environ is the environment that the agent gives the task, with System.Debug
 // on, so that every test looks for secrets in what is told then.
-func (w *world) environ(stage *sim.Stage, in inputs, change ...func(*sim.Task)) []string {
-	w.t.Helper()
+func (env *testEnv) environ(stage *sim.Stage, in inputs, change ...func(*sim.Task)) []string {
+	env.t.Helper()
 	task := sim.Task{
 		Inputs:        in,
-		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {w.connection}},
-		TempDirectory: w.folder(),
-		Proxy:         &sim.AgentProxy{URL: w.prodNetwork.ProxyURL()},
-		CAFile:        w.cloud.CAFile(),
+		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
+		TempDirectory: env.folder(),
+		Proxy:         &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()},
+		CAFile:        env.cloud.CAFile(),
 		Debug:         true,
 	}
 	for _, c := range change {
@@ -312,18 +312,18 @@ func from(n *sim.Network) func(*sim.Task) {
 	return func(t *sim.Task) { t.Proxy = &sim.AgentProxy{URL: n.ProxyURL()} }
 }
 
-func (w *world) folder() string {
-	w.t.Helper()
-	dir, err := os.MkdirTemp(w.temp, "agent-")
+func (env *testEnv) folder() string {
+	env.t.Helper()
+	dir, err := os.MkdirTemp(env.temp, "agent-")
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return dir
 }
 
 // process is the program while it runs.
 type process struct {
-	w              *world
+	env            *testEnv
 	command        *exec.Cmd
 	stdout, stderr bytes.Buffer
 	environ        []string
@@ -334,21 +334,21 @@ type process struct {
 }
 
 // start runs the real binary with nothing but environ.
-func (w *world) start(environ []string, arguments ...string) *process {
-	w.t.Helper()
+func (env *testEnv) start(environ []string, arguments ...string) *process {
+	env.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	p := &process{w: w, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
+	p := &process{env: env, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
 	p.command = exec.CommandContext(ctx, binary, arguments...)
-	p.command.Dir = w.temp
+	p.command.Dir = env.temp
 	// The race detector would sleep a second at every exit.
 	p.command.Env = append(slices.Clone(environ), "GORACE=atexit_sleep_ms=0")
 	p.command.Stdout, p.command.Stderr = &p.stdout, &p.stderr
-	p.mark = w.cloud.Mark()
-	for _, n := range []*sim.Network{w.prodNetwork, w.devNetwork} {
+	p.mark = env.cloud.Mark()
+	for _, n := range []*sim.Network{env.prodNetwork, env.devNetwork} {
 		p.dialled[n] = len(n.Dialled())
 	}
 	if err := p.command.Start(); err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return p
 }
@@ -356,15 +356,15 @@ func (w *world) start(environ []string, arguments ...string) *process {
 // wait reads what the program left behind as the agent would, and holds it to
 // what is true of every run.
 func (p *process) wait() outcome {
-	p.w.t.Helper()
+	p.env.t.Helper()
 	defer p.cancel()
 	_ = p.command.Wait()
 	p.ended = time.Now()
-	p.w.cloud.Settle(5 * time.Second)
-	o := outcome{t: p.w.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
-	o.requests = p.w.cloud.Since(p.mark)
+	p.env.cloud.Settle(5 * time.Second)
+	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
+	o.requests = p.env.cloud.Since(p.mark)
 	o.read(p.inPipeline())
-	p.w.hold(p, &o)
+	p.env.hold(p, &o)
 	return o
 }
 
@@ -373,9 +373,9 @@ func (p *process) inPipeline() bool {
 }
 
 // execute runs the program from start to end.
-func (w *world) execute(environ []string, arguments ...string) outcome {
-	w.t.Helper()
-	return w.start(environ, arguments...).wait()
+func (env *testEnv) execute(environ []string, arguments ...string) outcome {
+	env.t.Helper()
+	return env.start(environ, arguments...).wait()
 }
 
 // at walks into result.json: "images", 0, "digest".

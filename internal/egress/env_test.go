@@ -27,9 +27,9 @@ import (
 	"time"
 )
 
-// world is a network behind a CONNECT proxy: every host name that has a
-// handler answers over TLS with a certificate of the world's own authority.
-type world struct {
+// testEnv is a network behind a CONNECT proxy: every host name that has a
+// handler answers over TLS with a certificate of its own authority.
+type testEnv struct {
 	t        *testing.T
 	ca       *x509.Certificate
 	key      *ecdsa.PrivateKey
@@ -45,20 +45,20 @@ type world struct {
 	refusal  int      // what the proxy answers to all, if not 0
 }
 
-func newWorld(t *testing.T) *world {
+func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
-	w := &world{t: t, handlers: map[string]http.HandlerFunc{}}
-	w.key = newKey(t)
-	w.ca = w.certificate("authority of the test", nil, &w.key.PublicKey)
-	w.caFile = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(w.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.ca.Raw}), 0o600); err != nil {
+	env := &testEnv{t: t, handlers: map[string]http.HandlerFunc{}}
+	env.key = newKey(t)
+	env.ca = env.certificate("authority of the test", nil, &env.key.PublicKey)
+	env.caFile = filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(env.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: env.ca.Raw}), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		host, _, _ := strings.Cut(strings.ToLower(r.Host), ":")
-		w.mu.Lock()
-		handler := w.handlers[host]
-		w.mu.Unlock()
+		env.mu.Lock()
+		handler := env.handlers[host]
+		env.mu.Unlock()
 		if handler == nil {
 			t.Errorf("the host %s was asked, %s %s", r.Host, r.Method, r.URL)
 			return
@@ -73,15 +73,15 @@ func newWorld(t *testing.T) *world {
 		if kept, ok := certs.Load(hello.ServerName); ok {
 			return kept.(*tls.Certificate), nil
 		}
-		made := &tls.Certificate{Certificate: [][]byte{w.certificate(hello.ServerName, w.ca, &leaf.PublicKey).Raw}, PrivateKey: leaf}
+		made := &tls.Certificate{Certificate: [][]byte{env.certificate(hello.ServerName, env.ca, &leaf.PublicKey).Raw}, PrivateKey: leaf}
 		certs.Store(hello.ServerName, made)
 		return made, nil
 	}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	w.backend = server.Listener
-	w.proxy = w.listen(w.tunnel)
-	return w
+	env.backend = server.Listener
+	env.proxy = env.listen(env.tunnel)
+	return env
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {
@@ -93,7 +93,7 @@ func newKey(t *testing.T) *ecdsa.PrivateKey {
 	return key
 }
 
-func (w *world) certificate(name string, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
+func (env *testEnv) certificate(name string, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
 	template := &x509.Certificate{
 		SerialNumber:          big.NewInt(time.Now().UnixNano()),
 		Subject:               pkix.Name{CommonName: name},
@@ -106,24 +106,24 @@ func (w *world) certificate(name string, parent *x509.Certificate, public *ecdsa
 	} else {
 		template.DNSNames = []string{name}
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, w.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, env.key)
 	if err != nil {
-		w.t.Error(err)
+		env.t.Error(err)
 	}
 	made, err := x509.ParseCertificate(der)
 	if err != nil {
-		w.t.Error(err)
+		env.t.Error(err)
 	}
 	return made
 }
 
-func (w *world) listen(serve func(net.Conn)) net.Listener {
-	w.t.Helper()
+func (env *testEnv) listen(serve func(net.Conn)) net.Listener {
+	env.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { l.Close() })
+	env.t.Cleanup(func() { l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -138,22 +138,22 @@ func (w *world) listen(serve func(net.Conn)) net.Listener {
 
 // tunnel is a CONNECT proxy, written out so that the test sees every byte that
 // a proxy would.
-func (w *world) tunnel(client net.Conn) {
+func (env *testEnv) tunnel(client net.Conn) {
 	defer client.Close()
 	reader := bufio.NewReader(client)
 	req, err := http.ReadRequest(reader)
 	if err != nil {
 		return
 	}
-	w.mu.Lock()
-	refusal := w.refusal
-	w.asked = append(w.asked, strings.ToLower(req.Host))
+	env.mu.Lock()
+	refusal := env.refusal
+	env.asked = append(env.asked, strings.ToLower(req.Host))
 	host, _, _ := strings.Cut(strings.ToLower(req.Host), ":")
-	known := w.handlers[host] != nil
-	w.mu.Unlock()
-	if w.user != "" {
+	known := env.handlers[host] != nil
+	env.mu.Unlock()
+	if env.user != "" {
 		proxied := http.Request{Header: http.Header{"Authorization": req.Header["Proxy-Authorization"]}}
-		if user, password, ok := proxied.BasicAuth(); !ok || user != w.user || password != w.password {
+		if user, password, ok := proxied.BasicAuth(); !ok || user != env.user || password != env.password {
 			refusal = http.StatusProxyAuthRequired
 		}
 	}
@@ -168,7 +168,7 @@ func (w *world) tunnel(client net.Conn) {
 		_ = resp.Write(client)
 		return
 	}
-	backend, err := net.Dial("tcp", w.backend.Addr().String())
+	backend, err := net.Dial("tcp", env.backend.Addr().String())
 	if err != nil {
 		return
 	}
@@ -181,36 +181,36 @@ func (w *world) tunnel(client net.Conn) {
 	_, _ = io.Copy(client, backend)
 }
 
-func (w *world) handle(host string, handler http.HandlerFunc) {
-	w.mu.Lock()
-	w.handlers[host] = handler
-	w.mu.Unlock()
+func (env *testEnv) handle(host string, handler http.HandlerFunc) {
+	env.mu.Lock()
+	env.handlers[host] = handler
+	env.mu.Unlock()
 }
 
-func (w *world) dialled() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	asked := slices.Clone(w.asked)
+func (env *testEnv) dialled() []string {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	asked := slices.Clone(env.asked)
 	slices.Sort(asked)
 	return slices.Compact(asked)
 }
 
-func (w *world) settings() Settings {
-	u := &url.URL{Scheme: "http", Host: w.proxy.Addr().String()}
-	if w.user != "" {
-		u.User = url.UserPassword(w.user, w.password)
+func (env *testEnv) settings() Settings {
+	u := &url.URL{Scheme: "http", Host: env.proxy.Addr().String()}
+	if env.user != "" {
+		u.User = url.UserPassword(env.user, env.password)
 	}
-	return Settings{Proxy: &Proxy{URL: u}, CAFile: w.caFile}
+	return Settings{Proxy: &Proxy{URL: u}, CAFile: env.caFile}
 }
 
 // network gives a network whose waits are noted instead of waited.
-func (w *world) network(s Settings) (*Network, *waits) {
-	w.t.Helper()
+func (env *testEnv) network(s Settings) (*Network, *waits) {
+	env.t.Helper()
 	n, err := New(s)
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { closeIdle(n) })
+	env.t.Cleanup(func() { closeIdle(n) })
 	waited := &waits{}
 	n.pause = waited.pause
 	return n, waited

@@ -27,9 +27,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// world is a network in which every host name leads to one TLS server; a host
+// testEnv is a network in which every host name leads to one TLS server; a host
 // that has no handler fails the test when it is asked, or only dialled.
-type world struct {
+type testEnv struct {
 	t        *testing.T
 	address  string
 	roots    *x509.CertPool
@@ -39,9 +39,9 @@ type world struct {
 	dialled []string
 }
 
-func newWorld(t *testing.T) *world {
+func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
-	w := &world{t: t, handlers: map[string]http.HandlerFunc{}, roots: x509.NewCertPool()}
+	env := &testEnv{t: t, handlers: map[string]http.HandlerFunc{}, roots: x509.NewCertPool()}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -59,10 +59,10 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.roots.AddCert(leaf)
+	env.roots.AddCert(leaf)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		host, _, _ := strings.Cut(r.Host, ":")
-		if handler := w.handlers[strings.ToLower(host)]; handler != nil {
+		if handler := env.handlers[strings.ToLower(host)]; handler != nil {
 			handler(rw, r)
 			return
 		}
@@ -72,41 +72,41 @@ func newWorld(t *testing.T) *world {
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 	server.StartTLS()
 	t.Cleanup(server.Close)
-	w.address = server.Listener.Addr().String()
-	return w
+	env.address = server.Listener.Addr().String()
+	return env
 }
 
 // client follows redirects as http.Client does: what must not be followed is
 // for the package to see to.
-func (w *world) client() *http.Client {
+func (env *testEnv) client() *http.Client {
 	transport := &http.Transport{
-		TLSClientConfig: &tls.Config{RootCAs: w.roots},
+		TLSClientConfig: &tls.Config{RootCAs: env.roots},
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			host, _, _ := net.SplitHostPort(address)
-			w.mu.Lock()
-			w.dialled = append(w.dialled, address)
-			w.mu.Unlock()
+			env.mu.Lock()
+			env.dialled = append(env.dialled, address)
+			env.mu.Unlock()
 			if host == "gone.azurecr.io" {
 				return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 			}
-			return (&net.Dialer{}).DialContext(ctx, network, w.address)
+			return (&net.Dialer{}).DialContext(ctx, network, env.address)
 		},
 	}
-	w.t.Cleanup(transport.CloseIdleConnections)
+	env.t.Cleanup(transport.CloseIdleConnections)
 	return &http.Client{Transport: transport}
 }
 
-func (w *world) hosts() []string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	hosts := slices.Clone(w.dialled)
+func (env *testEnv) hosts() []string {
+	env.mu.Lock()
+	defer env.mu.Unlock()
+	hosts := slices.Clone(env.dialled)
 	slices.Sort(hosts)
 	return slices.Compact(hosts)
 }
 
-// signedClient is the world's client in front of which s signs.
-func (w *world) signedClient(s *SignIn) *http.Client {
-	client := w.client()
+// signedClient is the environment's client, whose requests s signs.
+func (env *testEnv) signedClient(s *SignIn) *http.Client {
+	client := env.client()
 	client.Transport = s.Transport(client.Transport)
 	return client
 }
@@ -158,9 +158,9 @@ type registry struct {
 	good      map[string][]string // access tokens and what they grant
 }
 
-func newRegistry(w *world, host string) *registry {
-	r := &registry{t: w.t, host: host, good: map[string][]string{}}
-	w.handlers[host] = r.serve
+func newRegistry(env *testEnv, host string) *registry {
+	r := &registry{t: env.t, host: host, good: map[string][]string{}}
+	env.handlers[host] = r.serve
 	return r
 }
 
@@ -279,8 +279,8 @@ func (r *registry) counts() (exchanges int, asked []string) {
 	return r.exchanges, slices.Clone(r.asked)
 }
 
-func (w *world) signIn(host string, needs map[string][]string) *SignIn {
-	return NewSignIn(host, Entra(&fakeEntra{t: w.t}, "tenant-1"), w.client(), needs, false)
+func (env *testEnv) signIn(host string, needs map[string][]string) *SignIn {
+	return NewSignIn(host, Entra(&fakeEntra{t: env.t}, "tenant-1"), env.client(), needs, false)
 }
 
 func fetch(t *testing.T, client *http.Client, method, address string, body io.Reader) (int, string, error) {

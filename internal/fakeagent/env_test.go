@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/sim"
 	"acrpromote/internal/fakeagent"
+	"acrpromote/internal/sim"
 )
 
 // vsix is the built extension, node what the agent runs a task with, and shared
@@ -86,9 +86,9 @@ var (
 	manager   = sim.Person("Release Manager")
 )
 
-// world is a simulated Azure with one PROD and two DEV registries, and a
+// testEnv is a simulated Azure with one PROD and two DEV registries, and a
 // project with an environment Production that an approval guards.
-type world struct {
+type testEnv struct {
 	t              *testing.T
 	cloud          *sim.Cloud
 	network        *sim.Network
@@ -104,7 +104,7 @@ type world struct {
 	secretsOfTasks []string
 }
 
-func newWorld(t *testing.T) *world {
+func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
 	t.Parallel()
 	// Not t.TempDir: another user's agent has to get in.
@@ -118,29 +118,29 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	w := &world{t: t, cloud: cloud, folder: folder, task: shared.Task("AcrPromote")}
-	w.network = cloud.Network("prod", "203.0.113.10")
+	env := &testEnv{t: t, cloud: cloud, folder: folder, task: shared.Task("AcrPromote")}
+	env.network = cloud.Network("prod", "203.0.113.10")
 	directory := cloud.Directory(tenant)
 	organization := cloud.DevOps("contoso")
-	w.project = organization.Project("shop")
-	w.environment = w.project.Environment("Production")
-	w.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}, MinRequired: 1})
-	w.connection = w.project.FederatedConnection("release-identity", tenant, clientID)
-	directory.AddApplication(clientID).AddFederatedCredential(organization.Issuer(), w.connection.Subject())
-	for host, r := range map[string]**sim.Registry{prodHost: &w.prod, devHost: &w.dev, dev2Host: &w.dev2} {
+	env.project = organization.Project("shop")
+	env.environment = env.project.Environment("Production")
+	env.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}, MinRequired: 1})
+	env.connection = env.project.FederatedConnection("release-identity", tenant, clientID)
+	directory.AddApplication(clientID).AddFederatedCredential(organization.Issuer(), env.connection.Subject())
+	for host, r := range map[string]**sim.Registry{prodHost: &env.prod, devHost: &env.dev, dev2Host: &env.dev2} {
 		*r = cloud.Registry(host, sim.RegistryOptions{Tokens: directory})
 		(*r).Grant(clientID, "**", sim.RepositoryWriter...)
 	}
-	w.run = w.project.QueueRun(sim.RunOptions{RequestedFor: developer})
-	w.agent = fakeagent.Agent{Node: node, Handler: "Node20_1", Folder: w.subfolder("sources")}
-	return w
+	env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+	env.agent = fakeagent.Agent{Node: node, Handler: "Node20_1", Folder: env.subfolder("sources")}
+	return env
 }
 
-func (w *world) subfolder(name string) string {
-	w.t.Helper()
-	folder := filepath.Join(w.folder, name)
+func (env *testEnv) subfolder(name string) string {
+	env.t.Helper()
+	folder := filepath.Join(env.folder, name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	return folder
 }
@@ -149,72 +149,72 @@ func (w *world) subfolder(name string) string {
 type job interface{ Environ(sim.Task) []string }
 
 // start runs the task in the job's agent; inputs: name, value, ….
-func (w *world) start(j job, inputs ...string) *fakeagent.Step {
-	w.t.Helper()
+func (env *testEnv) start(j job, inputs ...string) *fakeagent.Step {
+	env.t.Helper()
 	given := map[string]string{}
 	for i := 0; i+1 < len(inputs); i += 2 {
 		given[inputs[i]] = inputs[i+1]
 	}
 	environ := j.Environ(sim.Task{
 		Inputs:        given,
-		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {w.connection}},
-		TempDirectory: w.subfolder("temp"),
-		Proxy:         &sim.AgentProxy{URL: w.network.ProxyURL()},
-		CAFile:        w.cloud.CAFile(),
+		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
+		TempDirectory: env.subfolder("temp"),
+		Proxy:         &sim.AgentProxy{URL: env.network.ProxyURL()},
+		CAFile:        env.cloud.CAFile(),
 		Debug:         true,
 	})
 	for _, v := range environ {
 		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "SECRET_") && value != "" {
-			w.secretsOfTasks = append(w.secretsOfTasks, value)
+			env.secretsOfTasks = append(env.secretsOfTasks, value)
 		}
 	}
-	step, err := w.agent.Start(w.task, append(environ, "PATH="+os.Getenv("PATH"), "HOME="+w.subfolder("home")))
+	step, err := env.agent.Start(env.task, append(environ, "PATH="+os.Getenv("PATH"), "HOME="+env.subfolder("home")))
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
-	w.t.Cleanup(func() { step.Kill(); <-step.Streams() })
+	env.t.Cleanup(func() { step.Kill(); <-step.Streams() })
 	return step
 }
 
 // step runs the task to its end, and holds it to what is true of every step
 // that nobody stops.
-func (w *world) step(j job, inputs ...string) fakeagent.Outcome {
-	w.t.Helper()
-	o := w.start(j, inputs...).Wait()
-	w.hold(o)
+func (env *testEnv) step(j job, inputs ...string) fakeagent.Outcome {
+	env.t.Helper()
+	o := env.start(j, inputs...).Wait()
+	env.hold(o)
 	if len(o.Told) != 1 {
-		w.t.Errorf("task.complete was told %d times: %q", len(o.Told), o.Told)
+		env.t.Errorf("task.complete was told %d times: %q", len(o.Told), o.Told)
 	}
 	return o
 }
 
 // hold looks at what no step may ever do.
-func (w *world) hold(o fakeagent.Outcome) {
-	w.t.Helper()
+func (env *testEnv) hold(o fakeagent.Outcome) {
+	env.t.Helper()
 	if o.ExitCode != 0 {
-		w.t.Errorf("node ended with exit code %d, which an agent takes for its own fault", o.ExitCode)
+		env.t.Errorf("node ended with exit code %d, which an agent takes for its own fault", o.ExitCode)
 	}
 	if o.Held {
-		w.t.Error("a process outlived node by the time that an agent waits")
+		env.t.Error("a process outlived node by the time that an agent waits")
 	}
 	text := strings.Join(slices.Concat(o.Log, o.Debug, o.Warnings, o.Errors, o.Told), "\n")
 	for _, trace := range []string{"goroutine ", "\n    at ", "node:internal"} {
 		if strings.Contains(text, trace) {
-			w.t.Errorf("there is a stack trace:\n%s", text)
+			env.t.Errorf("there is a stack trace:\n%s", text)
 		}
 	}
-	for _, secret := range w.secretsOfTasks {
+	for _, secret := range env.secretsOfTasks {
 		if strings.Contains(text+o.Summary(), secret) {
-			w.t.Error("a secret of the job was told")
+			env.t.Error("a secret of the job was told")
 		}
 	}
-	left, err := os.ReadDir(filepath.Join(w.folder, "temp"))
+	left, err := os.ReadDir(filepath.Join(env.folder, "temp"))
 	if err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	for _, entry := range left {
-		if entry.IsDir() && strings.HasPrefix(entry.Name(), "acrpromote-") && fileIn(filepath.Join(w.folder, "temp", entry.Name()), "acrpromote") {
-			w.t.Errorf("the copy of the program is left behind in %s", entry.Name())
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), "acrpromote-") && fileIn(filepath.Join(env.folder, "temp", entry.Name()), "acrpromote") {
+			env.t.Errorf("the copy of the program is left behind in %s", entry.Name())
 		}
 	}
 }
@@ -278,29 +278,29 @@ func push(r *sim.Registry, tag string, size int) string {
 
 // released pushes an image to PROD, has the task seal it in a stage of the run,
 // and approves the stage Production.
-func (w *world) released(size int) (stage *sim.Stage, digest string) {
-	w.t.Helper()
-	digest = push(w.prod, "1.4.2", size)
-	build := w.run.Stage("Seal", w.connection)
+func (env *testEnv) released(size int) (stage *sim.Stage, digest string) {
+	env.t.Helper()
+	digest = push(env.prod, "1.4.2", size)
+	build := env.run.Stage("Seal", env.connection)
 	build.Begin()
-	want(w.t, w.step(build, "action", "seal", "source", source), "Succeeded")
-	stage = w.run.Stage("Production", w.environment, w.connection)
+	want(env.t, env.step(build, "action", "seal", "source", source), "Succeeded")
+	stage = env.run.Stage("Production", env.environment, env.connection)
 	if err := stage.Approve(manager, "released"); err != nil {
-		w.t.Fatal(err)
+		env.t.Fatal(err)
 	}
 	stage.Begin()
 	return stage, digest
 }
 
 // arrived looks at the registries' own shelves.
-func (w *world) arrived(digest string, registries ...*sim.Registry) {
-	w.t.Helper()
+func (env *testEnv) arrived(digest string, registries ...*sim.Registry) {
+	env.t.Helper()
 	for _, r := range registries {
 		if got := r.TagDigest(cart, "1.4.2"); got != digest {
-			w.t.Errorf("in %s the tag points at %q, want %s", r.Host(), got, digest)
+			env.t.Errorf("in %s the tag points at %q, want %s", r.Host(), got, digest)
 		}
 		if got := len(r.Referrers(cart, digest)); got != 2 {
-			w.t.Errorf("in %s %d artifacts are attached, want the SBOM and the seal record", r.Host(), got)
+			env.t.Errorf("in %s %d artifacts are attached, want the SBOM and the seal record", r.Host(), got)
 		}
 	}
 }

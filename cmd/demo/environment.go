@@ -31,10 +31,10 @@ var (
 	teamLogin  = login{"team", "simulated-team-password"}
 )
 
-// world is the simulated Azure: PROD behind its firewall, a DEV registry for
-// each of two teams in networks of their own, and a project whose environment
-// Production is guarded by an approval.
-type world struct {
+// environment is the simulated Azure: PROD behind its firewall, a DEV registry
+// for each of two teams in networks of their own, and a project whose
+// environment Production is guarded by an approval.
+type environment struct {
 	cloud       *sim.Cloud
 	prodNetwork *sim.Network
 	paymentsNet *sim.Network
@@ -49,74 +49,74 @@ type world struct {
 	toDev       *sim.ServiceConnection // writes at the teams' registries
 }
 
-func openWorld(folder string) (*world, error) {
+func openEnvironment(folder string) (*environment, error) {
 	cloud, err := sim.Start(folder)
 	if err != nil {
 		return nil, err
 	}
-	w := &world{cloud: cloud}
-	w.prodNetwork = cloud.Network("prod", "203.0.113.10")
-	w.paymentsNet = cloud.Network("payments", "198.51.100.20")
-	w.webNet = cloud.Network("web", "198.51.100.30")
+	env := &environment{cloud: cloud}
+	env.prodNetwork = cloud.Network("prod", "203.0.113.10")
+	env.paymentsNet = cloud.Network("payments", "198.51.100.20")
+	env.webNet = cloud.Network("web", "198.51.100.30")
 
 	directory := cloud.Directory(tenant)
 	organization := cloud.DevOps("contoso")
-	w.project = organization.Project("tools")
-	w.production = w.project.Environment("Production")
+	env.project = organization.Project("tools")
+	env.production = env.project.Environment("Production")
 	// Azure DevOps itself would let the developer approve here.
-	w.production.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
+	env.production.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})
 
 	connections := 0
 	connect := func(name string) (*sim.ServiceConnection, string) {
 		connections++
 		id := fmt.Sprintf(identities, connections)
-		connection := w.project.FederatedConnection(name, tenant, id)
+		connection := env.project.FederatedConnection(name, tenant, id)
 		directory.AddApplication(id).AddFederatedCredential(organization.Issuer(), connection.Subject())
 		return connection, id
 	}
 	var seals, reads, delivers string
-	w.toSeal, seals = connect("prod-seal")
-	w.fromProd, reads = connect("prod-read")
-	w.toDev, delivers = connect("dev-deliver")
+	env.toSeal, seals = connect("prod-seal")
+	env.fromProd, reads = connect("prod-read")
+	env.toDev, delivers = connect("dev-deliver")
 
-	w.prod = cloud.Registry("contosoprod.azurecr.io", sim.RegistryOptions{Tokens: directory})
-	w.prod.AllowOnly(w.prodNetwork.IP())
-	w.prod.Grant(seals, "**", sim.RepositoryWriter...)
-	w.prod.Grant(reads, "**", sim.RepositoryReader...)
-	w.prod.AddUser(buildLogin.user, buildLogin.password)
-	w.prod.Grant(buildLogin.user, "tools/**", sim.AcrPush...)
+	env.prod = cloud.Registry("contosoprod.azurecr.io", sim.RegistryOptions{Tokens: directory})
+	env.prod.AllowOnly(env.prodNetwork.IP())
+	env.prod.Grant(seals, "**", sim.RepositoryWriter...)
+	env.prod.Grant(reads, "**", sim.RepositoryReader...)
+	env.prod.AddUser(buildLogin.user, buildLogin.password)
+	env.prod.Grant(buildLogin.user, "tools/**", sim.AcrPush...)
 
 	team := func(name string, network *sim.Network) *sim.Registry {
 		r := cloud.Registry("contoso"+name+".azurecr.io", sim.RegistryOptions{Tokens: directory})
-		r.AllowOnly(network.IP(), w.prodNetwork.IP())
+		r.AllowOnly(network.IP(), env.prodNetwork.IP())
 		r.Grant(delivers, "**", sim.RepositoryWriter...)
 		r.AddUser(teamLogin.user, teamLogin.password)
 		r.Grant(teamLogin.user, "**", sim.AcrPush...)
 		return r
 	}
-	w.payments, w.web = team("payments", w.paymentsNet), team("web", w.webNet)
-	return w, nil
+	env.payments, env.web = team("payments", env.paymentsNet), team("web", env.webNet)
+	return env, nil
 }
 
-func (w *world) close() { w.cloud.Close() }
+func (env *environment) close() { env.cloud.Close() }
 
-func (w *world) registries() []*sim.Registry {
-	return []*sim.Registry{w.prod, w.payments, w.web}
+func (env *environment) registries() []*sim.Registry {
+	return []*sim.Registry{env.prod, env.payments, env.web}
 }
 
 // teams are the registries that the image is pushed down to.
-func (w *world) teams() []*sim.Registry { return []*sim.Registry{w.payments, w.web} }
+func (env *environment) teams() []*sim.Registry { return []*sim.Registry{env.payments, env.web} }
 
 // state is everything that the repository holds in every registry: tags with
 // their times and locks, manifests with theirs, and blobs.
 type state struct{ tags, manifests, blobs []string }
 
-func (w *world) state() state {
+func (env *environment) state() state {
 	var s state
 	tell := func(list *[]string, r *sim.Registry, name string, a sim.Attributes) {
 		*list = append(*list, fmt.Sprint(r.Host(), " ", name, " ", a))
 	}
-	for _, r := range w.registries() {
+	for _, r := range env.registries() {
 		for _, tag := range r.Tags(repository) {
 			a, _ := r.TagAttributes(repository, tag)
 			tell(&s.tags, r, tag, a)
@@ -144,11 +144,11 @@ func (s state) same(other state) bool {
 
 // writes are the requests that would change a registry. Asking for a token is
 // none.
-func (w *world) writes(requests []sim.Request) []sim.Request {
+func (env *environment) writes(requests []sim.Request) []sim.Request {
 	var found []sim.Request
 	for _, q := range requests {
 		reading := q.Method == http.MethodGet || q.Method == http.MethodHead || strings.HasPrefix(q.Path, "/oauth2/")
-		if !reading && w.registry(q.Host) != nil {
+		if !reading && env.registry(q.Host) != nil {
 			found = append(found, q)
 		}
 	}
@@ -156,8 +156,8 @@ func (w *world) writes(requests []sim.Request) []sim.Request {
 }
 
 // registry is the one at this host; nil if there is none.
-func (w *world) registry(host string) *sim.Registry {
-	for _, r := range w.registries() {
+func (env *environment) registry(host string) *sim.Registry {
+	for _, r := range env.registries() {
 		if r.Host() == host {
 			return r
 		}
@@ -166,8 +166,8 @@ func (w *world) registry(host string) *sim.Registry {
 }
 
 // party says whose a host is.
-func (w *world) party(host string) string {
-	for name, r := range map[string]*sim.Registry{"PROD": w.prod, "payments": w.payments, "web": w.web} {
+func (env *environment) party(host string) string {
+	for name, r := range map[string]*sim.Registry{"PROD": env.prod, "payments": env.payments, "web": env.web} {
 		switch host {
 		case r.Host():
 			return name
