@@ -64,7 +64,7 @@ func (j *judge) readApprovers(index int, a Approval) {
 			knowable = false
 		case s.Status == approved && !s.Automated:
 			c := &candidate{
-				Person: *s.Actual, approval: index, id: realID(s.Actual.ID),
+				Person: *s.Actual, approval: index, id: GUID(s.Actual.ID),
 				at: s.Modified, decided: s.decided(), comment: s.Comment, step: s,
 			}
 			j.judgeCandidate(c)
@@ -84,7 +84,7 @@ func (s Step) unknowable() string {
 		return "one of those who were asked rejected it" + rejecters(Approval{Steps: []Step{s}})
 	case s.Status != approved || s.Automated:
 		return ""
-	case s.Actual == nil || realID(s.Actual.ID) == "":
+	case s.Actual == nil || GUID(s.Actual.ID) == "":
 		return "it does not say which person approved"
 	case s.Actual.Group:
 		return fmt.Sprintf("the one who approved is %s, a group and no person", label(*s.Actual))
@@ -98,7 +98,7 @@ func (s Step) unknowable() string {
 // is when it was written, unless it was given early for a later time, or last
 // written by somebody else: then it may be as old as the question.
 func (s Step) decided() time.Time {
-	if s.Deferred || realID(s.ModifiedBy) != "" && !sameID(s.ModifiedBy, s.Actual.ID) {
+	if s.Deferred || GUID(s.ModifiedBy) != "" && !SameGUID(s.ModifiedBy, s.Actual.ID) {
 		return s.Initiated
 	}
 	return s.Modified

@@ -91,7 +91,7 @@ func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, wh
 		case known && run.Version != 0 && configuration.Version != 0 && run.Version != configuration.Version:
 			return at, false, fmt.Sprintf("was evaluated in version %d and is configured in version %d now", run.Version, configuration.Version)
 		}
-		clock = known && sameID(configuration.Definition, businessHours) || sameID(c.Definition, businessHours)
+		clock = known && SameGUID(configuration.Definition, businessHours) || SameGUID(c.Definition, businessHours)
 		if !found || run.Completed.Before(at) {
 			at = run.Completed
 		}
@@ -109,11 +109,11 @@ func (j *judge) defines(definition string, run CheckRun) bool {
 	if number, err := strconv.Atoi(definition); err == nil {
 		return number == run.ConfigurationID
 	}
-	if sameID(definition, run.Type) {
+	if SameGUID(definition, run.Type) {
 		return true
 	}
 	configuration, known := j.configuration(run)
-	return known && sameID(definition, configuration.Definition)
+	return known && SameGUID(definition, configuration.Definition)
 }
 
 func (j *judge) configuration(run CheckRun) (Configuration, bool) {

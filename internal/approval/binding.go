@@ -68,7 +68,7 @@ func (j *judge) judgeContext(c Context) bool {
 	differ := func(what string, told, ours any) {
 		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
 	}
-	if !sameID(c.PlanID, j.e.PlanID) {
+	if !SameGUID(c.PlanID, j.e.PlanID) {
 		differ("plan", c.PlanID, j.e.PlanID)
 	}
 	if c.BuildID != j.e.BuildID {
@@ -80,7 +80,7 @@ func (j *judge) judgeContext(c Context) bool {
 	if c.Attempt != j.e.Attempt {
 		differ("attempt", c.Attempt, j.e.Attempt)
 	}
-	if c.ProjectID != "" && !sameID(c.ProjectID, j.e.ProjectID) {
+	if c.ProjectID != "" && !SameGUID(c.ProjectID, j.e.ProjectID) {
 		differ("project", c.ProjectID, j.e.ProjectID)
 	}
 	if len(differs) == 0 {
@@ -100,14 +100,14 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 			j.disagree("its check suite lists a check without saying of which type it is")
 			return nil, false
 		}
-		if id := realID(run.ID); id != "" {
+		if id := GUID(run.ID); id != "" {
 			if seen[id] {
 				j.disagree("its check suite lists the check " + run.ID + " twice")
 				return nil, false
 			}
 			seen[id] = true
 		}
-		if sameID(run.Type, TypeApproval) {
+		if SameGUID(run.Type, TypeApproval) {
 			runs = append(runs, run)
 		}
 	}
@@ -118,7 +118,7 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 func (j *judge) distinctApprovals() bool {
 	seen := map[string]bool{}
 	for _, a := range j.e.Approvals {
-		id := realID(a.ID)
+		id := GUID(a.ID)
 		if id == "" || seen[id] {
 			j.disagree("an approval bears no id, or the same id as another")
 			return false
@@ -136,13 +136,13 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	byID := map[string]CheckRun{}
 	everyRunGuards := true
 	for _, run := range runs {
-		byID[realID(run.ID)] = run
+		byID[GUID(run.ID)] = run
 		everyRunGuards = everyRunGuards && Names(j.r.Environment, run.Resource)
 	}
 	var loose []Approval
 	tied := map[string]bool{}
 	for _, a := range j.e.Approvals {
-		id := realID(a.ID)
+		id := GUID(a.ID)
 		run, ok := byID[id]
 		switch {
 		case !ok:
@@ -164,7 +164,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 		return nil, nil
 	}
 	for _, run := range runs {
-		if Names(j.r.Environment, run.Resource) && !tied[realID(run.ID)] {
+		if Names(j.r.Environment, run.Resource) && !tied[GUID(run.ID)] {
 			j.disagree(fmt.Sprintf("its check suite lists an approval for %s that the timeline of the run does not show", run.Resource))
 			return nil, nil
 		}
@@ -221,7 +221,7 @@ func (j *judge) configurationProblem(run CheckRun) string {
 		return "was evaluated for this stage, but is not configured there any more"
 	case found.Disabled:
 		return "is disabled now"
-	case !sameID(found.Type, TypeApproval):
+	case !SameGUID(found.Type, TypeApproval):
 		return "is not an approval any more"
 	case found.Resource.Type != run.Resource.Type || found.Resource.ID != run.Resource.ID:
 		return "is configured on another resource: " + found.Resource.String()
@@ -258,7 +258,7 @@ func (j *judge) disagree(why string) {
 func guarded(s *Suite) string {
 	var words []string
 	for _, run := range s.Runs {
-		if sameID(run.Type, TypeApproval) {
+		if SameGUID(run.Type, TypeApproval) {
 			words = append(words, run.Resource.String()+" (approval)")
 		} else if run.Resource != (Resource{}) {
 			words = append(words, run.Resource.String())

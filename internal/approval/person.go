@@ -6,22 +6,6 @@ import (
 	"strings"
 )
 
-const zeroID = "00000000-0000-0000-0000-000000000000"
-
-// realID is an id in its one spelling; the zero id is none.
-func realID(id string) string {
-	id = strings.ToLower(id)
-	if id == zeroID {
-		return ""
-	}
-	return id
-}
-
-// sameID compares ids; what is no id equals nothing.
-func sameID(a, b string) bool {
-	return realID(a) != "" && realID(a) == realID(b)
-}
-
 // label names a person so that two of the same display name can be told apart.
 func label(p Person) string {
 	switch {
@@ -41,7 +25,7 @@ func label(p Person) string {
 // requested says how the person asked for the run; empty if not at all.
 func (j *judge) requested(id string) string {
 	for _, r := range j.e.Requesters {
-		if sameID(r.ID, id) {
+		if SameGUID(r.ID, id) {
 			if r.As == "" {
 				return "requested the run"
 			}
@@ -53,7 +37,7 @@ func (j *judge) requested(id string) string {
 
 // wrote tells whether the person pushed the source version.
 func (j *judge) wrote(id string) bool {
-	return slices.ContainsFunc(j.e.Authors, func(p Person) bool { return sameID(p.ID, id) })
+	return slices.ContainsFunc(j.e.Authors, func(p Person) bool { return SameGUID(p.ID, id) })
 }
 
 // listed tells whether the list of approvers has the person who approved, or
@@ -84,7 +68,7 @@ func (j *judge) listed(s Step) bool {
 // onBehalf tells whether somebody answered for a group that was asked. A person
 // may choose a display name at will, but not be asked as a group.
 func onBehalf(s Step) bool {
-	return s.Assigned.Group && s.Actual != nil && !sameID(s.Assigned.ID, s.Actual.ID)
+	return s.Assigned.Group && s.Actual != nil && !SameGUID(s.Assigned.ID, s.Actual.ID)
 }
 
 // groupName tells whether a name has the form [Project]\Group.

@@ -58,7 +58,7 @@ func TemplateRequired(suite *Suite, connections []string) bool {
 		return false
 	}
 	return slices.ContainsFunc(suite.Runs, func(run CheckRun) bool {
-		return sameID(run.Type, TypeRequiredTemplate) && strings.EqualFold(run.Status, "approved") && run.Resource.Type == "endpoint" &&
-			slices.ContainsFunc(connections, func(id string) bool { return sameID(id, run.Resource.ID) })
+		return SameGUID(run.Type, TypeRequiredTemplate) && strings.EqualFold(run.Status, "approved") && run.Resource.Type == "endpoint" &&
+			slices.ContainsFunc(connections, func(id string) bool { return SameGUID(id, run.Resource.ID) })
 	})
 }

@@ -57,7 +57,7 @@ func (j *judge) judgeWitness() {
 		j.disagree(fmt.Sprintf("the approval says approved, its check suite says %q", j.e.Suite.Status))
 	}
 	for _, run := range j.e.Suite.Runs {
-		if sameID(run.Type, TypeApproval) && Names(j.r.Environment, run.Resource) && run.Status != approved {
+		if SameGUID(run.Type, TypeApproval) && Names(j.r.Environment, run.Resource) && run.Status != approved {
 			j.disagree(fmt.Sprintf("the approval says approved, its check on %s says %q", run.Resource, run.Status))
 		}
 	}

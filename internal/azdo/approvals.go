@@ -60,7 +60,7 @@ func (l *approvalList) approvals(ids []string, buildID int) ([]approval.Approval
 	}
 	byID := map[string]approvalItem{}
 	for _, item := range l.Value {
-		id := normalID(item.ID)
+		id := approval.GUID(item.ID)
 		if id == "" {
 			return nil, &malformed{"an approval bears no id"}
 		}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
 )
 
@@ -30,7 +31,7 @@ func (s *Service) ArtifactStarted(ctx context.Context) (time.Time, *rule.Refusal
 			continue
 		}
 		number, err := strconv.Atoi(artifact.DefinitionReference["version"].ID)
-		project := normalID(artifact.DefinitionReference["project"].ID)
+		project := approval.GUID(artifact.DefinitionReference["project"].ID)
 		if err != nil || number < 1 || project == "" {
 			return refuse("its primary artifact was made by no build of Azure Pipelines, so nothing says when the image was built", remedy)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // build is a build's record as far as it is needed.
@@ -52,14 +53,14 @@ func (b *build) bind(s *Service) []rule.Refusal {
 	if !b.ID.Set || b.ID.Value != c.BuildID {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("Azure DevOps answered with the record of another run than %d", c.BuildID)))
 	}
-	if b.OrchestrationPlan == nil || !sameID(b.OrchestrationPlan.PlanID, c.PlanID) {
+	if b.OrchestrationPlan == nil || !approval.SameGUID(b.OrchestrationPlan.PlanID, c.PlanID) {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("run %d is not carried out by the plan %s, which this job claims to belong to", c.BuildID, c.PlanID)))
 	}
-	if b.Project == nil || !sameID(b.Project.ID, c.ProjectID) {
+	if b.Project == nil || !approval.SameGUID(b.Project.ID, c.ProjectID) {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("run %d does not belong to the project %s, which this job claims to belong to", c.BuildID, c.ProjectID)))
 	}
 	if b.Status != "inProgress" {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("run %d is not in progress, so this job cannot be part of it: its status is %q", c.BuildID, plain(b.Status))))
+		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("run %d is not in progress, so this job cannot be part of it: its status is %q", c.BuildID, sanitize.Line(b.Status))))
 	}
 	if b.started().IsZero() {
 		refusals = append(refusals, contradiction(subject, fmt.Sprintf("the record of run %d does not say when it started", c.BuildID)))
@@ -99,7 +100,7 @@ func asked(askers []asker) []approval.Requester {
 func (c Claims) claimed() []approval.Requester {
 	var list []approval.Requester
 	for _, id := range c.RequesterIDs {
-		if id = normalID(id); id != "" {
+		if id = approval.GUID(id); id != "" {
 			list = append(list, approval.Requester{Person: approval.Person{ID: id}, As: "asked for this run or stage, as the agent says"})
 		}
 	}

@@ -70,10 +70,10 @@ func (l *configurationList) configurations() (approval.Configurations, error) {
 	for _, c := range l.Value {
 		definition := ""
 		if c.Settings != nil && c.Settings.Definition != nil {
-			definition = normalID(c.Settings.Definition.ID)
+			definition = approval.GUID(c.Settings.Definition.ID)
 		}
 		out.Checks = append(out.Checks, approval.Configuration{
-			ID: c.ID, Version: c.Version, Type: normalID(c.Type.ID), Disabled: c.IsDisabled, Definition: definition, Resource: c.Resource.resource(),
+			ID: c.ID, Version: c.Version, Type: approval.GUID(c.Type.ID), Disabled: c.IsDisabled, Definition: definition, Resource: c.Resource.resource(),
 		})
 	}
 	return out, nil

@@ -11,10 +11,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"github.com/google/uuid"
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+
+	"acrpromote/internal/sanitize"
 )
 
 // Resource areas and locations, as the server numbers them
@@ -102,25 +103,7 @@ func (g guard) message(body []byte) string {
 	if strings.Contains(document.Message, g.token) {
 		return ""
 	}
-	return plain(document.Message)
-}
-
-// plain makes outside text fit for a sentence: one line, no markup, at most
-// 300 runes.
-func plain(s string) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range strings.ToValidUTF8(s, "?") {
-		if n++; n > 300 {
-			b.WriteString("…")
-			break
-		}
-		if unicode.IsControl(r) || r == '<' || r == '>' {
-			r = ' '
-		}
-		b.WriteRune(r)
-	}
-	return strings.TrimSpace(b.String())
+	return sanitize.Line(document.Message)
 }
 
 func isJSON(contentType string) bool {
@@ -204,7 +187,7 @@ func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
 	if area == areaRelease && hostPort(u) == hostPort(&sibling) && samePath {
 		return azuredevops.NewClientWithOptions(s.connection, sibling.String(), azuredevops.WithHTTPClient(s.http)), nil
 	}
-	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", plain(u.Host+u.Path), s.collection.Host+s.collection.Path)}
+	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", sanitize.Line(u.Host+u.Path), s.collection.Host+s.collection.Path)}
 }
 
 // get reads one document of an area into v.

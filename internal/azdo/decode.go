@@ -8,10 +8,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/sanitize"
 )
 
 // decode reads one whole JSON object into v: null, an array, a truncated body,
@@ -27,7 +27,7 @@ func decode(raw []byte, v any) error {
 		return &malformed{"it is not a JSON object"}
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return &malformed{"it cannot be understood: " + plain(err.Error())}
+		return &malformed{"it cannot be understood: " + sanitize.Line(err.Error())}
 	}
 	return uniqueNames(raw)
 }
@@ -69,7 +69,7 @@ func uniqueNames(raw []byte) error {
 			}
 			for _, other := range mine {
 				if bytes.EqualFold(other, name) {
-					return &malformed{fmt.Sprintf("it says %q twice", plain(string(name)))}
+					return &malformed{fmt.Sprintf("it says %q twice", sanitize.Line(string(name)))}
 				}
 			}
 			names = append(names, name)
@@ -90,25 +90,6 @@ func bareName(quoted []byte) []byte {
 	return []byte(name)
 }
 
-// sameID compares two ids; an empty one, the zero GUID and what is no GUID
-// equal nothing.
-func sameID(a, b string) bool {
-	a, b = normalID(a), normalID(b)
-	return a != "" && a == b
-}
-
-// normalID is the one spelling of a GUID, or empty.
-func normalID(s string) string {
-	if len(s) != 36 { // the parser also takes braces, URNs and bare digits
-		return ""
-	}
-	id, err := uuid.Parse(s)
-	if err != nil || id == uuid.Nil {
-		return ""
-	}
-	return id.String()
-}
-
 // identity is an IdentityRef as far as it is needed.
 type identity struct {
 	ID          string `json:"id"`
@@ -123,7 +104,7 @@ func (i *identity) person() approval.Person {
 		return approval.Person{}
 	}
 	return approval.Person{
-		ID:         normalID(i.ID),
+		ID:         approval.GUID(i.ID),
 		Name:       i.DisplayName,
 		UniqueName: i.UniqueName,
 		Descriptor: i.Descriptor,
@@ -171,7 +152,7 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 	}
 	value, err := strconv.Atoi(text)
 	if err != nil {
-		return fmt.Errorf("%q is not a whole number", plain(text))
+		return fmt.Errorf("%q is not a whole number", sanitize.Line(text))
 	}
 	n.Value, n.Set = value, true
 	return nil

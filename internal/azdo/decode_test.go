@@ -61,25 +61,6 @@ func FuzzUniqueNames(f *testing.F) {
 	})
 }
 
-func TestNormalID(t *testing.T) {
-	for id, want := range map[string]string{
-		"3A6F2D9B-7C11-4A52-8F3E-5F3A1F9A6B33":   "3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33",
-		"00000000-0000-0000-0000-000000000000":   "",
-		"":                                       "",
-		"{3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33}": "",
-		"urn:uuid:3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b33": "",
-		"3a6f2d9b7c114a528f3e5f3a1f9a6b33":              "",
-		"3a6f2d9b-7c11-4a52-8f3e-5f3a1f9a6b3g":          "",
-	} {
-		if got := normalID(id); got != want {
-			t.Errorf("%q: %q", id, got)
-		}
-	}
-	if sameID("", "") || sameID("00000000-0000-0000-0000-000000000000", "00000000-0000-0000-0000-000000000000") {
-		t.Error("no id equals no id")
-	}
-}
-
 func TestNumber(t *testing.T) {
 	for raw, want := range map[string]number{
 		`4711`: {4711, true}, `"4711"`: {4711, true}, `null`: {}, `0`: {0, true},

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // unreadable turns a failed read into a refusal: what was read, where, why it
@@ -89,7 +90,7 @@ func cause(err error) string {
 		}
 		err = u.Err
 	}
-	return plain(err.Error())
+	return sanitize.Line(err.Error())
 }
 
 func (s *Service) mismatch(subject, reason string) rule.Refusal {

@@ -12,6 +12,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // release is a classic release's record as far as it is needed: approvals,
@@ -112,8 +113,8 @@ func (c Claims) incompleteRelease() []string {
 		name string
 		ok   bool
 	}{
-		{"SYSTEM_TEAMPROJECTID", normalID(c.ProjectID) != ""},
-		{"SYSTEM_PLANID", normalID(c.PlanID) != ""},
+		{"SYSTEM_TEAMPROJECTID", approval.GUID(c.ProjectID) != ""},
+		{"SYSTEM_PLANID", approval.GUID(c.PlanID) != ""},
 		{"RELEASE_RELEASEID", c.ReleaseID > 0},
 		{"RELEASE_ENVIRONMENTID", c.EnvironmentID > 0},
 		{"RELEASE_ATTEMPTNUMBER", c.ReleaseAttempt > 0},
@@ -159,7 +160,7 @@ func (s *Service) takeRelease(r *release) {
 	run := &s.run.run
 	run.ID = r.ID.Value
 	if r.ProjectReference != nil {
-		run.Project, run.ProjectID, s.run.project = r.ProjectReference.Name, normalID(r.ProjectReference.ID), r.ProjectReference.Name
+		run.Project, run.ProjectID, s.run.project = r.ProjectReference.Name, approval.GUID(r.ProjectReference.ID), r.ProjectReference.Name
 	}
 	if run.Project == "" {
 		run.Project = c.ProjectName
@@ -179,7 +180,7 @@ func (s *Service) takeRelease(r *release) {
 	if !r.ID.Set || r.ID.Value != c.ReleaseID {
 		s.refuse(s.mismatch(subject, fmt.Sprintf("Azure DevOps answered with the record of another release than %d", c.ReleaseID)))
 	}
-	if r.ProjectReference != nil && r.ProjectReference.ID != "" && !sameID(r.ProjectReference.ID, c.ProjectID) {
+	if r.ProjectReference != nil && r.ProjectReference.ID != "" && !approval.SameGUID(r.ProjectReference.ID, c.ProjectID) {
 		s.refuse(s.mismatch(subject, fmt.Sprintf("release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID)))
 	}
 	stage, err := r.stage(func(e releaseStage) bool { return e.ID.Set && e.ID.Value == c.EnvironmentID })
@@ -192,11 +193,11 @@ func (s *Service) takeRelease(r *release) {
 		return
 	}
 	if c.EnvironmentName != "" && !approval.SameName(c.EnvironmentName, stage.Name) {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, plain(stage.Name), plain(c.EnvironmentName))))
+		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(stage.Name), sanitize.Line(c.EnvironmentName))))
 	}
 	attempt, err := stage.attempt(c.ReleaseAttempt)
 	if err == nil && attempt == nil {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage %s of release %d has no attempt %d, which this job claims to be", plain(stage.Name), c.ReleaseID, c.ReleaseAttempt)))
+		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(stage.Name), c.ReleaseID, c.ReleaseAttempt)))
 		return
 	}
 	if err != nil {
@@ -217,15 +218,15 @@ func (s *Service) bindDeployment(subject string, d *deployment) []rule.Refusal {
 	c := s.claims
 	var refusals []rule.Refusal
 	if d.Status != "inProgress" {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, plain(d.Status))))
+		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status))))
 	}
 	if c.DeploymentID > 0 && (!d.DeploymentID.Set || d.DeploymentID.Value != c.DeploymentID) {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.DeploymentID.Value, c.DeploymentID)))
 	}
 	told, ours := false, false
 	for _, phase := range d.Phases {
-		told = told || normalID(phase.RunPlanID) != ""
-		ours = ours || sameID(phase.RunPlanID, c.PlanID)
+		told = told || approval.GUID(phase.RunPlanID) != ""
+		ours = ours || approval.SameGUID(phase.RunPlanID, c.PlanID)
 	}
 	if told && !ours {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID)))
@@ -240,7 +241,7 @@ func (r *release) stage(meant func(releaseStage) bool) (found *releaseStage, err
 			continue
 		}
 		if found != nil {
-			return nil, errors.New("the release has the stage " + plain(e.Name) + " twice")
+			return nil, errors.New("the release has the stage " + sanitize.Line(e.Name) + " twice")
 		}
 		found = &r.Environments[i]
 	}
@@ -254,7 +255,7 @@ func (e *releaseStage) attempt(number int) (found *deployment, err error) {
 			continue
 		}
 		if found != nil {
-			return nil, fmt.Errorf("the stage %s has the attempt %d twice", plain(e.Name), number)
+			return nil, fmt.Errorf("the stage %s has the attempt %d twice", sanitize.Line(e.Name), number)
 		}
 		found = &e.DeploySteps[i]
 	}
@@ -372,12 +373,12 @@ func (e *releaseStage) set(phase, kind string, entries []releaseEntry, policy *a
 	for _, entry := range entries {
 		switch {
 		case !entry.ID.Set || seen[entry.ID.Value]:
-			return a, fmt.Errorf("a %s approval of the stage %s bears no number, or the same as another", phase, plain(e.Name))
+			return a, fmt.Errorf("a %s approval of the stage %s bears no number, or the same as another", phase, sanitize.Line(e.Name))
 		case entry.ApprovalType != "" && entry.ApprovalType != kind:
-			return a, fmt.Errorf("among the %s approvals of the stage %s is one of the type %q", phase, plain(e.Name), plain(entry.ApprovalType))
+			return a, fmt.Errorf("among the %s approvals of the stage %s is one of the type %q", phase, sanitize.Line(e.Name), sanitize.Line(entry.ApprovalType))
 		case entry.Release != nil && entry.Release.ID.Set && entry.Release.ID.Value != out.ReleaseID,
 			entry.ReleaseStageLink != nil && entry.ReleaseStageLink.ID.Set && entry.ReleaseStageLink.ID.Value != e.ID.Value:
-			return a, fmt.Errorf("a %s approval of the stage %s belongs to another release or stage", phase, plain(e.Name))
+			return a, fmt.Errorf("a %s approval of the stage %s belongs to another release or stage", phase, sanitize.Line(e.Name))
 		}
 		seen[entry.ID.Value] = true
 		if entry.Attempt == out.Attempt {
@@ -420,10 +421,10 @@ func (g *gates) notes(phase string) []rule.Outcome {
 	if g == nil || (g.Status == "" || g.Status == "none") && len(g.IgnoredGates) == 0 {
 		return nil
 	}
-	detail := fmt.Sprintf("%s gates: %s", phase, plain(g.Status))
+	detail := fmt.Sprintf("%s gates: %s", phase, sanitize.Line(g.Status))
 	var ignored []string
 	for _, gate := range g.IgnoredGates {
-		ignored = append(ignored, plain(gate.Name))
+		ignored = append(ignored, sanitize.Line(gate.Name))
 	}
 	if len(ignored) > 0 {
 		detail += "; ignored by hand, which is a bypass: " + strings.Join(ignored, ", ")

@@ -11,6 +11,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // loaded is what reading the run found, kept for the evidence.
@@ -45,7 +46,7 @@ func (s *Service) Run(ctx context.Context) (Run, []rule.Refusal) {
 		case strings.EqualFold(s.claims.HostType, "build"):
 			s.loadBuild(ctx)
 		default:
-			s.refuse(s.mismatch("this job", fmt.Sprintf("the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", plain(s.claims.HostType))))
+			s.refuse(s.mismatch("this job", fmt.Sprintf("the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", sanitize.Line(s.claims.HostType))))
 		}
 	})
 	return s.run.run, slices.Clone(s.run.refusals)
@@ -62,9 +63,9 @@ func (c Claims) incomplete() []string {
 		name string
 		ok   bool
 	}{
-		{"SYSTEM_TEAMPROJECTID", normalID(c.ProjectID) != ""},
-		{"SYSTEM_PLANID", normalID(c.PlanID) != ""},
-		{"SYSTEM_JOBID", normalID(c.JobID) != ""},
+		{"SYSTEM_TEAMPROJECTID", approval.GUID(c.ProjectID) != ""},
+		{"SYSTEM_PLANID", approval.GUID(c.PlanID) != ""},
+		{"SYSTEM_JOBID", approval.GUID(c.JobID) != ""},
 		{"SYSTEM_STAGENAME", c.StageName != ""},
 		{"SYSTEM_STAGEATTEMPT", c.StageAttempt > 0},
 		{"BUILD_BUILDID", c.BuildID > 0},
@@ -144,7 +145,7 @@ func (s *Service) takeBuild(b *build, err error) bool {
 	r.RequestedBy = names(b.requesters())
 	r.Requesters = append(b.requesters(), s.claims.claimed()...)
 	if b.Project != nil {
-		r.Project, r.ProjectID, s.run.project = b.Project.Name, normalID(b.Project.ID), b.Project.Name
+		r.Project, r.ProjectID, s.run.project = b.Project.Name, approval.GUID(b.Project.ID), b.Project.Name
 	}
 	if b.Definition != nil {
 		r.Definition = b.Definition.ID.Value

@@ -57,22 +57,22 @@ func (s *Service) readSuite(ctx context.Context, checkpoint string) (*approval.S
 }
 
 func (d *suite) suite(checkpoint string) (*approval.Suite, error) {
-	if !sameID(d.ID, checkpoint) {
+	if !approval.SameGUID(d.ID, checkpoint) {
 		return nil, &malformed{"it is the check suite of another checkpoint"}
 	}
 	context, err := suiteContext(d.Context)
 	if err != nil {
 		return nil, err
 	}
-	out := &approval.Suite{ID: normalID(d.ID), Status: d.Status, Context: context}
+	out := &approval.Suite{ID: approval.GUID(d.ID), Status: d.Status, Context: context}
 	for _, run := range d.CheckRuns {
 		if run.Ref == nil {
 			return nil, &malformed{"a check does not say what was evaluated"}
 		}
 		out.Runs = append(out.Runs, approval.CheckRun{
-			ID:              normalID(run.ID),
+			ID:              approval.GUID(run.ID),
 			Status:          run.Status,
-			Type:            normalID(run.Ref.Type.ID),
+			Type:            approval.GUID(run.Ref.Type.ID),
 			TypeName:        run.Ref.Type.Name,
 			ConfigurationID: run.Ref.ID,
 			Version:         run.Ref.Version,

@@ -6,6 +6,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // record is one record of a build's timeline. Records come in any order, and
@@ -37,14 +38,14 @@ func (t *timeline) index() error {
 	t.byID = make(map[string]record, len(t.Records))
 	t.children = map[string][]record{}
 	for _, r := range t.Records {
-		id := normalID(r.ID)
+		id := approval.GUID(r.ID)
 		if id == "" {
 			return &malformed{"a record bears no id"}
 		}
 		if _, twice := t.byID[id]; twice {
 			return &malformed{"the record " + id + " is there twice"}
 		}
-		r.ID, r.ParentID = id, normalID(r.ParentID)
+		r.ID, r.ParentID = id, approval.GUID(r.ParentID)
 		t.byID[id] = r
 		if r.ParentID != "" {
 			t.children[r.ParentID] = append(t.children[r.ParentID], r)
@@ -58,12 +59,12 @@ func (t *timeline) index() error {
 func (t *timeline) place(s *Service) (record, []rule.Refusal) {
 	c := s.claims
 	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
-	job, ok := t.byID[normalID(c.JobID)]
+	job, ok := t.byID[approval.GUID(c.JobID)]
 	if !ok || job.Type != "Job" {
 		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("run %d has no job %s, which this step claims to run in", c.BuildID, c.JobID))}
 	}
 	if job.State != "inProgress" {
-		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("the job %s of run %d is not in progress, so this step cannot run in it: its state is %q", c.JobID, c.BuildID, plain(job.State)))}
+		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("the job %s of run %d is not in progress, so this step cannot run in it: its state is %q", c.JobID, c.BuildID, sanitize.Line(job.State)))}
 	}
 	phase := t.byID[job.ParentID]
 	stage := t.byID[phase.ParentID]
@@ -71,11 +72,11 @@ func (t *timeline) place(s *Service) (record, []rule.Refusal) {
 		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("the job %s of run %d does not hang under a stage", c.JobID, c.BuildID))}
 	}
 	var refusals []rule.Refusal
-	if c.StageID != "" && !sameID(c.StageID, stage.ID) {
+	if c.StageID != "" && !approval.SameGUID(c.StageID, stage.ID) {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in the stage with the record %s, and not %s, as it claims", stage.ID, c.StageID)))
 	}
 	if stage.Identifier == "" || !approval.SameName(stage.Identifier, c.StageName) {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in the stage %q, and not %q, as it claims", plain(stage.Identifier), plain(c.StageName))))
+		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in the stage %q, and not %q, as it claims", sanitize.Line(stage.Identifier), sanitize.Line(c.StageName))))
 	}
 	if stage.Attempt < 1 || stage.Attempt != c.StageAttempt {
 		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in attempt %d of its stage, and not %d, as it claims", stage.Attempt, c.StageAttempt)))

@@ -129,7 +129,7 @@ func (t *runToken) bind(s *Service, b *build) []rule.Refusal {
 	if string(t.RunID) != strconv.Itoa(s.claims.BuildID) {
 		differs = append(differs, "run")
 	}
-	if !sameID(string(t.ProjectID), s.claims.ProjectID) {
+	if !approval.SameGUID(string(t.ProjectID), s.claims.ProjectID) {
 		differs = append(differs, "project")
 	}
 	if b != nil && (b.Definition == nil || string(t.DefID) != strconv.Itoa(b.Definition.ID.Value)) {
