@@ -91,13 +91,13 @@ func program(shipped map[string][]string) map[string]bool {
 func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/rule":     {},
-		"internal/seal":     {},
-		"internal/approval": {"internal/rule"},
-		"internal/sanitize": {},
-		"internal/topology": {"internal/rule", "internal/spelling"},
-		"internal/spelling": {},
-		"internal/plan":     {"internal/rule", "internal/approval", "internal/seal", "internal/topology"},
+		"internal/rule":        {},
+		"internal/seal":        {},
+		"internal/approval":    {"internal/rule"},
+		"internal/sanitize":    {},
+		"internal/topology":    {"internal/rule", "internal/levenshtein"},
+		"internal/levenshtein": {},
+		"internal/plan":        {"internal/rule", "internal/approval", "internal/seal", "internal/topology"},
 	}
 	libraries := map[string][]string{
 		"internal/topology": {"go.yaml.in/yaml/v3", "github.com/Masterminds/semver/v3"},
@@ -129,7 +129,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/agent":    {"internal/spelling"},
+		"internal/agent":    {"internal/levenshtein"},
 		"internal/egress":   {},
 		"internal/acr":      {},
 		"internal/transfer": {},

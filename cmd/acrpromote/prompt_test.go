@@ -210,6 +210,17 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
+// TestSuggestionAtThePrompt: a word that is near no action proposes none.
+func TestSuggestionAtThePrompt(t *testing.T) {
+	p := newPerson(t, nil)
+	if o := p.run("xyzzy", "--source", "registry.invalid/a:1").wantCode(2); !strings.Contains(o.stdout+o.stderr, `"xyzzy"`) || strings.Contains(o.stdout+o.stderr, "Did you mean") {
+		t.Errorf("%s%s", o.stdout, o.stderr)
+	}
+	if o := p.run("promte", "--source", "registry.invalid/a:1", "--targets", "registry.invalid/a:2").wantCode(2); !strings.Contains(o.stdout+o.stderr, "Did you mean promote?") {
+		t.Errorf("%s%s", o.stdout, o.stderr)
+	}
+}
+
 // TestPromptAtAzure: credentials of Docker's configuration, through the proxy
 // that the person's own environment names; and Ctrl-C.
 func TestPromptAtAzure(t *testing.T) {

@@ -3,6 +3,8 @@ package agent
 import (
 	"fmt"
 	"strings"
+
+	"acrpromote/internal/levenshtein"
 )
 
 // flags reads a command line: the action first, then flags named as the
@@ -41,8 +43,11 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 		name, value, joined := strings.Cut(name, "=")
 		in, known := inputNamed(name)
 		if !known {
-			wrong.add("--"+name, fmt.Sprintf("There is no flag %s.", quote("--"+name)),
-				fmt.Sprintf("Did you mean --%s? %s", nearest(name, inputNames(true)), usage))
+			remedy := usage
+			if near, ok := levenshtein.Nearest(name, inputNames(true)); ok {
+				remedy = fmt.Sprintf("Did you mean --%s? %s", near, usage)
+			}
+			wrong.add("--"+name, fmt.Sprintf("There is no flag %s.", quote("--"+name)), remedy)
 			// The value of an unknown flag is not to be told as a second mistake.
 			if !joined && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 				args = args[1:]

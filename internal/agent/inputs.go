@@ -1,10 +1,6 @@
 package agent
 
-import (
-	"strings"
-
-	"acrpromote/internal/spelling"
-)
+import "strings"
 
 // Type is what an input's value has to look like.
 type Type string
@@ -169,16 +165,4 @@ func inputNamed(name string) (Input, bool) {
 // environment variable (microsoft/azure-pipelines-agent, VarUtil).
 func variableKey(name string) string {
 	return strings.ToUpper(strings.NewReplacer(".", "_", " ", "_").Replace(name))
-}
-
-// nearest returns the candidate with the smallest edit distance to name,
-// compared without case.
-func nearest(name string, candidates []string) string {
-	best, least := "", 1<<30
-	for _, c := range candidates {
-		if d := spelling.Distance(name, c); d < least {
-			best, least = c, d
-		}
-	}
-	return best
 }

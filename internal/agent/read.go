@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/sethvargo/go-envconfig"
+
+	"acrpromote/internal/levenshtein"
 )
 
 // Read makes the configuration from the command line (without the program's
@@ -51,7 +53,7 @@ func Read(args, environ []string) (*Config, error) {
 	if c.IsHelp() {
 		if c.HelpTopic != "" && !slices.Contains(Actions, c.HelpTopic) {
 			wrong.add("help", fmt.Sprintf("There is no action %s.", quote(c.HelpTopic)),
-				fmt.Sprintf("Did you mean %s?", nearest(c.HelpTopic, Actions)))
+				suggestion(c.HelpTopic, Actions, "The actions are "+strings.Join(Actions, ", ")+"."))
 		}
 		return c, wrong.orNil()
 	}
@@ -134,8 +136,11 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 				known = slices.Concat(Actions, prompted)
 			}
 			if !slices.Contains(known, value) {
-				wrong.add(subject, fmt.Sprintf("There is no action %s.", quote(value)),
-					fmt.Sprintf("Did you mean %s? The actions are %s.", nearest(value, known), strings.Join(known, ", ")))
+				remedy := fmt.Sprintf("The actions are %s.", strings.Join(known, ", "))
+				if near, ok := levenshtein.Nearest(value, known); ok {
+					remedy = fmt.Sprintf("Did you mean %s? %s", near, remedy)
+				}
+				wrong.add(subject, fmt.Sprintf("There is no action %s.", quote(value)), remedy)
 				continue
 			}
 			values[in.flagKey()] = value
@@ -167,7 +172,7 @@ func unknownInputs(env map[string]string, wrong *Misuse) {
 	for _, name := range unknown {
 		short := strings.TrimPrefix(name, "INPUT_")
 		wrong.add(strings.ToLower(short), fmt.Sprintf("The task has no input %s.", quote(strings.ToLower(short))),
-			fmt.Sprintf("Did you mean %s?", nearest(short, inputNames(false))))
+			suggestion(short, inputNames(false), "The inputs are "+strings.Join(inputNames(false), ", ")+"."))
 	}
 }
 

@@ -279,6 +279,31 @@ func TestSubject(t *testing.T) {
 	}
 }
 
+// TestSuggestions: a name that is near none of those there are proposes none.
+func TestSuggestions(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		env  []string
+		want string // the whole remedy
+	}{
+		{args: []string{"xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
+		{args: []string{"seel"}, want: "Did you mean seal? The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
+		{args: []string{"help", "xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit."},
+		{args: []string{"help", "seel"}, want: "Did you mean seal?"},
+		{args: []string{"seal", "--source", "a/b:1", "--xyzzy", "1"}, want: "`acrpromote help` lists the actions and flags."},
+		{args: []string{"seal", "--source", "a/b:1", "--lock", "everything"}, want: "Write one of these, or leave it empty."},
+		{args: []string{"seal", "--source", "a/b:1", "--lock", "imege"}, want: "Did you mean image?"},
+		{env: []string{"INPUT_ACTION=seal", "INPUT_SOURCE=a/b:1", "INPUT_XYZZY=1"}, want: "The inputs are " + strings.Join(inputNames(false), ", ") + "."},
+		{env: []string{"INPUT_ACTION=seal", "INPUT_SOURCE=a/b:1", "INPUT_SORCE=1"}, want: "Did you mean source?"},
+	} {
+		_, err := Read(test.args, test.env)
+		wrong, ok := errors.AsType[*Misuse](err)
+		if !ok || len(wrong.Problems) != 1 || wrong.Problems[0].Remedy != test.want {
+			t.Errorf("%q %q: %v; want the remedy %q", test.args, test.env, err, test.want)
+		}
+	}
+}
+
 func TestValuesAreShownShort(t *testing.T) {
 	_, told := misuses(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
 	if len(told) != 1 || len(told[0]) > 250 || !strings.Contains(told[0], "éé…") {

@@ -9,6 +9,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"acrpromote/internal/levenshtein"
 )
 
 // What an input's value may measure: the longest environment variable that
@@ -210,7 +212,7 @@ func (in Input) correction(v string) string {
 	case Span:
 		return "Write it as 72h, 90m or 3d, above zero."
 	case Pick:
-		return fmt.Sprintf("Did you mean %s?", nearest(v, in.Picks))
+		return suggestion(v, in.Picks, "Write one of these, or leave it empty.")
 	case Pattern:
 		return "Write a regular expression as RE2 knows them: https://github.com/google/re2/wiki/Syntax."
 	}
@@ -222,6 +224,15 @@ func isDigest(v string) bool {
 	return ok && len(hex) == 64 && !strings.ContainsFunc(hex, func(r rune) bool {
 		return (r < '0' || r > '9') && (r < 'a' || r > 'f')
 	})
+}
+
+// suggestion proposes the candidate that is near a mistyped name; where none
+// is, it returns otherwise.
+func suggestion(name string, candidates []string, otherwise string) string {
+	if near, ok := levenshtein.Nearest(name, candidates); ok {
+		return fmt.Sprintf("Did you mean %s?", near)
+	}
+	return otherwise
 }
 
 // quote shows the beginning of a value from outside.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"acrpromote/internal/spelling"
+	"acrpromote/internal/levenshtein"
 )
 
 // Problem is one thing that is wrong, where it stands, and what to do. Line
@@ -110,30 +110,11 @@ func (m mistake) Error() string { return strings.TrimSuffix(m.reason+" "+m.remed
 // unknown says that a name is none of those there are, and which was meant.
 func unknown(what, name string, valid []string) mistake {
 	m := mistake{reason: fmt.Sprintf("There is no %s %s.", what, quote(name))}
-	switch near := nearest(name, valid); {
-	case near != "":
+	switch near, ok := levenshtein.Nearest(name, valid); {
+	case ok:
 		m.remedy = fmt.Sprintf("Did you mean %s?", near)
 	case len(valid) > 0:
 		m.remedy = fmt.Sprintf("There are: %s.", listed(valid))
 	}
 	return m
-}
-
-// nearest is the valid name that is the fewest changes away from name, or
-// nothing if none is near.
-func nearest(name string, valid []string) string {
-	const longest = 64
-	if len(name) > longest {
-		return ""
-	}
-	best, least := "", max(2, len(name)/3)+1
-	for _, v := range valid {
-		if len(v) > longest {
-			continue
-		}
-		if d := spelling.Distance(name, v); d < least {
-			best, least = v, d
-		}
-	}
-	return best
 }
