@@ -14,6 +14,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 )
 
@@ -126,7 +127,7 @@ func references(inputs map[string]string) []string {
 	if set {
 		return found
 	}
-	source, err := plan.ParseSource(filled(inputs["source"]))
+	source, err := ref.ParseSource(filled(inputs["source"]))
 	if err != nil {
 		return append(found, err.Error())
 	}
@@ -135,7 +136,7 @@ func references(inputs map[string]string) []string {
 		if strings.TrimSpace(line) == "" {
 			continue
 		}
-		if _, err := plan.ParseTarget(filled(strings.TrimSpace(line)), source); err != nil {
+		if _, err := ref.ParseTarget(filled(strings.TrimSpace(line)), source); err != nil {
 			found = append(found, err.Error())
 		}
 	}
@@ -359,7 +360,7 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 	if inputs["flowFile"] == "" {
 		return []string{"the step names no flow file"}
 	}
-	var sources []plan.Reference
+	var sources []ref.Reference
 	if inputs["images"] != "" {
 		flow, err := file.Flow(inputs["flow"])
 		if err != nil {
@@ -371,11 +372,11 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 		}
 		for _, i := range images {
 			if i.Literal() {
-				sources = append(sources, plan.Reference{Registry: string(file.Registries[flow.From].Host), Repository: i.Repository.String(), Tag: i.Tag.String()})
+				sources = append(sources, ref.Reference{Registry: string(file.Registries[flow.From].Host), Repository: i.Repository.String(), Tag: i.Tag.String()})
 			}
 		}
 	} else {
-		source, err := plan.ParseSource(placed(filled.Replace(filled.Replace(inputs["source"]))))
+		source, err := ref.ParseSource(placed(filled.Replace(filled.Replace(inputs["source"]))))
 		if err != nil {
 			return []string{err.Error()}
 		}

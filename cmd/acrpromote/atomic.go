@@ -8,6 +8,7 @@ import (
 
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/transfer"
 )
@@ -100,7 +101,7 @@ type tagger struct {
 	arrived []promote.Done
 }
 
-func (t tagger) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
+func (t tagger) Copy(ctx context.Context, target ref.Reference) (promote.Arrival, error) {
 	for i, step := range t.part.Steps {
 		if step.Target != target {
 			continue

@@ -12,6 +12,7 @@ import (
 	"acrpromote/internal/egress"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/transfer"
@@ -87,10 +88,10 @@ type copier struct {
 	untagged bool
 
 	begin    sync.Once
-	arrivals map[plan.Reference]chan transfer.Result
+	arrivals map[ref.Reference]chan transfer.Result
 }
 
-func (c *copier) Copy(ctx context.Context, target plan.Reference) (promote.Arrival, error) {
+func (c *copier) Copy(ctx context.Context, target ref.Reference) (promote.Arrival, error) {
 	c.begin.Do(func() { c.depart(ctx) })
 	attached := len(c.source.tree.Referrers())
 	for _, step := range c.part.Steps {
@@ -107,7 +108,7 @@ func (c *copier) Copy(ctx context.Context, target plan.Reference) (promote.Arriv
 }
 
 func (c *copier) depart(ctx context.Context) {
-	c.arrivals = map[plan.Reference]chan transfer.Result{}
+	c.arrivals = map[ref.Reference]chan transfer.Result{}
 	var to []transfer.Delivery
 	for i, step := range c.part.Steps {
 		if step.Work == plan.Nothing || step.Work == plan.Wait {
@@ -254,7 +255,7 @@ func (o *operation) audit(f *findings) {
 	}
 }
 
-func (o *operation) auditTarget(it *item, target plan.Reference, found targetFound) report.Target {
+func (o *operation) auditTarget(it *item, target ref.Reference, found targetFound) report.Target {
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: report.Present}
 	switch {
 	case found.err != nil:
@@ -275,7 +276,7 @@ func (o *operation) auditTarget(it *item, target plan.Reference, found targetFou
 
 // missing names every digest that is not at the target, and a tag that is not
 // there or points elsewhere.
-func missing(target plan.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
+func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
 		missing = append(missing, report.Problem{Side: report.AtTarget, Subject: subject, Reason: reason,

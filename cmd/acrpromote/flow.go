@@ -16,6 +16,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
@@ -164,11 +165,11 @@ func (o *operation) understandFlow(ctx context.Context) error {
 // understandOne reads source and targets, each of which a flow must cover.
 func (o *operation) understandOne() error {
 	c := o.config
-	source, err := plan.ParseSource(c.Source)
+	source, err := ref.ParseSource(c.Source)
 	if err != nil {
 		return misused("source", err, "Correct the input source.")
 	}
-	if c.Digest != "" && !plan.IsDigest(c.Digest) {
+	if c.Digest != "" && !ref.IsDigest(c.Digest) {
 		return misused("digest", fmt.Errorf("%q is no digest", c.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
 	}
 	wrong := &agent.Misuse{}
@@ -198,7 +199,7 @@ func (o *operation) understandOne() error {
 }
 
 // route adds one image with the ways that the flow file has for it.
-func (o *operation) route(source plan.Reference, digest string, targets []plan.Destination) error {
+func (o *operation) route(source ref.Reference, digest string, targets []plan.Destination) error {
 	wanted, refused, err := plan.Route(o.flows.File, plan.Order{
 		Action: o.action, Flow: o.config.Flow, Source: source, Targets: targets, Inputs: flowInputs(o.config), MoveTag: o.config.MoveTag.Or(false),
 	})
@@ -308,11 +309,11 @@ func invalid(input string, err error) error {
 // expand makes single images of the lines of a set: those that are named, and
 // those that patterns find in the registry, as far as the flow covers them.
 // With parallel jobs each takes the repositories that a stable hash gives it.
-func (o *operation) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) ([]plan.Reference, []rule.Refusal, error) {
-	var sources []plan.Reference
+func (o *operation) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) ([]ref.Reference, []rule.Refusal, error) {
+	var sources []ref.Reference
 	var refused []rule.Refusal
-	seen := map[plan.Reference]bool{}
-	add := func(r plan.Reference) {
+	seen := map[ref.Reference]bool{}
+	add := func(r ref.Reference) {
 		if seen[r] {
 			return
 		}
@@ -329,7 +330,7 @@ func (o *operation) expand(ctx context.Context, flow *topology.Flow, home string
 			patterns = append(patterns, e)
 			continue
 		}
-		r := plan.Reference{Registry: home, Repository: e.Repository.String(), Digest: e.Digest}
+		r := ref.Reference{Registry: home, Repository: e.Repository.String(), Digest: e.Digest}
 		if e.Digest == "" {
 			r.Tag = e.Tag.String()
 		}
@@ -349,7 +350,7 @@ func (o *operation) expand(ctx context.Context, flow *topology.Flow, home string
 	for _, r := range found {
 		add(r)
 	}
-	slices.SortFunc(sources, func(a, b plan.Reference) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(sources, func(a, b ref.Reference) int { return strings.Compare(a.String(), b.String()) })
 	return sources, refused, nil
 }
 

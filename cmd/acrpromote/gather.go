@@ -13,6 +13,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/topology"
@@ -26,7 +27,7 @@ type findings struct {
 	runRefusals []rule.Refusal
 	evidence    map[string]*approval.Evidence // by approvalKey of the terms
 	suites      []*approval.Suite             // of this stage, whosever approval counts
-	others      []plan.Reference              // with their digests, empty where one is not known
+	others      []ref.Reference               // with their digests, empty where one is not known
 	misuse      error
 }
 

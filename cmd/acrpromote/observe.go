@@ -10,7 +10,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
-	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/transfer"
 )
 
@@ -126,7 +126,7 @@ func (s *straggler) Error() string {
 
 // readTarget looks at one target: its tag while the source is still being
 // read, the rest when it is known what to look for.
-func (o *operation) readTarget(ctx context.Context, it *item, target plan.Reference, first *firstAnswer, ready <-chan struct{}) (t targetFound) {
+func (o *operation) readTarget(ctx context.Context, it *item, target ref.Reference, first *firstAnswer, ready <-chan struct{}) (t targetFound) {
 	defer first.give(nil, "", "") // however it ends
 	if t.registry, t.err = o.registries.at(target.Registry); t.err != nil {
 		return t
@@ -171,7 +171,7 @@ func (o *operation) readTarget(ctx context.Context, it *item, target plan.Refere
 
 // older tells whether the image is older than what a tag points at now, as far
 // as the registries tell: then moving the tag is a rollback.
-func (o *operation) older(ctx context.Context, it *item, at *registry, target plan.Reference, current string) bool {
+func (o *operation) older(ctx context.Context, it *item, at *registry, target ref.Reference, current string) bool {
 	from, err := o.registries.at(it.wanted.Source.Registry)
 	if err != nil || !from.azure || !at.azure {
 		return false
@@ -196,7 +196,7 @@ func (o *operation) older(ctx context.Context, it *item, at *registry, target pl
 }
 
 // moves tells whether a tag that is there may move to the image.
-func (it *item) moves(target plan.Reference) bool {
+func (it *item) moves(target ref.Reference) bool {
 	if !it.wanted.Covered {
 		return it.wanted.MoveTag
 	}
@@ -208,7 +208,7 @@ func (it *item) moves(target plan.Reference) bool {
 // time to refuse: the repository's where something new would come into it, the
 // tag's where it would move. Reading them takes a right that pushing does not;
 // where it is missing, the registry itself will refuse a forbidden write.
-func readLocks(ctx context.Context, target plan.Reference, moves bool, t *targetFound) {
+func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetFound) {
 	if !t.registry.azure {
 		return
 	}

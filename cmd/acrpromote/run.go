@@ -16,7 +16,7 @@ import (
 	"acrpromote/internal/agent"
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/egress"
-	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
@@ -79,10 +79,10 @@ type operation struct {
 	action    string // what is judged: verify's subject, else the action itself
 	items     []*item
 	setDigest string
-	set       bool             // a set was named: one digest and code for all of it
-	others    []plan.Reference // images of the set that other parallel jobs bring
-	flows     *flowFile        // nil without one
-	against   []rule.Refusal   // what the flow file alone says against it
+	set       bool            // a set was named: one digest and code for all of it
+	others    []ref.Reference // images of the set that other parallel jobs bring
+	flows     *flowFile       // nil without one
+	against   []rule.Refusal  // what the flow file alone says against it
 	service   *azdo.Service
 
 	// interrupted: told to stop before anything was carried out.

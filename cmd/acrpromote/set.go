@@ -7,7 +7,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
-	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/topology"
@@ -16,7 +16,7 @@ import (
 
 // list finds what the patterns of a set name: the registry's repositories, and
 // the tags of those that a pattern and the flow cover.
-func (o *operation) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]plan.Reference, error) {
+func (o *operation) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]ref.Reference, error) {
 	if err := o.signIn(home, nil); err != nil {
 		return nil, misused(home, err, remedyFor(err))
 	}
@@ -28,7 +28,7 @@ func (o *operation) list(ctx context.Context, flow *topology.Flow, home string, 
 	if err != nil {
 		return nil, &unlisted{err}
 	}
-	found := make([][]plan.Reference, len(repositories))
+	found := make([][]ref.Reference, len(repositories))
 	failures := make([]error, len(repositories))
 	var group sync.WaitGroup
 	slots := make(chan struct{}, itemsAtOnce)
@@ -47,7 +47,7 @@ func (o *operation) list(ctx context.Context, flow *topology.Flow, home string, 
 				}
 				for _, p := range patterns {
 					if p.Match(repository, tag) {
-						found[i] = append(found[i], plan.Reference{Registry: home, Repository: repository, Tag: tag})
+						found[i] = append(found[i], ref.Reference{Registry: home, Repository: repository, Tag: tag})
 						break
 					}
 				}
@@ -58,7 +58,7 @@ func (o *operation) list(ctx context.Context, flow *topology.Flow, home string, 
 	if err := errors.Join(failures...); err != nil {
 		return nil, &unlisted{err}
 	}
-	var all []plan.Reference
+	var all []ref.Reference
 	for _, f := range found {
 		all = append(all, f...)
 	}
@@ -125,7 +125,7 @@ func (o *operation) tellSet(f *findings) {
 // readOthers resolves the images of the set that other jobs bring: the code is
 // that of the whole set.
 func (o *operation) readOthers(ctx context.Context, f *findings) {
-	f.others = make([]plan.Reference, len(o.others))
+	f.others = make([]ref.Reference, len(o.others))
 	var group sync.WaitGroup
 	slots := make(chan struct{}, itemsAtOnce)
 	for i, other := range o.others {

@@ -21,6 +21,7 @@ import (
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 	"acrpromote/internal/transfer"
 )
@@ -125,7 +126,7 @@ func (o *operation) openNetwork() error {
 		settings.Proxy = &egress.Proxy{URL: proxy, Bypass: c.Proxy.Bypass}
 	}
 	for _, host := range c.PlainHTTP {
-		plain, err := plan.ParseHost(host)
+		plain, err := ref.ParseHost(host)
 		if err != nil {
 			return misused("plain-http", err, "Name a host, as in --plain-http localhost:5000.")
 		}
@@ -236,7 +237,7 @@ const (
 // hosts lists the registries of this run, the source's first.
 func (o *operation) hosts() []string {
 	var hosts []string
-	add := func(r plan.Reference) {
+	add := func(r ref.Reference) {
 		if !slices.Contains(hosts, r.Registry) {
 			hosts = append(hosts, r.Registry)
 		}
@@ -257,17 +258,17 @@ func (o *operation) hosts() []string {
 // one token serves for all of it.
 func (o *operation) needs() map[string]map[string][]string {
 	needs := map[string]map[string][]string{}
-	add := func(ref plan.Reference, actions ...string) {
-		if needs[ref.Registry] == nil {
-			needs[ref.Registry] = map[string][]string{}
+	add := func(r ref.Reference, actions ...string) {
+		if needs[r.Registry] == nil {
+			needs[r.Registry] = map[string][]string{}
 		}
-		wanted := needs[ref.Registry][ref.Repository]
+		wanted := needs[r.Registry][r.Repository]
 		for _, a := range actions {
 			if !slices.Contains(wanted, a) {
 				wanted = append(wanted, a)
 			}
 		}
-		needs[ref.Registry][ref.Repository] = wanted
+		needs[r.Registry][r.Repository] = wanted
 	}
 	for _, it := range o.items {
 		o.needsOf(it, add)
@@ -279,7 +280,7 @@ func (o *operation) needs() map[string]map[string][]string {
 }
 
 // needsOf says what one image will want.
-func (o *operation) needsOf(it *item, add func(plan.Reference, ...string)) {
+func (o *operation) needsOf(it *item, add func(ref.Reference, ...string)) {
 	wanted := it.wanted
 	add(wanted.Source, "pull")
 	writes := !o.config.ReadOnly()
@@ -359,7 +360,7 @@ func (o *operation) credential(host string) (acr.Credential, error) {
 // may do what the source's need not.
 func (o *operation) isTarget(host string) bool {
 	return slices.ContainsFunc(o.items, func(it *item) bool {
-		return slices.ContainsFunc(it.wanted.Targets, func(t plan.Reference) bool { return t.Registry == host })
+		return slices.ContainsFunc(it.wanted.Targets, func(t ref.Reference) bool { return t.Registry == host })
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 )
 
@@ -39,7 +40,7 @@ func (o *operation) understand() error {
 	add := func(input string, err error, remedy string) {
 		wrong.Problems = append(wrong.Problems, agent.Problem{Subject: input, Reason: err.Error(), Remedy: remedy})
 	}
-	source, err := plan.ParseSource(o.config.Source)
+	source, err := ref.ParseSource(o.config.Source)
 	if err != nil {
 		add("source", err, "Correct the input source.")
 		return wrong
@@ -52,15 +53,15 @@ func (o *operation) understand() error {
 		Digest:  o.config.Digest,
 		MoveTag: o.config.MoveTag.Or(false),
 	}
-	if wanted.Digest != "" && !plan.IsDigest(wanted.Digest) {
+	if wanted.Digest != "" && !ref.IsDigest(wanted.Digest) {
 		add("digest", fmt.Errorf("%q is no digest", wanted.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
 	}
 	if source.Digest != "" && wanted.Digest != "" && source.Digest != wanted.Digest {
 		add("digest", fmt.Errorf("source and digest name different digests"), "Leave the input digest out, or give the one that the source names.")
 	}
-	seen := map[plan.Reference]bool{}
+	seen := map[ref.Reference]bool{}
 	for _, text := range o.config.Targets {
-		target, err := plan.ParseTarget(text, source)
+		target, err := ref.ParseTarget(text, source)
 		if err != nil {
 			add("targets", err, "Correct this line of the input targets.")
 			continue

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 )
 
@@ -25,9 +26,9 @@ func BenchmarkPlan10000x20(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	sources := make([]Reference, images)
+	sources := make([]ref.Reference, images)
 	for i := range sources {
-		sources[i] = Reference{Registry: prod, Repository: fmt.Sprintf("shop/app%d", i/10), Tag: fmt.Sprintf("1.%d.0", i%10)}
+		sources[i] = ref.Reference{Registry: prod, Repository: fmt.Sprintf("shop/app%d", i/10), Tag: fmt.Sprintf("1.%d.0", i%10)}
 	}
 	var before, after runtime.MemStats
 	runtime.GC()

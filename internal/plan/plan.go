@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
 )
@@ -25,8 +26,8 @@ const (
 // Wanted is what was asked: the action, its image and where it should go.
 type Wanted struct {
 	Action  string
-	Source  Reference
-	Targets []Reference
+	Source  ref.Reference
+	Targets []ref.Reference
 	Digest  string // what the source must resolve to; empty: anything
 	MoveTag bool
 
@@ -131,7 +132,7 @@ const (
 // Step is what is to be done at one target. Previous is the digest that a
 // moved tag bore.
 type Step struct {
-	Target   Reference
+	Target   ref.Reference
 	Work     Work
 	Previous string
 	Lock     Lock

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
 )
@@ -32,22 +33,22 @@ func ways(w Wanted) Wanted {
 	return w
 }
 
-func at(registry, tag string) Reference {
-	return Reference{Registry: registry, Repository: "shop/cart", Tag: tag}
+func at(registry, tag string) ref.Reference {
+	return ref.Reference{Registry: registry, Repository: "shop/cart", Tag: tag}
 }
 
 func TestMake(t *testing.T) {
 	granted := approval.Verdict{Granted: true, Kind: "manual"}
-	push := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
-	promote := Wanted{Action: Promote, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
+	push := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}}
+	promote := Wanted{Action: Promote, Source: at(prod, "1"), Targets: []ref.Reference{at(prod, "stable")}}
 	move := promote
 	move.MoveTag = true
-	upward := Wanted{Action: Promote, Source: at(dev, "1"), Targets: []Reference{at(prod, "1"), at(dev, "2")}}
+	upward := Wanted{Action: Promote, Source: at(dev, "1"), Targets: []ref.Reference{at(prod, "1"), at(dev, "2")}}
 	pinned := push
 	pinned.Digest = other
 	sealing := Wanted{Action: Seal, Source: at(prod, "1")}
-	sealingDigest := Wanted{Action: Seal, Source: Reference{Registry: prod, Repository: "shop/cart", Digest: released}}
-	auditing := Wanted{Action: Audit, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
+	sealingDigest := Wanted{Action: Seal, Source: ref.Reference{Registry: prod, Repository: "shop/cart", Digest: released}}
+	auditing := Wanted{Action: Audit, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}}
 	auditingPinned := auditing
 	auditingPinned.Digest = other
 	image := Source{Digest: released}
@@ -114,7 +115,7 @@ func TestMake(t *testing.T) {
 }
 
 func TestMoveRecordsWhatTheTagBore(t *testing.T) {
-	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []Reference{at(prod, "stable")}}
+	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []ref.Reference{at(prod, "stable")}}
 	p := Make([]Image{{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
 	if p.Parts[0].Steps[0].Previous != other {
 		t.Errorf("previous is %q, want %q", p.Parts[0].Steps[0].Previous, other)
@@ -123,11 +124,11 @@ func TestMoveRecordsWhatTheTagBore(t *testing.T) {
 
 func TestDirection(t *testing.T) {
 	for _, c := range []struct {
-		targets []Reference
+		targets []ref.Reference
 		want    string
 	}{
-		{[]Reference{at(prod, "stable")}, "checked"},
-		{[]Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
+		{[]ref.Reference{at(prod, "stable")}, "checked"},
+		{[]ref.Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
 		{nil, "checked"},
 	} {
 		if p := Make([]Image{{ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}), Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
@@ -138,7 +139,7 @@ func TestDirection(t *testing.T) {
 
 // TestRefusalsSayWhatToDo: a refusal without a remedy helps nobody.
 func TestRefusalsSayWhatToDo(t *testing.T) {
-	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []Reference{at(prod, "1"), at(prod, "2")}}
+	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []ref.Reference{at(prod, "1"), at(prod, "2")}}
 	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
 	p := Make([]Image{{ways(w), o}}, approval.Verdict{Granted: true})
 	if len(p.Refusals) != 5 {
@@ -154,7 +155,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 // TestOneImageStandsAgainstAll: a set is refused together, and the verdict is
 // told once.
 func TestOneImageStandsAgainstAll(t *testing.T) {
-	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}}
+	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}}
 	good := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
 	bad := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
 	p := Make([]Image{good, bad, good}, approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}})
@@ -168,7 +169,7 @@ func TestOneImageStandsAgainstAll(t *testing.T) {
 
 // TestAVerdictThatIsNoYes: what neither grants nor refuses lets nothing out.
 func TestAVerdictThatIsNoYes(t *testing.T) {
-	w := ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []Reference{at(dev, "1")}})
+	w := ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}})
 	image := []Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}}
 	if p := Make(image, approval.Verdict{Kind: approval.Manual}); len(p.Refusals) != 1 || p.Refusals[0].Rule != rule.ApprovalMissing {
 		t.Errorf("refused by %v", p.Refusals)

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 )
 
@@ -153,17 +154,17 @@ func (s sketch) write(r *rand.Rand) string {
 // shelves are what the registries hold: the digest of each tag, and what has
 // arrived of each repository.
 type shelves struct {
-	tags map[Reference]string
+	tags map[ref.Reference]string
 	have map[string]bool
 }
 
 func fill(r *rand.Rand, s sketch) shelves {
-	h := shelves{map[Reference]string{}, map[string]bool{}}
+	h := shelves{map[ref.Reference]string{}, map[string]bool{}}
 	for name := range s.registries {
 		for _, repository := range []string{"shop/cart", "shop/pay", "base/os", "x/shop/cart", "x/base/os"} {
 			for _, tag := range []string{"1.0", "1.2.0", "2.0.0", "nightly", "test", "stage", "production"} {
 				if r.IntN(6) == 0 {
-					h.put(Reference{Registry: s.host(name), Repository: repository, Tag: tag}, fmt.Sprintf("sha256:%064x", r.IntN(4)))
+					h.put(ref.Reference{Registry: s.host(name), Repository: repository, Tag: tag}, fmt.Sprintf("sha256:%064x", r.IntN(4)))
 				}
 			}
 		}
@@ -171,7 +172,7 @@ func fill(r *rand.Rand, s sketch) shelves {
 	return h
 }
 
-func (h shelves) put(at Reference, digest string) {
+func (h shelves) put(at ref.Reference, digest string) {
 	if at.Tag != "" {
 		h.tags[at] = digest
 	}
@@ -180,7 +181,7 @@ func (h shelves) put(at Reference, digest string) {
 
 // digest is what an image by tag or digest is; an image by tag that is not
 // there is one that nobody has pushed yet.
-func (h shelves) digest(source Reference) string {
+func (h shelves) digest(source ref.Reference) string {
 	if source.Digest != "" {
 		return source.Digest
 	}
@@ -202,8 +203,8 @@ func (h shelves) observe(w Wanted) Observed {
 // request is what a task asks for: images by a flow, with inputs beside it.
 type request struct {
 	action, flow string
-	sources      []Reference
-	targets      map[Reference][]Destination
+	sources      []ref.Reference
+	targets      map[ref.Reference][]Destination
 	inputs       topology.Inputs
 	move         bool
 }
@@ -216,7 +217,7 @@ func ask(r *rand.Rand, s sketch) request {
 	}
 	slices.Sort(names)
 	flow := fmt.Sprintf("f%d", r.IntN(len(s.flows)))
-	q := request{action: pick(Promote, InvertedPush), targets: map[Reference][]Destination{}, move: r.IntN(3) == 0}
+	q := request{action: pick(Promote, InvertedPush), targets: map[ref.Reference][]Destination{}, move: r.IntN(3) == 0}
 	home := pick(names...)
 	if r.IntN(4) > 0 {
 		home = s.flows[flow].from
@@ -233,7 +234,7 @@ func ask(r *rand.Rand, s sketch) request {
 		}
 	}
 	for range 1 + r.IntN(3) {
-		source := Reference{Registry: s.host(home), Repository: pick("shop/cart", "shop/pay", "base/os"), Tag: pick("1.0", "1.2.0", "2.0.0", "nightly")}
+		source := ref.Reference{Registry: s.host(home), Repository: pick("shop/cart", "shop/pay", "base/os"), Tag: pick("1.0", "1.2.0", "2.0.0", "nightly")}
 		if slices.Contains(q.sources, source) {
 			continue
 		}
@@ -424,7 +425,7 @@ func shuffle(t *testing.T, r *rand.Rand, s sketch, q request, h shelves) (Plan, 
 	if err != nil {
 		t.Fatalf("in another order the file is unsound: %v\n%s", err, text)
 	}
-	sources, targets := slices.Clone(q.sources), map[Reference][]Destination{}
+	sources, targets := slices.Clone(q.sources), map[ref.Reference][]Destination{}
 	r.Shuffle(len(sources), func(i, j int) { sources[i], sources[j] = sources[j], sources[i] })
 	for source, list := range q.targets {
 		list = slices.Clone(list)

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
 )
@@ -14,7 +15,7 @@ import (
 type Order struct {
 	Action  string
 	Flow    string
-	Source  Reference
+	Source  ref.Reference
 	Targets []Destination
 	Inputs  topology.Inputs
 	MoveTag bool
@@ -31,12 +32,12 @@ type Destination struct {
 // ParseDestination reads "host", "host/repository" or "host/repository:tag",
 // and leaves empty what is left out.
 func ParseDestination(s string) (Destination, error) {
-	t, err := ParseTarget(s, Reference{})
+	t, err := ref.ParseTarget(s, ref.Reference{})
 	return Destination{Registry: t.Registry, Repository: t.Repository, Tag: t.Tag}, err
 }
 
 // Everywhere are all targets of the flow that covers an image.
-func Everywhere(f *topology.File, flow string, source Reference) ([]Destination, *rule.Refusal) {
+func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
 	found, refused := f.Select(topology.Ask{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
 	if refused != nil {
 		return nil, refused
@@ -51,7 +52,7 @@ func Everywhere(f *topology.File, flow string, source Reference) ([]Destination,
 // Subject finds what verify is asked about: what stays in its registry or goes
 // to more trust is a promotion, what goes down an inverted push, and what has
 // no target a seal.
-func Subject(f *topology.File, source Reference, targets []Destination) string {
+func Subject(f *topology.File, source ref.Reference, targets []Destination) string {
 	subject := Seal
 	for _, t := range targets {
 		subject = Promote
@@ -79,7 +80,7 @@ func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
 	if o.Action == Seal {
 		return routeSeal(f, o, w)
 	}
-	w.Targets, w.Ways = make([]Reference, 0, len(o.Targets)), make([]Way, 0, len(o.Targets))
+	w.Targets, w.Ways = make([]ref.Reference, 0, len(o.Targets)), make([]Way, 0, len(o.Targets))
 	var refusals []rule.Refusal
 	for _, d := range o.Targets {
 		way, target, refused, err := route(f, o, d)
@@ -120,23 +121,23 @@ func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, err
 	return w, nil, nil
 }
 
-func route(f *topology.File, o Order, d Destination) (Way, Reference, *rule.Refusal, error) {
+func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.Refusal, error) {
 	s := o.Source
 	flow, refused := f.Select(topology.Ask{
 		Flow: o.Flow, From: s.Registry, Repository: s.Repository, Tag: s.Tag,
 		To: d.Registry, TargetRepository: d.Repository, TargetTag: d.Tag,
 	})
 	if refused != nil {
-		return Way{}, Reference{}, refused, nil
+		return Way{}, ref.Reference{}, refused, nil
 	}
 	if refused := judgeWay(f, o, d); refused != nil {
-		return Way{}, Reference{}, refused, nil
+		return Way{}, ref.Reference{}, refused, nil
 	}
 	repository, tag, err := flow.Names(s.Repository, s.Tag)
 	if err != nil {
-		return Way{}, Reference{}, nil, err
+		return Way{}, ref.Reference{}, nil, err
 	}
-	target := Reference{Registry: d.Registry, Repository: repository, Tag: tag}
+	target := ref.Reference{Registry: d.Registry, Repository: repository, Tag: tag}
 	if d.Repository != "" {
 		target.Repository = d.Repository
 	}
@@ -144,11 +145,11 @@ func route(f *topology.File, o Order, d Destination) (Way, Reference, *rule.Refu
 		target.Tag = d.Tag
 	}
 	if target.Registry == s.Registry && target.Repository == s.Repository && target.Tag == s.Tag {
-		return Way{}, Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, as host/repository:stage", target)
+		return Way{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, as host/repository:stage", target)
 	}
 	terms, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
 	if err != nil {
-		return Way{}, Reference{}, nil, err
+		return Way{}, ref.Reference{}, nil, err
 	}
 	if o.Action == Audit {
 		terms.Kind, terms.Sealed = topology.None, false

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 )
 
@@ -136,7 +137,7 @@ func judgeNames(images []Image) []rule.Refusal {
 	if len(images) < 2 || !slices.ContainsFunc(images, renamed) {
 		return nil
 	}
-	meeting := map[Reference][]Image{}
+	meeting := map[ref.Reference][]Image{}
 	for _, i := range images {
 		if i.Wanted.Action == Audit || i.Observed.Source.Unreadable {
 			continue
@@ -166,13 +167,13 @@ func judgeNames(images []Image) []rule.Refusal {
 }
 
 func renamed(i Image) bool {
-	return slices.ContainsFunc(i.Wanted.Targets, func(t Reference) bool {
+	return slices.ContainsFunc(i.Wanted.Targets, func(t ref.Reference) bool {
 		return t.Tag != i.Wanted.Source.Tag || t.Repository != i.Wanted.Source.Repository
 	})
 }
 
 // judgeLocks: a lock that was read beforehand is not run into.
-func judgeLocks(target Reference, seen Target, work Work) []rule.Refusal {
+func judgeLocks(target ref.Reference, seen Target, work Work) []rule.Refusal {
 	subject, locked := "", ""
 	switch {
 	case seen.Repository != nil && !seen.Repository.WriteEnabled:

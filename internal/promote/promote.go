@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 )
 
 // Copier brings the planned image to one target, digest for digest, with its
 // tag set last.
 type Copier interface {
-	Copy(ctx context.Context, target plan.Reference) (Arrival, error)
+	Copy(ctx context.Context, target ref.Reference) (Arrival, error)
 }
 
 // Arrival is how an image came to a target: State is copied, mounted, retagged
@@ -127,9 +128,9 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 
 // lock sets what is not locked yet and reads every lock back: the tag first,
 // so that it cannot move while the manifests are locked.
-func lock(ctx context.Context, locker Locker, ref plan.Reference, image Image, kind plan.Lock) (changed bool, err error) {
-	if ref.Tag != "" {
-		changed, err = lockTag(ctx, locker, ref, image.Digest)
+func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kind plan.Lock) (changed bool, err error) {
+	if at.Tag != "" {
+		changed, err = lockTag(ctx, locker, at, image.Digest)
 		if err != nil {
 			return changed, err
 		}
@@ -143,7 +144,7 @@ func lock(ctx context.Context, locker Locker, ref plan.Reference, image Image, k
 		group.Go(func() {
 			slots <- struct{}{}
 			defer func() { <-slots }()
-			results[i], failures[i] = lockManifest(ctx, locker, ref, digest, kind)
+			results[i], failures[i] = lockManifest(ctx, locker, at, digest, kind)
 		})
 	}
 	group.Wait()
@@ -156,53 +157,53 @@ func lock(ctx context.Context, locker Locker, ref plan.Reference, image Image, k
 	return changed, err
 }
 
-func lockTag(ctx context.Context, locker Locker, ref plan.Reference, digest string) (changed bool, err error) {
-	seen, err := locker.Tag(ctx, ref.Repository, ref.Tag)
+func lockTag(ctx context.Context, locker Locker, at ref.Reference, digest string) (changed bool, err error) {
+	seen, err := locker.Tag(ctx, at.Repository, at.Tag)
 	if err != nil {
 		return false, err
 	}
 	if seen.Digest == digest && (seen.WriteEnabled || seen.DeleteEnabled) {
-		if err := locker.SetTag(ctx, ref.Repository, ref.Tag, false, false); err != nil {
+		if err := locker.SetTag(ctx, at.Repository, at.Tag, false, false); err != nil {
 			return false, err
 		}
 		changed = true
-		if seen, err = locker.Tag(ctx, ref.Repository, ref.Tag); err != nil {
+		if seen, err = locker.Tag(ctx, at.Repository, at.Tag); err != nil {
 			return changed, err
 		}
 	}
 	if seen.Digest != digest {
-		return changed, &Contradiction{ref, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
+		return changed, &Contradiction{at, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
 	}
 	if seen.WriteEnabled || seen.DeleteEnabled {
-		return changed, &Contradiction{ref, "the registry took the lock on the tag, but does not show it when asked again"}
+		return changed, &Contradiction{at, "the registry took the lock on the tag, but does not show it when asked again"}
 	}
 	return changed, nil
 }
 
-func lockManifest(ctx context.Context, locker Locker, ref plan.Reference, digest string, kind plan.Lock) (changed bool, err error) {
-	seen, err := locker.Manifest(ctx, ref.Repository, digest)
+func lockManifest(ctx context.Context, locker Locker, at ref.Reference, digest string, kind plan.Lock) (changed bool, err error) {
+	seen, err := locker.Manifest(ctx, at.Repository, digest)
 	if err != nil {
 		return false, err
 	}
 	write := seen.WriteEnabled && kind != plan.LockImage
 	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		if err := locker.SetManifest(ctx, ref.Repository, digest, write, false); err != nil {
+		if err := locker.SetManifest(ctx, at.Repository, digest, write, false); err != nil {
 			return false, err
 		}
 		changed = true
-		if seen, err = locker.Manifest(ctx, ref.Repository, digest); err != nil {
+		if seen, err = locker.Manifest(ctx, at.Repository, digest); err != nil {
 			return changed, err
 		}
 	}
 	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		return changed, &Contradiction{ref, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
+		return changed, &Contradiction{at, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
 	}
 	return changed, nil
 }
 
 // Contradiction is a registry that does not show what was just written to it.
 type Contradiction struct {
-	At     plan.Reference
+	At     ref.Reference
 	Reason string
 }
 

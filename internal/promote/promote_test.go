@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
 )
 
 var (
 	root  = "sha256:" + strings.Repeat("a", 64)
 	child = "sha256:" + strings.Repeat("b", 64)
 	other = "sha256:" + strings.Repeat("c", 64)
-	where = plan.Reference{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "1"}
+	where = ref.Reference{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "1"}
 )
 
 // shelf is a registry's locks in memory; it counts what is written, and can be
@@ -144,15 +145,15 @@ func TestADeniedLockIsAnError(t *testing.T) {
 	}
 }
 
-type courier func(plan.Reference) (Arrival, error)
+type courier func(ref.Reference) (Arrival, error)
 
-func (c courier) Copy(_ context.Context, r plan.Reference) (Arrival, error) { return c(r) }
+func (c courier) Copy(_ context.Context, r ref.Reference) (Arrival, error) { return c(r) }
 
 // TestTargetsAreIslands: one that fails takes no other with it, and one that
 // waits is not touched.
 func TestTargetsAreIslands(t *testing.T) {
 	broken := errors.New("broken")
-	at := func(host string) plan.Reference { return plan.Reference{Registry: host, Repository: "a", Tag: "1"} }
+	at := func(host string) ref.Reference { return ref.Reference{Registry: host, Repository: "a", Tag: "1"} }
 	p := plan.Part{Steps: []plan.Step{
 		{Target: at("good"), Work: plan.Copy, Lock: plan.LockTag},
 		{Target: at("broken"), Work: plan.Copy, Lock: plan.LockTag},
@@ -161,7 +162,7 @@ func TestTargetsAreIslands(t *testing.T) {
 	}}
 	s := newShelf(root, child)
 	var asked sync.Map
-	done := Targets(t.Context(), p, image, courier(func(r plan.Reference) (Arrival, error) {
+	done := Targets(t.Context(), p, image, courier(func(r ref.Reference) (Arrival, error) {
 		asked.Store(r.Registry, true)
 		if r.Registry == "broken" {
 			return Arrival{}, broken

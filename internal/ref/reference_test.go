@@ -1,0 +1,182 @@
+package ref
+
+import (
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestParseSource(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	good := map[string]string{
+		"prod.azurecr.io/shop/cart:1.4.2":                           "prod.azurecr.io/shop/cart:1.4.2",
+		"PROD.azurecr.io/shop/cart:V1":                              "prod.azurecr.io/shop/cart:V1",
+		"prod.azurecr.io:443/cart:1":                                "prod.azurecr.io/cart:1",
+		"localhost:5000/a:1":                                        "localhost:5000/a:1",
+		"127.0.0.1:5000/a__b/c-d:_x":                                "127.0.0.1:5000/a__b/c-d:_x",
+		"prod.azurecr.io/shop/cart@" + digest:                       "prod.azurecr.io/shop/cart@" + digest,
+		"prod.azurecr.io/a/b/c/d/e/f/g:" + strings.Repeat("t", 128): "prod.azurecr.io/a/b/c/d/e/f/g:" + strings.Repeat("t", 128),
+	}
+	for in, want := range good {
+		if got, err := ParseSource(in); err != nil || got.String() != want {
+			t.Errorf("ParseSource(%q) = %s, %v; want %s", in, got, err, want)
+		}
+	}
+	bad := []string{
+		"", "cart", "cart:1", "shop/cart:1", "prod.azurecr.io", "prod.azurecr.io/", "prod.azurecr.io/cart", "prod.azurecr.io/:1",
+		"https://prod.azurecr.io/cart:1", "user@prod.azurecr.io/cart:1", "user:pw@prod.azurecr.io/cart:1",
+		"prod.azurecr.io/a/../b:1", "prod.azurecr.io/a//b:1", "prod.azurecr.io/./b:1", "prod.azurecr.io/Cart:1", "prod.azurecr.io/a%2fb:1",
+		"prod.azurecr.io/cart:", "prod.azurecr.io/cart:.x", "prod.azurecr.io/cart:a b", "prod.azurecr.io/cart:1?x", "prod.azurecr.io/cart:1#x",
+		"prod.azurecr.io/cart:1\n##vso[task.complete]", "prod.azurecr.io/cart:" + strings.Repeat("t", 129),
+		"prod.azurecr.io/cart@sha256:abc", "prod.azurecr.io/cart@sha512:" + strings.Repeat("0a", 64), "prod.azurecr.io/cart@SHA256:" + strings.Repeat("0a", 32),
+		"prod.azurecr.io/cart@sha256:" + strings.Repeat("0A", 32), "prod.azurecr.io/cart:1@" + digest,
+		"prod.azurecr.io./cart:1", ".azurecr.io/cart:1", "prod..azurecr.io/cart:1", "-prod.azurecr.io/cart:1", "prod.azurecr.io:0/cart:1", "prod.azurecr.io:x/cart:1",
+		"prod.azurecr.io:65536/cart:1", "prod.azurecr.io:99999/cart:1", "prod.azurecr.io:0443/cart:1", "prod.azurecr.io:/cart:1", "prod.azurecr.io/a..b:1",
+		"pröd.azurecr.io/cart:1", "prod.azurecr.io/" + strings.Repeat("a", 256) + ":1",
+	}
+	for _, in := range bad {
+		if got, err := ParseSource(in); err == nil {
+			t.Errorf("ParseSource(%q) = %+v, want an error", in, got)
+		}
+	}
+}
+
+func TestParseTarget(t *testing.T) {
+	tagged := Reference{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}
+	byDigest := Reference{Registry: "prod.azurecr.io", Repository: "shop/cart", Digest: "sha256:" + strings.Repeat("0a", 32)}
+	for _, c := range []struct {
+		in     string
+		source Reference
+		want   string
+	}{
+		{"dev.azurecr.io", tagged, "dev.azurecr.io/shop/cart:1.4.2"},
+		{"dev.azurecr.io/team/cart", tagged, "dev.azurecr.io/team/cart:1.4.2"},
+		{"dev.azurecr.io/team/cart:v1", tagged, "dev.azurecr.io/team/cart:v1"},
+		{"dev.azurecr.io", byDigest, "dev.azurecr.io/shop/cart"},
+		{"dev.azurecr.io/team/cart:v1", byDigest, "dev.azurecr.io/team/cart:v1"},
+	} {
+		if got, err := ParseTarget(c.in, c.source); err != nil || got.String() != c.want {
+			t.Errorf("ParseTarget(%q) = %s, %v; want %s", c.in, got, err, c.want)
+		}
+	}
+	for _, in := range []string{"", "dev", "dev.azurecr.io/", "dev.azurecr.io/cart:", "dev.azurecr.io/cart@sha256:" + strings.Repeat("0a", 32), "https://dev.azurecr.io", "dev.azurecr.io:1.4.2", "dev.azurecr.io/a/../b"} {
+		if got, err := ParseTarget(in, tagged); err == nil {
+			t.Errorf("ParseTarget(%q) = %+v, want an error", in, got)
+		}
+	}
+}
+
+// The grammar once more, as the specification and RFC 1123 write it: what is
+// parsed by hand is held to it.
+const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
+
+var grammar = struct{ repository, tag, digest, host, port *regexp.Regexp }{
+	repository: regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`),
+	tag:        regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`),
+	digest:     regexp.MustCompile(`^sha256:[a-f0-9]{64}$`),
+	host:       regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$`),
+	port:       regexp.MustCompile(`^(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$`),
+}
+
+// inGrammar checks the parts of a reference against the grammar.
+func inGrammar(t *testing.T, r Reference) {
+	t.Helper()
+	host, port, ported := strings.Cut(r.Registry, ":")
+	if !grammar.host.MatchString(host) || len(host) > 253 || ported && (!grammar.port.MatchString(port) || port == "443" && (strings.Contains(host, ".") || host == "localhost")) {
+		t.Errorf("%+v: the registry is not a host", r)
+	}
+	if !grammar.repository.MatchString(r.Repository) || len(r.Repository) > 255 {
+		t.Errorf("%+v: the repository is not one", r)
+	}
+	if r.Tag != "" && !grammar.tag.MatchString(r.Tag) || r.Digest != "" && !grammar.digest.MatchString(r.Digest) {
+		t.Errorf("%+v: the tag or the digest is not one", r)
+	}
+}
+
+// texts makes references that are right, or nearly so, out of pieces.
+type texts struct{ *rand.Rand }
+
+func (r texts) of(pieces ...string) string { return pieces[r.IntN(len(pieces))] }
+
+func (r texts) joined(between string, pieces ...string) string {
+	parts := make([]string, 1+r.IntN(3))
+	for i := range parts {
+		parts[i] = r.of(pieces...)
+	}
+	return strings.Join(parts, between)
+}
+
+func (r texts) host() string {
+	return r.joined(".", "prod", "azurecr", "io", "A1", "x-y", "127", "0", "localhost", "prod", "io", "-x", "") + r.of("", "", "", "", "", "", ":5000", ":443", ":80", ":65535", ":65536", ":0", ":00080", ":", ":x")
+}
+
+func (r texts) repository() string {
+	return r.joined("/", "shop", "cart", "a.b", "a__b", "c---d", "0", "shop", "cart", "x", "y", "a..b", "a___b", "a-", "A", "..", "")
+}
+
+func (r texts) tag() string { return r.joined("", "1.0", "v1", "_x", "A", "-y", ".z", "latest", "") }
+
+func (r texts) digest() string {
+	return r.of("sha256:", "sha256:", "sha512:", "SHA256:", "") + strings.Repeat(r.of("ab", "0f", "0F", "xy"), r.usually(32, 31))
+}
+
+func (r texts) usually(usual, rare int) int {
+	if r.IntN(8) == 0 {
+		return rare
+	}
+	return usual
+}
+
+// TestParseIsTheReverseOfString: what is parsed is in the grammar, and written
+// and parsed again it is the same. As often as not the pieces make no
+// reference; enough do.
+func TestParseIsTheReverseOfString(t *testing.T) {
+	r := texts{rand.New(rand.NewPCG(1, 2))}
+	sources, targets, refused := 0, 0, 0
+	for range 20_000 {
+		text := r.host() + "/" + r.repository() + r.of(":"+r.tag(), "@"+r.digest(), "")
+		source, err := ParseSource(text)
+		if err == nil {
+			sources++
+			inGrammar(t, source)
+			if again, err := ParseSource(source.String()); err != nil || again != source {
+				t.Fatalf("ParseSource(%q) = %+v, which parses as %+v, %v", text, source, again, err)
+			}
+		}
+		target, targetErr := ParseTarget(text, Reference{Repository: "else/where", Tag: "1"})
+		if targetErr == nil {
+			targets++
+			inGrammar(t, target)
+			if again, err := ParseTarget(target.String(), Reference{}); err != nil || again != target {
+				t.Fatalf("ParseTarget(%q) = %+v, which parses as %+v, %v", text, target, again, err)
+			}
+		}
+		if err != nil && targetErr != nil {
+			refused++
+		}
+	}
+	if sources < 500 || targets < 500 || refused < 500 {
+		t.Errorf("%d sources, %d targets, %d refused: the pieces are badly chosen", sources, targets, refused)
+	}
+}
+
+func FuzzParseSource(f *testing.F) {
+	f.Add("prod.azurecr.io/shop/cart:1.4.2")
+	f.Add("prod.azurecr.io/a/../b@sha256:")
+	f.Add("prod.azurecr.io:5000/a@sha256:" + strings.Repeat("0a", 32))
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := ParseSource(s)
+		if err != nil {
+			return
+		}
+		inGrammar(t, r)
+		if strings.ContainsAny(r.String(), "\r\n\t []?#%") || strings.Contains(r.Repository, "..") || strings.Contains(r.Repository, "//") {
+			t.Fatalf("ParseSource(%q) let %q through", s, r)
+		}
+		again, err := ParseSource(r.String())
+		if err != nil || again != r {
+			t.Fatalf("ParseSource(%q) = %v, which parses as %v, %v", s, r, again, err)
+		}
+	})
+}
