@@ -205,7 +205,7 @@ func (o *operation) protection(ctx context.Context, service *azdo.Service) strin
 
 // readSource reads the image, and where sealing is made or demanded the locks
 // and seal records too.
-func (o *operation) readSource(ctx context.Context, it *item, first *firstAnswer) (s sourceFound) {
+func (o *operation) readSource(ctx context.Context, it *item, first *transfer.Replica) (s sourceFound) {
 	wanted, source := it.wanted, it.wanted.Source
 	at, err := o.registries.at(source.Registry)
 	if err != nil {
@@ -242,13 +242,10 @@ func (o *operation) readSource(ctx context.Context, it *item, first *firstAnswer
 	options := transfer.Options{
 		Referrers: o.config.Referrers.Or(true) && !sealing,
 		Exclude:   it.excluded(),
-		Root: func(ctx context.Context, digest string) (*transfer.Registry, string) {
-			known <- digest
-			if len(wanted.Targets) == 0 || o.config.Deep.Or(false) {
-				return nil, ""
-			}
-			return first.holding(ctx, digest)
-		},
+		Resolved:  func(digest string) { known <- digest },
+	}
+	if len(wanted.Targets) > 0 && !o.config.Deep.Or(false) {
+		options.Replica = first
 	}
 	var recordsErr error
 	group.Go(func() {

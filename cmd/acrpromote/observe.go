@@ -37,7 +37,7 @@ func (o *operation) observe(ctx context.Context, it *item) {
 	looking, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	read := make(chan struct{}, len(it.targets))
-	first := &firstAnswer{done: make(chan struct{})}
+	first := transfer.NewReplica() // the tag is likely to point there at all targets
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer close(ready)
@@ -85,35 +85,6 @@ func (it *item) lacking() bool {
 	return slices.ContainsFunc(it.targets, func(t targetFound) bool { return t.presence != nil && !t.presence.Complete() })
 }
 
-// firstAnswer is where the tag points at the target that answered first: it is
-// likely to point there at all of them.
-type firstAnswer struct {
-	once       sync.Once
-	done       chan struct{}
-	registry   *transfer.Registry
-	repository string
-	digest     string // "" if there is no such tag, or the target cannot be read
-}
-
-func (f *firstAnswer) give(registry *transfer.Registry, repository, digest string) {
-	f.once.Do(func() {
-		f.registry, f.repository, f.digest = registry, repository, digest
-		close(f.done)
-	})
-}
-
-// holding gives the target if it has the image already.
-func (f *firstAnswer) holding(ctx context.Context, digest string) (*transfer.Registry, string) {
-	select {
-	case <-f.done:
-		if f.digest == digest {
-			return f.registry, f.repository
-		}
-	case <-ctx.Done():
-	}
-	return nil, ""
-}
-
 // straggler is a target that had not answered when the others long had.
 type straggler struct {
 	registry string
@@ -126,8 +97,8 @@ func (s *straggler) Error() string {
 
 // readTarget looks at one target: its tag while the source is still being
 // read, the rest when it is known what to look for.
-func (o *operation) readTarget(ctx context.Context, it *item, target ref.Reference, first *firstAnswer, ready <-chan struct{}) (t targetFound) {
-	defer first.give(nil, "", "") // however it ends
+func (o *operation) readTarget(ctx context.Context, it *item, target ref.Reference, first *transfer.Replica, ready <-chan struct{}) (t targetFound) {
+	defer first.Answer(nil, "", "") // however it ends
 	if t.registry, t.err = o.registries.at(target.Registry); t.err != nil {
 		return t
 	}
@@ -145,7 +116,7 @@ func (o *operation) readTarget(ctx context.Context, it *item, target ref.Referen
 		}
 		tagDigest = d.Digest
 	}
-	first.give(at.data, target.Repository, tagDigest)
+	first.Answer(at.data, target.Repository, tagDigest)
 	if tagDigest == "" && o.config.Action != agent.Audit {
 		readLocks(ctx, target, false, &t)
 	}

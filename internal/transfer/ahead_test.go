@@ -25,7 +25,8 @@ func newHeld(t *testing.T, api bool) *held {
 	h.src.signed("shop/cart", "1.0")
 	job{src: h.src, dst: h.dst, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0", tag: "1.0", referrers: true}.must(t)
 	h.near = h.dst.registry()
-	h.options = Options{Referrers: true, Root: func(context.Context, string) (*Registry, string) { return h.near, "dev/cart" }}
+	h.options = Options{Referrers: true, Replica: NewReplica()}
+	h.options.Replica.Answer(h.near, "dev/cart", h.src.tag("shop/cart", "1.0"))
 	h.src.clear()
 	h.dst.clear()
 	return h
@@ -165,14 +166,10 @@ func TestHeldImageWithAFalseList(t *testing.T) {
 // Who has the image is waited for, but not for long.
 func TestSlowPlaceIsNotWaitedFor(t *testing.T) {
 	h := newHeld(t, true)
-	h.options.Root = func(ctx context.Context, _ string) (*Registry, string) {
-		if end, ok := ctx.Deadline(); !ok || time.Until(end) > patience {
-			t.Error("there is no end to the waiting")
-		}
-		<-ctx.Done()
-		return nil, ""
-	}
-	tree, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", h.options)
+	h.options.Replica = NewReplica()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	defer cancel()
+	tree, err := ReadTree(ctx, h.src.registry(), "shop/cart", "1.0", h.options)
 	if err != nil {
 		t.Fatal(err)
 	}

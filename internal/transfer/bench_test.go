@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -96,7 +95,8 @@ func BenchmarkReferrers(b *testing.B) {
 				options := Options{Referrers: true}
 				if !whole {
 					target := quick(strings.TrimPrefix(elsewhere.URL, "http://"))
-					options.Root = func(context.Context, string) (*Registry, string) { return target, "r" }
+					options.Replica = NewReplica()
+					options.Replica.Answer(target, "r", image.Digest)
 				}
 				tree, err := ReadTree(b.Context(), p.registry(), "r", "1.0", options)
 				if err != nil || len(tree.Referrers()) != len(all) {

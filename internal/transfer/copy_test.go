@@ -61,15 +61,14 @@ func (j job) run(t *testing.T) (Outcome, error) {
 	if j.src == j.dst {
 		dst = src
 	}
-	options := Options{Referrers: j.referrers, Root: func(ctx context.Context, digest string) (*Registry, string) {
-		if j.deep || j.tag == "" {
-			return nil, ""
+	options := Options{Referrers: j.referrers}
+	if !j.deep && j.tag != "" {
+		options.Replica = NewReplica()
+		options.Resolved = func(string) {
+			d, _ := dst.Resolve(t.Context(), j.dstRepo, j.tag)
+			options.Replica.Answer(dst, j.dstRepo, d.Digest)
 		}
-		if d, err := dst.Resolve(ctx, j.dstRepo, j.tag); err != nil || d.Digest != digest {
-			return nil, ""
-		}
-		return dst, j.dstRepo
-	}}
+	}
 	tree, err := ReadTree(t.Context(), src, j.srcRepo, j.ref, options)
 	if err != nil {
 		return Outcome{}, err

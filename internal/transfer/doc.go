@@ -33,7 +33,7 @@
 // Files, in reading order: registry (one request), answer (what a refusal
 // says), fault (errors as sentences), descriptor, manifest, fetch, referrers,
 // company, tree, ahead (what is asked before its turn, and what need not be
-// read), presence, origin (a blob's bytes, whatever breaks), stream
+// read), replica, presence, origin (a blob's bytes, whatever breaks), stream
 // (checked on their way), upload, put, listing, copy (one target), share and
 // deliver (many), artifact; known, parallel, retry and stall are their tools.
 package transfer

@@ -25,11 +25,10 @@ type Options struct {
 	// Exclude leaves attached artifacts of these types where they are, and all
 	// that is attached to them.
 	Exclude []string
-	// Root is told the root's digest as soon as it is known, and may answer with
-	// a place that has the image already (its tag points to this digest): what
-	// the image contains is then read there, and what is attached is not read at
-	// all where its descriptor tells enough. It is waited for a second at most.
-	Root func(ctx context.Context, digest string) (at *Registry, repo string)
+	// Resolved, if not nil, is called with the root's digest as soon as it is known.
+	Resolved func(digest string)
+	// Replica, if not nil, is where the image may be already.
+	Replica *Replica
 }
 
 // Tree is a whole image at its source: the root, what it contains, what is
@@ -156,6 +155,9 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 		}
 		ref = m.Digest
 	}
+	if opt.Resolved != nil {
+		opt.Resolved(ref)
+	}
 	ahead.Go(func() {
 		defer close(t.decided)
 		t.decide(ctx, ref)
@@ -168,29 +170,6 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 	}
 	r.going.Wait()
 	return t, nil
-}
-
-// patience is how long a place is waited for that may have the image already.
-const patience = time.Second
-
-// decide asks for a place that has the image already.
-func (t *Tree) decide(ctx context.Context, digest string) {
-	if t.options.Root == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	near, repo := t.options.Root(ctx, digest)
-	// To tell what is excluded, everything has to be read.
-	if near != nil && len(t.options.Exclude) == 0 && !near.same(t.source) {
-		t.near, t.nearRepo, t.nearEnd = near, repo, time.Now().Add(t.source.near)
-	}
-}
-
-// holder is the place that has the image already, nil if there is none.
-func (t *Tree) holder() *Registry {
-	<-t.decided
-	return t.near
 }
 
 func (t *Tree) readRounds(r *treeReader, ref string) error {
