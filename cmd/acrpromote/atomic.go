@@ -5,10 +5,12 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
 
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
-	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/transfer"
 )
@@ -55,31 +57,32 @@ func (o *operation) deliverAtomically(ctx context.Context, progress *report.Prog
 			switch {
 			case step.Work == plan.Wait:
 			case arrived[i][j].Err != nil:
-				o.tellDone(t, arrived[i][j])
+				o.tellDone(it, t, arrived[i][j])
 			case broken[step.Target.Registry]:
 				t.State, t.Error = report.Pending, errRestIsMissing.Error()
 				o.tell(arrived[i][j].Changed)
 			default:
-				o.tellDone(t, tagged[j])
+				o.tellDone(it, t, tagged[j])
 			}
 		}
 	})
 }
 
 // sideBySide does something with every image that was read, so many at once.
-// free lets the next begin before this one has ended.
+// free lets the next begin stragglerGrace from now, though this one goes on.
 func (o *operation) sideBySide(do func(i int, it *item, free func())) {
 	var group sync.WaitGroup
-	slots := make(chan struct{}, itemsAtOnce)
+	slots := semaphore.NewWeighted(itemsAtOnce)
 	for i, it := range o.items {
 		if it.source.err != nil {
 			continue
 		}
+		// A stopped run reports each image as well, so that this is not stopped.
+		_ = slots.Acquire(context.Background(), 1)
 		group.Go(func() {
-			slots <- struct{}{}
-			free := sync.OnceFunc(func() { <-slots })
+			free := sync.OnceFunc(func() { slots.Release(1) })
 			defer free()
-			do(i, it, free)
+			do(i, it, func() { time.AfterFunc(stragglerGrace, free) })
 		})
 	}
 	group.Wait()
@@ -98,27 +101,33 @@ func unlocked(p plan.Part) plan.Part {
 type tagger struct {
 	*operation
 	*item
-	arrived []promote.Done
+	arrived []promote.Done // by target
 }
 
-func (t tagger) Copy(ctx context.Context, target ref.Reference) (promote.Arrival, error) {
-	for i, step := range t.part.Steps {
-		if step.Target != target {
-			continue
-		}
-		arrival := t.arrived[i].Arrival
-		if step.Work == plan.Nothing || step.Work == plan.Mend || target.Tag == "" {
-			return arrival, nil
-		}
-		err := t.targets[i].registry.data.PutManifest(ctx, target.Repository, target.Tag, t.source.tree.Root())
-		if err != nil {
-			return arrival, err
-		}
-		arrival.Changed = true
-		if arrival.State == string(transfer.Present) {
-			arrival.State = string(transfer.Retagged)
-		}
+func (t tagger) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+	var group sync.WaitGroup
+	for i, step := range steps {
+		group.Go(func() {
+			arrival, err := t.tag(ctx, step)
+			arrived(i, arrival, err)
+		})
+	}
+	group.Wait()
+}
+
+func (t tagger) tag(ctx context.Context, step plan.Step) (promote.Arrival, error) {
+	target := step.Target
+	arrival := t.arrived[slices.Index(t.wanted.Targets, target)].Arrival
+	if step.Work == plan.Mend || target.Tag == "" {
 		return arrival, nil
 	}
-	return promote.Arrival{}, errRestIsMissing
+	err := t.found(target).registry.data.PutManifest(ctx, target.Repository, target.Tag, t.source.tree.Root())
+	if err != nil {
+		return arrival, err
+	}
+	arrival.Changed = true
+	if arrival.State == string(transfer.Present) {
+		arrival.State = string(transfer.Retagged)
+	}
+	return arrival, nil
 }

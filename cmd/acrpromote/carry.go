@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
@@ -50,14 +50,14 @@ func (o *operation) deliver(ctx context.Context, it *item, image *report.Image, 
 	locker := func(host string) (promote.Locker, error) { return o.locker(host) }
 	for i, done := range promote.Targets(ctx, it.part, it.image(), copier, locker) {
 		if it.part.Steps[i].Work != plan.Wait {
-			o.tellDone(&image.Targets[i], done)
+			o.tellDone(it, &image.Targets[i], done)
 		}
 	}
 }
 
 // tellDone puts into the result what became of one target.
-func (o *operation) tellDone(t *report.Target, done promote.Done) {
-	t.Referrers, t.Locked = done.Referrers, done.Locked
+func (o *operation) tellDone(it *item, t *report.Target, done promote.Done) {
+	t.Referrers, t.Locked = len(it.source.tree.Referrers()), done.Locked
 	if done.Err != nil {
 		problem := problem(report.AtTarget, done.Err)
 		t.State, t.Error = report.TargetFailed, problem.Reason
@@ -77,91 +77,65 @@ func (it *item) image() promote.Image {
 	return image
 }
 
-// copier brings one image to all its targets in one go, which begins with the
-// first that is asked for: what several of them lack is read once.
+// copier brings one image to its targets, all at once: what several of them
+// lack is read once.
 type copier struct {
 	*operation
 	*item
 	progress *report.Progress
-	free     func() // lets the next image begin
+	free     func() // lets the next image begin after stragglerGrace
 	// untagged brings everything by digest and leaves the tags as they are.
 	untagged bool
-
-	begin    sync.Once
-	arrivals map[ref.Reference]chan transfer.Result
 }
 
-func (c *copier) Copy(ctx context.Context, target ref.Reference) (promote.Arrival, error) {
-	c.begin.Do(func() { c.depart(ctx) })
-	attached := len(c.source.tree.Referrers())
-	for _, step := range c.part.Steps {
-		if step.Target == target && step.Work == plan.Nothing {
-			return promote.Arrival{State: string(transfer.Present), Referrers: attached}, nil
-		}
+func (c *copier) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+	deliveries := make([]transfer.Delivery, len(steps))
+	failures := make([]error, len(steps))
+	var looks sync.WaitGroup
+	for i, step := range steps {
+		looks.Go(func() { deliveries[i], failures[i] = c.delivery(ctx, step.Target) })
 	}
-	arrival := c.arrivals[target]
-	if arrival == nil {
-		return promote.Arrival{}, fmt.Errorf("%s is no target of this plan", target)
-	}
-	r := <-arrival
-	return promote.Arrival{State: string(r.Outcome.State), Referrers: attached, Changed: r.Outcome.Changed}, r.Err
-}
-
-func (c *copier) depart(ctx context.Context) {
-	c.arrivals = map[ref.Reference]chan transfer.Result{}
+	looks.Wait()
 	var to []transfer.Delivery
-	for i, step := range c.part.Steps {
-		if step.Work == plan.Nothing || step.Work == plan.Wait {
+	var index []int // of each delivery's step
+	for i, err := range failures {
+		if err != nil {
+			arrived(i, promote.Arrival{}, err)
 			continue
 		}
-		arrival := make(chan transfer.Result, 1)
-		c.arrivals[step.Target] = arrival
-		found := c.targets[i]
-		if gone := found.registry.lost(); gone != nil {
-			arrival <- transfer.Result{Err: gone}
-			continue
-		}
-		tag, presence := step.Target.Tag, *found.presence
-		if c.untagged && tag != "" {
-			var err error
-			tag = ""
-			if presence, err = found.registry.data.Inspect(ctx, step.Target.Repository, tag, c.source.tree, c.config.Deep.Or(false)); err != nil {
-				arrival <- transfer.Result{Err: err}
-				continue
-			}
-		}
-		to = append(to, transfer.Delivery{
-			To: found.registry.data, Repository: step.Target.Repository, Tag: tag, Presence: presence,
-			Done: func(out transfer.Outcome, err error) {
-				found.registry.strike(err)
-				arrival <- transfer.Result{Outcome: out, Err: err}
-			},
-		})
+		to, index = append(to, deliveries[i]), append(index, i)
 	}
-	c.freeInTime(to)
-	from, err := c.registries.at(c.wanted.Source.Registry)
-	if err != nil {
-		for _, d := range to {
-			d.Done(transfer.Outcome{}, err)
+	var ended atomic.Int32
+	transfer.Deliver(ctx, c.source.tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
+		step := steps[index[i]]
+		c.found(step.Target).registry.strike(err)
+		arrived(index[i], promote.Arrival{State: string(out.State), Changed: out.Changed}, err)
+		if int(ended.Add(1)) == (len(to)+1)/2 {
+			// One that is slow is not to keep the others from the rest of the set.
+			c.free()
 		}
-		return
-	}
-	go transfer.Deliver(ctx, c.source.tree, from.data, c.wanted.Source.Repository, to, c.progress)
+	})
 }
 
-// freeInTime lets the next image begin some time after most targets have this
-// one: one that is slow is not to keep the others from the rest of the set.
-func (c *copier) freeInTime(to []transfer.Delivery) {
-	var ended atomic.Int32
-	for i := range to {
-		done := to[i].Done
-		to[i].Done = func(out transfer.Outcome, err error) {
-			done(out, err)
-			if int(ended.Add(1)) == (len(to)+1)/2 {
-				time.AfterFunc(stragglerGrace, c.free)
-			}
-		}
+// delivery is how the image goes to one target.
+func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.Delivery, error) {
+	found := c.found(target)
+	if gone := found.registry.lost(); gone != nil {
+		return transfer.Delivery{}, gone
 	}
+	d := transfer.Delivery{To: found.registry.data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
+	if !c.untagged || d.Tag == "" {
+		return d, nil
+	}
+	var err error
+	d.Tag = ""
+	d.Presence, err = d.To.Inspect(ctx, d.Repository, d.Tag, c.source.tree, c.config.Deep.Or(false))
+	return d, err
+}
+
+// found is what was read of a target.
+func (it *item) found(target ref.Reference) *targetFound {
+	return &it.targets[slices.Index(it.wanted.Targets, target)]
 }
 
 // seal attaches the record and locks.

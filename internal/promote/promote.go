@@ -5,27 +5,40 @@ package promote
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 )
 
-// Copier brings the planned image to one target, digest for digest, with its
-// tag set last.
+// Copier brings the planned image to the targets of several steps, digest for
+// digest, with its tag set last.
 type Copier interface {
-	Copy(ctx context.Context, target ref.Reference) (Arrival, error)
+	// Copy is called once with all steps that have work. It calls arrived once
+	// for each, by its index in steps, as soon as that target has everything or
+	// has failed, and returns when all have been reported. Calls of arrived may
+	// overlap; none takes long.
+	Copy(ctx context.Context, steps []plan.Step, arrived func(i int, a Arrival, err error))
 }
 
 // Arrival is how an image came to a target: State is copied, mounted, retagged
-// or present. Changed tells whether anything was written there.
+// or present. Changed reports whether anything was written there.
 type Arrival struct {
-	State     string
-	Referrers int
-	Changed   bool
+	State   string
+	Changed bool
 }
+
+// present is the state of a target that has everything already.
+const present = "present"
+
+// errNoEnd is the end of a step of which the copier did not report one.
+var errNoEnd = errors.New("the copy ended without saying whether the image has arrived")
 
 // Locker reads and sets the locks of one registry.
 type Locker interface {
@@ -57,40 +70,53 @@ type Done struct {
 	Err    error
 }
 
-// Targets carries the steps of a plan out side by side: every target is its
-// own island, and one that fails neither stops nor delays the others. A step
-// that is to wait is left alone. lockers gives the locks of a registry.
+// Targets carries the steps of a plan out: one call brings the image to all
+// targets, and each is locked as soon as it has the image, while others are
+// still copied to. Every target is its own island: one that fails neither stops
+// nor delays the others. A step that is to wait is left alone. lockers gives the
+// locks of a registry.
 func Targets(ctx context.Context, p plan.Part, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Done {
 	done := make([]Done, len(p.Steps))
-	var group sync.WaitGroup
-	for i, step := range p.Steps {
-		if step.Work == plan.Wait {
-			continue
+	var locks sync.WaitGroup
+	arrived := func(i int, a Arrival, err error) {
+		done[i] = Done{Arrival: a, Err: err}
+		if lock := p.Steps[i].Lock; err == nil && lock != plan.LockNone && lock != "" {
+			locks.Go(func() { done[i].lock(ctx, p.Steps[i], image, lockers) })
 		}
-		group.Go(func() { done[i] = target(ctx, step, image, copier, lockers) })
 	}
-	group.Wait()
+	var steps []plan.Step
+	var index []int // of each in the part
+	for i, step := range p.Steps {
+		switch step.Work {
+		case plan.Wait:
+		case plan.Nothing:
+			arrived(i, Arrival{State: present}, nil)
+		default:
+			done[i].Err = errNoEnd
+			steps, index = append(steps, step), append(index, i)
+		}
+	}
+	if len(steps) > 0 {
+		copier.Copy(ctx, steps, func(i int, a Arrival, err error) { arrived(index[i], a, err) })
+	}
+	locks.Wait()
 	return done
 }
 
-func target(ctx context.Context, step plan.Step, image Image, copier Copier, lockers func(string) (Locker, error)) (d Done) {
-	d.Arrival, d.Err = copier.Copy(ctx, step.Target)
-	if d.Err != nil || step.Lock == plan.LockNone || step.Lock == "" {
-		return d
-	}
+// lock locks a target that has the image.
+func (d *Done) lock(ctx context.Context, step plan.Step, image Image, lockers func(string) (Locker, error)) {
 	locker, err := lockers(step.Target.Registry)
 	if err != nil {
 		d.Err = err
-		return d
+		return
 	}
 	changed, err := lock(ctx, locker, step.Target, image, step.Lock)
 	d.Changed = d.Changed || changed
 	if err != nil {
 		d.Err = err
-		return d
+		return
 	}
 	d.Locked = string(step.Lock)
-	return d
 }
 
 // Sealed is what sealing did: when the record was made, by the registry's own
@@ -126,6 +152,9 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 	return s, nil
 }
 
+// locksAtOnce bounds how many manifests of one image are locked at the same time.
+const locksAtOnce = 8
+
 // lock sets what is not locked yet and reads every lock back: the tag first,
 // so that it cannot move while the manifests are locked.
 func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kind plan.Lock) (changed bool, err error) {
@@ -138,23 +167,19 @@ func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kin
 	digests := append([]string{image.Digest}, image.Children...)
 	results := make([]bool, len(digests))
 	failures := make([]error, len(digests))
-	slots := make(chan struct{}, 8)
-	var group sync.WaitGroup
+	var group errgroup.Group
+	group.SetLimit(locksAtOnce)
 	for i, digest := range digests {
-		group.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
+		group.Go(func() error {
 			results[i], failures[i] = lockManifest(ctx, locker, at, digest, kind)
+			return failures[i]
 		})
 	}
-	group.Wait()
-	for i := range digests {
-		changed = changed || results[i]
-		if err == nil {
-			err = failures[i]
-		}
+	if group.Wait() != nil {
+		// The first by their order, which does not depend on who was faster.
+		err = failures[slices.IndexFunc(failures, func(err error) bool { return err != nil })]
 	}
-	return changed, err
+	return changed || slices.Contains(results, true), err
 }
 
 func lockTag(ctx context.Context, locker Locker, at ref.Reference, digest string) (changed bool, err error) {

@@ -3,6 +3,7 @@ package promote
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -48,7 +49,7 @@ func (s *shelf) Manifest(_ context.Context, _, digest string) (plan.Attributes, 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.things[digest] == nil {
-		return plan.Attributes{}, errors.New("no such manifest")
+		return plan.Attributes{}, fmt.Errorf("there is no manifest %s", digest)
 	}
 	return *s.things[digest], nil
 }
@@ -145,9 +146,11 @@ func TestADeniedLockIsAnError(t *testing.T) {
 	}
 }
 
-type courier func(ref.Reference) (Arrival, error)
+type courier func(steps []plan.Step, arrived func(int, Arrival, error))
 
-func (c courier) Copy(_ context.Context, r ref.Reference) (Arrival, error) { return c(r) }
+func (c courier) Copy(_ context.Context, steps []plan.Step, arrived func(int, Arrival, error)) {
+	c(steps, arrived)
+}
 
 // TestTargetsAreIslands: one that fails takes no other with it, and one that
 // waits is not touched.
@@ -161,29 +164,94 @@ func TestTargetsAreIslands(t *testing.T) {
 		{Target: at("unlocked"), Work: plan.Nothing, Lock: plan.LockNone},
 	}}
 	s := newShelf(root, child)
-	var asked sync.Map
-	done := Targets(t.Context(), p, image, courier(func(r ref.Reference) (Arrival, error) {
-		asked.Store(r.Registry, true)
-		if r.Registry == "broken" {
-			return Arrival{}, broken
+	calls := 0
+	done := Targets(t.Context(), p, image, courier(func(steps []plan.Step, arrived func(int, Arrival, error)) {
+		calls++
+		if len(steps) != 2 || steps[0] != p.Steps[0] || steps[1] != p.Steps[1] {
+			t.Errorf("to be copied are %+v, want the two steps that have work", steps)
 		}
-		return Arrival{State: "copied", Changed: r.Registry == "good"}, nil
+		arrived(1, Arrival{}, broken)
+		arrived(0, Arrival{State: "copied", Changed: true}, nil)
 	}), func(host string) (Locker, error) {
 		if host != "good" {
 			t.Errorf("the locks of %s were asked for", host)
 		}
 		return s, nil
 	})
-	if _, touched := asked.Load("waiting"); touched {
-		t.Error("a target that waits was written to")
+	if calls != 1 {
+		t.Errorf("the image was handed over in %d calls, want one", calls)
 	}
-	if done[0].Err != nil || done[0].Locked != "tag" || !done[0].Changed {
+	if done[0].Err != nil || done[0].State != "copied" || done[0].Locked != "tag" || !done[0].Changed {
 		t.Errorf("good: %+v", done[0])
 	}
 	if !errors.Is(done[1].Err, broken) || done[1].Locked != "" {
 		t.Errorf("broken: %+v", done[1])
 	}
-	if done[3].Err != nil || done[3].Changed || done[3].Locked != "" {
+	if done[2] != (Done{}) {
+		t.Errorf("waiting: %+v", done[2])
+	}
+	if done[3].Err != nil || done[3].State != "present" || done[3].Changed || done[3].Locked != "" {
 		t.Errorf("unlocked: %+v", done[3])
+	}
+}
+
+// TestLocksDoNotWaitForOtherTargets: a target is locked while the image is
+// still on its way to another.
+func TestLocksDoNotWaitForOtherTargets(t *testing.T) {
+	p := plan.Part{Steps: []plan.Step{
+		{Target: ref.Reference{Registry: "slow", Repository: "a", Tag: "1"}, Work: plan.Copy, Lock: plan.LockTag},
+		{Target: ref.Reference{Registry: "fast", Repository: "a", Tag: "1"}, Work: plan.Copy, Lock: plan.LockTag},
+	}}
+	locked := make(chan string, 2)
+	done := Targets(t.Context(), p, image, courier(func(_ []plan.Step, arrived func(int, Arrival, error)) {
+		arrived(1, Arrival{State: "copied"}, nil)
+		select {
+		case host := <-locked:
+			if host != "fast" {
+				t.Errorf("%s is locked first", host)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the fast target is not locked while the slow one is copied to")
+		}
+		arrived(0, Arrival{State: "copied"}, nil)
+	}), func(host string) (Locker, error) {
+		locked <- host
+		return newShelf(root, child), nil
+	})
+	for i, d := range done {
+		if d.Err != nil || d.Locked != "tag" {
+			t.Errorf("target %d: %+v", i, d)
+		}
+	}
+}
+
+// TestAnEndThatIsNotReportedIsAFailure: what is not known to have arrived has not.
+func TestAnEndThatIsNotReportedIsAFailure(t *testing.T) {
+	p := plan.Part{Steps: []plan.Step{{Target: where, Work: plan.Copy, Lock: plan.LockTag}}}
+	done := Targets(t.Context(), p, image, courier(func([]plan.Step, func(int, Arrival, error)) {}), func(string) (Locker, error) {
+		t.Error("it was locked")
+		return newShelf(root, child), nil
+	})
+	if done[0].Err == nil || done[0].Locked != "" {
+		t.Errorf("%+v", done[0])
+	}
+}
+
+// TestAFailedLockIsTheFirstByOrder: which error is reported does not depend on
+// which request was answered first, and the other manifests are locked.
+func TestAFailedLockIsTheFirstByOrder(t *testing.T) {
+	s := newShelf(root, child)
+	many := Image{Digest: root}
+	for i := range 20 {
+		many.Children = append(many.Children, fmt.Sprintf("sha256:%064d", i))
+	}
+	many.Children = append(many.Children, child)
+	p := plan.Part{Steps: []plan.Step{{Target: where, Work: plan.Nothing, Lock: plan.LockTag}}}
+	done := Targets(t.Context(), p, many, nil, func(string) (Locker, error) { return s, nil })
+	if err := done[0].Err; err == nil || !strings.Contains(err.Error(), many.Children[0]) || done[0].Locked != "" || !done[0].Changed {
+		t.Errorf("%+v", done[0])
+	}
+	if s.things[child].DeleteEnabled {
+		t.Error("the manifests after one that cannot be locked are left open")
 	}
 }

@@ -107,9 +107,9 @@ func TestHeldImageForAnotherTarget(t *testing.T) {
 		}
 		deliveries = append(deliveries, Delivery{To: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
 	}
-	results := Deliver(t.Context(), tree, from, "shop/cart", deliveries, nil)
-	if results[0].Outcome.State != Present || results[1].Outcome.State != Copied || results[1].Err != nil {
-		t.Errorf("results are %+v", results)
+	ends := deliverAll(t, tree, deliveries)
+	if ends[0].out.State != Present || ends[1].out.State != Copied || ends[1].err != nil {
+		t.Errorf("they ended with %+v", ends)
 	}
 	job{src: h.src, dst: third, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0"}.whole(t)
 	if n := h.dst.requests("PUT") + h.dst.requests("POST"); n != 0 {

@@ -31,19 +31,6 @@ type Outcome struct {
 	Bytes     int64  // of blobs and manifests sent
 }
 
-// Copy brings a tree to the target: what p says is missing, blobs first, then
-// contained manifests, then attached ones, then the root, put by dstTag ("":
-// by its digest). Where it fails, the tag is as it was, and the outcome tells
-// what had been sent. p is what Inspect of
-// dst, with the same repository and tag, answered; progress may be nil.
-//
-// A registry that wants a subject before its referrers gets the root by digest
-// first and the tag last: the tag is never visible before what is attached.
-func Copy(ctx context.Context, t *Tree, src *Registry, srcRepo string, dst *Registry, dstRepo, dstTag string, p Presence, progress Progress) (Outcome, error) {
-	r := Deliver(ctx, t, src, srcRepo, []Delivery{{To: dst, Repository: dstRepo, Tag: dstTag, Presence: p}}, progress)[0]
-	return r.Outcome, r.Err
-}
-
 // copying is one copy on its way.
 type copying struct {
 	tree     *Tree

@@ -78,7 +78,7 @@ func (j job) run(t *testing.T) (Outcome, error) {
 		return Outcome{}, err
 	}
 	var progress counter
-	out, err := Copy(t.Context(), tree, src, j.srcRepo, dst, j.dstRepo, j.tag, p, &progress)
+	out, err := deliverOne(t.Context(), tree, dst, j.dstRepo, j.tag, p, &progress)
 	if err == nil {
 		progress.check(t)
 	}
@@ -251,7 +251,7 @@ func TestCopyBetweenForeignRegistries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				out, err := Copy(t.Context(), tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+				out, err := deliverOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -417,7 +417,7 @@ func TestStoppedAnywhere(t *testing.T) {
 		}
 		p, err := b.Inspect(ctx, "shop/cart", "1.0", tree, false)
 		if err == nil {
-			_, err = Copy(ctx, tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+			_, err = deliverOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
 		}
 		dst.server.CloseClientConnections()
 		mu.Lock()

@@ -13,55 +13,47 @@ type Delivery struct {
 	Repository string
 	Tag        string   // "": by digest
 	Presence   Presence // what Inspect of the same place answered
-	// Done, if not nil, is told of the end of this delivery, as soon as it has
-	// ended.
-	Done func(Outcome, error)
 }
 
-// Result is how a delivery ended.
-type Result struct {
-	Outcome Outcome
-	Err     error
-}
-
-// Deliver brings a tree to several places at once, each as Copy does. A blob
-// that more than one of them lacks is read once at the source; inside one
-// registry it is sent once, and mounted from there. A place that fails, or is
-// slow, neither fails the others nor makes them wait.
-func Deliver(ctx context.Context, t *Tree, src *Registry, srcRepo string, to []Delivery, progress Progress) []Result {
+// Deliver brings a tree to several places at once: what the presence of each
+// says is missing, blobs first, then contained manifests, then attached ones,
+// then the root, put by its tag ("": by its digest). A blob that more than one
+// place lacks is read once at the source; inside one registry it is sent once,
+// and mounted from there. A place that fails, or is slow, neither fails the
+// others nor makes them wait; where it fails, its tag is as it was.
+//
+// done is called once for each delivery, by its index, as soon as that one has
+// ended; also where it failed the outcome says what had been sent. Calls may
+// overlap. Deliver returns when all of them have, and nothing of it goes on
+// then. progress may be nil.
+//
+// A registry that wants a subject before its referrers gets the root by digest
+// first and the tag last: the tag is never visible before what is attached.
+func Deliver(ctx context.Context, t *Tree, to []Delivery, progress Progress, done func(i int, out Outcome, err error)) {
 	if progress == nil {
 		progress = silent{}
 	}
-	v := &convoy{tree: t, src: src, srcRepo: srcRepo, progress: progress}
-	results := make([]Result, len(to))
 	if slices.ContainsFunc(to, func(d Delivery) bool { return !d.Presence.Complete() }) {
 		if err := t.Complete(ctx); err != nil {
-			for i, d := range to {
-				results[i].Err = err
-				if d.Done != nil {
-					d.Done(Outcome{}, err)
-				}
+			for i := range to {
+				done(i, Outcome{}, err)
 			}
-			return results
+			return
 		}
 	}
-	var group sync.WaitGroup
+	v := &convoy{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
 	for _, d := range to {
 		v.copies = append(v.copies, newCopying(ctx, v, d))
 	}
-	group.Go(func() { v.run(ctx) })
+	v.going.Go(func() { v.run(ctx) })
 	for i, c := range v.copies {
-		group.Go(func() {
+		v.going.Go(func() {
 			defer c.cancel()
 			out, err := c.deliver(ctx)
-			results[i] = Result{out, err}
-			if to[i].Done != nil {
-				to[i].Done(out, err)
-			}
+			done(i, out, err)
 		})
 	}
-	group.Wait()
-	return results
+	v.going.Wait()
 }
 
 const (
@@ -82,6 +74,7 @@ type convoy struct {
 	srcRepo  string
 	progress Progress
 	copies   []*copying
+	going    sync.WaitGroup // everything that was begun
 
 	late sync.Map // of *Registry: *atomic.Int32
 }
@@ -180,7 +173,7 @@ func (v *convoy) bring(ctx context.Context, b Descriptor) {
 		return
 	}
 	for _, p := range parts {
-		go func() {
+		v.going.Go(func() {
 			defer p.c.end()
 			if !p.shared {
 				p.c.send(b, open, true)
@@ -188,7 +181,7 @@ func (v *convoy) bring(ctx context.Context, b Descriptor) {
 			}
 			defer s.left(p.to)
 			p.c.send(b, s.opener(p.to), false)
-		}()
+		})
 	}
 	s.mu.Lock()
 	s.startIfReady()

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -60,6 +61,38 @@ func (f *fan) whole(t *testing.T, p *peer, repo string) {
 	}
 }
 
+// end is how one delivery ended.
+type end struct {
+	out Outcome
+	err error
+}
+
+// deliverAll delivers and returns the ends, each of which has to be reported once.
+func deliverAll(t *testing.T, tree *Tree, to []Delivery) []end {
+	t.Helper()
+	ends := make([]end, len(to))
+	told := make([]atomic.Int32, len(to))
+	Deliver(t.Context(), tree, to, nil, func(i int, out Outcome, err error) {
+		told[i].Add(1)
+		ends[i] = end{out, err}
+	})
+	for i := range told {
+		if n := told[i].Load(); n != 1 {
+			t.Errorf("the end of delivery %d was reported %d times", i, n)
+		}
+	}
+	return ends
+}
+
+// deliverOne delivers to one place.
+func deliverOne(ctx context.Context, tree *Tree, to *Registry, repo, tag string, p Presence, progress Progress) (Outcome, error) {
+	var last end
+	Deliver(ctx, tree, []Delivery{{To: to, Repository: repo, Tag: tag, Presence: p}}, progress, func(_ int, out Outcome, err error) {
+		last = end{out, err}
+	})
+	return last.out, last.err
+}
+
 func TestOneReadingServesAllTargets(t *testing.T) {
 	var places []*peer
 	for range 6 {
@@ -69,26 +102,13 @@ func TestOneReadingServesAllTargets(t *testing.T) {
 	for _, p := range places {
 		f.place(t, p.registry(), "copy")
 	}
-	var mu sync.Mutex
-	ended := 0
-	for i := range f.to {
-		f.to[i].Done = func(out Outcome, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			if ended++; err != nil || out.State != Copied {
-				t.Errorf("%+v, %v", out, err)
-			}
-		}
-	}
-	for i, r := range Deliver(t.Context(), f.tree, f.from, "shop/cart", f.to, nil) {
-		if r.Err != nil || r.Outcome.Blobs != len(f.tree.Blobs()) || r.Outcome.Referrers != 4 {
-			t.Errorf("target %d: %+v", i, r)
+	for i, e := range deliverAll(t, f.tree, f.to) {
+		if e.err != nil || e.out.State != Copied || e.out.Blobs != len(f.tree.Blobs()) || e.out.Referrers != 4 {
+			t.Errorf("target %d: %+v", i, e)
 		}
 		f.whole(t, places[i], "copy")
 	}
-	if f.reads(t, 1); ended != 6 {
-		t.Errorf("%d ends were told", ended)
-	}
+	f.reads(t, 1)
 }
 
 // Who has a part already does not keep the others from sharing the rest.
@@ -101,9 +121,9 @@ func TestSharedReadingOfWhatIsMissing(t *testing.T) {
 	b.mu.Unlock()
 	f.place(t, a.registry(), "copy")
 	f.place(t, b.registry(), "copy")
-	for i, r := range Deliver(t.Context(), f.tree, f.from, "shop/cart", f.to, nil) {
-		if r.Err != nil || r.Outcome.Mounts != i {
-			t.Errorf("%+v", r)
+	for i, e := range deliverAll(t, f.tree, f.to) {
+		if e.err != nil || e.out.Mounts != i {
+			t.Errorf("%+v", e)
 		}
 		f.whole(t, f.places[i], "copy")
 	}
@@ -118,11 +138,11 @@ func TestOneRegistryGetsEachBlobOnce(t *testing.T) {
 		f.place(t, r, fmt.Sprint("copy/", i))
 	}
 	sent := 0
-	for i, r := range Deliver(t.Context(), f.tree, f.from, "shop/cart", f.to, nil) {
-		if r.Err != nil {
-			t.Error(r.Err)
+	for i, e := range deliverAll(t, f.tree, f.to) {
+		if e.err != nil {
+			t.Error(e.err)
 		}
-		sent += r.Outcome.Blobs
+		sent += e.out.Blobs
 		f.whole(t, p, fmt.Sprint("copy/", i))
 	}
 	f.reads(t, 1)
@@ -139,7 +159,7 @@ func TestOneRegistryGetsEachBlobOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := Copy(t.Context(), tree, f.from, "shop/basket", r, "basket", "1.0", look, nil)
+	out, err := deliverOne(t.Context(), tree, r, "basket", "1.0", look, nil)
 	if err != nil || out.Mounts != 1 || out.Blobs != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
@@ -191,25 +211,22 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 			defer cancel()
 			var healthy sync.WaitGroup
 			healthy.Add(2)
-			for i := range f.to {
-				f.to[i].Done = func(_ Outcome, err error) {
-					if i == 1 {
-						if err == nil {
-							t.Error("the bad target is content")
-						}
-						return
-					}
-					if err != nil {
-						t.Error(err)
-					}
-					healthy.Done()
-				}
-			}
 			go func() {
 				healthy.Wait() // they end while the bad one is still at it
 				cancel()
 			}()
-			Deliver(ctx, f.tree, f.from, "shop/cart", f.to, nil)
+			Deliver(ctx, f.tree, f.to, nil, func(i int, _ Outcome, err error) {
+				if i == 1 {
+					if err == nil {
+						t.Error("the bad target is content")
+					}
+					return
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				healthy.Done()
+			})
 			for _, p := range []*peer{good, fine} {
 				if p.tag("copy", "1.0") != f.tree.Digest() {
 					t.Error("the tag is missing")
@@ -260,18 +277,18 @@ func TestSlowTargetEndsWellByItself(t *testing.T) {
 	}
 	var others sync.WaitGroup
 	others.Add(2)
-	for i := range f.to[:2] {
-		f.to[i].Done = func(Outcome, error) { others.Done() }
-	}
 	go func() {
 		others.Wait()
 		close(gate)
 	}()
-	for _, r := range Deliver(t.Context(), f.tree, f.from, "shop/cart", f.to, nil) {
-		if r.Err != nil {
-			t.Error(r.Err)
+	Deliver(t.Context(), f.tree, f.to, nil, func(i int, _ Outcome, err error) {
+		if err != nil {
+			t.Error(err)
 		}
-	}
+		if i < 2 {
+			others.Done()
+		}
+	})
 	for _, p := range f.places {
 		if p.tag("copy", "1.0") != f.tree.Digest() {
 			t.Error("the tag is missing")
@@ -289,9 +306,9 @@ func TestSharedReadingIsVerified(t *testing.T) {
 	})
 	f.place(t, a.registry(), "copy")
 	f.place(t, b.registry(), "copy")
-	for i, r := range Deliver(t.Context(), f.tree, f.from, "shop/cart", f.to, nil) {
-		if r.Err == nil || !strings.Contains(r.Err.Error(), wrong.Digest) || r.Err.(*Error).Side != Source {
-			t.Errorf("%v", r.Err)
+	for i, e := range deliverAll(t, f.tree, f.to) {
+		if e.err == nil || !strings.Contains(e.err.Error(), wrong.Digest) || e.err.(*Error).Side != Source {
+			t.Errorf("%v", e.err)
 		}
 		f.places[i].mu.Lock()
 		if _, ok := f.places[i].blobs["copy@"+wrong.Digest]; ok || f.places[i].manifests["copy:1.0"].raw != nil {

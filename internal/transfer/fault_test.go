@@ -304,7 +304,7 @@ func TestSilenceIsGivenUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = Copy(t.Context(), tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+			_, err = deliverOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
 			if c.n == 1 {
 				if err != nil {
 					t.Error(err)
@@ -355,7 +355,7 @@ func TestCancelEndsEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = Copy(ctx, tree, a, "shop/cart", b, "shop/cart", "1.0", p, nil)
+		_, err = deliverOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, Cancelled) {
 			t.Errorf("error is %v", err)
 		}

@@ -128,7 +128,7 @@ func TestPatchWhereAPutTakesNoBody(t *testing.T) {
 				}
 				dst.clear()
 				var progress counter
-				out, err := Copy(t.Context(), tree, from, "shop/cart", to, "shop/cart", tag, p, &progress)
+				out, err := deliverOne(t.Context(), tree, to, "shop/cart", tag, p, &progress)
 				if err != nil || out.State != Copied {
 					t.Fatalf("%s: %+v, %v", tag, out, err)
 				}
@@ -186,7 +186,7 @@ func TestNothingIsLeftToTellAfterTheLastByte(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told order
-	if _, err := Copy(t.Context(), tree, from, "shop/cart", to, "shop/cart", "1.0", p, &told); err != nil {
+	if _, err := deliverOne(t.Context(), tree, to, "shop/cart", "1.0", p, &told); err != nil {
 		t.Fatal(err)
 	}
 	told.check(t)

@@ -74,10 +74,10 @@ func TestInspectUsesWhatWasResolved(t *testing.T) {
 	if len(dst.log) != 1 {
 		t.Errorf("asked %q", dst.log)
 	}
-	if _, err := Copy(t.Context(), tree, a, "r", b, "r", "2.0", p, nil); err == nil {
+	if _, err := deliverOne(t.Context(), tree, b, "r", "2.0", p, nil); err == nil {
 		t.Error("copied by another tag than was inspected")
 	}
-	if _, err := Copy(t.Context(), tree, a, "r", b, "r", "1.0", p, nil); err != nil {
+	if _, err := deliverOne(t.Context(), tree, b, "r", "1.0", p, nil); err != nil {
 		t.Error(err)
 	}
 	// What was written is known.
@@ -121,7 +121,7 @@ func TestPutArtifact(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Copy(t.Context(), tree, p.registry(), "r", b, "r", "1.0", look, nil); err != nil {
+			if _, err := deliverOne(t.Context(), tree, b, "r", "1.0", look, nil); err != nil {
 				t.Fatal(err)
 			}
 			return host
