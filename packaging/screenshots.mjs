@@ -10,7 +10,6 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
-import { smaller } from './png.mjs';
 import { ansiToHTML, commandsToHTML, markdownToHTML } from './render.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -81,7 +80,6 @@ function screenshot(browser, folder, file, width, body) {
   const height = Number(/<title>(\d+)<\/title>/.exec(start('--dump-dom', `--window-size=${width},400`))?.[1]);
   if (!height) throw new Error(`${browser} did not say how high ${file} is.`);
   start(`--screenshot=${file}`, `--window-size=${width},${height}`);
-  fs.writeFileSync(file, smaller(fs.readFileSync(file)));
   process.stdout.write(`${path.relative(root, file)} ${width}x${height}, ${fs.statSync(file).size} bytes\n`);
 }
 

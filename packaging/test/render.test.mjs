@@ -1,7 +1,5 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { deflateSync, inflateSync } from 'node:zlib';
-import { smaller } from '../png.mjs';
 import { ansiToHTML, commandsToHTML, markdownToHTML } from '../render.mjs';
 
 test('colours', () => {
@@ -26,26 +24,4 @@ test('a summary', () => {
 
 test('what stands in a summary stays text', () => {
   assert.equal(markdownToHTML('a <script>'), '<p>a &lt;script></p>');
-});
-
-test('a picture keeps its size and its colours', () => {
-  const chunk = (name, data) => {
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(data.length);
-    return Buffer.concat([length, Buffer.from(name, 'latin1'), data, Buffer.alloc(4)]);
-  };
-  // Three rows of two pixels, filtered by Sub, Up and Paeth.
-  const rows = [1, 10, 20, 30, 0, 0, 5, 2, 0, 0, 0, 1, 1, 1, 4, 0, 0, 0, 0, 0, 0];
-  const png = Buffer.concat([Buffer.from('89504e470d0a1a0a', 'hex'), chunk('IHDR', Buffer.from([0, 0, 0, 2, 0, 0, 0, 3, 8, 2, 0, 0, 0])),
-    chunk('IDAT', deflateSync(Buffer.from(rows))), chunk('IEND', Buffer.alloc(0))]);
-  const made = smaller(png);
-  assert.deepEqual([made.readUInt32BE(16), made.readUInt32BE(20), made[24], made[25]], [2, 3, 8, 3]);
-  const part = (name) => {
-    const at = made.indexOf(name);
-    return made.subarray(at + 4, at + 4 + made.readUInt32BE(at - 4));
-  };
-  const palette = part('PLTE').toString('hex').match(/.{6}/g);
-  const pixels = [...inflateSync(part('IDAT'))].filter((_, at) => at % 3 !== 0).map((each) => palette[each]);
-  assert.deepEqual(pixels, ['0a141e', '0a1423', '0a141e', '0b1524', '0a141e', '0b1524']);
-  assert.throws(() => smaller(Buffer.from('GIF89a..')), /no PNG/);
 });
