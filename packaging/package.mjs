@@ -1,15 +1,15 @@
-// Makes dist/ from the programs in bin/<os>-<arch>/: the VSIX, the bill of
+// Makes dist/ from the programs in bin/<os>-<arch>/: the VSIX, the bills of
 // materials and SHA256SUMS. The same sources and programs give the same bytes.
 //
 //   node packaging/package.mjs [--bin FOLDER] [--out FOLDER]
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { billOfMaterials, parseBuild } from './sbom.mjs';
+import { billOfMaterials, builtWith } from './sbom.mjs';
 import { repack } from './vsix.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -25,7 +25,7 @@ function main() {
   const { values } = parseArgs({ options: { bin: { type: 'string', default: path.join(root, 'bin') }, out: { type: 'string', default: path.join(root, 'dist') } } });
   const version = read(root, 'VERSION').toString().trim();
   if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION holds ${version}, which is no major.minor.patch.`);
-  const programs = PLATFORMS.map((platform) => inspect(values.bin, platform));
+  const programs = PLATFORMS.map((platform) => inspect(values.bin, platform, version));
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-stage-'));
   try {
     lay(stage, version, values.bin, programs);
@@ -33,7 +33,8 @@ function main() {
     const name = `${publisher}.acrpromote-${version}`;
     const vsix = repack(tfx(stage));
     if (vsix.length > LIMIT) throw new Error(`The VSIX has ${vsix.length} bytes, and may have ${LIMIT}: servers refuse larger ones.`);
-    const made = { [`${name}.cdx.json`]: json(billOfMaterials(version, programs)), [`${name}.vsix`]: vsix };
+    const made = Object.fromEntries(programs.map(({ platform, bill }) => [`${name}-${platform}.cdx.json`, json(bill)]));
+    made[`${name}.vsix`] = vsix;
     made.SHA256SUMS = Object.entries(made).map(([file, bytes]) => `${sha256(bytes)}  ${file}\n`).join('');
     fs.mkdirSync(values.out, { recursive: true });
     for (const [file, bytes] of Object.entries(made)) fs.writeFileSync(path.join(values.out, file), bytes);
@@ -44,17 +45,16 @@ function main() {
   }
 }
 
-// inspect reads a program, and what it says of itself.
-function inspect(bin, platform) {
+// inspect reads a program, and what it records of its build.
+function inspect(bin, platform, version) {
   const name = programName(platform);
   const file = path.join(bin, ...name.split('/'));
   if (!fs.existsSync(file)) throw new Error(`There is no ${file}: build the program for ${platform} first.`);
-  const build = parseBuild(execFileSync('go', ['version', '-m', file], { encoding: 'utf8' }));
-  const built = `${build.settings.GOOS}-${build.settings.GOARCH}`;
+  const bill = billOfMaterials(file, version);
+  const built = `${builtWith(bill, 'GOOS')}-${builtWith(bill, 'GOARCH')}`;
   if (built !== platform) throw new Error(`${file} was built for ${built}.`);
-  if (build.settings.CGO_ENABLED !== '0') throw new Error(`${file} is not static: build it with CGO_ENABLED=0.`);
-  const bytes = fs.readFileSync(file);
-  return { name, size: bytes.length, sha256: sha256(bytes), build };
+  if (builtWith(bill, 'CGO_ENABLED') !== '0') throw new Error(`${file} is not static: build it with CGO_ENABLED=0.`);
+  return { platform, name, size: fs.statSync(file).size, bill };
 }
 
 // lay puts together what goes into the package, with the version in its places.
