@@ -91,7 +91,7 @@ func (m *measurement) chart() string {
 	put(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" width="%d" height="%d" role="img" aria-labelledby="title desc" font-family="system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', Arial, sans-serif" font-size="14">`,
 		chartWidth, height, chartWidth, height)
 	put(`  <title id="title">Copying to an empty registry: wall time as a multiple of the floor's</title>`)
-	put(`  <desc id="desc">A row for each image and network. Further left is faster; 1 is a program that makes only the requests that cannot be left out. Hollow marks left signatures or SBOMs behind.</desc>`)
+	put(`  <desc id="desc">A row for each image and network. Further left is faster; 1 is a program that makes only the requests that cannot be avoided. Hollow marks left signatures or SBOMs behind.</desc>`)
 	put(`%s`, chartStyle)
 	put(`  <rect class="page" width="%d" height="%d"/>`, chartWidth, height)
 	put(`  <text class="text" x="24" y="36" font-size="20" font-weight="600">Copying to an empty registry</text>`)

@@ -105,7 +105,7 @@ func (m *measurement) goals() []goal {
 	over(goal{text: "cold: wall, ours ÷ the fastest whole peer's, in any setting", limit: 1, digits: 2}, versus(record.wall, anyone))
 	over(goal{text: "cold, 30 ms, a and f: wall, the fastest whole peer's at its defaults ÷ ours", atLeast: true, limit: 2.3, digits: 1}, only("af", far, faster))
 	over(goal{text: "cold, 30 ms, e: wall, the fastest whole peer's at its defaults ÷ ours", atLeast: true, limit: 15, digits: 1}, only("e", far, faster))
-	over(goal{text: "cold: requests, ours − the least", limit: 0}, func(s subject, n network) (float64, string) {
+	over(goal{text: "cold: requests, ours − the minimum", limit: 0}, func(s subject, n network) (float64, string) {
 		o := one(s, n, cold, ours[0])
 		if o == nil {
 			return math.NaN(), ""
@@ -126,7 +126,7 @@ func (m *measurement) goals() []goal {
 		}
 		return float64(o.requests() - f.requests()), ""
 	})
-	over(goal{text: "again: round trips waited for, one for dialling included", limit: 3, digits: 1}, m.trips(ours[0]))
+	over(goal{text: "again: round trips, including one to connect", limit: 3, digits: 1}, m.trips(ours[0]))
 	hash := func(r record) bool { return !strings.HasPrefix(r.Contestant, "oras") }
 	over(goal{text: "d, plain: CPU, ours ÷ the best peer's that hashes", limit: 0.90, digits: 2}, only("d", near, versus(record.cpu, hash)))
 	over(goal{text: "d, TLS: CPU, ours ÷ the best peer's that hashes", limit: 1, digits: 2}, only("d", secure, versus(record.cpu, hash)))
@@ -167,7 +167,7 @@ func (m *measurement) tellGoals(line func(string, ...any)) {
 	line("")
 	line("## Goals")
 	line("")
-	line("The worst figure of this measurement, and where it was. By how much it may be off, the floor's own ± below tells.")
+	line("The worst figure of this measurement, and the case and network that it comes from. The floor's ± below shows how far a figure may be off.")
 	line("")
 	line("| | goal | reached | | where |")
 	line("|---|---|---|---|---|")
