@@ -14,7 +14,7 @@ import (
 	"unicode"
 
 	"acrpromote/internal/agent"
-	"acrpromote/internal/report"
+	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 )
 
@@ -200,7 +200,7 @@ func TestInputsTable(t *testing.T) {
 
 func TestOutcomesAndOutputsAreTold(t *testing.T) {
 	text := pages(t)["docs/outcomes.md"].prose
-	for _, o := range []report.Outcome{report.Done, report.Failed, report.Misuse, report.Refused, report.Partial, report.Cancelled} {
+	for _, o := range []outcome.Outcome{outcome.Done, outcome.Failed, outcome.Misuse, outcome.Refused, outcome.Partial, outcome.Cancelled} {
 		if row := fmt.Sprintf("| `%s` | %d |", o, o.ExitCode()); !strings.Contains(text, row) {
 			t.Errorf("docs/outcomes.md has no row %s", row)
 		}
@@ -210,7 +210,7 @@ func TestOutcomesAndOutputsAreTold(t *testing.T) {
 			t.Errorf("docs/outcomes.md does not tell the output %s", name)
 		}
 	}
-	for _, s := range []report.State{report.Planned, report.Copied, report.Mounted, report.Present, report.Retagged, report.Pending, report.TargetRefused, report.TargetFailed} {
+	for _, s := range []outcome.State{outcome.Planned, outcome.Copied, outcome.Mounted, outcome.Present, outcome.Retagged, outcome.Pending, outcome.TargetRefused, outcome.TargetFailed} {
 		if !strings.Contains(text, "`"+string(s)+"`") {
 			t.Errorf("docs/outcomes.md does not tell the state %s", s)
 		}

@@ -1,14 +1,79 @@
 // Command acrpromote reads the approvals of the run of Azure Pipelines that it
-// is part of, and moves container images between registries on their word.
+// is part of, and moves container images between registries after they have been
+// approved.
 package main
 
 import (
+	"context"
+	"errors"
+	"io"
 	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	azurelog "github.com/Azure/azure-sdk-for-go/sdk/azcore/log"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/run"
 )
 
 // version is stamped by the build.
 var version = "dev"
 
+// abandonGrace is how long a program whose launcher is gone may take to end in
+// order.
+const abandonGrace = 3 * time.Second
+
 func main() {
-	os.Exit(run(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(start(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
+}
+
+// start reads the configuration, does what was asked, and returns the exit code.
+func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	config, usage := agent.Read(args, environ)
+	if usage == nil && config.IsHelp() {
+		printHelp(config, stdout)
+		return outcome.Done.ExitCode()
+	}
+	// AZURE_SDK_GO_LOGGING would have the library log requests on its own.
+	azurelog.SetListener(nil)
+	if err := config.Scrub(); err != nil {
+		usage = errors.Join(usage, err)
+	}
+	if usage == nil && config.Action == agent.Check {
+		return check(config, agent.NewLog(stdout, false))
+	}
+	if usage == nil && config.Action == agent.Init {
+		return initialize(config, stdin, agent.NewLog(stdout, false))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if config.InPipeline {
+		var abandon context.CancelFunc
+		ctx, abandon = context.WithCancel(ctx)
+		defer abandon()
+		go agent.WatchLauncher(stdin, func() {
+			// Nobody reads what is written from here on.
+			signal.Ignore(syscall.SIGPIPE)
+			abandon()
+			time.Sleep(abandonGrace)
+			os.Exit(outcome.Cancelled.ExitCode())
+		})
+	}
+	return run.Run(ctx, config, usage, version, stdout, stderr)
+}
+
+func printHelp(c *agent.Config, stdout io.Writer) {
+	log := agent.NewLog(stdout, false)
+	if c.Action == agent.Version {
+		log.Line("acrpromote " + version)
+		return
+	}
+	width := int(c.Terminal.Columns)
+	if width == 0 {
+		width = 100
+	}
+	log.Text(agent.HelpText(c.HelpTopic, width))
 }

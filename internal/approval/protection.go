@@ -50,10 +50,38 @@ func Protection(guards []Guard) string {
 	return "protected: " + strings.Join(protected, "; ")
 }
 
-// TemplateRequired tells whether the stage's suite shows that a required
+// FlowFile says where the rules in force were read. Bound is true where the
+// author of the pipeline could not choose the file's content: the server's copy,
+// or a pinned hash.
+type FlowFile struct {
+	Path   string
+	SHA256 string
+	Bound  bool
+}
+
+// RulesVerified reports whether the author of the pipeline could not have chosen
+// other rules: the file must be bound, and in every suite that was read of this
+// stage a required template on one of the step's service connections, by id,
+// must have passed. If the rules are not verified, warning says why.
+func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verified bool, warning string) {
+	if !file.Bound {
+		return false, fmt.Sprintf("the flow file %s lies in the workspace, where whoever writes the pipeline may change it: name it as NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
+	}
+	for _, suite := range suites {
+		if !templateRequired(suite, connections) {
+			return false, "the rules are not verified: no required template on a service connection of this step has passed for this stage, so whoever writes the pipeline could name another flow file. Add the check Required template to the service connection"
+		}
+	}
+	if len(suites) == 0 {
+		return false, "the rules are not verified: no check suite of this stage was read"
+	}
+	return true, ""
+}
+
+// templateRequired reports whether the stage's suite shows that a required
 // template on one of the service connections, by id, was evaluated and passed:
 // then the pipeline extends a template that its author did not choose.
-func TemplateRequired(suite *Suite, connections []string) bool {
+func templateRequired(suite *Suite, connections []string) bool {
 	if suite == nil {
 		return false
 	}

@@ -34,3 +34,35 @@ func TestProtection(t *testing.T) {
 		}
 	}
 }
+
+func TestRulesVerified(t *testing.T) {
+	const connection, other = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
+	template := func(id, status, kind string) CheckRun {
+		return CheckRun{Type: TypeRequiredTemplate, Status: status, Resource: Resource{Type: kind, ID: id}}
+	}
+	suite := func(runs ...CheckRun) *Suite { return &Suite{Runs: runs} }
+	passed := suite(template(connection, "approved", "endpoint"))
+	bound := FlowFile{Path: "flows.yml", SHA256: "ab", Bound: true}
+	for _, c := range []struct {
+		name   string
+		file   FlowFile
+		suites []*Suite
+		want   bool
+	}{
+		{"a required template has passed", bound, []*Suite{passed}, true},
+		{"in every suite", bound, []*Suite{passed, passed}, true},
+		{"the file lies in the workspace", FlowFile{Path: "flows.yml"}, []*Suite{passed}, false},
+		{"no suite was read", bound, nil, false},
+		{"a suite that is not there", bound, []*Suite{passed, nil}, false},
+		{"a suite without checks", bound, []*Suite{passed, suite()}, false},
+		{"the template was rejected", bound, []*Suite{suite(template(connection, "rejected", "endpoint"))}, false},
+		{"a template on an environment", bound, []*Suite{suite(template(connection, "approved", "environment"))}, false},
+		{"a template on a connection of another step", bound, []*Suite{suite(template(other, "approved", "endpoint"))}, false},
+		{"an approval on the connection", bound, []*Suite{suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection}})}, false},
+	} {
+		got, warning := RulesVerified(c.file, c.suites, []string{connection})
+		if got != c.want || (warning == "") != c.want {
+			t.Errorf("%s: verified %v, warning %q", c.name, got, warning)
+		}
+	}
+}

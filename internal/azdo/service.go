@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -79,6 +80,13 @@ type Question struct {
 	// Checks name resources whose checks are to be known too, written as
 	// Environment is: those of an automated approval.
 	Checks []string
+}
+
+// Same reports whether another question has the same evidence. Names are
+// compared without case.
+func (q Question) Same(other Question) bool {
+	return strings.EqualFold(q.Stage, other.Stage) && strings.EqualFold(q.Environment, other.Environment) &&
+		q.PostDeployment == other.PostDeployment && q.Authors == other.Authors && slices.EqualFunc(q.Checks, other.Checks, strings.EqualFold)
 }
 
 // UnknownStage says that the run has no stage of the name that was asked for.

@@ -47,7 +47,7 @@ func BenchmarkPlan10000x20(b *testing.B) {
 			if err != nil || len(against) > 0 {
 				b.Fatal(err, against)
 			}
-			observed := Observed{Source: Source{Digest: fmt.Sprintf("sha256:%064x", i), Sealed: true}, Targets: make([]Target, len(w.Targets))}
+			observed := Observed{Source: Source{Digest: fmt.Sprintf("sha256:%064x", i), Records: []Record{{}}}, Targets: make([]Target, len(w.Targets))}
 			for j := range observed.Targets {
 				if (i+j)%2 == 0 {
 					observed.Targets[j] = Target{TagDigest: observed.Source.Digest, Root: true}

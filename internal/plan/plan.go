@@ -80,10 +80,18 @@ type Source struct {
 	Children   []string    // digests of the manifests that an index names, nested ones too
 	Tag        *Attributes // for seal, where the source was named by tag
 	Manifest   *Attributes // for seal, where the source was named by digest
-	Sealed     bool        // a seal record of this program refers to the digest
+	Records    []Record    // the seal records that refer to the digest
 	RunStarted time.Time   // for seal: the build's startTime; zero outside any run
+	Branch     string      // of the run, by the server's record; empty outside any run
 	Attached   []Attached  // what the flow demands, and what is there
 	Now        time.Time   // when this was observed
+}
+
+// Record is a seal record that refers to the image. Created is when the registry
+// says that it was pushed.
+type Record struct {
+	Digest  string
+	Created time.Time
 }
 
 // Attached is one demand of a flow on what refers to a manifest: how many of a
@@ -171,6 +179,7 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
 			Reason: "the approvals were judged, and the verdict neither grants nor refuses", Remedy: "Report it as a defect."})
 	}
+	p.Refusals = append(p.Refusals, judgeBranches(images)...)
 	for _, i := range images {
 		if d := direction(i.Wanted); d != "checked" {
 			p.Direction = d
@@ -199,7 +208,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		}
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
-			part.Record = !source.Sealed
+			part.Record = len(source.Records) == 0
 			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Terms.Lock)})
 		}
 	}

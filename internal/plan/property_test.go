@@ -192,7 +192,7 @@ func (h shelves) digest(source ref.Reference) string {
 }
 
 func (h shelves) observe(w Wanted) Observed {
-	o := Observed{Source: Source{Digest: h.digest(w.Source), Sealed: true}}
+	o := Observed{Source: Source{Digest: h.digest(w.Source), Records: []Record{{}}}}
 	for _, t := range w.Targets {
 		root := h.have[t.Registry+"/"+t.Repository+"@"+o.Source.Digest]
 		o.Targets = append(o.Targets, Target{TagDigest: h.tags[t], Root: root})

@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -183,31 +182,6 @@ func judgeWay(f *topology.File, o Order, d Destination) *rule.Refusal {
 		return &rule.Refusal{Rule: rule.NotInFlow, Subject: subject,
 			Reason: fmt.Sprintf("the way from %s to %s leads %s, which does not fit the action %s", o.Source.Registry, d.Registry, leads, o.Action),
 			Remedy: "Use invertedPush for what goes down, and promote for everything else."}
-	}
-	return nil
-}
-
-// JudgeBranch: a flow binds its images to branches, by the server's record of
-// the run; branch is empty where there is no run.
-func JudgeBranch(w Wanted, branch string) []rule.Refusal {
-	if w.Action == Audit {
-		return nil
-	}
-	for _, way := range w.Ways {
-		allowed := way.Terms.Branches
-		if len(allowed) == 0 || slices.ContainsFunc(allowed, func(p topology.BranchPattern) bool { return p.Match(branch) }) {
-			continue
-		}
-		var names []string
-		for _, p := range allowed {
-			names = append(names, p.String())
-		}
-		list := strings.Join(names, ", ")
-		reason := fmt.Sprintf("the run is of %s, and the flow takes runs of %s alone", branch, list)
-		if branch == "" {
-			reason = "no run with a branch stands behind this, and the flow takes runs of " + list + " alone"
-		}
-		return []rule.Refusal{{Rule: rule.Branch, Subject: w.Source.String(), Reason: reason, Remedy: "Run this in a pipeline run of such a branch."}}
 	}
 	return nil
 }

@@ -106,18 +106,22 @@ func judgeAge(w Wanted, s Source) []rule.Refusal {
 	}}
 }
 
-// judgeMove: a tag moves only where it was asked for, inside one registry, or
-// where a flow says so.
-func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
-	target := w.Targets[at]
+// MayMove reports whether the tag of a target may move off another digest to the
+// image: where that was asked for inside one registry, or where a flow says so.
+func (w Wanted) MayMove(at int) bool {
 	if w.Covered {
-		if why := w.Ways[at].Move; why != nil {
-			return []rule.Refusal{*why}
-		}
+		return w.Ways[at].Move == nil
+	}
+	return w.Action == Promote && w.MoveTag && w.Targets[at].Registry == w.Source.Registry
+}
+
+// judgeMove refuses to move a tag that may not move.
+func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
+	if w.MayMove(at) {
 		return nil
 	}
-	if w.Action == Promote && w.MoveTag && target.Registry == w.Source.Registry {
-		return nil
+	if w.Covered {
+		return []rule.Refusal{*w.Ways[at].Move}
 	}
 	remedy := "Give the image a tag of its own: a released tag does not move."
 	if w.Action == Promote {
@@ -125,7 +129,7 @@ func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
 	}
 	return []rule.Refusal{{
 		Rule:    rule.TagWouldMove,
-		Subject: target.String(),
+		Subject: w.Targets[at].String(),
 		Reason:  fmt.Sprintf("the tag points at %s and would be moved to %s", seen.TagDigest, s.Digest),
 		Remedy:  remedy,
 	}}

@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 )
 
@@ -26,9 +27,9 @@ const (
 	code   = "HWE0-WQ95-F96F-7TVF-H1P5-RF4Y"
 )
 
-func base(action string, outcome Outcome) Result {
+func base(action string, ended outcome.Outcome) Result {
 	return Result{
-		Schema: Schema, Tool: "1.0.0", Action: action, Outcome: outcome, Direction: "unchecked", Rules: "inputs",
+		Schema: Schema, Tool: "1.0.0", Action: action, Outcome: ended, Direction: "unchecked", Rules: "inputs",
 		Protection: "unknown: grant Reader on the service connection to the build identity", ApprovalCode: code,
 		Run: Run{Kind: "yaml", Organization: "contoso", Project: "Shop", ID: 4711, Stage: "Production", Attempt: 1,
 			RequestedBy: "developer@example.com", Branch: "refs/heads/main", Commit: "0123456789abcdef0123456789abcdef01234567"},
@@ -48,28 +49,28 @@ func cart(targets ...Target) []Image {
 	return []Image{{Source: "prod.azurecr.io/shop/cart:1.4.2", Digest: digest, SealedAt: "2026-11-23T11:40:00Z", Bytes: 73400320, Targets: targets}}
 }
 
-func at(host string, state State) Target {
+func at(host string, state outcome.State) Target {
 	return Target{Registry: host, Repository: "shop/cart", Tag: "1.4.2", State: state, Referrers: 2}
 }
 
 // cases are the ways a run can end; each has a golden text and summary.
 func cases() map[string]Result {
-	done := approved(base("invertedPush", Done))
+	done := approved(base("invertedPush", outcome.Done))
 	done.Changed = true
-	done.Images = cart(at("dev.azurecr.io", Copied), Target{Registry: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", State: Copied, Referrers: 2, Locked: "tag"})
+	done.Images = cart(at("dev.azurecr.io", outcome.Copied), Target{Registry: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", State: outcome.Copied, Referrers: 2, Locked: "tag"})
 
-	nothing := approved(base("invertedPush", Done))
-	nothing.Images = cart(at("dev.azurecr.io", Present))
+	nothing := approved(base("invertedPush", outcome.Done))
+	nothing.Images = cart(at("dev.azurecr.io", outcome.Present))
 
-	moved := approved(base("promote", Done))
+	moved := approved(base("promote", outcome.Done))
 	moved.Changed = true
-	moved.Images = cart(Target{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "production", State: Retagged, Previous: before})
+	moved.Images = cart(Target{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "production", State: outcome.Retagged, Previous: before})
 
-	refused := base("invertedPush", Refused)
+	refused := base("invertedPush", outcome.Refused)
 	refused.Approval = Approval{Kind: "manual", Guards: "environment Production",
 		Approvers: []Approver{},
 		Rules:     []rule.Outcome{{Rule: rule.RequesterApproved, Detail: "developer@example.com started the run and is the only one who approved it"}, {Rule: rule.MinApprovers, Detail: "0 of 2"}}}
-	refused.Images = cart(at("dev.azurecr.io", TargetRefused))
+	refused.Images = cart(at("dev.azurecr.io", outcome.TargetRefused))
 	refused.Refusals = []rule.Refusal{
 		{Rule: rule.RequesterApproved, Subject: "environment Production", Reason: "developer@example.com approved and is the one who started the run.", Remedy: "Let somebody else approve the stage Production."},
 		{Rule: rule.MinApprovers, Subject: "environment Production", Reason: "0 persons who count have approved; 2 are needed.", Remedy: "Two more approvers, other than the requester."},
@@ -78,39 +79,39 @@ func cases() map[string]Result {
 	refused.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry does not answer.", Remedy: "Check its firewall."}}
 	refused.Warnings = []string{"deep is ignored: seal does not take it."}
 
-	partial := approved(base("invertedPush", Partial))
+	partial := approved(base("invertedPush", outcome.Partial))
 	partial.Changed = true
-	bad := at("web.azurecr.io", TargetFailed)
+	bad := at("web.azurecr.io", outcome.TargetFailed)
 	bad.Error = "403: client with IP '192.0.2.7' is not allowed access"
-	partial.Images = cart(at("dev.azurecr.io", Copied), bad, at("team-with-a-rather-long-name.azurecr.io", Pending))
+	partial.Images = cart(at("dev.azurecr.io", outcome.Copied), bad, at("team-with-a-rather-long-name.azurecr.io", outcome.Pending))
 	partial.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry's firewall refuses this agent (192.0.2.7).", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
 
-	failed := base("seal", Failed)
+	failed := base("seal", outcome.Failed)
 	failed.ApprovalCode = ""
 	failed.Errors = []Problem{{Side: Source, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "There is no such tag.", Remedy: "Push the image first, or correct the tag."}}
 
-	misuse := Result{Outcome: Misuse, Tool: "1.0.0", Transport: "direct", Run: Run{Kind: "none"},
+	misuse := Result{Outcome: outcome.Misuse, Tool: "1.0.0", Transport: "direct", Run: Run{Kind: "none"},
 		Errors: []Problem{{Side: Input, Subject: "action", Reason: `There is no action "invertedpush".`, Remedy: "Did you mean invertedPush?"}, {Side: Input, Subject: "minApprovers", Reason: `minApprovers: "0" is no integer from 1 up.`}}}
 
-	dry := approved(base("invertedPush", Done))
+	dry := approved(base("invertedPush", outcome.Done))
 	dry.DryRun = true
-	planned := at("web.azurecr.io", Planned)
+	planned := at("web.azurecr.io", outcome.Planned)
 	planned.Locked = "image"
-	dry.Images = cart(at("dev.azurecr.io", Present), planned)
+	dry.Images = cart(at("dev.azurecr.io", outcome.Present), planned)
 
-	sealed := base("seal", Done)
+	sealed := base("seal", outcome.Done)
 	sealed.Changed = true
 	sealed.Images = cart()
 
-	cancelled := approved(base("invertedPush", Cancelled))
+	cancelled := approved(base("invertedPush", outcome.Cancelled))
 	cancelled.Changed = true
-	cancelled.Images = cart(at("dev.azurecr.io", Copied), at("web.azurecr.io", Pending))
+	cancelled.Images = cart(at("dev.azurecr.io", outcome.Copied), at("web.azurecr.io", outcome.Pending))
 
-	unapproved := base("invertedPush", Done)
+	unapproved := base("invertedPush", outcome.Done)
 	unapproved.Changed = true
 	unapproved.Run = Run{Kind: "none"}
 	unapproved.Approval = Approval{Kind: "unapproved"}
-	unapproved.Images = cart(at("localhost:5001", Copied))
+	unapproved.Images = cart(at("localhost:5001", outcome.Copied))
 
 	return map[string]Result{"done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
 		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "hostile": hostile()}
@@ -120,10 +121,10 @@ const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[ta
 
 // hostile has text from outside in every field that can bear it.
 func hostile() Result {
-	r := base("invertedPush", Refused)
+	r := base("invertedPush", outcome.Refused)
 	r.ApprovalCode = ""
 	fill(reflect.ValueOf(&r).Elem())
-	r.Schema, r.Action, r.Outcome = Schema, "invertedPush", Refused
+	r.Schema, r.Action, r.Outcome = Schema, "invertedPush", outcome.Refused
 	return r
 }
 
@@ -177,14 +178,14 @@ func TestClosingLine(t *testing.T) {
 		result Result
 		want   string
 	}{
-		{Result{Action: "seal", Outcome: Done}, "done: nothing to do: it was sealed before"},
-		{Result{Action: "seal", Outcome: Done, DryRun: true, ApprovalCode: code}, "done: would be sealed; nothing was written (dry run)"},
-		{Result{Action: "verify", Outcome: Done}, "done: would be carried out; nothing was written"},
-		{Result{Action: "audit", Outcome: Done, Images: cart(at("a", Present), at("b", Present))}, "done: everything has arrived in 2 targets"},
-		{Result{Action: "promote", Outcome: Done, DryRun: true, Images: cart(at("a", Present))}, "done: nothing to do; nothing was written (dry run)"},
-		{Result{Action: "promote", Outcome: Refused}, "refused: nothing was written"},
-		{Result{Action: "promote", Outcome: Refused, Refusals: make([]rule.Refusal, 1)}, "refused: 1 reason stands against it; nothing was written"},
-		{Result{Action: "promote", Outcome: Failed, Errors: make([]Problem, 2), Changed: true}, "failed: 2 errors; what had arrived stays, and a rerun completes it"},
+		{Result{Action: "seal", Outcome: outcome.Done}, "done: nothing to do: it was sealed before"},
+		{Result{Action: "seal", Outcome: outcome.Done, DryRun: true, ApprovalCode: code}, "done: would be sealed; nothing was written (dry run)"},
+		{Result{Action: "verify", Outcome: outcome.Done}, "done: would be carried out; nothing was written"},
+		{Result{Action: "audit", Outcome: outcome.Done, Images: cart(at("a", outcome.Present), at("b", outcome.Present))}, "done: everything has arrived in 2 targets"},
+		{Result{Action: "promote", Outcome: outcome.Done, DryRun: true, Images: cart(at("a", outcome.Present))}, "done: nothing to do; nothing was written (dry run)"},
+		{Result{Action: "promote", Outcome: outcome.Refused}, "refused: nothing was written"},
+		{Result{Action: "promote", Outcome: outcome.Refused, Refusals: make([]rule.Refusal, 1)}, "refused: 1 reason stands against it; nothing was written"},
+		{Result{Action: "promote", Outcome: outcome.Failed, Errors: make([]Problem, 2), Changed: true}, "failed: 2 errors; what had arrived stays, and a rerun completes it"},
 	} {
 		text := Text(test.result, 80, false)
 		lines := strings.Split(strings.TrimSpace(text), "\n")
@@ -213,19 +214,11 @@ func TestWhoseWord(t *testing.T) {
 }
 
 func TestClassicRelease(t *testing.T) {
-	r := base("invertedPush", Done)
+	r := base("invertedPush", outcome.Done)
 	r.Run.Kind = "release"
 	for _, s := range []string{Text(r, 80, false), string(Markdown(r))} {
 		if !strings.Contains(s, "release 4711") || strings.Contains(s, "run 4711") {
 			t.Error(s)
-		}
-	}
-}
-
-func TestExitCodes(t *testing.T) {
-	for outcome, want := range map[Outcome]int{Done: 0, Failed: 1, Misuse: 2, Refused: 3, Partial: 4, Cancelled: 130, "": 1} {
-		if got := outcome.ExitCode(); got != want {
-			t.Errorf("%s: %d", outcome, got)
 		}
 	}
 }
@@ -292,7 +285,7 @@ func TestSummaryIsBounded(t *testing.T) {
 		r := hostile()
 		r.Images, r.Warnings = nil, nil
 		for i := range n {
-			image := Image{Source: fmt.Sprintf("prod.azurecr.io/shop/image-%d:1", i), Digest: digest, Targets: []Target{at("dev.azurecr.io", Copied)}}
+			image := Image{Source: fmt.Sprintf("prod.azurecr.io/shop/image-%d:1", i), Digest: digest, Targets: []Target{at("dev.azurecr.io", outcome.Copied)}}
 			r.Images = append(r.Images, image)
 			r.Refusals = append(r.Refusals, rule.Refusal{Rule: rule.Upward, Subject: nasty, Reason: long, Remedy: remedy})
 			r.Warnings = append(r.Warnings, warning)
@@ -314,7 +307,7 @@ func TestSummaryIsBounded(t *testing.T) {
 
 func TestJSON(t *testing.T) {
 	var empty bytes.Buffer
-	if err := WriteJSON(&empty, Result{Outcome: Failed, Images: []Image{{}}, Refusals: []rule.Refusal{{Reason: "a < b & \xff"}}}); err != nil {
+	if err := WriteJSON(&empty, Result{Outcome: outcome.Failed, Images: []Image{{}}, Refusals: []rule.Refusal{{Reason: "a < b & \xff"}}}); err != nil {
 		t.Fatal(err)
 	}
 	if s := empty.String(); strings.Contains(s, "null") || !strings.Contains(s, "a < b & \ufffd") && !strings.Contains(s, `a < b & \ufffd`) || !strings.Contains(s, Schema) {
@@ -565,8 +558,8 @@ func FuzzPeople(f *testing.F) {
 	f.Add(nasty, 80)
 	f.Add("\xff\u200b…", 0)
 	f.Fuzz(func(t *testing.T, s string, width int) {
-		r := approved(base("invertedPush", Refused))
-		r.Images = cart(Target{Registry: s, Repository: s, State: State(s), Error: s})
+		r := approved(base("invertedPush", outcome.Refused))
+		r.Images = cart(Target{Registry: s, Repository: s, State: outcome.State(s), Error: s})
 		r.Images[0].Source = s
 		r.Approval.Guards, r.Approval.Approvers[0].Comment, r.Approval.Approvers[0].At = s, s, s
 		r.Refusals = []rule.Refusal{{Rule: rule.Name(s), Subject: s, Reason: s, Remedy: s}}

@@ -3,54 +3,26 @@
 // nothing, and it is one of the two packages that write to standard output.
 package report
 
-import "acrpromote/internal/rule"
-
-// Outcome is how a run of the program ended.
-type Outcome string
-
-const (
-	Done      Outcome = "done"
-	Failed    Outcome = "failed"
-	Misuse    Outcome = "misuse"
-	Refused   Outcome = "refused"
-	Cancelled Outcome = "cancelled"
-	Partial   Outcome = "partial"
+import (
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/rule"
 )
-
-// ExitCode is the exit code at a prompt. In a pipeline the exit code is 0 and
-// task.complete bears the result.
-func (o Outcome) ExitCode() int {
-	switch o {
-	case Done:
-		return 0
-	case Misuse:
-		return 2
-	case Refused:
-		return 3
-	case Partial:
-		return 4
-	case Cancelled:
-		return 130
-	default:
-		return 1
-	}
-}
 
 // Schema is the identifier of the result document's form.
 const Schema = "acrpromote/result/v1"
 
 // Result is result.json: everything that was asked, observed, decided and done.
 type Result struct {
-	Schema       string  `json:"schema"`
-	Tool         string  `json:"tool"`
-	Action       string  `json:"action"`
-	DryRun       bool    `json:"dryRun"`
-	Outcome      Outcome `json:"outcome"`
-	Changed      bool    `json:"changed"`
-	Direction    string  `json:"direction"`
-	Rules        string  `json:"rules"`
-	Protection   string  `json:"protection"`
-	ApprovalCode string  `json:"approvalCode"`
+	Schema       string          `json:"schema"`
+	Tool         string          `json:"tool"`
+	Action       string          `json:"action"`
+	DryRun       bool            `json:"dryRun"`
+	Outcome      outcome.Outcome `json:"outcome"`
+	Changed      bool            `json:"changed"`
+	Direction    string          `json:"direction"`
+	Rules        string          `json:"rules"`
+	Protection   string          `json:"protection"`
+	ApprovalCode string          `json:"approvalCode"`
 	// Flow says which flow file was in force; nil without one.
 	Flow     *FlowFile      `json:"flow,omitempty"`
 	Run      Run            `json:"run"`
@@ -122,30 +94,16 @@ type Image struct {
 	Targets  []Target `json:"targets"`
 }
 
-// State is what became of an image at one target.
-type State string
-
-const (
-	Planned       State = "planned"
-	Copied        State = "copied"
-	Mounted       State = "mounted"
-	Present       State = "present"
-	Retagged      State = "retagged"
-	Pending       State = "pending"
-	TargetRefused State = "refused"
-	TargetFailed  State = "failed"
-)
-
 // Target is one place an image went to. Previous is the digest that the tag
 // bore before it was moved, else empty. Locked tells what was locked there.
 type Target struct {
-	Registry   string `json:"registry"`
-	Repository string `json:"repository"`
-	Tag        string `json:"tag"`
-	State      State  `json:"state"`
-	Referrers  int    `json:"referrers"`
-	Error      string `json:"error"`
-	Previous   string `json:"previous,omitempty"`
+	Registry   string        `json:"registry"`
+	Repository string        `json:"repository"`
+	Tag        string        `json:"tag"`
+	State      outcome.State `json:"state"`
+	Referrers  int           `json:"referrers"`
+	Error      string        `json:"error"`
+	Previous   string        `json:"previous,omitempty"`
 	// Rollback: the tag moved to an image that is older than the previous one.
 	Rollback bool   `json:"rollback,omitempty"`
 	Locked   string `json:"locked,omitempty"`

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"acrpromote/internal/outcome"
 )
 
 const (
@@ -151,11 +153,11 @@ func (t *text) table(image Image, dryRun bool) {
 	}
 }
 
-func stateColour(s State) string {
+func stateColour(s outcome.State) string {
 	switch s {
-	case Copied, Mounted, Retagged, Present:
+	case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present:
 		return green
-	case TargetFailed, TargetRefused:
+	case outcome.TargetFailed, outcome.TargetRefused:
 		return red
 	}
 	return yellow
@@ -257,9 +259,9 @@ func (t *text) end(r Result) {
 	t.line("")
 	colour := red
 	switch r.Outcome {
-	case Done:
+	case outcome.Done:
 		colour = green
-	case Partial, Cancelled:
+	case outcome.Partial, outcome.Cancelled:
 		colour = yellow
 	}
 	t.line(t.paint(colour, string(r.Outcome)) + ": " + Headline(r))

@@ -3,6 +3,8 @@ package report
 import (
 	"fmt"
 	"strings"
+
+	"acrpromote/internal/outcome"
 )
 
 // Headline says in one line how it ended.
@@ -12,15 +14,15 @@ func Headline(r Result) string {
 		for _, t := range image.Targets {
 			total++
 			switch t.State {
-			case Copied, Mounted, Retagged, Present:
+			case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present:
 				arrived++
-			case Planned:
+			case outcome.Planned:
 				waiting++
 			}
 		}
 	}
 	switch r.Outcome {
-	case Done:
+	case outcome.Done:
 		switch {
 		case r.Action == "seal" && r.DryRun:
 			return "would be sealed; nothing was written (dry run)"
@@ -40,7 +42,7 @@ func Headline(r Result) string {
 			return "nothing to do: everything was there"
 		}
 		return fmt.Sprintf("arrived in %s", targets(total))
-	case Refused:
+	case outcome.Refused:
 		switch n := len(r.Refusals); n {
 		case 0:
 			return "nothing was written"
@@ -49,11 +51,11 @@ func Headline(r Result) string {
 		default:
 			return fmt.Sprintf("%d reasons stand against it; nothing was written", n)
 		}
-	case Partial:
+	case outcome.Partial:
 		return fmt.Sprintf("%d of %s done; run it again for the others", arrived, targets(total))
-	case Misuse:
+	case outcome.Misuse:
 		return "the inputs cannot be obeyed; nothing was written"
-	case Cancelled:
+	case outcome.Cancelled:
 		return "told to stop; what had arrived stays, and no tag points at anything incomplete"
 	}
 	errors := "1 error"
@@ -76,7 +78,7 @@ func targets(n int) string {
 // showsCode tells whether an approver is to be told the code now: the image
 // has just been sealed, or was so before.
 func showsCode(r Result) bool {
-	return r.Action == "seal" && r.Outcome == Done && !r.DryRun && r.ApprovalCode != ""
+	return r.Action == "seal" && r.Outcome == outcome.Done && !r.DryRun && r.ApprovalCode != ""
 }
 
 // words says where a problem lies.
@@ -107,19 +109,19 @@ func (t Target) where() string {
 func (t Target) note(dryRun bool) string {
 	var notes []string
 	switch t.State {
-	case Present:
+	case outcome.Present:
 		notes = append(notes, "already there")
-	case Mounted:
+	case outcome.Mounted:
 		notes = append(notes, "no bytes sent")
-	case Pending:
+	case outcome.Pending:
 		notes = append(notes, "not done yet")
 	}
-	if t.Referrers > 0 && t.State != TargetFailed && t.State != Pending {
+	if t.Referrers > 0 && t.State != outcome.TargetFailed && t.State != outcome.Pending {
 		notes = append(notes, fmt.Sprintf("%d attached", t.Referrers))
 	}
 	if t.Previous != "" {
 		moved := "moved from "
-		if t.State == Planned {
+		if t.State == outcome.Planned {
 			moved = "moves from "
 		}
 		if t.Rollback {
@@ -127,9 +129,9 @@ func (t Target) note(dryRun bool) string {
 		}
 		notes = append(notes, moved+short(t.Previous))
 	}
-	if t.Locked != "" && t.Locked != "none" && t.State != TargetFailed && t.State != TargetRefused {
+	if t.Locked != "" && t.Locked != "none" && t.State != outcome.TargetFailed && t.State != outcome.TargetRefused {
 		lock := "locked: "
-		if t.State == Planned || t.State == Pending || dryRun {
+		if t.State == outcome.Planned || t.State == outcome.Pending || dryRun {
 			lock = "to be locked: "
 		}
 		notes = append(notes, lock+visible(t.Locked, shortField))

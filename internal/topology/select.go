@@ -206,3 +206,14 @@ func (f *File) MayMove(flow *Flow, from, to, repository, tag string, moveTag boo
 		Reason: "The tag is there with another digest, and no movingTags of this flow name it.",
 		Remedy: "Give the image another tag, or ask the owners of the flow file to name this one in movingTags."}
 }
+
+// JudgePin refuses a flow file that is not the one that was pinned, by the
+// SHA-256 of its bytes in hexadecimal.
+func JudgePin(path, sum, pinned string) *rule.Refusal {
+	if sum == pinned {
+		return nil
+	}
+	return &rule.Refusal{Rule: rule.FlowUnverified, Subject: path,
+		Reason: fmt.Sprintf("its SHA-256 is %s, but %s is pinned", sum, pinned),
+		Remedy: "Find out who changed the file; if the change is meant, pin the new hash."}
+}

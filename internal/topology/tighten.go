@@ -3,6 +3,7 @@ package topology
 import (
 	"cmp"
 	"fmt"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -208,4 +209,31 @@ func (t *Terms) locks(f *Flow, said, otherwise Lock) {
 func sameName(a, b string) bool {
 	lower, upper := strings.ToLower(a), strings.ToUpper(a)
 	return lower == strings.ToLower(b) && upper == strings.ToUpper(b)
+}
+
+// SameApproval reports whether one verdict serves for both: they ask the same of
+// the approval. What is not named here as something else than an approval's rule
+// is compared, so that a rule that is added later parts verdicts until it is.
+func (t Terms) SameApproval(other Terms) bool {
+	return reflect.DeepEqual(t.approval(), other.approval())
+}
+
+// approvalTerms are terms without what says nothing about the approval, in a
+// form in which equal rules are equal values.
+type approvalTerms struct {
+	Terms
+	patterns []string
+}
+
+func (t Terms) approval() approvalTerms {
+	t.Sealed, t.Branches, t.Attached, t.Lock, t.OnPartial, t.Ignored = false, nil, nil, "", "", nil
+	a := approvalTerms{Terms: t}
+	for _, p := range t.CommentPatterns {
+		a.patterns = append(a.patterns, p.String())
+	}
+	a.CommentPatterns = nil
+	a.Environment = strings.ToLower(t.Environment)
+	a.Approvers = slices.Sorted(slices.Values(t.Approvers))
+	a.Checks = slices.Concat(t.Checks)
+	return a
 }

@@ -2,8 +2,6 @@ package main
 
 import (
 	"bufio"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,50 +10,18 @@ import (
 	"strings"
 
 	"acrpromote/internal/agent"
-	"acrpromote/internal/report"
+	"acrpromote/internal/outcome"
 	"acrpromote/internal/topology"
 )
 
-// write does what is asked at a prompt about flow files, without a network:
-// check reads one, init writes one with a pipeline and the role commands.
-func write(c *agent.Config, stdin io.Reader, stdout io.Writer) int {
-	log := agent.NewLog(stdout, false)
-	if c.Action == agent.Check {
-		return checkFlowFile(c, log)
-	}
+// initialize writes a flow file with a pipeline and the role commands, and
+// returns the exit code.
+func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	if err := initFlowFile(c, stdin, log); err != nil {
 		log.Line("misuse: " + err.Error())
-		return report.Misuse.ExitCode()
+		return outcome.Misuse.ExitCode()
 	}
-	return report.Done.ExitCode()
-}
-
-// checkFlowFile tells everything that is wrong with a flow file, a line each.
-func checkFlowFile(c *agent.Config, log *agent.Log) int {
-	path, hash, pinned := strings.Cut(c.FlowFile, "#sha256:")
-	if repository, _, remote, ok := splitServerName(path); ok {
-		log.Linef("misuse: %s lies on the server, and check asks no network. Clone %s and check its file %s.", path, repository, remote)
-		return report.Misuse.ExitCode()
-	}
-	content, err := readBounded(filepath.FromSlash(path), longestFlowFile)
-	if err != nil {
-		log.Line("misuse: " + path + ": " + sentenceOf(err))
-		return report.Misuse.ExitCode()
-	}
-	if sum := sha256.Sum256(content); pinned && !strings.EqualFold(hash, hex.EncodeToString(sum[:])) {
-		log.Linef("misuse: %s: its SHA-256 is %x, but %s is pinned. Find out who changed the file; if the change is meant, pin the new hash.", path, sum, hash)
-		return report.Misuse.ExitCode()
-	}
-	file, err := topology.Parse(path, content)
-	if err != nil {
-		log.Text(err.Error())
-		return report.Misuse.ExitCode()
-	}
-	for _, note := range file.Notes {
-		log.Linef("%s:%d:%d: note: %s", path, note.Line, note.Column, note.Reason)
-	}
-	log.Linef("%s: sound: %s, %s", path, counted(len(file.Registries), "registry", "registries"), counted(len(file.Flows), "flow", "flows"))
-	return report.Done.ExitCode()
+	return outcome.Done.ExitCode()
 }
 
 // initFlowFile asks for what the flags leave open, and writes three files,
@@ -143,11 +109,4 @@ func ask(a *topology.Answers, stdin io.Reader, log *agent.Log) error {
 		return errors.New("nobody answers: name --production and --development or --movingTags")
 	}
 	return nil
-}
-
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }

@@ -1,0 +1,96 @@
+package approval
+
+import (
+	"slices"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// Case is what one step wants to let out, and what was read about it.
+type Case struct {
+	// Asked is true for the actions that let images out. Sealing and auditing
+	// need no approval.
+	Asked bool
+	// Unapproved lifts approval and seal together, which is possible at a
+	// prompt outside any run only.
+	Unapproved bool
+	// InRun is true inside a run of Azure Pipelines.
+	InRun bool
+	// Subject is the image, or set of images, that would be let out, and Images
+	// how many there are.
+	Subject string
+	Images  int
+	// RunRefusals say why the run is not the one that it claims to be, or why it
+	// could not be read.
+	RunRefusals []rule.Refusal
+	// Parts are judged one by one; none where no rule asks for an approval.
+	Parts []Part
+	// Seals are those of images that must be sealed, for the case that no rule
+	// asks for an approval.
+	Seals []Seal
+}
+
+// Part is a group of images under the same rules, and the evidence for them;
+// nil where it was not read.
+type Part struct {
+	Rules    Rules
+	Evidence *Evidence
+}
+
+// Decide returns the verdict on a whole step: granted only if every part is.
+func Decide(c Case, now time.Time) Verdict {
+	switch {
+	case !c.Asked:
+		return Verdict{Kind: None, Refusals: c.RunRefusals}
+	case c.Unapproved:
+		return Verdict{Kind: Unapproved}
+	case len(c.Parts) == 0:
+		return notAsked(c)
+	case !c.InRun:
+		return outsideRun(c.Subject)
+	case len(c.RunRefusals) > 0 || slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Evidence == nil }):
+		return Verdict{Kind: Manual, Refusals: c.RunRefusals}
+	}
+	sum := Judge(*c.Parts[0].Evidence, c.Parts[0].Rules, now)
+	for _, p := range c.Parts[1:] {
+		sum = merge(sum, Judge(*p.Evidence, p.Rules, now))
+	}
+	return sum
+}
+
+// notAsked is the verdict where every rule in force asks for no approval. There
+// is no time to compare a seal with, and still an unsealed image stays.
+func notAsked(c Case) Verdict {
+	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Images > 0, Refusals: slices.Clone(c.RunRefusals)}
+	for _, s := range c.Seals {
+		v.Refusals = append(v.Refusals, JudgeSeal(s)...)
+	}
+	return v
+}
+
+func outsideRun(subject string) Verdict {
+	return Verdict{Kind: Manual, Refusals: []rule.Refusal{{Rule: rule.ApprovalMissing, Subject: subject,
+		Reason: "this is no run of Azure Pipelines, so there is no stage whose approval could be read",
+		Remedy: "Run it as a task of the stage that deploys to the protected environment. At a prompt outside any run, --approval none does without approval and seal, and the result then says \"unapproved\"."}}}
+}
+
+// merge joins two verdicts: granted only if both are; what both say is kept
+// once.
+func merge(a, b Verdict) Verdict {
+	a.Granted = a.Granted && b.Granted
+	a.Guards += " and " + b.Guards
+	a.Approvers = union(a.Approvers, b.Approvers)
+	a.Rules = union(a.Rules, b.Rules)
+	a.Refusals = union(a.Refusals, b.Refusals)
+	return a
+}
+
+func union[T comparable](a, b []T) []T {
+	for _, v := range b {
+		if !slices.Contains(a, v) {
+			a = append(a, v)
+		}
+	}
+	return a
+}

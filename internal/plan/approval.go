@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/topology"
+)
+
+// Group is the images that one verdict lets out, by their positions, and the
+// rules that it is judged by.
+type Group struct {
+	Terms  topology.Terms
+	Images []int
+}
+
+// Groups lists what has to be approved: usually one thing, and one for each
+// target's tag where a flow names the environment after it. It is empty where no
+// rule in force asks for an approval.
+func Groups(action string, images []Wanted) []Group {
+	if !Approved(action) {
+		return nil
+	}
+	var groups []Group
+	for at, w := range images {
+		for _, way := range w.Ways {
+			if way.Terms.Kind == topology.None {
+				continue
+			}
+			i := slices.IndexFunc(groups, func(g Group) bool { return g.Terms.SameApproval(way.Terms) })
+			if i < 0 {
+				groups = append(groups, Group{Terms: way.Terms})
+				i = len(groups) - 1
+			}
+			if !slices.Contains(groups[i].Images, at) {
+				groups[i].Images = append(groups[i].Images, at)
+			}
+		}
+	}
+	return groups
+}
+
+// Approved reports whether the action lets images out, which takes an approval.
+func Approved(action string) bool { return action == Promote || action == InvertedPush }
+
+// Case puts together what the verdict on a step rests on: what the actions and
+// their rules ask, and what the registries show of the seals. code is the
+// approval code of what would be let out, empty if it is not known.
+func Case(action string, images []Image, groups []Group, subject, code string) approval.Case {
+	c := approval.Case{Asked: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
+	for _, g := range groups {
+		rules := approval.Rules{
+			Approval:            approval.Kind(g.Terms.Kind),
+			Environment:         g.Terms.Environment,
+			MinApprovers:        g.Terms.MinApprovers,
+			RequesterCanApprove: g.Terms.RequesterCanApprove,
+			AuthorCanApprove:    g.Terms.AuthorCanApprove,
+			Approvers:           g.Terms.Approvers,
+			MaxAge:              g.Terms.MaxAge,
+			CommentPatterns:     g.Terms.CommentPatterns,
+			Subject:             subject,
+		}
+		for _, check := range g.Terms.Checks {
+			rules.Checks = append(rules.Checks, approval.Check{Definition: string(check.Definition), Resource: string(check.Resource)})
+		}
+		if g.Terms.Code {
+			// No comment can quote what does not exist.
+			rules.Code = cmp.Or(code, "unknown, because an image could not be read")
+		}
+		var group []Image
+		for _, at := range g.Images {
+			group = append(group, images[at])
+		}
+		rules.Seals = seals(group)
+		c.Parts = append(c.Parts, approval.Part{Rules: rules})
+	}
+	return c
+}
+
+// seals lists what is shown of the seals that are demanded.
+func seals(images []Image) []approval.Seal {
+	var found []approval.Seal
+	for _, i := range images {
+		if i.Wanted.NeedsSeal() && !i.Observed.Source.Unreadable {
+			found = append(found, i.Seal())
+		}
+	}
+	return found
+}

@@ -1,0 +1,183 @@
+package plan
+
+import (
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/rule"
+	"acrpromote/internal/topology"
+)
+
+// wantedBy is an inverted push to as many targets as there are rules for.
+func wantedBy(tag string, terms ...topology.Terms) Wanted {
+	w := Wanted{Action: InvertedPush, Source: at(prod, tag)}
+	for range terms {
+		w.Targets = append(w.Targets, at(dev, tag))
+	}
+	for _, t := range terms {
+		w.Ways = append(w.Ways, Way{Terms: t})
+	}
+	return w
+}
+
+func TestGroups(t *testing.T) {
+	production := topology.Terms{Kind: topology.Manual, Environment: "Production"}
+	staging := topology.Terms{Kind: topology.Manual, Environment: "Staging"}
+	nobody := topology.Terms{Kind: topology.None}
+	sealed := production
+	sealed.Sealed, sealed.Lock = true, topology.LockImage
+	for _, c := range []struct {
+		name   string
+		action string
+		images []Wanted
+		want   [][]int // images of each group
+	}{
+		{"one", InvertedPush, []Wanted{wantedBy("1", production)}, [][]int{{0}}},
+		{"two targets under the same rules", InvertedPush, []Wanted{wantedBy("1", production, production)}, [][]int{{0}}},
+		{"what says nothing about the approval does not part them", InvertedPush, []Wanted{wantedBy("1", production, sealed)}, [][]int{{0}}},
+		{"two rules", Promote, []Wanted{wantedBy("1", production, staging)}, [][]int{{0}, {0}}},
+		{"two images", InvertedPush, []Wanted{wantedBy("1", production), wantedBy("2", production)}, [][]int{{0, 1}}},
+		{"two images and two rules", InvertedPush, []Wanted{wantedBy("1", production), wantedBy("2", staging, production)}, [][]int{{0, 1}, {1}}},
+		{"nobody is asked", InvertedPush, []Wanted{wantedBy("1", nobody)}, nil},
+		{"for one of two targets nobody is asked", InvertedPush, []Wanted{wantedBy("1", nobody, production)}, [][]int{{0}}},
+		{"sealing asks nobody", Seal, []Wanted{wantedBy("1", production)}, nil},
+		{"an audit asks nobody", Audit, []Wanted{wantedBy("1", production)}, nil},
+	} {
+		var got [][]int
+		for _, g := range Groups(c.action, c.images) {
+			got = append(got, g.Images)
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: groups %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestCaseAsksWhatTheRulesAsk(t *testing.T) {
+	sealed := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
+	open := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
+	image := func(tag string, unreadable bool, terms topology.Terms) Image {
+		return Image{Wanted: wantedBy(tag, terms), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
+	}
+	images := []Image{image("1", false, sealed), image("2", false, open), image("3", true, sealed)}
+	var wanted []Wanted
+	for _, i := range images {
+		wanted = append(wanted, i.Wanted)
+	}
+	groups := Groups(InvertedPush, wanted)
+	c := Case(InvertedPush, images, groups, "3 images", "CODE")
+	if !c.Asked || c.Images != 3 || len(c.Parts) != 1 {
+		t.Fatalf("%+v", c)
+	}
+	rules := c.Parts[0].Rules
+	if rules.Code != "CODE" || rules.MinApprovers != 2 || rules.Environment != "Production" || rules.Subject != "3 images" {
+		t.Errorf("rules %+v", rules)
+	}
+	// Of an image that could not be read nothing is known, and one whose rules do
+	// not ask for a seal is not judged by one.
+	if len(rules.Seals) != 1 || rules.Seals[0].Subject != prod+"/shop/cart:1" {
+		t.Errorf("seals %+v", rules.Seals)
+	}
+	if code := Case(InvertedPush, images, groups, "", "").Parts[0].Rules.Code; approval.Quotes(code, code) || code == "" {
+		t.Errorf("a code that is not known is %q, which a comment can quote", code)
+	}
+	if Case(Seal, images, nil, "", "").Asked || Case(Audit, images, nil, "", "").Asked {
+		t.Error("sealing or auditing asks for an approval")
+	}
+}
+
+func TestSealShows(t *testing.T) {
+	early, late := noon.Add(-time.Hour), noon
+	locked := &Attributes{Digest: released, Updated: early}
+	for _, c := range []struct {
+		name   string
+		source Source
+		want   approval.Seal
+	}{
+		{"a locked tag and a record", Source{Digest: released, Tag: locked, Records: []Record{{"r", late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
+		{"the oldest record counts", Source{Digest: released, Tag: locked, Records: []Record{{"r", late}, {"s", early}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: early}},
+		{"a tag that may be written", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, WriteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"a tag that may be deleted", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, DeleteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"a manifest that may not be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, Updated: late, WriteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
+		{"a manifest that may be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, DeleteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"no record", Source{Digest: released, Tag: locked}, approval.Seal{Locked: true, TagUpdated: early, Problem: "no seal record of this program refers to " + released}},
+		{"a tag that moved", Source{Digest: released, Tag: &Attributes{Digest: other, Updated: early}, Records: []Record{{"r", late}}},
+			approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late, Problem: "the tag pointed at " + released + " and then at " + other + " while it was being read"}},
+		{"a tag that moved, and no record", Source{Digest: released, Tag: &Attributes{Digest: other}}, approval.Seal{Locked: true, Problem: "the tag pointed at " + released + " and then at " + other + " while it was being read"}},
+	} {
+		c.want.Subject = prod + "/shop/cart:1"
+		if got := (Image{Wanted{Source: at(prod, "1")}, Observed{Source: c.source}}).Seal(); got != c.want {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestBranchesInOnePass(t *testing.T) {
+	pattern := func(s string) topology.BranchPattern {
+		file, err := topology.Parse("flows.yml", []byte("version: 1\ntrust: [dev, prod]\nregistries:\n  prod: {host: "+prod+", trust: prod}\n  dev: {host: "+dev+", trust: dev}\nflows:\n  down: {from: prod, to: [dev], require: {branches: ['"+s+"']}}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return file.Flows["down"].Require.Branches[0]
+	}
+	main, release := topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/main")}}, topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/release/*")}}
+	image := func(w Wanted, branch string) Image {
+		return Image{Wanted: w, Observed: Observed{Source: Source{Branch: branch, Digest: released}, Targets: make([]Target, len(w.Targets))}}
+	}
+	for _, c := range []struct {
+		name   string
+		images []Image
+		want   []string // subjects
+	}{
+		{"of the branch", []Image{image(wantedBy("1", main), "refs/heads/main")}, nil},
+		{"no branch is named", []Image{image(wantedBy("1", topology.Terms{}), "refs/heads/x")}, nil},
+		{"of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
+		{"outside any run", []Image{image(wantedBy("1", main), "")}, []string{"1"}},
+		{"every image", []Image{image(wantedBy("1", main), "refs/heads/x"), image(wantedBy("2", release), "refs/heads/x")}, []string{"1", "2"}},
+		{"every way of an image", []Image{image(wantedBy("1", main, release), "refs/heads/x")}, []string{"1", "1"}},
+		{"the same twice", []Image{image(wantedBy("1", main, main), "refs/heads/x")}, []string{"1"}},
+		{"one way of an image", []Image{image(wantedBy("1", main, release), "refs/heads/main")}, []string{"1"}},
+	} {
+		var got []string
+		p := Make(c.images, approval.Verdict{Granted: true})
+		for _, r := range p.Refusals {
+			if r.Rule == rule.Branch {
+				got = append(got, r.Subject[len(prod+"/shop/cart:"):])
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: refused %v, want %v", c.name, got, c.want)
+		}
+	}
+	audited := wantedBy("1", main)
+	audited.Action = Audit
+	if p := Make([]Image{image(audited, "")}, approval.Verdict{}); len(p.Refusals) > 0 {
+		t.Errorf("an audit is held to branches: %v", p.Refusals)
+	}
+}
+
+func TestMayMove(t *testing.T) {
+	no := &rule.Refusal{Rule: rule.Immutable}
+	inside, down := at(prod, "stable"), at(dev, "stable")
+	for _, c := range []struct {
+		name string
+		w    Wanted
+		want bool
+	}{
+		{"promoted inside one registry, asked for", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{inside}}, true},
+		{"promoted inside one registry", Wanted{Action: Promote, Targets: []ref.Reference{inside}}, false},
+		{"promoted to another registry", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{down}}, false},
+		{"pushed down, asked for", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{down}}, false},
+		{"a flow says so", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Ways: []Way{{}}}, true},
+		{"a flow says no, whatever the input says", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Ways: []Way{{Move: no}}}, false},
+	} {
+		c.w.Source = at(prod, "1")
+		if got := c.w.MayMove(0); got != c.want {
+			t.Errorf("%s: may move %v, want %v", c.name, got, c.want)
+		}
+	}
+}

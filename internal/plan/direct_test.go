@@ -1,0 +1,170 @@
+package plan
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"acrpromote/internal/ref"
+	"acrpromote/internal/topology"
+)
+
+func TestDirectRules(t *testing.T) {
+	yes, no := true, false
+	pattern := regexp.MustCompile("CHG")
+	asked := topology.Terms{Kind: topology.Manual, MinApprovers: 1, AuthorCanApprove: true, Lock: topology.LockNone, OnPartial: topology.Fail}
+	with := func(change func(*topology.Terms)) topology.Terms {
+		terms := asked
+		change(&terms)
+		return terms
+	}
+	for _, c := range []struct {
+		name  string
+		order Direct
+		want  topology.Terms
+	}{
+		{"promote, nothing said", Direct{Action: Promote}, asked},
+		{"an inverted push needs a seal", Direct{Action: InvertedPush}, with(func(t *topology.Terms) { t.Sealed = true })},
+		{"and no input lifts that", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Terms) { t.Sealed = true })},
+		{"only at a prompt, with the approval", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind = topology.None })},
+		{"a promotion may need one", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Sealed = true })},
+		{"a seal asks nobody and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind, t.Lock = topology.None, topology.LockTag })},
+		{"an audit asks nobody", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind = topology.None })},
+		{"everything said", Direct{Action: Promote, Inputs: topology.Inputs{
+			Approval: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: &yes, AuthorCanApprove: &no, Approvers: []string{"a"},
+			MaxAge: time.Hour, CommentPattern: pattern, Code: &yes, Lock: topology.LockImage, OnPartial: topology.Warn,
+		}}, topology.Terms{
+			Kind: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: true, Approvers: []string{"a"},
+			MaxAge: time.Hour, CommentPatterns: []*regexp.Regexp{pattern}, Code: true, Lock: topology.LockImage, OnPartial: topology.Warn,
+		}},
+	} {
+		c.order.Source = prod + "/shop/cart:1"
+		w, problems, _ := c.order.Wanted()
+		if len(problems) > 0 || len(w.Ways) != 1 {
+			t.Fatalf("%s: %v", c.name, problems)
+		}
+		if !reflect.DeepEqual(w.Ways[0].Terms, c.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, w.Ways[0].Terms, c.want)
+		}
+	}
+}
+
+func TestDirectReferences(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		order    Direct
+		targets  []ref.Reference
+		problems []string // inputs
+		warnings int
+	}{
+		{"two targets", Direct{Action: InvertedPush, Targets: []string{dev, "dev2.azurecr.io/x:2"}}, []ref.Reference{at(dev, "1"), {Registry: "dev2.azurecr.io", Repository: "x", Tag: "2"}}, nil, 0},
+		{"one of them twice", Direct{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
+		{"a bad source", Direct{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
+		{"a bad digest and two bad targets, all at once", Direct{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
+		{"the source itself", Direct{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
+		{"an inverted push inside one registry", Direct{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
+		{"a promotion inside one registry", Direct{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
+		{"two digests that differ", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
+		{"the same digest twice", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: released}, nil, nil, 0},
+	} {
+		if c.order.Source == "" {
+			c.order.Source = prod + "/shop/cart:1"
+		}
+		w, problems, warnings := c.order.Wanted()
+		var got []string
+		for _, p := range problems {
+			got = append(got, p.Input)
+		}
+		if !slices.Equal(got, c.problems) || len(warnings) != c.warnings {
+			t.Errorf("%s: problems %v, warnings %v", c.name, problems, warnings)
+		}
+		if len(c.problems) == 0 && (!slices.Equal(w.Targets, c.targets) || len(w.Ways) != max(len(c.targets), 1)) {
+			t.Errorf("%s: targets %v with %d ways, want %v", c.name, w.Targets, len(w.Ways), c.targets)
+		}
+	}
+}
+
+func TestNeed(t *testing.T) {
+	azure := func(host string) bool { return host != "localhost:5000" }
+	terms := func(lock topology.Lock, sealed bool, attached ...topology.Attached) topology.Terms {
+		return topology.Terms{Lock: lock, Sealed: sealed, Attached: attached}
+	}
+	wanted := func(action, to string, t topology.Terms) Wanted {
+		w := Wanted{Action: action, Source: at(prod, "1"), Ways: []Way{{Terms: t}}}
+		if to != "" {
+			w.Targets = []ref.Reference{at(to, "1")}
+		}
+		return w
+	}
+	aged := topology.Attached{ArtifactType: "a/b", MaxAge: topology.Duration(time.Hour)}
+	for _, c := range []struct {
+		name           string
+		w              Wanted
+		writes         bool
+		source, target []string
+	}{
+		{"push", wanted(InvertedPush, dev, terms(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push, sealed", wanted(InvertedPush, dev, terms(topology.LockNone, true)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
+		{"push, with something attached", wanted(InvertedPush, dev, terms(topology.LockNone, false, topology.Attached{ArtifactType: "a/b"})), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push, with something attached of some age", wanted(InvertedPush, dev, terms(topology.LockNone, false, aged)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
+		{"push and lock", wanted(InvertedPush, dev, terms(topology.LockTag, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
+		{"a dry run", wanted(InvertedPush, dev, terms(topology.LockTag, false)), false, []string{"pull"}, []string{"pull", "metadata_read"}},
+		{"push to a registry without locks", wanted(InvertedPush, "localhost:5000", terms(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "push"}},
+		{"an audit", wanted(Audit, dev, terms(topology.LockNone, false)), false, []string{"pull"}, []string{"pull"}},
+		{"seal", wanted(Seal, "", terms(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
+		{"seal, a dry run", wanted(Seal, "", terms(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},
+	} {
+		got := Need([]Wanted{c.w}, nil, c.writes, azure)
+		if !slices.Equal(got[prod]["shop/cart"], c.source) {
+			t.Errorf("%s: %v at the source, want %v", c.name, got[prod]["shop/cart"], c.source)
+		}
+		if c.target != nil && !slices.Equal(got[c.w.Targets[0].Registry]["shop/cart"], c.target) {
+			t.Errorf("%s: %v at the target, want %v", c.name, got[c.w.Targets[0].Registry]["shop/cart"], c.target)
+		}
+	}
+	others := Need(nil, []ref.Reference{at(prod, "2")}, true, azure)
+	if !slices.Equal(others[prod]["shop/cart"], []string{"pull"}) {
+		t.Errorf("images of other jobs: %v", others)
+	}
+}
+
+func TestSliceCutsASet(t *testing.T) {
+	repositories := []string{"shop/cart", "shop/web", "base/dotnet", "a", "b", "c/d/e"}
+	for _, repository := range repositories {
+		for total := 2; total < 6; total++ {
+			jobs := 0
+			for position := 1; position <= total; position++ {
+				if (Slice{Position: position, Total: total}).Has(repository) {
+					jobs++
+				}
+			}
+			if jobs != 1 {
+				t.Errorf("%s is in %d of %d jobs", repository, jobs, total)
+			}
+		}
+		for _, whole := range []Slice{{}, {1, 1}, {0, 3}, {4, 3}, {-1, 2}} {
+			if !whole.Has(repository) {
+				t.Errorf("%s is in no job: %+v", repository, whole)
+			}
+		}
+	}
+}
+
+func TestWarnsOnPartialIfAllRulesDo(t *testing.T) {
+	warn, fail := topology.Terms{OnPartial: topology.Warn}, topology.Terms{OnPartial: topology.Fail}
+	for _, c := range []struct {
+		images []Wanted
+		want   bool
+	}{
+		{nil, false},
+		{[]Wanted{wantedBy("1", warn)}, true},
+		{[]Wanted{wantedBy("1", warn, fail)}, false},
+		{[]Wanted{wantedBy("1", warn), wantedBy("2", fail)}, false},
+	} {
+		if got := WarnsOnPartial(c.images); got != c.want {
+			t.Errorf("%v: %v", c.images, got)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package plan
+
+import (
+	"slices"
+
+	"acrpromote/internal/ref"
+	"acrpromote/internal/topology"
+)
+
+// Rights are the actions of a token's scope (pull, push, metadata_read,
+// metadata_write) on repositories, by registry and repository.
+type Rights map[string]map[string][]string
+
+// add adds actions on the repository of a reference.
+func (r Rights) add(on ref.Reference, actions ...string) {
+	if r[on.Registry] == nil {
+		r[on.Registry] = map[string][]string{}
+	}
+	wanted := r[on.Registry][on.Repository]
+	for _, a := range actions {
+		if !slices.Contains(wanted, a) {
+			wanted = append(wanted, a)
+		}
+	}
+	r[on.Registry][on.Repository] = wanted
+}
+
+// Need returns the rights that a step needs, so that one token of each registry
+// serves for all of it: for the images, and for others, which are looked at
+// alone. writes says whether anything is written; azure reports whether a
+// registry has locks to be read.
+func Need(images []Wanted, others []ref.Reference, writes bool, azure func(host string) bool) Rights {
+	rights := Rights{}
+	for _, w := range images {
+		w.need(rights, writes, azure)
+	}
+	for _, other := range others {
+		rights.add(other, "pull")
+	}
+	return rights
+}
+
+func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
+	rights.add(w.Source, "pull")
+	if w.Action == Seal {
+		rights.add(w.Source, "metadata_read")
+		if writes {
+			rights.add(w.Source, "push", "metadata_write")
+		}
+		return
+	}
+	aged := slices.ContainsFunc(w.Demands(), func(a topology.Attached) bool { return a.MaxAge > 0 })
+	if w.NeedsSeal() || aged {
+		rights.add(w.Source, "metadata_read")
+	}
+	for i, t := range w.Targets {
+		locks := w.Ways[i].Terms.Lock != topology.LockNone
+		rights.add(t, "pull")
+		if w.Action == Audit {
+			continue
+		}
+		// The locks that a write would run into are read beforehand.
+		if azure(t.Registry) || locks {
+			rights.add(t, "metadata_read")
+		}
+		if writes {
+			rights.add(t, "push")
+		}
+		if writes && locks {
+			rights.add(t, "metadata_write")
+		}
+	}
+}
+
+// Registries lists the hosts of a step's registries, the first source's first.
+func Registries(images []Wanted, others []ref.Reference) []string {
+	var hosts []string
+	add := func(r ref.Reference) {
+		if !slices.Contains(hosts, r.Registry) {
+			hosts = append(hosts, r.Registry)
+		}
+	}
+	for _, w := range images {
+		add(w.Source)
+		for _, t := range w.Targets {
+			add(t)
+		}
+	}
+	for _, other := range others {
+		add(other)
+	}
+	return hosts
+}
+
+// IsTarget reports whether anything goes to a registry.
+func IsTarget(images []Wanted, host string) bool {
+	return slices.ContainsFunc(images, func(w Wanted) bool {
+		return slices.ContainsFunc(w.Targets, func(t ref.Reference) bool { return t.Registry == host })
+	})
+}

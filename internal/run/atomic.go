@@ -1,0 +1,100 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/promote"
+	"acrpromote/internal/transfer"
+)
+
+// errRestIsMissing: the image itself has arrived, by digest.
+var errRestIsMissing = errors.New("it has arrived by digest; its tag waits until the rest of the set has arrived at this registry")
+
+// atomically brings the whole set by digest, and then, at each registry where
+// all of it has arrived, sets the tags and locks. A registry that fails keeps its
+// old tags; the others do not wait for it.
+func (e *executor) atomically(ctx context.Context) {
+	arrived := make([][]promote.Done, len(e.parts))
+	e.images(func(i int, next func()) {
+		arrived[i] = promote.Targets(ctx, unlocked(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
+	})
+	broken := map[string]bool{}
+	for i, part := range e.parts {
+		for j, step := range part.Steps {
+			if step.Work == plan.Wait || e.found.images[i].source.err != nil || arrived[i][j].Err != nil {
+				broken[step.Target.Registry] = true
+			}
+		}
+	}
+	e.images(func(i int, _ func()) {
+		part := e.parts[i]
+		part.Steps = slices.Clone(part.Steps)
+		for j, step := range part.Steps {
+			if broken[step.Target.Registry] {
+				part.Steps[j].Work = plan.Wait
+			}
+		}
+		tags := &tagger{copier{executor: e, at: i}, arrived[i]}
+		tagged := promote.Targets(ctx, part, e.image(i), tags, e.locker)
+		for j, step := range e.parts[i].Steps {
+			switch {
+			case step.Work == plan.Wait:
+			case arrived[i][j].Err != nil:
+				e.done(i, j, arrived[i][j])
+			case broken[step.Target.Registry]:
+				t := &e.result.result.Images[i].Targets[j]
+				t.State, t.Error = outcome.Pending, errRestIsMissing.Error()
+				e.result.done(arrived[i][j].Changed)
+			default:
+				e.done(i, j, tagged[j])
+			}
+		}
+	})
+}
+
+// unlocked is a part without its locks: they come with the tags.
+func unlocked(p plan.Part) plan.Part {
+	p.Steps = slices.Clone(p.Steps)
+	for i := range p.Steps {
+		p.Steps[i].Lock = plan.LockNone
+	}
+	return p
+}
+
+// tagger sets the tags of an image that has arrived by digest.
+type tagger struct {
+	copier
+	arrived []promote.Done // by target
+}
+
+func (t *tagger) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+	var group sync.WaitGroup
+	for i, step := range steps {
+		group.Go(func() {
+			arrival, err := t.tag(ctx, step)
+			arrived(i, arrival, err)
+		})
+	}
+	group.Wait()
+}
+
+func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.Arrival, error) {
+	target := step.Target
+	arrival := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].Arrival
+	if step.Work == plan.Mend || target.Tag == "" {
+		return arrival, nil
+	}
+	if err := t.target(target).registry.Data.PutManifest(ctx, target.Repository, target.Tag, t.source().tree.Root()); err != nil {
+		return arrival, err
+	}
+	arrival.Changed = true
+	if arrival.State == string(transfer.Present) {
+		arrival.State = string(transfer.Retagged)
+	}
+	return arrival, nil
+}

@@ -1,0 +1,81 @@
+package run
+
+import (
+	"fmt"
+	"time"
+
+	"acrpromote/internal/approval"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/report"
+	"acrpromote/internal/transfer"
+)
+
+// audit reports, of each image and target, what has not arrived.
+func audit(o *order, f *findings, result *collector) {
+	addRun(f, result)
+	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.against...)
+	result.result.Direction, result.result.Refusals = p.Direction, p.Refusals
+	for i, wanted := range o.images {
+		image := addSource(o, i, f.images[i].source, result)
+		for j, target := range wanted.Targets {
+			image.Targets = append(image.Targets, auditTarget(target, f.images[i].source.tree, f.images[i].targets[j], result))
+		}
+		result.result.Images = append(result.result.Images, image)
+	}
+}
+
+// auditTarget reports what has not arrived at one target.
+func auditTarget(target ref.Reference, tree *transfer.Tree, found targetFound, result *collector) report.Target {
+	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
+	switch {
+	case found.err != nil:
+		p := problem(report.AtTarget, found.err)
+		t.State, t.Error = unjudged(found.err), p.Reason
+		result.done(false, p)
+	case found.presence == nil:
+		t.State = outcome.Pending
+	default:
+		t.Referrers = len(tree.Referrers())
+		if missing := missing(target, tree, *found.presence); len(missing) > 0 {
+			t.State, t.Error = outcome.TargetFailed, missing[0].Reason
+			result.done(false, missing...)
+		}
+	}
+	return t
+}
+
+// missing names every digest that is not at the target, and a tag that is not
+// there or points elsewhere.
+func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
+	var missing []report.Problem
+	add := func(subject, reason string) {
+		missing = append(missing, report.Problem{Side: report.AtTarget, Subject: subject, Reason: reason,
+			Remedy: "Run the action that brings the image there again: it sends just what is missing."})
+	}
+	place := target.Registry + "/" + target.Repository
+	switch {
+	case target.Tag == "":
+	case p.TagDigest == "":
+		add(target.String(), fmt.Sprintf("the tag is not there; it should point at %s", tree.Digest()))
+	case p.TagDigest != tree.Digest():
+		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
+	}
+	if err := p.Conflict(); err != nil {
+		missing = append(missing, problem(report.AtTarget, err))
+	}
+	for _, d := range p.Missing() {
+		add(place+"@"+d.Digest, fmt.Sprintf("%s is missing", what(d)))
+	}
+	return missing
+}
+
+func what(d transfer.Descriptor) string {
+	switch {
+	case d.ArtifactType != "":
+		return fmt.Sprintf("attached %s %s", d.ArtifactType, d.Digest)
+	default:
+		return fmt.Sprintf("%s %s", d.MediaType, d.Digest)
+	}
+}

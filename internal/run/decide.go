@@ -1,0 +1,219 @@
+package run
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/report"
+	"acrpromote/internal/seal"
+	"acrpromote/internal/session"
+)
+
+// decide has the evidence judged and the plan made, and puts both into the
+// result: what stands against any image stands against the whole step.
+func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *collector, now time.Time) plan.Plan {
+	r := &result.result
+	addRun(f, result)
+	for i := range o.images {
+		r.Images = append(r.Images, addSource(o, i, f.images[i].source, result))
+	}
+	if o.set {
+		o.setDigest = setDigest(o, f)
+	}
+	r.ApprovalCode = approvalCode(o, f)
+	addRules(s, o, f, result)
+
+	images := observed(o, f, now)
+	asked := plan.Case(o.action, images, o.groups, o.subject(), r.ApprovalCode)
+	asked.Unapproved, asked.InRun, asked.RunRefusals = c.Unapproved(), c.InRun, f.runRefusals
+	for i := range f.evidence {
+		asked.Parts[i].Evidence = f.evidence[i]
+	}
+	verdict := approval.Decide(asked, now)
+	r.Approval = report.Approval{
+		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
+	}
+	for _, a := range verdict.Approvers {
+		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: stamp(a.At), Comment: a.Comment})
+	}
+
+	p := plan.Make(images, verdict, o.against...)
+	r.Direction, r.Refusals = p.Direction, p.Refusals
+	for i, part := range p.Parts {
+		if part.Wanted.Action == plan.Seal {
+			continue
+		}
+		for j, step := range part.Steps {
+			t := planned(step, f.images[i], j, result)
+			if t.State == outcome.Planned && len(r.Refusals) > 0 {
+				t.State = outcome.TargetRefused
+			}
+			r.Images[i].Targets = append(r.Images[i].Targets, t)
+		}
+	}
+	return p
+}
+
+// observed puts what was read into the plan's terms.
+func observed(o *order, f *findings, now time.Time) []plan.Image {
+	images := make([]plan.Image, len(o.images))
+	for i, wanted := range o.images {
+		s := f.images[i].source
+		source := plan.Source{
+			Unreadable: s.err != nil || s.tree == nil, Tag: attributes(s.tag), Manifest: attributes(s.manifest),
+			Records: s.records, RunStarted: f.run.Started, Branch: f.run.Branch, Attached: s.attached, Now: now,
+		}
+		if s.tree != nil {
+			source.Digest = s.tree.Digest()
+			for _, m := range s.tree.Manifests()[1:] {
+				source.Children = append(source.Children, m.Digest)
+			}
+		}
+		images[i] = plan.Image{Wanted: wanted, Observed: plan.Observed{Source: source}}
+		for _, t := range f.images[i].targets {
+			seen := plan.Target{Unreachable: t.err != nil, Tag: attributes(t.tag), Repository: attributes(t.repository)}
+			if t.presence != nil {
+				seen.TagDigest = t.presence.TagDigest
+				seen.Root = t.presence.Root
+				seen.Missing = len(t.presence.Missing())
+			}
+			images[i].Observed.Targets = append(images[i].Observed.Targets, seen)
+		}
+	}
+	return images
+}
+
+func attributes(a *acr.Attributes) *plan.Attributes {
+	if a == nil {
+		return nil
+	}
+	return &plan.Attributes{Digest: a.Digest, Created: a.Created, Updated: a.Updated, WriteEnabled: a.WriteEnabled, DeleteEnabled: a.DeleteEnabled}
+}
+
+// setDigest is that of a set, of all its images, whichever job brings them;
+// empty where one of them could not be read.
+func setDigest(o *order, f *findings) string {
+	var members []seal.Member
+	for i, wanted := range o.images {
+		tree := f.images[i].source.tree
+		if tree == nil {
+			return ""
+		}
+		members = append(members, seal.Member{Repository: wanted.Source.Repository, Digest: tree.Digest()})
+	}
+	for _, other := range f.others {
+		if other.Digest == "" {
+			return ""
+		}
+		members = append(members, seal.Member{Repository: other.Repository, Digest: other.Digest})
+	}
+	return seal.SetDigest(members)
+}
+
+// approvalCode is that of the set, or of the one image; empty where it is not
+// known.
+func approvalCode(o *order, f *findings) string {
+	digest := o.setDigest
+	if !o.set && len(o.images) == 1 && f.images[0].source.tree != nil {
+		digest = f.images[0].source.tree.Digest()
+	}
+	code, err := seal.Code(digest)
+	if err != nil {
+		return ""
+	}
+	return code
+}
+
+// addRun puts the run into the result, as the server confirmed it.
+func addRun(f *findings, result *collector) {
+	if f.protection != "" {
+		result.result.Protection = f.protection
+	}
+	run := f.run
+	if run.ID == 0 {
+		return
+	}
+	result.result.Run = report.Run{
+		Kind: string(run.Kind), Organization: run.Organization, Project: run.Project, ID: run.ID,
+		Stage: run.Stage, Attempt: run.Attempt, RequestedBy: run.RequestedBy, Branch: run.Branch, Commit: run.Commit,
+	}
+}
+
+// addRules says how far the rules bind.
+func addRules(s *session.Session, o *order, f *findings, result *collector) {
+	if o.flow == nil {
+		return
+	}
+	var used []string
+	for _, c := range s.Connections() {
+		used = append(used, c.ID)
+	}
+	file := approval.FlowFile{Path: o.flow.origin.Path, SHA256: o.flow.origin.SHA256, Bound: o.flow.bound}
+	verified, warning := approval.RulesVerified(file, f.suites, used)
+	if verified {
+		result.result.Rules = "verified"
+		return
+	}
+	result.result.Rules = "unverified"
+	result.warn(warning)
+}
+
+// addSource returns the image as the result shows it, and records why it could
+// not be read.
+func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
+	image := report.Image{Source: o.images[i].Source.String()}
+	if s.tree != nil {
+		image.Digest = s.tree.Digest()
+		image.Bytes = s.tree.Bytes()
+		for _, d := range s.tree.LeftOut() {
+			result.warn(fmt.Sprintf("attached %s %s stays behind, as the flow has it", d.ArtifactType, d.Digest))
+		}
+		for _, d := range s.tree.Foreign() {
+			result.warn(fmt.Sprintf("layer %s is not distributable: it stays where it is, and the image names its place", d.Digest))
+		}
+	}
+	if oldest, ok := plan.Oldest(s.records); ok {
+		image.SealedAt = stamp(oldest.Created)
+	}
+	if s.err != nil {
+		result.result.Errors = append(result.result.Errors, problem(report.Source, s.err))
+	}
+	return image
+}
+
+// planned returns a target as the result shows it before anything was done.
+func planned(step plan.Step, found observation, at int, result *collector) report.Target {
+	seen := found.targets[at]
+	t := report.Target{
+		Registry: step.Target.Registry, Repository: step.Target.Repository, Tag: step.Target.Tag, Previous: step.Previous,
+		Rollback: step.Previous != "" && seen.rollback,
+	}
+	switch {
+	case seen.err != nil:
+		p := problem(report.AtTarget, seen.err)
+		t.State, t.Error = unjudged(seen.err), p.Reason
+		if !slices.Contains(result.result.Errors, p) {
+			// One image reports for all that a registry does not respond.
+			result.result.Errors = append(result.result.Errors, p)
+		}
+	case step.Work == plan.Wait:
+		t.State = outcome.Pending
+	case step.Work == plan.Nothing:
+		t.State = outcome.Present
+	default:
+		t.State = outcome.Planned
+	}
+	if step.Lock != plan.LockNone && step.Lock != "" {
+		t.Locked = string(step.Lock)
+	}
+	if found.source.tree != nil && seen.err == nil {
+		t.Referrers = len(found.source.tree.Referrers())
+	}
+	return t
+}

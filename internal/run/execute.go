@@ -1,0 +1,245 @@
+package run
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/promote"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/report"
+	"acrpromote/internal/seal"
+	"acrpromote/internal/session"
+	"acrpromote/internal/transfer"
+)
+
+// slowTargetGrace is how long targets that do not respond yet are waited for
+// once half of them have been read, or have the image: every target is on its
+// own, and one that is down or throttled waits for a rerun instead of holding up
+// the others.
+const slowTargetGrace = 5 * time.Second
+
+// executor does what was decided.
+type executor struct {
+	c *agent.Config
+	s *session.Session
+	*order
+	found    *findings
+	parts    []plan.Part
+	progress *report.Progress
+	result   *collector
+}
+
+// execute does what the plan says and reports what became of it, image by image,
+// several side by side.
+func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, to *reporter, result *collector) {
+	progress := to.progress()
+	defer progress.Stop()
+	e := &executor{c: c, s: s, order: o, found: f, parts: p.Parts, progress: progress, result: result}
+	if o.set && plan.Atomic(o.images) {
+		e.atomically(ctx)
+		return
+	}
+	e.images(func(i int, next func()) {
+		if o.images[i].Action == plan.Seal {
+			e.seal(ctx, i)
+			return
+		}
+		done := promote.Targets(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, e.locker)
+		for j, step := range e.parts[i].Steps {
+			if step.Work != plan.Wait {
+				e.done(i, j, done[j])
+			}
+		}
+	})
+}
+
+// images does something with every image that was read, several side by side.
+// next lets the next image begin slowTargetGrace from now, though this one goes
+// on.
+func (e *executor) images(do func(i int, next func())) {
+	var group sync.WaitGroup
+	slots := semaphore.NewWeighted(imagesAtOnce)
+	for i := range e.order.images {
+		if e.found.images[i].source.err != nil {
+			continue
+		}
+		// A stopped run reports each image as well, so that this is not stopped.
+		_ = slots.Acquire(context.Background(), 1)
+		group.Go(func() {
+			free := sync.OnceFunc(func() { slots.Release(1) })
+			defer free()
+			do(i, func() { time.AfterFunc(slowTargetGrace, free) })
+		})
+	}
+	group.Wait()
+}
+
+// image is what is locked together.
+func (e *executor) image(i int) promote.Image {
+	image := promote.Image{Digest: e.parts[i].Digest}
+	for _, m := range e.found.images[i].source.tree.Manifests()[1:] {
+		image.Children = append(image.Children, m.Digest)
+	}
+	return image
+}
+
+// done puts into the result what became of one image at one target.
+func (e *executor) done(i, j int, done promote.Done) {
+	t := &e.result.result.Images[i].Targets[j]
+	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), done.Locked
+	if done.Err != nil {
+		problem := problem(report.AtTarget, done.Err)
+		t.State, t.Error = outcome.TargetFailed, problem.Reason
+		e.result.done(done.Changed, problem)
+		return
+	}
+	t.State = outcome.State(done.State)
+	e.result.done(done.Changed)
+}
+
+// copier brings one image to its targets, all at once: what several of them
+// lack is read once.
+type copier struct {
+	*executor
+	at   int    // of the image
+	next func() // lets the next image begin after slowTargetGrace
+	// untagged brings everything by digest and leaves the tags as they are.
+	untagged bool
+}
+
+func (c *copier) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+	deliveries := make([]transfer.Delivery, len(steps))
+	failures := make([]error, len(steps))
+	var inspected sync.WaitGroup
+	for i, step := range steps {
+		inspected.Go(func() { deliveries[i], failures[i] = c.delivery(ctx, step.Target) })
+	}
+	inspected.Wait()
+	var to []transfer.Delivery
+	var index []int // of each delivery's step
+	for i, err := range failures {
+		if err != nil {
+			arrived(i, promote.Arrival{}, err)
+			continue
+		}
+		to, index = append(to, deliveries[i]), append(index, i)
+	}
+	var ended atomic.Int32
+	transfer.Deliver(ctx, c.source().tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
+		step := steps[index[i]]
+		c.target(step.Target).registry.Sent(err)
+		arrived(index[i], promote.Arrival{State: string(out.State), Changed: out.Changed}, err)
+		if int(ended.Add(1)) == (len(to)+1)/2 {
+			// A slow target does not keep the others from the rest of the set.
+			c.next()
+		}
+	})
+}
+
+// delivery is how the image goes to one target.
+func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.Delivery, error) {
+	found := c.target(target)
+	if err := found.registry.Open(); err != nil {
+		return transfer.Delivery{}, err
+	}
+	d := transfer.Delivery{To: found.registry.Data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
+	if !c.untagged || d.Tag == "" {
+		return d, nil
+	}
+	var err error
+	d.Tag = ""
+	d.Presence, err = d.To.Inspect(ctx, d.Repository, d.Tag, c.source().tree, c.c.Deep.Or(false))
+	return d, err
+}
+
+func (c *copier) source() sourceFound { return c.found.images[c.at].source }
+
+// target is what was read of a target.
+func (c *copier) target(target ref.Reference) *targetFound {
+	return &c.found.images[c.at].targets[slices.Index(c.order.images[c.at].Targets, target)]
+}
+
+// seal attaches the record and locks.
+func (e *executor) seal(ctx context.Context, i int) {
+	source, found := e.order.images[i].Source, e.found.images[i].source
+	fail := func(changed bool, err error) { e.result.done(changed, problem(report.Source, err)) }
+	at, err := e.s.Registry(source.Registry)
+	if err != nil {
+		fail(false, err)
+		return
+	}
+	locker, err := e.locker(source.Registry)
+	if err != nil {
+		fail(false, err)
+		return
+	}
+	run := e.found.run
+	record, err := seal.Record{
+		Image: source.String(), Digest: e.parts[i].Digest, Rules: []string{"older-than-run"},
+		Run: seal.Run{
+			Kind: e.result.result.Run.Kind, Organization: run.Organization, Project: run.Project, ID: run.ID,
+			Stage: run.Stage, Branch: run.Branch, Commit: run.Commit,
+		},
+	}.Encode()
+	if err != nil {
+		fail(false, err)
+		return
+	}
+	oldest, _ := plan.Oldest(found.records)
+	sealed, err := promote.Seal(ctx, e.parts[i], e.image(i), record, oldest.Digest, recorder{at.Data, source.Repository, found.tree.Manifests()[0]}, locker)
+	e.result.result.Images[i].SealedAt = stamp(sealed.At)
+	if err != nil {
+		fail(sealed.Changed, err)
+		return
+	}
+	e.result.done(sealed.Changed)
+}
+
+// recorder attaches seal records to one image.
+type recorder struct {
+	registry   *transfer.Registry
+	repository string
+	subject    transfer.Descriptor
+}
+
+func (r recorder) Attach(ctx context.Context, record []byte) (string, error) {
+	attached, err := r.registry.PutArtifact(ctx, r.repository, transfer.Artifact{
+		Type: seal.ArtifactType, Subject: r.subject,
+		Contents: []transfer.Content{{MediaType: seal.ArtifactType, Data: record}},
+	})
+	return attached.Digest, err
+}
+
+// locker gives the locks of a registry in the plan's terms.
+func (e *executor) locker(host string) (promote.Locker, error) {
+	at, err := e.s.Registry(host)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := at.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	return locker{metadata}, nil
+}
+
+type locker struct{ *acr.Metadata }
+
+func (l locker) Tag(ctx context.Context, repository, tag string) (plan.Attributes, error) {
+	a, err := l.Metadata.Tag(ctx, repository, tag)
+	return *attributes(&a), err
+}
+
+func (l locker) Manifest(ctx context.Context, repository, digest string) (plan.Attributes, error) {
+	a, err := l.Metadata.Manifest(ctx, repository, digest)
+	return *attributes(&a), err
+}

@@ -1,0 +1,125 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
+	"acrpromote/internal/azdo"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/rule"
+	"acrpromote/internal/topology"
+)
+
+// readRun reads the run, and the approvals where the action takes one.
+func (r *reader) readRun(ctx context.Context, f *findings) error {
+	c := r.c
+	if !c.InRun || c.Unapproved() || c.Action == agent.Audit {
+		return nil
+	}
+	service, err := r.s.AzureDevOps()
+	if err != nil {
+		f.runRefusals = []rule.Refusal{unreadable(err, "Run this as a task of an Azure Pipelines job, or as a script in one with SYSTEM_ACCESSTOKEN mapped.")}
+		return nil
+	}
+	// Run comes first: what follows stands on it, side by side.
+	var refusals []rule.Refusal
+	f.run, refusals = service.Run(ctx)
+	if len(r.groups) == 0 {
+		f.runRefusals = refusals
+		r.readTemplate(ctx, service, f)
+		if r.action == plan.Seal && c.Claims.Classic() {
+			started, no := service.ArtifactStarted(ctx)
+			f.run.Started = started
+			if no != nil {
+				f.runRefusals = append(f.runRefusals, *no)
+			}
+		}
+		return nil
+	}
+	var guards sync.WaitGroup
+	guards.Go(func() { f.protection = r.protection(ctx, service) })
+	defer guards.Wait()
+	f.evidence = make([]*approval.Evidence, len(r.groups))
+	questions := make([]azdo.Question, len(r.groups))
+	for i, g := range r.groups {
+		questions[i] = r.question(g.Terms)
+		if same := slices.IndexFunc(questions[:i], questions[i].Same); same >= 0 {
+			f.evidence[i] = f.evidence[same]
+			continue
+		}
+		evidence, err := service.Evidence(ctx, questions[i])
+		var unknown *azdo.UnknownStage
+		if errors.As(err, &unknown) {
+			return usage("approvalStage", unknown, "Name a stage of this run, or leave approvalStage empty for this stage.")
+		}
+		if err != nil {
+			f.runRefusals = []rule.Refusal{unreadable(err, "Run this again; if it stays, look at the service's state.")}
+			return nil
+		}
+		f.evidence[i] = &evidence
+	}
+	if c.ApprovalStage == "" {
+		for _, e := range f.evidence {
+			f.suites = append(f.suites, e.Suite)
+		}
+		return nil
+	}
+	r.readTemplate(ctx, service, f)
+	return nil
+}
+
+// unreadable is the refusal of what could not be read of Azure DevOps.
+func unreadable(err error, remedy string) rule.Refusal {
+	return rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: "Azure DevOps", Reason: err.Error(), Remedy: remedy}
+}
+
+// readTemplate reads the suite of this stage where no approval of it was read:
+// it tells whether the pipeline extends a template that its author did not
+// choose, and with it the flow file.
+func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *findings) {
+	if r.flow == nil || !r.flow.bound || r.c.Claims.Classic() {
+		return
+	}
+	if evidence, err := service.Evidence(ctx, azdo.Question{}); err == nil {
+		f.suites = []*approval.Suite{evidence.Suite}
+	}
+}
+
+// question is what the evidence is wanted for, by the terms.
+func (r *reader) question(t topology.Terms) azdo.Question {
+	q := azdo.Question{
+		Stage:          r.c.ApprovalStage,
+		Environment:    t.Environment,
+		PostDeployment: r.c.PostDeployment.Or(false),
+		Authors:        !t.AuthorCanApprove,
+	}
+	for _, c := range t.Checks {
+		q.Checks = append(q.Checks, string(c.Resource))
+	}
+	return q
+}
+
+// protection reads the checks on the service connections in use: what keeps
+// others from going to the registries without this step.
+func (r *reader) protection(ctx context.Context, service *azdo.Service) string {
+	if r.c.Claims.Classic() {
+		return "unprotected: in a classic release Azure DevOps evaluates no checks on service connections"
+	}
+	var guards []approval.Guard
+	for _, used := range r.s.Connections() {
+		checks, refusals := service.Checks(ctx, "endpoint", used.ID)
+		if len(refusals) > 0 {
+			checks = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
+		}
+		name := "service connection " + used.ID
+		if len(checks.Checks) > 0 && checks.Checks[0].Resource.Name != "" {
+			name = checks.Checks[0].Resource.Name
+		}
+		guards = append(guards, approval.Guard{Name: name, Checks: checks})
+	}
+	return approval.Protection(guards)
+}

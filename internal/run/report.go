@@ -1,0 +1,262 @@
+package run
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/egress"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/report"
+	"acrpromote/internal/session"
+)
+
+// reporter reports what happens to who started the program: the agent, a person
+// at a prompt, or a program that reads result.json.
+type reporter struct {
+	config   *agent.Config
+	stdout   io.Writer
+	log      *agent.Log
+	commands *agent.Commands
+	terminal bool
+	retries  atomic.Int32
+
+	mu    sync.Mutex
+	ended bool // the result is being reported, and nothing else any more
+}
+
+func newReporter(config *agent.Config, stdout, stderr io.Writer) *reporter {
+	p := &reporter{config: config, stdout: stdout}
+	words := stdout
+	if config.JSON() {
+		words = stderr
+	}
+	p.terminal = isTerminal(words) && !config.InPipeline && !config.Terminal.Plain()
+	p.log = agent.NewLog(words, p.terminal)
+	p.commands = agent.NewCommands(p.log, config.InPipeline, config.Debug)
+	return p
+}
+
+// ending is what the last phase reports.
+type ending struct {
+	result report.Result
+	digest string // of the one image, or of the set
+	// warnOnPartial: a half-done set of targets is a success with issues.
+	warnOnPartial bool
+}
+
+// watch reports requests and retries while the run goes on.
+func (p *reporter) watch() session.Watch {
+	w := session.Watch{Retried: p.again}
+	if p.config.Debug {
+		w.Exchange = p.exchange
+	}
+	return w
+}
+
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := file.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+func (p *reporter) width() int {
+	if n := int(p.config.Terminal.Columns); n > 0 {
+		return n
+	}
+	return 100
+}
+
+// progress tells how far a copy has come, in the way that its reader can use.
+func (p *reporter) progress() *report.Progress {
+	var sinks report.Sinks
+	switch {
+	case p.config.InPipeline:
+		sinks.Percent, sinks.Line = p.commands.SetProgress, p.log.Line
+	case p.terminal:
+		sinks.Live = p.log.Live
+	default:
+		sinks.Line = p.log.Line
+	}
+	return report.NewProgress(sinks, time.Now)
+}
+
+// exchange tells one request, for System.Debug: never a header or a query.
+func (p *reporter) exchange(e egress.Exchange) {
+	answer := fmt.Sprintf("%d", e.Status)
+	if e.Status == 0 {
+		answer = "no answer"
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended {
+		return
+	}
+	p.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, answer, e.Duration.Milliseconds()))
+}
+
+// mostRetries bounds how many repetitions are told one by one; the result tells
+// the sum of all.
+const mostRetries = 20
+
+// again tells that something is tried once more: what, why, and when.
+func (p *reporter) again(what, reason string, attempt int, wait time.Duration) {
+	switch n := p.retries.Add(1); {
+	case n < mostRetries:
+		p.log.Linef("%s: attempt %d failed, %s; trying again in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
+	case n == mostRetries:
+		p.log.Line("More is tried again; the result tells how often, and how long that took.")
+	}
+}
+
+// report writes the result wherever it belongs, and returns the exit code.
+func (p *reporter) report(end ending) int {
+	r := end.result
+	p.mu.Lock()
+	p.ended = true
+	p.mu.Unlock()
+	path, err := p.writeFiles(r)
+	if err != nil {
+		r.Errors = append(r.Errors, report.Problem{Side: report.Input, Subject: "reportFolder", Reason: err.Error(),
+			Remedy: "Name a folder that this step may write to. What was done stays done, and a rerun tells it again."})
+		if r.Outcome == outcome.Done || r.Outcome == outcome.Partial {
+			r.Outcome = outcome.Failed
+		}
+	}
+	if p.config.InPipeline {
+		p.complete(r, path, end)
+		return 0
+	}
+	p.log.Text(report.Text(r, p.width(), p.terminal))
+	if p.config.JSON() {
+		var document bytes.Buffer
+		if err := report.WriteJSON(&document, r); err != nil {
+			p.log.Line("result.json cannot be written: " + err.Error())
+			return outcome.Failed.ExitCode()
+		}
+		if err := agent.NewLog(p.stdout, false).Document(document.Bytes()); err != nil {
+			return outcome.Failed.ExitCode()
+		}
+	}
+	return r.Outcome.ExitCode()
+}
+
+// complete ends the task: what was found, issues, outputs, and its result.
+func (p *reporter) complete(r report.Result, path string, end ending) {
+	p.log.Text(report.Facts(r, p.width()))
+	warnings, problems := report.Issues(r)
+	for _, w := range warnings {
+		p.commands.Warning(w)
+	}
+	for _, problem := range problems {
+		if r.Outcome == outcome.Partial && end.warnOnPartial {
+			p.commands.Warning(problem)
+			continue
+		}
+		p.commands.Error(problem)
+	}
+	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
+	outputs["digest"] = end.digest
+	if len(r.Images) == 1 && r.Images[0].Digest != "" {
+		outputs["image"] = repository(r.Images[0].Source) + "@" + r.Images[0].Digest
+	}
+	for _, name := range agent.Outputs {
+		if value := outputs[name]; value != "" {
+			// The names are those that SetVariable knows.
+			_ = p.commands.SetVariable(name, value)
+		}
+	}
+	result := agent.Failed
+	switch {
+	case r.Outcome == outcome.Done:
+		result = agent.Succeeded
+	case r.Outcome == outcome.Cancelled:
+		result = agent.Canceled
+	case r.Outcome == outcome.Partial && end.warnOnPartial:
+		result = agent.SucceededWithIssues
+	}
+	p.commands.Complete(result, string(r.Outcome)+": "+report.Headline(r))
+}
+
+// writeFiles writes result.json, and for the run's page the summary, into the
+// report folder. It returns the path of result.json, empty where there is no
+// such folder.
+func (p *reporter) writeFiles(r report.Result) (string, error) {
+	folder := p.config.ReportPath()
+	if folder == "" {
+		return "", nil
+	}
+	folder, err := filepath.Abs(folder)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", err
+	}
+	var document bytes.Buffer
+	if err := report.WriteJSON(&document, r); err != nil {
+		return "", err
+	}
+	path := filepath.Join(folder, "result.json")
+	if err := replace(path, document.Bytes()); err != nil {
+		return "", err
+	}
+	if !p.config.InPipeline {
+		return path, nil
+	}
+	// The agent reads the summary some time later: a name of its own keeps it
+	// from the next step of the job.
+	summary, err := os.CreateTemp(folder, "acrpromote-summary-*.md")
+	if err != nil {
+		return path, err
+	}
+	_, err = summary.Write(report.Markdown(r))
+	if closing := summary.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return path, err
+	}
+	p.commands.UploadSummary(summary.Name())
+	return path, nil
+}
+
+// replace writes a file whole or not at all.
+func replace(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".result-*.json")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(content)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Chmod(file.Name(), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
+
+// repository cuts tag or digest off a reference that the program itself wrote.
+func repository(reference string) string {
+	name, _, _ := strings.Cut(reference, "@")
+	slash := strings.LastIndexByte(name, '/')
+	if colon := strings.LastIndexByte(name, ':'); colon > slash {
+		name = name[:colon]
+	}
+	return name
+}

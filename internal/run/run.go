@@ -1,0 +1,102 @@
+// Package run takes one action from its inputs to its result, in phases:
+// resolve, read, decide, execute, report. Each phase is given what the ones
+// before it found. What may be done is decided by the pure packages (approval,
+// plan, topology, outcome); this one wires them to the services.
+package run
+
+import (
+	"context"
+	"io"
+	"slices"
+	"time"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/report"
+	"acrpromote/internal/session"
+)
+
+// Run runs the action of a configuration, or reports the usage error that was
+// found in it, and returns the exit code. Whatever happens, the result is whole.
+func Run(ctx context.Context, c *agent.Config, usage error, version string, stdout, stderr io.Writer) int {
+	to := newReporter(c, stdout, stderr)
+	result := newCollector(c, version)
+	s, o := phases(ctx, c, usage, to, result)
+	return to.report(conclude(ctx, s, o, result))
+}
+
+// phases goes through a run in order. A phase that does not go on has put the
+// reason into the result.
+func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, result *collector) (*session.Session, *order) {
+	s, o, ok := resolve(ctx, c, usage, to, result)
+	if !ok {
+		return s, o
+	}
+	found, err := read(ctx, c, s, o)
+	switch {
+	case err != nil:
+		result.add(err)
+		return s, o
+	case ctx.Err() != nil:
+		// What a stop kept from being read is no ground for refusing.
+		result.unexecuted = true
+		return s, o
+	case c.Action == agent.Audit:
+		audit(o, found, result)
+		return s, o
+	}
+	decided := decide(c, s, o, found, result, time.Now())
+	switch {
+	case len(decided.Refusals) > 0 || c.ReadOnly():
+		return s, o
+	case ctx.Err() != nil:
+		result.unexecuted = true
+		return s, o
+	}
+	execute(ctx, c, s, o, found, decided, to, result)
+	return s, o
+}
+
+// conclude ranks the outcome and adds what the network recorded. s and o are
+// nil where the run did not come so far.
+func conclude(ctx context.Context, s *session.Session, o *order, result *collector) ending {
+	r := &result.result
+	end := ending{}
+	if o != nil {
+		end.warnOnPartial = plan.WarnsOnPartial(o.images)
+		end.digest = o.setDigest
+		if !o.set && len(r.Images) == 1 {
+			end.digest = r.Images[0].Digest
+		}
+	}
+	if s != nil {
+		r.Egress = s.Hosts()
+		for _, t := range s.Traffic() {
+			r.Traffic = append(r.Traffic, report.Traffic{
+				Registry: t.Party, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(),
+				Requests: report.Requests{Read: t.Read, Write: t.Write, Referrers: t.Referrers, Token: t.Token},
+			})
+		}
+		r.Warnings = append(r.Warnings, s.Warnings()...)
+	}
+	facts := outcome.Facts{
+		Misuse: result.misuse, Refused: len(r.Refusals) > 0,
+		Stopped: ctx.Err() != nil, Unexecuted: result.unexecuted,
+		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.AtTarget }),
+	}
+	for _, image := range r.Images {
+		for _, t := range image.Targets {
+			facts.Targets = append(facts.Targets, t.State)
+		}
+	}
+	r.Outcome = outcome.Rank(facts)
+	if r.Outcome == outcome.Cancelled && len(r.Errors) == 0 {
+		r.Errors = append(r.Errors, report.Problem{
+			Side: report.Service, Subject: r.Action, Reason: "the program was told to stop",
+			Remedy: "Run it again: what has arrived stays, and only what is left is done.",
+		})
+	}
+	end.result = *r
+	return end
+}

@@ -1,0 +1,314 @@
+package run
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/rule"
+	"acrpromote/internal/session"
+	"acrpromote/internal/topology"
+)
+
+// byFlow finds what a flow file covers: one image with its targets, or a set with
+// all targets of its flow. What no flow covers stands against the step; what
+// cannot be understood is a usage error.
+func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *collector) (*order, error) {
+	flow, err := loadFlow(ctx, c, s, result)
+	if err != nil {
+		return nil, err
+	}
+	r := &resolver{c: c, s: s, result: result, order: &order{flow: flow, action: c.Action}}
+	if c.Flow != "" {
+		if _, err := flow.Flow(c.Flow); err != nil {
+			return nil, usage("flow", err, "Name a flow of the file.")
+		}
+	}
+	if !c.Set() {
+		return r.order, r.one()
+	}
+	return r.order, r.all(ctx)
+}
+
+// resolver finds the images of an order and the ways that a flow file has for
+// them.
+type resolver struct {
+	c      *agent.Config
+	s      *session.Session
+	result *collector
+	*order
+}
+
+// one reads source and targets, each of which a flow must cover.
+func (r *resolver) one() error {
+	c := r.c
+	source, err := ref.ParseSource(c.Source)
+	if err != nil {
+		return usage("source", err, "Correct the input source.")
+	}
+	if c.Digest != "" && !ref.IsDigest(c.Digest) {
+		return usage("digest", fmt.Errorf("%q is no digest", c.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
+	}
+	wrong := &agent.Misuse{}
+	var targets []plan.Destination
+	for _, text := range c.Targets {
+		target, err := plan.ParseDestination(text)
+		if err != nil {
+			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: "targets", Reason: err.Error(), Remedy: "Correct this line of the input targets."})
+			continue
+		}
+		targets = append(targets, target)
+	}
+	if len(wrong.Problems) > 0 {
+		return wrong
+	}
+	if len(targets) == 0 && c.Action != agent.Seal && c.Action != agent.Verify {
+		var refused *rule.Refusal
+		if targets, refused = plan.Everywhere(r.flow.File, c.Flow, source); refused != nil {
+			r.against = append(r.against, *refused)
+		}
+	}
+	if r.action == agent.Verify {
+		r.action = plan.Subject(r.flow.File, source, targets)
+	}
+	return r.route(source, c.Digest, targets)
+}
+
+// route adds one image with the ways that the flow file has for it.
+func (r *resolver) route(source ref.Reference, digest string, targets []plan.Destination) error {
+	wanted, refused, err := plan.Route(r.flow.File, plan.Order{
+		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
+	})
+	if err != nil {
+		return usage("flow", err, "Leave the input out, or have the flow file changed.")
+	}
+	wanted.Digest = digest
+	r.against = append(r.against, refused...)
+	r.images = append(r.images, wanted)
+	for _, way := range wanted.Ways {
+		for _, ignored := range way.Terms.Ignored {
+			r.result.warn(ignored)
+		}
+	}
+	return nil
+}
+
+// all reads the images of a set and finds the targets of each.
+func (r *resolver) all(ctx context.Context) error {
+	flow, err := r.flow.Flow(r.c.Flow)
+	if err != nil {
+		return usage("flow", err, "Name a flow of the file.")
+	}
+	home := r.flow.Registries[flow.From]
+	entries, err := r.entries(string(home.Host))
+	if err != nil {
+		return err
+	}
+	sources, refused, err := r.expand(ctx, flow, string(home.Host), entries)
+	if err != nil {
+		return err
+	}
+	r.against = append(r.against, refused...)
+	if len(sources) == 0 && len(refused) == 0 && len(r.others) == 0 {
+		return usage("images", errEmptySet, "Name images that are there, and that the flow covers.")
+	}
+	if len(sources) > setLimit {
+		return usage("images", fmt.Errorf("the set has %d images, more than %d", len(sources), setLimit), "Part it.")
+	}
+	r.set = true
+	targets := make([][]plan.Destination, len(sources))
+	for i, s := range sources {
+		all, refused := plan.Everywhere(r.flow.File, flow.Name, s)
+		if refused != nil {
+			r.against = append(r.against, *refused)
+			continue
+		}
+		targets[i] = all
+		if r.action == agent.Verify {
+			r.action = plan.Subject(r.flow.File, s, all)
+		}
+	}
+	for i, s := range sources {
+		if r.action != plan.Seal && len(targets[i]) == 0 {
+			r.result.warn(fmt.Sprintf("no target subscribes to %s", s))
+			continue
+		}
+		if err := r.route(s, "", targets[i]); err != nil {
+			return err
+		}
+	}
+	if len(r.images) == 0 && len(r.against) == 0 && len(r.others) == 0 {
+		return usage("images", errors.New("no image of the set goes anywhere"), "Look at the flow's teams.")
+	}
+	return nil
+}
+
+// entries are the lines of the set.
+func (r *resolver) entries(home string) ([]topology.Image, error) {
+	c := r.c
+	if c.ImagesFrom == "" {
+		images, err := topology.ParseImages("images", []byte(strings.Join(c.Images, "\n")))
+		return images, invalid("images", err)
+	}
+	content, err := ReadBounded(c.ImagesFrom, listLimit)
+	if err != nil {
+		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileError(err)), "Correct the path.")
+	}
+	found, err := topology.ImagesFromManifests(c.ImagesFrom, content, home)
+	if err != nil {
+		return nil, invalid("imagesFrom", err)
+	}
+	for _, other := range found.Others {
+		r.result.warn(fmt.Sprintf("%s:%d: %s is left out: %s", c.ImagesFrom, other.Line, other.Reference, other.Reason))
+	}
+	return found.Images, nil
+}
+
+func invalid(input string, err error) error {
+	var wrong *topology.Invalid
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	misuse := &agent.Misuse{}
+	for _, p := range wrong.Problems {
+		misuse.Problems = append(misuse.Problems, agent.Problem{Subject: fmt.Sprintf("%s, line %d", input, p.Line), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct this line.")})
+	}
+	if wrong.More > 0 {
+		misuse.Problems = append(misuse.Problems, agent.Problem{Subject: input, Reason: fmt.Sprintf("%d more problems are not shown", wrong.More), Remedy: "Mend these first."})
+	}
+	return misuse
+}
+
+// expand makes single images of the lines of a set: those that are named, and
+// those that patterns find in the registry, as far as the flow covers them.
+// With parallel jobs each takes the repositories that a stable hash gives it.
+func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) ([]ref.Reference, []rule.Refusal, error) {
+	var sources []ref.Reference
+	var refused []rule.Refusal
+	seen := map[ref.Reference]bool{}
+	slice := r.slice()
+	add := func(image ref.Reference) {
+		if seen[image] {
+			return
+		}
+		seen[image] = true
+		if !slice.Has(image.Repository) {
+			r.others = append(r.others, image)
+			return
+		}
+		sources = append(sources, image)
+	}
+	var patterns []topology.Image
+	for _, e := range entries {
+		if !e.Literal() {
+			patterns = append(patterns, e)
+			continue
+		}
+		image := ref.Reference{Registry: home, Repository: e.Repository.String(), Digest: e.Digest}
+		if e.Digest == "" {
+			image.Tag = e.Tag.String()
+		}
+		if _, no := r.flow.Select(topology.Ask{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
+			refused = append(refused, *no)
+			continue
+		}
+		add(image)
+	}
+	if len(patterns) == 0 {
+		return sources, refused, nil
+	}
+	found, err := r.list(ctx, flow, home, patterns)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, image := range found {
+		add(image)
+	}
+	slices.SortFunc(sources, func(a, b ref.Reference) int { return strings.Compare(a.String(), b.String()) })
+	return sources, refused, nil
+}
+
+// slice is this job's part of a set. Jobs of a matrix differ by their variables,
+// and each has its whole set.
+func (r *resolver) slice() plan.Slice {
+	claims := r.c.Claims
+	if strings.EqualFold(claims.ParallelExecution, "MultiConfiguration") {
+		return plan.Slice{}
+	}
+	return plan.Slice{Position: int(claims.JobPositionInPhase), Total: int(claims.TotalJobsInPhase)}
+}
+
+// list finds what the patterns of a set name: the registry's repositories, and
+// the tags of those that a pattern and the flow cover.
+func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]ref.Reference, error) {
+	if err := r.s.SignIn(home, false, nil); err != nil {
+		return nil, usage(home, err, session.Remedy(err))
+	}
+	at, err := r.s.Registry(home)
+	if err != nil {
+		return nil, err
+	}
+	repositories, err := r.repositories(ctx, at, patterns)
+	if err != nil {
+		return nil, &unlisted{err}
+	}
+	found := make([][]ref.Reference, len(repositories))
+	failures := make([]error, len(repositories))
+	var group errgroup.Group
+	group.SetLimit(imagesAtOnce)
+	for i, repository := range repositories {
+		if !flow.Repositories.Match(repository) {
+			continue
+		}
+		group.Go(func() error {
+			tags, err := at.Data.Tags(ctx, repository, setLimit)
+			failures[i] = err
+			for _, tag := range tags {
+				if !flow.Covers(repository, tag) {
+					continue
+				}
+				for _, p := range patterns {
+					if p.Match(repository, tag) {
+						found[i] = append(found[i], ref.Reference{Registry: home, Repository: repository, Tag: tag})
+						break
+					}
+				}
+			}
+			return nil
+		})
+	}
+	_ = group.Wait()
+	if err := errors.Join(failures...); err != nil {
+		return nil, &unlisted{err}
+	}
+	var all []ref.Reference
+	for _, f := range found {
+		all = append(all, f...)
+	}
+	return all, nil
+}
+
+// repositories lists those that could be meant. Where every pattern names its
+// repository, the catalog, which takes a right of its own, is not asked for.
+func (r *resolver) repositories(ctx context.Context, at *session.Registry, patterns []topology.Image) ([]string, error) {
+	seen := map[string]bool{}
+	var named []string
+	for _, p := range patterns {
+		if !p.Repository.Literal() {
+			return at.Data.Repositories(ctx, setLimit)
+		}
+		if name := p.Repository.String(); !seen[name] {
+			seen[name] = true
+			named = append(named, name)
+		}
+	}
+	return named, nil
+}

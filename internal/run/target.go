@@ -1,0 +1,195 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/session"
+	"acrpromote/internal/transfer"
+)
+
+// targetFound is one target as its registry shows it.
+type targetFound struct {
+	registry   *session.Registry
+	presence   *transfer.Presence
+	tag        *acr.Attributes
+	repository *acr.Attributes
+	rollback   bool // the tag would move to an older image, by the registry's own times
+	err        error
+}
+
+// observe reads one image and its targets, these while the image is still
+// being read.
+func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
+	found := observation{targets: make([]targetFound, len(wanted.Targets))}
+	source := make(chan struct{}) // closed when it has been read
+	inspecting, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	read := make(chan struct{}, len(found.targets))
+	first := transfer.NewReplica() // the tag is likely to point there at all targets
+	var group sync.WaitGroup
+	group.Go(func() {
+		defer close(source)
+		found.source = r.readSource(ctx, wanted, first)
+	})
+	for i := range wanted.Targets {
+		group.Go(func() {
+			t := &found.targets[i]
+			*t = r.readTarget(inspecting, wanted, i, first, func() *transfer.Tree {
+				<-source
+				return found.source.tree
+			})
+			if ctx.Err() == nil && inspecting.Err() != nil && t.err != nil {
+				t.err = &session.SlowTarget{Registry: wanted.Targets[i].Registry, Grace: slowTargetGrace}
+				if t.registry != nil {
+					t.registry.Observe(t.err)
+				}
+			}
+			read <- struct{}{}
+		})
+	}
+	if len(found.targets) > 1 {
+		group.Go(func() {
+			<-source
+			awaitMost(read, len(found.targets), giveUp)
+		})
+	}
+	group.Wait()
+	if tree := found.source.tree; tree != nil && found.source.err == nil && found.lacking() {
+		// The first target had everything, another has not.
+		found.source.err = tree.Complete(ctx)
+	}
+	return found
+}
+
+// awaitMost gives up on the last targets some time after most have been read.
+func awaitMost(read <-chan struct{}, targets int, giveUp func()) {
+	for range (targets + 1) / 2 {
+		<-read
+	}
+	grace := time.NewTimer(slowTargetGrace)
+	defer grace.Stop()
+	for range targets / 2 {
+		select {
+		case <-read:
+		case <-grace.C:
+			giveUp()
+			return
+		}
+	}
+}
+
+// lacking reports whether any target lacks something of the image.
+func (f observation) lacking() bool {
+	return slices.ContainsFunc(f.targets, func(t targetFound) bool { return t.presence != nil && !t.presence.Complete() })
+}
+
+// readTarget looks at one target: its tag while the source is still being
+// read, the rest when it is known what to look for.
+func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, first *transfer.Replica, source func() *transfer.Tree) (t targetFound) {
+	defer first.Answer(nil, "", "") // however it ends
+	target := wanted.Targets[i]
+	if t.registry, t.err = r.s.Registry(target.Registry); t.err != nil {
+		return t
+	}
+	at := t.registry
+	if t.err = at.Open(); t.err != nil {
+		return t
+	}
+	defer func() { at.Observe(t.err) }()
+	var tagDigest string
+	if target.Tag != "" {
+		d, err := at.Data.Resolve(ctx, target.Repository, target.Tag)
+		if err != nil && !errors.Is(err, transfer.NotFound) {
+			t.err = err
+			return t
+		}
+		tagDigest = d.Digest
+	}
+	first.Answer(at.Data, target.Repository, tagDigest)
+	if tagDigest == "" && r.c.Action != agent.Audit {
+		readLocks(ctx, target, false, &t)
+	}
+	tree := source()
+	if tree == nil {
+		return t
+	}
+	presence, err := at.Data.Inspect(ctx, target.Repository, target.Tag, tree, r.c.Deep.Or(false))
+	if err != nil {
+		t.err = err
+		return t
+	}
+	t.presence = &presence
+	if tagDigest != "" && tagDigest != tree.Digest() && r.c.Action != agent.Audit {
+		if wanted.MayMove(i) {
+			readLocks(ctx, target, true, &t)
+		}
+		t.rollback = isAzure(wanted.Source.Registry) && at.Azure && r.older(ctx, wanted, i, tree.Digest(), tagDigest)
+	}
+	return t
+}
+
+// older reports whether the image is older than what a tag of the target points
+// at now, as far as the registries say: then moving the tag is a rollback.
+func (r *reader) older(ctx context.Context, wanted plan.Wanted, i int, digest, current string) bool {
+	var ours, theirs time.Time
+	var group sync.WaitGroup
+	target := wanted.Targets[i]
+	group.Go(func() { ours = r.created(ctx, wanted.Source.Registry, wanted.Source.Repository, digest) })
+	group.Go(func() { theirs = r.created(ctx, target.Registry, target.Repository, current) })
+	group.Wait()
+	return !ours.IsZero() && ours.Before(theirs)
+}
+
+// created returns when a manifest was pushed, by the registry's own clock; zero
+// where the registry does not say.
+func (r *reader) created(ctx context.Context, host, repository, digest string) time.Time {
+	at, err := r.s.Registry(host)
+	if err != nil {
+		return time.Time{}
+	}
+	metadata, err := at.Metadata()
+	if err != nil {
+		return time.Time{}
+	}
+	read, err := metadata.Manifest(ctx, repository, digest)
+	if err != nil {
+		return time.Time{}
+	}
+	return read.Created
+}
+
+// readLocks reads the locks that a write would run into, while there is still
+// time to refuse: the repository's where something new would come into it, the
+// tag's where it would move. Reading them takes a right that pushing does not;
+// where it is missing, the registry itself will refuse a forbidden write.
+func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetFound) {
+	if !t.registry.Azure {
+		return
+	}
+	metadata, err := t.registry.Metadata()
+	if err != nil {
+		return
+	}
+	var group sync.WaitGroup
+	group.Go(func() {
+		if read, err := metadata.Repository(ctx, target.Repository); err == nil {
+			t.repository = &read
+		}
+	})
+	if moves {
+		group.Go(func() {
+			if read, err := metadata.Tag(ctx, target.Repository, target.Tag); err == nil {
+				t.tag = &read
+			}
+		})
+	}
+	group.Wait()
+}

@@ -1,0 +1,38 @@
+package session
+
+import (
+	"strings"
+
+	"acrpromote/internal/azdo"
+	"acrpromote/internal/egress"
+)
+
+func (s *Session) openAzureDevOps() (*azdo.Service, error) {
+	c := s.config
+	claims := azdo.Claims{
+		HostType: c.Claims.HostType, Collection: c.CollectionURL, ProjectID: c.Claims.ProjectID, ProjectName: c.Claims.Project,
+		PlanID: c.Claims.PlanID, JobID: c.Claims.JobID, StageID: c.Claims.StageID, StageName: c.Claims.StageName,
+		StageAttempt: int(c.Claims.StageAttempt), BuildID: int(c.Claims.BuildID), OIDCRequestURI: c.Claims.OIDCRequestURI,
+		ReleaseID: int(c.Claims.ReleaseID), EnvironmentID: int(c.Claims.ReleaseEnvironmentID), EnvironmentName: c.Claims.ReleaseEnvironmentName,
+		ReleaseAttempt: int(c.Claims.ReleaseAttempt), DeploymentID: int(c.Claims.ReleaseDeploymentID),
+	}
+	requesters := []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.StageRequestedByID, c.Claims.StageRequestedForID}
+	if c.Claims.Classic() {
+		// There the build's are those of the artifact, who asked for no release.
+		requesters = []string{c.Claims.ReleaseRequestedForID, c.Claims.DeploymentRequestedForID}
+	}
+	for _, id := range requesters {
+		if strings.TrimSpace(id) != "" {
+			claims.RequesterIDs = append(claims.RequesterIDs, id)
+		}
+	}
+	hosts, err := azdo.Hosts(claims)
+	if err != nil {
+		return nil, err
+	}
+	client := s.network.Client(egress.Phase{
+		Name: "reading the run and its approvals", Hosts: hosts, Retries: repetitions,
+		Timeout: serviceTimeout, BodyLimit: serviceAnswer,
+	})
+	return azdo.New(client, claims, c.Token.Reveal())
+}

@@ -1,0 +1,78 @@
+package session
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/egress"
+	"acrpromote/internal/transfer"
+)
+
+// Registry is one registry of the run: its images, its attributes and locks, and
+// a breaker that opens when it does not respond.
+type Registry struct {
+	Host  string
+	Azure bool // it has attributes and locks
+	Data  *transfer.Registry
+	Breaker
+
+	rights   map[string][]string // filled before anything of the repository is asked
+	metadata func() (*acr.Metadata, error)
+}
+
+// Metadata returns the client of the registry's attributes and locks.
+func (r *Registry) Metadata() (*acr.Metadata, error) { return r.metadata() }
+
+// SignIn prepares one registry, once a run; nothing is sent yet. A second call
+// adds rights, by repository. target says that images go there.
+func (s *Session) SignIn(host string, target bool, rights map[string][]string) error {
+	if known := s.registries[host]; known != nil {
+		maps.Copy(known.rights, rights)
+		return nil
+	}
+	credential, err := s.credential(host, target)
+	if err != nil {
+		return err
+	}
+	all := map[string][]string{}
+	maps.Copy(all, rights)
+	s.registries[host] = s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
+	return nil
+}
+
+// Registry returns a registry that was signed in to.
+func (s *Session) Registry(host string) (*Registry, error) {
+	if found := s.registries[host]; found != nil {
+		return found, nil
+	}
+	return nil, fmt.Errorf("registry %s is none of this run's", host)
+}
+
+func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
+	tokens := s.network.Client(egress.Phase{
+		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+	})
+	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
+	images := s.network.Client(egress.Phase{
+		Name: "moving images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: repetitions,
+	})
+	images.Transport = signIn.Transport(images.Transport)
+	attributes := s.network.Client(egress.Phase{
+		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+	})
+	_, azure := acr.Suffix(host)
+	data := transfer.NewRegistry(host, images, plain)
+	data.OnRetry(func(r transfer.Retry) {
+		s.network.Repeated(host, r.Wait)
+		s.watch.Retried(r.What, r.Reason, r.Attempt, r.Wait)
+	})
+	return &Registry{
+		Host: host, Azure: azure, rights: rights, Data: data,
+		metadata: sync.OnceValues(func() (*acr.Metadata, error) { return acr.NewMetadata(host, signIn, attributes, plain) }),
+	}
+}

@@ -1,0 +1,68 @@
+package topology
+
+import (
+	"reflect"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+)
+
+// TestSameApproval changes one field of the terms after the other: what is not
+// named as something else than a rule of the approval parts the verdicts.
+func TestSameApproval(t *testing.T) {
+	elsewhere := []string{"Sealed", "Branches", "Attached", "Lock", "OnPartial", "Ignored"}
+	changed := map[string]any{
+		"Kind": Automated, "Environment": "Staging", "MinApprovers": 2, "RequesterCanApprove": true, "AuthorCanApprove": true,
+		"Approvers": []string{"a@example.com"}, "MaxAge": time.Hour, "CommentPatterns": []*regexp.Regexp{regexp.MustCompile("CHG")},
+		"Code": true, "Checks": []Check{{"1", "Production"}}, "Sealed": true, "Branches": []BranchPattern{{}},
+		"Attached": []Attached{{ArtifactType: "a/b"}}, "Lock": LockTag, "OnPartial": Warn, "Ignored": []string{"x"},
+	}
+	fields := reflect.TypeFor[Terms]()
+	for i := range fields.NumField() {
+		name := fields.Field(i).Name
+		value, known := changed[name]
+		if !known {
+			t.Fatalf("Terms.%s is new: say here whether it is a rule of the approval", name)
+		}
+		a, b := Terms{Kind: Manual, Environment: "Production"}, Terms{Kind: Manual, Environment: "Production"}
+		field := reflect.ValueOf(&b).Elem().Field(i)
+		field.Set(reflect.ValueOf(value).Convert(field.Type()))
+		if same, want := a.SameApproval(b), slices.Contains(elsewhere, name); same != want {
+			t.Errorf("terms that differ in %s have the same approval: %v, want %v", name, same, want)
+		}
+	}
+}
+
+func TestSameApprovalComparesValues(t *testing.T) {
+	base := func() Terms {
+		return Terms{Kind: Manual, Environment: "Production", Approvers: []string{"b", "a"}, CommentPatterns: []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")},
+			Checks: []Check{{"1", "Production"}}}
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*Terms)
+		want   bool
+	}{
+		{"equal", func(*Terms) {}, true},
+		{"the case of the environment", func(t *Terms) { t.Environment = "PRODUCTION" }, true},
+		{"the order of approvers", func(t *Terms) { t.Approvers = []string{"a", "b"} }, true},
+		{"the same pattern, compiled again", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")} }, true},
+		{"another pattern", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]*")} }, false},
+		{"one pattern more", func(t *Terms) { t.CommentPatterns = append(t.CommentPatterns, regexp.MustCompile("x")) }, false},
+		{"another approver", func(t *Terms) { t.Approvers = []string{"a", "c"} }, false},
+		{"another check", func(t *Terms) { t.Checks = []Check{{"2", "Production"}} }, false},
+		// A hand-written key would have to escape what separates its fields.
+		{"a separator in a name", func(t *Terms) { t.Environment = "production|0" }, false},
+	} {
+		other := base()
+		c.change(&other)
+		if got := base().SameApproval(other); got != c.want {
+			t.Errorf("%s: same %v, want %v", c.name, got, c.want)
+		}
+	}
+	none, empty := Terms{Kind: Manual}, Terms{Kind: Manual, Approvers: []string{}, Checks: []Check{}}
+	if !none.SameApproval(empty) {
+		t.Error("no approvers and an empty list of them are two things")
+	}
+}
