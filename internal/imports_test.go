@@ -137,7 +137,8 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 		"internal/transfer": {"internal/ref"},
 		"internal/azdo":     {"internal/approval", "internal/rule", "internal/sanitize"},
 		"internal/report":   {"internal/outcome", "internal/rule"},
-		"internal/sim":      {},
+		"internal/sim":      {"internal/testca"},
+		"internal/testca":   {},
 		"internal/promote":  {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},
 		// What joins the adapters decides nothing.
 		"internal/session": {"internal/acr", "internal/agent", "internal/azdo", "internal/egress", "internal/ref", "internal/transfer"},
@@ -156,14 +157,20 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 	}
 }
 
-func TestOnlyTestsAndTheDemoReachTheSimulators(t *testing.T) {
+// TestSimulatorsAreNotShipped: else the shipped binary could be made to trust
+// a fake.
+func TestSimulatorsAreNotShipped(t *testing.T) {
 	shipped, _ := imports(t)
-	for pkg, imported := range shipped {
-		if pkg != "cmd/demo" && pkg != "internal/sim" && slices.Contains(imported, module+"internal/sim") {
-			t.Errorf("%s imports the simulators: the shipped binary could talk to a fake", pkg)
+	simulators := []string{"internal/sim", "internal/fakeagent", "internal/testca"}
+	users := append([]string{"cmd/demo", "cmd/bench"}, simulators...)
+	for _, simulator := range simulators {
+		if _, there := shipped[simulator]; !there {
+			t.Errorf("%s is not there", simulator)
 		}
-		if slices.Contains(imported, module+"internal/fakeagent") {
-			t.Errorf("%s imports the fake agent, which is for tests", pkg)
+		for pkg, imported := range shipped {
+			if slices.Contains(imported, module+simulator) && !slices.Contains(users, pkg) {
+				t.Errorf("%s imports %s, which is for tests, the demo and the benchmark", pkg, simulator)
+			}
 		}
 	}
 }

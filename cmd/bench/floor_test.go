@@ -18,7 +18,7 @@ func caseOf(t *testing.T, key string) scenario {
 // The floor is what the others are compared with: it makes as many requests as
 // are derived on paper, and brings everything along.
 func TestFloorMakesTheLeastRequests(t *testing.T) {
-	a, err := ownAuthority()
+	authority, err := ca()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +34,7 @@ func TestFloorMakesTheLeastRequests(t *testing.T) {
 				from, to := proxied(t, source, n), proxied(t, target, n)
 				pairs := []pair{{images[0].source(), "r1/" + images[0].source()}}
 				for phase, want := range []int{s.least(images), s.leastAgain(images)} {
-					f := newFloor(from.address(), to.address(), 8, s.referrers, n.TLS, a.roots)
+					f := newFloor(from.address(), to.address(), 8, s.referrers, n.TLS, authority.Pool())
 					if err := f.run(t.Context(), []string{pairs[0].source + "=" + pairs[0].target}); err != nil {
 						t.Fatal(err)
 					}

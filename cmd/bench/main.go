@@ -9,7 +9,7 @@
 //	bench floor [flags]   the floor program
 //
 // Reading order: cases and image (what is copied), registry, proxy, scan and
-// authority (between whom), contestant, floor and run (by whom), measure, check
+// trust (between whom), contestant, floor and run (by whom), measure, check
 // and fanout (how), table, goals and chart (what is told); apart from these
 // kill, killgate, killlook and killtable (what is left of a run that was killed).
 package main

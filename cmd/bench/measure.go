@@ -271,7 +271,7 @@ func (b *bench) one(ctx context.Context, s scenario, c contestant, sides *sides,
 	t := task{from: from.address(), to: to.address(), referrers: s.referrers, tls: n.TLS, home: home}
 	var environment []string
 	if n.TLS {
-		if environment, err = believe(home); err != nil {
+		if environment, err = trust(home); err != nil {
 			return nil, nil, 0, err
 		}
 	}

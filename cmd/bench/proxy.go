@@ -52,11 +52,10 @@ type traffic struct {
 func startProxy(backend string, n network) (*proxy, error) {
 	var secure *tls.Config
 	if n.TLS {
-		a, err := ownAuthority()
-		if err != nil {
+		var err error
+		if secure, err = serverConfig(); err != nil {
 			return nil, err
 		}
-		secure = a.server
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -34,12 +34,12 @@ func TestProxyCarriesAndCounts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer p.stop()
-			a, err := ownAuthority()
+			authority, err := ca()
 			if err != nil {
 				t.Fatal(err)
 			}
 			// Who would rather speak HTTP/2 is counted too.
-			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: a.roots}, ForceAttemptHTTP2: true}}
+			client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: authority.Pool()}, ForceAttemptHTTP2: true}}
 			scheme := "http"
 			if n.TLS {
 				scheme = "https"

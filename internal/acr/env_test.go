@@ -2,9 +2,6 @@ package acr
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -12,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,6 +21,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"acrpromote/internal/testca"
 )
 
 // testEnv is a network in which every host name leads to one TLS server; a host
@@ -41,25 +39,12 @@ type testEnv struct {
 
 func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
-	env := &testEnv{t: t, handlers: map[string]http.HandlerFunc{}, roots: x509.NewCertPool()}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	env := &testEnv{t: t, handlers: map[string]http.HandlerFunc{}}
+	ca, err := testca.New()
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true,
-		DNSNames: []string{"*.azurecr.io", "*.azurecr.cn", "*.azurecr.us", "registry.example", "evil.example", "dev.azure.com", "login.microsoftonline.com", "login.chinacloudapi.cn", "login.microsoftonline.us"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	env.roots.AddCert(leaf)
+	env.roots = ca.Pool()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		host, _, _ := strings.Cut(r.Host, ":")
 		if handler := env.handlers[strings.ToLower(host)]; handler != nil {
@@ -69,7 +54,7 @@ func newTestEnv(t *testing.T) *testEnv {
 		t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
 	}))
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	server.TLS = ca.ServerConfig()
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	env.address = server.Listener.Addr().String()

@@ -3,17 +3,9 @@ package egress
 import (
 	"bufio"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"io"
 	"log"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -25,14 +17,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"acrpromote/internal/testca"
 )
 
 // testEnv is a network behind a CONNECT proxy: every host name that has a
-// handler answers over TLS with a certificate of its own authority.
+// handler answers over TLS with a certificate of a test CA.
 type testEnv struct {
 	t        *testing.T
-	ca       *x509.Certificate
-	key      *ecdsa.PrivateKey
 	caFile   string
 	backend  net.Listener
 	proxy    net.Listener
@@ -48,10 +40,12 @@ type testEnv struct {
 func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
 	env := &testEnv{t: t, handlers: map[string]http.HandlerFunc{}}
-	env.key = newKey(t)
-	env.ca = env.certificate("authority of the test", nil, &env.key.PublicKey)
+	ca, err := testca.New()
+	if err != nil {
+		t.Fatal(err)
+	}
 	env.caFile = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(env.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: env.ca.Raw}), 0o600); err != nil {
+	if err := os.WriteFile(env.caFile, ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
@@ -65,56 +59,14 @@ func newTestEnv(t *testing.T) *testEnv {
 		}
 		handler(rw, r)
 	}))
-	leaf := newKey(t)
-	var certs sync.Map
 	server.EnableHTTP2 = true
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = &tls.Config{GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
-		if kept, ok := certs.Load(hello.ServerName); ok {
-			return kept.(*tls.Certificate), nil
-		}
-		made := &tls.Certificate{Certificate: [][]byte{env.certificate(hello.ServerName, env.ca, &leaf.PublicKey).Raw}, PrivateKey: leaf}
-		certs.Store(hello.ServerName, made)
-		return made, nil
-	}}
+	server.TLS = ca.ServerConfig()
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	env.backend = server.Listener
 	env.proxy = env.listen(env.tunnel)
 	return env
-}
-
-func newKey(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-func (env *testEnv) certificate(name string, parent *x509.Certificate, public *ecdsa.PublicKey) *x509.Certificate {
-	template := &x509.Certificate{
-		SerialNumber:          big.NewInt(time.Now().UnixNano()),
-		Subject:               pkix.Name{CommonName: name},
-		NotBefore:             time.Now().Add(-time.Hour),
-		NotAfter:              time.Now().Add(time.Hour),
-		BasicConstraintsValid: true,
-	}
-	if parent == nil {
-		parent, template.IsCA, template.KeyUsage = template, true, x509.KeyUsageCertSign
-	} else {
-		template.DNSNames = []string{name}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, public, env.key)
-	if err != nil {
-		env.t.Error(err)
-	}
-	made, err := x509.ParseCertificate(der)
-	if err != nil {
-		env.t.Error(err)
-	}
-	return made
 }
 
 func (env *testEnv) listen(serve func(net.Conn)) net.Listener {

@@ -22,6 +22,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"acrpromote/internal/testca"
 )
 
 // Cloud is everything that the program talks to. One TLS listener on loopback
@@ -29,7 +31,7 @@ import (
 // there by name, and they lead nowhere else.
 type Cloud struct {
 	dir      string
-	ca       *authority
+	ca       *testca.Authority
 	caFile   string
 	listener net.Listener
 	server   *http.Server
@@ -57,12 +59,12 @@ type interceptor struct {
 // Start opens the cloud. Its CA certificate and the blobs too big for memory
 // are written to dir, which the caller removes.
 func Start(dir string) (*Cloud, error) {
-	ca, err := newAuthority()
+	ca, err := testca.New()
 	if err != nil {
 		return nil, err
 	}
 	caFile := filepath.Join(dir, "simulated-ca.pem")
-	if err := os.WriteFile(caFile, ca.pem(), 0o600); err != nil {
+	if err := os.WriteFile(caFile, ca.PEM(), 0o600); err != nil {
 		return nil, fmt.Errorf("writing the simulated CA: %w", err)
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -83,7 +85,7 @@ func Start(dir string) (*Cloud, error) {
 		if !c.knows(name) {
 			return nil, errors.New("no such host in the simulated cloud: " + name)
 		}
-		return ca.certificate(name)
+		return ca.Certificate(name)
 	}
 	http1 := &tls.Config{
 		MinVersion:     tls.VersionTLS12,

@@ -94,7 +94,7 @@ func (n *Network) Client() *http.Client {
 	proxy := &url.URL{Scheme: "http", Host: n.listener.Addr().String()}
 	return &http.Client{Transport: &http.Transport{
 		Proxy:             http.ProxyURL(proxy),
-		TLSClientConfig:   &tls.Config{RootCAs: n.cloud.ca.pool(), MinVersion: tls.VersionTLS12},
+		TLSClientConfig:   &tls.Config{RootCAs: n.cloud.ca.Pool(), MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2: true,
 	}}
 }
