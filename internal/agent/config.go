@@ -9,6 +9,8 @@ package agent
 import (
 	"os"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Config is everything that the program was told. Values are trimmed; what is
@@ -175,7 +177,7 @@ func (c *Config) Subject() string {
 	}
 	home := hostOf(c.Source)
 	for _, t := range c.Targets {
-		if !strings.EqualFold(hostOf(t), home) {
+		if hostOf(t) != home {
 			return InvertedPush
 		}
 	}
@@ -184,7 +186,7 @@ func (c *Config) Subject() string {
 
 func hostOf(reference string) string {
 	host, _, _ := strings.Cut(reference, "/")
-	return strings.TrimSuffix(host, ":443")
+	return ref.CanonicalHost(host)
 }
 
 // Unapproved tells that the user lifts approval and seal together; Read lets

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Connection is a service connection as the agent hands it to the step: only
@@ -61,23 +63,32 @@ func (c *Connection) Password() Secret { return c.params["PASSWORD"] }
 // Host is the registry of a Docker registry connection: host[:port], lower
 // case, without the port of https.
 func (c *Connection) Host() string {
-	for _, address := range []string{c.params["REGISTRY"].Reveal(), c.URL} {
-		if host := registryHost(address); host != "" {
-			return host
-		}
-	}
-	return ""
+	host, _ := c.host()
+	return host
 }
 
-func registryHost(address string) string {
+func (c *Connection) host() (string, error) {
+	for _, address := range []string{c.params["REGISTRY"].Reveal(), c.URL} {
+		if host, err := registryHost(address); host != "" || err != nil {
+			return host, err
+		}
+	}
+	return "", nil
+}
+
+// registryHost returns the host of an address, empty if it names none.
+func registryHost(address string) (string, error) {
 	if !strings.Contains(address, "://") {
 		address = "https://" + address
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" {
-		return ""
+		return "", nil
 	}
-	return strings.TrimSuffix(strings.ToLower(u.Host), ":443")
+	if _, _, err := ref.SplitPort(u.Host); err != nil {
+		return "", fmt.Errorf("%s is not a valid registry host: %w", quote(u.Host), err)
+	}
+	return ref.CanonicalHost(u.Host), nil
 }
 
 // connections finds what the inputs name.
@@ -90,11 +101,13 @@ func (c *Config) connections(env map[string]string, wrong *Misuse) {
 		if conn == nil {
 			continue
 		}
-		host := conn.Host()
+		host, err := conn.host()
 		switch {
 		case !strings.EqualFold(conn.Scheme, UsernamePassword):
 			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s signs in by %s.", quote(id), quote(conn.Scheme)),
 				"Supported are Docker registry connections of the kind \"Others\", with user and password; for an Azure registry name an Azure connection in azureSubscription or targetSubscription.")
+		case err != nil:
+			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry: %v.", quote(id), err), "Correct the registry's address in the connection.")
 		case host == "":
 			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry.", quote(id)), "Enter the registry's address in the connection.")
 		case conn.Username() == "" || conn.Password().Empty():

@@ -78,6 +78,9 @@ func TestRegistryConnections(t *testing.T) {
 		"of an Azure registry": {"ENDPOINT_AUTH_SCHEME_one=ServicePrincipal", `"ServicePrincipal"`},
 		"nobody":               {"ENDPOINT_AUTH_PARAMETER_one_USERNAME=", "no user"},
 		"nowhere":              {"ENDPOINT_URL_one=", "names no registry"},
+		"a port above 65535":   {"ENDPOINT_URL_one=https://registry.example:99999/v1/", `"registry.example:99999" is not a valid registry host: the port must be 1 to 65535.`},
+		"a port of zeros":      {"ENDPOINT_AUTH_PARAMETER_two_REGISTRY=other.example:0443", `"other.example:0443" is not a valid registry host: the port must be 1 to 65535.`},
+		"an empty port":        {"ENDPOINT_AUTH_PARAMETER_two_REGISTRY=other.example:", `"other.example:" is not a valid registry host: the port must be 1 to 65535.`},
 		"twice":                {"ENDPOINT_AUTH_PARAMETER_one_REGISTRY=https://other.example", "Two registry connections"},
 		"absent":               {"INPUT_REGISTRYCONNECTIONS=three,two", "was not handed"},
 	} {
@@ -125,5 +128,11 @@ func TestTrust(t *testing.T) {
 	_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
 	if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") {
 		t.Errorf("%q", told)
+	}
+	for _, port := range []string{"0", "03128", "65536", ""} {
+		_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=http://proxy.example:"+port, `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+		if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") || !strings.Contains(told[0], "the port must be 1 to 65535") {
+			t.Errorf("the port %q: %q", port, told)
+		}
 	}
 }

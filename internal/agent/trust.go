@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Proxy is the agent's proxy. Bypass holds the agent's regular expressions
@@ -87,6 +89,10 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 	u, err := url.Parse(proxy)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		wrong.add("AGENT_PROXYURL", "The agent's proxy address is no http or https address with a host.", "Configure the agent again with --proxyurl http://HOST:PORT.")
+		return
+	}
+	if _, _, err := ref.SplitPort(u.Host); err != nil {
+		wrong.add("AGENT_PROXYURL", fmt.Sprintf("The agent's proxy address is not valid: %v.", err), "Configure the agent again with --proxyurl http://HOST:PORT.")
 		return
 	}
 	if u.User != nil {

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"acrpromote/internal/levenshtein"
+	"acrpromote/internal/ref"
 )
 
 // What an input's value may measure: the longest environment variable that
@@ -195,7 +196,7 @@ func checkValue(in Input, v string) error {
 			err = fmt.Errorf("has %d entries; at most %d are taken", n, mostEntries)
 		}
 	case Text:
-		if in.Name == "digest" && !isDigest(v) {
+		if in.Name == "digest" && !ref.IsDigest(v) {
 			err = fmt.Errorf("%s is no digest: sha256: and 64 hexadecimal digits in lower case", quote(v))
 		}
 	}
@@ -217,13 +218,6 @@ func (in Input) correction(v string) string {
 		return "Write a regular expression as RE2 knows them: https://github.com/google/re2/wiki/Syntax."
 	}
 	return "Correct the value, or leave it empty."
-}
-
-func isDigest(v string) bool {
-	hex, ok := strings.CutPrefix(v, "sha256:")
-	return ok && len(hex) == 64 && !strings.ContainsFunc(hex, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'a' || r > 'f')
-	})
 }
 
 // suggestion proposes the candidate that is near a mistyped name; where none

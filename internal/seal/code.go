@@ -1,11 +1,11 @@
 package seal
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"slices"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // crockford is Crockford's base32 alphabet: no I, L, O or U, so that a code
@@ -20,13 +20,9 @@ const codeBytes = 15
 // Code returns the approval code of one digest ("sha256:<64 hex>"): its first
 // 120 bits, most significant first, as 24 characters in groups of four.
 func Code(digest string) (string, error) {
-	algorithm, sum, found := strings.Cut(digest, ":")
-	if !found || algorithm != "sha256" || len(sum) != 2*sha256.Size {
-		return "", fmt.Errorf("no approval code can be made of %q: it is not a sha256 digest", digest)
-	}
-	raw, err := hex.DecodeString(sum)
+	raw, err := ref.DecodeDigest(digest)
 	if err != nil {
-		return "", fmt.Errorf("no approval code can be made of %q: it is not hexadecimal", digest)
+		return "", fmt.Errorf("no approval code can be made of %q: it is %w", digest, err)
 	}
 	var code strings.Builder
 	var bits, held uint
@@ -58,6 +54,5 @@ func SetDigest(members []Member) string {
 	}
 	slices.Sort(lines)
 	lines = slices.Compact(lines)
-	sum := sha256.Sum256([]byte(strings.Join(lines, "")))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return ref.DigestOf([]byte(strings.Join(lines, "")))
 }

@@ -64,7 +64,7 @@ func TestCodeAgainstLibrary(t *testing.T) {
 }
 
 func TestCodeRefusesWhatIsNoDigest(t *testing.T) {
-	for _, s := range []string{"", "sha256:", "sha256:abcd", "sha512:" + strings.Repeat("ab", 32), "sha256:" + strings.Repeat("xy", 32), strings.Repeat("ab", 32)} {
+	for _, s := range []string{"", "sha256:", "sha256:abcd", "sha512:" + strings.Repeat("ab", 32), "sha256:" + strings.Repeat("xy", 32), "sha256:" + strings.Repeat("AB", 32), strings.Repeat("ab", 32)} {
 		if code, err := Code(s); err == nil {
 			t.Errorf("Code(%q) = %s, want an error", s, code)
 		}

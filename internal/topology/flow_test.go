@@ -335,6 +335,7 @@ func TestInit(t *testing.T) {
 		"nowhere for images to go":     {Production: "p.azurecr.io"},
 		"is named twice":               {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
 		"is no registry's host name":   {Production: "p", Development: []string{"d.azurecr.io"}},
+		"port must be 1 to 65535":      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io:70000"}},
 		"is no number of approvers":    {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
 		"which no repository has":      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
 		"is no name of an environment": {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},

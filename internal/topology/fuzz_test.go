@@ -3,12 +3,13 @@ package topology
 import (
 	"bytes"
 	"errors"
-	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"github.com/Masterminds/semver/v3"
+
+	"acrpromote/internal/ref"
 )
 
 // sane checks what holds of every error: an Invalid with at most twenty
@@ -113,7 +114,7 @@ func FuzzOverlap(f *testing.F) {
 	f.Add("a*b*c", "*bc", "abc")
 	f.Fuzz(func(t *testing.T, a, b, name string) {
 		var p, q RepositoryPattern
-		if p.read(a) != nil || q.read(b) != nil || !isRepository(name) {
+		if p.read(a) != nil || q.read(b) != nil || !ref.IsRepository(name) {
 			return
 		}
 		spent := 0
@@ -123,25 +124,6 @@ func FuzzOverlap(f *testing.F) {
 		}
 		if !meet && p.Match(name) && q.Match(name) {
 			t.Fatalf("%s is in %s and %s, which are said not to overlap", name, a, b)
-		}
-	})
-}
-
-// FuzzNames holds what is read by hand to the specification's own words (OCI
-// distribution, "Pulling manifests").
-func FuzzNames(f *testing.F) {
-	const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
-	repository := regexp.MustCompile(`^` + component + `(?:/` + component + `)*$`)
-	tag := regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	for _, s := range []string{"", "a", "shop/cart", "a__b", "a___b", "a-_b", "a--b/c.d", "a..b", "/a", "a/", "a//b", "A", "1.2.3", ".a", "-a", "_", "a_", "é", "a\n", strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 128)} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, s string) {
-		if got, want := isRepository(s), len(s) <= 255 && repository.MatchString(s); got != want {
-			t.Errorf("repository %q: %v, want %v", s, got, want)
-		}
-		if got, want := isTag(s), tag.MatchString(s); got != want {
-			t.Errorf("tag %q: %v, want %v", s, got, want)
 		}
 	})
 }

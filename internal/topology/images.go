@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Image is one entry of a list: a pattern over repositories with a pattern
@@ -142,7 +144,7 @@ func readDigest(entry, repository, digest string) (Image, error) {
 		return Image{}, mistake{fmt.Sprintf("%s names no repository.", quote(entry)), "Write repository@sha256:…."}
 	case strings.Contains(repository, ":"):
 		return Image{}, mistake{fmt.Sprintf("%s has a tag and a digest.", quote(entry)), "Write one of them."}
-	case !grammar().digest.MatchString(digest):
+	case !ref.IsDigest(digest):
 		return Image{}, mistake{fmt.Sprintf("%s is no digest.", quote(digest)), "Write sha256: and 64 hexadecimal digits in lower case."}
 	}
 	if err := image.Repository.read(repository); err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"acrpromote/internal/ref"
 )
 
 // Found is what a list or manifests name: the images of the source registry,
@@ -201,7 +203,7 @@ func splitHost(reference string) (host, rest string) {
 	}
 	host, err := readHost(first)
 	if err != nil {
-		return strings.ToLower(first), rest
+		return ref.CanonicalHost(first), rest
 	}
 	return host, rest
 }

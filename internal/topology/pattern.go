@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"acrpromote/internal/ref"
 )
 
 // glob is a pattern over names whose segments are parted by '/'. * is any
@@ -200,7 +202,7 @@ func (p *RepositoryPattern) read(text string) error {
 	if err := checkGlob("repository", text); err != nil {
 		return err
 	}
-	if !strings.ContainsAny(text, "*?") && !isRepository(text) {
+	if !strings.ContainsAny(text, "*?") && !ref.IsRepository(text) {
 		return mistake{fmt.Sprintf("%s is no repository.", quote(text)), "Write lower-case letters and digits, parted by '.', '_', '-' and '/'."}
 	}
 	p.glob = compile(text)
@@ -250,7 +252,7 @@ func (p *TagGlob) read(text string) error {
 	if len(text) > mostPattern {
 		return checkGlob("tag", text)
 	}
-	if !strings.ContainsAny(text, "*?") && !isTag(text) {
+	if !strings.ContainsAny(text, "*?") && !ref.IsTag(text) {
 		return mistake{fmt.Sprintf("%s is no tag.", quote(text)), "A tag has at most 128 letters, digits, '_', '.' and '-', and does not begin with '.' or '-'."}
 	}
 	p.glob = compile(text)

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"time"
 	"unicode"
+
+	"acrpromote/internal/ref"
 )
 
 // Version is the version of the format.
@@ -140,66 +143,12 @@ func pick[T interface {
 	return m
 }
 
-// grammar is that of the OCI distribution specification, "Pulling manifests",
-// and of host names.
-var grammar = sync.OnceValue(func() (g struct{ digest, host, port, artifact, guid *regexp.Regexp }) {
-	g.digest = regexp.MustCompile(`^sha256:[a-f0-9]{64}$`)
-	g.host = regexp.MustCompile(`^(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$`)
-	g.port = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+// grammar is that of what is neither YAML's nor a registry's.
+var grammar = sync.OnceValue(func() (g struct{ artifact, guid *regexp.Regexp }) {
 	g.artifact = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
 	g.guid = regexp.MustCompile(`^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	return g
 })
-
-// isRepository and isTag know the same specification's names. They are asked
-// for every image and target, so they go through the text by hand.
-func isRepository(s string) bool {
-	if s == "" || len(s) > 255 {
-		return false
-	}
-	for component := range strings.SplitSeq(s, "/") {
-		if !isComponent(component) {
-			return false
-		}
-	}
-	return true
-}
-
-func isComponent(s string) bool {
-	alphanumeric := func(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
-	if s == "" || !alphanumeric(s[0]) || !alphanumeric(s[len(s)-1]) {
-		return false
-	}
-	for i := 0; i < len(s); {
-		from := i
-		for i < len(s) && !alphanumeric(s[i]) {
-			i++
-		}
-		switch between := s[from:i]; {
-		case between == "", between == ".", between == "_", between == "__", strings.Trim(between, "-") == "":
-		default:
-			return false
-		}
-		for i < len(s) && alphanumeric(s[i]) {
-			i++
-		}
-	}
-	return true
-}
-
-func isTag(s string) bool {
-	if s == "" || len(s) > 128 || s[0] == '.' || s[0] == '-' {
-		return false
-	}
-	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '_', c == '.', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
-}
 
 // Host is a registry's host name in lower case, without the port of HTTPS.
 type Host string
@@ -211,22 +160,16 @@ func (h *Host) read(text string) error {
 }
 
 func readHost(text string) (string, error) {
-	host, port, ported := strings.Cut(strings.ToLower(text), ":")
-	if len(host) > 253 || !grammar().host.MatchString(host) || ported && !validPort(port) {
-		return "", mistake{fmt.Sprintf("%s is no registry's host name.", quote(text)), "Write it as <your-registry>.azurecr.io, without https:// and without a path."}
-	}
-	if !strings.Contains(host, ".") && !ported && host != "localhost" {
+	host, err := ref.ParseHost(text)
+	switch {
+	case err == nil:
+		return host, nil
+	case errors.Is(err, ref.ErrPort):
+		return "", mistake{fmt.Sprintf("%s is not a valid registry host: %v.", quote(text), ref.ErrPort), "Write the port without leading zeros, or leave it out."}
+	case errors.Is(err, ref.ErrShortHost):
 		return "", mistake{fmt.Sprintf("%s is no registry's host name.", quote(text)), "Write it in full, as <your-registry>.azurecr.io."}
 	}
-	if !ported || port == "443" {
-		return host, nil
-	}
-	return host + ":" + port, nil
-}
-
-func validPort(s string) bool {
-	n, err := strconv.Atoi(s)
-	return err == nil && n <= math.MaxUint16 && grammar().port.MatchString(s)
+	return "", mistake{fmt.Sprintf("%s is no registry's host name.", quote(text)), "Write it as <your-registry>.azurecr.io, without https:// and without a path."}
 }
 
 // ArtifactType is the media type of an artifact that refers to an image.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 )
 
@@ -41,7 +42,7 @@ func (a Ask) subject() string {
 // Covers says whether a source image is the flow's. An empty tag is an image
 // by digest alone.
 func (f *Flow) Covers(repository, tag string) bool {
-	return isRepository(repository) && (tag == "" || isTag(tag)) && f.Repositories.Match(repository) && f.Tags.Match(tag)
+	return ref.IsRepository(repository) && (tag == "" || ref.IsTag(tag)) && f.Repositories.Match(repository) && f.Tags.Match(tag)
 }
 
 // TargetsFor are the registries, by name and sorted, that a source repository
@@ -144,7 +145,7 @@ func told(reasons []string) string {
 // or nothing if it does.
 func (f *Flow) lacks(a Ask, from, to *Registry) string {
 	switch {
-	case !isRepository(a.Repository) || !f.Repositories.Match(a.Repository):
+	case !ref.IsRepository(a.Repository) || !f.Repositories.Match(a.Repository):
 		return "covers the repositories " + f.Repositories.String()
 	case !f.Covers(a.Repository, a.Tag) && a.Tag == "":
 		return "covers the tags " + f.Tags.String() + ", and an image by digest has none: name it by its tag"

@@ -3,6 +3,8 @@ package topology
 import (
 	"fmt"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // RepositoryTemplate makes the repository at the target of that at the source.
@@ -12,7 +14,7 @@ func (r *RepositoryTemplate) read(text string) error {
 	if err := checkTemplate(text, "{repository}"); err != nil {
 		return err
 	}
-	if !isRepository(strings.ReplaceAll(text, "{repository}", "a")) {
+	if !ref.IsRepository(strings.ReplaceAll(text, "{repository}", "a")) {
 		return mistake{fmt.Sprintf("%s makes no valid repository.", quote(text)), `Write it as "released/{repository}": lower-case letters and digits, parted by '.', '_', '-' and '/'.`}
 	}
 	*r = RepositoryTemplate(text)
@@ -26,7 +28,7 @@ func (t *TagTemplate) read(text string) error {
 	if err := checkTemplate(text, "{tag}"); err != nil {
 		return err
 	}
-	if !isTag(strings.ReplaceAll(text, "{tag}", "a")) {
+	if !ref.IsTag(strings.ReplaceAll(text, "{tag}", "a")) {
 		return mistake{fmt.Sprintf("%s makes no valid tag.", quote(text)), `Write it as "released-{tag}": letters, digits, '_', '.' and '-', not beginning with '.' or '-'.`}
 	}
 	*t = TagTemplate(text)
@@ -66,7 +68,7 @@ func (r Resource) For(tag string) (string, error) {
 	if !r.templated() {
 		return string(r), nil
 	}
-	if !isTag(tag) {
+	if !ref.IsTag(tag) {
 		return "", fmt.Errorf("the approval's resource is %s, and there is no tag at the target: name one in targets, as host/repository:tag", r)
 	}
 	return strings.ReplaceAll(string(r), "{tag}", tag), nil
@@ -83,10 +85,10 @@ func (f *Flow) Names(repository, tag string) (atRepository, atTag string, err er
 	if f.As.Tag != "" && (tag != "" || !strings.Contains(string(f.As.Tag), "{tag}")) {
 		atTag = strings.ReplaceAll(string(f.As.Tag), "{tag}", tag)
 	}
-	if !isRepository(atRepository) {
+	if !ref.IsRepository(atRepository) {
 		return "", "", fmt.Errorf("flow %s makes of repository %s the name %s, which is no repository's (at most 255 characters): shorten one of them", f.Name, quote(repository), quote(atRepository))
 	}
-	if atTag != "" && !isTag(atTag) {
+	if atTag != "" && !ref.IsTag(atTag) {
 		return "", "", fmt.Errorf("flow %s makes of tag %s the name %s, which is no tag's (at most 128 characters): shorten one of them", f.Name, quote(tag), quote(atTag))
 	}
 	return atRepository, atTag, nil
