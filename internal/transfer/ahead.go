@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 // aheadWidth is how many requests of one tree are made before their turn.
@@ -110,7 +112,7 @@ func (r *treeReader) list(l lead, digest string) ([]Descriptor, error) {
 
 // read asks ahead for a manifest, and for what is attached to it.
 func (r *treeReader) read(l lead) {
-	if l.nesting > maxNesting || l.attached > maxNesting || r.count.Load() > maxManifests || r.bytes.Load() > maxRawBytes || l.tag == "" && checkDigest(l.Digest) != nil {
+	if l.nesting > maxNesting || l.attached > maxNesting || r.count.Load() > maxManifests || r.bytes.Load() > maxRawBytes || l.tag == "" && ref.CheckDigest(l.Digest) != nil {
 		return // its turn will tell
 	}
 	r.ahead(func() { _, _ = r.manifest(l) })

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // held is a whole image at two peers, and how its tree is read then.
@@ -208,7 +210,7 @@ func TestManifestGoesWithItsBlobs(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	a, b := src.image("shop/cart", "", "small"), src.image("shop/cart", "", "slow")
 	src.index("shop/cart", "1.0", a, b)
-	slow := digestOf(layerOf("slow"))
+	slow := ref.DigestOf(layerOf("slow"))
 	put := make(chan struct{})
 	var once sync.Once
 	src.script = func(w http.ResponseWriter, r *http.Request) bool {

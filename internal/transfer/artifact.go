@@ -7,6 +7,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 // Content is one blob of an artifact, small enough for memory.
@@ -31,7 +33,7 @@ var emptyConfig = []byte("{}")
 // Manifest is what PutArtifact puts: the same for the same artifact, always.
 func (a Artifact) Manifest() (*Manifest, error) {
 	describe := func(mediaType string, data []byte, annotations map[string]string) (v1.Descriptor, error) {
-		h, err := v1.NewHash(digestOf(data))
+		h, err := v1.NewHash(ref.DigestOf(data))
 		return v1.Descriptor{MediaType: types.MediaType(mediaType), Size: int64(len(data)), Digest: h, Annotations: annotations}, err
 	}
 	config, err := describe(string(types.OCIEmptyJSON), emptyConfig, nil)
@@ -79,9 +81,9 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 	if err != nil {
 		return Descriptor{}, at(Target, r.failed(ctx, "attaching to", repo, a.Subject.Digest, err))
 	}
-	data := map[string][]byte{digestOf(emptyConfig): emptyConfig}
+	data := map[string][]byte{ref.DigestOf(emptyConfig): emptyConfig}
 	for _, c := range a.Contents {
-		data[digestOf(c.Data)] = c.Data
+		data[ref.DigestOf(c.Data)] = c.Data
 	}
 	blobs, err := distinct(m.blobs)
 	if err == nil {
@@ -98,7 +100,7 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 
 // PutBlob uploads a small blob, unless the repository has it.
 func (r *Registry) PutBlob(ctx context.Context, repo string, data []byte) error {
-	d := Descriptor{Digest: digestOf(data), Size: int64(len(data))}
+	d := Descriptor{Digest: ref.DigestOf(data), Size: int64(len(data))}
 	_, err := r.upload(ctx, repo, "", d, bytesOf(data), false, silent{})
 	var again *passingError
 	if errors.As(err, &again) {

@@ -8,6 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/ref"
 )
 
 // BenchmarkLayer moves one layer of 64 MiB from one socket to the other, hashed
@@ -15,7 +17,7 @@ import (
 func BenchmarkLayer(b *testing.B) {
 	const size = 64 << 20
 	content := strings.Repeat("layers are mostly alike, ", size/25+1)[:size]
-	d := Descriptor{MediaType: ociLayer, Digest: digestOf([]byte(content)), Size: size}
+	d := Descriptor{MediaType: ociLayer, Digest: ref.DigestOf([]byte(content)), Size: size}
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(size))
 		_, _ = io.WriteString(w, content)
@@ -45,7 +47,7 @@ func BenchmarkLayer(b *testing.B) {
 // BenchmarkHash is the part of it that cannot be left out.
 func BenchmarkHash(b *testing.B) {
 	content := make([]byte, 64<<20)
-	d := Descriptor{Digest: digestOf(content), Size: int64(len(content))}
+	d := Descriptor{Digest: ref.DigestOf(content), Size: int64(len(content))}
 	b.SetBytes(d.Size)
 	for range b.N {
 		source, err := verify(bytesOf(content), d)(b.Context())

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+
+	"acrpromote/internal/ref"
 )
 
 const (
@@ -14,7 +16,8 @@ const (
 	maxListPages = 1000
 )
 
-// Repositories lists the registry's repositories, sorted.
+// Repositories lists the registry's repositories, sorted. Names that the
+// specification does not know are left out: nothing can be asked of them.
 // https://distribution.github.io/distribution/spec/api/#catalog
 func (r *Registry) Repositories(ctx context.Context, most int) ([]string, error) {
 	const op = "listing the repositories"
@@ -27,6 +30,7 @@ func (r *Registry) Repositories(ctx context.Context, most int) ([]string, error)
 		names = append(names, page.Repositories...)
 		return len(names), err
 	}, most)
+	names = slices.DeleteFunc(names, func(name string) bool { return !ref.IsRepository(name) })
 	slices.Sort(names)
 	return slices.Compact(names), at(Source, r.own(ctx, op, "", "", err))
 }

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
+
+	"acrpromote/internal/ref"
 )
 
 // Cosign before version 3 attaches by the name of a tag alone: what belongs to
@@ -34,7 +35,7 @@ type company struct {
 func (c company) of(digest string) []string {
 	var tags []string
 	for _, ending := range companyEndings {
-		if tag := fallbackTag(digest) + ending; !c.listed || c.tags[tag] {
+		if tag := ref.DigestTag(digest) + ending; !c.listed || c.tags[tag] {
 			tags = append(tags, tag)
 		}
 	}
@@ -43,7 +44,7 @@ func (c company) of(digest string) []string {
 
 // bare tells whether there may be a list of referrers under the fallback tag,
 // whatever the registry's own list says.
-func (c company) bare(digest string) bool { return !c.listed || c.tags[fallbackTag(digest)] }
+func (c company) bare(digest string) bool { return !c.listed || c.tags[ref.DigestTag(digest)] }
 
 // company lists the tags that are named after digests, once a run.
 func (r *Registry) company(ctx context.Context, repo string) (company, error) {
@@ -56,7 +57,7 @@ func (r *Registry) company(ctx context.Context, repo string) (company, error) {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (r *Registry) listCompany(ctx context.Context, repo string) (company, error) {
 	const op = "listing the tags of"
-	const before, behind = "sha256-", "sha256-g"
+	const before, behind = ref.DigestTagPrefix, ref.DigestTagPrefix + "g"
 	c := company{listed: true, tags: make(map[string]bool)}
 	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.within(repo), before, tagsPage)
 	seen := make(map[string]bool)
@@ -116,11 +117,8 @@ func untold(a *answer) bool {
 
 // isCompany recognises sha256-<hex>, bare or with an ending.
 func isCompany(tag string) bool {
-	hex, ok := strings.CutPrefix(tag, "sha256-")
-	if !ok || len(hex) < 64 || checkDigest("sha256:"+hex[:64]) != nil {
-		return false
-	}
-	return hex[64:] == "" || slices.Contains(companyEndings, hex[64:])
+	_, ending, ok := ref.ParseDigestTag(tag)
+	return ok && (ending == "" || slices.Contains(companyEndings, ending))
 }
 
 // lookForCompany asks for the tags of the company, all at once. One that points

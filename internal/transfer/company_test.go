@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/ref"
 )
 
 func TestCompanyComesAlong(t *testing.T) {
@@ -48,7 +50,7 @@ func TestCompanyComesAlong(t *testing.T) {
 			}
 			for k, s := range src.manifests {
 				tag, ok := strings.CutPrefix(k, "shop/cart:sha256-")
-				if ok && strings.Contains(tag, ".") && dst.tag("copy", "sha256-"+tag) != digestOf(s.raw) {
+				if ok && strings.Contains(tag, ".") && dst.tag("copy", "sha256-"+tag) != ref.DigestOf(s.raw) {
 					t.Errorf("%s is missing", tag)
 				}
 			}
@@ -61,9 +63,9 @@ func TestCompanyComesAlong(t *testing.T) {
 				t.Errorf("again: %+v, %q", out, dst.log)
 			}
 			// One is lost, and comes back; the image's tag is not touched.
-			dst.drop("copy:" + fallbackTag(root.Digest) + ".sig")
+			dst.drop("copy:" + ref.DigestTag(root.Digest) + ".sig")
 			dst.clear()
-			if out := j.must(t); !out.Changed || !slices.Equal(dst.visible, []string{fallbackTag(root.Digest) + ".sig"}) {
+			if out := j.must(t); !out.Changed || !slices.Equal(dst.visible, []string{ref.DigestTag(root.Digest) + ".sig"}) {
 				t.Errorf("mended: %+v, %q", out, dst.visible)
 			}
 		})
@@ -95,7 +97,7 @@ func TestCompanyAtTheTarget(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			root := src.image("r", "1.0", "one")
-			sig := fallbackTag(root.Digest) + ".sig"
+			sig := ref.DigestTag(root.Digest) + ".sig"
 			mine := src.image("r", sig, c.mine...)
 			theirs := dst.image("r", sig, c.theirs...)
 			for _, tag := range []string{"1.0", "2.0"} { // the root is absent; then it is there

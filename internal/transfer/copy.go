@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"acrpromote/internal/ref"
 )
 
 // State is what a copy came to; the words are those of result.json.
@@ -238,8 +240,8 @@ func (c *copying) putWhole(ctx context.Context, n *node, lag bool) error {
 }
 
 // put puts a manifest that is missing, and notes what is to be listed.
-func (c *copying) put(ctx context.Context, n *node, ref string, lag bool) error {
-	if _, missing := c.presence.missing[n.Digest]; !missing && isDigest(ref) {
+func (c *copying) put(ctx context.Context, n *node, reference string, lag bool) error {
+	if _, missing := c.presence.missing[n.Digest]; !missing && ref.NamesDigest(reference) {
 		if c.presence.unlisted[n.Digest] {
 			c.note(n)
 		}
@@ -248,7 +250,7 @@ func (c *copying) put(ctx context.Context, n *node, ref string, lag bool) error 
 	if err := c.awaitBlobsOf(ctx, n); err != nil {
 		return err
 	}
-	s, err := c.dst.putManifest(ctx, c.repo, ref, n.Manifest, lag)
+	s, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, lag)
 	if err != nil {
 		return err
 	}

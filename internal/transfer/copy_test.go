@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
+	"acrpromote/internal/ref"
 )
 
 // counter is a Progress that keeps count.
@@ -330,7 +332,7 @@ func TestRerunMends(t *testing.T) {
 				case "layer":
 					dst.drop("shop/cart@" + tree.Blobs()[0].Digest)
 				case "list":
-					dst.drop("shop/cart:" + fallbackTag(tree.Digest()))
+					dst.drop("shop/cart:" + ref.DigestTag(tree.Digest()))
 				}
 				p, err := dst.registry().Inspect(t.Context(), "shop/cart", "1.0", tree, j.deep)
 				if err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Kind sorts what can go wrong by what somebody has to do about it. It is an
@@ -63,7 +65,7 @@ func (e *Error) Subject() string {
 	}
 	switch {
 	case e.Reference == "":
-	case strings.Contains(e.Reference, ":"):
+	case ref.NamesDigest(e.Reference):
 		s += "@" + e.Reference
 	default:
 		s += ":" + e.Reference

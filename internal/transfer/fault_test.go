@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // times answers the first n requests that match by itself.
@@ -141,7 +143,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		{"broken for ever", nil, times(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
 		{"cut for ever", times(99, "GET", "/blobs/", cut), nil, Unreachable, Source, []string{"broke off"}},
 		{"blob is gone", times(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
-		{"one bit is wrong", times(99, "GET", "/blobs/"+digestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{digestOf(layerOf("one")), "what came has the digest"}},
+		{"one bit is wrong", times(99, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{ref.DigestOf(layerOf("one")), "what came has the digest"}},
 		{"another size", times(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
 		{"the target stores another digest", nil, times(99, "PUT", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", emptyDigest)
@@ -186,7 +188,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 			dst.mu.Lock()
 			defer dst.mu.Unlock()
 			for k := range dst.blobs {
-				if _, digest, _ := strings.Cut(k, "@"); digestOf(dst.blobs[k]) != digest {
+				if _, digest, _ := strings.Cut(k, "@"); ref.DigestOf(dst.blobs[k]) != digest {
 					t.Errorf("a wrong blob arrived as %s", digest)
 				}
 			}
@@ -244,7 +246,7 @@ func TestStorage(t *testing.T) {
 	src.image("shop/cart", "1.0", "one")
 	sig := "secret"
 	src.script = func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, digestOf(layerOf("one"))) {
+		if !strings.HasSuffix(r.URL.Path, ref.DigestOf(layerOf("one"))) {
 			return false
 		}
 		http.Redirect(w, r, storage.URL+"/x?seed=one&sig="+sig, http.StatusTemporaryRedirect)
@@ -290,7 +292,7 @@ func TestSilenceIsGivenUp(t *testing.T) {
 			over := make(chan struct{})
 			defer close(over)
 			if c.side == Source {
-				src.script = times(c.n, "GET", "/blobs/"+digestOf(layerOf("one")), hang(1000, over))
+				src.script = times(c.n, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), hang(1000, over))
 			} else {
 				dst.script = times(c.n, "PUT", "/blobs/", func(http.ResponseWriter, *http.Request) { <-over })
 			}

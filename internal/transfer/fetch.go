@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+
+	"acrpromote/internal/ref"
 )
 
 // Manifest reads a manifest by tag or digest and verifies it, once a run. A tag
@@ -13,23 +15,23 @@ func (r *Registry) Manifest(ctx context.Context, repo, ref string) (*Manifest, e
 }
 
 // manifest is Manifest for somebody who knows what should come.
-func (r *Registry) manifest(ctx context.Context, repo, ref string, want Descriptor) (*Manifest, error) {
-	if !isDigest(ref) {
-		d, ok := r.tags.look(key(repo, ref))
+func (r *Registry) manifest(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
+	if !ref.NamesDigest(reference) {
+		d, ok := r.tags.look(key(repo, reference))
 		if !ok {
-			return r.manifestByTag(ctx, repo, ref)
+			return r.manifestByTag(ctx, repo, reference)
 		}
-		ref = d.Digest
+		reference = d.Digest
 	}
-	m, err := r.manifests.get(ctx, key(repo, ref), func(ctx context.Context) (*Manifest, error) {
-		m, err := r.fetch(ctx, repo, ref, want)
+	m, err := r.manifests.get(ctx, key(repo, reference), func(ctx context.Context) (*Manifest, error) {
+		m, err := r.fetch(ctx, repo, reference, want)
 		if err == nil {
 			r.kept.Add(m.Size)
 		}
 		return m, err
 	})
 	if err != nil {
-		return nil, r.own(ctx, "reading the manifest", repo, ref, err)
+		return nil, r.own(ctx, "reading the manifest", repo, reference, err)
 	}
 	r.remember(repo, m)
 	return m, nil
@@ -65,28 +67,28 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 // fetch reads one manifest. A tag's manifest has the digest that its bytes
 // have: it is compared with the registry's word where there is one.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
-func (r *Registry) fetch(ctx context.Context, repo, ref string, want Descriptor) (*Manifest, error) {
+func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	const op = "reading the manifest"
-	a, err := r.get(ctx, call{op: op, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, accept: acceptManifests, limit: maxManifest})
+	a, err := r.get(ctx, call{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
 	if err != nil {
 		return nil, err
 	}
 	if a.status != http.StatusOK {
-		return nil, r.refused(op, repo, ref, a.status, a.body)
+		return nil, r.refused(op, repo, reference, a.status, a.body)
 	}
-	digest := digestOf(a.body)
-	if isDigest(ref) && digest != ref {
-		return nil, r.corrupt(op, repo, ref, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
+	digest := ref.DigestOf(a.body)
+	if ref.NamesDigest(reference) && digest != reference {
+		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
 	}
 	if said := a.header.Get("Docker-Content-Digest"); said != "" && said != digest {
-		return nil, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", harmless(said, 100), digest))
+		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", harmless(said, 100), digest))
 	}
 	m, kind, err := parseManifest(a.body, mediaType(a.header.Get("Content-Type")), want.MediaType)
 	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {
 		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but what points to it says %d", m.Size, want.Size)
 	}
 	if err != nil {
-		e := r.corrupt(op, repo, ref, err.Error())
+		e := r.corrupt(op, repo, reference, err.Error())
 		if e.Kind = kind; kind == Unsupported {
 			e.Remedy = "rebuild it in a current format, or leave it out"
 		}
@@ -112,7 +114,7 @@ func (r *Registry) Blob(ctx context.Context, repo string, d Descriptor) ([]byte,
 	if a.status != http.StatusOK {
 		return nil, r.refused(op, repo, d.Digest, a.status, a.body)
 	}
-	if got := digestOf(a.body); got != d.Digest {
+	if got := ref.DigestOf(a.body); got != d.Digest {
 		return nil, r.corrupt(op, repo, d.Digest, "what came has the digest "+got)
 	}
 	return a.body, nil

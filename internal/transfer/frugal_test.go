@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 func TestOneAsksForTheReferrersAPI(t *testing.T) {
@@ -83,7 +85,7 @@ func piecewise(p *peer, refusal http.HandlerFunc) func(http.ResponseWriter, *htt
 			refusal(w, r)
 		case r.Method == http.MethodPut:
 			data, digest := bodies[r.URL.Path], r.URL.Query().Get("digest")
-			if r.URL.Query().Get("_state") != "c/d" || digestOf(data) != digest {
+			if r.URL.Query().Get("_state") != "c/d" || ref.DigestOf(data) != digest {
 				refuse(w, 400, "DIGEST_INVALID", "wrong")
 				return true
 			}

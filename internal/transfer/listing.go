@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 // list writes referrers into the fallback tag of their subject, for a registry
@@ -18,7 +20,7 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 	defer unlock()
 
 	var entries []json.RawMessage // as they are: other writers' fields stay
-	tag := fallbackTag(subject)
+	tag := ref.DigestTag(subject)
 	present, err := r.fetch(ctx, repo, tag, Descriptor{})
 	var doc struct {
 		SchemaVersion int               `json:"schemaVersion"`
@@ -64,7 +66,7 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 	if len(raw) > maxManifest || len(entries) > maxReferrers {
 		return false, r.tooMany(op, repo, subject)
 	}
-	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: doc.MediaType, Digest: digestOf(raw), Size: int64(len(raw))}}
+	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: doc.MediaType, Digest: ref.DigestOf(raw), Size: int64(len(raw))}}
 	if _, err := r.putManifest(ctx, repo, tag, m, true); err != nil {
 		return false, err
 	}

@@ -7,6 +7,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 // maxManifest is what a registry must take at least, and what ACR takes at
@@ -104,7 +106,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		return nil, Corrupt, fmt.Errorf("it can be read as an image and as an index")
 	}
 
-	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: kind, Digest: digestOf(raw), Size: int64(len(raw))}}
+	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: kind, Digest: ref.DigestOf(raw), Size: int64(len(raw))}}
 	var err error
 	if index {
 		err = m.parseIndex()

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // peer is a registry for tests, stricter than real ones: blobs belong to
@@ -98,7 +100,7 @@ func (p *peer) tag(repo, tag string) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if m, ok := p.manifests[repo+":"+tag]; ok {
-		return digestOf(m.raw)
+		return ref.DigestOf(m.raw)
 	}
 	return ""
 }
@@ -197,7 +199,7 @@ func (p *peer) serveUpload(w http.ResponseWriter, r *http.Request, repo, session
 			return
 		}
 		data, err := io.ReadAll(r.Body)
-		if err != nil || digestOf(data) != q.Get("digest") {
+		if err != nil || ref.DigestOf(data) != q.Get("digest") {
 			refuse(w, 400, "DIGEST_INVALID", "wrong")
 			return
 		}
@@ -210,14 +212,14 @@ func (p *peer) serveUpload(w http.ResponseWriter, r *http.Request, repo, session
 	}
 }
 
-func (p *peer) serveManifest(w http.ResponseWriter, r *http.Request, repo, ref string) {
+func (p *peer) serveManifest(w http.ResponseWriter, r *http.Request, repo, reference string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if r.Method == http.MethodPut {
-		p.putManifest(w, r, repo, ref)
+		p.putManifest(w, r, repo, reference)
 		return
 	}
-	m, ok := p.manifests[key(repo, ref)]
+	m, ok := p.manifests[key(repo, reference)]
 	if !ok {
 		refuse(w, 404, "MANIFEST_UNKNOWN", "manifest unknown")
 		return
@@ -225,14 +227,14 @@ func (p *peer) serveManifest(w http.ResponseWriter, r *http.Request, repo, ref s
 	w.Header().Set("Content-Type", m.mediaType)
 	w.Header().Set("Content-Length", fmt.Sprint(len(m.raw)))
 	if !p.noDigest {
-		w.Header().Set("Docker-Content-Digest", digestOf(m.raw))
+		w.Header().Set("Docker-Content-Digest", ref.DigestOf(m.raw))
 	}
 	if r.Method == http.MethodGet {
 		w.Write(m.raw)
 	}
 }
 
-func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, ref string) {
+func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, reference string) {
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -269,9 +271,9 @@ func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, ref str
 	}
 	s := stock{m.MediaType, raw}
 	p.manifests[repo+"@"+m.Digest] = s
-	p.manifests[key(repo, ref)] = s
-	if !isDigest(ref) {
-		p.visible = append(p.visible, ref)
+	p.manifests[key(repo, reference)] = s
+	if !ref.NamesDigest(reference) {
+		p.visible = append(p.visible, reference)
 	}
 	if !p.noDigest {
 		w.Header().Set("Docker-Content-Digest", m.Digest)
@@ -337,7 +339,7 @@ const (
 func (p *peer) blob(repo, mediaType string, data []byte) Descriptor {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := Descriptor{MediaType: mediaType, Digest: digestOf(data), Size: int64(len(data))}
+	d := Descriptor{MediaType: mediaType, Digest: ref.DigestOf(data), Size: int64(len(data))}
 	p.blobs[repo+"@"+d.Digest] = data
 	return d
 }
@@ -352,7 +354,7 @@ func (p *peer) manifest(repo, tag, mediaType string, doc any) Descriptor {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	d := Descriptor{MediaType: mediaType, Digest: digestOf(raw), Size: int64(len(raw))}
+	d := Descriptor{MediaType: mediaType, Digest: ref.DigestOf(raw), Size: int64(len(raw))}
 	p.manifests[repo+"@"+d.Digest] = stock{mediaType, raw}
 	if tag != "" {
 		p.manifests[repo+":"+tag] = stock{mediaType, raw}
@@ -393,7 +395,7 @@ func (p *peer) index(repo, tag string, children ...Descriptor) Descriptor {
 func (p *peer) attach(repo, artifactType string, subject Descriptor) Descriptor {
 	d := p.imageWith(repo, "", document{"artifactType": artifactType, "subject": subject}, artifactType+subject.Digest)
 	if !p.api {
-		tag := fallbackTag(subject.Digest)
+		tag := ref.DigestTag(subject.Digest)
 		list := []Descriptor{}
 		if old, ok := p.manifests[repo+":"+tag]; ok {
 			list, _ = parseReferrers(old.raw)
@@ -422,10 +424,10 @@ func (p *peer) signed(repo, tag string) Descriptor {
 	root := p.rich(repo, tag)
 	m, _, _ := parseManifest(p.manifests[repo+"@"+root.Digest].raw, ociIndex, "")
 	child := m.children[0]
-	p.image(repo, fallbackTag(root.Digest)+".sig", "signature")
-	p.image(repo, fallbackTag(child.Digest)+".sig", "another signature")
-	sbom := p.image(repo, fallbackTag(child.Digest)+".sbom", "bill")
-	p.image(repo, fallbackTag(sbom.Digest)+".att", "statement")
+	p.image(repo, ref.DigestTag(root.Digest)+".sig", "signature")
+	p.image(repo, ref.DigestTag(child.Digest)+".sig", "another signature")
+	sbom := p.image(repo, ref.DigestTag(child.Digest)+".sbom", "bill")
+	p.image(repo, ref.DigestTag(sbom.Digest)+".att", "statement")
 	return root
 }
 

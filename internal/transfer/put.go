@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // stored is what a registry said when it took a manifest.
@@ -23,9 +25,9 @@ type stored struct {
 // lag repeats where something that was put before is not seen yet: replicas of
 // a registry agree a little later.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
-func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifest, lag bool) (stored, error) {
+func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, lag bool) (stored, error) {
 	const op = "putting the manifest"
-	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, contentType: m.MediaType, body: m.Raw}
+	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
 	var count tries
 	for {
 		var asked time.Duration
@@ -35,12 +37,12 @@ func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifes
 		case err != nil:
 			again = repeatable(err)
 		case a.status == http.StatusCreated || a.status == http.StatusOK || a.status == http.StatusNoContent:
-			return r.tookManifest(ctx, repo, ref, m, a)
+			return r.tookManifest(ctx, repo, reference, m, a)
 		default:
-			e := r.refused(op, repo, ref, a.status, a.body)
-			if e.Kind == Locked && isDigest(ref) {
+			e := r.refused(op, repo, reference, a.status, a.body)
+			if e.Kind == Locked && ref.NamesDigest(reference) {
 				// A lock refuses an equal manifest too; what is there is there.
-				if d, err := r.head(ctx, repo, ref); err == nil && d.Digest == m.Digest {
+				if d, err := r.head(ctx, repo, reference); err == nil && d.Digest == m.Digest {
 					return stored{digest: m.Digest, listed: true}, nil
 				}
 			}
@@ -52,8 +54,8 @@ func (r *Registry) putManifest(ctx context.Context, repo, ref string, m *Manifes
 		if !again || over {
 			return stored{}, err
 		}
-		if err := r.rest(ctx, retry{op, repo, ref, err}, n, asked); err != nil {
-			return stored{}, r.failed(ctx, op, repo, ref, err)
+		if err := r.rest(ctx, retry{op, repo, reference, err}, n, asked); err != nil {
+			return stored{}, r.failed(ctx, op, repo, reference, err)
 		}
 	}
 }

@@ -12,6 +12,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 const (
@@ -65,7 +67,7 @@ func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType str
 }
 
 func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrerList, error) {
-	if !isDigest(digest) {
+	if !ref.NamesDigest(digest) {
 		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
 			Reason: fmt.Sprintf("%q is no digest", harmless(digest, 100)), Remedy: "resolve the tag first"}
 	}
@@ -164,10 +166,6 @@ func withoutAPI(a *answer) bool {
 	return parseRefusal(a.body).Code == "UNSUPPORTED"
 }
 
-// fallbackTag is where referrers are listed without an API.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
-func fallbackTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
-
 // listFor is referrers for somebody who knows what should be listed. tagged:
 // it is by a fallback tag elsewhere. Where such a tag lists all of it here, the
 // registry need not be asked whether it keeps lists itself: one that does is to
@@ -195,7 +193,7 @@ func (r *Registry) readFallback(ctx context.Context, repo, digest string) (refer
 	if tags, ok := r.companies.await(ctx, repo); ok && !tags.bare(digest) {
 		return referrerList{}, nil
 	}
-	m, err := r.fetch(ctx, repo, fallbackTag(digest), Descriptor{})
+	m, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{})
 	if isNotFound(err) {
 		return referrerList{}, nil
 	}

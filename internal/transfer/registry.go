@@ -8,9 +8,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"sync/atomic"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // window is how many small requests one registry gets at once, at most: the
@@ -100,11 +101,7 @@ func (r *Registry) holder(digest string) string {
 
 // same tells whether two values speak of one registry.
 func (r *Registry) same(other *Registry) bool {
-	return r == other || r.scheme == other.scheme && canonicalHost(r.host) == canonicalHost(other.host)
-}
-
-func canonicalHost(host string) string {
-	return strings.TrimSuffix(strings.ToLower(host), ":443")
+	return r == other || r.scheme == other.scheme && ref.CanonicalHost(r.host) == ref.CanonicalHost(other.host)
 }
 
 func (r *Registry) url(repo, what, ref string) string {
@@ -230,9 +227,9 @@ func (r *Registry) unlist(repo, digest string) {
 
 // head asks for a manifest's digest, size and type.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
-func (r *Registry) head(ctx context.Context, repo, ref string) (Descriptor, error) {
+func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor, error) {
 	const op = "looking for"
-	c := call{op: op, method: http.MethodHead, url: r.url(repo, "manifests", ref), repo: repo, ref: ref, accept: acceptManifests}
+	c := call{op: op, method: http.MethodHead, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests}
 	a, err := r.do(ctx, c)
 	if err != nil {
 		return Descriptor{}, err
@@ -240,23 +237,23 @@ func (r *Registry) head(ctx context.Context, repo, ref string) (Descriptor, erro
 	switch {
 	case a.status == http.StatusOK:
 	case a.status == http.StatusNotFound:
-		return Descriptor{}, r.refused(op, repo, ref, a.status, nil)
+		return Descriptor{}, r.refused(op, repo, reference, a.status, nil)
 	default:
 		return Descriptor{}, r.explain(ctx, c, a.status)
 	}
 	digest := a.header.Get("Docker-Content-Digest")
 	if digest == "" {
-		m, err := r.fetch(ctx, repo, ref, Descriptor{})
+		m, err := r.fetch(ctx, repo, reference, Descriptor{})
 		if err != nil {
 			return Descriptor{}, err
 		}
 		return m.Descriptor, nil
 	}
-	if err := checkDigest(digest); err != nil {
-		return Descriptor{}, r.corrupt(op, repo, ref, fmt.Sprintf("the digest header says %q: %v", harmless(digest, 100), err))
+	if err := ref.CheckDigest(digest); err != nil {
+		return Descriptor{}, r.corrupt(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", harmless(digest, 100), err))
 	}
-	if isDigest(ref) && digest != ref {
-		return Descriptor{}, r.corrupt(op, repo, ref, "the registry answers with another digest, "+digest)
+	if ref.NamesDigest(reference) && digest != reference {
+		return Descriptor{}, r.corrupt(op, repo, reference, "the registry answers with another digest, "+digest)
 	}
 	size := int64(-1)
 	if n := a.header.Get("Content-Length"); n != "" {

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
+
+	"acrpromote/internal/ref"
 )
 
 func TestResolveAsksOnce(t *testing.T) {
@@ -210,13 +212,13 @@ func TestListingKeepsWhatIsThere(t *testing.T) {
 	p.api = false
 	root := p.image("r", "1.0", "a")
 	old := p.image("r", "", "old")
-	p.manifest("r", fallbackTag(root.Digest), ociIndex, document{"schemaVersion": 2, "mediaType": ociIndex, "annotations": map[string]string{"by": "another"},
+	p.manifest("r", ref.DigestTag(root.Digest), ociIndex, document{"schemaVersion": 2, "mediaType": ociIndex, "annotations": map[string]string{"by": "another"},
 		"manifests": []document{{"mediaType": ociImage, "digest": old.Digest, "size": old.Size, "platform": map[string]string{"os": "x", "architecture": "y"}, "strange": 1}}})
 	d, err := p.registry().PutArtifact(t.Context(), "r", Artifact{Type: "application/vnd.example", Subject: root})
 	if err != nil {
 		t.Fatal(err)
 	}
-	raw := string(p.manifests["r:"+fallbackTag(root.Digest)].raw)
+	raw := string(p.manifests["r:"+ref.DigestTag(root.Digest)].raw)
 	for _, want := range []string{`"strange":1`, `"by":"another"`, old.Digest, d.Digest} {
 		if !strings.Contains(raw, want) {
 			t.Errorf("%s is gone: %s", want, raw)

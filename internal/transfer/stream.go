@@ -3,13 +3,14 @@ package transfer
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
 	"sync"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // opener gives a blob's bytes from the start, once an attempt.
@@ -52,7 +53,7 @@ func (c *checked) Read(p []byte) (int, error) {
 	switch {
 	case c.n == c.want.Size:
 		err = nil
-		if sum := "sha256:" + hex.EncodeToString(c.hash.Sum(nil)); sum != c.want.Digest {
+		if sum := ref.EncodeDigest(c.hash.Sum(nil)); sum != c.want.Digest {
 			o, ok := c.ReadCloser.(*origin)
 			n, err = 0, wrongBytes{fmt.Sprintf("what came has the digest %s", sum), ok && o.resumes > 0}
 		}

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/ref"
 )
 
 const (
@@ -126,7 +128,7 @@ func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 	return t, at(Source, err)
 }
 
-func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
+func readTree(ctx context.Context, src *Registry, repo, reference string, opt Options) (*Tree, error) {
 	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), decided: make(chan struct{})}
 	// Whoever asks ahead ends before this does.
 	var ahead sync.WaitGroup
@@ -146,24 +148,24 @@ func readTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 			return tags, err
 		}
 	}
-	if !isDigest(ref) {
+	if !ref.NamesDigest(reference) {
 		// The root's digest has to be known before its referrers can be asked for.
-		m, err := src.manifest(ctx, repo, ref, Descriptor{})
+		m, err := src.manifest(ctx, repo, reference, Descriptor{})
 		if err != nil {
 			close(t.decided)
 			return nil, err
 		}
-		ref = m.Digest
+		reference = m.Digest
 	}
 	if opt.Resolved != nil {
-		opt.Resolved(ref)
+		opt.Resolved(reference)
 	}
 	ahead.Go(func() {
 		defer close(t.decided)
-		t.decide(ctx, ref)
+		t.decide(ctx, reference)
 	})
 	r := &treeReader{tree: t, ctx: ctx, busy: make(slots, aheadWidth)}
-	if err := t.readRounds(r, ref); err != nil {
+	if err := t.readRounds(r, reference); err != nil {
 		cancel()
 		r.going.Wait()
 		return nil, err

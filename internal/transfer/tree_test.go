@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/ref"
 )
 
 func TestReadTree(t *testing.T) {
@@ -81,7 +83,7 @@ func TestReadTreeRefuses(t *testing.T) {
 		}, Corrupt, []string{"two sizes"}},
 		{"a blob with two sizes in two children", func(p *peer) {
 			a := p.image("r", "", "a")
-			b := p.imageWith("r", "", document{"layers": []Descriptor{{MediaType: ociLayer, Digest: digestOf(layerOf("a")), Size: 5}}})
+			b := p.imageWith("r", "", document{"layers": []Descriptor{{MediaType: ociLayer, Digest: ref.DigestOf(layerOf("a")), Size: 5}}})
 			p.index("r", "1.0", a, b)
 		}, Corrupt, []string{"two sizes"}},
 		{"an index nested 20 deep", func(p *peer) {
@@ -128,17 +130,17 @@ func TestReadTreeRefuses(t *testing.T) {
 		{"a referrer that is listed and not there", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
-			p.index("r", fallbackTag(root.Digest), missing)
+			p.index("r", ref.DigestTag(root.Digest), missing)
 		}, NotFound, []string{"listed as attached to", "copy without referrers"}},
 		{"a referrer of something else", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
-			p.index("r", fallbackTag(root.Digest), p.image("r", "", "b"))
+			p.index("r", ref.DigestTag(root.Digest), p.image("r", "", "b"))
 		}, Corrupt, []string{"does not say so itself"}},
 		{"a list of referrers that is none", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
-			p.image("r", fallbackTag(root.Digest), "b")
+			p.image("r", ref.DigestTag(root.Digest), "b")
 		}, Corrupt, []string{"no OCI index"}},
 		{"a list in a circle", func(p *peer) {
 			p.image("r", "1.0", "a")

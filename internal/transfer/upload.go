@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // sent tells how a blob came to be at the target.
@@ -231,7 +233,7 @@ func (r *Registry) session(base, location string) (string, error) {
 	if err != nil {
 		return "", errors.New("the address of the upload cannot be read")
 	}
-	if u.Scheme != b.Scheme || canonicalHost(u.Host) != canonicalHost(b.Host) || u.User != nil {
+	if u.Scheme != b.Scheme || ref.CanonicalHost(u.Host) != ref.CanonicalHost(b.Host) || u.User != nil {
 		return "", fmt.Errorf("the registry sends the upload to another host (%s)", harmless(u.Scheme+"://"+u.Host, 100))
 	}
 	u.Fragment = ""
