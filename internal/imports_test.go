@@ -95,7 +95,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		"internal/rule":        {},
 		"internal/outcome":     {},
 		"internal/seal":        {"internal/ref"},
-		"internal/approval":    {"internal/rule"},
+		"internal/approval":    {"internal/rule", "internal/sanitize"},
 		"internal/sanitize":    {},
 		"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/rule"},
 		"internal/levenshtein": {},
@@ -141,7 +141,7 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 		"internal/testca":   {},
 		"internal/promote":  {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},
 		// What joins the adapters decides nothing.
-		"internal/session": {"internal/acr", "internal/agent", "internal/azdo", "internal/egress", "internal/ref", "internal/transfer"},
+		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/egress", "internal/ref", "internal/transfer"},
 		// The command parses flags, and has package run do the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/outcome", "internal/run", "internal/topology"},
 	}

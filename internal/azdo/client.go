@@ -15,6 +15,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
+	"acrpromote/internal/approval"
 	"acrpromote/internal/sanitize"
 )
 
@@ -146,7 +147,7 @@ func (s *Service) connect(ctx context.Context) error {
 		return &malformed{"it lists no resource areas"}
 	}
 	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit}
-	if s.claims.classic() {
+	if s.claims.Source() == approval.Release {
 		wanted = append(wanted, areaRelease)
 	}
 	s.areas = make(map[string]*azuredevops.Client, len(wanted))

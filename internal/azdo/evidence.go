@@ -11,7 +11,7 @@ import (
 )
 
 // stageOf returns this job's stage, or another one of the same run by name.
-func (s *Service) stageOf(name string) (record, error) {
+func (s *Service) stageOf(name string) (approval.TimelineRecord, error) {
 	if name == "" || approval.SameName(name, s.run.stage.Identifier) {
 		return s.run.stage, nil
 	}
@@ -23,7 +23,7 @@ func (s *Service) stageOf(name string) (record, error) {
 }
 
 // readStage reads what was approved for a stage, and what its approvals guard.
-func (s *Service) readStage(ctx context.Context, q Question, stage record, e *approval.Evidence) {
+func (s *Service) readStage(ctx context.Context, q Question, stage approval.TimelineRecord, e *approval.Evidence) {
 	subject := fmt.Sprintf("stage %s of run %d", stage.Identifier, s.claims.BuildID)
 	checkpoint, ids, err := s.run.timeline.approvals(stage)
 	if err != nil {

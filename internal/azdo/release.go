@@ -107,39 +107,10 @@ type gates struct {
 
 const viewReleases = `the permission "View releases" on the release pipeline`
 
-func (c Claims) incompleteRelease() []string {
-	var missing []string
-	for _, claim := range []struct {
-		name string
-		ok   bool
-	}{
-		{"SYSTEM_TEAMPROJECTID", approval.GUID(c.ProjectID) != ""},
-		{"SYSTEM_PLANID", approval.GUID(c.PlanID) != ""},
-		{"RELEASE_RELEASEID", c.ReleaseID > 0},
-		{"RELEASE_ENVIRONMENTID", c.EnvironmentID > 0},
-		{"RELEASE_ATTEMPTNUMBER", c.ReleaseAttempt > 0},
-	} {
-		if !claim.ok {
-			missing = append(missing, claim.name)
-		}
-	}
-	return missing
-}
-
 // loadRelease reads the release and finds the stage and the deployment that
 // this job belongs to.
 func (s *Service) loadRelease(ctx context.Context) {
 	c := s.claims
-	s.run.run = Run{Kind: approval.Release, Organization: s.organization()}
-	if missing := c.incompleteRelease(); len(missing) > 0 {
-		s.refuse(s.mismatch("this job", "the agent does not say, in a form that can be used: "+strings.Join(missing, ", ")))
-		return
-	}
-	if err := s.connect(ctx); err != nil {
-		s.areas = nil
-		s.refuse(s.unreadable("the collection "+s.collection.Host+s.collection.Path, err, `the permission "View project-level information"`))
-		return
-	}
 	var r release
 	what := fmt.Sprintf("release %d", c.ReleaseID)
 	err := s.get(ctx, areaRelease, locationRelease, "7.1-preview.8", s.inProject(map[string]string{"releaseId": strconv.Itoa(c.ReleaseID)}), nil, &r)
@@ -175,7 +146,7 @@ func (s *Service) takeRelease(r *release) {
 	}
 	// Whether a release has a token of its own is not documented.
 	run.Token = approval.Token{State: approval.TokenAbsent, Detail: "none is asked for in a classic release: it is bound by its deployment"}
-	run.Requesters = append(r.requesters(), c.claimed()...)
+	run.Requesters = append(r.requesters(), c.Requesters()...)
 
 	if !r.ID.Set || r.ID.Value != c.ReleaseID {
 		s.refuse(s.mismatch(subject, fmt.Sprintf("Azure DevOps answered with the record of another release than %d", c.ReleaseID)))

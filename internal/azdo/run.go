@@ -6,12 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
 )
 
 // loaded is what reading the run found, kept for the evidence.
@@ -22,8 +20,8 @@ type loaded struct {
 
 	build    *build
 	timeline *timeline
-	stage    record // the one that this job runs in
-	bound    bool   // the build is this job's, and the stage was found
+	stage    approval.TimelineRecord // the one that this job runs in
+	bound    bool                    // the build is this job's, and the stage was found
 
 	release *release
 }
@@ -34,19 +32,29 @@ const (
 	viewApprovals = `the permission "View builds" on the pipeline and the role Reader of what the stage's checks guard (which of them reading approvals takes is not documented)`
 )
 
-// Run reads the run and compares it with what the agent claims. It asks:
+// Run reads the run and has it compared with what the agent claims. It asks:
 // OPTIONS and the resource areas, then the build, its timeline and the run's
 // own token at once. What does not fit, or cannot be read, comes back as
 // refusals.
 func (s *Service) Run(ctx context.Context) (Run, []rule.Refusal) {
 	s.read.Do(func() {
-		switch {
-		case s.claims.classic():
+		source := s.claims.Source()
+		if source != "" {
+			s.run.run = Run{Kind: source, Organization: s.organization()}
+		}
+		if refusals := approval.JudgeClaims(s.claims.Claims); len(refusals) > 0 {
+			s.refuse(refusals...)
+			return
+		}
+		if err := s.connect(ctx); err != nil {
+			s.areas = nil
+			s.refuse(s.unreadable("the collection "+s.collection.Host+s.collection.Path, err, `the permission "View project-level information"`))
+			return
+		}
+		if source == approval.Release {
 			s.loadRelease(ctx)
-		case strings.EqualFold(s.claims.HostType, "build"):
+		} else {
 			s.loadBuild(ctx)
-		default:
-			s.refuse(s.mismatch("this job", fmt.Sprintf("the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", sanitize.Line(s.claims.HostType))))
 		}
 	})
 	return s.run.run, slices.Clone(s.run.refusals)
@@ -56,47 +64,14 @@ func (s *Service) refuse(refusals ...rule.Refusal) {
 	s.run.refusals = append(s.run.refusals, refusals...)
 }
 
-// incomplete lists the claims that are missing, or are not what they should be.
-func (c Claims) incomplete() []string {
-	var missing []string
-	for _, claim := range []struct {
-		name string
-		ok   bool
-	}{
-		{"SYSTEM_TEAMPROJECTID", approval.GUID(c.ProjectID) != ""},
-		{"SYSTEM_PLANID", approval.GUID(c.PlanID) != ""},
-		{"SYSTEM_JOBID", approval.GUID(c.JobID) != ""},
-		{"SYSTEM_STAGENAME", c.StageName != ""},
-		{"SYSTEM_STAGEATTEMPT", c.StageAttempt > 0},
-		{"BUILD_BUILDID", c.BuildID > 0},
-	} {
-		if !claim.ok {
-			missing = append(missing, claim.name)
-		}
-	}
-	return missing
-}
-
 func (s *Service) loadBuild(ctx context.Context) {
 	c := s.claims
-	s.run.run = Run{Kind: approval.YAML, Organization: s.organization()}
-	if missing := c.incomplete(); len(missing) > 0 {
-		s.refuse(s.mismatch("this job", "the agent does not say, in a form that can be used: "+strings.Join(missing, ", ")))
-		return
-	}
-	if err := s.connect(ctx); err != nil {
-		s.areas = nil
-		s.refuse(s.unreadable("the collection "+s.collection.Host+s.collection.Path, err, `the permission "View project-level information"`))
-		return
-	}
-
 	// Nothing here depends on anything else here.
 	var (
-		b             build
-		t             timeline
-		token         *runToken
-		told          approval.Token
-		tokenRefusals []rule.Refusal
+		b           build
+		t           timeline
+		token       approval.TokenAnswer
+		tokenUnread *rule.Refusal
 
 		buildErr, timelineErr error
 		all                   sync.WaitGroup
@@ -112,38 +87,35 @@ func (s *Service) loadBuild(ctx context.Context) {
 			timelineErr = t.index()
 		}
 	})
-	all.Go(func() { token, told, tokenRefusals = s.readToken(ctx) })
+	all.Go(func() { token, tokenUnread = s.readToken(ctx) })
 	all.Wait()
 
-	bound := s.takeBuild(&b, buildErr)
-	found := s.takeTimeline(&t, timelineErr)
-	s.run.bound = bound && found
-	s.refuse(tokenRefusals...)
-	if token != nil {
-		mismatches := token.bind(s, s.run.build)
-		s.refuse(mismatches...)
-		if len(mismatches) == 0 {
-			s.run.run.Token = told
-		}
-	} else {
-		s.run.run.Token = told
+	record := s.takeBuild(&b, buildErr)
+	s.takeTimeline(&t, timelineErr)
+	if tokenUnread != nil {
+		s.refuse(*tokenUnread)
+		return
 	}
+	var refusals []rule.Refusal
+	s.run.run.Token, refusals = approval.JudgeToken(c.Claims, token, record)
+	s.refuse(refusals...)
 }
 
-// takeBuild fills the run from the build's record; it tells whether the record
-// is this job's.
-func (s *Service) takeBuild(b *build, err error) bool {
+// takeBuild fills the run from the build's record and returns the record; nil
+// if it could not be read.
+func (s *Service) takeBuild(b *build, err error) *approval.BuildRecord {
 	if err != nil {
 		s.refuse(s.unreadable(fmt.Sprintf("the record of run %d", s.claims.BuildID), err, viewBuilds))
-		return false
+		return nil
 	}
 	s.run.build = b
+	record := b.record()
 	r := &s.run.run
 	r.ID = b.ID.Value
-	r.Started = b.started()
+	r.Started = record.Started
 	r.Branch, r.Commit = b.SourceBranch, b.SourceVersion
-	r.RequestedBy = names(b.requesters())
-	r.Requesters = append(b.requesters(), s.claims.claimed()...)
+	r.RequestedBy = names(record.Requesters)
+	r.Requesters = append(record.Requesters, s.claims.Requesters()...)
 	if b.Project != nil {
 		r.Project, r.ProjectID, s.run.project = b.Project.Name, approval.GUID(b.Project.ID), b.Project.Name
 	}
@@ -153,23 +125,25 @@ func (s *Service) takeBuild(b *build, err error) bool {
 	if b.Queue != nil {
 		r.Queue = b.Queue.Name
 	}
-	mismatches := b.bind(s)
-	s.refuse(mismatches...)
-	return len(mismatches) == 0
+	refusals := approval.JudgeBuild(s.claims.Claims, record)
+	s.refuse(refusals...)
+	s.run.bound = len(refusals) == 0
+	return &record
 }
 
-// takeTimeline finds this job's stage; it tells whether there is one.
-func (s *Service) takeTimeline(t *timeline, err error) bool {
+// takeTimeline finds this job's stage.
+func (s *Service) takeTimeline(t *timeline, err error) {
 	if err != nil {
 		s.refuse(s.unreadable(fmt.Sprintf("the timeline of run %d", s.claims.BuildID), err, viewBuilds))
-		return false
+		s.run.bound = false
+		return
 	}
 	s.run.timeline = t
-	stage, mismatches := t.place(s)
-	s.refuse(mismatches...)
+	stage, refusals := approval.JudgePlace(s.claims.Claims, t.byID)
+	s.refuse(refusals...)
 	s.run.stage = stage
 	s.run.run.Stage, s.run.run.Attempt = stage.Identifier, stage.Attempt
-	return stage.ID != ""
+	s.run.bound = s.run.bound && stage.ID != ""
 }
 
 // Evidence reads the approvals of the stage that is asked for, and the check
@@ -178,7 +152,7 @@ func (s *Service) takeTimeline(t *timeline, err error) bool {
 // read stands in the evidence as a refusal.
 func (s *Service) Evidence(ctx context.Context, q Question) (approval.Evidence, error) {
 	run, refusals := s.Run(ctx)
-	if s.claims.classic() {
+	if run.Kind == approval.Release {
 		return s.releaseEvidence(q, run, refusals)
 	}
 	e := approval.Evidence{

@@ -290,8 +290,11 @@ func reply(w http.ResponseWriter, document any) {
 
 func (d *devops) claims() azdo.Claims {
 	return azdo.Claims{
-		HostType: "build", Collection: d.URL + d.base + "/", ProjectID: projectID, ProjectName: "Shop",
-		PlanID: planID, JobID: jobID, StageID: stageID, StageName: "Production", StageAttempt: 1, BuildID: 4711,
+		Claims: approval.Claims{
+			HostType: "build", ProjectID: projectID, PlanID: planID,
+			JobID: jobID, StageID: stageID, StageName: "Production", StageAttempt: 1, BuildID: 4711,
+		},
+		Collection: d.URL + d.base + "/", ProjectName: "Shop",
 		OIDCRequestURI: d.URL + d.base + "/" + projectID + "/_apis/oidctoken",
 	}
 }

@@ -1,9 +1,9 @@
 // Package azdo reads Azure DevOps: the run that this program is part of, the
-// stage, and the approvals given for it. It turns documents into
-// approval.Evidence and judges no approval itself. What the environment says
-// about the run is a claim; this package compares it with what the server
-// says, and whatever does not fit, or cannot be read, becomes a refusal in the
-// evidence, never an error that could be overlooked.
+// stage, and the approvals given for it. It turns documents into the records
+// and the evidence of package approval, which judges them: also whether what
+// the environment claims about the run is true. What does not fit, or cannot be
+// read, becomes a refusal in the evidence, never an error that could be
+// overlooked.
 package azdo
 
 import (
@@ -21,34 +21,15 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// Claims are what the agent said about the run (names in comments are the
-// agent's variables). None of it is believed without asking the server, but
-// for Collection, which must come from the system connection.
+// Claims are what the agent said about the run, and where to ask. None of it
+// is believed without asking the server, but for Collection, which must come
+// from the system connection.
 type Claims struct {
-	HostType    string // SYSTEM_HOSTTYPE
-	Collection  string // the URL of the system connection
-	ProjectID   string // SYSTEM_TEAMPROJECTID
-	ProjectName string // SYSTEM_TEAMPROJECT: used in remedies until the server told it
+	approval.Claims
 
-	PlanID       string // SYSTEM_PLANID
-	JobID        string // SYSTEM_JOBID
-	StageID      string // SYSTEM_STAGEID, absent on older agents
-	StageName    string // SYSTEM_STAGENAME
-	StageAttempt int    // SYSTEM_STAGEATTEMPT
-	BuildID      int    // BUILD_BUILDID
-
+	Collection     string // the URL of the system connection
+	ProjectName    string // SYSTEM_TEAMPROJECT: used in remedies until the server told it
 	OIDCRequestURI string // SYSTEM_OIDCREQUESTURI
-
-	// RequesterIDs can only tighten: BUILD_REQUESTEDFORID, BUILD_QUEUEDBYID,
-	// BUILD_STAGEREQUESTEDBYID, BUILD_STAGEREQUESTEDFORID,
-	// RELEASE_REQUESTEDFORID, RELEASE_DEPLOYMENT_REQUESTEDFORID.
-	RequesterIDs []string
-
-	ReleaseID       int    // RELEASE_RELEASEID
-	EnvironmentID   int    // RELEASE_ENVIRONMENTID
-	EnvironmentName string // RELEASE_ENVIRONMENTNAME
-	ReleaseAttempt  int    // RELEASE_ATTEMPTNUMBER
-	DeploymentID    int    // RELEASE_DEPLOYMENTID
 }
 
 // Run is the run as the server confirmed it. Fields are empty as far as it
@@ -151,7 +132,7 @@ func Hosts(claims Claims) ([]string, error) {
 		return nil, err
 	}
 	hosts := []string{hostPort(collection)}
-	if claims.classic() {
+	if claims.Source() == approval.Release {
 		sibling := *collection
 		sibling.Host = releaseHost(collection.Host)
 		if at := hostPort(&sibling); at != hosts[0] {
@@ -159,13 +140,6 @@ func Hosts(claims Claims) ([]string, error) {
 		}
 	}
 	return hosts, nil
-}
-
-// classic tells whether the claims are of a classic release. The host type
-// alone decides: a release job bears the variables of a build as well, and
-// any pipeline may set variables named RELEASE_*.
-func (c Claims) classic() bool {
-	return strings.EqualFold(c.HostType, "release") || strings.EqualFold(c.HostType, "deployment")
 }
 
 func parseCollection(s string) (*url.URL, error) {

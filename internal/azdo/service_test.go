@@ -554,7 +554,7 @@ func TestHosts(t *testing.T) {
 		{"https://vsrm.example.com/contoso/", "release", []string{"vsrm.example.com:443"}},
 		{"https://tfs.example.com:8443/tfs/Default", "release", []string{"tfs.example.com:8443"}},
 	} {
-		if got, err := azdo.Hosts(azdo.Claims{Collection: c.collection, HostType: c.hostType}); err != nil || !slices.Equal(got, c.want) {
+		if got, err := azdo.Hosts(azdo.Claims{Claims: approval.Claims{HostType: c.hostType}, Collection: c.collection}); err != nil || !slices.Equal(got, c.want) {
 			t.Errorf("%s %s: %v %v, want %v", c.collection, c.hostType, got, err, c.want)
 		}
 	}

@@ -5,13 +5,9 @@ import (
 	"slices"
 
 	"acrpromote/internal/approval"
-	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
 )
 
-// record is one record of a build's timeline. Records come in any order, and
-// record ids are the same in every run of a pipeline: they place a job within
-// its run, and say nothing about which run it is.
+// record is one record of a build's timeline. Records come in any order.
 type record struct {
 	ID         string `json:"id"`
 	ParentID   string `json:"parentId"`
@@ -25,8 +21,8 @@ type record struct {
 type timeline struct {
 	Records []record `json:"records"`
 
-	byID     map[string]record
-	children map[string][]record
+	byID     map[string]approval.TimelineRecord
+	children map[string][]approval.TimelineRecord
 }
 
 // index prepares looking records up. A record without an id, or an id that
@@ -35,8 +31,8 @@ func (t *timeline) index() error {
 	if len(t.Records) == 0 {
 		return &malformed{"it has no records"}
 	}
-	t.byID = make(map[string]record, len(t.Records))
-	t.children = map[string][]record{}
+	t.byID = make(map[string]approval.TimelineRecord, len(t.Records))
+	t.children = map[string][]approval.TimelineRecord{}
 	for _, r := range t.Records {
 		id := approval.GUID(r.ID)
 		if id == "" {
@@ -45,48 +41,18 @@ func (t *timeline) index() error {
 		if _, twice := t.byID[id]; twice {
 			return &malformed{"the record " + id + " is there twice"}
 		}
-		r.ID, r.ParentID = id, approval.GUID(r.ParentID)
-		t.byID[id] = r
-		if r.ParentID != "" {
-			t.children[r.ParentID] = append(t.children[r.ParentID], r)
+		parent := approval.GUID(r.ParentID)
+		t.byID[id] = approval.TimelineRecord{ID: id, ParentID: parent, Type: r.Type, Identifier: r.Identifier, Attempt: r.Attempt, State: r.State}
+		if parent != "" {
+			t.children[parent] = append(t.children[parent], t.byID[id])
 		}
 	}
 	return nil
 }
 
-// place finds the stage that this job runs in, from the job's record upwards,
-// and compares it with what the agent claims.
-func (t *timeline) place(s *Service) (record, []rule.Refusal) {
-	c := s.claims
-	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
-	job, ok := t.byID[approval.GUID(c.JobID)]
-	if !ok || job.Type != "Job" {
-		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("run %d has no job %s, which this step claims to run in", c.BuildID, c.JobID))}
-	}
-	if job.State != "inProgress" {
-		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("the job %s of run %d is not in progress, so this step cannot run in it: its state is %q", c.JobID, c.BuildID, sanitize.Line(job.State)))}
-	}
-	phase := t.byID[job.ParentID]
-	stage := t.byID[phase.ParentID]
-	if phase.Type != "Phase" || stage.Type != "Stage" {
-		return record{}, []rule.Refusal{s.mismatch(subject, fmt.Sprintf("the job %s of run %d does not hang under a stage", c.JobID, c.BuildID))}
-	}
-	var refusals []rule.Refusal
-	if c.StageID != "" && !approval.SameGUID(c.StageID, stage.ID) {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in the stage with the record %s, and not %s, as it claims", stage.ID, c.StageID)))
-	}
-	if stage.Identifier == "" || !approval.SameName(stage.Identifier, c.StageName) {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in the stage %q, and not %q, as it claims", sanitize.Line(stage.Identifier), sanitize.Line(c.StageName))))
-	}
-	if stage.Attempt < 1 || stage.Attempt != c.StageAttempt {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the job runs in attempt %d of its stage, and not %d, as it claims", stage.Attempt, c.StageAttempt)))
-	}
-	return stage, refusals
-}
-
 // stage finds another stage by its name: its newest attempt. known lists the
 // stages there are.
-func (t *timeline) stage(name string) (found record, known []string, err error) {
+func (t *timeline) stage(name string) (found approval.TimelineRecord, known []string, err error) {
 	several := false
 	for _, r := range t.byID {
 		if r.Type != "Stage" || r.Identifier == "" {
@@ -106,7 +72,7 @@ func (t *timeline) stage(name string) (found record, known []string, err error) 
 	slices.Sort(known)
 	known = slices.Compact(known)
 	if several {
-		return record{}, known, &malformed{fmt.Sprintf("the attempt %d of the stage %s is there twice", found.Attempt, name)}
+		return approval.TimelineRecord{}, known, &malformed{fmt.Sprintf("the attempt %d of the stage %s is there twice", found.Attempt, name)}
 	}
 	return found, known, nil
 }
@@ -114,7 +80,7 @@ func (t *timeline) stage(name string) (found record, known []string, err error) 
 // approvals lists the approvals under a stage: the id of such a record is the
 // id of its approval. There is a Checkpoint, which succeeds, even where a
 // stage has no check; a Checkpoint alone proves nothing.
-func (t *timeline) approvals(stage record) (checkpoint string, ids []string, err error) {
+func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, ids []string, err error) {
 	for _, r := range t.children[stage.ID] {
 		if r.Type != "Checkpoint" {
 			continue

@@ -3,6 +3,7 @@ package session
 import (
 	"strings"
 
+	"acrpromote/internal/approval"
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/egress"
 )
@@ -10,11 +11,14 @@ import (
 func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 	c := s.config
 	claims := azdo.Claims{
-		HostType: c.Claims.HostType, Collection: c.CollectionURL, ProjectID: c.Claims.ProjectID, ProjectName: c.Claims.Project,
-		PlanID: c.Claims.PlanID, JobID: c.Claims.JobID, StageID: c.Claims.StageID, StageName: c.Claims.StageName,
-		StageAttempt: int(c.Claims.StageAttempt), BuildID: int(c.Claims.BuildID), OIDCRequestURI: c.Claims.OIDCRequestURI,
-		ReleaseID: int(c.Claims.ReleaseID), EnvironmentID: int(c.Claims.ReleaseEnvironmentID), EnvironmentName: c.Claims.ReleaseEnvironmentName,
-		ReleaseAttempt: int(c.Claims.ReleaseAttempt), DeploymentID: int(c.Claims.ReleaseDeploymentID),
+		Claims: approval.Claims{
+			HostType: c.Claims.HostType, ProjectID: c.Claims.ProjectID, PlanID: c.Claims.PlanID,
+			JobID: c.Claims.JobID, StageID: c.Claims.StageID, StageName: c.Claims.StageName,
+			StageAttempt: int(c.Claims.StageAttempt), BuildID: int(c.Claims.BuildID),
+			ReleaseID: int(c.Claims.ReleaseID), EnvironmentID: int(c.Claims.ReleaseEnvironmentID), EnvironmentName: c.Claims.ReleaseEnvironmentName,
+			ReleaseAttempt: int(c.Claims.ReleaseAttempt), DeploymentID: int(c.Claims.ReleaseDeploymentID),
+		},
+		Collection: c.CollectionURL, ProjectName: c.Claims.Project, OIDCRequestURI: c.Claims.OIDCRequestURI,
 	}
 	requesters := []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.StageRequestedByID, c.Claims.StageRequestedForID}
 	if c.Claims.Classic() {

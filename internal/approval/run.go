@@ -1,0 +1,155 @@
+package approval
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
+)
+
+// inProgress is the server's word for a run, a job or a deployment that is
+// being executed. This job cannot be part of any other.
+const inProgress = "inProgress"
+
+// Number is a whole number of a record. Set reports whether the server sent it.
+type Number struct {
+	Value int
+	Set   bool
+}
+
+// is reports whether the server sent this number.
+func (n Number) is(value int) bool { return n.Set && n.Value == value }
+
+// differs reports whether the server sent another number.
+func (n Number) differs(value int) bool { return n.Set && n.Value != value }
+
+// BuildRecord is the server's record of a YAML run. Text and ids are as the
+// server sent them; empty or zero is what it did not send.
+type BuildRecord struct {
+	ID         Number
+	PlanID     string
+	ProjectID  string
+	PipelineID Number
+	Status     string
+	Started    time.Time
+	Requesters []Requester
+}
+
+// JudgeBuild compares the record of a run with what the job claims. The ids of
+// a run and of its plan are what tells two runs of a pipeline apart.
+func JudgeBuild(c Claims, b BuildRecord) []rule.Refusal {
+	subject := fmt.Sprintf("run %d", c.BuildID)
+	var refusals []rule.Refusal
+	if !b.ID.is(c.BuildID) {
+		refusals = append(refusals, mismatch(subject, "Azure DevOps answered with the record of another run than %d", c.BuildID))
+	}
+	if !SameGUID(b.PlanID, c.PlanID) {
+		refusals = append(refusals, mismatch(subject, "run %d is not carried out by the plan %s, which this job claims to belong to", c.BuildID, c.PlanID))
+	}
+	if !SameGUID(b.ProjectID, c.ProjectID) {
+		refusals = append(refusals, mismatch(subject, "run %d does not belong to the project %s, which this job claims to belong to", c.BuildID, c.ProjectID))
+	}
+	if b.Status != inProgress {
+		refusals = append(refusals, mismatch(subject, "run %d is not in progress, so this job cannot be part of it: its status is %q", c.BuildID, sanitize.Line(b.Status)))
+	}
+	if b.Started.IsZero() {
+		refusals = append(refusals, contradiction(subject, "the record of run %d does not say when it started", c.BuildID))
+	}
+	if len(b.Requesters) == 0 {
+		refusals = append(refusals, contradiction(subject, "the record of run %d does not say who requested it", c.BuildID))
+	}
+	return refusals
+}
+
+// TimelineRecord is one record of a run's timeline: a stage, a phase, a job, a
+// checkpoint. Record ids are the same in every run of a pipeline: they place a
+// job within its run, and do not say which run that is.
+type TimelineRecord struct {
+	ID         string
+	ParentID   string
+	Type       string
+	Identifier string
+	Attempt    int
+	State      string
+}
+
+// JudgePlace finds the stage that the job runs in, from the job's record
+// upwards, and compares it with what the job claims. The records are those of
+// the run's timeline, by GUID. Where the job has no place, the stage returned
+// is the zero record.
+func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []rule.Refusal) {
+	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
+	job, ok := records[GUID(c.JobID)]
+	if !ok || job.Type != "Job" {
+		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "run %d has no job %s, which this step claims to run in", c.BuildID, c.JobID)}
+	}
+	if job.State != inProgress {
+		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "the job %s of run %d is not in progress, so this step cannot run in it: its state is %q", c.JobID, c.BuildID, sanitize.Line(job.State))}
+	}
+	phase := records[job.ParentID]
+	stage := records[phase.ParentID]
+	if phase.Type != "Phase" || stage.Type != "Stage" {
+		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "the job %s of run %d does not hang under a stage", c.JobID, c.BuildID)}
+	}
+	var refusals []rule.Refusal
+	if c.StageID != "" && !SameGUID(c.StageID, stage.ID) {
+		refusals = append(refusals, mismatch(subject, "the job runs in the stage with the record %s, and not %s, as it claims", stage.ID, c.StageID))
+	}
+	if stage.Identifier == "" || !SameName(stage.Identifier, c.StageName) {
+		refusals = append(refusals, mismatch(subject, "the job runs in the stage %q, and not %q, as it claims", sanitize.Line(stage.Identifier), sanitize.Line(c.StageName)))
+	}
+	if stage.Attempt < 1 || stage.Attempt != c.StageAttempt {
+		refusals = append(refusals, mismatch(subject, "the job runs in attempt %d of its stage, and not %d, as it claims", stage.Attempt, c.StageAttempt))
+	}
+	return stage, refusals
+}
+
+// TokenAnswer is what came of asking for the run's own signed token. Where the
+// token could not be read, there is no TokenAnswer.
+type TokenAnswer struct {
+	// Absent says why there is no token to compare; the next two say why none
+	// was given. At most one of the three is set; if none is, Claims are what
+	// the token says.
+	Absent  string
+	Outside string // the collection that the address of the token is not within
+	Denied  int    // the status with which the server denied it
+	Claims  TokenClaims
+}
+
+// TokenClaims are the claims of the run's own token, as text.
+type TokenClaims struct {
+	RunID      string
+	PipelineID string
+	ProjectID  string
+}
+
+// JudgeToken compares the run's own token with what the job claims, and with
+// the record of the run, which is nil where it could not be read.
+func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal) {
+	const subject = "the run's own token"
+	switch {
+	case t.Absent != "":
+		return Token{State: TokenAbsent, Detail: t.Absent}, nil
+	case t.Outside != "":
+		return Token{}, []rule.Refusal{mismatch(subject, "the address that is to give the run's own token does not lie within the collection %s, so it was not asked", t.Outside)}
+	case t.Denied != 0:
+		return Token{}, []rule.Refusal{mismatch(subject, "Azure DevOps denies this job the run's own token: status %d", t.Denied)}
+	}
+	var differs []string
+	if t.Claims.RunID != strconv.Itoa(c.BuildID) {
+		differs = append(differs, "run")
+	}
+	if !SameGUID(t.Claims.ProjectID, c.ProjectID) {
+		differs = append(differs, "project")
+	}
+	if b != nil && (!b.PipelineID.Set || t.Claims.PipelineID != strconv.Itoa(b.PipelineID.Value)) {
+		differs = append(differs, "pipeline")
+	}
+	if len(differs) > 0 {
+		return Token{}, []rule.Refusal{mismatch(subject, "the run's own token names another %s than run %d claims to be", strings.Join(differs, " and another "), c.BuildID)}
+	}
+	return Token{State: TokenMatched}, nil
+}
