@@ -92,18 +92,3 @@ func cause(err error) string {
 	}
 	return sanitize.Line(err.Error())
 }
-
-func (s *Service) mismatch(subject, reason string) rule.Refusal {
-	return rule.Refusal{
-		Rule: rule.RunMismatch, Subject: subject, Reason: reason,
-		Remedy: "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
-	}
-}
-
-// contradiction is a document that contradicts itself.
-func contradiction(subject, reason string) rule.Refusal {
-	return rule.Refusal{
-		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: reason,
-		Remedy: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
-	}
-}

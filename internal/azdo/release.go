@@ -2,17 +2,14 @@ package azdo
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
 )
 
 // release is a classic release's record as far as it is needed: approvals,
@@ -84,6 +81,13 @@ type reference struct {
 	ID number `json:"id"`
 }
 
+func (r *reference) number() approval.Number {
+	if r == nil {
+		return approval.Number{}
+	}
+	return approval.Number(r.ID)
+}
+
 // deployment is one attempt at a stage.
 type deployment struct {
 	Attempt      int       `json:"attempt"`
@@ -124,10 +128,12 @@ func (s *Service) loadRelease(ctx context.Context) {
 	s.takeRelease(&r)
 }
 
+// takeRelease fills the run from the release's record, and has it compared
+// with what the agent claims.
 func (s *Service) takeRelease(r *release) {
 	c := s.claims
-	subject := fmt.Sprintf("release %d", c.ReleaseID)
-	s.run.release = r
+	record := r.record()
+	s.run.release, s.run.record = r, &record
 	run := &s.run.run
 	run.ID = r.ID.Value
 	if r.ProjectReference != nil {
@@ -146,121 +152,82 @@ func (s *Service) takeRelease(r *release) {
 	}
 	// Whether a release has a token of its own is not documented.
 	run.Token = approval.Token{State: approval.TokenAbsent, Detail: "none is asked for in a classic release: it is bound by its deployment"}
-	run.Requesters = append(r.requesters(), c.Requesters()...)
-
-	if !r.ID.Set || r.ID.Value != c.ReleaseID {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("Azure DevOps answered with the record of another release than %d", c.ReleaseID)))
-	}
-	if r.ProjectReference != nil && r.ProjectReference.ID != "" && !approval.SameGUID(r.ProjectReference.ID, c.ProjectID) {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID)))
-	}
-	stage, err := r.stage(func(e releaseStage) bool { return e.ID.Set && e.ID.Value == c.EnvironmentID })
-	if err == nil && stage == nil {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("release %d has no stage with the number %d, which this job claims to run in", c.ReleaseID, c.EnvironmentID)))
+	run.Requesters = append(record.Requesters, c.Requesters()...)
+	stage, attempt, refusals := approval.JudgeRelease(c.Claims, record)
+	s.refuse(refusals...)
+	if attempt == nil {
 		return
 	}
-	if err != nil {
-		s.refuse(contradiction(subject, err.Error()))
-		return
-	}
-	if c.EnvironmentName != "" && !approval.SameName(c.EnvironmentName, stage.Name) {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(stage.Name), sanitize.Line(c.EnvironmentName))))
-	}
-	attempt, err := stage.attempt(c.ReleaseAttempt)
-	if err == nil && attempt == nil {
-		s.refuse(s.mismatch(subject, fmt.Sprintf("the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(stage.Name), c.ReleaseID, c.ReleaseAttempt)))
-		return
-	}
-	if err != nil {
-		s.refuse(contradiction(subject, err.Error()))
-		return
-	}
-	mismatches := s.bindDeployment(subject, attempt)
-	s.refuse(mismatches...)
-	run.Stage, run.Attempt = stage.Name, attempt.Attempt
-	run.Requesters = append(run.Requesters, attempt.requesters()...)
+	run.Stage, run.Attempt = stage, attempt.Attempt
+	run.Requesters = append(run.Requesters, attempt.Requesters...)
 	run.RequestedBy = names(run.Requesters)
-	s.run.bound = len(s.run.refusals) == 0
 }
 
-// bindDeployment compares an attempt with what the agent claims of it. The
-// plan is compared where the record tells it.
-func (s *Service) bindDeployment(subject string, d *deployment) []rule.Refusal {
-	c := s.claims
-	var refusals []rule.Refusal
-	if d.Status != "inProgress" {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status))))
+// record is what is compared with the job's claims, and what holds the
+// approvals.
+func (r *release) record() approval.ReleaseRecord {
+	record := approval.ReleaseRecord{
+		ID: approval.Number(r.ID),
+		Requesters: asked([]asker{
+			{r.CreatedBy, fmt.Sprintf("created release %d", r.ID.Value)},
+			{r.CreatedFor, fmt.Sprintf("is the person that release %d was created for", r.ID.Value)},
+		}),
 	}
-	if c.DeploymentID > 0 && (!d.DeploymentID.Set || d.DeploymentID.Value != c.DeploymentID) {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.DeploymentID.Value, c.DeploymentID)))
+	if r.ProjectReference != nil {
+		record.ProjectID = r.ProjectReference.ID
 	}
-	told, ours := false, false
+	for _, e := range r.Environments {
+		stage := approval.ReleaseStage{
+			ID: approval.Number(e.ID), Name: e.Name,
+			Before: entries(e.PreDeployApprovals, e.PreApprovalsSnapshot),
+			After:  entries(e.PostDeployApprovals, e.PostApprovalsSnapshot),
+		}
+		for _, d := range e.DeploySteps {
+			stage.Deployments = append(stage.Deployments, d.record())
+		}
+		record.Stages = append(record.Stages, stage)
+	}
+	return record
+}
+
+func (d *deployment) record() approval.Deployment {
+	record := approval.Deployment{
+		Attempt: d.Attempt, ID: approval.Number(d.DeploymentID), Status: d.Status,
+		Requesters: asked([]asker{
+			{d.RequestedFor, fmt.Sprintf("is the person that attempt %d of the deployment was requested for", d.Attempt)},
+			{d.RequestedBy, fmt.Sprintf("requested attempt %d of the deployment", d.Attempt)},
+		}),
+		GatesBefore: d.PreGates.record(), GatesAfter: d.PostGates.record(),
+	}
 	for _, phase := range d.Phases {
-		told = told || approval.GUID(phase.RunPlanID) != ""
-		ours = ours || approval.SameGUID(phase.RunPlanID, c.PlanID)
+		record.PlanIDs = append(record.PlanIDs, phase.RunPlanID)
 	}
-	if told && !ours {
-		refusals = append(refusals, s.mismatch(subject, fmt.Sprintf("the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID)))
-	}
-	return refusals
+	return record
 }
 
-// stage finds the one stage that is meant; nil if there is none.
-func (r *release) stage(meant func(releaseStage) bool) (found *releaseStage, err error) {
-	for i, e := range r.Environments {
-		if !meant(e) {
-			continue
-		}
-		if found != nil {
-			return nil, errors.New("the release has the stage " + sanitize.Line(e.Name) + " twice")
-		}
-		found = &r.Environments[i]
+func (g *gates) record() *approval.Gates {
+	if g == nil {
+		return nil
 	}
-	return found, nil
-}
-
-// attempt finds one attempt at the stage; nil if there is none.
-func (e *releaseStage) attempt(number int) (found *deployment, err error) {
-	for i, d := range e.DeploySteps {
-		if d.Attempt != number {
-			continue
-		}
-		if found != nil {
-			return nil, fmt.Errorf("the stage %s has the attempt %d twice", sanitize.Line(e.Name), number)
-		}
-		found = &e.DeploySteps[i]
+	record := &approval.Gates{Status: g.Status}
+	for _, gate := range g.IgnoredGates {
+		record.Ignored = append(record.Ignored, gate.Name)
 	}
-	return found, nil
+	return record
 }
 
-// newest is the number of the newest attempt at the stage, also where it is
-// still waiting for its approval.
-func (e *releaseStage) newest() int {
-	newest := 0
-	for _, d := range e.DeploySteps {
-		newest = max(newest, d.Attempt)
+func entries(list []releaseEntry, policy *approvalPolicy) approval.Entries {
+	out := approval.Entries{Required: policy.required()}
+	for _, e := range list {
+		out.List = append(out.List, approval.Entry{
+			ID: approval.Number(e.ID), Kind: e.ApprovalType, Attempt: e.Attempt,
+			ReleaseID: e.Release.number(), StageID: e.ReleaseStageLink.number(), Step: e.step(),
+		})
 	}
-	for _, entry := range e.PreDeployApprovals {
-		newest = max(newest, entry.Attempt)
-	}
-	return newest
+	return out
 }
 
-func (r *release) requesters() []approval.Requester {
-	return asked([]asker{
-		{r.CreatedBy, fmt.Sprintf("created release %d", r.ID.Value)},
-		{r.CreatedFor, fmt.Sprintf("is the person that release %d was created for", r.ID.Value)},
-	})
-}
-
-func (d *deployment) requesters() []approval.Requester {
-	return asked([]asker{
-		{d.RequestedFor, fmt.Sprintf("is the person that attempt %d of the deployment was requested for", d.Attempt)},
-		{d.RequestedBy, fmt.Sprintf("requested attempt %d of the deployment", d.Attempt)},
-	})
-}
-
-// releaseEvidence collects the approvals of a stage from the release's record.
+// releaseEvidence takes the approvals of a stage out of the release's record.
 func (s *Service) releaseEvidence(q Question, run Run, refusals []rule.Refusal) (approval.Evidence, error) {
 	c := s.claims
 	e := approval.Evidence{
@@ -268,95 +235,18 @@ func (s *Service) releaseEvidence(q Question, run Run, refusals []rule.Refusal) 
 		ReleaseID: c.ReleaseID, Stage: run.Stage, Attempt: run.Attempt, Requesters: run.Requesters, Token: run.Token, Refusals: refusals,
 		AuthorsUnknown: "a classic release takes its sources from builds, and does not say who pushed them",
 	}
-	r := s.run.release
-	if r == nil {
+	if s.run.record == nil {
 		return e, nil
 	}
-	subject := fmt.Sprintf("release %d", c.ReleaseID)
-	name := q.Stage
-	if name == "" {
-		name = run.Stage
-	}
-	stage, err := r.stage(func(e releaseStage) bool { return approval.SameName(e.Name, name) })
-	if err != nil {
-		e.Refusals = append(e.Refusals, contradiction(subject, err.Error()))
-		return e, nil
-	}
-	if stage == nil && q.Stage != "" {
+	e, found := s.run.record.Evidence(e, q.Stage, q.PostDeployment)
+	if !found {
 		unknown := &UnknownStage{Stage: q.Stage}
-		for _, known := range r.Environments {
+		for _, known := range s.run.record.Stages {
 			unknown.Known = append(unknown.Known, known.Name)
 		}
 		return e, unknown
 	}
-	if stage == nil || !s.run.bound {
-		return e, nil
-	}
-	e.Stage = stage.Name
-	if !approval.SameName(stage.Name, run.Stage) {
-		e.Attempt = stage.newest()
-	}
-	deployed, err := stage.attempt(e.Attempt)
-	if err == nil {
-		err = stage.fill(&e, deployed, q.PostDeployment)
-	}
-	if err != nil {
-		e.Refusals = append(e.Refusals, contradiction(subject, err.Error()))
-		return e, nil
-	}
-	if len(e.Requesters) == 0 {
-		e.Refusals = append(e.Refusals, contradiction(subject, "the record of the release does not say who requested it"))
-		return e, nil
-	}
-	e.Complete = true
 	return e, nil
-}
-
-// fill adds the approvals of one attempt, who asked for it, and its gates.
-func (e *releaseStage) fill(out *approval.Evidence, d *deployment, post bool) error {
-	before, err := e.set("pre-deployment", "preDeploy", e.PreDeployApprovals, e.PreApprovalsSnapshot, *out)
-	if err != nil {
-		return err
-	}
-	out.Approvals = append(out.Approvals, before)
-	if post {
-		after, err := e.set("post-deployment", "postDeploy", e.PostDeployApprovals, e.PostApprovalsSnapshot, *out)
-		if err != nil {
-			return err
-		}
-		out.Approvals = append(out.Approvals, after)
-	}
-	if d == nil {
-		return nil
-	}
-	out.Requesters = append(out.Requesters, d.requesters()...)
-	out.Notes = append(out.Notes, d.PreGates.notes("pre-deployment")...)
-	if post {
-		out.Notes = append(out.Notes, d.PostGates.notes("post-deployment")...)
-	}
-	return nil
-}
-
-// set makes one approval of the entries of one attempt.
-func (e *releaseStage) set(phase, kind string, entries []releaseEntry, policy *approvalPolicy, out approval.Evidence) (approval.Approval, error) {
-	a := approval.Approval{ID: fmt.Sprintf("%s/%d/%d", kind, e.ID.Value, out.Attempt), Phase: phase, Required: policy.required()}
-	seen := map[int]bool{}
-	for _, entry := range entries {
-		switch {
-		case !entry.ID.Set || seen[entry.ID.Value]:
-			return a, fmt.Errorf("a %s approval of the stage %s bears no number, or the same as another", phase, sanitize.Line(e.Name))
-		case entry.ApprovalType != "" && entry.ApprovalType != kind:
-			return a, fmt.Errorf("among the %s approvals of the stage %s is one of the type %q", phase, sanitize.Line(e.Name), sanitize.Line(entry.ApprovalType))
-		case entry.Release != nil && entry.Release.ID.Set && entry.Release.ID.Value != out.ReleaseID,
-			entry.ReleaseStageLink != nil && entry.ReleaseStageLink.ID.Set && entry.ReleaseStageLink.ID.Value != e.ID.Value:
-			return a, fmt.Errorf("a %s approval of the stage %s belongs to another release or stage", phase, sanitize.Line(e.Name))
-		}
-		seen[entry.ID.Value] = true
-		if entry.Attempt == out.Attempt {
-			a.Steps = append(a.Steps, entry.step())
-		}
-	}
-	return a, nil
 }
 
 func (r releaseEntry) step() approval.Step {
@@ -384,21 +274,4 @@ func (r releaseEntry) answered() time.Time {
 		return at(r.ModifiedOn)
 	}
 	return newest
-}
-
-// notes tells the state of gates, and which of them were ignored. For a manual
-// approval they refuse nothing.
-func (g *gates) notes(phase string) []rule.Outcome {
-	if g == nil || (g.Status == "" || g.Status == "none") && len(g.IgnoredGates) == 0 {
-		return nil
-	}
-	detail := fmt.Sprintf("%s gates: %s", phase, sanitize.Line(g.Status))
-	var ignored []string
-	for _, gate := range g.IgnoredGates {
-		ignored = append(ignored, sanitize.Line(gate.Name))
-	}
-	if len(ignored) > 0 {
-		detail += "; ignored by hand, which is a bypass: " + strings.Join(ignored, ", ")
-	}
-	return []rule.Outcome{{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; told, and not asked for"}}
 }

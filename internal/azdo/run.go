@@ -21,9 +21,10 @@ type loaded struct {
 	build    *build
 	timeline *timeline
 	stage    approval.TimelineRecord // the one that this job runs in
-	bound    bool                    // the build is this job's, and the stage was found
+	bound    bool                    // the build is this job's, and its stage was found
 
 	release *release
+	record  *approval.ReleaseRecord // of the release
 }
 
 // What the job's identity needs, as far as it is documented.

@@ -1,0 +1,256 @@
+package approval
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
+)
+
+// ReleaseRecord is the server's record of a classic release: its stages, their
+// deployments and approvals are one document. Text and ids are as the server
+// sent them; empty is what it did not send.
+type ReleaseRecord struct {
+	ID         Number
+	ProjectID  string
+	Requesters []Requester // who created it, and for whom
+	Stages     []ReleaseStage
+}
+
+// ReleaseStage is one stage of a release.
+type ReleaseStage struct {
+	ID          Number
+	Name        string
+	Deployments []Deployment
+	Before      Entries // the approvals before a deployment
+	After       Entries // the approvals after it
+}
+
+// Deployment is one attempt at a stage.
+type Deployment struct {
+	Attempt     int
+	ID          Number
+	Status      string
+	PlanIDs     []string // of its phases
+	Requesters  []Requester
+	GatesBefore *Gates
+	GatesAfter  *Gates
+}
+
+// Gates are the automated checks before or after a deployment.
+type Gates struct {
+	Status  string
+	Ignored []string // the names of those that a person switched off
+}
+
+// Entries are the approvers' parts of a stage's approvals, of all attempts.
+type Entries struct {
+	Required int // how many must approve; 0: all
+	List     []Entry
+}
+
+// Entry is one approver's part of an approval.
+type Entry struct {
+	ID        Number
+	Kind      string // preDeploy or postDeploy; empty: not sent
+	Attempt   int
+	ReleaseID Number
+	StageID   Number
+	Step      Step
+}
+
+// JudgeRelease compares the record of a release with what the job claims, and
+// returns the name of the stage and the deployment that the job belongs to.
+// Where it has no place in the release, the deployment is nil.
+func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refusals []rule.Refusal) {
+	subject := fmt.Sprintf("release %d", c.ReleaseID)
+	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
+	if !r.ID.is(c.ReleaseID) {
+		refuse(mismatch(subject, "Azure DevOps answered with the record of another release than %d", c.ReleaseID))
+	}
+	if r.ProjectID != "" && !SameGUID(r.ProjectID, c.ProjectID) {
+		refuse(mismatch(subject, "release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID))
+	}
+	s, twice := r.stage(func(s ReleaseStage) bool { return s.ID.is(c.EnvironmentID) })
+	switch {
+	case twice != "":
+		refuse(contradiction(subject, "%s", twice))
+		return "", nil, refusals
+	case s == nil:
+		refuse(mismatch(subject, "release %d has no stage with the number %d, which this job claims to run in", c.ReleaseID, c.EnvironmentID))
+		return "", nil, refusals
+	}
+	if c.EnvironmentName != "" && !SameName(c.EnvironmentName, s.Name) {
+		refuse(mismatch(subject, "the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(s.Name), sanitize.Line(c.EnvironmentName)))
+	}
+	d, twice = s.attempt(c.ReleaseAttempt)
+	switch {
+	case twice != "":
+		refuse(contradiction(subject, "%s", twice))
+		return "", nil, refusals
+	case d == nil:
+		refuse(mismatch(subject, "the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(s.Name), c.ReleaseID, c.ReleaseAttempt))
+		return "", nil, refusals
+	}
+	if d.Status != inProgress {
+		refuse(mismatch(subject, "the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status)))
+	}
+	if c.DeploymentID > 0 && !d.ID.is(c.DeploymentID) {
+		refuse(mismatch(subject, "the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
+	}
+	// The record need not have the plan.
+	sent := slices.ContainsFunc(d.PlanIDs, func(id string) bool { return GUID(id) != "" })
+	if sent && !slices.ContainsFunc(d.PlanIDs, func(id string) bool { return SameGUID(id, c.PlanID) }) {
+		refuse(mismatch(subject, "the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
+	}
+	return s.Name, d, refusals
+}
+
+// Evidence adds the approvals of a stage to the evidence, which says of which
+// stage and attempt the job is part; an empty name is that stage. It reports
+// whether there is a stage of that name.
+func (r ReleaseRecord) Evidence(e Evidence, stage string, postDeployment bool) (Evidence, bool) {
+	refuse := func(why string) (Evidence, bool) {
+		e.Refusals = append(slices.Clip(e.Refusals), contradiction(fmt.Sprintf("release %d", e.ReleaseID), "%s", why))
+		return e, true
+	}
+	name := stage
+	if name == "" {
+		name = e.Stage
+	}
+	s, twice := r.stage(func(s ReleaseStage) bool { return SameName(s.Name, name) })
+	switch {
+	case twice != "":
+		return refuse(twice)
+	case s == nil:
+		return e, stage == ""
+	case len(e.Refusals) > 0:
+		return e, true // the job is not part of this release
+	}
+	own := SameName(s.Name, e.Stage)
+	e.Stage = s.Name
+	if !own {
+		e.Attempt = s.newest()
+	}
+	d, why := s.attempt(e.Attempt)
+	if why == "" {
+		why = s.fill(&e, d, postDeployment)
+	}
+	if why != "" {
+		return refuse(why)
+	}
+	if len(e.Requesters) == 0 {
+		return refuse("the record of the release does not say who requested it")
+	}
+	e.Complete = true
+	return e, true
+}
+
+// stage finds the one stage that is meant; nil if there is none. If there are
+// two, twice says so.
+func (r ReleaseRecord) stage(meant func(ReleaseStage) bool) (found *ReleaseStage, twice string) {
+	for i, s := range r.Stages {
+		if !meant(s) {
+			continue
+		}
+		if found != nil {
+			return nil, "the release has the stage " + sanitize.Line(s.Name) + " twice"
+		}
+		found = &r.Stages[i]
+	}
+	return found, ""
+}
+
+// attempt finds one attempt at the stage; nil if there is none. If there are
+// two, twice says so.
+func (s *ReleaseStage) attempt(number int) (found *Deployment, twice string) {
+	for i, d := range s.Deployments {
+		if d.Attempt != number {
+			continue
+		}
+		if found != nil {
+			return nil, fmt.Sprintf("the stage %s has the attempt %d twice", sanitize.Line(s.Name), number)
+		}
+		found = &s.Deployments[i]
+	}
+	return found, ""
+}
+
+// newest returns the number of the newest attempt at the stage, also where it
+// still waits for its approval.
+func (s *ReleaseStage) newest() int {
+	newest := 0
+	for _, d := range s.Deployments {
+		newest = max(newest, d.Attempt)
+	}
+	for _, entry := range s.Before.List {
+		newest = max(newest, entry.Attempt)
+	}
+	return newest
+}
+
+// fill adds the approvals of one attempt, who asked for it, and its gates. It
+// returns why the record contradicts itself; empty if it does not.
+func (s *ReleaseStage) fill(e *Evidence, d *Deployment, postDeployment bool) (why string) {
+	before, why := s.set("pre-deployment", "preDeploy", s.Before, *e)
+	if why != "" {
+		return why
+	}
+	e.Approvals = append(e.Approvals, before)
+	if postDeployment {
+		after, why := s.set("post-deployment", "postDeploy", s.After, *e)
+		if why != "" {
+			return why
+		}
+		e.Approvals = append(e.Approvals, after)
+	}
+	if d == nil {
+		return ""
+	}
+	e.Requesters = slices.Concat(e.Requesters, d.Requesters)
+	e.Notes = append(e.Notes, d.GatesBefore.notes("pre-deployment")...)
+	if postDeployment {
+		e.Notes = append(e.Notes, d.GatesAfter.notes("post-deployment")...)
+	}
+	return ""
+}
+
+// set makes one approval of the entries of one attempt.
+func (s *ReleaseStage) set(phase, kind string, entries Entries, e Evidence) (a Approval, why string) {
+	a = Approval{ID: fmt.Sprintf("%s/%d/%d", kind, s.ID.Value, e.Attempt), Phase: phase, Required: entries.Required}
+	seen := map[int]bool{}
+	for _, entry := range entries.List {
+		switch {
+		case !entry.ID.Set || seen[entry.ID.Value]:
+			return a, fmt.Sprintf("a %s approval of the stage %s bears no number, or the same as another", phase, sanitize.Line(s.Name))
+		case entry.Kind != "" && entry.Kind != kind:
+			return a, fmt.Sprintf("among the %s approvals of the stage %s is one of the type %q", phase, sanitize.Line(s.Name), sanitize.Line(entry.Kind))
+		case entry.ReleaseID.differs(e.ReleaseID), entry.StageID.differs(s.ID.Value):
+			return a, fmt.Sprintf("a %s approval of the stage %s belongs to another release or stage", phase, sanitize.Line(s.Name))
+		}
+		seen[entry.ID.Value] = true
+		if entry.Attempt == e.Attempt {
+			a.Steps = append(a.Steps, entry.Step)
+		}
+	}
+	return a, ""
+}
+
+// notes tells the state of gates, and which of them were ignored. For a manual
+// approval they refuse nothing.
+func (g *Gates) notes(phase string) []rule.Outcome {
+	if g == nil || (g.Status == "" || g.Status == "none") && len(g.Ignored) == 0 {
+		return nil
+	}
+	detail := fmt.Sprintf("%s gates: %s", phase, sanitize.Line(g.Status))
+	var ignored []string
+	for _, name := range g.Ignored {
+		ignored = append(ignored, sanitize.Line(name))
+	}
+	if len(ignored) > 0 {
+		detail += "; ignored by hand, which is a bypass: " + strings.Join(ignored, ", ")
+	}
+	return []rule.Outcome{{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; told, and not asked for"}}
+}
