@@ -1,0 +1,39 @@
+package approval
+
+import (
+	"fmt"
+	"time"
+
+	"acrpromote/internal/rule"
+)
+
+// Artifact is the primary artifact of a classic release and the build that
+// made it.
+type Artifact struct {
+	ReleaseID int
+	Primary   bool // the release has a primary artifact
+	BuildID   int  // the build that made it; 0: no build of Azure Pipelines
+	Build     BuildRecord
+	// Unread says why the records could not be read, and Remedy what to do.
+	Unread, Remedy string
+}
+
+// JudgeArtifact returns when the build of the artifact started: what it pushed
+// is newer. If nothing says when, nothing says what this release built, and
+// that is a refusal.
+func JudgeArtifact(a Artifact) (time.Time, *rule.Refusal) {
+	reason, remedy := "", "Seal in the pipeline that builds and pushes the image, or make its build the primary artifact of the release."
+	switch {
+	case a.Unread != "":
+		reason, remedy = a.Unread, a.Remedy
+	case !a.Primary:
+		reason = "it has no primary artifact, so nothing says when the image was built"
+	case a.BuildID < 1:
+		reason = "its primary artifact was made by no build of Azure Pipelines, so nothing says when the image was built"
+	case !a.Build.ID.is(a.BuildID) || a.Build.Started.IsZero():
+		reason = fmt.Sprintf("the record of build %d, which made the release's artifact, does not say when it started", a.BuildID)
+	default:
+		return a.Build.Started, nil
+	}
+	return time.Time{}, &rule.Refusal{Rule: rule.OlderThanRun, Subject: fmt.Sprintf("release %d", a.ReleaseID), Reason: reason, Remedy: remedy}
+}
