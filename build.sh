@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Builds, tests and shows acrpromote. Needs Go and, for the task, Node.
+# Builds, tests and demonstrates acrpromote. Needs Go and, for the task, Node.
 #   ./build.sh          everything: the programs in bin/, the extension in dist/
-#   ./build.sh demo     the main job, against simulated Azure services
-#   ./build.sh bench    beside its peers: time, CPU, memory, requests (-full: every case)
-#   ./build.sh screenshots   draws images/screenshot-*.png anew; needs Chromium
+#   ./build.sh demo     the whole scenario, against simulated Azure services
+#   ./build.sh bench    compares with peers: time, CPU, memory, requests (-full: every case)
+#   ./build.sh screenshots   renders images/screenshot-*.png; needs Chromium
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,19 +18,19 @@ export GOFLAGS="${GOFLAGS:-} -mod=readonly"
 say() { printf '== %s\n' "$*"; }
 
 need_go() {
-  command -v go >/dev/null 2>&1 || { echo "Go is not on the PATH: install it from https://go.dev/dl/ and run this again." >&2; exit 1; }
+  command -v go >/dev/null 2>&1 || { echo "Go is not on the PATH: install it from https://go.dev/dl/, then run this again." >&2; exit 1; }
 }
 
-# compile OS ARCH OUTPUT: static, trimmed, stripped, version stamped.
+# compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version.
 compile() {
   CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$3" ./cmd/acrpromote
 }
 
 need_node() {
-  command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || { echo "Node is not on the PATH: install it from https://nodejs.org/ and run this again." >&2; exit 1; }
+  command -v node >/dev/null 2>&1 && command -v npm >/dev/null 2>&1 || { echo "Node is not on the PATH: install it from https://nodejs.org/, then run this again." >&2; exit 1; }
 }
 
-# The extension carries a program for each kind of agent.
+# The extension contains a program for each agent platform.
 build_extension() {
   need_go
   need_node
@@ -59,7 +59,7 @@ build_local() {
   say "bin/acrpromote$(go env GOEXE) $version"
 }
 
-# The CNCF registry is the peer that no test of ours can flatter.
+# The CNCF registry is an independent implementation to test against.
 install_registry() {
   [ -x "$tools/registry-$registry_version" ] && return
   say "installing the CNCF registry $registry_version"
@@ -67,7 +67,7 @@ install_registry() {
   mv "$tools/registry$(go env GOEXE)" "$tools/registry-$registry_version"
 }
 
-# The suite that says what a registry has to answer.
+# The OCI conformance suite defines what a registry has to answer.
 install_conformance() {
   [ -x "$tools/conformance-$conformance_version" ] && return
   say "installing the OCI distribution conformance suite"
@@ -75,7 +75,7 @@ install_conformance() {
   mv "$tools/conformance$(go env GOEXE)" "$tools/conformance-$conformance_version"
 }
 
-# The peers that the benchmark measures beside us.
+# The peers that the benchmark compares with.
 install_peers() {
   for peer in crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
     regctl:github.com/regclient/regclient/cmd/regctl@v0.11.7 \
@@ -132,10 +132,10 @@ run_tests() {
   race=-race
   if ! CGO_ENABLED=1 go env CC >/dev/null 2>&1 || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1; then
     if [ "${REQUIRE_RACE:-}" = 1 ]; then
-      echo "There is no C compiler, and the race detector needs one: install gcc or clang." >&2
+      echo "The race detector needs a C compiler: install gcc or clang." >&2
       exit 1
     fi
-    say "there is no C compiler: the tests run without the race detector"
+    say "no C compiler found: running the tests without the race detector"
     race=
   fi
   say "tests${race:+ with the race detector}"

@@ -1,5 +1,6 @@
-// Makes dist/ from the programs in bin/<os>-<arch>/: the VSIX, the bills of
-// materials and SHA256SUMS. The same sources and programs give the same bytes.
+// Builds dist/ from the programs in bin/<os>-<arch>/: the VSIX, the software bills
+// of materials and SHA256SUMS. The build is reproducible: the same sources and
+// programs give the same bytes.
 //
 //   node packaging/package.mjs [--bin FOLDER] [--out FOLDER]
 import { spawnSync } from 'node:child_process';
@@ -24,7 +25,7 @@ const read = (...parts) => fs.readFileSync(path.join(...parts));
 function main() {
   const { values } = parseArgs({ options: { bin: { type: 'string', default: path.join(root, 'bin') }, out: { type: 'string', default: path.join(root, 'dist') } } });
   const version = read(root, 'VERSION').toString().trim();
-  if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION holds ${version}, which is no major.minor.patch.`);
+  if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION is ${version}, which is not of the form major.minor.patch.`);
   const programs = PLATFORMS.map((platform) => inspect(values.bin, platform, version));
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-stage-'));
   try {
@@ -32,7 +33,7 @@ function main() {
     const publisher = JSON.parse(read(stage, 'vss-extension.json')).publisher;
     const name = `${publisher}.acrpromote-${version}`;
     const vsix = repack(tfx(stage));
-    if (vsix.length > LIMIT) throw new Error(`The VSIX has ${vsix.length} bytes, and may have ${LIMIT}: servers refuse larger ones.`);
+    if (vsix.length > LIMIT) throw new Error(`The VSIX has ${vsix.length} bytes; the limit is ${LIMIT}, because servers refuse larger files.`);
     const made = Object.fromEntries(programs.map(({ platform, bill }) => [`${name}-${platform}.cdx.json`, json(bill)]));
     made[`${name}.vsix`] = vsix;
     made.SHA256SUMS = Object.entries(made).map(([file, bytes]) => `${sha256(bytes)}  ${file}\n`).join('');
@@ -45,19 +46,19 @@ function main() {
   }
 }
 
-// inspect reads a program, and what it records of its build.
+// inspect reads a program and its build information.
 function inspect(bin, platform, version) {
   const name = programName(platform);
   const file = path.join(bin, ...name.split('/'));
-  if (!fs.existsSync(file)) throw new Error(`There is no ${file}: build the program for ${platform} first.`);
+  if (!fs.existsSync(file)) throw new Error(`${file} does not exist: build the program for ${platform} first.`);
   const bill = billOfMaterials(file, version);
   const built = `${builtWith(bill, 'GOOS')}-${builtWith(bill, 'GOARCH')}`;
-  if (built !== platform) throw new Error(`${file} was built for ${built}.`);
-  if (builtWith(bill, 'CGO_ENABLED') !== '0') throw new Error(`${file} is not static: build it with CGO_ENABLED=0.`);
+  if (built !== platform) throw new Error(`${file} was built for ${built}, not for ${platform}.`);
+  if (builtWith(bill, 'CGO_ENABLED') !== '0') throw new Error(`${file} is not statically linked: build it with CGO_ENABLED=0.`);
   return { platform, name, size: fs.statSync(file).size, bill };
 }
 
-// lay puts together what goes into the package, with the version in its places.
+// lay collects the contents of the package, and sets the version.
 function lay(stage, version, bin, programs) {
   const [Major, Minor, Patch] = version.split('.').map(Number);
   for (const task of ['task', 'gate']) {
@@ -79,8 +80,8 @@ function lay(stage, version, bin, programs) {
   }
 }
 
-// tfx has the package made by Microsoft's own tool, which merely warns of a
-// task that a server would refuse.
+// tfx builds the package with Microsoft's tool. That tool only warns about a task
+// that a server would refuse, so warnings fail the build.
 function tfx(stage) {
   const tool = path.join(root, 'node_modules', 'tfx-cli', '_build', 'tfx-cli.js');
   if (!fs.existsSync(tool)) throw new Error('tfx-cli is not installed: run npm ci first.');
@@ -89,7 +90,7 @@ function tfx(stage) {
     [tool, 'extension', 'create', '--root', stage, '--manifest-globs', 'vss-extension.json', '--output-path', made, '--no-prompt', '--no-color'],
     { encoding: 'utf8', cwd: stage });
   const said = `${stdout}${stderr}`;
-  if (error || status !== 0 || /warning:/i.test(said) || !fs.existsSync(made)) throw new Error(`tfx-cli did not make the package without a warning:\n${said}${error ?? ''}`);
+  if (error || status !== 0 || /warning:/i.test(said) || !fs.existsSync(made)) throw new Error(`tfx-cli failed or reported warnings:\n${said}${error ?? ''}`);
   return fs.readFileSync(made);
 }
 

@@ -1,12 +1,12 @@
-// What the program writes, as HTML: the Markdown of its summaries, its logging
-// commands as the agent shows them, and its colours. No more of each than the
+// Renders the program's output as HTML: the Markdown of its summaries, its logging
+// commands as the agent shows them, and its colors. It supports only what the
 // program uses.
 
 export const escape = (text) => text.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;');
 
 const CLASSES = { 1: 'b', 2: 'f', 31: 'r', 32: 'g', 33: 'y' };
 
-// ansiToHTML turns SGR sequences into spans and leaves every other one out.
+// ansiToHTML converts SGR sequences to spans and drops all others.
 export function ansiToHTML(text) {
   let open = 0;
   const close = () => '</span>'.repeat(open);

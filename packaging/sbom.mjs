@@ -1,10 +1,10 @@
-// The bill of materials of a program, in CycloneDX: what is linked into it, as
-// cyclonedx-gomod reads it from the program itself.
+// The software bill of materials of a program (CycloneDX): the modules linked into
+// it, which cyclonedx-gomod reads from the program's build information.
 import { execFileSync } from 'node:child_process';
 
 const GENERATOR = 'github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0';
 
-// billOfMaterials describes a program that Go has built.
+// billOfMaterials returns the bill of materials of a Go program.
 export function billOfMaterials(file, version) {
   const bill = execFileSync('go', ['run', GENERATOR, 'bin', '-json', '-noserial', '-notimestamp', '-std', '-version', version, file], {
     encoding: 'utf8',
@@ -16,14 +16,13 @@ export function billOfMaterials(file, version) {
   return reproducible(JSON.parse(bill));
 }
 
-// reproducible drops the checksums of the generator, which differ with the
-// machine that it was built on.
+// reproducible removes the checksums of the generator, which depend on the machine
+// that it was built on.
 export function reproducible(bill) {
   for (const tool of bill.metadata.tools) delete tool.hashes;
   return bill;
 }
 
-// builtWith returns a setting of the build that the program records, such as
-// GOOS.
+// builtWith returns a build setting that the program records, such as GOOS.
 export const builtWith = (bill, setting) =>
   bill.metadata.properties.find(({ name }) => name === `cdx:gomod:build:env:${setting}`)?.value;

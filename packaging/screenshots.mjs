@@ -1,10 +1,10 @@
-// Draws images/screenshot-*.png for the Marketplace from what the program
-// itself prints: it runs the demo, and has headless Chromium draw the demo's
-// own output, the log of a refused step and the summary of one that was done.
+// Renders images/screenshot-*.png for the Marketplace from real output: it runs
+// the demo, and renders with headless Chromium the demo's output, the log of a
+// refused step and the summary of a successful one.
 //
 //   node packaging/screenshots.mjs DEMO PROGRAM
 //
-// CHROMIUM names the browser where it is not found by itself.
+// Set CHROMIUM to the browser's path if it is not found automatically.
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -17,9 +17,9 @@ const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome', 'chrome', '/A
 
 function main() {
   const [demo, program] = process.argv.slice(2);
-  if (!program) throw new Error('Name the demo and the program.');
+  if (!program) throw new Error('Usage: node packaging/screenshots.mjs DEMO PROGRAM');
   const browser = process.env.CHROMIUM ?? BROWSERS.find((each) => spawnSync(each, ['--version']).status === 0);
-  if (!browser) throw new Error('There is no Chromium: install one, or name it in CHROMIUM.');
+  if (!browser) throw new Error('Chromium was not found: install it, or set CHROMIUM to its path.');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-screens-'));
   try {
     const kept = path.join(folder, 'kept');
@@ -40,16 +40,16 @@ function main() {
   }
 }
 
-// tell runs the demo, on a terminal of its own where `script` can make one, so
-// that it prints in colour.
+// tell runs the demo and returns its output. If `script` is available, the demo
+// runs on a pseudo-terminal, so that its output has colors.
 function tell(demo, kept, program) {
   const quoted = [demo, '--keep', kept, program].map((each) => `'${each.replaceAll("'", "'\\''")}'`).join(' ');
   const coloured = process.platform === 'linux' && spawnSync('script', ['--version']).status === 0;
   const { status, stdout, stderr } = coloured
     ? spawnSync('script', ['-qefc', quoted, '/dev/null'], { encoding: 'utf8', env: { ...process.env, TERM: 'xterm' } })
     : spawnSync(demo, ['--keep', kept, program], { encoding: 'utf8' });
-  if (status !== 0) throw new Error(`The demo did not end well:\n${stdout}${stderr}`);
-  // The first lines tell of building the image.
+  if (status !== 0) throw new Error(`The demo failed:\n${stdout}${stderr}`);
+  // The first lines are about building the image.
   return stdout.slice(Math.max(stdout.search(/(\x1b\[1m)?acrpromote \d/), 0)).trimEnd();
 }
 
@@ -74,11 +74,11 @@ function screenshot(browser, folder, file, width, body) {
   const start = (...more) => {
     const options = ['--headless', '--disable-gpu', '--hide-scrollbars', `--user-data-dir=${path.join(folder, 'profile')}`, ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])];
     const { status, stdout, stderr, error } = spawnSync(browser, [...options, ...more, pathToFileURL(html).href], { encoding: 'utf8', timeout: 60_000 });
-    if (error || status !== 0) throw new Error(`${browser} did not draw ${file}: ${error?.message ?? stderr}`);
+    if (error || status !== 0) throw new Error(`${browser} failed to render ${file}: ${error?.message ?? stderr}`);
     return stdout;
   };
   const height = Number(/<title>(\d+)<\/title>/.exec(start('--dump-dom', `--window-size=${width},400`))?.[1]);
-  if (!height) throw new Error(`${browser} did not say how high ${file} is.`);
+  if (!height) throw new Error(`${browser} did not report the height of ${file}.`);
   start(`--screenshot=${file}`, `--window-size=${width},${height}`);
   process.stdout.write(`${path.relative(root, file)} ${width}x${height}, ${fs.statSync(file).size} bytes\n`);
 }

@@ -1,6 +1,6 @@
-// The VSIX as we ship it: what tfx made, with its files in one order and the
-// list of content types written anew, because tfx asks the machine's `file`
-// command for some of them.
+// Makes the VSIX from tfx reproducible: sorts its files and rewrites the list of
+// content types, because tfx takes some of them from the machine's `file`
+// command.
 import { extname } from 'node:path/posix';
 import { readZip, writeZip } from './zip.mjs';
 
@@ -19,8 +19,8 @@ const NAMED = { LICENSE: 'text/plain', acrpromote: 'application/octet-stream' };
 
 const byName = ([a], [b]) => Buffer.compare(Buffer.from(a), Buffer.from(b));
 
-// repack returns the archive with the same files in the form that is the same
-// on every machine.
+// repack returns an archive with the same files and the same bytes on every
+// machine.
 export function repack(archive) {
   const files = readZip(archive);
   if (!files.delete(TYPES_NAME)) throw new Error(`The VSIX has no ${TYPES_NAME}.`);
@@ -34,7 +34,7 @@ function contentTypes(names) {
   for (const name of names) {
     const extension = extname(name).toLowerCase();
     const type = extension ? TYPES[extension] : NAMED[name.slice(name.lastIndexOf('/') + 1)];
-    if (!type) throw new Error(`packaging/vsix.mjs knows no content type for ${name}: add one.`);
+    if (!type) throw new Error(`packaging/vsix.mjs has no content type for ${name}: add one.`);
     if (extension) defaults.set(extension, type);
     else overrides.push(`<Override PartName="/${name}" ContentType="${type}"/>`);
   }

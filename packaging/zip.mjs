@@ -1,6 +1,6 @@
-// Reading and writing of zip archives, as far as a VSIX needs them. What is
-// written depends on nothing but names, contents and zlib: entries in the order
-// given, one fixed time, no attributes.
+// Reads and writes zip archives, as far as a VSIX needs them. The output depends
+// only on names, contents and zlib: entries in the given order, a fixed time, no
+// attributes.
 import { crc32, deflateRawSync, inflateRawSync } from 'node:zlib';
 
 const LOCAL = 0x04034b50;
@@ -8,17 +8,17 @@ const CENTRAL = 0x02014b50;
 const END = 0x06054b50;
 const UTF8 = 0x0800;
 const VERSION = 20;
-const DATE = 0x0021; // 1980-01-01, the first day that the format knows
+const DATE = 0x0021; // 1980-01-01, the earliest date of the format
 
 // readZip returns the files of an archive as a Map from name to contents.
 export function readZip(archive) {
   let end = archive.length - 22;
   while (end >= 0 && archive.readUInt32LE(end) !== END) end--;
-  if (end < 0) throw new Error('This is no zip archive: it has no end record.');
+  if (end < 0) throw new Error('not a zip archive: it has no end record');
   const files = new Map();
   let at = archive.readUInt32LE(end + 16);
   for (let count = archive.readUInt16LE(end + 10); count > 0; count--) {
-    if (archive.readUInt32LE(at) !== CENTRAL) throw new Error(`The zip archive's directory is damaged at ${at}.`);
+    if (archive.readUInt32LE(at) !== CENTRAL) throw new Error(`the directory of the zip archive is damaged at offset ${at}`);
     const method = archive.readUInt16LE(at + 10);
     const crc = archive.readUInt32LE(at + 16);
     const packed = archive.readUInt32LE(at + 20);
@@ -29,10 +29,10 @@ export function readZip(archive) {
     if (name.endsWith('/')) continue;
     const from = local + 30 + archive.readUInt16LE(local + 26) + archive.readUInt16LE(local + 28);
     const data = archive.subarray(from, from + packed);
-    if (method !== 0 && method !== 8) throw new Error(`${name} is packed by a method that is not known (${method}).`);
+    if (method !== 0 && method !== 8) throw new Error(`${name} uses an unsupported compression method (${method})`);
     const contents = method === 8 ? inflateRawSync(data) : Buffer.from(data);
-    if (crc32(contents) !== crc) throw new Error(`${name} is damaged in the zip archive.`);
-    if (files.has(name)) throw new Error(`${name} is twice in the zip archive.`);
+    if (crc32(contents) !== crc) throw new Error(`${name} is damaged in the zip archive`);
+    if (files.has(name)) throw new Error(`${name} occurs twice in the zip archive`);
     files.set(name, contents);
   }
   return files;

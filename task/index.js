@@ -1,15 +1,15 @@
 'use strict';
-// The agent can start node but no program of ours: this starts the program for
-// the machine it finds itself on, and tells every way in which it can die as
-// the agent wants it told, by a logging command and exit code 0. It decides
-// nothing. Environment, standard output and standard error go through as they
-// are; standard input is the program's lifeline (see LIFELINE).
+// The agent can start Node but not a native program. This launcher starts the
+// program for the platform, and reports every way in which it can fail as the
+// agent expects: with a logging command and exit code 0. It makes no decisions.
+// Environment, standard output and standard error are passed through unchanged;
+// standard input is the program's lifeline (see LIFELINE).
 const { spawn } = require('node:child_process');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 
-// The program for each platform, as Node names these.
+// The program for each platform, by Node's name of the platform.
 const PROGRAMS = {
   'linux-x64': 'linux-amd64/acrpromote',
   'linux-arm64': 'linux-arm64/acrpromote',
@@ -17,19 +17,19 @@ const PROGRAMS = {
   'darwin-arm64': 'darwin-arm64/acrpromote',
 };
 
-// What every program of a platform begins with. execvp hands a file that the
-// kernel does not know to the shell, so a damaged one must never get that far.
+// The first bytes of every program of a platform. execvp passes a file of an
+// unknown format to the shell, so a damaged program must not be started.
 const BEGINNINGS = { linux: '7f454c46', win32: '4d5a', darwin: 'cffaedfe' };
 
-// The first line on the program's standard input. After it nothing comes; the
-// end of the stream is the end of this process, however it came about.
+// The first and only line on the program's standard input. The stream ends when
+// this process ends, however it ends.
 const LIFELINE = 'acrpromote-launcher\n';
 
-let told = false;
+let reported = false;
 
 function complete(result, message) {
-  if (told) return;
-  told = true;
+  if (reported) return;
+  reported = true;
   const text = message.replace(/%/g, '%AZP25').replace(/\r/g, '%0D').replace(/\n/g, '%0A');
   const issue = result === 'Failed' ? `##vso[task.logissue type=error]${text}\n` : '';
   process.stdout.write(`${issue}##vso[task.complete result=${result}]${text}\n`);
@@ -37,13 +37,13 @@ function complete(result, message) {
 
 const fail = (message) => complete('Failed', message);
 
-// program returns the path of the program that came with this task, or throws
-// a sentence.
+// program returns the path of the program that is part of this task, or throws
+// an error with a complete message.
 function program() {
   const here = `${process.platform}-${process.arch}`;
   const name = PROGRAMS[here];
   if (!name) {
-    throw new Error(`acrpromote has no program for this agent (${here}). It runs on ${Object.keys(PROGRAMS).join(', ')}: choose a pool with such agents.`);
+    throw new Error(`acrpromote does not run on this agent's platform (${here}). Choose a pool with agents for one of these: ${Object.keys(PROGRAMS).join(', ')}.`);
   }
   const file = path.join(__dirname, 'bin', ...name.split('/'));
   let size;
@@ -59,32 +59,32 @@ function program() {
       fs.closeSync(handle);
     }
   } catch (error) {
-    throw new Error(`The program of the AcrPromote task cannot be read on this agent (${error.code} at ${file}). ${AGAIN}`);
+    throw new Error(`The agent cannot read the program of the AcrPromote task (${error.code}: ${file}). ${AGAIN}`);
   }
-  const whole = JSON.parse(fs.readFileSync(path.join(__dirname, 'bin', 'sizes.json'), 'utf8'))[name];
-  if (size !== whole || beginning !== BEGINNINGS[process.platform]) {
-    throw new Error(`The program of the AcrPromote task is damaged on this agent (${size} of ${whole} bytes at ${file}). ${AGAIN}`);
+  const expected = JSON.parse(fs.readFileSync(path.join(__dirname, 'bin', 'sizes.json'), 'utf8'))[name];
+  if (size !== expected || beginning !== BEGINNINGS[process.platform]) {
+    throw new Error(`The program of the AcrPromote task is damaged on this agent (${size} of ${expected} bytes: ${file}). ${AGAIN}`);
   }
   return file;
 }
 
-const AGAIN = 'Delete the task from the agent\'s _tasks folder, so that the agent fetches it again, and run the step once more.';
+const AGAIN = 'Delete the task from the agent\'s _tasks folder, so that the agent downloads it again, and rerun the step.';
 
-// executable makes the program executable, for the package format keeps no such
-// bit, or a copy of it where the task's folder allows no change. It returns the
-// path to start and the folder to remove afterwards, if any.
+// executable makes the program executable, because the package format does not
+// keep that bit. If the task's folder is read-only, it makes an executable copy.
+// It returns the path to start and the folder to remove afterwards, if any.
 function executable(file) {
   if (process.platform === 'win32') return { file };
   try {
     fs.chmodSync(file, 0o755);
   } catch {
-    // Whether it may be run is asked next.
+    // The next check decides.
   }
   try {
     fs.accessSync(file, fs.constants.X_OK);
     return { file };
   } catch {
-    // A folder that cannot be written, or is mounted noexec.
+    // The folder is read-only or mounted noexec.
   }
   const temporary = process.env.AGENT_TEMPDIRECTORY || os.tmpdir();
   let folder;
@@ -96,7 +96,7 @@ function executable(file) {
     return { file: copy, folder };
   } catch (error) {
     remove(folder);
-    throw new Error(`The program of the AcrPromote task is not executable at ${file}, and could not be copied to the agent's temporary folder ${temporary} (${error.code}). Give the agent's user the right to write there.`);
+    throw new Error(`The program of the AcrPromote task is not executable (${file}) and cannot be copied to the agent's temporary folder ${temporary} (${error.code}). Allow the agent's user to write to that folder.`);
   }
 }
 
@@ -105,7 +105,7 @@ function remove(folder) {
   try {
     fs.rmSync(folder, { recursive: true, force: true });
   } catch {
-    // The agent empties its temporary folder before the next job.
+    // The agent cleans its temporary folder before the next job.
   }
 }
 
@@ -113,15 +113,15 @@ function startError(error, file) {
   switch (error.code) {
     case 'E2BIG':
     case 'ENAMETOOLONG':
-      return `An input or a variable of this job is longer than this agent's operating system lets a program be given (${error.code}). Put long lists into a file, or make the variable shorter.`;
+      return `An input or variable of this job is longer than the agent's operating system allows (${error.code}). Put long lists into a file, or shorten the variable.`;
     case 'EACCES':
     case 'EPERM':
-      return `The agent's user may not run the program of the AcrPromote task (${error.code} at ${file}). Look for a file system mounted noexec, or a policy that forbids it.`;
+      return `The agent's user may not run the program of the AcrPromote task (${error.code}: ${file}). Check for a file system mounted noexec, or a policy that forbids it.`;
     case 'ENOEXEC':
     case 'UNKNOWN':
-      return `The program of the AcrPromote task cannot be run on this agent (${error.code} at ${file}): it is damaged, or a policy forbids it. ${AGAIN}`;
+      return `The agent cannot run the program of the AcrPromote task (${error.code}: ${file}). It is damaged, or a policy forbids it. ${AGAIN}`;
     default:
-      return `The program of the AcrPromote task could not be started (${error.code || error.message} at ${file}).`;
+      return `Starting the program of the AcrPromote task failed (${error.code || error.message}: ${file}).`;
   }
 }
 
@@ -129,12 +129,12 @@ function run() {
   const { file, folder } = executable(program());
   let stopping = false;
   let child;
-  // Before the program is there, so that no signal finds this process without
-  // an ear.
+  // Handlers are installed before the program starts, so that no signal is
+  // missed.
   const stop = (signal) => {
     stopping = true;
-    // On Windows the console has told the program already, and kill would end
-    // it there and then.
+    // On Windows the console has already signalled the program, and kill would
+    // terminate it at once.
     if (process.platform !== 'win32') child.kill(signal);
   };
   for (const signal of ['SIGINT', 'SIGTERM', ...(process.platform === 'win32' ? ['SIGBREAK'] : ['SIGHUP'])]) {
@@ -147,7 +147,7 @@ function run() {
     remove(folder);
     throw new Error(startError(error, file));
   }
-  child.stdin.on('error', () => {}); // a program that ended before it read a line
+  child.stdin.on('error', () => {}); // the program ended before it read the line
   child.stdin.write(LIFELINE);
 
   child.on('error', (error) => {
@@ -156,13 +156,13 @@ function run() {
   });
   child.on('exit', (code, signal) => {
     remove(folder);
-    if (code === 0) return; // it has told its result itself
+    if (code === 0) return; // the program has reported its result
     if (stopping) {
-      complete('Canceled', 'AcrPromote was stopped before it could tell how far it had come. Run the step again: what has arrived is not copied twice.');
+      complete('Canceled', 'AcrPromote was stopped before it could report its result. Run the step again; content that has arrived is not copied twice.');
     } else if (signal) {
-      fail(`AcrPromote was ended by the signal ${signal}, before it could tell a result. SIGKILL mostly means that the agent ran out of memory. Run the step again: what has arrived is not copied twice.`);
+      fail(`AcrPromote was ended by the signal ${signal} before it could report its result. SIGKILL usually means that the agent ran out of memory. Run the step again; content that has arrived is not copied twice.`);
     } else {
-      fail(`AcrPromote ended with exit code ${code}, without telling a result. Its last lines above say more.`);
+      fail(`AcrPromote ended with exit code ${code} without reporting a result. See its last lines above.`);
     }
   });
 }

@@ -26,7 +26,7 @@ test('damage is found', () => {
   assert.throws(() => readZip(stored), /b is damaged/);
   const twice = Buffer.from(archive);
   twice[twice.lastIndexOf('b')] = 'a'.charCodeAt(0);
-  assert.throws(() => readZip(twice), /a is twice|damaged/);
+  assert.throws(() => readZip(twice), /a occurs twice|damaged/);
 });
 
 test('no entry bears a time or an attribute', () => {
@@ -77,7 +77,7 @@ test('a program that is missing', () => {
     const script = path.join(path.dirname(path.dirname(fileURLToPath(import.meta.url))), 'package.mjs');
     const { status, stderr } = spawnSync(process.execPath, [script, '--bin', nothing, '--out', path.join(nothing, 'out')], { encoding: 'utf8' });
     assert.equal(status, 1);
-    assert.match(stderr, /^There is no .*acrpromote: build the program for linux-amd64 first\.\n$/);
+    assert.match(stderr, /acrpromote does not exist: build the program for linux-amd64 first\.\n$/);
     assert.deepEqual(fs.readdirSync(nothing), []);
   } finally {
     fs.rmSync(nothing, { recursive: true });

@@ -118,18 +118,18 @@ test('neither the folder nor the temporary folder can be written', { skip: onWin
   await failed(start(t, root, {
     env: { AGENT_TEMPDIRECTORY: path.join(root, 'missing') },
     preload: 'require("fs").chmodSync = () => { throw Object.assign(new Error("read-only"), { code: "EROFS" }); };',
-  }), /could not be copied to the agent's temporary folder .*missing \(ENOENT\)/);
+  }), /cannot be copied to the agent's temporary folder .*missing \(ENOENT\)/);
 });
 
 test('a platform without a program', async (t) => {
   const { root } = task(t, sh('echo ran'));
   await failed(start(t, root, { preload: 'Object.defineProperty(process, "arch", { value: "ia32" });' }),
-    /no program for this agent \(\w+-ia32\)\. It runs on linux-x64, linux-arm64, win32-x64, darwin-arm64/);
+    /does not run on this agent's platform \(\w+-ia32\)\. Choose .*: linux-x64, linux-arm64, win32-x64, darwin-arm64\./);
 });
 
 test('the program is missing', async (t) => {
   const { root } = task(t, undefined);
-  await failed(start(t, root), /cannot be read on this agent \(ENOENT at /);
+  await failed(start(t, root), /cannot read the program of the AcrPromote task \(ENOENT: /);
 });
 
 test('the list of sizes is missing', async (t) => {
@@ -155,10 +155,10 @@ test('a file that is no program is never handed to the shell', async (t) => {
 test('a program whose bytes are damaged after the first', { skip: onWindows }, async (t) => {
   const beginning = process.platform === 'darwin' ? [0xcf, 0xfa, 0xed, 0xfe] : [0x7f, 0x45, 0x4c, 0x46];
   const { root } = task(t, Buffer.concat([Buffer.from(beginning), Buffer.alloc(5000)]));
-  await failed(start(t, root, { script: false }), /AcrPromote ended with|cannot be run|could not be started|ended by the signal/);
+  await failed(start(t, root, { script: false }), /AcrPromote ended with|cannot run the program|Starting the program|ended by the signal/);
 });
 
-for (const [code, pattern] of [['E2BIG', /longer than this agent's operating system/], ['EACCES', /may not run the program/], ['ENOEXEC', /cannot be run on this agent \(ENOEXEC/], ['EAGAIN', /could not be started \(EAGAIN/]]) {
+for (const [code, pattern] of [['E2BIG', /longer than the agent's operating system/], ['EACCES', /may not run the program/], ['ENOEXEC', /cannot run the program of the AcrPromote task \(ENOEXEC/], ['EAGAIN', /Starting the program of the AcrPromote task failed \(EAGAIN/]]) {
   for (const way of ['throws', 'tells']) {
     test(`starting it ends in ${code}, and spawn ${way} it`, async (t) => {
       const { root } = task(t, sh('echo ran'));
@@ -173,7 +173,7 @@ for (const [code, pattern] of [['E2BIG', /longer than this agent's operating sys
 
 test('a value over the size of an environment variable', { skip: process.platform !== 'linux' }, async (t) => {
   const { root } = task(t, sh('echo ran'));
-  await failed(start(t, root, { preload: 'process.env.INPUT_APPROVERS = "a".repeat(200000);' }), /longer than this agent's operating system .*E2BIG/);
+  await failed(start(t, root, { preload: 'process.env.INPUT_APPROVERS = "a".repeat(200000);' }), /longer than the agent's operating system .*E2BIG/);
 });
 
 test('an exit code other than 0', { skip: onWindows }, async (t) => {
@@ -217,7 +217,7 @@ test('a program that a forwarded signal ends at once is cancelled, not failed', 
   const seen = start(t, root);
   await seen.until('ready');
   seen.child.kill('SIGTERM');
-  await failed(seen, /was stopped before it could tell/, 'Canceled');
+  await failed(seen, /was stopped before it could report/, 'Canceled');
 });
 
 test('the lifeline: one line on standard input, then its end when the launcher is killed', { skip: onWindows }, async (t) => {
