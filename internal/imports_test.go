@@ -100,6 +100,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/rule"},
 		"internal/levenshtein": {},
 		"internal/plan":        {"internal/approval", "internal/ref", "internal/rule", "internal/seal", "internal/topology"},
+		"internal/explain":     {},
 	}
 	libraries := map[string][]string{
 		"internal/topology": {"go.yaml.in/yaml/v3", "github.com/Masterminds/semver/v3"},
@@ -132,9 +133,9 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
 		"internal/agent":    {"internal/levenshtein", "internal/ref"},
-		"internal/egress":   {"internal/ref"},
-		"internal/acr":      {"internal/ref"},
-		"internal/transfer": {"internal/ref"},
+		"internal/egress":   {"internal/explain", "internal/ref"},
+		"internal/acr":      {"internal/explain", "internal/ref"},
+		"internal/transfer": {"internal/explain", "internal/ref"},
 		"internal/azdo":     {"internal/approval", "internal/rule", "internal/sanitize"},
 		"internal/report":   {"internal/outcome", "internal/rule"},
 		"internal/sim":      {"internal/testca"},

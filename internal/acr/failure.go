@@ -9,7 +9,11 @@ import (
 	"net/url"
 	"strings"
 	"unicode"
+
+	"acrpromote/internal/explain"
 )
+
+var _ explain.Error = (*Error)(nil)
 
 // What an Error is about, for errors.Is.
 var (
@@ -69,12 +73,10 @@ func (e *Error) Reason() string {
 	return text
 }
 
-func (e *Error) Error() string {
-	if e.Remedy == "" {
-		return e.Reason()
-	}
-	return strings.TrimSuffix(e.Reason(), ".") + ". " + e.Remedy
-}
+// Explanation implements explain.Error.
+func (e *Error) Explanation() (reason, remedy string) { return e.Reason(), e.Remedy }
+
+func (e *Error) Error() string { return explain.Text(e.Explanation()) }
 
 // Unwrap gives the cause, if there is one besides the server's answer.
 func (e *Error) Unwrap() error { return e.cause }

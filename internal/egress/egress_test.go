@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -588,6 +589,32 @@ func TestNamesThatDoNotResolveAreExplained(t *testing.T) {
 		if final == passing(&Error{cause: test.err, final: final}) {
 			t.Errorf("%v: tried again against its nature", test.err)
 		}
+	}
+}
+
+// TestUnclassifiedErrorsAreExplainedOnce: a dial fails in a way that has no
+// sentence of its own, and each try and the end explain it once.
+func TestUnclassifiedErrorsAreExplainedOnce(t *testing.T) {
+	var tried []Retry
+	n, err := New(Settings{Retried: func(r Retry) { tried = append(tried, r) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.pause = (&waits{}).pause
+	n.dialer.Control = func(string, string, syscall.RawConn) error { return syscall.EMFILE }
+	const address = "192.0.2.1:443"
+	const want = "did not answer as HTTP should (dial tcp 192.0.2.1:443: too many open files)"
+	_, _, err = get(t, n.Client(Phase{Name: "copying", Hosts: []string{address}, Retries: 2}), "https://"+address+"/")
+	if err == nil || cause(err).Error() != "copying: "+address+" "+want+". "+checkNetwork || !errors.Is(err, syscall.EMFILE) {
+		t.Errorf("the end is %v", err)
+	}
+	if len(tried) != 2 || tried[0].Reason != want || tried[1].Reason != want {
+		t.Errorf("tried again %+v, want the reason %q", tried, want)
+	}
+	g := &gate{network: n, phase: Phase{Name: "reading"}}
+	again := fmt.Errorf("after 3 bytes: %w", cause(err))
+	if got := g.explain("other.example", again); got != again {
+		t.Errorf("explained once more: %v", got)
 	}
 }
 

@@ -11,14 +11,24 @@ import (
 	"net/http"
 	"strings"
 	"syscall"
+
+	"acrpromote/internal/explain"
+)
+
+var (
+	_ explain.Error = (*Error)(nil)
+	_ explain.Error = (*HostNotAllowed)(nil)
 )
 
 // HostNotAllowed is a request to a host that its phase does not name. Nothing
 // was dialled.
 type HostNotAllowed struct{ Host, Phase string }
 
-func (e *HostNotAllowed) Error() string {
-	return phrase(e.Phase, e.Host+" is not among the hosts that may be asked here; nothing was sent to it")
+func (e *HostNotAllowed) Error() string { return explain.Text(e.Explanation()) }
+
+// Explanation implements explain.Error.
+func (e *HostNotAllowed) Explanation() (reason, remedy string) {
+	return phrase(e.Phase, e.Host+" is not among the hosts that may be asked here; nothing was sent to it"), ""
 }
 
 // Error is a request that got no answer, or one that was not let out: in which
@@ -33,16 +43,15 @@ type Error struct {
 	final      bool
 }
 
-func (e *Error) Error() string {
+func (e *Error) Error() string { return explain.Text(e.Explanation()) }
+
+// Explanation implements explain.Error; the reason says phase and host too.
+func (e *Error) Explanation() (reason, remedy string) {
 	host := e.Host
 	if e.redirected {
 		host += " (where a redirect led)"
 	}
-	text := phrase(e.Phase, host+" "+e.Reason)
-	if e.Remedy != "" {
-		text += ". " + e.Remedy
-	}
-	return text
+	return phrase(e.Phase, host+" "+e.Reason), e.Remedy
 }
 
 func (e *Error) Unwrap() error { return e.cause }
@@ -54,9 +63,11 @@ func phrase(phase, text string) string {
 	return phase + ": " + text
 }
 
-// explain makes a sentence of what the transport reports.
+// explain makes a sentence of what the transport reports. What is explained
+// already stays as it is: it may be about another host, that of a body's
+// source.
 func (g *gate) explain(host string, err error) error {
-	if _, ok := err.(*Error); ok {
+	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	e := &Error{Phase: g.phase.Name, Host: host, cause: err}

@@ -195,7 +195,10 @@ func retried(phase string, req *http.Request, host string, resp *http.Response, 
 	case resp != nil:
 		r.Reason = "it answered " + strconv.Itoa(resp.StatusCode)
 	case err != nil:
-		r.Reason, _, _ = reason(err)
+		r.Reason = err.Error()
+		if e, ok := errors.AsType[*Error](err); ok {
+			r.Reason = e.Reason
+		}
 	}
 	return r
 }

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"unicode"
+
+	"acrpromote/internal/explain"
 )
 
 const (
@@ -155,6 +157,7 @@ func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) 
 		return own
 	}
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Err: err}
+	var explained explain.Error
 	switch {
 	case errors.Is(err, errStalled) || errors.Is(context.Cause(ctx), errStalled):
 		e.Kind, e.Err = Unreachable, errStalled
@@ -166,9 +169,14 @@ func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) 
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			e.Reason = "the time given was not enough"
 		}
-	case network(err) && told(err):
-		e.Kind = Unreachable
-		e.Reason = harmless(err.Error(), 2*refusalRunes)
+	case errors.As(err, &explained) && !errors.Is(err, errCut):
+		// The client that was given to us explains what it refuses, signing in
+		// for one, and what lies between it and the registry.
+		reason, remedy := explained.Explanation()
+		e.Kind, e.Reason, e.Remedy = Unexpected, harmless(reason, 2*refusalRunes), harmless(remedy, refusalRunes)
+		if network(err) {
+			e.Kind = Unreachable
+		}
 	case certificate(err):
 		e.Kind = Unreachable
 		e.Reason = "its certificate is not trusted: " + harmless(err.Error(), refusalRunes)
@@ -178,8 +186,6 @@ func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) 
 		e.Reason = "no answer: " + harmless(err.Error(), refusalRunes)
 		e.Remedy = fmt.Sprintf("check that %s exists and that this machine reaches it, and the storage that it redirects to", r.host)
 	default:
-		// Refusals of the client that was given to us, signing in for one, have
-		// their own sentence and remedy.
 		e.Kind = Unexpected
 		e.Reason = harmless(err.Error(), 2*refusalRunes)
 	}
@@ -192,19 +198,6 @@ type netError interface {
 	error
 	Timeout() bool
 	Temporary() bool
-}
-
-// told tells whether the client that was given to us has made a sentence of an
-// error of the network already, with the remedy in it.
-func told(err error) bool {
-	if errors.Is(err, errCut) || strings.HasPrefix(err.Error(), "tls: ") {
-		return false
-	}
-	switch err.(type) {
-	case netError, x509.UnknownAuthorityError, x509.HostnameError, x509.CertificateInvalidError:
-		return false
-	}
-	return errors.Unwrap(err) != nil
 }
 
 func certificate(err error) bool {

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -387,6 +389,43 @@ func TestRetryAfter(t *testing.T) {
 	} {
 		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
 			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
+// explained is an error of the client below, as signing in and the way out give them.
+type explained struct {
+	reason, remedy string
+	cause          error
+}
+
+func (e *explained) Error() string                        { return e.reason + ". " + e.remedy }
+func (e *explained) Explanation() (reason, remedy string) { return e.reason, e.remedy }
+func (e *explained) Unwrap() error                        { return e.cause }
+
+// TestErrorsOfTheClient: what is explained is passed on as it is, and anything
+// else is explained here, whatever it wraps.
+func TestErrorsOfTheClient(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE}
+	const check = "check that r.example exists and that this machine reaches it, and the storage that it redirects to"
+	for _, c := range []struct {
+		name string
+		err  error
+		kind Kind
+		want string
+	}{
+		{"a dial", dial, Unreachable, "no answer: dial tcp: too many open files; " + check},
+		{"a wrapped dial", fmt.Errorf("transport connection broken: %w", dial), Unreachable, "no answer: transport connection broken: dial tcp: too many open files; " + check},
+		{"an explained dial", &explained{"r.example did not answer", "Check the name", dial}, Unreachable, "r.example did not answer; Check the name"},
+		{"an explained refusal", &explained{"the identity is refused", "Grant it a role", nil}, Unexpected, "the identity is refused; Grant it a role"},
+		{"an answer that broke off", fmt.Errorf("%w: %w", errCut, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
+			"no answer: the source broke off: r.example broke off the connection. Try again; " + check},
+		{"no network", errors.New("no such thing"), Unexpected, "no such thing"},
+	} {
+		client := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, c.err })}
+		_, err := NewRegistry("r.example", client, false).Resolve(t.Context(), "shop/cart", "1.0")
+		if err == nil || err.Error() != "looking for r.example/shop/cart:1.0: "+c.want || !errors.Is(err, c.kind) || !errors.Is(err, c.err) {
+			t.Errorf("%s:\ngot  %v\nwant %s", c.name, err, c.want)
 		}
 	}
 }
