@@ -695,34 +695,6 @@ func TestBypass(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"0": 0, "5": 5 * time.Second, " 60 ": time.Minute, "61": time.Minute, "18446744073709551615": time.Minute,
-		"Mon, 23 Nov 2026 12:00:20 GMT":  20 * time.Second,
-		"Mon, 23 Nov 2026 11:00:00 GMT":  0,
-		"Tue, 24 Nov 2026 12:00:00 GMT":  time.Minute,
-		"Monday, 23-Nov-26 12:00:05 GMT": 5 * time.Second,
-		"":                               -1, "-5": -1, "soon": -1, "1.5": -1, "99999999999999999999": -1,
-	} {
-		got, ok := retryAfter(value, now)
-		if ok != (want >= 0) || ok && got != want {
-			t.Errorf("%q: %s, %v", value, got, ok)
-		}
-	}
-}
-
-func FuzzRetryAfter(f *testing.F) {
-	for _, seed := range []string{"5", "", "-1", "Mon, 23 Nov 2026 12:00:20 GMT", "99999999999999999999"} {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, value string) {
-		if got, ok := retryAfter(value, time.Unix(1e9, 0)); got < 0 || got > maxRetryAfter || !ok && got != 0 {
-			t.Errorf("%q: %s", value, got)
-		}
-	})
-}
-
 // FuzzRedirect: whatever a server answers, a followed redirect is https, bears
 // no user, and takes no credential to another host.
 func FuzzRedirect(f *testing.F) {

@@ -8,16 +8,16 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
+
+	"acrpromote/internal/retryafter"
 )
 
 // Bounds of waiting for a server that has no time for us.
 const (
-	firstWait     = 250 * time.Millisecond
-	longestWait   = 10 * time.Second
-	maxRetryAfter = 60 * time.Second
-	maxTotalWait  = 5 * time.Minute
+	firstWait    = 250 * time.Millisecond
+	longestWait  = 10 * time.Second
+	maxTotalWait = 5 * time.Minute
 )
 
 type pauseFunc func(context.Context, time.Duration) error
@@ -70,7 +70,7 @@ func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.D
 		}
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusInternalServerError, resp.StatusCode == http.StatusBadGateway,
 		resp.StatusCode == http.StatusServiceUnavailable, resp.StatusCode == http.StatusGatewayTimeout:
-		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok && asked > 0 {
+		if asked := retryafter.Parse(resp.Header, time.Now()); asked > 0 {
 			wait = asked + rand.N(asked/10+1)
 		}
 	default:
@@ -83,26 +83,6 @@ func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.D
 	b.used++
 	b.wait -= wait
 	return wait, true
-}
-
-// retryAfter reads seconds or an HTTP date (RFC 9110, 10.2.3), at most a
-// minute.
-func retryAfter(value string, now time.Time) (time.Duration, bool) {
-	value = strings.TrimSpace(value)
-	if value == "" {
-		return 0, false
-	}
-	if seconds, err := strconv.ParseUint(value, 10, 64); err == nil {
-		if seconds > uint64(maxRetryAfter/time.Second) {
-			return maxRetryAfter, true
-		}
-		return time.Duration(seconds) * time.Second, true
-	}
-	at, err := http.ParseTime(value)
-	if err != nil {
-		return 0, false
-	}
-	return min(max(at.Sub(now), 0), maxRetryAfter), true
 }
 
 func repeatable(req *http.Request, all bool) bool {

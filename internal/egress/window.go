@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"acrpromote/internal/retryafter"
 )
 
 // Bounds of what one registry is asked at once, by kind of request.
@@ -112,7 +114,7 @@ func (t *ticket) end(resp *http.Response) {
 	defer w.mu.Unlock()
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if asked, ok := retryAfter(resp.Header.Get("Retry-After"), time.Now()); ok && asked > 0 {
+		if asked := retryafter.Parse(resp.Header, time.Now()); asked > 0 {
 			if until := time.Now().Add(asked); until.After(w.shut) {
 				w.shut = until
 			}

@@ -379,20 +379,6 @@ func TestCancelEndsEverything(t *testing.T) {
 	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	for value, want := range map[string]time.Duration{
-		"": 0, "7": 7 * time.Second, "-3": 0, "9999999999999": time.Minute, "600": time.Minute, "soon": 0,
-		"Mon, 23 Nov 2026 12:00:09 GMT": 9 * time.Second,
-		"Mon, 23 Nov 2026 11:00:00 GMT": 0,
-		"Tue, 24 Nov 2026 12:00:00 GMT": time.Minute,
-	} {
-		if got := retryAfter(http.Header{"Retry-After": {value}}, now); got != want {
-			t.Errorf("%q: %v, want %v", value, got, want)
-		}
-	}
-}
-
 // explained is an error of the client below, as signing in and the way out give them.
 type explained struct {
 	reason, remedy string

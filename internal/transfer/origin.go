@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"acrpromote/internal/retryafter"
 )
 
 const (
@@ -193,7 +195,7 @@ func (o *origin) ask() (asked time.Duration, err error) {
 		o.whole = true
 		return 0, lies("the registry has no bytes behind those that it sent")
 	}
-	asked = retryAfter(resp.Header, time.Now())
+	asked = retryafter.Parse(resp.Header, time.Now())
 	if at := resp.Request.URL.Host; at != r.host {
 		return asked, r.storageRefused(op, o.repo, d, at, resp.StatusCode)
 	}

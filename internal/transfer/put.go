@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/retryafter"
 )
 
 // stored is what a registry said when it took a manifest.
@@ -46,7 +47,7 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 					return stored{digest: m.Digest, listed: true}, nil
 				}
 			}
-			asked = retryAfter(a.header, time.Now())
+			asked = retryafter.Parse(a.header, time.Now())
 			again = passing(a.status) || lag && lagging(e)
 			err = e
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
-	"strconv"
 	"time"
 )
 
@@ -73,22 +72,6 @@ func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Durat
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// retryAfter reads the header in both of its forms (RFC 9110, 10.2.3); 0 if
-// there is none that makes sense.
-func retryAfter(h http.Header, now time.Time) time.Duration {
-	v := h.Get("Retry-After")
-	if v == "" {
-		return 0
-	}
-	if n, err := strconv.Atoi(v); err == nil {
-		return min(max(0, time.Duration(min(n, 3600))*time.Second), waitLimit)
-	}
-	if t, err := http.ParseTime(v); err == nil {
-		return min(max(0, t.Sub(now)), waitLimit)
-	}
-	return 0
 }
 
 // passing tells whether a status may be gone at the next try.

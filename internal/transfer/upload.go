@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/retryafter"
 )
 
 // sent tells how a blob came to be at the target.
@@ -209,7 +210,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		if passing(a.status) {
 			err = &passingError{err}
 		}
-		return "", false, retryAfter(a.header, time.Now()), err
+		return "", false, retryafter.Parse(a.header, time.Now()), err
 	}
 	location, err = r.session(sessions, a.header.Get("Location"))
 	if err != nil {
@@ -336,7 +337,7 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	if !byParts && d.Size > 0 {
 		err = withPatch(e, err)
 	}
-	return retryAfter(a.header, time.Now()), failed(err)
+	return retryafter.Parse(a.header, time.Now()), failed(err)
 }
 
 // withPatch marks what may be a refusal of the body in a PUT. A session that is
