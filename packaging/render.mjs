@@ -28,8 +28,8 @@ export function ansiToHTML(text) {
 
 const unescape = (text) => text.replaceAll('%3B', ';').replaceAll('%0D', '\r').replaceAll('%0A', '\n').replaceAll('%5D', ']').replaceAll('%AZP25', '%');
 
-// commandsToHTML shows a step's log as its page does: issues as lines of their
-// own colour, other commands not at all.
+// commandsToHTML shows a step's log as Azure DevOps does: issues as colored lines,
+// other commands hidden.
 export function commandsToHTML(log) {
   return log.split('\n').flatMap((line) => {
     const [, event, properties, data] = /##vso\[task\.(\w+) ?([^\]]*)\](.*)/.exec(line) ?? [];
@@ -40,8 +40,8 @@ export function commandsToHTML(log) {
   }).join('\n').trim();
 }
 
-// markdownToHTML knows headings, tables, lists, paragraphs, bold, code, and the
-// HTML that the summaries contain themselves.
+// markdownToHTML supports headings, tables, lists, paragraphs, bold, code, and the
+// HTML in the summaries.
 export function markdownToHTML(markdown) {
   const html = [];
   const lines = markdown.split('\n');
@@ -72,7 +72,7 @@ export function markdownToHTML(markdown) {
   return html.join('\n');
 }
 
-// inline leaves character references as they are: the program writes them.
+// inline keeps character references, which the program writes.
 function inline(text) {
   return text.split(/(`[^`]*`)/).map((part) => {
     if (part.startsWith('`')) return `<code>${escape(part.slice(1, -1))}</code>`;
