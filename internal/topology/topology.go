@@ -14,11 +14,11 @@ import (
 type File struct {
 	// The version of this format: 1.
 	Version Version `flow:"version,required"`
-	// The degrees of trust, from the least to the most trusted.
+	// The trust levels, from least to most trusted.
 	Trust []string `flow:"trust,required"`
-	// The registries, by the names that flows know them by.
+	// The registries, by the names that flows use for them.
 	Registries map[string]*Registry `flow:"registries,required"`
-	// The ways that images may take, by name.
+	// The flows, by name: which images may go from where to where.
 	Flows map[string]*Flow `flow:"flows,required"`
 
 	// Notes are what people should know and what makes no file invalid.
@@ -31,11 +31,11 @@ type File struct {
 type Registry struct {
 	// Name is the key that the file has it under.
 	Name string `flow:"-"`
-	// The host name, with a port where it is not that of HTTPS.
+	// The host name, with a port if it is not the default HTTPS port.
 	Host Host `flow:"host,required"`
-	// How much this registry is trusted: a name of the list trust.
+	// The trust level of this registry: one of the levels in trust.
 	Trust string `flow:"trust,required"`
-	// No tag here ever moves, save those that a flow's movingTags name.
+	// No tag here moves, except those in a flow's movingTags.
 	Immutable bool `flow:"immutable"`
 }
 
@@ -43,31 +43,31 @@ type Registry struct {
 type Flow struct {
 	// Name is the key that the file has it under.
 	Name string `flow:"-"`
-	// The registry that images come from.
+	// The source registry.
 	From string `flow:"from,required"`
-	// The registries that images may go to.
+	// The target registries.
 	To []string `flow:"to,required"`
-	// Patterns of the source repositories covered. Left out: every repository.
+	// Patterns of the source repositories that are covered. Default: all.
 	Repositories Repositories `flow:"repositories"`
-	// Patterns or semantic version ranges of the source tags covered. Left out: every tag.
+	// Patterns or semantic version ranges of the source tags that are covered. Default: all.
 	Tags Tags `flow:"tags"`
-	// Patterns of the target tags that may move. No other tag of an immutable registry ever does.
+	// Patterns of the target tags that may move. No other tag of an immutable registry moves.
 	MovingTags []TagGlob `flow:"movingTags"`
-	// The names at the target. Left out: those of the source.
+	// The names at the target. Default: as at the source.
 	As As `flow:"as"`
-	// Which target subscribes to which repositories. Given, it names every target. Left out: each gets all.
+	// Which target subscribes to which repositories. If given, it must name every target. Default: each gets all.
 	Teams map[string]Repositories `flow:"teams"`
-	// No tag of a set of images appears before all of the set has arrived.
+	// Whether the tags of a set appear only after the whole set has arrived. Default: false.
 	Atomic bool `flow:"atomic"`
-	// What becomes of the artifacts that refer to an image.
+	// How to treat the artifacts that refer to an image.
 	Referrers Referrers `flow:"referrers"`
-	// How a task ends where some targets are done and others are not. Left out: fail.
+	// How the step ends if some targets are done and others are not. Default: fail.
 	OnPartial OnPartial `flow:"onPartial"`
-	// What is locked at the targets. Left out: as the action has it.
+	// What to lock at the targets. Default: none.
 	Lock Lock `flow:"lock"`
-	// A tag older than the run may be sealed: for base images.
+	// Whether a tag that is older than the run may be sealed, for base images. Default: false.
 	SealExisting bool `flow:"sealExisting"`
-	// The rules an image must meet. Left out: one manual approval.
+	// The rules that an image must meet. Default: one manual approval.
 	Require Require `flow:"require"`
 }
 
@@ -81,17 +81,17 @@ type As struct {
 
 // Referrers says which artifacts stay behind.
 type Referrers struct {
-	// Artifact types that are not brought along.
+	// Artifact types that are not copied.
 	Exclude []ArtifactType `flow:"exclude"`
 }
 
 // Require are the rules that an image must meet to take a flow.
 type Require struct {
-	// Who has to let the image out.
+	// Who must approve.
 	Approval Approval `flow:"approval"`
-	// Patterns of the full refs that the run may be of, by the server's record. Left out: any.
+	// Patterns of the full refs that the run may be of, according to the server's record. Default: any.
 	Branches []BranchPattern `flow:"branches"`
-	// Sealed before it was approved. Left out: true for invertedPush, else false.
+	// Whether the image must have been sealed before it was approved. Default: true for invertedPush, otherwise false.
 	Sealed *bool `flow:"sealed"`
 	// Artifacts that must refer to the image.
 	Attached []Attached `flow:"attached"`
@@ -99,45 +99,45 @@ type Require struct {
 
 // Approval is which approval a flow demands.
 type Approval struct {
-	// manual: by persons; automated: by the named checks; any: by either; none: by nobody. Left out: manual.
+	// manual: people; automated: the named checks; any: either; none: no approval. Default: manual.
 	Kind Kind `flow:"kind"`
-	// The protected resource whose approval counts: an environment, or endpoint:NAME. May hold {tag}, the target tag.
+	// The protected resource whose approval counts: an environment, or endpoint:NAME. May contain {tag}, the tag at the target.
 	Environment Resource `flow:"environment"`
-	// How many distinct persons must approve. Left out: 1.
+	// How many different people must approve. Default: 1.
 	MinApprovers Count `flow:"minApprovers"`
-	// Whether the person who asked for the run counts. Left out: false.
+	// Whether the requester of the run counts. Default: false.
 	RequesterCanApprove *bool `flow:"requesterCanApprove"`
-	// Whether the person who pushed the source version counts. Left out: true.
+	// Whether the person who pushed the source version counts. Default: true.
 	AuthorCanApprove *bool `flow:"authorCanApprove"`
-	// Unique names, descriptors or [Project]\Group names of those who may approve. Left out: anybody.
+	// Unique names, descriptors or [Project]\Group names of those who may approve. Default: anyone.
 	Approvers []Approver `flow:"approvers"`
-	// How old an approval may be: a duration such as 72h or 3d. Left out: any age.
+	// The maximum age of an approval: a duration such as 72h or 3d. Default: any age.
 	MaxAge Duration `flow:"maxAge"`
-	// What the approver's comment must contain, as an RE2 regular expression.
+	// An RE2 regular expression that must match somewhere in the approver's comment.
 	CommentPattern CommentPattern `flow:"commentPattern"`
-	// The comment must quote the approval code.
+	// Whether the comment must quote the approval code. Default: false.
 	Code bool `flow:"code"`
-	// The checks that make an automated approval; all of them must have passed.
+	// The checks of an automated approval; all of them must have passed.
 	Checks []Check `flow:"checks"`
 }
 
 // Check names one automated check.
 type Check struct {
-	// The check's definition id, as Azure DevOps has it: a number or a GUID.
+	// The ID of the check's configuration, or the GUID of its type or of its task's definition.
 	Definition CheckID `flow:"definition,required"`
-	// What it guards: an environment, or endpoint:NAME. May hold {tag}, the target tag.
+	// The resource that the check is on: an environment, or endpoint:NAME. May contain {tag}, the tag at the target.
 	Resource Resource `flow:"resource,required"`
 }
 
 // Attached demands artifacts that refer to an image.
 type Attached struct {
-	// The artifact type, as application/spdx+json.
+	// The artifact type, such as application/spdx+json.
 	ArtifactType ArtifactType `flow:"artifactType,required"`
-	// How old the newest may be: a duration such as 72h or 3d. Left out: any age.
+	// The maximum age of the newest: a duration such as 72h or 3d. Default: any age.
 	MaxAge Duration `flow:"maxAge"`
-	// How many there must be. Left out: 1.
+	// How many there must be. Default: 1.
 	Count Count `flow:"count"`
-	// Where they must be: on the index (or the image itself), or on every child. Left out: index.
+	// index: on the image itself; children: on the manifest of every platform. Default: index.
 	On On `flow:"on"`
 }
 
