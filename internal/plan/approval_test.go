@@ -171,6 +171,7 @@ func TestMayMove(t *testing.T) {
 		{"promoted inside one registry, asked for", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{inside}}, true},
 		{"promoted inside one registry", Wanted{Action: Promote, Targets: []ref.Reference{inside}}, false},
 		{"promoted to another registry", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{down}}, false},
+		{"pushed inside one registry, asked for", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{inside}}, false},
 		{"pushed down, asked for", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{down}}, false},
 		{"a flow says so", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Ways: []Way{{}}}, true},
 		{"a flow says no, whatever the input says", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Ways: []Way{{Move: no}}}, false},
