@@ -134,8 +134,9 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/agent":    {"internal/levenshtein", "internal/ref"},
 		"internal/egress":   {"internal/explain", "internal/ref", "internal/retryafter"},
-		"internal/acr":      {"internal/explain", "internal/ref"},
-		"internal/transfer": {"internal/explain", "internal/ref", "internal/retryafter"},
+		"internal/acr":      {"internal/explain", "internal/keyed", "internal/ref"},
+		"internal/keyed":    {},
+		"internal/transfer": {"internal/explain", "internal/keyed", "internal/ref", "internal/retryafter"},
 		"internal/azdo":     {"internal/approval", "internal/rule", "internal/sanitize"},
 		"internal/report":   {"internal/outcome", "internal/rule"},
 		"internal/sim":      {"internal/testca"},

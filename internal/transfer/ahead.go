@@ -7,7 +7,9 @@ import (
 	"sync/atomic"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
 
+	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
 )
 
@@ -21,58 +23,34 @@ type treeReader struct {
 	tree *Tree
 	ctx  context.Context
 
-	manifests answers[*Manifest]    // by digest or tag
-	lists     answers[[]Descriptor] // by digest of the subject
+	manifests *keyed.Cache[string, *Manifest]    // by digest or tag
+	lists     *keyed.Cache[string, []Descriptor] // by digest of the subject
 
-	busy  slots
-	going sync.WaitGroup
-	count atomic.Int64 // manifests asked for
-	bytes atomic.Int64 // in them
+	prefetches errgroup.Group
+	count      atomic.Int64 // manifests asked for
+	bytes      atomic.Int64 // in them
 }
 
-// answers keeps one answer to each question, refusals too.
-type answers[T any] struct {
-	mu    sync.Mutex
-	given map[string]*entry[T]
+func newTreeReader(ctx context.Context, t *Tree) *treeReader {
+	r := &treeReader{
+		tree: t, ctx: ctx,
+		manifests: keyed.NewCache[string, *Manifest](0, keepAll),
+		lists:     keyed.NewCache[string, []Descriptor](0, keepAll),
+	}
+	r.prefetches.SetLimit(aheadWidth)
+	return r
 }
 
-func (a *answers[T]) get(ctx context.Context, key string, ask func() (T, error)) (T, error) {
-	a.mu.Lock()
-	if a.given == nil {
-		a.given = make(map[string]*entry[T])
-	}
-	e, ok := a.given[key]
-	if !ok {
-		e = &entry[T]{done: make(chan struct{})}
-		a.given[key] = e
-	}
-	a.mu.Unlock()
-	if !ok {
-		e.value, e.err = ask()
-		close(e.done)
-		return e.value, e.err
-	}
-	select {
-	case <-e.done:
-		return e.value, e.err
-	case <-ctx.Done():
-		var none T
-		return none, ctx.Err()
-	}
-}
+// keepAll keeps errors as answers: an error ends the reading of the tree.
+func keepAll(error) bool { return true }
 
 // ahead does something before its turn, if somebody is free to.
 func (r *treeReader) ahead(do func()) {
-	select {
-	case r.busy <- struct{}{}:
-	default:
-		return
-	}
-	r.going.Go(func() {
-		defer r.busy.give()
+	r.prefetches.TryGo(func() error {
 		if r.ctx.Err() == nil {
 			do()
 		}
+		return nil // what failed is asked for again, or kept until its turn
 	})
 }
 
@@ -82,7 +60,7 @@ func (r *treeReader) manifest(l lead) (*Manifest, error) {
 	if l.tag != "" {
 		name = l.tag
 	}
-	return r.manifests.get(r.ctx, name, func() (*Manifest, error) {
+	return r.manifests.Get(r.ctx, name, func(context.Context) (*Manifest, error) {
 		r.count.Add(1)
 		m, err := r.tree.fetch(r.ctx, l)
 		if err == nil && m != nil {
@@ -95,7 +73,7 @@ func (r *treeReader) manifest(l lead) (*Manifest, error) {
 
 // list reads what is attached to a manifest.
 func (r *treeReader) list(l lead, digest string) ([]Descriptor, error) {
-	return r.lists.get(r.ctx, digest, func() ([]Descriptor, error) {
+	return r.lists.Get(r.ctx, digest, func(context.Context) ([]Descriptor, error) {
 		list, err := r.tree.attachedTo(r.ctx, digest)
 		if err != nil {
 			return list, err

@@ -48,7 +48,7 @@ func (c company) bare(digest string) bool { return !c.listed || c.tags[ref.Diges
 
 // company lists the tags that are named after digests, once a run.
 func (r *Registry) company(ctx context.Context, repo string) (company, error) {
-	c, err := r.companies.get(ctx, repo, func(ctx context.Context) (company, error) { return r.listCompany(ctx, repo) })
+	c, err := r.companies.Get(ctx, repo, func(ctx context.Context) (company, error) { return r.listCompany(ctx, repo) })
 	return c, r.own(ctx, "listing the tags of", repo, "", err)
 }
 

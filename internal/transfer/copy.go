@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
 )
 
@@ -43,7 +44,7 @@ type copying struct {
 	tag      string
 	presence Presence
 	progress Progress
-	puts     once
+	puts     *keyed.Cache[*node, struct{}] // manifests that have been put, and what failed
 
 	ctx    context.Context // of its blobs
 	cancel context.CancelFunc
@@ -60,7 +61,7 @@ type copying struct {
 
 func newCopying(ctx context.Context, v *convoy, d Delivery) *copying {
 	c := &copying{tree: v.tree, src: v.src, srcRepo: v.srcRepo, dst: d.To, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: v.progress, unlisted: make(map[string][]Descriptor)}
+		presence: d.Presence, progress: v.progress, puts: keyed.NewCache[*node, struct{}](0, keepAll), unlisted: make(map[string][]Descriptor)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
 	if c.consistent() && !c.presence.Complete() {
@@ -236,7 +237,15 @@ func (c *copying) putWhole(ctx context.Context, n *node, lag bool) error {
 			return err
 		}
 	}
-	return c.puts.do(ctx, n, func() error { return c.put(ctx, n, n.Digest, lag) })
+	return c.putOnce(ctx, n, lag)
+}
+
+// putOnce puts a manifest by its digest, though several may contain it.
+func (c *copying) putOnce(ctx context.Context, n *node, lag bool) error {
+	_, err := c.puts.Get(ctx, n, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.put(ctx, n, n.Digest, lag)
+	})
+	return err
 }
 
 // put puts a manifest that is missing, and notes what is to be listed.
@@ -309,7 +318,9 @@ func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
 	if err := c.putRootByDigest(ctx); err != nil {
 		return err
 	}
-	c.puts.forget(refused)
+	for _, n := range refused {
+		c.puts.Delete(n)
+	}
 	return each(ctx, refused, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
 }
 
@@ -339,7 +350,7 @@ func (c *copying) putAttached(ctx context.Context, n *node) error {
 // putRootByDigest makes the root known without a tag.
 func (c *copying) putRootByDigest(ctx context.Context) error {
 	root := c.tree.root
-	return c.puts.do(ctx, root, func() error { return c.put(ctx, root, root.Digest, true) })
+	return c.putOnce(ctx, root, true)
 }
 
 func (c *copying) completeLists(ctx context.Context) error {

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 // Delivery is one place to which a tree is brought.
@@ -103,7 +106,7 @@ func (v *convoy) run(ctx context.Context) {
 }
 
 // lane brings blobs, the largest first: they take longest.
-func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readings slots) {
+func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readings *semaphore.Weighted) {
 	slices.SortStableFunc(blobs, func(a, b Descriptor) int {
 		switch {
 		case a.Size > b.Size:
@@ -113,30 +116,27 @@ func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readin
 		}
 		return 0
 	})
-	busy := make(slots, width)
-	var group sync.WaitGroup
-	defer group.Wait()
+	var group errgroup.Group
+	group.SetLimit(width)
 	for _, b := range blobs {
-		if busy.take(ctx) != nil {
-			return
-		}
-		group.Go(func() {
-			defer busy.give()
+		group.Go(func() error {
 			// Another image of the run may be bringing it to the same places.
-			leave, err := v.src.readings.enter(ctx, b.Digest, func() bool { return v.held(b) })
+			unlock, err := v.src.readings.LockUnless(ctx, b.Digest, func() bool { return v.held(b) })
 			if err != nil {
-				return
+				return err
 			}
-			defer leave()
+			defer unlock()
 			if !v.held(b) {
-				if readings.take(ctx) != nil {
-					return
+				if err := readings.Acquire(ctx, 1); err != nil {
+					return err
 				}
-				defer readings.give()
+				defer readings.Release(1)
 			}
 			v.bring(ctx, b)
+			return nil
 		})
 	}
+	_ = group.Wait() // stopped: each of the copies finds out for itself
 }
 
 // held tells whether each registry that is to get the blob is known to have it.

@@ -17,13 +17,13 @@ func (r *Registry) Manifest(ctx context.Context, repo, ref string) (*Manifest, e
 // manifest is Manifest for somebody who knows what should come.
 func (r *Registry) manifest(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	if !ref.NamesDigest(reference) {
-		d, ok := r.tags.look(key(repo, reference))
+		d, ok := r.tags.Peek(key(repo, reference))
 		if !ok {
 			return r.manifestByTag(ctx, repo, reference)
 		}
 		reference = d.Digest
 	}
-	m, err := r.manifests.get(ctx, key(repo, reference), func(ctx context.Context) (*Manifest, error) {
+	m, err := r.manifests.Get(ctx, key(repo, reference), func(ctx context.Context) (*Manifest, error) {
 		m, err := r.fetch(ctx, repo, reference, want)
 		if err == nil {
 			r.kept.Add(m.Size)
@@ -43,13 +43,13 @@ const maxKept = 16 << 20
 
 func (r *Registry) remember(repo string, m *Manifest) {
 	id := key(repo, m.Digest)
-	r.tags.set(id, m.Descriptor)
+	r.tags.Set(id, m.Descriptor)
 	if r.kept.Load() > maxKept {
-		r.manifests.drop(id)
+		r.manifests.Delete(id)
 		return
 	}
-	if _, ok := r.manifests.look(id); !ok {
-		r.manifests.set(id, m)
+	if _, ok := r.manifests.Peek(id); !ok {
+		r.manifests.Set(id, m)
 		r.kept.Add(m.Size)
 	}
 }
@@ -60,7 +60,7 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 		return nil, err
 	}
 	r.remember(repo, m)
-	r.tags.set(key(repo, tag), m.Descriptor)
+	r.tags.Set(key(repo, tag), m.Descriptor)
 	return m, nil
 }
 

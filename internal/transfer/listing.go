@@ -16,7 +16,10 @@ import (
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (r *Registry) list(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
 	const op = "listing what is attached to"
-	unlock := r.listing.lock(key(repo, subject))
+	unlock, err := r.listing.Lock(ctx, key(repo, subject))
+	if err != nil {
+		return false, r.failed(ctx, op, repo, subject, err)
+	}
 	defer unlock()
 
 	var entries []json.RawMessage // as they are: other writers' fields stay

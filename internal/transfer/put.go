@@ -74,10 +74,10 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 	if said != m.Digest {
 		return stored{}, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", harmless(said, 100), m.Digest))
 	}
-	r.tags.set(key(repo, ref), m.Descriptor)
-	r.tags.set(key(repo, m.Digest), m.Descriptor)
+	r.tags.Set(key(repo, ref), m.Descriptor)
+	r.tags.Set(key(repo, m.Digest), m.Descriptor)
 	if isCompany(ref) {
-		r.companies.drop(repo)
+		r.companies.Delete(repo)
 	}
 	if m.subject != nil {
 		r.unlist(repo, m.subject.Digest)

@@ -71,7 +71,7 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
 			Reason: fmt.Sprintf("%q is no digest", harmless(digest, 100)), Remedy: "resolve the tag first"}
 	}
-	list, err := r.attached.get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+	list, err := r.attached.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.listReferrers(ctx, repo, digest)
 	})
 	return list, r.own(ctx, "listing what is attached to", repo, digest, err)
@@ -85,10 +85,10 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 	learned := func() {}
 	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
 		// One learns for all whether there is an API at all.
-		if err := r.probing.take(ctx); err != nil {
+		if err := r.probing.Acquire(ctx, 1); err != nil {
 			return referrerList{}, err
 		}
-		learned = sync.OnceFunc(r.probing.give)
+		learned = sync.OnceFunc(func() { r.probing.Release(1) })
 		defer learned()
 	}
 	if r.noReferrersAPI.Load() {
@@ -184,13 +184,13 @@ func (r *Registry) listFor(ctx context.Context, repo, subject string, wanted []D
 // fallbackList reads that tag, once a run, unless the repository's tags are
 // known in this run and it is not among them.
 func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
-	return r.fallbacks.get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+	return r.fallbacks.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.readFallback(ctx, repo, digest)
 	})
 }
 
 func (r *Registry) readFallback(ctx context.Context, repo, digest string) (referrerList, error) {
-	if tags, ok := r.companies.await(ctx, repo); ok && !tags.bare(digest) {
+	if tags, ok := r.companies.Wait(ctx, repo); ok && !tags.bare(digest) {
 		return referrerList{}, nil
 	}
 	m, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{})

@@ -11,6 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
+	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
 )
 
@@ -26,19 +29,19 @@ type Registry struct {
 	scheme string
 	client *http.Client
 
-	requests slots // small requests
-	carried  turns // of blobs on their way here, by digest
-	readings turns // of blobs on their way from here, by digest
-	large    slots // blobs on their way from here, for all images of the run
-	small    slots
+	requests *semaphore.Weighted // small requests
+	carried  keyed.Mutex[string] // of blobs on their way here, by digest
+	readings keyed.Mutex[string] // of blobs on their way from here, by digest
+	large    *semaphore.Weighted // blobs on their way from here, for all images of the run
+	small    *semaphore.Weighted
+	listing  keyed.Mutex[string] // one writer of a fallback tag at a time
 
-	manifests memory[*Manifest]    // by repository@digest
-	tags      memory[Descriptor]   // by repository:tag or repository@digest
-	attached  memory[referrerList] // by repository@digest of the subject
-	fallbacks memory[referrerList] // likewise, what a fallback tag lists
-	companies memory[company]      // by repository
-	holders   memory[string]       // a repository that has a blob, by its digest
-	listing   locks                // one writer of a fallback tag at a time
+	manifests *cache[*Manifest]    // by repository@digest
+	tags      *cache[Descriptor]   // by repository:tag or repository@digest
+	attached  *cache[referrerList] // by repository@digest of the subject
+	fallbacks *cache[referrerList] // likewise, what a fallback tag lists
+	companies *cache[company]      // by repository
+	holders   *cache[string]       // a repository that has a blob, by its digest
 	kept      atomic.Int64         // bytes in manifests
 
 	// What the registry showed that it cannot do; see upload and referrers.
@@ -46,9 +49,9 @@ type Registry struct {
 	noMount        atomic.Bool
 	noReferrersAPI atomic.Bool
 	referrersAPI   atomic.Bool
-	probing        slots        // one asks whether there is a referrers API
-	byParts        atomic.Bool  // a blob goes by PATCH: its PUT takes no body
-	found          memory[bool] // repositories in which a blob was found that was about to be sent
+	probing        *semaphore.Weighted // one asks whether there is a referrers API
+	byParts        atomic.Bool         // a blob goes by PATCH: its PUT takes no body
+	found          *cache[bool]        // repositories in which a blob was found that was about to be sent
 
 	pause  time.Duration // before the first repetition
 	stall  time.Duration // without a byte, after which a stream is given up
@@ -59,6 +62,15 @@ type Registry struct {
 	retried func(Retry)
 }
 
+// cache keeps what the registry has answered. That something is not there is an
+// answer too; other errors may be gone at the next try.
+type cache[V any] = keyed.Cache[string, V]
+
+// cacheLimit bounds the entries of one cache.
+const cacheLimit = 50_000
+
+func newCache[V any]() *cache[V] { return keyed.NewCache[string, V](cacheLimit, isNotFound) }
+
 // NewRegistry speaks to host (host[:port]) through client, which authorises
 // requests, repeats reads that met 429 or 5xx, and follows redirects of
 // downloads. plain means HTTP.
@@ -67,15 +79,24 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		host:     host,
 		scheme:   "https",
 		client:   client,
-		requests: make(slots, window),
-		large:    make(slots, largeWidth),
-		small:    make(slots, 2*smallWidth),
-		probing:  make(slots, 1),
-		pause:    500 * time.Millisecond,
-		stall:    time.Minute,
-		commit:   10 * time.Minute,
-		wait:     2 * time.Second,
-		near:     5 * time.Second,
+		requests: semaphore.NewWeighted(window),
+		large:    semaphore.NewWeighted(largeWidth),
+		small:    semaphore.NewWeighted(2 * smallWidth),
+		probing:  semaphore.NewWeighted(1),
+
+		manifests: newCache[*Manifest](),
+		tags:      newCache[Descriptor](),
+		attached:  newCache[referrerList](),
+		fallbacks: newCache[referrerList](),
+		companies: newCache[company](),
+		holders:   newCache[string](),
+		found:     newCache[bool](),
+
+		pause:  500 * time.Millisecond,
+		stall:  time.Minute,
+		commit: 10 * time.Minute,
+		wait:   2 * time.Second,
+		near:   5 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"
@@ -88,14 +109,14 @@ func (r *Registry) Host() string { return r.host }
 
 // hold notes that a repository has a blob: others can mount it from there.
 func (r *Registry) hold(repo, digest string) {
-	if _, known := r.holders.look(digest); !known {
-		r.holders.set(digest, repo)
+	if _, known := r.holders.Peek(digest); !known {
+		r.holders.Set(digest, repo)
 	}
 }
 
 // holder is a repository that has the blob, "" if none is known.
 func (r *Registry) holder(digest string) string {
-	repo, _ := r.holders.look(digest)
+	repo, _ := r.holders.Peek(digest)
 	return repo
 }
 
@@ -135,10 +156,10 @@ func (r *Registry) do(ctx context.Context, c call) (*answer, error) {
 	if err := checkNames(r.host, c.op, c.repo, c.ref); err != nil {
 		return nil, err
 	}
-	if err := r.requests.take(ctx); err != nil {
+	if err := r.requests.Acquire(ctx, 1); err != nil {
 		return nil, r.failed(ctx, c.op, c.repo, c.ref, err)
 	}
-	defer r.requests.give()
+	defer r.requests.Release(1)
 
 	ctx, watch := watchFor(ctx)
 	defer watch.stop()
@@ -206,7 +227,7 @@ func (r *Registry) get(ctx context.Context, c call) (*answer, error) {
 // Called for the target's tag while ReadTree is busy at the source, it saves
 // Inspect a round trip.
 func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, error) {
-	d, err := r.tags.get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
+	d, err := r.tags.Get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
 		return r.head(ctx, repo, ref)
 	})
 	return d, r.own(ctx, "looking for", repo, ref, err)
@@ -215,14 +236,14 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 // Forget drops what is known of a tag or digest, for whoever has reason to ask
 // anew: after somebody else may have written, or to read back.
 func (r *Registry) Forget(repo, ref string) {
-	r.tags.drop(key(repo, ref))
+	r.tags.Delete(key(repo, ref))
 	r.unlist(repo, ref)
 }
 
 // unlist drops what is known to be attached to a manifest.
 func (r *Registry) unlist(repo, digest string) {
-	r.attached.drop(key(repo, digest))
-	r.fallbacks.drop(key(repo, digest))
+	r.attached.Delete(key(repo, digest))
+	r.fallbacks.Delete(key(repo, digest))
 }
 
 // head asks for a manifest's digest, size and type.

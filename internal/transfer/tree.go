@@ -164,13 +164,13 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		defer close(t.decided)
 		t.decide(ctx, reference)
 	})
-	r := &treeReader{tree: t, ctx: ctx, busy: make(slots, aheadWidth)}
+	r := newTreeReader(ctx, t)
 	if err := t.readRounds(r, reference); err != nil {
 		cancel()
-		r.going.Wait()
+		_ = r.prefetches.Wait()
 		return nil, err
 	}
-	r.going.Wait()
+	_ = r.prefetches.Wait()
 	return t, nil
 }
 
@@ -472,45 +472,4 @@ func (t *Tree) acyclic() error {
 		}
 	}
 	return nil
-}
-
-// once runs a function once for each node, and lets later callers wait for it.
-type once struct {
-	mu   sync.Mutex
-	runs map[*node]*run
-}
-
-type run struct {
-	done chan struct{}
-	err  error
-}
-
-func (o *once) do(ctx context.Context, n *node, f func() error) error {
-	o.mu.Lock()
-	if o.runs == nil {
-		o.runs = make(map[*node]*run)
-	}
-	if r, ok := o.runs[n]; ok {
-		o.mu.Unlock()
-		select {
-		case <-r.done:
-			return r.err
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	r := &run{done: make(chan struct{})}
-	o.runs[n] = r
-	o.mu.Unlock()
-	r.err = f()
-	close(r.done)
-	return r.err
-}
-
-func (o *once) forget(nodes []*node) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, n := range nodes {
-		delete(o.runs, n)
-	}
 }

@@ -33,11 +33,11 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 	stopped := func(err error) (sent, error) { return sent{}, r.failed(ctx, op, repo, d.Digest, err) }
 	if from == "" && !r.noMount.Load() {
 		// One repository of a registry gets it, the others mount it from there.
-		leave, err := r.carried.enter(ctx, d.Digest, func() bool { return r.holder(d.Digest) != "" })
+		unlock, err := r.carried.LockUnless(ctx, d.Digest, func() bool { return r.holder(d.Digest) != "" })
 		if err != nil {
 			return stopped(err)
 		}
-		defer leave()
+		defer unlock()
 	}
 	byParts := r.byParts.Load()
 	var count tries
@@ -95,7 +95,7 @@ func (b *bodyRefused) Error() string { return b.err.Error() }
 func (b *bodyRefused) Unwrap() error { return b.err }
 
 func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, plain, byParts bool, progress Progress) (sent, time.Duration, error) {
-	if _, found := r.found.look(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
+	if _, found := r.found.Peek(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
 		a := openAhead(ctx, open)
 		defer a.drop()
 		open = a.take
@@ -106,7 +106,7 @@ func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descripto
 	}
 	if there {
 		if from == "" {
-			r.found.set(repo, true)
+			r.found.Set(repo, true)
 		}
 		progress.LayerDone()
 		progress.Add(d.Size)

@@ -1,0 +1,130 @@
+// Package keyed shares work between goroutines by key: a cache that loads each
+// value once, calls that are shared while they last, and a lock for each key.
+//
+// It has what golang.org/x/sync/singleflight has not: waiting ends with the
+// context of whoever waits.
+package keyed
+
+import (
+	"context"
+	"sync"
+)
+
+// Cache keeps a value for each key and loads it once: a caller that wants a key
+// which another is loading waits for that one's result. It is safe for
+// concurrent use.
+type Cache[K comparable, V any] struct {
+	limit     int
+	keepError func(error) bool
+
+	mu      sync.Mutex
+	entries map[K]*entry[V]
+}
+
+type entry[V any] struct {
+	loaded chan struct{} // closed when value and err are set
+	value  V
+	err    error
+}
+
+// NewCache returns an empty cache. It keeps at most limit entries, any number
+// if limit is 0; what does not fit is loaded again. keepError reports whether
+// an error is kept as a value is; if it is nil, none is.
+func NewCache[K comparable, V any](limit int, keepError func(error) bool) *Cache[K, V] {
+	return &Cache[K, V]{limit: limit, keepError: keepError, entries: make(map[K]*entry[V])}
+}
+
+// Get returns the value of key. If there is none, it calls load with ctx; other
+// callers wait for the result, each as long as its own context allows. An error
+// that is not kept is returned to the caller that called load alone: the others
+// load for themselves, since it may have failed for having been stopped.
+func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, error)) (V, error) {
+	for {
+		c.mu.Lock()
+		e, ok := c.entries[key]
+		if !ok {
+			break // with the lock held
+		}
+		c.mu.Unlock()
+		select {
+		case <-e.loaded:
+			if e.err == nil || c.keeps(e.err) {
+				return e.value, e.err
+			}
+		case <-ctx.Done():
+			var none V
+			return none, ctx.Err()
+		}
+	}
+	e := &entry[V]{loaded: make(chan struct{})}
+	c.entries[key] = e
+	c.mu.Unlock()
+
+	e.value, e.err = load(ctx)
+
+	c.mu.Lock()
+	keep := e.err == nil || c.keeps(e.err)
+	if c.entries[key] == e && (!keep || c.limit > 0 && len(c.entries) > c.limit) {
+		delete(c.entries, key)
+	}
+	c.mu.Unlock()
+	close(e.loaded)
+	return e.value, e.err
+}
+
+func (c *Cache[K, V]) keeps(err error) bool { return c.keepError != nil && c.keepError(err) }
+
+// Wait returns the value of key, after waiting for it if it is being loaded.
+// The result is false if there is none, or if loading it has failed.
+func (c *Cache[K, V]) Wait(ctx context.Context, key K) (V, bool) {
+	c.mu.Lock()
+	e, ok := c.entries[key]
+	c.mu.Unlock()
+	if ok {
+		select {
+		case <-e.loaded:
+			return e.value, e.err == nil
+		case <-ctx.Done():
+		}
+	}
+	var none V
+	return none, false
+}
+
+// Peek returns the value of key without waiting: false if there is none, if it
+// is still being loaded, or if loading it has failed.
+func (c *Cache[K, V]) Peek(key K) (V, bool) {
+	c.mu.Lock()
+	e, ok := c.entries[key]
+	c.mu.Unlock()
+	if ok {
+		select {
+		case <-e.loaded:
+			return e.value, e.err == nil
+		default:
+		}
+	}
+	var none V
+	return none, false
+}
+
+// Set replaces the value of key. If the cache is full, it deletes key instead:
+// no value is better than an outdated one.
+func (c *Cache[K, V]) Set(key K, value V) {
+	e := &entry[V]{loaded: make(chan struct{}), value: value}
+	close(e.loaded)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.limit == 0 || len(c.entries) < c.limit {
+		c.entries[key] = e
+	} else {
+		delete(c.entries, key)
+	}
+}
+
+// Delete removes key. If it is being loaded, those who wait still get the result.
+func (c *Cache[K, V]) Delete(key K) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.entries, key)
+}

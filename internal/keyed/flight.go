@@ -1,0 +1,67 @@
+package keyed
+
+import (
+	"context"
+	"sync"
+)
+
+// Flight shares calls that are made for the same key at the same time. The zero
+// Flight is ready to use, by several goroutines.
+type Flight[K comparable, V any] struct {
+	mu    sync.Mutex
+	calls map[K]*call[V]
+}
+
+type call[V any] struct {
+	done    chan struct{} // closed when value and err are set
+	waiting int
+	cancel  context.CancelFunc
+	value   V
+	err     error
+}
+
+// Do returns what f returns; callers that come while it runs share the result.
+// f goes on as long as any of them waits, whichever called first, and its
+// context is cancelled when none does any more.
+func (g *Flight[K, V]) Do(ctx context.Context, key K, f func(context.Context) (V, error)) (V, error) {
+	g.mu.Lock()
+	if g.calls == nil {
+		g.calls = make(map[K]*call[V])
+	}
+	c := g.calls[key]
+	if c == nil {
+		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		c = &call[V]{done: make(chan struct{}), cancel: cancel}
+		g.calls[key] = c
+		go func() {
+			defer cancel()
+			c.value, c.err = f(shared)
+			g.mu.Lock()
+			g.forget(key, c)
+			g.mu.Unlock()
+			close(c.done)
+		}()
+	}
+	c.waiting++
+	g.mu.Unlock()
+	select {
+	case <-c.done:
+		return c.value, c.err
+	case <-ctx.Done():
+		g.mu.Lock()
+		if c.waiting--; c.waiting == 0 {
+			g.forget(key, c)
+			c.cancel()
+		}
+		g.mu.Unlock()
+		var none V
+		return none, ctx.Err()
+	}
+}
+
+// forget lets the next caller begin anew; g.mu is held.
+func (g *Flight[K, V]) forget(key K, c *call[V]) {
+	if g.calls[key] == c {
+		delete(g.calls, key)
+	}
+}
