@@ -29,7 +29,7 @@ func (s *SignIn) ping(ctx context.Context) (challenge, error) {
 	if known != nil && (known.scheme != "" || known.pinged) {
 		return *known, nil
 	}
-	return s.challenges.do(ctx, "ping", func(ctx context.Context) (challenge, error) {
+	return s.challenges.Do(ctx, "ping", func(ctx context.Context) (challenge, error) {
 		c, err := s.pingOnce(ctx)
 		if err == nil {
 			c.pinged = true

@@ -14,6 +14,8 @@ import (
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+
+	"acrpromote/internal/keyed"
 )
 
 // freshFor is how young a token is that cannot have expired yet: if it is
@@ -33,8 +35,8 @@ type SignIn struct {
 	azure        bool
 	now          func() time.Time
 
-	tokens     flights[token]
-	challenges flights[challenge]
+	tokens     keyed.Flight[string, token]
+	challenges keyed.Flight[string, challenge]
 
 	mu        sync.Mutex
 	kept      map[string]token
@@ -233,7 +235,7 @@ func (s *SignIn) scoped(ctx context.Context, scopes []string) (token, error) {
 	if t.good(s.now()) {
 		return t, nil
 	}
-	return s.tokens.do(ctx, "scope "+key, func(ctx context.Context) (token, error) {
+	return s.tokens.Do(ctx, "scope "+key, func(ctx context.Context) (token, error) {
 		s.mu.Lock()
 		t := s.kept[key]
 		s.mu.Unlock()
@@ -338,7 +340,7 @@ func (s *SignIn) exchange(ctx context.Context, identity entra) (token, error) {
 	case kept.good(s.now()):
 		return kept, nil
 	}
-	return s.tokens.do(ctx, "refresh", func(ctx context.Context) (token, error) {
+	return s.tokens.Do(ctx, "refresh", func(ctx context.Context) (token, error) {
 		s.mu.Lock()
 		kept := s.refresh
 		s.mu.Unlock()

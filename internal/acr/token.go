@@ -1,11 +1,9 @@
 package acr
 
 import (
-	"context"
 	"encoding/base64"
 	"encoding/json"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -83,63 +81,4 @@ func wellFormed(text string) bool {
 		}
 	}
 	return true
-}
-
-// flights lets concurrent callers who want the same thing share one call. The
-// call goes on while anyone waits for it, whoever began it.
-type flights[T any] struct {
-	mu    sync.Mutex
-	calls map[string]*flight[T]
-}
-
-type flight[T any] struct {
-	done    chan struct{}
-	waiting int
-	cancel  context.CancelFunc
-	value   T
-	err     error
-}
-
-func (f *flights[T]) do(ctx context.Context, key string, call func(context.Context) (T, error)) (T, error) {
-	f.mu.Lock()
-	if f.calls == nil {
-		f.calls = map[string]*flight[T]{}
-	}
-	c := f.calls[key]
-	if c == nil {
-		shared, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		c = &flight[T]{done: make(chan struct{}), cancel: cancel}
-		f.calls[key] = c
-		go func() {
-			c.value, c.err = call(shared)
-			f.forget(key, c)
-			cancel()
-			close(c.done)
-		}()
-	}
-	c.waiting++
-	f.mu.Unlock()
-	select {
-	case <-c.done:
-		return c.value, c.err
-	case <-ctx.Done():
-		f.mu.Lock()
-		if c.waiting--; c.waiting == 0 {
-			if f.calls[key] == c {
-				delete(f.calls, key)
-			}
-			c.cancel()
-		}
-		f.mu.Unlock()
-		var none T
-		return none, ctx.Err()
-	}
-}
-
-func (f *flights[T]) forget(key string, c *flight[T]) {
-	f.mu.Lock()
-	if f.calls[key] == c {
-		delete(f.calls, key)
-	}
-	f.mu.Unlock()
 }
