@@ -13,30 +13,28 @@ import (
 
 // Content is one blob of an artifact, small enough for memory.
 type Content struct {
-	MediaType   string
-	Data        []byte
-	Annotations map[string]string
+	MediaType string
+	Data      []byte
 }
 
 // Artifact is a small thing attached to a manifest: a record, a receipt.
 type Artifact struct {
-	Type        string     // artifactType
-	Subject     Descriptor // media type, digest and size have to be right
-	Annotations map[string]string
-	Contents    []Content
+	Type     string     // artifactType
+	Subject  Descriptor // media type, digest and size have to be right
+	Contents []Content
 }
 
 // emptyConfig is the config of an artifact that needs none.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidance-for-an-empty-descriptor
 var emptyConfig = []byte("{}")
 
-// Manifest is what PutArtifact puts: the same for the same artifact, always.
-func (a Artifact) Manifest() (*Manifest, error) {
-	describe := func(mediaType string, data []byte, annotations map[string]string) (v1.Descriptor, error) {
+// manifest is what PutArtifact puts: the same for the same artifact, always.
+func (a Artifact) manifest() (*Manifest, error) {
+	describe := func(mediaType string, data []byte) (v1.Descriptor, error) {
 		h, err := v1.NewHash(ref.DigestOf(data))
-		return v1.Descriptor{MediaType: types.MediaType(mediaType), Size: int64(len(data)), Digest: h, Annotations: annotations}, err
+		return v1.Descriptor{MediaType: types.MediaType(mediaType), Size: int64(len(data)), Digest: h}, err
 	}
-	config, err := describe(string(types.OCIEmptyJSON), emptyConfig, nil)
+	config, err := describe(string(types.OCIEmptyJSON), emptyConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -45,10 +43,9 @@ func (a Artifact) Manifest() (*Manifest, error) {
 		MediaType:     types.OCIManifestSchema1,
 		ArtifactType:  a.Type,
 		Config:        config,
-		Annotations:   a.Annotations,
 	}
 	for _, c := range a.Contents {
-		d, err := describe(c.MediaType, c.Data, c.Annotations)
+		d, err := describe(c.MediaType, c.Data)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +74,7 @@ func (a Artifact) Manifest() (*Manifest, error) {
 // the manifest by its digest, then, where the registry does not list it itself,
 // the fallback tag.
 func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
-	m, err := a.Manifest()
+	m, err := a.manifest()
 	if err != nil {
 		return Descriptor{}, at(Target, r.failed(ctx, "attaching to", repo, a.Subject.Digest, err))
 	}
@@ -87,7 +84,7 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 	}
 	blobs, err := distinct(m.blobs)
 	if err == nil {
-		err = each(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.PutBlob(ctx, repo, data[d.Digest]) })
+		err = each(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
 	}
 	if err != nil {
 		return Descriptor{}, at(Target, r.own(ctx, "attaching to", repo, a.Subject.Digest, err))
@@ -98,8 +95,8 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 	return m.Descriptor, nil
 }
 
-// PutBlob uploads a small blob, unless the repository has it.
-func (r *Registry) PutBlob(ctx context.Context, repo string, data []byte) error {
+// putSmallBlob uploads a blob that is in memory, unless the repository has it.
+func (r *Registry) putSmallBlob(ctx context.Context, repo string, data []byte) error {
 	d := Descriptor{Digest: ref.DigestOf(data), Size: int64(len(data))}
 	_, err := r.upload(ctx, repo, "", d, bytesOf(data), false, silent{})
 	var again *passingError
@@ -116,8 +113,8 @@ func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifes
 	if ref == "" {
 		ref = m.Digest
 	}
-	s, err := r.putManifest(ctx, repo, ref, m, true)
-	if err == nil && m.subject != nil && !s.listed {
+	listed, err := r.putManifest(ctx, repo, ref, m, true)
+	if err == nil && m.subject != nil && !listed {
 		_, err = r.list(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
 	}
 	return at(Target, err)

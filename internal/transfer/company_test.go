@@ -38,7 +38,7 @@ func TestCompanyComesAlong(t *testing.T) {
 			src.image("shop/cart", "v4", "three")
 			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
 			out := j.must(t)
-			if out.Referrers != 8 {
+			if len(out.tree.Referrers()) != 8 {
 				t.Errorf("outcome is %+v", out)
 			}
 			if n := src.count("/tags/list"); n != c.lists {
@@ -77,7 +77,7 @@ func TestCompanyIsLeftOut(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.signed("shop/cart", "1.0")
 	out := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0"}.must(t)
-	if out.Referrers != 0 || src.count("/tags/list") != 0 || len(dst.visible) != 1 {
+	if len(out.tree.Referrers()) != 0 || src.count("/tags/list") != 0 || len(dst.visible) != 1 {
 		t.Errorf("outcome is %+v, tags %q", out, dst.visible)
 	}
 }
@@ -131,7 +131,7 @@ func TestFallbackTagBesideTheAPI(t *testing.T) {
 		return false
 	}
 	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
-	if out := j.must(t); out.Referrers != 4 {
+	if out := j.must(t); len(out.tree.Referrers()) != 4 {
 		t.Errorf("outcome is %+v", out)
 	}
 	j.whole(t)

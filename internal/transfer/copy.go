@@ -22,16 +22,13 @@ const (
 
 // Outcome is what a copy did.
 type Outcome struct {
-	State     State
-	Changed   bool   // something was written; also where the copy failed later
-	Digest    string // the root's, as the target answered it
-	Previous  string // what the tag pointed to before, if it was moved
-	Referrers int    // attached manifests that are at the target now
-	Manifests int    // that were put
-	Blobs     int    // that were sent
-	Mounts    int    // blobs that were mounted, or found when they were about to be sent
-	Lists     int    // fallback tags that were written
-	Bytes     int64  // of blobs and manifests sent
+	State   State
+	Changed bool // something was written; also where the copy failed later
+
+	manifests int // that were put
+	blobs     int // that were sent
+	mounts    int // blobs that were mounted, or found when they were about to be sent
+	lists     int // fallback tags that were written
 }
 
 // copying is one copy on its way.
@@ -83,10 +80,7 @@ func (c *copying) deliver(ctx context.Context) (Outcome, error) {
 			Reason: "the target was inspected for another image or tag"}
 	}
 	err := c.run(ctx)
-	if err == nil {
-		c.out.Digest, c.out.Referrers = c.tree.Digest(), len(c.tree.Referrers())
-	}
-	c.out.Changed = c.out.Blobs+c.out.Manifests+c.out.Lists > 0 || c.out.Mounts > 0 && c.mountFrom() != ""
+	c.out.Changed = c.out.blobs+c.out.manifests+c.out.lists > 0 || c.out.mounts > 0 && c.mountFrom() != ""
 	return c.out, at(Target, c.dst.own(ctx, "copying to", c.repo, c.tag, err))
 }
 
@@ -97,9 +91,6 @@ func (c *copying) run(ctx context.Context) error {
 		total += b.Size
 	}
 	c.progress.Start(total, len(t.blobs))
-	if p.TagDigest != t.Digest() {
-		c.out.Previous = p.TagDigest
-	}
 	for _, b := range t.blobs {
 		if !c.wants(b) {
 			c.dst.hold(c.repo, b.Digest)
@@ -115,9 +106,9 @@ func (c *copying) run(ctx context.Context) error {
 		return c.giveUp(err)
 	}
 	switch {
-	case c.presence.home && c.out.Blobs == 0:
+	case c.presence.home && c.out.blobs == 0:
 		c.out.State = Retagged
-	case c.dst.same(c.src) && c.out.Blobs == 0:
+	case c.dst.same(c.src) && c.out.blobs == 0:
 		c.out.State = Mounted
 	default:
 		c.out.State = Copied
@@ -259,15 +250,14 @@ func (c *copying) put(ctx context.Context, n *node, reference string, lag bool) 
 	if err := c.awaitBlobsOf(ctx, n); err != nil {
 		return err
 	}
-	s, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, lag)
+	listed, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, lag)
 	if err != nil {
 		return err
 	}
 	c.mu.Lock()
-	c.out.Manifests++
-	c.out.Bytes += n.Size
+	c.out.manifests++
 	c.mu.Unlock()
-	if n.subject != nil && !s.listed {
+	if n.subject != nil && !listed {
 		c.note(n)
 	}
 	return nil
@@ -369,7 +359,7 @@ func (c *copying) completeLists(ctx context.Context) error {
 		wrote, err := c.dst.list(ctx, c.repo, s, pending[s])
 		if wrote {
 			c.mu.Lock()
-			c.out.Lists++
+			c.out.lists++
 			c.mu.Unlock()
 		}
 		return err

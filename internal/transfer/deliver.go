@@ -232,7 +232,7 @@ func (c *copying) end() {
 // send brings one blob, and ends the copy if that fails. early: who else lacks
 // it reads for itself, so that nobody has to be waited for.
 func (c *copying) send(b Descriptor, open opener, early bool) {
-	s, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
+	mounted, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	defer c.changed.Broadcast()
@@ -242,12 +242,11 @@ func (c *copying) send(b Descriptor, open opener, early bool) {
 			c.failure = c.blame(b, err)
 		}
 		c.cancel()
-	case s.mounted:
-		c.out.Mounts++
+	case mounted:
+		c.out.mounts++
 		delete(c.pending, b.Digest)
 	default:
-		c.out.Blobs++
-		c.out.Bytes += s.bytes
+		c.out.blobs++
 		delete(c.pending, b.Digest)
 	}
 }
@@ -267,13 +266,13 @@ func (c *copying) awaitBlobsOf(ctx context.Context, n *node) error {
 // awaitTurn waits until manifests may be put: a blob had to be sent, or all of
 // them turned out to be there, which tells something of the manifests too.
 func (c *copying) awaitTurn(ctx context.Context) error {
-	return c.await(ctx, func() bool { return len(c.pending) == 0 || c.out.Blobs > 0 })
+	return c.await(ctx, func() bool { return len(c.pending) == 0 || c.out.blobs > 0 })
 }
 
 func (c *copying) sentAny() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.out.Blobs > 0
+	return c.out.blobs > 0
 }
 
 // await waits until it is so, or a blob has failed. Where it ends in an error,

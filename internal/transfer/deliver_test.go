@@ -46,7 +46,7 @@ func (f *fan) place(t *testing.T, r *Registry, repo string) {
 // reads checks how often each blob was read at the source.
 func (f *fan) reads(t *testing.T, want int) {
 	t.Helper()
-	for _, b := range f.tree.Blobs() {
+	for _, b := range f.tree.blobs {
 		if n := f.src.count("GET /v2/shop/cart/blobs/" + b.Digest); n != want {
 			t.Errorf("%s was read %d times, want %d", b.Digest, n, want)
 		}
@@ -103,7 +103,7 @@ func TestOneReadingServesAllTargets(t *testing.T) {
 		f.place(t, p.registry(), "copy")
 	}
 	for i, e := range deliverAll(t, f.tree, f.to) {
-		if e.err != nil || e.out.State != Copied || e.out.Blobs != len(f.tree.Blobs()) || e.out.Referrers != 4 {
+		if e.err != nil || e.out.State != Copied || e.out.blobs != len(f.tree.blobs) || len(f.tree.Referrers()) != 4 {
 			t.Errorf("target %d: %+v", i, e)
 		}
 		f.whole(t, places[i], "copy")
@@ -115,14 +115,14 @@ func TestOneReadingServesAllTargets(t *testing.T) {
 func TestSharedReadingOfWhatIsMissing(t *testing.T) {
 	a, b := newPeer(t), newPeer(t)
 	f := newFan(t, a, b)
-	first := f.tree.Blobs()[0]
+	first := f.tree.blobs[0]
 	b.mu.Lock()
 	b.blobs["copy@"+first.Digest] = f.src.blobs["shop/cart@"+first.Digest]
 	b.mu.Unlock()
 	f.place(t, a.registry(), "copy")
 	f.place(t, b.registry(), "copy")
 	for i, e := range deliverAll(t, f.tree, f.to) {
-		if e.err != nil || e.out.Mounts != i {
+		if e.err != nil || e.out.mounts != i {
 			t.Errorf("%+v", e)
 		}
 		f.whole(t, f.places[i], "copy")
@@ -142,12 +142,12 @@ func TestOneRegistryGetsEachBlobOnce(t *testing.T) {
 		if e.err != nil {
 			t.Error(e.err)
 		}
-		sent += e.out.Blobs
+		sent += e.out.blobs
 		f.whole(t, p, fmt.Sprint("copy/", i))
 	}
 	f.reads(t, 1)
-	if n := p.count("PUT /v2/copy/0/blobs") + p.count("PUT /v2/copy/1/blobs") + p.count("PUT /v2/copy/2/blobs") + p.count("PUT /v2/copy/3/blobs"); n != len(f.tree.Blobs()) || sent != n {
-		t.Errorf("%d uploads of %d blobs, %d told", n, len(f.tree.Blobs()), sent)
+	if n := p.count("PUT /v2/copy/0/blobs") + p.count("PUT /v2/copy/1/blobs") + p.count("PUT /v2/copy/2/blobs") + p.count("PUT /v2/copy/3/blobs"); n != len(f.tree.blobs) || sent != n {
+		t.Errorf("%d uploads of %d blobs, %d told", n, len(f.tree.blobs), sent)
 	}
 	// Another image of the run, with layers that are there: mounted as well.
 	f.src.image("shop/basket", "1.0", "base", "basket")
@@ -160,7 +160,7 @@ func TestOneRegistryGetsEachBlobOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	out, err := deliverOne(t.Context(), tree, r, "basket", "1.0", look, nil)
-	if err != nil || out.Mounts != 1 || out.Blobs != 2 {
+	if err != nil || out.mounts != 1 || out.blobs != 2 {
 		t.Errorf("%+v, %v", out, err)
 	}
 }
@@ -237,7 +237,7 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 			}
 			// One reading for all, and at most one more of each for itself: who is
 			// left behind is a matter of the machine's load.
-			for _, b := range f.tree.Blobs() {
+			for _, b := range f.tree.blobs {
 				if n := f.src.count(b.Digest); n > 1+len(f.to) {
 					t.Errorf("%s was read %d times", b.Digest, n)
 				}
@@ -300,7 +300,7 @@ func TestSlowTargetEndsWellByItself(t *testing.T) {
 func TestSharedReadingIsVerified(t *testing.T) {
 	a, b := newPeer(t), newPeer(t)
 	f := newFan(t, a, b)
-	wrong := f.tree.Blobs()[0]
+	wrong := f.tree.blobs[0]
 	f.src.script = times(9, "GET", wrong.Digest, func(w http.ResponseWriter, r *http.Request) {
 		w.Write(make([]byte, wrong.Size))
 	})

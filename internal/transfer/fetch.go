@@ -8,13 +8,9 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Manifest reads a manifest by tag or digest and verifies it, once a run. A tag
-// that was resolved in this run already is read by the digest that it had.
-func (r *Registry) Manifest(ctx context.Context, repo, ref string) (*Manifest, error) {
-	return r.manifest(ctx, repo, ref, Descriptor{})
-}
-
-// manifest is Manifest for somebody who knows what should come.
+// manifest reads a manifest by tag or digest and verifies it, once a run. A tag
+// that was resolved in this run already is read by the digest that it had. want
+// is what is known of it.
 func (r *Registry) manifest(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	if !ref.NamesDigest(reference) {
 		d, ok := r.tags.Peek(key(repo, reference))
@@ -95,27 +91,4 @@ func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descr
 		return nil, e
 	}
 	return m, nil
-}
-
-// Blob reads a small blob whole and verifies it: records, not layers.
-func (r *Registry) Blob(ctx context.Context, repo string, d Descriptor) ([]byte, error) {
-	const op = "reading the blob"
-	if d.Size < 0 || d.Size > maxManifest {
-		return nil, &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: TooLarge,
-			Reason: fmt.Sprintf("%d bytes are more than the %d that are read into memory", d.Size, maxManifest)}
-	}
-	if err := checkNames(r.host, op, repo, d.Digest); err != nil {
-		return nil, err
-	}
-	a, err := r.get(ctx, call{op: op, url: r.url(repo, "blobs", d.Digest), repo: repo, ref: d.Digest, limit: max(d.Size, 1)})
-	if err != nil {
-		return nil, err
-	}
-	if a.status != http.StatusOK {
-		return nil, r.refused(op, repo, d.Digest, a.status, a.body)
-	}
-	if got := ref.DigestOf(a.body); got != d.Digest {
-		return nil, r.corrupt(op, repo, d.Digest, "what came has the digest "+got)
-	}
-	return a.body, nil
 }

@@ -26,23 +26,12 @@ type Manifest struct {
 	Descriptor        // of itself; ArtifactType is artifactType, else the type of the config
 	Raw        []byte // exactly as they are hashed
 
-	subject  *Descriptor
+	subject  *Descriptor  // the manifest that this one is attached to
 	children []Descriptor // manifests that an index contains
-	blobs    []Descriptor // config and layers, foreign ones left out
+	blobs    []Descriptor // config and layers in their order, foreign ones left out
 	foreign  []Descriptor // layers that are not distributed with the image
 	unread   bool         // only the descriptor is known, and what it is attached to
 }
-
-// Subject is the manifest that this one is attached to, if any.
-func (m *Manifest) Subject() (Descriptor, bool) {
-	if m.subject == nil {
-		return Descriptor{}, false
-	}
-	return *m.subject, true
-}
-
-// Blobs are config and layers, in the manifest's order; none of an index.
-func (m *Manifest) Blobs() []Descriptor { return m.blobs }
 
 func known(mediaType string) bool {
 	t := types.MediaType(mediaType)

@@ -78,7 +78,7 @@ func TestBrokenBodiesAreTakenUpAgain(t *testing.T) {
 			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}
 			out := j.must(t)
 			j.whole(t)
-			if dst.tag("to", "1.0") != root.Digest || out.Blobs != 4 {
+			if dst.tag("to", "1.0") != root.Digest || out.blobs != 4 {
 				t.Errorf("%+v", out)
 			}
 			// Each blob was uploaded once: the source's trouble is not the target's.

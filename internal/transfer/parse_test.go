@@ -75,7 +75,7 @@ func TestParseManifestPointsAtEverything(t *testing.T) {
 	if len(m.blobs) != 4 || len(m.foreign) != 2 || m.ArtifactType != "application/vnd.oci.image.config.v1+json" || m.Annotations["a"] != "b" {
 		t.Errorf("manifest is %+v", m)
 	}
-	if s, ok := m.Subject(); !ok || s.Digest != digest(5) || s.Size != 5 {
+	if s := m.subject; s == nil || s.Digest != digest(5) || s.Size != 5 {
 		t.Errorf("subject is %+v", s)
 	}
 }
@@ -220,20 +220,19 @@ func TestNames(t *testing.T) {
 }
 
 func TestArtifactIsStable(t *testing.T) {
-	a := Artifact{Type: "application/vnd.example.record+json", Subject: Descriptor{MediaType: ociImage, Digest: emptyDigest, Size: 5},
-		Annotations: map[string]string{"b": "2", "a": "1"}, Contents: []Content{{MediaType: "application/json", Data: []byte("{1}")}}}
-	m, err := a.Manifest()
+	a := Artifact{Type: "application/vnd.example.record+json", Subject: Descriptor{MediaType: ociImage, Digest: emptyDigest, Size: 5}, Contents: []Content{{MediaType: "application/json", Data: []byte("{1}")}}}
+	m, err := a.manifest()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},"layers":[{"mediaType":"application/json","size":3,"digest":"` + ref.DigestOf([]byte("{1}")) + `"}],"annotations":{"a":"1","b":"2"},"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":5,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"artifactType":"application/vnd.example.record+json"}`
+	want := `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"application/vnd.oci.empty.v1+json","size":2,"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"},"layers":[{"mediaType":"application/json","size":3,"digest":"` + ref.DigestOf([]byte("{1}")) + `"}],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","size":5,"digest":"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},"artifactType":"application/vnd.example.record+json"}`
 	if string(m.Raw) != want || m.ArtifactType != a.Type {
 		t.Errorf("manifest is %s", m.Raw)
 	}
-	if m, err := (Artifact{Type: "x/y"}).Manifest(); err != nil || len(m.Blobs()) != 2 {
+	if m, err := (Artifact{Type: "x/y"}).manifest(); err != nil || len(m.blobs) != 2 {
 		t.Errorf("an artifact without contents: %v", err)
 	}
-	if _, err := (Artifact{Type: "x/y", Subject: Descriptor{Digest: "sha256:1"}}).Manifest(); err == nil {
+	if _, err := (Artifact{Type: "x/y", Subject: Descriptor{Digest: "sha256:1"}}).manifest(); err == nil {
 		t.Error("took a wrong subject")
 	}
 }

@@ -12,21 +12,15 @@ import (
 	"acrpromote/internal/retryafter"
 )
 
-// stored is what a registry said when it took a manifest.
-type stored struct {
-	digest string
-	// listed: the registry processes the subject by itself (OCI-Subject).
-	listed bool
-}
-
 // putManifest puts a manifest by tag or digest, and compares the digest that
 // the registry answers; where it answers none, it is asked for. Repeating is
-// harmless: the same bytes have the same digest.
+// harmless: the same bytes have the same digest. listed reports that the registry
+// processes the subject by itself (OCI-Subject).
 //
 // lag repeats where something that was put before is not seen yet: replicas of
 // a registry agree a little later.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
-func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, lag bool) (stored, error) {
+func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, lag bool) (listed bool, err error) {
 	const op = "putting the manifest"
 	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
 	var count tries
@@ -44,7 +38,7 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 			if e.Kind == Locked && ref.NamesDigest(reference) {
 				// A lock refuses an equal manifest too; what is there is there.
 				if d, err := r.head(ctx, repo, reference); err == nil && d.Digest == m.Digest {
-					return stored{digest: m.Digest, listed: true}, nil
+					return true, nil
 				}
 			}
 			asked = retryafter.Parse(a.header, time.Now())
@@ -53,26 +47,26 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 		}
 		over, n := count.spent(err)
 		if !again || over {
-			return stored{}, err
+			return false, err
 		}
 		if err := r.rest(ctx, retry{op, repo, reference, err}, n, asked); err != nil {
-			return stored{}, r.failed(ctx, op, repo, reference, err)
+			return false, r.failed(ctx, op, repo, reference, err)
 		}
 	}
 }
 
-func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manifest, a *answer) (stored, error) {
+func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manifest, a *answer) (listed bool, err error) {
 	const op = "putting the manifest"
 	said := a.header.Get("Docker-Content-Digest")
 	if said == "" {
 		d, err := r.readBack(ctx, repo, ref)
 		if err != nil {
-			return stored{}, err
+			return false, err
 		}
 		said = d.Digest
 	}
 	if said != m.Digest {
-		return stored{}, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", harmless(said, 100), m.Digest))
+		return false, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", harmless(said, 100), m.Digest))
 	}
 	r.tags.Set(key(repo, ref), m.Descriptor)
 	r.tags.Set(key(repo, m.Digest), m.Descriptor)
@@ -82,7 +76,7 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 	if m.subject != nil {
 		r.unlist(repo, m.subject.Digest)
 	}
-	return stored{digest: said, listed: a.header.Get("OCI-Subject") != ""}, nil
+	return a.header.Get("OCI-Subject") != "", nil
 }
 
 // readBack asks for what was just put; that it is not there yet is lag.

@@ -25,7 +25,7 @@ const window = 64
 // nothing is asked twice, and what the registry can and cannot do. Its methods
 // are safe for concurrent use.
 type Registry struct {
-	host   string
+	host   string // host[:port]
 	scheme string
 	client *http.Client
 
@@ -103,9 +103,6 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 	}
 	return r
 }
-
-// Host is the host[:port] that the registry was made for.
-func (r *Registry) Host() string { return r.host }
 
 // hold notes that a repository has a blob: others can mount it from there.
 func (r *Registry) hold(repo, digest string) {
@@ -231,13 +228,6 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 		return r.head(ctx, repo, ref)
 	})
 	return d, r.own(ctx, "looking for", repo, ref, err)
-}
-
-// Forget drops what is known of a tag or digest, for whoever has reason to ask
-// anew: after somebody else may have written, or to read back.
-func (r *Registry) Forget(repo, ref string) {
-	r.tags.Delete(key(repo, ref))
-	r.unlist(repo, ref)
 }
 
 // unlist drops what is known to be attached to a manifest.

@@ -30,11 +30,10 @@ func (t *tries) spent(err error) (over bool, n int) {
 
 // Retry is something that is done again: what, why, and after which wait.
 type Retry struct {
-	Registry string
-	What     string // op and place
-	Reason   string
-	Attempt  int // that failed, from 1
-	Wait     time.Duration
+	What    string // op and place
+	Reason  string
+	Attempt int // that failed, from 1
+	Wait    time.Duration
 }
 
 // OnRetry has f told of everything that is done again. It is called from
@@ -62,7 +61,7 @@ func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Durat
 			reason = e.Reason
 		}
 		place := Error{Registry: r.host, Repository: what.repo, Reference: what.ref}
-		r.retried(Retry{Registry: r.host, What: what.op + " " + place.Subject(), Reason: harmless(reason, refusalRunes), Attempt: n, Wait: d})
+		r.retried(Retry{What: what.op + " " + place.Subject(), Reason: harmless(reason, refusalRunes), Attempt: n, Wait: d})
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -49,7 +49,7 @@ type Tree struct {
 	root    *node
 	nodes   map[string]*node // by digest
 	order   []*node          // as they were found: root, children, referrers
-	blobs   []Descriptor
+	blobs   []Descriptor     // configs and layers, each once, without foreign ones
 	foreign []Descriptor
 	left    []Descriptor // attached, and left out on purpose
 	bytes   int64
@@ -77,18 +77,12 @@ type lead struct {
 // Digest is the root's digest.
 func (t *Tree) Digest() string { return t.root.Digest }
 
-// MediaType is the root's media type.
-func (t *Tree) MediaType() string { return t.root.MediaType }
-
 // Root is the manifest at the top.
 func (t *Tree) Root() *Manifest { return t.root.Manifest }
 
 // Bytes sums the distinct blobs and manifests of the image itself, without what
 // is attached to it.
 func (t *Tree) Bytes() int64 { return t.bytes }
-
-// Blobs lists distinct configs and layers, without foreign ones.
-func (t *Tree) Blobs() []Descriptor { return t.blobs }
 
 // Foreign lists layers that are left where they are: their manifests name them
 // as not distributable.

@@ -24,15 +24,15 @@ func TestReadTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if tree.Digest() != root.Digest || tree.MediaType() != ociIndex || len(tree.Manifests()) != 4 || tree.Manifests()[0].Digest != root.Digest {
+	if tree.Digest() != root.Digest || tree.Root().MediaType != ociIndex || len(tree.Manifests()) != 4 || tree.Manifests()[0].Digest != root.Digest {
 		t.Errorf("manifests are %+v", tree.Manifests())
 	}
 	// base, shared, nothing, and two configs.
-	if len(tree.Blobs()) != 5 || len(tree.Foreign()) != 1 {
-		t.Errorf("blobs are %+v, foreign are %+v", tree.Blobs(), tree.Foreign())
+	if len(tree.blobs) != 5 || len(tree.Foreign()) != 1 {
+		t.Errorf("blobs are %+v, foreign are %+v", tree.blobs, tree.Foreign())
 	}
 	want := int64(0)
-	for _, b := range tree.Blobs() {
+	for _, b := range tree.blobs {
 		want += b.Size
 	}
 	for _, m := range tree.Manifests() {

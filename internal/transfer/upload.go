@@ -15,22 +15,17 @@ import (
 	"acrpromote/internal/retryafter"
 )
 
-// sent tells how a blob came to be at the target.
-type sent struct {
-	bytes   int64 // over the wire, of the attempt that succeeded
-	mounted bool  // it was there already, here or in the repository mounted from
-}
-
 // upload brings one blob to a repository: an upload session, and one streaming
 // PUT. A session that broke is not resumed, ACR cannot do that: each attempt
 // starts from the first byte.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs
 //
 // early opens the blob's origin while the session is being opened, where nothing
-// speaks for its being there: a round trip less.
-func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, open opener, early bool, progress Progress) (sent, error) {
+// speaks for its being there: a round trip less. mounted reports that it was
+// there already, or in the repository mounted from.
+func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, open opener, early bool, progress Progress) (mounted bool, err error) {
 	const op = "uploading the blob"
-	stopped := func(err error) (sent, error) { return sent{}, r.failed(ctx, op, repo, d.Digest, err) }
+	stopped := func(err error) (bool, error) { return false, r.failed(ctx, op, repo, d.Digest, err) }
 	if from == "" && !r.noMount.Load() {
 		// One repository of a registry gets it, the others mount it from there.
 		unlock, err := r.carried.LockUnless(ctx, d.Digest, func() bool { return r.holder(d.Digest) != "" })
@@ -44,7 +39,7 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 	for {
 		// A mount that was answered with 5xx twice may be what breaks.
 		plain := count.failed >= 2
-		s, asked, err := r.tryUpload(ctx, repo, from, d, open, early, plain, byParts, progress)
+		mounted, asked, err := r.tryUpload(ctx, repo, from, d, open, early, plain, byParts, progress)
 		var again *passingError
 		var body *bodyRefused
 		var wrong wrongBytes
@@ -53,11 +48,11 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 		}
 		switch {
 		case err == nil:
-			if byParts && !s.mounted {
+			if byParts && !mounted {
 				r.byParts.Store(true)
 			}
 			r.hold(repo, d.Digest)
-			return s, nil
+			return mounted, nil
 		case ctx.Err() != nil:
 			return stopped(ctx.Err())
 		case errors.Is(err, errBehind):
@@ -66,11 +61,11 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 			byParts = true
 			continue
 		case !errors.As(err, &again):
-			return sent{}, err
+			return false, err
 		}
 		over, n := count.spent(again.err)
 		if over {
-			return sent{}, again.err
+			return false, again.err
 		}
 		if err := r.rest(ctx, retry{op, repo, d.Digest, again.err}, n, asked); err != nil {
 			return stopped(err)
@@ -94,7 +89,7 @@ type bodyRefused struct {
 func (b *bodyRefused) Error() string { return b.err.Error() }
 func (b *bodyRefused) Unwrap() error { return b.err }
 
-func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, plain, byParts bool, progress Progress) (sent, time.Duration, error) {
+func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, plain, byParts bool, progress Progress) (mounted bool, asked time.Duration, err error) {
 	if _, found := r.found.Peek(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
 		a := openAhead(ctx, open)
 		defer a.drop()
@@ -102,7 +97,7 @@ func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descripto
 	}
 	location, there, asked, err := r.openUpload(ctx, repo, from, d, plain)
 	if err != nil {
-		return sent{}, asked, err
+		return false, asked, err
 	}
 	if there {
 		if from == "" {
@@ -110,10 +105,10 @@ func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descripto
 		}
 		progress.LayerDone()
 		progress.Add(d.Size)
-		return sent{mounted: true}, 0, nil
+		return true, 0, nil
 	}
 	asked, err = r.putBlob(ctx, repo, location, d, open, byParts, progress)
-	return sent{bytes: d.Size}, asked, err
+	return false, asked, err
 }
 
 // ahead is a blob that is being opened before it is known to be needed.
