@@ -2,7 +2,6 @@ package approval
 
 import (
 	"fmt"
-	"strings"
 
 	"acrpromote/internal/rule"
 )
@@ -54,42 +53,6 @@ func (j *judge) bind() []Approval {
 	}
 	j.judgeConfigurations(runs)
 	return bound
-}
-
-// judgeContext compares what the suite was evaluated for with this stage.
-func (j *judge) judgeContext(c Context) bool {
-	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
-		j.refuse(rule.ApprovalUnreadable, j.stage(),
-			"the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated",
-			"Nothing can be granted here: approve through a check whose evaluation Azure DevOps describes in full, and report the server's version.")
-		return false
-	}
-	var differs []string
-	differ := func(what string, told, ours any) {
-		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
-	}
-	if !SameGUID(c.PlanID, j.e.PlanID) {
-		differ("plan", c.PlanID, j.e.PlanID)
-	}
-	if c.BuildID != j.e.BuildID {
-		differ("run", c.BuildID, j.e.BuildID)
-	}
-	if !SameName(c.Stage, j.e.Stage) {
-		differ("stage", c.Stage, j.e.Stage)
-	}
-	if c.Attempt != j.e.Attempt {
-		differ("attempt", c.Attempt, j.e.Attempt)
-	}
-	if c.ProjectID != "" && !SameGUID(c.ProjectID, j.e.ProjectID) {
-		differ("project", c.ProjectID, j.e.ProjectID)
-	}
-	if len(differs) == 0 {
-		return true
-	}
-	j.refuse(rule.RunMismatch, j.stage(),
-		"the check suite of the stage was evaluated for another one: "+strings.Join(differs, ", "),
-		"Run the stage again; approvals of another run, stage or attempt never count.")
-	return false
 }
 
 // approvalRuns picks the evaluated approvals out of the suite.

@@ -1,12 +1,6 @@
 package approval
 
-import (
-	"fmt"
-	"strings"
-
-	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
-)
+import "strings"
 
 // Claims are what a job says about its own run. They come from variables,
 // which the author of the pipeline can set: none of them is believed before
@@ -60,59 +54,4 @@ func (c Claims) Requesters() []Requester {
 		}
 	}
 	return list
-}
-
-// JudgeClaims refuses a job that does not say which job of which run it is.
-// With incomplete claims the server is not asked at all.
-func JudgeClaims(c Claims) []rule.Refusal {
-	type claim struct {
-		variable string
-		usable   bool
-	}
-	claims := []claim{
-		{"SYSTEM_TEAMPROJECTID", GUID(c.ProjectID) != ""},
-		{"SYSTEM_PLANID", GUID(c.PlanID) != ""},
-	}
-	switch c.Source() {
-	case YAML:
-		claims = append(claims,
-			claim{"SYSTEM_JOBID", GUID(c.JobID) != ""},
-			claim{"SYSTEM_STAGENAME", c.StageName != ""},
-			claim{"SYSTEM_STAGEATTEMPT", c.StageAttempt > 0},
-			claim{"BUILD_BUILDID", c.BuildID > 0})
-	case Release:
-		claims = append(claims,
-			claim{"RELEASE_RELEASEID", c.ReleaseID > 0},
-			claim{"RELEASE_ENVIRONMENTID", c.EnvironmentID > 0},
-			claim{"RELEASE_ATTEMPTNUMBER", c.ReleaseAttempt > 0})
-	default:
-		return []rule.Refusal{mismatch("this job", "the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", sanitize.Line(c.HostType))}
-	}
-	var missing []string
-	for _, claim := range claims {
-		if !claim.usable {
-			missing = append(missing, claim.variable)
-		}
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	return []rule.Refusal{mismatch("this job", "the agent does not say, in a form that can be used: %s", strings.Join(missing, ", "))}
-}
-
-// mismatch refuses a job that is not what it claims to be.
-func mismatch(subject, format string, args ...any) rule.Refusal {
-	return rule.Refusal{
-		Rule: rule.RunMismatch, Subject: subject, Reason: fmt.Sprintf(format, args...),
-		Remedy: "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
-	}
-}
-
-// contradiction refuses a record that contradicts itself, or lacks what every
-// such record has.
-func contradiction(subject, format string, args ...any) rule.Refusal {
-	return rule.Refusal{
-		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: fmt.Sprintf(format, args...),
-		Remedy: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
-	}
 }

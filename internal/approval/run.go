@@ -1,7 +1,11 @@
 package approval
 
+// This file compares what the job claims about its run with the records of the
+// server. Every decision about rule.RunMismatch is here.
+
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +29,44 @@ func (n Number) is(value int) bool { return n.Set && n.Value == value }
 
 // differs reports whether the server sent another number.
 func (n Number) differs(value int) bool { return n.Set && n.Value != value }
+
+// JudgeClaims refuses a job that does not say which job of which run it is.
+// With incomplete claims the server is not asked at all.
+func JudgeClaims(c Claims) []rule.Refusal {
+	type claim struct {
+		variable string
+		usable   bool
+	}
+	claims := []claim{
+		{"SYSTEM_TEAMPROJECTID", GUID(c.ProjectID) != ""},
+		{"SYSTEM_PLANID", GUID(c.PlanID) != ""},
+	}
+	switch c.Source() {
+	case YAML:
+		claims = append(claims,
+			claim{"SYSTEM_JOBID", GUID(c.JobID) != ""},
+			claim{"SYSTEM_STAGENAME", c.StageName != ""},
+			claim{"SYSTEM_STAGEATTEMPT", c.StageAttempt > 0},
+			claim{"BUILD_BUILDID", c.BuildID > 0})
+	case Release:
+		claims = append(claims,
+			claim{"RELEASE_RELEASEID", c.ReleaseID > 0},
+			claim{"RELEASE_ENVIRONMENTID", c.EnvironmentID > 0},
+			claim{"RELEASE_ATTEMPTNUMBER", c.ReleaseAttempt > 0})
+	default:
+		return []rule.Refusal{mismatch("this job", "the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", sanitize.Line(c.HostType))}
+	}
+	var missing []string
+	for _, claim := range claims {
+		if !claim.usable {
+			missing = append(missing, claim.variable)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return []rule.Refusal{mismatch("this job", "the agent does not say, in a form that can be used: %s", strings.Join(missing, ", "))}
+}
 
 // BuildRecord is the server's record of a YAML run. Text and ids are as the
 // server sent them; empty or zero is what it did not send.
@@ -152,4 +194,104 @@ func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal)
 		return Token{}, []rule.Refusal{mismatch(subject, "the run's own token names another %s than run %d claims to be", strings.Join(differs, " and another "), c.BuildID)}
 	}
 	return Token{State: TokenMatched}, nil
+}
+
+// JudgeRelease compares the record of a release with what the job claims, and
+// returns the name of the stage and the deployment that the job belongs to.
+// Where it has no place in the release, the deployment is nil.
+func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refusals []rule.Refusal) {
+	subject := fmt.Sprintf("release %d", c.ReleaseID)
+	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
+	if !r.ID.is(c.ReleaseID) {
+		refuse(mismatch(subject, "Azure DevOps answered with the record of another release than %d", c.ReleaseID))
+	}
+	if r.ProjectID != "" && !SameGUID(r.ProjectID, c.ProjectID) {
+		refuse(mismatch(subject, "release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID))
+	}
+	s, twice := r.stage(func(s ReleaseStage) bool { return s.ID.is(c.EnvironmentID) })
+	switch {
+	case twice != "":
+		refuse(contradiction(subject, "%s", twice))
+		return "", nil, refusals
+	case s == nil:
+		refuse(mismatch(subject, "release %d has no stage with the number %d, which this job claims to run in", c.ReleaseID, c.EnvironmentID))
+		return "", nil, refusals
+	}
+	if c.EnvironmentName != "" && !SameName(c.EnvironmentName, s.Name) {
+		refuse(mismatch(subject, "the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(s.Name), sanitize.Line(c.EnvironmentName)))
+	}
+	d, twice = s.attempt(c.ReleaseAttempt)
+	switch {
+	case twice != "":
+		refuse(contradiction(subject, "%s", twice))
+		return "", nil, refusals
+	case d == nil:
+		refuse(mismatch(subject, "the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(s.Name), c.ReleaseID, c.ReleaseAttempt))
+		return "", nil, refusals
+	}
+	if d.Status != inProgress {
+		refuse(mismatch(subject, "the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status)))
+	}
+	if c.DeploymentID > 0 && !d.ID.is(c.DeploymentID) {
+		refuse(mismatch(subject, "the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
+	}
+	// The record need not have the plan.
+	sent := slices.ContainsFunc(d.PlanIDs, func(id string) bool { return GUID(id) != "" })
+	if sent && !slices.ContainsFunc(d.PlanIDs, func(id string) bool { return SameGUID(id, c.PlanID) }) {
+		refuse(mismatch(subject, "the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
+	}
+	return s.Name, d, refusals
+}
+
+// judgeContext compares what the suite was evaluated for with this stage.
+func (j *judge) judgeContext(c Context) bool {
+	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
+		j.refuse(rule.ApprovalUnreadable, j.stage(),
+			"the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated",
+			"Nothing can be granted here: approve through a check whose evaluation Azure DevOps describes in full, and report the server's version.")
+		return false
+	}
+	var differs []string
+	differ := func(what string, told, ours any) {
+		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
+	}
+	if !SameGUID(c.PlanID, j.e.PlanID) {
+		differ("plan", c.PlanID, j.e.PlanID)
+	}
+	if c.BuildID != j.e.BuildID {
+		differ("run", c.BuildID, j.e.BuildID)
+	}
+	if !SameName(c.Stage, j.e.Stage) {
+		differ("stage", c.Stage, j.e.Stage)
+	}
+	if c.Attempt != j.e.Attempt {
+		differ("attempt", c.Attempt, j.e.Attempt)
+	}
+	if c.ProjectID != "" && !SameGUID(c.ProjectID, j.e.ProjectID) {
+		differ("project", c.ProjectID, j.e.ProjectID)
+	}
+	if len(differs) == 0 {
+		return true
+	}
+	j.refuse(rule.RunMismatch, j.stage(),
+		"the check suite of the stage was evaluated for another one: "+strings.Join(differs, ", "),
+		"Run the stage again; approvals of another run, stage or attempt never count.")
+	return false
+}
+
+// mismatch refuses a job that is not what it claims to be.
+func mismatch(subject, format string, args ...any) rule.Refusal {
+	return rule.Refusal{
+		Rule: rule.RunMismatch, Subject: subject, Reason: fmt.Sprintf(format, args...),
+		Remedy: "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
+	}
+}
+
+// contradiction refuses a record that contradicts itself, or lacks what every
+// such record has.
+func contradiction(subject, format string, args ...any) rule.Refusal {
+	return rule.Refusal{
+		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: fmt.Sprintf(format, args...),
+		Remedy: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
+	}
 }

@@ -330,3 +330,91 @@ func TestJudgeToken(t *testing.T) {
 		}
 	}
 }
+
+func TestJudgeRelease(t *testing.T) {
+	const (
+		mismatch      = "run-mismatch, release 88: "
+		contradiction = "approval-unreadable, release 88: "
+		otherRelease  = mismatch + "Azure DevOps answered with the record of another release than 88"
+		otherProject  = mismatch + "release 88 does not belong to the project " + project + ", which this job claims to belong to"
+		otherPlan     = mismatch + "the attempt 2 is not carried out by the plan " + plan + ", which this job claims to belong to"
+	)
+	record := func(change func(*approval.ReleaseRecord)) func(*approval.Claims, *approval.ReleaseRecord) {
+		return func(_ *approval.Claims, r *approval.ReleaseRecord) { change(r) }
+	}
+	deployment := func(change func(*approval.Deployment)) func(*approval.Claims, *approval.ReleaseRecord) {
+		return record(func(r *approval.ReleaseRecord) { change(&r.Stages[1].Deployments[1]) })
+	}
+	claim := func(change func(*approval.Claims)) func(*approval.Claims, *approval.ReleaseRecord) {
+		return func(c *approval.Claims, _ *approval.ReleaseRecord) { change(c) }
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*approval.Claims, *approval.ReleaseRecord)
+		stage  string // empty: the job has no place
+		want   []string
+	}{
+		{"in its deployment", func(*approval.Claims, *approval.ReleaseRecord) {}, "Production", nil},
+		{"a project in capitals", record(func(r *approval.ReleaseRecord) { r.ProjectID = strings.ToUpper(project) }), "Production", nil},
+		{"a record without a project", record(func(r *approval.ReleaseRecord) { r.ProjectID = "" }), "Production", nil},
+		{"a claim without a name", claim(func(c *approval.Claims) { c.EnvironmentName = "" }), "Production", nil},
+		{"a name in capitals", claim(func(c *approval.Claims) { c.EnvironmentName = "PRODUCTION" }), "Production", nil},
+		{"a claim without a deployment", claim(func(c *approval.Claims) { c.DeploymentID = 0 }), "Production", nil},
+		{"a record without plans", deployment(func(d *approval.Deployment) { d.PlanIDs = nil }), "Production", nil},
+		{"plans that are none", deployment(func(d *approval.Deployment) { d.PlanIDs = []string{"", zero, "x"} }), "Production", nil},
+		{"one of several plans", deployment(func(d *approval.Deployment) { d.PlanIDs = []string{"", other, strings.ToUpper(plan)} }), "Production", nil},
+
+		{"another release", record(func(r *approval.ReleaseRecord) { r.ID = number(89) }), "Production", []string{otherRelease}},
+		{"no number", record(func(r *approval.ReleaseRecord) { r.ID.Set = false }), "Production", []string{otherRelease}},
+		{"another project", record(func(r *approval.ReleaseRecord) { r.ProjectID = other }), "Production", []string{otherProject}},
+		{"a project that is no id", record(func(r *approval.ReleaseRecord) { r.ProjectID = "x" }), "Production", []string{otherProject}},
+		{"no such stage", claim(func(c *approval.Claims) { c.EnvironmentID = 303 }), "",
+			[]string{mismatch + "release 88 has no stage with the number 303, which this job claims to run in"}},
+		{"a stage whose number was not sent", record(func(r *approval.ReleaseRecord) { r.Stages[1].ID.Set = false }), "",
+			[]string{mismatch + "release 88 has no stage with the number 302, which this job claims to run in"}},
+		{"a stage twice", record(func(r *approval.ReleaseRecord) { r.Stages[0].ID, r.Stages[1].Name = number(302), "<b>" }), "",
+			[]string{contradiction + "the release has the stage b twice"}},
+		{"another stage's name", claim(func(c *approval.Claims) { c.EnvironmentName = "Test" }), "Production",
+			[]string{mismatch + `the stage with the number 302 is called "Production", and not "Test", as this job claims`}},
+		{"names with markup", func(c *approval.Claims, r *approval.ReleaseRecord) {
+			c.EnvironmentName, r.Stages[1].Name = "<a>", "<b>"
+		}, "<b>", []string{mismatch + `the stage with the number 302 is called "b", and not "a", as this job claims`}},
+		{"no such attempt", claim(func(c *approval.Claims) { c.ReleaseAttempt = 3 }), "",
+			[]string{mismatch + "the stage Production of release 88 has no attempt 3, which this job claims to be"}},
+		{"an attempt twice", record(func(r *approval.ReleaseRecord) { r.Stages[1].Deployments[0].Attempt = 2 }), "",
+			[]string{contradiction + "the stage Production has the attempt 2 twice"}},
+		{"a deployment that is over", deployment(func(d *approval.Deployment) { d.Status = "succeeded" }), "Production",
+			[]string{mismatch + `the attempt 2 is not in progress, so this job cannot be part of it: its status is "succeeded"`}},
+		{"a status with markup", deployment(func(d *approval.Deployment) { d.Status = "<inProgress>" }), "Production",
+			[]string{mismatch + `the attempt 2 is not in progress, so this job cannot be part of it: its status is "inProgress"`}},
+		{"another deployment", claim(func(c *approval.Claims) { c.DeploymentID = 1002 }), "Production",
+			[]string{mismatch + "the attempt 2 is the deployment 1003, and not 1002, as this job claims"}},
+		{"a deployment whose number was not sent", deployment(func(d *approval.Deployment) { d.ID = approval.Number{} }), "Production",
+			[]string{mismatch + "the attempt 2 is the deployment 0, and not 1003, as this job claims"}},
+		{"another plan", deployment(func(d *approval.Deployment) { d.PlanIDs = []string{"", other} }), "Production", []string{otherPlan}},
+		{"everything at once", func(c *approval.Claims, r *approval.ReleaseRecord) {
+			r.ID, r.ProjectID = approval.Number{}, other
+			c.EnvironmentName, c.ReleaseAttempt = "Test", 1
+		}, "Production", []string{
+			otherRelease, otherProject,
+			mismatch + `the stage with the number 302 is called "Production", and not "Test", as this job claims`,
+			mismatch + `the attempt 1 is not in progress, so this job cannot be part of it: its status is "failed"`,
+			mismatch + "the attempt 1 is the deployment 1002, and not 1003, as this job claims",
+			mismatch + "the attempt 1 is not carried out by the plan " + plan + ", which this job claims to belong to",
+		}},
+		{"another release without the stage", func(c *approval.Claims, r *approval.ReleaseRecord) {
+			r.ID, r.Stages = number(89), nil
+		}, "", []string{otherRelease, mismatch + "release 88 has no stage with the number 302, which this job claims to run in"}},
+	} {
+		claims, r := releaseClaims(), releaseRecord()
+		c.change(&claims, &r)
+		stage, d, refusals := approval.JudgeRelease(claims, r)
+		remedied(t, refusals)
+		if got, want := said(refusals), strings.Join(c.want, "\n"); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, want)
+		}
+		if stage != c.stage || (d != nil) != (c.stage != "") || d != nil && d.Attempt != claims.ReleaseAttempt {
+			t.Errorf("%s: stage %q, deployment %+v", c.name, stage, d)
+		}
+	}
+}

@@ -61,53 +61,6 @@ type Entry struct {
 	Step      Step
 }
 
-// JudgeRelease compares the record of a release with what the job claims, and
-// returns the name of the stage and the deployment that the job belongs to.
-// Where it has no place in the release, the deployment is nil.
-func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refusals []rule.Refusal) {
-	subject := fmt.Sprintf("release %d", c.ReleaseID)
-	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
-	if !r.ID.is(c.ReleaseID) {
-		refuse(mismatch(subject, "Azure DevOps answered with the record of another release than %d", c.ReleaseID))
-	}
-	if r.ProjectID != "" && !SameGUID(r.ProjectID, c.ProjectID) {
-		refuse(mismatch(subject, "release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID))
-	}
-	s, twice := r.stage(func(s ReleaseStage) bool { return s.ID.is(c.EnvironmentID) })
-	switch {
-	case twice != "":
-		refuse(contradiction(subject, "%s", twice))
-		return "", nil, refusals
-	case s == nil:
-		refuse(mismatch(subject, "release %d has no stage with the number %d, which this job claims to run in", c.ReleaseID, c.EnvironmentID))
-		return "", nil, refusals
-	}
-	if c.EnvironmentName != "" && !SameName(c.EnvironmentName, s.Name) {
-		refuse(mismatch(subject, "the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(s.Name), sanitize.Line(c.EnvironmentName)))
-	}
-	d, twice = s.attempt(c.ReleaseAttempt)
-	switch {
-	case twice != "":
-		refuse(contradiction(subject, "%s", twice))
-		return "", nil, refusals
-	case d == nil:
-		refuse(mismatch(subject, "the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(s.Name), c.ReleaseID, c.ReleaseAttempt))
-		return "", nil, refusals
-	}
-	if d.Status != inProgress {
-		refuse(mismatch(subject, "the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status)))
-	}
-	if c.DeploymentID > 0 && !d.ID.is(c.DeploymentID) {
-		refuse(mismatch(subject, "the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
-	}
-	// The record need not have the plan.
-	sent := slices.ContainsFunc(d.PlanIDs, func(id string) bool { return GUID(id) != "" })
-	if sent && !slices.ContainsFunc(d.PlanIDs, func(id string) bool { return SameGUID(id, c.PlanID) }) {
-		refuse(mismatch(subject, "the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
-	}
-	return s.Name, d, refusals
-}
-
 // Evidence adds the approvals of a stage to the evidence, which says of which
 // stage and attempt the job is part; an empty name is that stage. It reports
 // whether there is a stage of that name.
