@@ -135,16 +135,17 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/agent":    {"internal/levenshtein", "internal/ref"},
-		"internal/egress":   {"internal/explain", "internal/ref", "internal/retryafter"},
-		"internal/acr":      {"internal/explain", "internal/keyed", "internal/ref"},
-		"internal/keyed":    {},
-		"internal/transfer": {"internal/explain", "internal/keyed", "internal/ref", "internal/retryafter"},
-		"internal/azdo":     {"internal/approval", "internal/rule", "internal/sanitize"},
-		"internal/report":   {"internal/outcome", "internal/rule"},
-		"internal/sim":      {"internal/testca"},
-		"internal/testca":   {},
-		"internal/promote":  {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},
+		"internal/agent":     {"internal/levenshtein", "internal/ref"},
+		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter"},
+		"internal/acr":       {"internal/explain", "internal/keyed", "internal/ref"},
+		"internal/keyed":     {},
+		"internal/transfer":  {"internal/explain", "internal/keyed", "internal/ref", "internal/retryafter"},
+		"internal/azdo":      {"internal/approval", "internal/rule", "internal/sanitize"},
+		"internal/report":    {"internal/outcome", "internal/rule"},
+		"internal/sim":       {"internal/testca"},
+		"internal/testca":    {},
+		"internal/testimage": {},
+		"internal/promote":   {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},
 		// Facts of HTTP that the adapters share.
 		"internal/retryafter": {},
 		// What joins the adapters decides nothing.
@@ -168,7 +169,7 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 // a fake.
 func TestSimulatorsAreNotShipped(t *testing.T) {
 	shipped, _ := imports(t)
-	simulators := []string{"internal/sim", "internal/fakeagent", "internal/testca"}
+	simulators := []string{"internal/sim", "internal/fakeagent", "internal/testca", "internal/testimage"}
 	users := append([]string{"cmd/demo", "cmd/bench"}, simulators...)
 	for _, simulator := range simulators {
 		if _, there := shipped[simulator]; !there {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // TestApprovals goes through what a stage's approvals can come to, end to end.
@@ -229,7 +230,7 @@ func TestApprovalCode(t *testing.T) {
 	if o.at("approvalCode") != want || !strings.Contains(o.stdout, want) || !strings.Contains(o.summary, want) {
 		t.Fatalf("code %v, want %s in the log and the summary", o.at("approvalCode"), want)
 	}
-	other := code(t, describe("", []byte("another image")).Digest)
+	other := code(t, testimage.Describe("", []byte("another image")).Digest)
 	for comment, granted := range map[string]bool{
 		"released, " + want:   true,
 		strings.ToLower(want): true,
@@ -278,7 +279,7 @@ func TestSealedBeforeApproval(t *testing.T) {
 		{"locked against delete alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, true, false) }, nil, byTag, "not-sealed"},
 		{"locked by hand", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byTag, "not-sealed"},
 		{"another artifact is no record", func(env *testEnv, i descriptor) {
-			attach(env.prod, cart, i, "application/spdx+json", []byte("{}"))
+			testimage.Attach(env.prod, cart, i, "application/spdx+json", []byte("{}"))
 			env.lock(release)
 		}, nil, byTag, "not-sealed"},
 		{"record after the approval", func(env *testEnv, i descriptor) { env.lock(release) }, func(env *testEnv, i descriptor) { env.record(i) }, byTag, "not-sealed"},

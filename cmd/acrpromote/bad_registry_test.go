@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // untouched holds a target to having nothing of the image.
@@ -40,14 +41,13 @@ func TestBadSource(t *testing.T) {
 			return push()
 		}, []string{prodHost, "digest"}},
 		{"a layer with other bytes", func(env *testEnv, _ descriptor) inputs {
-			layer := noise(100, 2048)
-			env.prod.Corrupt(describe("", layer).Digest, func(b []byte) []byte { b[7] ^= 1; return b })
+			env.prod.Corrupt(testimage.Of(layer(1, 0, 2048)).Digest, func(b []byte) []byte { b[7] ^= 1; return b })
 			return push()
 		}, []string{prodHost}},
 		{"a layer that is missing", func(env *testEnv, _ descriptor) inputs {
-			env.prod.RemoveBlob(cart, describe("", noise(100, 2048)).Digest)
+			env.prod.RemoveBlob(cart, testimage.Of(layer(1, 0, 2048)).Digest)
 			return push()
-		}, []string{prodHost, describe("", noise(100, 2048)).Digest}},
+		}, []string{prodHost, testimage.Of(layer(1, 0, 2048)).Digest}},
 		{"its storage is not there", func(env *testEnv, _ descriptor) inputs { env.prodNetwork.Block(env.prod.StorageHost()); return push() }, []string{prodStorage}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -70,8 +70,7 @@ func TestBadManifests(t *testing.T) {
 	}{
 		{"an index that names a missing child", func(env *testEnv) string {
 			index := pushIndex(env.prod, cart, "index", 3)
-			child := pushImage(env.prod, cart, "", 30, 2, 4096)
-			env.prod.RemoveManifest(cart, child.Digest)
+			env.prod.RemoveManifest(cart, testimage.Of(child(3, 0)).Digest)
 			if !env.prod.SetTagLock(cart, "index", false, false) {
 				t.Error("no index")
 			}
@@ -79,29 +78,24 @@ func TestBadManifests(t *testing.T) {
 			return "index"
 		}, "sha256:"},
 		{"a manifest over 4 MiB", func(env *testEnv) string {
-			manifest, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": imageType, "config": describe("application/vnd.oci.image.config.v1+json", nil),
+			manifest, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": testimage.ManifestType, "config": testimage.Describe(testimage.ConfigType, nil),
 				"layers": []any{}, "annotations": map[string]string{"long": strings.Repeat("x", 4<<20)}})
-			env.prod.Push(cart, "large", imageType, manifest)
-			env.record(describe(imageType, manifest))
+			env.prod.Push(cart, "large", testimage.ManifestType, manifest)
+			env.record(testimage.Describe(testimage.ManifestType, manifest))
 			return "large"
 		}, "4"},
 		{"a manifest that is no JSON", func(env *testEnv) string {
 			manifest := []byte("<html>sign in</html>")
-			env.prod.Push(cart, "html", imageType, manifest)
-			env.record(describe(imageType, manifest))
+			env.prod.Push(cart, "html", testimage.ManifestType, manifest)
+			env.record(testimage.Describe(testimage.ManifestType, manifest))
 			return "html"
 		}, "JSON"},
 		{"an index nested thirty deep", func(env *testEnv) string {
-			child := pushImage(env.prod, cart, "", 5, 1, 64)
-			nested := child
-			for range 30 {
-				content, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": []descriptor{nested}})
-				env.prod.Push(cart, "", indexType, content)
-				nested = describe(indexType, content)
+			nested := testimage.Index(image("amd64", 5, 1, 64))
+			for range 29 {
+				nested = testimage.Index(nested)
 			}
-			_, content, _ := env.prod.Manifest(cart, nested.Digest)
-			env.prod.Push(cart, "deep", indexType, content)
-			env.record(nested)
+			env.record(testimage.Put(env.prod, cart, "deep", nested))
 			return "deep"
 		}, "nested"},
 	} {

@@ -1,12 +1,15 @@
 package main_test
 
 import (
+	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"acrpromote/internal/testimage"
 )
 
 // holdDownload lets the first download stop in the middle. reached tells that it has; release lets it, and all others, go on.
@@ -23,7 +26,7 @@ func (env *testEnv) holdDownload(size int) (reached <-chan struct{}, release fun
 			return false
 		}
 		rw.Header().Set("Content-Length", "1000000")
-		_, _ = rw.Write(noise(1, size/2))
+		_, _ = io.Copy(rw, testimage.Random("half", int64(size/2)))
 		_ = http.NewResponseController(rw).Flush()
 		close(half)
 		select {

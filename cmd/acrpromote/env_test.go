@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // binary is the program under test, built once as it ships, with the race
@@ -184,7 +185,7 @@ const (
 
 // record attaches a seal record to an image of PROD.
 func (env *testEnv) record(image descriptor) descriptor {
-	return attach(env.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+	return testimage.Attach(env.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
 }
 
 // lock locks a tag of PROD as seal does.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // cosigned is what the tests of faults move: an index over two platforms,
@@ -15,9 +16,8 @@ func cosigned(t *testing.T) (env *testEnv, image descriptor, attached []descript
 	t.Helper()
 	env = newTestEnv(t)
 	image = pushIndex(env.prod, cart, release, 1)
-	child := pushImage(env.prod, cart, "", 10, 2, 4096)
-	attached = []descriptor{env.record(image), attach(env.prod, cart, child, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))}
-	signature = strings.Replace(image.Digest, ":", "-", 1) + ".sig"
+	attached = []descriptor{env.record(image), testimage.Attach(env.prod, cart, testimage.Of(child(1, 0)), "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))}
+	signature = testimage.FallbackTag(image.Digest) + ".sig"
 	pushImage(env.prod, cart, signature, 7, 1, 512)
 	env.lock(release)
 	env.approve(manager, "released")
@@ -137,7 +137,7 @@ func TestAllBodiesCut(t *testing.T) {
 // TestFaultsRefused: what cannot be survived ends in words that name the place,
 // and leaves no tag; once it is gone the same push is done.
 func TestFaultsRefused(t *testing.T) {
-	layer := describe("", noise(1000, 4096)).Digest
+	layer := childLayer()
 	other := func(string) string { return "sha256:" + strings.Repeat("0", 64) }
 	for _, c := range []struct {
 		name  string
@@ -147,7 +147,7 @@ func TestFaultsRefused(t *testing.T) {
 	}{
 		{"a flipped byte in a blob", sim.Fault{Host: prodStorage, Path: strings.TrimPrefix(layer, "sha256:"), Do: sim.Flip(7)}, "source", []string{prodHost, layer}},
 		{"a flipped byte in a manifest", sim.Fault{Host: prodHost, Method: "GET", Path: "/manifests/", Do: sim.Flip(20)}, "source", []string{prodHost, cart, "digest"}},
-		{"a flipped byte in a manifest whose digest nobody tells", sim.Fault{Host: prodHost, Path: "/manifests/" + release + "$", Do: sim.Both(sim.Flip(20), sim.WithHeader("Docker-Content-Digest", func(string) string { return "" }))}, "source", []string{prodHost, cart}},
+		{"a flipped byte in a manifest whose digest nobody tells", sim.Fault{Host: prodHost, Path: "/manifests/" + release + "$", Do: sim.Both(sim.Flip(17), sim.WithHeader("Docker-Content-Digest", func(string) string { return "" }))}, "source", []string{prodHost, cart}},
 		{"a wrong digest header at the source", sim.Fault{Host: prodHost, Path: "/manifests/", Do: sim.WithHeader("Docker-Content-Digest", other)}, "source", []string{prodHost}},
 		{"a wrong digest header at the target", sim.Fault{Host: devHost, Method: "PUT", Path: "/manifests/", Do: sim.WithHeader("Docker-Content-Digest", other)}, "target", []string{devHost}},
 		{"403 on the existence check", sim.Fault{Host: devHost, Method: "HEAD", Path: "/manifests/", Do: sim.Refuse(403, "DENIED", "requested access to the resource is denied")}, "target", []string{devHost, "403"}},

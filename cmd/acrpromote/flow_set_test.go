@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // setDigest is the digest of a set as the contract has it, computed here once
@@ -263,7 +264,7 @@ func TestParallelJobs(t *testing.T) {
 		for _, tag := range []string{"1.0", "1.1"} {
 			image := pushImage(env.prod, repository, tag, 20+2*i+len(tag)+int(tag[2]), 1, 400)
 			env.prod.SetTagLock(repository, tag, false, false)
-			attach(env.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+			testimage.Attach(env.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
 			members = append(members, repository+"@"+image.Digest)
 			references = append(references, repository+":"+tag)
 		}

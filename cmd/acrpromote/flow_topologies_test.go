@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // gate is a stage of its own that uses an environment with an approval.
@@ -165,7 +166,7 @@ func TestFourRegistries(t *testing.T) {
 	env := newTestEnv(t)
 	staging, uat := env.registry("contosostaging.azurecr.io"), env.registry("contosouat.azurecr.io")
 	image := pushIndex(env.dev, cart, "1.0", 1)
-	sbom := attach(env.dev, cart, image, "application/spdx+json", []byte(`{}`))
+	sbom := testimage.Attach(env.dev, cart, image, "application/spdx+json", []byte(`{}`))
 	flows := env.flowFile(`version: 1
 trust: [dev, staging, uat, production]
 registries:

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // strict is a flow that asks for everything that an input could soften.
@@ -160,25 +161,24 @@ func TestAttachedDemands(t *testing.T) {
 	}
 	const spdx, scan = "application/spdx+json", "application/vnd.example.scan+json"
 	env.task(demanding("{artifactType: "+spdx+"}")).refusedBy("attached-missing").says(spdx, "0 of")
-	attach(env.prod, cart, image, spdx, []byte(`{"n":1}`))
+	testimage.Attach(env.prod, cart, image, spdx, []byte(`{"n":1}`))
 	env.task(demanding("{artifactType: " + spdx + "}")).want("done")
 	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).refusedBy("attached-missing").says("1 of")
-	attach(env.prod, cart, image, spdx, []byte(`{"n":2}`))
+	testimage.Attach(env.prod, cart, image, spdx, []byte(`{"n":2}`))
 	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).want("done")
 
 	env.clock.set(-48 * time.Hour)
-	attach(env.prod, cart, image, scan, []byte(`{"old":true}`))
+	testimage.Attach(env.prod, cart, image, scan, []byte(`{"old":true}`))
 	env.clock.set(0)
 	env.task(demanding("{artifactType: " + scan + "}")).want("done")
 	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).refusedBy("attached-missing").says("24h")
-	attach(env.prod, cart, image, scan, []byte(`{"new":true}`))
+	testimage.Attach(env.prod, cart, image, scan, []byte(`{"new":true}`))
 	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).want("done")
 
 	each := "{artifactType: " + scan + ", on: children}"
 	env.task(demanding(each)).refusedBy("attached-missing")
 	for i := range 2 {
-		child := pushImage(env.prod, cart, "", 10+i, 2, 4096)
-		attach(env.prod, cart, child, scan, []byte(`{}`))
+		testimage.Attach(env.prod, cart, testimage.Of(child(1, i)), scan, []byte(`{}`))
 		o := env.task(demanding(each))
 		if i == 0 {
 			o.refusedBy("attached-missing")

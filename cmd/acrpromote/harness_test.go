@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/report"
+	"acrpromote/internal/testimage"
 )
 
 // TestWhatTheTestsSee: what is held after every run can fail.
@@ -78,11 +79,11 @@ func TestIncompleteIsSeen(t *testing.T) {
 	if missing := lacking(env.prod, cart, release); len(missing) != 0 {
 		t.Fatalf("missing %v", missing)
 	}
-	layer := describe("", noise(1000, 4096)).Digest
+	layer := childLayer()
 	env.prod.RemoveBlob(cart, layer)
-	child := pushImage(env.prod, cart, "", 11, 2, 4096)
-	env.prod.RemoveManifest(cart, child.Digest)
-	if missing := lacking(env.prod, cart, release); !slices.Contains(missing, layer) || !slices.Contains(missing, child.Digest) {
-		t.Errorf("missing %v, want %s and %s", missing, layer, child.Digest)
+	other := testimage.Of(child(1, 1)).Digest
+	env.prod.RemoveManifest(cart, other)
+	if missing := lacking(env.prod, cart, release); !slices.Contains(missing, layer) || !slices.Contains(missing, other) {
+		t.Errorf("missing %v, want %s and %s", missing, layer, other)
 	}
 }

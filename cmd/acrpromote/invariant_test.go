@@ -18,6 +18,7 @@ import (
 
 	"acrpromote/internal/report"
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // What is here holds for every run of the program, and is looked at after each
@@ -374,21 +375,14 @@ func lacking(r *sim.Registry, repository, reference string) []string {
 	if !ok {
 		return []string{reference}
 	}
-	var m struct {
-		Config    *descriptor  `json:"config"`
-		Layers    []descriptor `json:"layers"`
-		Manifests []descriptor `json:"manifests"`
-	}
+	var m testimage.Manifest
 	if err := json.Unmarshal(content, &m); err != nil {
 		return []string{reference + " is no JSON"}
 	}
 	var missing []string
-	if m.Config != nil {
-		m.Layers = append(m.Layers, *m.Config)
-	}
-	for _, l := range m.Layers {
-		if _, ok := r.Blob(repository, l.Digest); !ok {
-			missing = append(missing, l.Digest)
+	for _, b := range m.Blobs() {
+		if _, ok := r.Blob(repository, b.Digest); !ok {
+			missing = append(missing, b.Digest)
 		}
 	}
 	for _, child := range m.Manifests {

@@ -2,9 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,34 +12,37 @@ import (
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
 	"acrpromote/internal/maxrss"
+	"acrpromote/internal/testimage"
 )
 
 // BenchmarkMemory tells the most memory that the program has while it moves
 // what is large, or many: a layer of 10 GiB, an index of 500 children, 500
 // images, 20 targets of 13 blobs; and what it has where there is nothing to
-// move ("idle"). Both registries are made up: layers are zeros that are not
-// kept.
+// move ("idle"). Both registries are made up: they keep no layers.
 func BenchmarkMemory(b *testing.B) {
 	const gib = int64(1) << 30
 	for _, c := range []struct {
 		name    string
 		images  int
 		targets int
-		build   func(s *hollow, repository string) string
+		build   func(name string) mutate.Appendable
 	}{
-		{"idle", 1, 1, func(s *hollow, r string) string { return s.image(0, 1) }},
-		{"layer of 10 GiB", 1, 1, func(s *hollow, r string) string { return s.image(10*gib, 1) }},
-		{"500 children", 1, 1, func(s *hollow, r string) string { return s.index(500) }},
-		{"500 images", 500, 1, func(s *hollow, r string) string { return s.image(64<<10, 5) }},
-		{"20 targets of 13 blobs of 32 MiB", 1, 20, func(s *hollow, r string) string { return s.image(32<<20, 12) }},
+		{"idle", 1, 1, func(name string) mutate.Appendable { return sized(name, 1, 0) }},
+		{"layer of 10 GiB", 1, 1, func(name string) mutate.Appendable { return sized(name, 1, 10*gib) }},
+		{"500 children", 1, 1, func(name string) mutate.Appendable { return indexOf(name, 500) }},
+		{"500 images", 500, 1, func(name string) mutate.Appendable { return sized(name, 5, 64<<10) }},
+		{"20 targets of 13 blobs of 32 MiB", 1, 20, func(name string) mutate.Appendable { return sized(name, 12, 32<<20) }},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			source := newHollow(b)
 			var lines []string
 			for i := range c.images {
 				repository := fmt.Sprintf("shop/app%d", i)
-				source.tags[repository] = c.build(source, repository)
+				source.add(repository, c.build(repository))
 				lines = append(lines, repository+":1.0")
 			}
 			for range b.N {
@@ -86,67 +86,49 @@ func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
 	b.ReportMetric(float64(had)/(1<<20), "MiB-peak")
 }
 
-// hollow is a registry whose layers are zeros, made when they are asked for,
-// and which forgets what is put.
+// hollow is a registry whose layers are made when they are asked for, and which
+// forgets what is put.
 type hollow struct {
 	host      string
-	tags      map[string]string // root, by repository
-	manifests map[string][]byte
-	sizes     map[string]int64  // of blobs
-	zeros     map[int64]string  // digests, by size
-	configs   map[string][]byte // blobs that are no zeros
+	tags      map[string]string // digests, by repository
+	manifests map[string]testimage.Part
+	blobs     map[string]v1.Layer
 }
 
 func newHollow(b *testing.B) *hollow {
-	h := &hollow{tags: map[string]string{}, manifests: map[string][]byte{}, sizes: map[string]int64{}, zeros: map[int64]string{}, configs: map[string][]byte{}}
+	h := &hollow{tags: map[string]string{}, manifests: map[string]testimage.Part{}, blobs: map[string]v1.Layer{}}
 	server := httptest.NewServer(h)
 	b.Cleanup(server.Close)
 	h.host = strings.TrimPrefix(server.URL, "http://")
 	return h
 }
 
-type zeros struct{}
-
-func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
-
-// layer is a blob of zeros of about this size: no two are alike.
-func (h *hollow) layer(size int64) map[string]any {
-	size += int64(len(h.sizes))
-	if h.zeros[size] == "" {
-		sum := sha256.New()
-		_, _ = io.CopyN(sum, zeros{}, size)
-		h.zeros[size] = "sha256:" + hex.EncodeToString(sum.Sum(nil))
-		h.sizes[h.zeros[size]] = size
+func (h *hollow) add(repository string, root mutate.Appendable) {
+	parts := testimage.PartsOf(root)
+	for _, m := range parts.Manifests {
+		h.manifests[m.Digest] = m
 	}
-	return map[string]any{"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "digest": h.zeros[size], "size": size}
+	for _, blob := range parts.Blobs {
+		h.blobs[testimage.Of(blob).Digest] = blob
+	}
+	h.tags[repository] = testimage.Of(root).Digest
 }
 
-func (h *hollow) image(size int64, layers int) string {
-	config := fmt.Appendf(nil, `{"number":%d}`, len(h.configs))
-	digest := describe("", config).Digest
-	h.configs[digest] = config
-	var list []any
-	for range layers {
-		list = append(list, h.layer(size))
+// sized is an image that no other of another name is like.
+func sized(name string, layers int, size int64) v1.Image {
+	var all []v1.Layer
+	for i := range layers {
+		all = append(all, testimage.Layer(fmt.Sprintf("%s/%d", name, i), size))
 	}
-	return h.keep(imageType, map[string]any{"schemaVersion": 2, "mediaType": imageType, "layers": list,
-		"config": map[string]any{"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest, "size": len(config)}})
+	return testimage.Image("amd64", all...)
 }
 
-func (h *hollow) index(children int) string {
-	var list []any
-	for range children {
-		child := h.image(32<<10, 3)
-		list = append(list, map[string]any{"mediaType": imageType, "digest": child, "size": len(h.manifests[child])})
+func indexOf(name string, children int) v1.ImageIndex {
+	var all []mutate.Appendable
+	for i := range children {
+		all = append(all, sized(fmt.Sprintf("%s/%d", name, i), 3, 32<<10))
 	}
-	return h.keep(indexType, map[string]any{"schemaVersion": 2, "mediaType": indexType, "manifests": list})
-}
-
-func (h *hollow) keep(mediaType string, document map[string]any) string {
-	raw, _ := json.Marshal(document)
-	digest := describe(mediaType, raw).Digest
-	h.manifests[digest] = raw
-	return digest
+	return testimage.Index(all...)
 }
 
 func (h *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -157,7 +139,7 @@ func (h *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusAccepted)
 	case r.Method == http.MethodPut && rest != "":
 		raw, _ := io.ReadAll(r.Body)
-		w.Header().Set("Docker-Content-Digest", describe("", raw).Digest)
+		w.Header().Set("Docker-Content-Digest", testimage.Describe("", raw).Digest)
 		w.WriteHeader(http.StatusCreated)
 	case r.Method == http.MethodPut:
 		_, _ = io.Copy(io.Discard, r.Body)
@@ -167,24 +149,23 @@ func (h *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if root := h.tags[repository]; digest == "1.0" {
 			digest = root
 		}
-		raw, ok := h.manifests[digest]
+		m, ok := h.manifests[digest]
 		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		var shape struct{ MediaType string }
-		_ = json.Unmarshal(raw, &shape)
-		w.Header().Set("Content-Type", shape.MediaType)
+		w.Header().Set("Content-Type", m.MediaType)
 		w.Header().Set("Docker-Content-Digest", digest)
-		_, _ = w.Write(raw)
+		_, _ = w.Write(m.Content)
 	case strings.Contains(r.URL.Path, "/blobs/"):
-		digest := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-		if config, ok := h.configs[digest]; ok {
-			_, _ = w.Write(config)
+		blob, ok := h.blobs[r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]]
+		if !ok {
+			http.NotFound(w, r)
 			return
 		}
-		w.Header().Set("Content-Length", fmt.Sprint(h.sizes[digest]))
-		_, _ = io.CopyN(w, zeros{}, h.sizes[digest])
+		w.Header().Set("Content-Length", fmt.Sprint(testimage.Of(blob).Size))
+		content, _ := blob.Compressed()
+		_, _ = io.Copy(w, content)
 	default:
 		http.NotFound(w, r)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 var sealing = inputs{"action": "seal", "source": source}
@@ -24,9 +25,7 @@ func TestSeal(t *testing.T) {
 		t.Errorf("the tag is not locked: %+v", a)
 	}
 	_, index, _ := env.prod.Manifest(cart, image.Digest)
-	var parsed struct {
-		Manifests []descriptor `json:"manifests"`
-	}
+	var parsed testimage.Manifest
 	if err := json.Unmarshal(index, &parsed); err != nil || len(parsed.Manifests) != 2 {
 		t.Fatalf("%v, %d children", err, len(parsed.Manifests))
 	}
@@ -40,10 +39,7 @@ func TestSeal(t *testing.T) {
 		t.Fatalf("records %v", records)
 	}
 	_, content, _ := env.prod.Manifest(cart, records[0])
-	var record struct {
-		ArtifactType string
-		Layers       []descriptor
-	}
+	var record testimage.Manifest
 	if err := json.Unmarshal(content, &record); err != nil || record.ArtifactType != recordType || len(record.Layers) != 1 {
 		t.Fatalf("the record is %s", content)
 	}
@@ -163,7 +159,7 @@ func TestAudit(t *testing.T) {
 	env := newTestEnv(t)
 	env.broken = true
 	image := pushIndex(env.prod, cart, release, 1)
-	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	sbom := testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
 	env.record(image)
 	env.lock(release)
 	env.approve(manager, "released")
@@ -181,7 +177,7 @@ func TestAudit(t *testing.T) {
 	env.dev.RemoveManifest(cart, sbom.Digest)
 	env.task(audit).want("partial").says(devHost, sbom.Digest)
 	env.task(audit.with("referrers", "false")).want("done")
-	layer := describe("", noise(1000, 4096)).Digest
+	layer := childLayer()
 	env.dev2.RemoveBlob(cart, layer)
 	env.task(audit.with("referrers", "false")).want("done")
 	env.task(audit.with("referrers", "false", "deep", "true")).want("partial").wantStates("present failed").says(layer)
@@ -205,7 +201,7 @@ func promotion(more ...string) inputs {
 func TestPromoteInOneRepository(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
-	attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
 	env.approve(manager, "")
 	o := env.task(promotion()).want("done").wantStates("retagged")
 	if got := writes(o.requests); len(got) != 1 || got[0] != "PUT "+prodHost+"/v2/"+cart+"/manifests/stable" {
@@ -229,7 +225,7 @@ func TestPromoteInOneRepository(t *testing.T) {
 func TestPromoteToAnotherRepository(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
-	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{"a":1}`))
+	sbom := testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{"a":1}`))
 	env.approve(manager, "")
 	o := env.task(promotion("targets", prodHost+"/released/cart:"+release)).want("done").wantStates("mounted")
 	for _, r := range o.requests {
@@ -323,7 +319,7 @@ func TestLocksAtTheTargets(t *testing.T) {
 		if a, _ := c.registry.TagAttributes(cart, release); a.Write || a.Delete {
 			t.Errorf("lock %s: tag %+v", c.lock, a)
 		}
-		for _, d := range []string{image.Digest, pushImage(env.prod, cart, "", 10, 2, 4096).Digest, pushImage(env.prod, cart, "", 11, 2, 4096).Digest} {
+		for _, d := range []string{image.Digest, testimage.Of(child(1, 0)).Digest, testimage.Of(child(1, 1)).Digest} {
 			if a, ok := c.registry.ManifestAttributes(cart, d); !ok || a.Write != c.write || a.Delete {
 				t.Errorf("lock %s: manifest %s %+v", c.lock, d, a)
 			}
@@ -385,7 +381,7 @@ func TestInvertedPush(t *testing.T) {
 func TestMissingReferrerIsMended(t *testing.T) {
 	env, image := ready(t)
 	env.task(push()).want("done")
-	sbom := attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
+	sbom := testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
 	o := env.task(push()).want("done")
 	if o.output["changed"] != "true" {
 		t.Error("nothing changed")

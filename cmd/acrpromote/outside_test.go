@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"acrpromote/internal/testimage"
 )
 
 const (
@@ -178,7 +180,7 @@ func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.R
 	}
 	request.SetBasicAuth(realUser, realPassword)
 	request.Header.Set("Content-Type", mediaType)
-	request.Header.Set("Accept", imageType+", "+indexType)
+	request.Header.Set("Accept", testimage.ManifestType+", "+testimage.IndexType)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		r.t.Fatal(err)
@@ -194,7 +196,7 @@ func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.R
 
 func (r *realRegistry) PutBlob(repository string, content []byte) string {
 	r.t.Helper()
-	digest := describe("", content).Digest
+	digest := testimage.Describe("", content).Digest
 	session := r.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", nil).Header.Get("Location")
 	r.send(http.MethodPut, session+"&digest="+digest, "application/octet-stream", content)
 	return digest
@@ -202,7 +204,7 @@ func (r *realRegistry) PutBlob(repository string, content []byte) string {
 
 func (r *realRegistry) Push(repository, tag, mediaType string, content []byte) string {
 	r.t.Helper()
-	digest := describe("", content).Digest
+	digest := testimage.Describe("", content).Digest
 	reference := tag
 	if tag == "" {
 		reference = digest
@@ -220,5 +222,5 @@ func (r *realRegistry) digest(repository, reference string) string {
 		return ""
 	}
 	content, _ := io.ReadAll(response.Body)
-	return describe("", content).Digest
+	return testimage.Describe("", content).Digest
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // person is somebody at a prompt, with Docker's configuration and nothing else.
@@ -90,8 +91,8 @@ func TestRealRegistries(t *testing.T) {
 	t.Parallel()
 	prod, dev := startRegistry(t), startRegistry(t)
 	image := pushIndex(prod, cart, release, 1)
-	sbom := attach(prod, cart, image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
-	list(prod, cart, image, sbom)
+	sbom := testimage.Attach(prod, cart, image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
+	testimage.List(prod, cart, image, sbom)
 	p := newPerson(t, map[string]string{prod.host: realUser + ":" + realPassword, dev.host: realUser + ":" + realPassword})
 	from, plain := prod.host+"/"+cart+":"+release, []string{"--plain-http", prod.host, "--plain-http=" + dev.host}
 	push := append([]string{"invertedPush", "--source", from, "--targets", dev.host}, plain...)

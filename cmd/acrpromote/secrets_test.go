@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // That no secret is shown, and no command but the program's own can be read in
@@ -83,7 +84,7 @@ func TestSmuggledAnswers(t *testing.T) {
 			env.task(push()).failsAt("source", prodHost)
 			remove()
 			// An annotation, and the type of an artifact, are outside text too.
-			attach(env.prod, cart, image, "application/x"+text, []byte("{}"))
+			testimage.Attach(env.prod, cart, image, "application/x"+text, []byte("{}"))
 			env.task(push())
 			env.task(push("action", "audit"))
 		})

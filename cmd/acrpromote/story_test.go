@@ -2,6 +2,9 @@ package main_test
 
 import (
 	"testing"
+
+	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // TestTheMainJob goes the whole way: seal, refused while nobody has approved,
@@ -9,7 +12,7 @@ import (
 func TestTheMainJob(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, "shop/cart", "1.4.2", 1)
-	sbom := attach(env.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
+	sbom := testimage.Attach(env.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
 
 	build := env.run.Stage("Seal", env.connection)
 	build.Begin()
@@ -26,11 +29,7 @@ func TestTheMainJob(t *testing.T) {
 		t.Fatal(err)
 	}
 	done := env.task(push).want("done")
-	for _, r := range []store{env.dev, env.dev2} {
-		r := r.(interface {
-			TagDigest(repository, tag string) string
-			Referrers(repository, digest string) []string
-		})
+	for _, r := range []*sim.Registry{env.dev, env.dev2} {
 		if got := r.TagDigest("shop/cart", "1.4.2"); got != image.Digest {
 			t.Errorf("the tag points at %s, want %s", got, image.Digest)
 		}
