@@ -340,8 +340,8 @@ func TestFlowExamplesRefuse(t *testing.T) {
 	file, nothing := flowExamples(t)["two-registries"], strings.NewReplacer()
 	for source, want := range map[string]string{
 		"<your-prod-registry>.azurecr.io/shop/cart:1": "",
-		"<your-dev-registry>.azurecr.io/shop/cart:1":  "No flow leads from dev",
-		"<another>.azurecr.io/shop/cart:1":            "no registry with the host",
+		"<your-dev-registry>.azurecr.io/shop/cart:1":  "no flow leads up from dev",
+		"<another>.azurecr.io/shop/cart:1":            "no registry with host",
 	} {
 		step := map[string]string{"action": "promote", "source": source, "targets": "<your-prod-registry>.azurecr.io", "flowFile": "flows.yml"}
 		if want == "" {

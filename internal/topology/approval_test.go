@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestSameApproval changes one field of the terms after the other: what is not
-// named as something else than a rule of the approval parts the verdicts.
+// TestSameApproval changes each field of the terms: all except those listed
+// here as rules of something else must separate verdicts.
 func TestSameApproval(t *testing.T) {
 	elsewhere := []string{"Sealed", "Branches", "Attached", "Lock", "OnPartial", "Ignored"}
 	changed := map[string]any{
@@ -29,7 +29,7 @@ func TestSameApproval(t *testing.T) {
 		field := reflect.ValueOf(&b).Elem().Field(i)
 		field.Set(reflect.ValueOf(value).Convert(field.Type()))
 		if same, want := a.SameApproval(b), slices.Contains(elsewhere, name); same != want {
-			t.Errorf("terms that differ in %s have the same approval: %v, want %v", name, same, want)
+			t.Errorf("terms that differ in %s: same approval %v, want %v", name, same, want)
 		}
 	}
 }
@@ -49,10 +49,10 @@ func TestSameApprovalComparesValues(t *testing.T) {
 		{"the order of approvers", func(t *Terms) { t.Approvers = []string{"a", "b"} }, true},
 		{"the same pattern, compiled again", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")} }, true},
 		{"another pattern", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]*")} }, false},
-		{"one pattern more", func(t *Terms) { t.CommentPatterns = append(t.CommentPatterns, regexp.MustCompile("x")) }, false},
+		{"an additional pattern", func(t *Terms) { t.CommentPatterns = append(t.CommentPatterns, regexp.MustCompile("x")) }, false},
 		{"another approver", func(t *Terms) { t.Approvers = []string{"a", "c"} }, false},
 		{"another check", func(t *Terms) { t.Checks = []Check{{"2", "Production"}} }, false},
-		// A hand-written key would have to escape what separates its fields.
+		// A key made of text would have to escape its separators.
 		{"a separator in a name", func(t *Terms) { t.Environment = "production|0" }, false},
 	} {
 		other := base()
@@ -63,6 +63,6 @@ func TestSameApprovalComparesValues(t *testing.T) {
 	}
 	none, empty := Terms{Kind: Manual}, Terms{Kind: Manual, Approvers: []string{}, Checks: []Check{}}
 	if !none.SameApproval(empty) {
-		t.Error("no approvers and an empty list of them are two things")
+		t.Error("nil and empty lists differ")
 	}
 }

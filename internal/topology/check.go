@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// checker looks at a decoded file as a whole. What could not be decoded has
-// been told, and nothing is said about what rests on it.
+// checker checks a decoded file as a whole. Values that could not be decoded
+// are reported already; what depends on them is not checked.
 type checker struct {
 	*decoder
 	file *File
@@ -27,12 +27,13 @@ func (c *checker) check() {
 	c.checkUse()
 }
 
-// at adds a problem where the value of a path stands, or its nearest parent.
+// at adds a problem at the value of a path, or at its nearest parent.
 func (c *checker) at(path, reason, remedy string) {
 	n := c.place(path)
 	c.add(n.line, n.column, reason, remedy)
 }
 
+// atKey adds a problem at the key of a path, or at its value if it has no key.
 func (c *checker) atKey(path, reason, remedy string) {
 	if p, ok := c.places[path]; ok && p.key != nil {
 		c.add(p.key.Line, p.key.Column, reason, remedy)
@@ -55,7 +56,8 @@ func (c *checker) place(path string) position {
 
 func (c *checker) given(path string) bool { _, ok := c.places[path]; return ok }
 
-// sound says whether a path and what is directly in it was understood.
+// sound reports whether the values at all paths, and those that contain them,
+// were decoded.
 func (c *checker) sound(paths ...string) bool {
 	for _, p := range paths {
 		for ; p != ""; p = p[:max(strings.LastIndexByte(p, '/'), 0)] {
@@ -71,14 +73,14 @@ func (c *checker) checkTrust() {
 	for i, t := range c.file.Trust {
 		path := item("/trust", i)
 		if !c.broken[path] && !isName(t) {
-			c.at(path, quote(t)+" is no name.", nameRemedy)
+			c.at(path, quote(t)+" is not a valid name", nameRemedy)
 		}
 	}
 }
 
 func (c *checker) checkRegistries() {
 	first := map[Host]string{}
-	// In the order of the file, so that the second of two is told.
+	// In the order of the file, so that the second of two is reported.
 	names := keys(c.file.Registries)
 	slices.SortFunc(names, func(a, b string) int {
 		p, q := c.place("/registries/"+a), c.place("/registries/"+b)
@@ -88,19 +90,19 @@ func (c *checker) checkRegistries() {
 		r, path := c.file.Registries[name], "/registries/"+name
 		if r.Host != "" && c.sound(path+"/host") {
 			if other, twice := first[r.Host]; twice {
-				c.at(path+"/host", fmt.Sprintf("The registries %s and %s have one host, %s.", other, name, r.Host), "Keep one of them: a registry has one trust.")
+				c.at(path+"/host", fmt.Sprintf("registries %s and %s have the same host, %s", other, name, r.Host), "Remove one of them. A registry has one trust level.")
 			} else {
 				first[r.Host] = name
 			}
 		}
 		if r.Trust != "" && c.sound(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
-			m := unknown("trust", r.Trust, c.file.Trust)
+			m := unknown("trust level", r.Trust, c.file.Trust)
 			c.at(path+"/trust", m.reason, m.remedy)
 		}
 	}
 }
 
-// registry looks a name up and tells of it if it is none.
+// registry looks up a registry by name, and reports an unknown name.
 func (c *checker) registry(path, name string) *Registry {
 	if name == "" || !c.sound(path, "/registries") {
 		return nil
@@ -136,16 +138,16 @@ func (c *checker) checkFlow(path string, f *Flow) {
 	c.checkAttached(path, f)
 }
 
-// checkSelf: in one registry something must change, or there is no flow.
+// checkSelf checks a flow within one registry: a tag or a name must change.
 func (c *checker) checkSelf(path, at string, f *Flow) {
 	renames := f.As.Repository != "" && f.As.Repository != "{repository}" || f.As.Tag != "" && f.As.Tag != "{tag}"
 	if len(f.MovingTags) == 0 && !renames && c.sound(path+"/movingTags", path+"/as", path+"/as/repository", path+"/as/tag") {
-		c.at(at, fmt.Sprintf("The target %s is the flow's source.", f.From), "In one registry a flow needs movingTags, or names of its own by as.")
+		c.at(at, fmt.Sprintf("target %s is the flow's source", f.From), "A flow within one registry needs movingTags, or other names at the target (as).")
 	}
 }
 
-// checkUpward: nothing goes up without an approval that its giver cannot be
-// the pipeline's author for.
+// checkUpward checks that a flow to a more trusted registry requires an
+// approval on a resource that the pipeline's author cannot choose.
 func (c *checker) checkUpward(path, at string, f *Flow, from, to *Registry) {
 	approval := path + "/require/approval"
 	if !c.sound("/trust", approval, approval+"/kind", approval+"/environment", "/registries/"+from.Name+"/trust", "/registries/"+to.Name+"/trust") ||
@@ -153,28 +155,30 @@ func (c *checker) checkUpward(path, at string, f *Flow, from, to *Registry) {
 		c.file.Direction(from.Name, to.Name) != Up {
 		return
 	}
-	way := fmt.Sprintf("The flow leads up from %s (trust %s) to %s (trust %s)", from.Name, from.Trust, to.Name, to.Trust)
+	way := fmt.Sprintf("the flow leads up from %s (trust %s) to %s (trust %s)", from.Name, from.Trust, to.Name, to.Trust)
 	a := f.Require.Approval
 	switch {
 	case !c.given(approval) || a.Kind == None:
-		c.at(at, way+" and requires no approval.", "Add require: {approval: {kind: manual, environment: NAME}}.")
+		c.at(at, way+" but requires no approval", "Add require: {approval: {kind: manual, environment: NAME}}.")
 	case a.Kind != Automated && a.Environment == "":
-		c.at(at, way+" and its approval names no environment: a pipeline could name one where its author approves.", "Add environment: NAME to require.approval.")
+		c.at(at, way+" but its approval names no environment, so a pipeline could name one that its author can approve", "Add environment: NAME to require.approval.")
 	}
 }
 
-// checkImmutable: a pattern for every tag would undo the word immutable.
+// checkImmutable rejects patterns for all tags in an immutable registry: it
+// would not be immutable any more.
 func (c *checker) checkImmutable(path string, f *Flow, to *Registry) {
 	if !to.Immutable {
 		return
 	}
 	for i, p := range f.MovingTags {
 		if at := item(path+"/movingTags", i); c.sound(at) && p.text != "" && p.wild() {
-			c.at(at, fmt.Sprintf("%s lets every tag move in %s, which is immutable.", quote(p.text), to.Name), "Name the tags that move.")
+			c.at(at, fmt.Sprintf("%s lets every tag move in %s, which is immutable", quote(p.text), to.Name), "List the tags that move.")
 		}
 	}
 }
 
+// checkTeams checks that teams has an entry for each target, and no other.
 func (c *checker) checkTeams(path string, f *Flow) {
 	teams := path + "/teams"
 	if f.Teams == nil || !c.sound(teams, path+"/to") {
@@ -183,59 +187,53 @@ func (c *checker) checkTeams(path string, f *Flow) {
 	for _, name := range keys(f.Teams) {
 		if !slices.Contains(f.To, name) {
 			m := unknown("target", name, f.To)
-			c.atKey(teams+"/"+name, fmt.Sprintf("The flow has no target %s.", quote(name)), m.remedy)
+			c.atKey(teams+"/"+name, fmt.Sprintf("the flow has no target %s", quote(name)), m.remedy)
 		}
 	}
 	for i, name := range f.To {
 		if at := item(path+"/to", i); !c.given(teams+"/"+name) && c.sound(at) {
-			c.at(at, fmt.Sprintf("The flow's teams do not say what %s subscribes to.", name), fmt.Sprintf(`Add it to teams, as %s: ["**"] for everything.`, name))
+			c.at(at, fmt.Sprintf("teams has no entry for target %s", name), fmt.Sprintf(`Add it to teams. %s: ["**"] subscribes it to everything.`, name))
 		}
 	}
 }
 
-// checkNames: templates must not give many images one name.
+// checkNames checks that templates do not give several images the same name.
 func (c *checker) checkNames(path string, f *Flow) {
 	repository, tag := string(f.As.Repository), string(f.As.Tag)
 	if repository != "" && !strings.Contains(repository, "{repository}") && (len(f.Repositories) != 1 || !f.Repositories[0].Literal()) && c.sound(path+"/repositories") {
-		c.at(path+"/as/repository", "Every repository would get the name "+quote(repository)+".", "Put {repository} into it, or let the flow cover one repository by its name.")
+		c.at(path+"/as/repository", "every repository would get the name "+quote(repository), "Add {repository} to the template, or name the one repository that the flow covers.")
 	}
 	if tag != "" && !strings.Contains(tag, "{tag}") && !f.Moves(tag) && c.sound(path+"/movingTags") {
-		c.at(path+"/as/tag", "Every image would get the tag "+quote(tag)+", which does not move.", "Put {tag} into it, or name it in movingTags.")
+		c.at(path+"/as/tag", "every image would get the tag "+quote(tag)+", which is not in movingTags", "Add {tag} to the template, or add the tag to movingTags.")
 	}
 }
 
+// checkApproval checks that an approval has the keys of its kind only.
 func (c *checker) checkApproval(path string, f *Flow) {
 	a := f.Require.Approval
 	if !c.sound(path, path+"/kind") {
 		return
 	}
-	asksNobody := ""
-	switch a.Kind {
-	case None:
-		asksNobody = "none"
-	case Automated:
-		asksNobody = "automated"
-	}
-	if asksNobody != "" {
+	if a.Kind == None || a.Kind == Automated {
 		for _, name := range []string{"minApprovers", "requesterCanApprove", "authorCanApprove", "approvers", "commentPattern", "code"} {
 			if at := path + "/" + name; c.given(at) {
-				c.atKey(at, fmt.Sprintf("%s has no meaning where the approval's kind is %s: no person is asked.", name, asksNobody), "Remove it, or choose the kind manual.")
+				c.atKey(at, fmt.Sprintf("%s is not allowed with approval kind %s, which asks no person", name, a.Kind), "Remove it, or set kind: manual.")
 			}
 		}
 	}
 	if a.Kind == None {
 		for _, name := range []string{"environment", "maxAge"} {
 			if at := path + "/" + name; c.given(at) {
-				c.atKey(at, fmt.Sprintf("%s has no meaning where the approval's kind is none.", name), "Remove it, or choose another kind.")
+				c.atKey(at, fmt.Sprintf("%s is not allowed with approval kind none", name), "Remove it, or set another kind.")
 			}
 		}
 	}
 	automated := a.Kind == Automated || a.Kind == Any
 	switch {
 	case automated && !c.given(path+"/checks"):
-		c.at(path+"/kind", fmt.Sprintf("The kind %s needs the checks that count.", a.Kind), "Add checks: [{definition: ID, resource: NAME}].")
+		c.at(path+"/kind", fmt.Sprintf("approval kind %s requires checks", a.Kind), "Add checks: [{definition: ID, resource: NAME}].")
 	case !automated && c.given(path+"/checks"):
-		c.atKey(path+"/checks", "checks have no meaning where the approval's kind is "+string(cmp.Or(a.Kind, Manual))+".", "Remove them, or choose the kind automated or any.")
+		c.atKey(path+"/checks", "checks is not allowed with approval kind "+string(cmp.Or(a.Kind, Manual)), "Remove it, or set kind: automated or kind: any.")
 	}
 	seen := map[Check]bool{}
 	for i, check := range a.Checks {
@@ -244,7 +242,7 @@ func (c *checker) checkApproval(path string, f *Flow) {
 			continue
 		}
 		if seen[check] {
-			c.at(at, "This check is named twice.", "Remove one of them.")
+			c.at(at, "duplicate check", "Remove one of them.")
 		}
 		seen[check] = true
 		c.checkTemplated(at+"/resource", f, check.Resource)
@@ -252,8 +250,8 @@ func (c *checker) checkApproval(path string, f *Flow) {
 	c.checkTemplated(path+"/environment", f, a.Environment)
 }
 
-// checkTemplated: an author who could choose the tag would choose whose
-// approval counts.
+// checkTemplated checks that the tags which name the approval's resource are
+// listed: an author who could choose the tag could choose whose approval counts.
 func (c *checker) checkTemplated(at string, f *Flow, r Resource) {
 	if !r.templated() || !c.sound(at, "/flows/"+f.Name+"/movingTags") {
 		return
@@ -263,21 +261,23 @@ func (c *checker) checkTemplated(at string, f *Flow, r Resource) {
 		fixed = fixed && p.literal
 	}
 	if !fixed {
-		c.at(at, fmt.Sprintf("%s depends on the target's tag, and the flow does not say which tags these are.", quote(string(r))), "List them in movingTags, without patterns, or name one environment.")
+		c.at(at, fmt.Sprintf("%s depends on the target tag, but movingTags does not list the tags", quote(string(r))), "List the tags in movingTags, without patterns, or use a name without {tag}.")
 	}
 }
 
+// checkAttached checks that no required artifact is excluded from the copy.
 func (c *checker) checkAttached(path string, f *Flow) {
 	for i, a := range f.Require.Attached {
 		if a.ArtifactType != "" && slices.Contains(f.Referrers.Exclude, a.ArtifactType) {
-			c.at(item(path+"/require/attached", i), fmt.Sprintf("%s must be attached, and is excluded from the copy.", a.ArtifactType), "Remove it from referrers.exclude, or do not require it.")
+			c.at(item(path+"/require/attached", i), fmt.Sprintf("%s is required by attached but excluded by referrers", a.ArtifactType), "Remove it from one of the two.")
 		}
 	}
 }
 
-// checkOverlaps: two flows that may bring one image to one target have one
-// set of terms, or nobody could say which rules hold. A flow that was not
-// understood is left out: its gaps would count as if it covered everything.
+// checkOverlaps checks that two flows which can bring the same image to the
+// same target have the same rules: otherwise it would be unclear which rules
+// apply. A flow that could not be decoded is left out, because what it lacks
+// would count as covering everything.
 func (c *checker) checkOverlaps() {
 	broken := map[string]bool{}
 	for path := range c.broken {
@@ -304,7 +304,7 @@ func (c *checker) checkOverlaps() {
 				}
 				target, may := f.overlaps(g, &spent)
 				if spent > mostCompared {
-					c.atKey("/flows", "The flows have too many patterns to be compared with each other.", "Use fewer and wider ones.")
+					c.atKey("/flows", "the flows have too many patterns to compare", "Use fewer, broader patterns.")
 					return
 				}
 				if may {
@@ -315,17 +315,17 @@ func (c *checker) checkOverlaps() {
 	}
 }
 
-// disagree is told at the later of the two flows.
+// disagree reports two overlapping flows, at the later of them.
 func (c *checker) disagree(f, g *Flow, target string) {
 	p, q := c.places["/flows/"+f.Name].key, c.places["/flows/"+g.Name].key
 	if cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column)) > 0 {
 		f, g = g, f
 	}
-	c.atKey("/flows/"+g.Name, fmt.Sprintf("The flows %s and %s may bring the same image from %s to %s, and their rules differ.", f.Name, g.Name, f.From, target),
-		"Give them repositories or tags that no image shares, or the same rules.")
+	c.atKey("/flows/"+g.Name, fmt.Sprintf("flows %s and %s can bring the same image from %s to %s, but their rules differ", f.Name, g.Name, f.From, target),
+		"Give them repositories or tags that do not overlap, or the same rules.")
 }
 
-// checkUse notes what is there and leads nowhere.
+// checkUse notes unused entries.
 func (c *checker) checkUse() {
 	note := func(path string, key bool, reason string) {
 		at := c.place(path)
@@ -346,12 +346,12 @@ func (c *checker) checkUse() {
 	}
 	for i, t := range c.file.Trust {
 		if !trusted[t] {
-			note(item("/trust", i), false, fmt.Sprintf("No registry has the trust %s.", t))
+			note(item("/trust", i), false, fmt.Sprintf("no registry has trust level %s", t))
 		}
 	}
 	for _, name := range keys(c.file.Registries) {
 		if !used[name] {
-			note("/registries/"+name, true, fmt.Sprintf("No flow leads from or to the registry %s.", name))
+			note("/registries/"+name, true, fmt.Sprintf("no flow uses registry %s", name))
 		}
 	}
 	slices.SortFunc(c.file.Notes, func(a, b Problem) int {

@@ -10,22 +10,23 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// scalar is a value that reads itself from text. The error is a mistake.
+// scalar is a value that parses itself from text. The error is a mistake.
 type scalar interface{ read(text string) error }
 
-// numeric is a scalar whose text may be a number without quotes.
+// numeric is a scalar that may be written as a number without quotes.
 type numeric interface{ numeric() }
 
-// place is where a value stands, and its key if it has one.
+// place has the nodes of a value and of its key; key is nil if it has none.
 type place struct{ value, key *yaml.Node }
 
-// decoder fills the types of the flow file from YAML nodes. Places are kept by
-// path (keys and indices joined by slashes) for the checks that follow.
+// decoder decodes YAML nodes into the types of the flow file. It keeps the
+// place of each value by its path (keys and indices joined by slashes) for the
+// checks that follow.
 type decoder struct {
 	*problems
 	places map[string]place
-	// broken are paths whose value could not be understood; what rests on
-	// them is not judged.
+	// broken has the paths whose value could not be decoded; what depends on
+	// them is not checked.
 	broken map[string]bool
 }
 
@@ -33,7 +34,7 @@ func newDecoder() *decoder {
 	return &decoder{problems: &problems{}, places: map[string]place{}, broken: map[string]bool{}}
 }
 
-// decode fills what into points at.
+// decode decodes root into the value that into points to.
 func (d *decoder) decode(root *yaml.Node, into any) {
 	d.places[""] = place{value: root}
 	d.value(root, reflect.ValueOf(into).Elem(), "")
@@ -51,7 +52,7 @@ type key struct {
 	index    int
 }
 
-// keysOf reads the keys of a struct from its tags.
+// keysOf returns the keys of a struct, from its field tags.
 func keysOf(t reflect.Type) []key {
 	var found []key
 	for i := range t.NumField() {
@@ -63,14 +64,14 @@ func keysOf(t reflect.Type) []key {
 	return found
 }
 
-// value decodes one node into v, which path leads to.
+// value decodes a node into v, which is at path.
 func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind == yaml.AliasNode {
 		d.broken[path] = true
 		return
 	}
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
-		d.fail(n, path, mistake{"There is no value.", "Give one, or remove the key."})
+		d.fail(n, path, mistake{"missing value", "Set a value, or remove the key."})
 		return
 	}
 	if s, ok := v.Addr().Interface().(scalar); ok {
@@ -98,7 +99,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.sequence(n, v, path)
 	case reflect.Bool:
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Value != "true" && n.Value != "false" {
-			d.fail(n, path, mistake{found(n) + ", and true or false is wanted.", "Write true or false, without quotes."})
+			d.fail(n, path, expected("true or false", n, "Write true or false, without quotes."))
 			return
 		}
 		v.SetBool(n.Value == "true")
@@ -109,48 +110,53 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
-// text says whether a node is text.
+// text reports whether a node is text, or an integer if number is set.
 func (d *decoder) text(n *yaml.Node, path string, number bool) bool {
 	tag := n.ShortTag()
 	switch {
 	case n.Kind != yaml.ScalarNode:
-		d.fail(n, path, mistake{found(n) + ", and a single value is wanted.", "Write one value."})
+		d.fail(n, path, expected("a single value", n, "Write one value."))
 	case number && (tag == "!!int" || tag == "!!str"):
 		return true
 	case number:
-		d.fail(n, path, mistake{found(n) + ", and an integer is wanted.", ""})
+		d.fail(n, path, expected("an integer", n, ""))
 	case tag != "!!str":
-		d.fail(n, path, mistake{found(n) + ", and text is wanted.", fmt.Sprintf("Put it in quotes: %s.", quote(n.Value))})
+		d.fail(n, path, expected("text", n, fmt.Sprintf("Put it in quotes: %s.", quote(n.Value))))
 	case n.Value == "":
-		d.fail(n, path, mistake{"The text is empty.", "Give a value, or remove the key."})
+		d.fail(n, path, mistake{"empty value", "Set a value, or remove the key."})
 	default:
 		return true
 	}
 	return false
 }
 
-// found says what a node is.
+// expected returns the mistake that a node is not what is expected there.
+func expected(what string, n *yaml.Node, remedy string) mistake {
+	return mistake{fmt.Sprintf("expected %s, found %s", what, found(n)), remedy}
+}
+
+// found describes a node.
 func found(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
-		return "Here is a mapping"
+		return "a mapping"
 	case yaml.SequenceNode:
-		return "Here is a list"
+		return "a list"
 	}
 	what := map[string]string{"!!int": "number", "!!float": "number", "!!bool": "boolean", "!!timestamp": "date", "!!str": "text"}[n.ShortTag()]
 	switch what {
 	case "":
-		return "Here is the value " + quote(n.Value)
+		return "the value " + quote(n.Value)
 	case "text":
-		return "Here is the text " + quote(n.Value)
+		return "the text " + quote(n.Value)
 	}
-	return fmt.Sprintf("Here is the %s %s", what, strings.Trim(quote(n.Value), `"`))
+	return fmt.Sprintf("the %s %s", what, strings.Trim(quote(n.Value), `"`))
 }
 
-// pairs walks the keys of a mapping, each once.
+// pairs calls each for the keys of a mapping. It reports whether n is a mapping.
 func (d *decoder) pairs(n *yaml.Node, path string, each func(name string, key, value *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n, path, mistake{found(n) + ", and a mapping is wanted.", "Write key: value, one a line."})
+		d.fail(n, path, expected("a mapping", n, "Write one key: value per line."))
 		return false
 	}
 	first := map[string]*yaml.Node{}
@@ -158,13 +164,14 @@ func (d *decoder) pairs(n *yaml.Node, path string, each func(name string, key, v
 		k, v := n.Content[i], n.Content[i+1]
 		switch {
 		case k.Kind == yaml.AliasNode:
-			// Told already.
+			// Reported already.
 		case k.Kind != yaml.ScalarNode:
-			d.add(k.Line, k.Column, found(k)+" as a key.", "A key is a name.")
+			m := expected("a name as the key", k, "")
+			d.add(k.Line, k.Column, m.reason, m.remedy)
 		case k.Value == "<<" && k.ShortTag() == "!!merge":
-			d.add(k.Line, k.Column, "There is a merge key, <<.", "Merge keys are not taken: write the keys out.")
+			d.add(k.Line, k.Column, "merge keys (<<) are not supported", "Write out the keys.")
 		case first[k.Value] != nil:
-			d.add(k.Line, k.Column, fmt.Sprintf("The key %s is here twice; it stands in line %d too.", quote(k.Value), first[k.Value].Line), "Remove one of them.")
+			d.add(k.Line, k.Column, fmt.Sprintf("duplicate key %s, already in line %d", quote(k.Value), first[k.Value].Line), "Remove one of them.")
 		default:
 			first[k.Value] = k
 			each(k.Value, k, v)
@@ -187,8 +194,8 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 			}
 		}
 		m := unknown("key", name, names(takes))
-		if strings.HasPrefix(m.remedy, "There are") {
-			m.remedy = fmt.Sprintf("The keys here are %s.", strings.Join(names(takes), ", "))
+		if strings.HasPrefix(m.remedy, "Use one of") {
+			m.remedy = fmt.Sprintf("Use one of: %s.", strings.Join(names(takes), ", "))
 		}
 		d.add(k.Line, k.Column, m.reason, m.remedy)
 	})
@@ -202,7 +209,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	for _, t := range takes {
 		if t.required && !given[t.name] {
 			d.broken[path+"/"+t.name] = true
-			d.add(at.Line, at.Column, fmt.Sprintf("The key %s is missing.", t.name), "")
+			d.add(at.Line, at.Column, fmt.Sprintf("missing key %s", t.name), "")
 		}
 	}
 }
@@ -215,22 +222,23 @@ func names(keys []key) []string {
 	return all
 }
 
-// What one list or mapping may hold. It bounds the work of comparing them.
+// mostEntries limits the entries of one list or mapping, and so the work of
+// comparing them.
 const mostEntries = 1000
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(reflect.MakeMap(v.Type()))
 	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
-		d.fail(n, path, mistake{"The mapping is empty.", "Name something in it."})
+		d.fail(n, path, mistake{"empty mapping", "Add an entry."})
 		return
 	}
 	if len(n.Content)/2 > mostEntries && n.Kind == yaml.MappingNode {
-		d.fail(n, path, mistake{fmt.Sprintf("There are %d entries; at most %d are taken.", len(n.Content)/2, mostEntries), "Split the file."})
+		d.fail(n, path, mistake{fmt.Sprintf("the mapping has %d entries, more than %d", len(n.Content)/2, mostEntries), "Split the file."})
 		return
 	}
 	d.pairs(n, path, func(name string, k, child *yaml.Node) {
 		if !isName(name) {
-			d.add(k.Line, k.Column, fmt.Sprintf("%s is no name.", quote(name)), nameRemedy)
+			d.add(k.Line, k.Column, quote(name)+" is not a valid name", nameRemedy)
 			return
 		}
 		below := path + "/" + name
@@ -245,19 +253,19 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 
 func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string) {
 	if n.Kind != yaml.SequenceNode {
-		remedy := "Write [one, two], or one a line after a dash."
+		remedy := "Write [one, two], or one entry per line after a dash."
 		if n.Kind == yaml.ScalarNode {
 			remedy = fmt.Sprintf("Write [%s].", quote(n.Value))
 		}
-		d.fail(n, path, mistake{found(n) + ", and a list is wanted.", remedy})
+		d.fail(n, path, expected("a list", n, remedy))
 		return
 	}
 	if len(n.Content) == 0 {
-		d.fail(n, path, mistake{"The list is empty.", "Name something in it, or remove the key."})
+		d.fail(n, path, mistake{"empty list", "Add an entry, or remove the key."})
 		return
 	}
 	if len(n.Content) > mostEntries {
-		d.fail(n, path, mistake{fmt.Sprintf("The list has %d entries; at most %d are taken.", len(n.Content), mostEntries), "Use patterns."})
+		d.fail(n, path, mistake{fmt.Sprintf("the list has %d entries, more than %d", len(n.Content), mostEntries), "Use patterns."})
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), 0, len(n.Content))
@@ -269,7 +277,7 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string) {
 		d.value(child, element, below)
 		if child.Kind == yaml.ScalarNode {
 			if seen[child.Value] {
-				d.fail(child, below, mistake{fmt.Sprintf("%s is in this list twice.", quote(child.Value)), "Remove one of them."})
+				d.fail(child, below, mistake{"duplicate entry " + quote(child.Value), "Remove one of them."})
 			}
 			seen[child.Value] = true
 		}

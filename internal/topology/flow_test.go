@@ -42,12 +42,12 @@ func TestPatterns(t *testing.T) {
 		}
 		for _, name := range c.yes {
 			if !p.Match(name) {
-				t.Errorf("%s does not cover %s", c.pattern, name)
+				t.Errorf("%s does not match %s", c.pattern, name)
 			}
 		}
 		for _, name := range c.not {
 			if p.Match(name) {
-				t.Errorf("%s covers %s", c.pattern, name)
+				t.Errorf("%s matches %s", c.pattern, name)
 			}
 		}
 	}
@@ -70,12 +70,12 @@ func TestPatterns(t *testing.T) {
 		}
 		for _, name := range c.yes {
 			if !p.Match(name) {
-				t.Errorf("%s does not cover %s", c.pattern, name)
+				t.Errorf("%s does not match %s", c.pattern, name)
 			}
 		}
 		for _, name := range c.not {
 			if p.Match(name) {
-				t.Errorf("%s covers %s", c.pattern, name)
+				t.Errorf("%s matches %s", c.pattern, name)
 			}
 		}
 	}
@@ -115,30 +115,30 @@ func TestSelect(t *testing.T) {
 		{"host in capitals, with a port", "contract.yaml", Ask{From: "PROD.azurecr.io:443", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
 		{"base", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os", Tag: "2026"}, "base-images", ""},
 		{"base by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os"}, "base-images", ""},
-		{"released by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart"}, "not-in-flow", "flow released covers the tags >=1.0, and an image by digest has none"},
-		{"old", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "0.9.0"}, "not-in-flow", "flow base-images covers the repositories base/*; flow released covers the tags >=1.0."},
-		{"no repository", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/../cart", Tag: "1.0.0"}, "not-in-flow", "flow released covers the repositories shop/**"},
+		{"released by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart"}, "not-in-flow", "flow released covers the tags >=1.0, and an image by digest has no tag"},
+		{"old", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "0.9.0"}, "not-in-flow", "flow base-images covers the repositories base/*; flow released covers the tags >=1.0"},
+		{"invalid repository", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/../cart", Tag: "1.0.0"}, "not-in-flow", "flow released covers the repositories shop/**"},
 		{"other flow named", "contract.yaml", Ask{Flow: "base-images", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow base-images covers the repositories base/*"},
-		{"flow elsewhere", "contract.yaml", Ask{Flow: "environments", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "Flow environments does not lead from prod"},
+		{"flow elsewhere", "contract.yaml", Ask{Flow: "environments", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow environments does not lead from prod"},
 		{"unknown flow", "contract.yaml", Ask{Flow: "release", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", `no flow "release"`},
-		{"unknown source", "contract.yaml", Ask{From: "other.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with the host other.azurecr.io"},
-		{"unknown target", "contract.yaml", Ask{From: "prod.azurecr.io", To: "other.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with the host other.azurecr.io"},
-		{"up with no flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "upward", "trust dev"},
-		{"sideways with no flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "No flow leads from web"},
+		{"unknown source", "contract.yaml", Ask{From: "other.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
+		{"unknown target", "contract.yaml", Ask{From: "prod.azurecr.io", To: "other.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
+		{"up without a flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "upward", "trust dev"},
+		{"sideways without a flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no flow leads from web"},
 		{"a tag moves", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "stage"}, "environments", ""},
-		{"another tag does not", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "mine"}, "not-in-flow", "has an approval for each of the tags production, stage, test"},
-		{"no other tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "dev", TargetTag: "dev"}, "not-in-flow", "needs another tag there"},
-		{"own environment", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "test", TargetTag: "production"}, "release", ""},
-		{"own environment, free", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "1", TargetTag: "test"}, "test", ""},
-		{"sealing, and several flows", "contract.yaml", Ask{From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "The flows environments, released cover it"},
-		{"sealing, by a named flow", "contract.yaml", Ask{Flow: "released", From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"another tag does not move", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "mine"}, "not-in-flow", "has an approval per tag, for the tags production, stage, test"},
+		{"the same tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "dev", TargetTag: "dev"}, "not-in-flow", "the target needs another tag"},
+		{"environment of the tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "test", TargetTag: "production"}, "release", ""},
+		{"tag without an approval", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "1", TargetTag: "test"}, "test", ""},
+		{"sealing, several flows", "contract.yaml", Ask{From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flows environments, released cover it"},
+		{"sealing, flow named", "contract.yaml", Ask{Flow: "released", From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
 		{"subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
-		{"not subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/web", Tag: "1.4.2"}, "not-in-flow", "has payments subscribe to payments/**, shop/cart"},
+		{"not subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/web", Tag: "1.4.2"}, "not-in-flow", "subscribes payments to payments/**, shop/cart"},
 		{"renamed", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0"}, "adopt", ""},
-		{"renamed as said", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "base/dotnet/aspnet", TargetTag: "9.0"}, "adopt", ""},
-		{"renamed otherwise", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "shop/cart"}, "not-in-flow", "calls it base/dotnet/aspnet there"},
-		{"tagged otherwise", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetTag: "8.0"}, "not-in-flow", "gives it the tag 9.0 there"},
-		{"a name too long", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/" + strings.Repeat("a", 248), Tag: "9.0"}, "not-in-flow", "cannot name it"},
+		{"renamed, as named in targets", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "base/dotnet/aspnet", TargetTag: "9.0"}, "adopt", ""},
+		{"renamed differently", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "shop/cart"}, "not-in-flow", "names it base/dotnet/aspnet at the target"},
+		{"tagged differently", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetTag: "8.0"}, "not-in-flow", "gives it the tag 9.0 at the target"},
+		{"too long a name", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/" + strings.Repeat("a", 248), Tag: "9.0"}, "not-in-flow", "cannot name it"},
 	} {
 		flow, refusal := example(t, c.file).Select(c.ask)
 		got, reason := "", ""
@@ -224,20 +224,20 @@ func TestTighten(t *testing.T) {
 		{name: "nothing", want: func(*Terms) {}},
 		{name: "more approvers", in: Inputs{MinApprovers: 3}, want: func(w *Terms) { w.MinApprovers = 3 }},
 		{name: "fewer approvers", in: Inputs{MinApprovers: 1}, want: func(*Terms) {}, ignored: "minApprovers is 1"},
-		{name: "shorter", in: Inputs{MaxAge: time.Hour}, want: func(w *Terms) { w.MaxAge = time.Hour }},
-		{name: "longer", in: Inputs{MaxAge: 100 * time.Hour}, want: func(*Terms) {}, ignored: "approvalMaxAge"},
-		{name: "requester may", in: Inputs{RequesterCanApprove: &yes}, want: func(*Terms) {}, ignored: "requesterCanApprove is true"},
+		{name: "shorter age", in: Inputs{MaxAge: time.Hour}, want: func(w *Terms) { w.MaxAge = time.Hour }},
+		{name: "longer age", in: Inputs{MaxAge: 100 * time.Hour}, want: func(*Terms) {}, ignored: "approvalMaxAge"},
+		{name: "requester may by input", in: Inputs{RequesterCanApprove: &yes}, want: func(*Terms) {}, ignored: "requesterCanApprove is true"},
 		{name: "requester may by the flow", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, want: func(w *Terms) { w.RequesterCanApprove = true }},
 		{name: "requester may by the flow, not by input", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, in: Inputs{RequesterCanApprove: &no}, want: func(*Terms) {}},
 		{name: "author may not", in: Inputs{AuthorCanApprove: &no}, want: func(w *Terms) { w.AuthorCanApprove = false }},
-		{name: "author may although not", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Terms) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
+		{name: "author may not by the flow", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Terms) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
 		{name: "code", in: Inputs{Code: &yes}, want: func(w *Terms) { w.Code = true }},
 		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = true }, in: Inputs{Code: &no}, want: func(w *Terms) { w.Code = true }, ignored: "approvalCode"},
 		{name: "unsealed by input", in: Inputs{Sealed: &no}, want: func(*Terms) {}, ignored: "sealed is false"},
 		{name: "unsealed by the flow", change: func(f *Flow) { f.Require.Sealed = &no }, want: func(w *Terms) { w.Sealed = false }},
 		{name: "kind any", in: Inputs{Approval: Any}, want: func(*Terms) {}, ignored: "approval is any"},
 		{name: "kind none", in: Inputs{Approval: None}, want: func(*Terms) {}, ignored: "approval is none"},
-		{name: "kind automated", in: Inputs{Approval: Automated}, err: "not stricter but another one"},
+		{name: "kind automated", in: Inputs{Approval: Automated}, err: "different but not stricter"},
 		{name: "manual of any", change: func(f *Flow) {
 			f.Require.Approval.Kind, f.Require.Approval.Checks = Any, []Check{{"1", "P"}}
 		}, in: Inputs{Approval: Manual}, want: func(*Terms) {}},
@@ -246,16 +246,16 @@ func TestTighten(t *testing.T) {
 		}, in: Inputs{Approval: Automated}, want: func(w *Terms) { w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }},
 		{name: "manual of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Manual, Environment: "E"},
 			want: func(w *Terms) { w.Environment, w.MinApprovers, w.MaxAge = "E", 1, 0 }},
-		{name: "automated of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Automated}, err: "another one"},
+		{name: "automated of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Automated}, err: "different but not stricter"},
 		{name: "the same environment", in: Inputs{Environment: "pRODUCTION"}, want: func(*Terms) {}},
-		{name: "another environment", in: Inputs{Environment: "Mine"}, err: "input environment says"},
-		{name: "a look-alike", change: func(f *Flow) { f.Require.Approval.Environment = "Kit" }, in: Inputs{Environment: "\u212ait"}, err: "input environment says"},
-		{name: "an environment of a tag", change: func(f *Flow) { f.Require.Approval.Environment = "shop-{tag}" }, want: func(w *Terms) { w.Environment = "shop-stage" }},
+		{name: "another environment", in: Inputs{Environment: "Mine"}, err: "input environment is"},
+		{name: "a look-alike", change: func(f *Flow) { f.Require.Approval.Environment = "Kit" }, in: Inputs{Environment: "\u212ait"}, err: "input environment is"},
+		{name: "an environment per tag", change: func(f *Flow) { f.Require.Approval.Environment = "shop-{tag}" }, want: func(w *Terms) { w.Environment = "shop-stage" }},
 		{name: "approvers", in: Inputs{Approvers: []string{"a@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"a@example.com"} }},
 		{name: "approvers on both lists", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com", "b@example.com"} },
 			in: Inputs{Approvers: []string{"B@example.com", "c@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"b@example.com"} }},
 		{name: "approvers on no list", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com"} },
-			in: Inputs{Approvers: []string{"c@example.com"}}, err: "nobody is on both lists"},
+			in: Inputs{Approvers: []string{"c@example.com"}}, err: "no approver is in both"},
 		{name: "lock", in: Inputs{Lock: LockImage}, want: func(w *Terms) { w.Lock = LockImage }},
 		{name: "no lock", change: func(f *Flow) { f.Lock = LockTag }, in: Inputs{Lock: LockNone}, want: func(w *Terms) { w.Lock = LockTag }, ignored: "lock is none"},
 		{name: "warn", in: Inputs{OnPartial: Warn}, want: func(w *Terms) { w.OnPartial = Warn }},
@@ -289,7 +289,7 @@ func TestTighten(t *testing.T) {
 	}
 	f := base()
 	f.Require.Approval.Environment = "{tag}"
-	if _, err := f.Tighten("", Inputs{}, down); err == nil || !strings.Contains(err.Error(), "no tag at the target") {
+	if _, err := f.Tighten("", Inputs{}, down); err == nil || !strings.Contains(err.Error(), "the target has no tag") {
 		t.Error(err)
 	}
 	var pattern CommentPattern
@@ -332,16 +332,16 @@ func TestInit(t *testing.T) {
 		golden(t, "testdata/init-"+name+".golden", kit.FlowFile+"-----\n"+kit.Pipeline+"-----\n"+kit.Roles)
 	}
 	for want, a := range map[string]Answers{
-		"nowhere for images to go":     {Production: "p.azurecr.io"},
-		"is named twice":               {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
-		"is no registry's host name":   {Production: "p", Development: []string{"d.azurecr.io"}},
-		"port must be 1 to 65535":      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io:70000"}},
-		"is no number of approvers":    {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
-		"which no repository has":      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
-		"is no name of an environment": {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},
-		"is no full ref":               {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Branches: []string{"main"}},
-		"depends on the target's tag":  {Production: "p.azurecr.io", Environments: []string{"st*"}},
-		"is in this list twice":        {Production: "p.azurecr.io", Environments: []string{"a", "a"}},
+		"there are no targets":            {Production: "p.azurecr.io"},
+		"duplicate registry p.azurecr.io": {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
+		"is not a valid registry host":    {Production: "p", Development: []string{"d.azurecr.io"}},
+		"port must be 1 to 65535":         {Production: "p.azurecr.io", Development: []string{"d.azurecr.io:70000"}},
+		"the number of approvers is -1":   {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
+		"not allowed in a repository":     {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
+		"is not a valid environment name": {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},
+		"is not a full ref":               {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Branches: []string{"main"}},
+		"depends on the target tag":       {Production: "p.azurecr.io", Environments: []string{"st*"}},
+		"duplicate entry":                 {Production: "p.azurecr.io", Environments: []string{"a", "a"}},
 	} {
 		if _, err := Init(a); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

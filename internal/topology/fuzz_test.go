@@ -12,8 +12,8 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// sane checks what holds of every error: an Invalid with at most twenty
-// problems, each with a place and a reason, sorted.
+// sane checks an error: it must be an Invalid with at most twenty problems,
+// sorted, each with a position and a reason that is a clause.
 func sane(t *testing.T, err error) {
 	t.Helper()
 	var invalid *Invalid
@@ -25,7 +25,7 @@ func sane(t *testing.T, err error) {
 	}
 	last := Problem{}
 	for _, p := range invalid.Problems {
-		if p.Line < 1 || p.Column < 1 || p.Reason == "" {
+		if p.Line < 1 || p.Column < 1 || p.Reason == "" || strings.HasSuffix(p.Reason, ".") {
 			t.Fatalf("%+v", p)
 		}
 		if p.Line < last.Line || p.Line == last.Line && p.Column < last.Column {
@@ -52,7 +52,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if bytes.IndexByte(content, 0) >= 0 || len(file.Flows) == 0 || len(file.Registries) == 0 {
-			t.Fatalf("%q was taken", content)
+			t.Fatalf("%q was accepted", content)
 		}
 		for _, flow := range file.Flows {
 			for _, to := range flow.To {
@@ -83,7 +83,7 @@ func FuzzParseImages(f *testing.F) {
 		}
 		again, err := ParseImages("f", []byte(strings.Join(texts(images), "\n")))
 		if err != nil || strings.Join(texts(again), "\n") != strings.Join(texts(images), "\n") {
-			t.Fatalf("%q read again: %q, %v", texts(images), texts(again), err)
+			t.Fatalf("%q parsed again: %q, %v", texts(images), texts(again), err)
 		}
 	})
 }
@@ -107,7 +107,7 @@ func FuzzImagesFromManifests(f *testing.F) {
 	})
 }
 
-// FuzzOverlap: where two patterns share no name, no name may match both.
+// FuzzOverlap checks that no name matches two patterns that do not overlap.
 func FuzzOverlap(f *testing.F) {
 	f.Add("a/**", "*/b", "a/b")
 	f.Add("**/a*", "x?/**/ab", "xy/ab")
@@ -120,15 +120,15 @@ func FuzzOverlap(f *testing.F) {
 		spent := 0
 		meet := p.overlaps(q.glob, &spent)
 		if spent = 0; meet != q.overlaps(p.glob, &spent) {
-			t.Fatalf("%s and %s: overlapping depends on the order", a, b)
+			t.Fatalf("%s and %s: the overlap depends on the order", a, b)
 		}
 		if !meet && p.Match(name) && q.Match(name) {
-			t.Fatalf("%s is in %s and %s, which are said not to overlap", name, a, b)
+			t.Fatalf("%s matches %s and %s, which do not overlap", name, a, b)
 		}
 	})
 }
 
-// FuzzVersions: a version read the quick way is the same one.
+// FuzzVersions checks the fast path of parsing versions.
 func FuzzVersions(f *testing.F) {
 	for _, s := range []string{"1.2.3", "v1.2", "1.2.3-rc.1+build", "01.2.3", "1.2.3-01", "1.2.3.4", "7", "1.x", "18446744073709551616.1.1", "v1.2.3-é"} {
 		f.Add(s)
@@ -140,7 +140,7 @@ func FuzzVersions(f *testing.F) {
 		}
 		want, err := semver.NewVersion(strings.TrimPrefix(s, "v"))
 		if err != nil || !got.Equal(want) || got.Prerelease() != want.Prerelease() {
-			t.Errorf("%q is read as %v, and elsewhere as %v, %v", s, got, want, err)
+			t.Errorf("%q is parsed as %v, want %v, %v", s, got, want, err)
 		}
 	})
 }

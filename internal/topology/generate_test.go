@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// generate writes a flow file at random, sound or not.
+// generate returns a random flow file, valid or not.
 func generate(r *rand.Rand) string {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	var b strings.Builder
@@ -65,7 +65,7 @@ func generate(r *rand.Rand) string {
 	return b.String()
 }
 
-// TestGeneratedTopologies holds what must hold of every file that Parse takes.
+// TestGeneratedTopologies checks invariants of all files that Parse accepts.
 func TestGeneratedTopologies(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	repositories := []string{"shop/cart", "shop/x", "shop/a/b", "base/os", "web", "own", "x/cart", "Shop", "../x", ""}
@@ -126,7 +126,7 @@ func TestGeneratedTopologies(t *testing.T) {
 				a.TargetTag != "" && a.TargetTag != tag && !flow.Moves(a.TargetTag) {
 				t.Fatalf("%+v was given flow %s, which does not cover it:\n%s", a, flow.Name, content)
 			}
-			// No other flow with other rules covers the same way.
+			// No flow with other rules covers the same image.
 			for _, other := range file.Flows {
 				named := a
 				named.Flow = other.Name
@@ -146,6 +146,6 @@ func TestGeneratedTopologies(t *testing.T) {
 		}
 	}
 	if taken < 200 || selected < 1000 || upward < 50 {
-		t.Fatalf("the generator is too poor: %d sound files, %d selected, %d upward", taken, selected, upward)
+		t.Fatalf("the generator is too weak: %d valid files, %d selected, %d upward", taken, selected, upward)
 	}
 }

@@ -9,16 +9,16 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Image is one entry of a list: a pattern over repositories with a pattern
-// over tags, or a repository with a digest.
+// Image is one entry of a list of images: a repository pattern with a tag
+// pattern, or a repository with a digest.
 type Image struct {
 	Line       int
 	Repository RepositoryPattern
-	Tag        TagPattern // empty where there is a digest
+	Tag        TagPattern // empty if Digest is set
 	Digest     string
 }
 
-// String writes the entry as a list has it.
+// String returns the entry as it is written in a list.
 func (i Image) String() string {
 	if i.Digest != "" {
 		return i.Repository.String() + "@" + i.Digest
@@ -26,23 +26,24 @@ func (i Image) String() string {
 	return i.Repository.String() + ":" + i.Tag.String()
 }
 
-// Literal says whether the entry is one image, and not a pattern to be looked
-// for in the registry.
+// Literal reports whether the entry names one image; if not, it is a pattern to
+// be matched against the registry.
 func (i Image) Literal() bool {
 	return i.Repository.literal && (i.Digest != "" || i.Tag.bound == nil && i.Tag.glob.literal)
 }
 
-// Match says whether an image of the registry is meant by a tagged entry.
+// Match reports whether the entry, a tagged one, matches an image of the
+// registry.
 func (i Image) Match(repository, tag string) bool {
 	return i.Digest == "" && i.Repository.Match(repository) && i.Tag.Match(tag)
 }
 
 const mostImages = 10_000
 
-// ParseImages reads a list of images, one a line: repository:tag,
-// repository@sha256:…, or patterns over both. Empty lines and lines that begin
-// with # say nothing. What is given is sorted, each entry once, so that the
-// order of lines never counts. The error is an *Invalid.
+// ParseImages parses a list of images, one per line: repository:tag,
+// repository@sha256:…, or patterns for both. It ignores empty lines and lines
+// that begin with #. The result is sorted and has each entry once, so that the
+// order of lines does not matter. The error is an *Invalid.
 func ParseImages(name string, content []byte) ([]Image, error) {
 	p := &problems{}
 	text, ok := clean(p, content, mostBytes)
@@ -58,7 +59,7 @@ func ParseImages(name string, content []byte) ([]Image, error) {
 		}
 	})
 	if len(images.list) == 0 && len(p.found) == 0 {
-		p.add(1, 1, "The list names no image.", "Write repository:tag, one a line.")
+		p.add(1, 1, "the list has no images", "Write one repository:tag per line.")
 	}
 	if err := p.err(name); err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func ParseImages(name string, content []byte) ([]Image, error) {
 	return images.sorted(), nil
 }
 
-// lines walks the lines that say something.
+// lines calls each for the lines that are neither empty nor comments.
 func lines(text string, each func(line, column int, entry string)) {
 	number := 0
 	for line := range strings.SplitSeq(text, "\n") {
@@ -77,7 +78,7 @@ func lines(text string, each func(line, column int, entry string)) {
 	}
 }
 
-// tell adds an error that is a mistake, or any other.
+// tell adds an error, with its remedy if it is a mistake.
 func tell(p *problems, line, column int, err error) {
 	m, ok := err.(mistake)
 	if !ok {
@@ -86,7 +87,7 @@ func tell(p *problems, line, column int, err error) {
 	p.add(line, column, m.reason, m.remedy)
 }
 
-// entries are images, each once.
+// entries is a set of images.
 type entries struct {
 	list []Image
 	have map[string]bool
@@ -105,7 +106,7 @@ func (e *entries) put(p *problems, line, column int, image Image) {
 		e.list = append(e.list, image)
 	case !e.full:
 		e.full = true
-		p.add(line, column, fmt.Sprintf("There are more than %d images.", mostImages), "Use patterns, or several steps.")
+		p.add(line, column, fmt.Sprintf("more than %d images", mostImages), "Use patterns, or several steps.")
 	}
 }
 
@@ -114,21 +115,21 @@ func (e *entries) sorted() []Image {
 	return e.list
 }
 
-// readImage reads one entry. Where there is a digest, the tag before it is not
-// taken: it could name another image.
+// readImage parses one entry. It rejects a tag before a digest, which could
+// name another image.
 func readImage(entry string) (Image, error) {
 	if first, _, nested := strings.Cut(entry, "/"); nested && (strings.Contains(first, ":") || strings.Contains(first, ".azurecr.")) {
-		return Image{}, mistake{fmt.Sprintf("%s names a registry.", quote(entry)), "Write repository:tag; the registry is the flow's source."}
+		return Image{}, mistake{quote(entry) + " includes a registry", "Write repository:tag. The registry is the flow's source."}
 	}
 	if repository, digest, found := strings.Cut(entry, "@"); found {
 		return readDigest(entry, repository, digest)
 	}
 	repository, tag, found := strings.Cut(entry, ":")
 	if !found || tag == "" {
-		return Image{}, mistake{fmt.Sprintf("%s names neither tag nor digest.", quote(entry)), fmt.Sprintf("Write %s:TAG, or %s:* for every tag.", strings.Trim(quote(repository), `"`), strings.Trim(quote(repository), `"`))}
+		return Image{}, mistake{quote(entry) + " has neither tag nor digest", fmt.Sprintf("Write %[1]s:TAG, or %[1]s:* for all tags.", strings.Trim(quote(repository), `"`))}
 	}
 	if repository == "" {
-		return Image{}, mistake{fmt.Sprintf("%s names no repository.", quote(entry)), "Write repository:tag."}
+		return Image{}, mistake{quote(entry) + " has no repository", "Write repository:tag."}
 	}
 	var image Image
 	if err := image.Repository.read(repository); err != nil {
@@ -141,17 +142,17 @@ func readDigest(entry, repository, digest string) (Image, error) {
 	var image Image
 	switch {
 	case repository == "":
-		return Image{}, mistake{fmt.Sprintf("%s names no repository.", quote(entry)), "Write repository@sha256:…."}
+		return Image{}, mistake{quote(entry) + " has no repository", "Write repository@sha256:… ."}
 	case strings.Contains(repository, ":"):
-		return Image{}, mistake{fmt.Sprintf("%s has a tag and a digest.", quote(entry)), "Write one of them."}
+		return Image{}, mistake{quote(entry) + " has a tag and a digest", "Remove one of them."}
 	case !ref.IsDigest(digest):
-		return Image{}, mistake{fmt.Sprintf("%s is no digest.", quote(digest)), "Write sha256: and 64 hexadecimal digits in lower case."}
+		return Image{}, mistake{quote(digest) + " is not a valid digest", "A digest is sha256: followed by 64 lower-case hexadecimal digits."}
 	}
 	if err := image.Repository.read(repository); err != nil {
 		return Image{}, err
 	}
 	if !image.Repository.literal {
-		return Image{}, mistake{fmt.Sprintf("%s is a pattern with a digest.", quote(entry)), "A digest belongs to one repository: name it."}
+		return Image{}, mistake{quote(entry) + " combines a pattern with a digest", "Name the repository that has the digest."}
 	}
 	image.Digest = digest
 	return image, nil

@@ -35,25 +35,25 @@ func TestParseImages(t *testing.T) {
 		}
 	}
 	if images[2].Line != 3 || !images[1].Match("shop/a/b", "1.3.0") || images[1].Match("shop/a", "2.0.0") || images[3].Match("web", "x") {
-		t.Error("an entry means something else")
+		t.Error("an entry matches something else")
 	}
 	for text, want := range map[string]string{
-		"":                               "1:1: The list names no image.",
-		"# nothing\n":                    "1:1: The list names no image.",
-		"a:1\n shop/cart\n":              `2:2: "shop/cart" names neither tag nor digest. Write shop/cart:TAG, or shop/cart:* for every tag.`,
-		"shop/cart:":                     `1:1: "shop/cart:" names neither tag nor digest.`,
-		":1":                             `1:1: ":1" names no repository.`,
+		"":                               "1:1: the list has no images",
+		"# nothing\n":                    "1:1: the list has no images",
+		"a:1\n shop/cart\n":              `2:2: "shop/cart" has neither tag nor digest. Write shop/cart:TAG, or shop/cart:* for all tags.`,
+		"shop/cart:":                     `1:1: "shop/cart:" has neither tag nor digest`,
+		":1":                             `1:1: ":1" has no repository`,
 		"@" + digest:                     `1:1: "@sha256`,
 		"shop/cart:1@" + digest:          `1:1: "shop/cart:1@sha256`,
 		"shop/*@" + digest:               `1:1: "shop/*@sha256`,
-		"shop/cart@sha256:AB":            `1:1: "sha256:AB" is no digest.`,
-		"Shop/cart:1":                    `1:1: "Shop/cart" has "S", which no repository has.`,
-		"shop/cart:a b":                  `1:1: "a b" is no range of semantic versions.`,
-		"prod.azurecr.io/shop/cart:1":    `1:1: "prod.azurecr.io/shop/cart:1" names a registry.`,
-		"localhost:5000/shop/cart:1":     `1:1: "localhost:5000/shop/cart:1" names a registry.`,
+		"shop/cart@sha256:AB":            `1:1: "sha256:AB" is not a valid digest`,
+		"Shop/cart:1":                    `1:1: "Shop/cart" contains "S", which is not allowed in a repository`,
+		"shop/cart:a b":                  `1:1: "a b" is not a range of semantic versions`,
+		"prod.azurecr.io/shop/cart:1":    `1:1: "prod.azurecr.io/shop/cart:1" includes a registry`,
+		"localhost:5000/shop/cart:1":     `1:1: "localhost:5000/shop/cart:1" includes a registry`,
 		"shop/../cart:1":                 `1:1: "shop/../cart" has the segment ..`,
-		"a:1\xff":                        "1:4: The byte 0xFF is no UTF-8.",
-		strings.Repeat("a:1\n", 300_000): "1:1: The text is 1200000 bytes long; at most 1048576 are read.",
+		"a:1\xff":                        "1:4: byte 0xFF is not valid UTF-8",
+		strings.Repeat("a:1\n", 300_000): "1:1: the file has 1200000 bytes, more than 1048576",
 	} {
 		_, err := ParseImages("images", []byte(text))
 		if err == nil || !strings.HasPrefix(err.Error(), "images:"+want) {
@@ -64,7 +64,7 @@ func TestParseImages(t *testing.T) {
 	for i := range mostImages + 5 {
 		fmt.Fprintf(&many, "a:%d\n", i)
 	}
-	if _, err := ParseImages("images", []byte(many.String())); err == nil || err.Error() != "images:10001:1: There are more than 10000 images. Use patterns, or several steps." {
+	if _, err := ParseImages("images", []byte(many.String())); err == nil || err.Error() != "images:10001:1: more than 10000 images. Use patterns, or several steps." {
 		t.Error(err)
 	}
 	var invalid *Invalid
@@ -92,32 +92,32 @@ func TestImagesFromManifests(t *testing.T) {
 	golden(t, "testdata/manifests.golden", b.String())
 }
 
-func TestImagesFromALists(t *testing.T) {
+func TestImagesFromList(t *testing.T) {
 	found, err := ImagesFromManifests("list", []byte("# set\nprod.azurecr.io/shop/cart:1.4.2\nshop/web:*\nother.azurecr.io/x:1\n"), "prod.azurecr.io")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(texts(found.Images), []string{"shop/cart:1.4.2", "shop/web:*"}) || len(found.Others) != 1 || found.Others[0] != (Other{4, "other.azurecr.io/x:1", "it is of other.azurecr.io"}) {
+	if !slices.Equal(texts(found.Images), []string{"shop/cart:1.4.2", "shop/web:*"}) || len(found.Others) != 1 || found.Others[0] != (Other{4, "other.azurecr.io/x:1", "it is on other.azurecr.io"}) {
 		t.Errorf("%+v", found)
 	}
 }
 
-func TestManifestsThatCannotBeRead(t *testing.T) {
+func TestInvalidManifests(t *testing.T) {
 	pod := func(image string) string {
 		return "kind: Pod\nspec:\n  containers:\n  - image: " + image + "\n"
 	}
 	for text, want := range map[string]string{
-		"":                                 "1:1: No image of prod.azurecr.io is named. Give a list",
-		pod("nginx:1"):                     `1:1: No image of prod.azurecr.io is named. There are 1 others, such as "nginx:1" (line 4).`,
-		pod("prod.azurecr.io/shop/cart"):   `4:12: "shop/cart" names neither tag nor digest.`,
-		pod("prod.azurecr.io/shop/cart:*"): `4:12: "prod.azurecr.io/shop/cart:*" is no image's reference.`,
-		pod("prod.azurecr.io/shop/*:1"):    `4:12: "prod.azurecr.io/shop/*:1" is no image's reference.`,
-		pod("prod.azurecr.io/Shop:1"):      `4:12: "Shop" has "S", which no repository has.`,
-		pod(`""`):                          `4:12: The image is empty.`,
-		"kind: Pod\nspec: [\n":             "3:1: This is no YAML",
-		"a: " + strings.Repeat("[", 300) + strings.Repeat("]", 300): "1:103: The nesting is deeper than 100.",
-		strings.Repeat("a: b\n", 1<<20):                             "1:1: The text is 5242880 bytes long; at most 4194304 are read.",
-		"a: [" + strings.Repeat("a,", 500_000) + "]":                "1:1: The text has 500002 entries or more; at most 400000 are read.",
+		"":                                 "1:1: no image of registry prod.azurecr.io found. Pass a list",
+		pod("nginx:1"):                     `1:1: no image of registry prod.azurecr.io found. 1 other image was ignored: "nginx:1" in line 4 (it is on Docker Hub).`,
+		pod("prod.azurecr.io/shop/cart"):   `4:12: "shop/cart" has neither tag nor digest`,
+		pod("prod.azurecr.io/shop/cart:*"): `4:12: "prod.azurecr.io/shop/cart:*" is not a valid image reference`,
+		pod("prod.azurecr.io/shop/*:1"):    `4:12: "prod.azurecr.io/shop/*:1" is not a valid image reference`,
+		pod("prod.azurecr.io/Shop:1"):      `4:12: "Shop" contains "S", which is not allowed in a repository`,
+		pod(`""`):                          `4:12: empty image`,
+		"kind: Pod\nspec: [\n":             "3:1: invalid YAML",
+		"a: " + strings.Repeat("[", 300) + strings.Repeat("]", 300): "1:103: nesting is deeper than 100 levels",
+		strings.Repeat("a: b\n", 1<<20):                             "1:1: the file has 5242880 bytes, more than 4194304",
+		"a: [" + strings.Repeat("a,", 500_000) + "]":                "1:1: the file has about 500002 entries, more than 400000",
 	} {
 		_, err := ImagesFromManifests("m", []byte(text), "prod.azurecr.io")
 		if err == nil || !strings.HasPrefix(err.Error(), "m:"+want) {
@@ -125,13 +125,13 @@ func TestManifestsThatCannotBeRead(t *testing.T) {
 		}
 	}
 	if _, err := ImagesFromManifests("m", nil, "prod"); err == nil {
-		t.Error("a host that is none")
+		t.Error("an invalid host is accepted")
 	}
 }
 
-// TestManyAliasesAreFollowedOnce: each of many keys leads to a long list; the
-// walk would otherwise take their product.
-func TestManyAliasesAreFollowedOnce(t *testing.T) {
+// TestAliasesAreFollowedOnce has many aliases of a long list: visiting the list
+// for each of them would take too long.
+func TestAliasesAreFollowedOnce(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("list: &l\n")
 	for range 20_000 {

@@ -7,41 +7,41 @@ import (
 	"strings"
 )
 
-// Answers are what `acrpromote init` was told. Hosts are registries' host
-// names. Development, Environments or both are needed.
+// Answers are the answers given to `acrpromote init`. Registries are given by
+// their host names. Development, Environments or both are required.
 type Answers struct {
 	Production   string
-	Development  []string // registries that released images go down to
-	Environments []string // tags of the PROD registry that move, as test, stage, production
-	Repositories []string // patterns; none: all
-	Branches     []string // full refs that release candidates are built on; none: refs/heads/main
-	Environment  string   // whose approval counts; empty: Production
-	MinApprovers int      // 0: 1
+	Development  []string // the registries that released images go down to
+	Environments []string // the tags of the PROD registry that move, such as test, stage, production
+	Repositories []string // patterns; if empty, all repositories
+	Branches     []string // full refs that release candidates are built from; if empty, refs/heads/main
+	Environment  string   // whose approval counts; if empty, Production
+	MinApprovers int      // if 0, 1
 }
 
-// Kit is what `acrpromote init` writes.
+// Kit has the contents of the files that `acrpromote init` writes.
 type Kit struct {
-	FlowFile string // sound: Parse takes it
+	FlowFile string // valid: Parse accepts it
 	Pipeline string // azure-pipelines.yml
-	Roles    string // commands of the Azure CLI
+	Roles    string // Azure CLI commands
 }
 
-// The service connections that the pipeline names.
+// The service connections that the pipeline uses.
 const (
 	buildConnection   = "build-identity"
 	releaseConnection = "release-identity"
 	targetConnection  = "dev-identity"
 )
 
-// Init writes a flow file, a pipeline and the commands that grant exactly the
-// roles that these need. What it cannot know stands in <angle brackets>, never
+// Init returns a flow file, a pipeline and the commands that grant exactly the
+// roles that these need. What it cannot know is in <angle brackets>, but never
 // in the flow file.
 func Init(a Answers) (Kit, error) {
 	if len(a.Development) == 0 && len(a.Environments) == 0 {
-		return Kit{}, mistake{"There is nowhere for images to go.", "Name the DEV registries, or the tags of the environments."}
+		return Kit{}, mistake{"there are no targets", "Name the DEV registries, the tags of the environments, or both."}
 	}
 	if a.MinApprovers < 0 || a.MinApprovers > mostCount {
-		return Kit{}, mistake{fmt.Sprintf("%d is no number of approvers from 1 to %d.", a.MinApprovers, mostCount), ""}
+		return Kit{}, mistake{fmt.Sprintf("the number of approvers is %d, not 1 to %d", a.MinApprovers, mostCount), ""}
 	}
 	a.Environment = cmp.Or(a.Environment, "Production")
 	a.MinApprovers = cmp.Or(a.MinApprovers, 1)
@@ -56,7 +56,7 @@ func Init(a Answers) (Kit, error) {
 			return Kit{}, err
 		}
 		if seen[host] {
-			return Kit{}, mistake{fmt.Sprintf("%s is named twice.", host), "A registry has one trust."}
+			return Kit{}, mistake{"duplicate registry " + host, "A registry has one trust level."}
 		}
 		seen[host] = true
 		hosts = append(hosts, host)
@@ -68,7 +68,8 @@ func Init(a Answers) (Kit, error) {
 	return kit, nil
 }
 
-// registryNames are prod, and the first labels of the others' hosts.
+// registryNames returns names for the registries: prod for the first, and the
+// first label of the host for the others.
 func registryNames(hosts []string) []string {
 	names, seen := []string{"prod"}, map[string]bool{"prod": true}
 	for _, host := range hosts[1:] {
@@ -87,7 +88,7 @@ func registryNames(hosts []string) []string {
 func (a Answers) flowFile(hosts []string) string {
 	names := registryNames(hosts)
 	var b strings.Builder
-	b.WriteString("# Which image may go where, and on whose word. `acrpromote check` reads it.\nversion: 1\n")
+	b.WriteString("# Which images may go where, and whose approval that takes. `acrpromote check` validates it.\nversion: 1\n")
 	if len(a.Development) > 0 {
 		b.WriteString("trust: [dev, production]          # least to most trusted\n")
 	} else {
@@ -110,7 +111,7 @@ func (a Answers) flowFile(hosts []string) string {
 		fmt.Fprintf(&b, "      branches: %s\n      sealed: true\n", flowList(a.Branches))
 	}
 	if len(a.Environments) > 0 {
-		b.WriteString("  environments:                   # a tag per environment; each move on the approval of its own\n    from: prod\n    to: [prod]\n")
+		b.WriteString("  environments:                   # one tag per environment; moving it needs that environment's approval\n    from: prod\n    to: [prod]\n")
 		fmt.Fprintf(&b, "%s    movingTags: %s\n    require:\n", repositories, flowList(a.Environments))
 		fmt.Fprintf(&b, "      approval: {kind: manual, environment: \"{tag}\", minApprovers: %d}\n", a.MinApprovers)
 		fmt.Fprintf(&b, "      branches: %s\n", flowList(a.Branches))
@@ -118,8 +119,8 @@ func (a Answers) flowFile(hosts []string) string {
 	return b.String()
 }
 
-// flowList writes a list of YAML in one line. Go's quoting is YAML's for all
-// that the flow file takes.
+// flowList returns a YAML list on one line. For the values that a flow file
+// accepts, Go's quoting is valid YAML.
 func flowList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
@@ -130,8 +131,8 @@ func flowList(list []string) string {
 
 func (a Answers) pipeline(hosts []string) string {
 	var b strings.Builder
-	b.WriteString(`# Build and seal a release candidate, then let it out on an approval.
-# The rules live in a repository that this pipeline's authors cannot write to.
+	b.WriteString(`# Build and seal a release candidate, then release it after approval.
+# The rules are in a repository that this pipeline's authors cannot write to.
 trigger: [main]
 
 resources:
@@ -143,7 +144,7 @@ resources:
 
 variables:
   repository: <repository>
-  flowFile: <project>/<repository-of-the-rules>@refs/heads/main:flows.yml   # the name, no alias
+  flowFile: <project>/<repository-of-the-rules>@refs/heads/main:flows.yml   # the repository's name, not its alias
 
 stages:
 - stage: Build
@@ -198,7 +199,7 @@ stages:
 	return b.String()
 }
 
-// source is the image of this run. Braces of the flow's own are not in it.
+// source returns the image of this run.
 func (a Answers) source(hosts []string) string {
 	return hosts[0] + "/$(repository):$(Build.BuildNumber)"
 }
@@ -207,42 +208,42 @@ func yamlText(s string) string { return strconv.Quote(s) }
 
 func (a Answers) roles(hosts []string) string {
 	var b strings.Builder
-	b.WriteString(`# The roles that the pipeline's identities need, and no others: no identity
-# here writes on both sides. Put in the object id of each service connection's
-# service principal. In a registry with ABAC role assignments a condition can
-# narrow each of them to its repositories.
+	b.WriteString(`# The roles that the pipeline's identities need, and no others. No identity
+# can write to both sides. Fill in the object ID of each service connection's
+# service principal. In a registry with ABAC role assignments, a condition can
+# limit each role to its repositories.
 #
-# What these roles cannot do: make this task the only way. For that, add a
+# These roles do not make this task the only way to push. For that, add a
 # required template and an approval as checks on each service connection.
 `)
 	grant := func(who, host, role, why string) {
-		fmt.Fprintf(&b, "\n# %s, at %s: %s.\n", who, host, why)
+		fmt.Fprintf(&b, "\n# %s on %s: %s.\n", who, host, why)
 		name, azure := registryName(host)
 		if !azure {
-			fmt.Fprintf(&b, "# %s is no Azure Container Registry: grant it there, in its own way.\n", host)
+			fmt.Fprintf(&b, "# %s is not an Azure Container Registry: grant the right to push there by its own means.\n", host)
 			return
 		}
-		fmt.Fprintf(&b, "az role assignment create --role %q --assignee-object-id \"<object id of %s>\" --assignee-principal-type ServicePrincipal --scope \"$(az acr show --name %s --query id --output tsv)\"\n", role, who, name)
+		fmt.Fprintf(&b, "az role assignment create --role %q --assignee-object-id \"<object ID of %s>\" --assignee-principal-type ServicePrincipal --scope \"$(az acr show --name %s --query id --output tsv)\"\n", role, who, name)
 	}
 	const reader, writer = "Container Registry Repository Reader", "Container Registry Repository Writer"
 	grant(buildConnection, hosts[0], writer, "push the release candidate, seal and lock it (AcrPush cannot lock)")
 	if len(a.Environments) > 0 {
-		grant(releaseConnection, hosts[0], writer, "read images and their locks, and move the tags of the environments")
+		grant(releaseConnection, hosts[0], writer, "read images and their locks, move the environment tags")
 	} else {
 		grant(releaseConnection, hosts[0], reader, "read images and their locks (AcrPull cannot read locks)")
 	}
 	for _, host := range hosts[1:] {
-		grant(targetConnection, host, "AcrPush", "receive released images; "+writer+" instead where the registry uses ABAC, or where targets are to be locked")
+		grant(targetConnection, host, "AcrPush", "push released images. Use "+writer+" if the registry uses ABAC or targets are locked")
 	}
 	return b.String()
 }
 
-// registryName is the name of the registry that a host belongs to.
+// registryName returns the name of the Azure registry that a host belongs to.
 func registryName(host string) (string, bool) {
 	label, domain, _ := strings.Cut(host, ".")
 	switch domain {
 	case "azurecr.io", "azurecr.cn", "azurecr.us":
-		// A host may bear a hash behind the name, which has no dash itself.
+		// The host can have a hash after the name, which itself has no dash.
 		name, _, _ := strings.Cut(label, "-")
 		return name, true
 	}

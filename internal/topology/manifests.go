@@ -11,26 +11,26 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Found is what a list or manifests name: the images of the source registry,
-// and every other one with the reason why it is left out.
+// Found has the images in a list or in manifests: those of the source registry,
+// and the others with the reason why each was ignored.
 type Found struct {
 	Images []Image
 	Others []Other
 }
 
-// Other is an image that is named and not taken.
+// Other is an image that was ignored.
 type Other struct {
 	Line      int
 	Reference string
 	Reason    string
 }
 
-// ImagesFromManifests reads images from a list, or from rendered Kubernetes
-// manifests: those of containers, initContainers and ephemeralContainers,
-// however deep. An image of the source registry is taken as it is written; by
-// digest where it has one. Those of other registries, and images of the source
-// that stand elsewhere in the manifests, are told. A list may name the
-// registry before the repository. The error is an *Invalid.
+// ImagesFromManifests returns the images in a list, or in rendered Kubernetes
+// manifests: those of containers, initContainers and ephemeralContainers at any
+// depth. Images of the source registry are taken as written, by digest if they
+// have one. Images of other registries, and images of the source elsewhere in
+// the manifests, are returned as others. In a list, the repository may be
+// preceded by the registry. The error is an *Invalid.
 func ImagesFromManifests(name string, content []byte, sourceHost string) (Found, error) {
 	p := &problems{}
 	host, err := readHost(sourceHost)
@@ -54,7 +54,7 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 	}
 	found := Found{Images: s.images.sorted(), Others: s.others}
 	if len(found.Images) == 0 && len(p.found) == 0 {
-		p.add(1, 1, fmt.Sprintf("No image of %s is named.", host), othersRemedy(found.Others))
+		p.add(1, 1, fmt.Sprintf("no image of registry %s found", host), othersRemedy(found.Others))
 	}
 	if err := p.err(name); err != nil {
 		return Found{}, err
@@ -67,13 +67,18 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 
 func othersRemedy(others []Other) string {
 	if len(others) == 0 {
-		return "Give a list of repository:tag lines, or rendered manifests."
+		return "Pass a list with one repository:tag per line, or rendered manifests."
 	}
-	return fmt.Sprintf("There are %d others, such as %s (line %d).", len(others), quote(others[0].Reference), others[0].Line)
+	count, first := "1 other image was ignored", others[0]
+	if n := len(others); n > 1 {
+		count = fmt.Sprintf("%d other images were ignored, for example", n)
+	}
+	return fmt.Sprintf("%s: %s in line %d (%s).", count, quote(first.Reference), first.Line, first.Reason)
 }
 
-// isYAML tells manifests from a list by the first line that says something:
-// no entry of a list has a colon with nothing or a space behind it.
+// isYAML reports whether a text is manifests and not a list, by its first line
+// that is neither empty nor a comment: in an entry of a list, a colon is
+// followed by something other than a space.
 func isYAML(text string) bool {
 	for line := range strings.SplitSeq(text, "\n") {
 		line = strings.TrimSpace(line)
@@ -85,8 +90,8 @@ func isYAML(text string) bool {
 	return false
 }
 
-// search collects images. Aliases are followed once for each place that they
-// can mean something in, so a bomb of them costs nothing.
+// search collects images. It visits each node at most once as a container and
+// once as anything else, so that nested aliases cannot multiply the work.
 type search struct {
 	*problems
 	host   string
@@ -95,7 +100,8 @@ type search struct {
 	seen   map[visit]bool
 }
 
-// visit is a node as the item of a list of containers, or as anything else.
+// visit is a node, visited as an item of a list of containers or as anything
+// else.
 type visit struct {
 	node      *yaml.Node
 	container bool
@@ -103,11 +109,11 @@ type visit struct {
 
 var containers = []string{"containers", "initContainers", "ephemeralContainers"}
 
-// walk looks at a node; in says that it stands under a key for containers.
-// False: stop.
+// walk visits a node; in is set if it is in a list of containers. It reports
+// whether to go on.
 func (s *search) walk(n *yaml.Node, in bool, depth int) bool {
 	if depth > mostManifestDepth {
-		s.add(n.Line, n.Column, fmt.Sprintf("The nesting is deeper than %d.", mostManifestDepth), "No manifest needs such depth.")
+		s.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", mostManifestDepth), "Check brackets and indentation.")
 		return false
 	}
 	if n.Kind == yaml.AliasNode {
@@ -139,7 +145,7 @@ func (s *search) walk(n *yaml.Node, in bool, depth int) bool {
 	return true
 }
 
-// image takes the value of a key image. It is false if there is no text.
+// image adds the value of a key named image. It reports whether that is text.
 func (s *search) image(n *yaml.Node, container bool) bool {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -149,7 +155,7 @@ func (s *search) image(n *yaml.Node, container bool) bool {
 	}
 	if !container {
 		if host, _ := splitHost(n.Value); host == s.host {
-			s.other(n.Line, n.Value, "it stands outside containers, initContainers and ephemeralContainers")
+			s.other(n.Line, n.Value, "it is outside containers, initContainers and ephemeralContainers")
 		}
 		return true
 	}
@@ -157,22 +163,23 @@ func (s *search) image(n *yaml.Node, container bool) bool {
 	return true
 }
 
-// take sorts a reference in: an image of the source, or another.
+// take adds a reference to the images or, if it is of another registry, to the
+// others.
 func (s *search) take(line, column int, reference string, rendered bool) {
 	host, rest := splitHost(reference)
 	switch {
 	case rendered && reference == "":
-		s.add(line, column, "The image is empty.", "Render the manifests with all their values.")
+		s.add(line, column, "empty image", "Render the manifests with all values.")
 		return
 	case host == "" && rendered:
-		s.other(line, reference, "it is of Docker Hub")
+		s.other(line, reference, "it is on Docker Hub")
 		return
 	case host != "" && host != s.host:
-		s.other(line, reference, "it is of "+strings.Trim(quote(host), `"`))
+		s.other(line, reference, "it is on "+strings.Trim(quote(host), `"`))
 		return
 	}
 	if tagged, digest, found := strings.Cut(rest, "@"); found {
-		// As a container runtime does: the digest says which image it is.
+		// As in a container runtime, the digest decides.
 		repository, _, _ := strings.Cut(tagged, ":")
 		rest = repository + "@" + digest
 	}
@@ -181,7 +188,7 @@ func (s *search) take(line, column int, reference string, rendered bool) {
 	case err != nil:
 		tell(s.problems, line, column, err)
 	case rendered && !image.Literal():
-		s.add(line, column, quote(reference)+" is no image's reference.", "Render the manifests first.")
+		s.add(line, column, quote(reference)+" is not a valid image reference", "Render the manifests first.")
 	default:
 		s.images.put(s.problems, line, column, image)
 	}
@@ -193,9 +200,9 @@ func (s *search) other(line int, reference, reason string) {
 	}
 }
 
-// splitHost parts a reference as container runtimes do: what stands before the
-// first slash is a host if it has a dot or a port, or is localhost. The host
-// is in lower case and without the port of HTTPS.
+// splitHost splits a reference as container runtimes do: the text before the
+// first slash is a host if it has a dot or a port, or is localhost. The host is
+// returned in lower case, without the default HTTPS port.
 func splitHost(reference string) (host, rest string) {
 	first, rest, nested := strings.Cut(reference, "/")
 	if !nested || !strings.ContainsAny(first, ".:") && first != "localhost" {

@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// terms writes down everything that a flow says about the images it covers:
-// not its name, and not which images and registries these are. Two flows with
-// the same terms never disagree. The order of lists does not count.
+// terms returns a text for the rules of a flow, without its name and without
+// the images and registries that it covers. Flows with equal texts have the
+// same rules. The order of lists does not matter.
 func (f *Flow) terms() string {
 	bare := *f
 	bare.Name, bare.From, bare.To = "", "", nil
@@ -51,7 +51,7 @@ func write(b *strings.Builder, v reflect.Value) {
 	}
 }
 
-// alike says whether flows all have the same terms.
+// alike reports whether all flows have the same rules.
 func alike(flows []*Flow) bool {
 	for _, f := range flows[1:] {
 		if f.terms() != flows[0].terms() {
@@ -61,13 +61,13 @@ func alike(flows []*Flow) bool {
 	return true
 }
 
-// mostCompared bounds the work of comparing flows' patterns: far above what a
-// file of a thousand flows with a few patterns each takes.
+// mostCompared limits the work of comparing the patterns of flows. It is far
+// more than a thousand flows with a few patterns each need.
 const mostCompared = 10_000_000
 
-// overlaps says to which target two flows may bring the same image, under
-// whatever name; inside one registry the tag it gets counts too. What cannot
-// be told apart may be the same.
+// overlaps reports whether two flows can bring the same image to the same
+// target, under any name, and returns that target. Within one registry, only
+// flows that can set the same tag overlap. If in doubt, flows overlap.
 func (f *Flow) overlaps(g *Flow, spent *int) (target string, may bool) {
 	if f.From != g.From || !repositoriesMeet(f.Repositories, g.Repositories, spent) ||
 		!shared(f.Tags, g.Tags, spent, TagPattern.overlaps) {
@@ -86,7 +86,7 @@ func (f *Flow) overlaps(g *Flow, spent *int) (target string, may bool) {
 	return "", false
 }
 
-// movesMeet says whether two flows inside one registry may set the same tag.
+// movesMeet reports whether two flows within one registry can set the same tag.
 func (f *Flow) movesMeet(g *Flow, spent *int) bool {
 	if f.As != (As{}) || g.As != (As{}) {
 		return true
@@ -98,8 +98,8 @@ func repositoriesMeet(a, b Repositories, spent *int) bool {
 	return shared(a, b, spent, func(a, b RepositoryPattern, spent *int) bool { return a.overlaps(b.glob, spent) })
 }
 
-// shared says whether two lists of patterns have a name in common. An empty
-// list covers every name.
+// shared reports whether two lists of patterns can match the same name. An
+// empty list matches every name.
 func shared[P any](a, b []P, spent *int, overlaps func(P, P, *int) bool) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return true

@@ -2,10 +2,9 @@ package topology
 
 import "slices"
 
-// Parse reads a flow file; name is what errors call it. The error is an
-// *Invalid: everything that is wrong, sorted by position. A file that Parse
-// gives is sound as a whole, and the same whatever the order of its keys and
-// of its lists, save that of trust.
+// Parse parses and validates a flow file; name is its name in errors. The error
+// is an *Invalid with all problems, sorted by position. The order of keys and
+// lists in the file does not matter, except that of trust.
 func Parse(name string, content []byte) (*File, error) {
 	d, file := parse(content)
 	if err := d.err(name); err != nil {
@@ -38,8 +37,8 @@ func parse(content []byte) (*decoder, *File) {
 	return d, file
 }
 
-// settle puts lists whose order says nothing into one order, and registries
-// where they are found by host.
+// settle sorts the lists whose order has no meaning, and indexes registries by
+// host.
 func (f *File) settle() {
 	f.hosts = map[string]*Registry{}
 	for _, r := range f.Registries {

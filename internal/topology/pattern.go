@@ -8,12 +8,12 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// glob is a pattern over names whose segments are parted by '/'. * is any
-// text and ? one character within a segment; ** alone between slashes is any
-// number of segments, none included, but at the end of a pattern at least one.
+// glob is a pattern for names whose segments are separated by '/'. Within a
+// segment, * matches any text and ? one character. A segment ** matches any
+// number of segments; at the end of a pattern, at least one.
 type glob struct {
 	text     string
-	segments []string // a ** at the end is written *, **
+	segments []string // a final ** is stored as *, **
 	literal  bool
 }
 
@@ -27,8 +27,8 @@ func compile(text string) glob {
 
 func (g glob) String() string { return g.text }
 
-// match takes time in proportion to both lengths: only the last ** and the
-// last * are ever tried again.
+// match reports whether the pattern matches a name. Only the last ** and the
+// last * are retried, so the time is proportional to both lengths.
 func (g glob) match(name string) bool {
 	if g.literal {
 		return g.text == name
@@ -85,7 +85,8 @@ func matchSegment(pattern, s string) bool {
 	return strings.Trim(pattern[p:], "*") == ""
 }
 
-// overlaps says whether a name may match both patterns. spent counts the work.
+// overlaps reports whether a name can match both patterns. It adds the work to
+// spent.
 func (g glob) overlaps(other glob, spent *int) bool {
 	if g.literal {
 		return other.match(g.text)
@@ -93,7 +94,7 @@ func (g glob) overlaps(other glob, spent *int) bool {
 	if other.literal {
 		return g.match(other.text)
 	}
-	// Most patterns of one file part at their beginning already.
+	// Most patterns of one file differ at the beginning.
 	*spent++
 	mine, yours := g.fixed(), other.fixed()
 	if n := min(len(mine), len(yours)); mine[:n] != yours[:n] {
@@ -105,7 +106,7 @@ func (g glob) overlaps(other glob, spent *int) bool {
 		func(i, j int) bool { return segmentsMeet(g.segments[i], other.segments[j], spent) })
 }
 
-// fixed is what every name that the pattern covers begins with.
+// fixed returns the text with which every matching name begins.
 func (g glob) fixed() string {
 	before, _, _ := strings.Cut(g.text, "*")
 	before, _, _ = strings.Cut(before, "?")
@@ -119,8 +120,9 @@ func segmentsMeet(a, b string, spent *int) bool {
 		func(i, j int) bool { return a[i] == '?' || b[j] == '?' || a[i] == b[j] })
 }
 
-// meet says whether two patterns of n and m parts have a text in common, where
-// some parts stand for any number of units, and two others can be one unit.
+// meet reports whether two patterns of n and m parts can match the same text.
+// Parts for which manyA and manyB report true match any number of units; unit
+// reports whether two other parts can match the same unit.
 func meet(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int) bool) bool {
 	row := make([]bool, m+1)
 	for i := 0; i <= n; i++ {
@@ -134,7 +136,7 @@ func meet(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int)
 				continue
 			}
 			a, b := i < n && manyA(i), j < m && manyB(j)
-			// A part for many may stand for nothing, or for one more unit.
+			// A part for many matches nothing, or one more unit.
 			if a {
 				next[j] = true
 				if j < m {
@@ -161,58 +163,61 @@ func meet(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int)
 
 const mostPattern = 255
 
-// checkGlob says what is wrong with a pattern, beside its characters.
+const repositoryRemedy = "A repository consists of lower-case letters and digits, separated by '.', '_', '-' and '/'."
+
+// checkGlob checks the length and the segments of a pattern.
 func checkGlob(what, text string) error {
 	if len(text) > mostPattern {
-		return mistake{fmt.Sprintf("The %s pattern is %d bytes long; at most %d are taken.", what, len(text), mostPattern), ""}
+		return mistake{fmt.Sprintf("the %s pattern has %d bytes, more than %d", what, len(text), mostPattern), ""}
 	}
 	before := ""
 	for segment := range strings.SplitSeq(text, "/") {
 		switch {
 		case segment == "":
-			return mistake{fmt.Sprintf("%s begins or ends with a slash, or has two in a row.", quote(text)), "Remove it."}
+			return mistake{quote(text) + " has an empty segment", "Remove the extra slash."}
 		case strings.Contains(segment, "**") && segment != "**":
-			return mistake{fmt.Sprintf("%s has ** beside other text.", quote(text)), "** stands alone between slashes; within a segment write *."}
+			return mistake{quote(text) + " combines ** with other text", "** must be a whole segment. Within a segment, use *."}
 		case segment == "**" && before == "**":
-			return mistake{fmt.Sprintf("%s has ** twice in a row.", quote(text)), "Once is the same."}
+			return mistake{quote(text) + " has ** twice in a row", "Remove one of them."}
 		case segment == "." || segment == "..":
-			return mistake{fmt.Sprintf("%s has the segment %s, which no name has.", quote(text), segment), "Remove it."}
+			return mistake{fmt.Sprintf("%s has the segment %s, which is not allowed", quote(text), segment), "Remove it."}
 		}
 		before = segment
 	}
 	return nil
 }
 
-// RepositoryPattern is a glob over repositories.
+// RepositoryPattern is a glob for repositories.
 type RepositoryPattern struct{ glob }
 
-// Match says whether the pattern covers a repository.
+// Match reports whether the pattern matches a repository.
 func (p RepositoryPattern) Match(repository string) bool { return p.match(repository) }
 
-// Literal says whether the pattern is the name of one repository.
+// Literal reports whether the pattern is the name of one repository.
 func (p RepositoryPattern) Literal() bool { return p.literal }
 
 func (p *RepositoryPattern) read(text string) error {
 	if strings.Contains(text, ":") || strings.Contains(text, "@") {
-		return mistake{fmt.Sprintf("%s names more than a repository.", quote(text)), "Tags have a key of their own, tags; a registry is named by from and to."}
+		return mistake{quote(text) + " is more than a repository", "Put tags into the key tags, and registries into from and to."}
 	}
 	if bad := outside(text, "abcdefghijklmnopqrstuvwxyz0123456789._-/*?"); bad != "" {
-		return mistake{fmt.Sprintf("%s has %s, which no repository has.", quote(text), bad), "Repositories are lower-case letters and digits, parted by '.', '_', '-' and '/'; patterns know *, ** and ?."}
+		return mistake{fmt.Sprintf("%s contains %s, which is not allowed in a repository", quote(text), bad), repositoryRemedy + " Patterns can also contain *, ** and ?."}
 	}
 	if err := checkGlob("repository", text); err != nil {
 		return err
 	}
 	if !strings.ContainsAny(text, "*?") && !ref.IsRepository(text) {
-		return mistake{fmt.Sprintf("%s is no repository.", quote(text)), "Write lower-case letters and digits, parted by '.', '_', '-' and '/'."}
+		return mistake{quote(text) + " is not a valid repository", repositoryRemedy}
 	}
 	p.glob = compile(text)
 	return nil
 }
 
-// Repositories are patterns of repositories. None at all covers every one.
+// Repositories is a list of repository patterns. An empty list covers every
+// repository.
 type Repositories []RepositoryPattern
 
-// Match says whether a repository is covered.
+// Match reports whether a repository is covered.
 func (r Repositories) Match(repository string) bool {
 	for _, p := range r {
 		if p.Match(repository) {
@@ -224,7 +229,7 @@ func (r Repositories) Match(repository string) bool {
 
 func (r Repositories) String() string { return patterns(r, "every repository") }
 
-// patterns writes patterns for people.
+// patterns returns the patterns of a list for a message, or all if it is empty.
 func patterns[P fmt.Stringer](list []P, all string) string {
 	if len(list) == 0 {
 		return all
@@ -236,44 +241,44 @@ func patterns[P fmt.Stringer](list []P, all string) string {
 	return listed(texts)
 }
 
-// TagGlob is a glob over tags.
+// TagGlob is a glob for tags.
 type TagGlob struct{ glob }
 
-// Match says whether the glob covers a tag.
+// Match reports whether the glob matches a tag.
 func (p TagGlob) Match(tag string) bool { return p.match(tag) }
 
 func (p *TagGlob) read(text string) error {
 	if bad := outside(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"); bad != "" {
-		return mistake{fmt.Sprintf("%s has %s, which no tag has.", quote(text), bad), "Tags are letters, digits, '_', '.' and '-'; patterns know * and ?."}
+		return mistake{fmt.Sprintf("%s contains %s, which is not allowed in a tag", quote(text), bad), "A tag consists of letters, digits, '_', '.' and '-'. Patterns can also contain * and ?."}
 	}
 	if text != "**" && strings.Contains(text, "**") {
-		return mistake{fmt.Sprintf("%s has ** in it.", quote(text)), "In a tag * is any text."}
+		return mistake{quote(text) + " contains **", "In tags, use * for any text."}
 	}
 	if len(text) > mostPattern {
 		return checkGlob("tag", text)
 	}
 	if !strings.ContainsAny(text, "*?") && !ref.IsTag(text) {
-		return mistake{fmt.Sprintf("%s is no tag.", quote(text)), "A tag has at most 128 letters, digits, '_', '.' and '-', and does not begin with '.' or '-'."}
+		return mistake{quote(text) + " is not a valid tag", "A tag has at most 128 letters, digits, '_', '.' and '-', and does not begin with '.' or '-'."}
 	}
 	p.glob = compile(text)
 	return nil
 }
 
-// wild says whether a pattern covers every name.
+// wild reports whether a pattern matches every name.
 func (g glob) wild() bool { return strings.Trim(g.text, "*/") == "" }
 
-// BranchPattern is a glob over full refs, such as refs/heads/release/*.
+// BranchPattern is a glob for full refs, such as refs/heads/release/*.
 type BranchPattern struct{ glob }
 
-// Match says whether the pattern covers a ref.
+// Match reports whether the pattern matches a ref.
 func (p BranchPattern) Match(ref string) bool { return p.match(ref) }
 
 func (p *BranchPattern) read(text string) error {
 	if !strings.HasPrefix(text, "refs/") {
-		return mistake{fmt.Sprintf("%s is no full ref.", quote(text)), fmt.Sprintf("Write refs/heads/%s.", strings.Trim(quote(text), `"`))}
+		return mistake{quote(text) + " is not a full ref", fmt.Sprintf("Write refs/heads/%s.", strings.Trim(quote(text), `"`))}
 	}
 	if err := printable("branch", text); err != nil || strings.ContainsAny(text, " \\~^:[") {
-		return mistake{fmt.Sprintf("%s has characters that no ref has.", quote(text)), "Patterns know *, ** and ?."}
+		return mistake{quote(text) + " contains characters that are not allowed in a ref", "Patterns can contain *, ** and ?."}
 	}
 	if err := checkGlob("branch", text); err != nil {
 		return err
@@ -282,7 +287,8 @@ func (p *BranchPattern) read(text string) error {
 	return nil
 }
 
-// outside is the first character that is none of those allowed, quoted.
+// outside returns the first character that is not among the allowed ones,
+// quoted, or "".
 func outside(text, allowed string) string {
 	for _, r := range text {
 		if !strings.ContainsRune(allowed, r) {

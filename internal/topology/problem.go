@@ -11,30 +11,27 @@ import (
 	"acrpromote/internal/levenshtein"
 )
 
-// Problem is one thing that is wrong, where it stands, and what to do. Line
-// and Column count from 1, columns in characters.
+// Problem is a mistake in a file, with its position and what to do about it.
+// Line and Column count from 1, columns in characters. Reason is a clause, and
+// Remedy a sentence, or empty.
 type Problem struct {
 	Line, Column   int
 	Reason, Remedy string
 }
 
 func (p Problem) String() string {
-	s := fmt.Sprintf("%d:%d: %s", p.Line, p.Column, p.Reason)
-	if p.Remedy != "" {
-		s += " " + p.Remedy
-	}
-	return s
+	return fmt.Sprintf("%d:%d: %v", p.Line, p.Column, mistake{p.Reason, p.Remedy})
 }
 
-// Invalid is everything that is wrong with a text: the first twenty problems
-// by position, and how many more there are.
+// Invalid is the error for a file with mistakes: the first twenty problems by
+// position, and the number of further ones.
 type Invalid struct {
 	Name     string
 	Problems []Problem
 	More     int
 }
 
-// Error writes one problem a line, as NAME:LINE:COLUMN: and sentences.
+// Error returns one problem per line, each as NAME:LINE:COLUMN: REASON. REMEDY
 func (e *Invalid) Error() string {
 	var b strings.Builder
 	for i, p := range e.Problems {
@@ -51,11 +48,11 @@ func (e *Invalid) Error() string {
 
 const (
 	mostTold = 20
-	// mostKept bounds the memory that a text of nothing but mistakes takes.
+	// mostKept limits the memory for a file that consists of mistakes.
 	mostKept = 2000
 )
 
-// problems collects what is wrong with one text.
+// problems collects the problems of one file.
 type problems struct {
 	found []Problem
 	lost  int
@@ -69,7 +66,7 @@ func (p *problems) add(line, column int, reason, remedy string) {
 	p.found = append(p.found, Problem{line, column, reason, remedy})
 }
 
-// sorted orders by position, and drops what is told twice.
+// sorted returns the problems by position, each once.
 func (p *problems) sorted() []Problem {
 	slices.SortFunc(p.found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
@@ -79,7 +76,7 @@ func (p *problems) sorted() []Problem {
 	return p.found
 }
 
-// err is nil if nothing is wrong.
+// err returns an *Invalid, or nil if there are no problems.
 func (p *problems) err(name string) error {
 	found := p.sorted()
 	if len(found) == 0 {
@@ -89,7 +86,7 @@ func (p *problems) err(name string) error {
 	return &Invalid{Name: name, Problems: found[:told], More: len(found) - told + p.lost}
 }
 
-// quote shows the beginning of a text from outside.
+// quote quotes outside text, shortened if it is long.
 func quote(s string) string {
 	const shown = 60
 	if len(s) > shown {
@@ -102,19 +99,26 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// mistake is a sentence about a value, and what to write instead.
+// mistake is an error about a value: the reason, a clause, and the remedy, a
+// sentence or empty.
 type mistake struct{ reason, remedy string }
 
-func (m mistake) Error() string { return strings.TrimSuffix(m.reason+" "+m.remedy, " ") }
+func (m mistake) Error() string {
+	if m.remedy == "" {
+		return m.reason
+	}
+	return m.reason + ". " + m.remedy
+}
 
-// unknown says that a name is none of those there are, and which was meant.
+// unknown returns the mistake that a name is not among the valid ones. Its
+// remedy suggests the nearest, or lists them.
 func unknown(what, name string, valid []string) mistake {
-	m := mistake{reason: fmt.Sprintf("There is no %s %s.", what, quote(name))}
+	m := mistake{reason: fmt.Sprintf("unknown %s %s", what, quote(name))}
 	switch near, ok := levenshtein.Nearest(name, valid); {
 	case ok:
 		m.remedy = fmt.Sprintf("Did you mean %s?", near)
 	case len(valid) > 0:
-		m.remedy = fmt.Sprintf("There are: %s.", listed(valid))
+		m.remedy = fmt.Sprintf("Use one of: %s.", listed(valid))
 	}
 	return m
 }

@@ -14,22 +14,22 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Version is the version of the format.
+// Version is the version of the flow file's format.
 type Version int
 
 func (v *Version) numeric() {}
 func (v *Version) read(text string) error {
 	if text != "1" {
-		return mistake{fmt.Sprintf("Version %s of the flow file is not known.", quote(text)), "Write version: 1."}
+		return mistake{"unknown version " + quote(text), "Write version: 1."}
 	}
 	*v = 1
 	return nil
 }
 
-// Count is an integer from 1 up; 0 is not given.
+// Count is a positive integer; 0 if not set.
 type Count int
 
-// Or is the count, or what holds where none was given.
+// Or returns the count, or otherwise if it is not set.
 func (c Count) Or(otherwise int) int {
 	if c == 0 {
 		return otherwise
@@ -43,18 +43,18 @@ func (c *Count) numeric() {}
 func (c *Count) read(text string) error {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 || n > mostCount || text[0] == '+' {
-		return mistake{fmt.Sprintf("%s is no integer from 1 to %d.", quote(text), mostCount), ""}
+		return mistake{fmt.Sprintf("%s is not an integer from 1 to %d", quote(text), mostCount), ""}
 	}
 	*c = Count(n)
 	return nil
 }
 
-// Duration is a span of time above zero; 0 is not given.
+// Duration is a positive duration; 0 if not set.
 type Duration time.Duration
 
-// read takes Go's durations, and days as 3d.
+// read accepts Go's durations, and days such as 3d.
 func (d *Duration) read(text string) error {
-	wrong := mistake{fmt.Sprintf("%s is no duration above zero.", quote(text)), "Write it as 90m, 72h or 3d."}
+	wrong := mistake{quote(text) + " is not a positive duration", "Write it as 90m, 72h or 3d."}
 	if days, ok := strings.CutSuffix(text, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
 		if err != nil || strings.ContainsFunc(days, func(r rune) bool { return r != '.' && (r < '0' || r > '9') }) {
@@ -77,7 +77,7 @@ func (d *Duration) read(text string) error {
 
 func (d Duration) String() string { return time.Duration(d).String() }
 
-// Kind is which approval a flow demands.
+// Kind is the kind of approval that a flow requires.
 type Kind string
 
 const (
@@ -90,7 +90,7 @@ const (
 func (Kind) values() []string          { return []string{"manual", "automated", "any", "none"} }
 func (k *Kind) read(text string) error { return pick(k, text) }
 
-// OnPartial is how a task ends where some targets are done and others not.
+// OnPartial is how a task ends if some targets are done and others are not.
 type OnPartial string
 
 const (
@@ -101,7 +101,7 @@ const (
 func (OnPartial) values() []string          { return []string{"fail", "warn"} }
 func (o *OnPartial) read(text string) error { return pick(o, text) }
 
-// Lock is what is locked at a target.
+// Lock is what to lock at a target.
 type Lock string
 
 const (
@@ -113,7 +113,7 @@ const (
 func (Lock) values() []string          { return []string{"none", "tag", "image"} }
 func (l *Lock) read(text string) error { return pick(l, text) }
 
-// On is where attached artifacts must be.
+// On is the manifest to which artifacts must be attached.
 type On string
 
 const (
@@ -124,7 +124,7 @@ const (
 func (On) values() []string          { return []string{"index", "children"} }
 func (o *On) read(text string) error { return pick(o, text) }
 
-// pick reads one of the values that a type has.
+// pick reads one of the values of a type.
 func pick[T interface {
 	~string
 	values() []string
@@ -136,21 +136,22 @@ func pick[T interface {
 		}
 	}
 	m := unknown("value", text, (*into).values())
-	m.reason = fmt.Sprintf("%s is none of %s.", quote(text), strings.Join((*into).values(), ", "))
+	m.reason = fmt.Sprintf("%s is not one of %s", quote(text), strings.Join((*into).values(), ", "))
 	if !strings.HasPrefix(m.remedy, "Did you") {
 		m.remedy = ""
 	}
 	return m
 }
 
-// grammar is that of what is neither YAML's nor a registry's.
+// grammar has the regular expressions for artifact types and GUIDs.
 var grammar = sync.OnceValue(func() (g struct{ artifact, guid *regexp.Regexp }) {
 	g.artifact = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}$`)
 	g.guid = regexp.MustCompile(`^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	return g
 })
 
-// Host is a registry's host name in lower case, without the port of HTTPS.
+// Host is the host name of a registry in lower case, without the default HTTPS
+// port.
 type Host string
 
 func (h *Host) read(text string) error {
@@ -165,25 +166,25 @@ func readHost(text string) (string, error) {
 	case err == nil:
 		return host, nil
 	case errors.Is(err, ref.ErrPort):
-		return "", mistake{fmt.Sprintf("%s is not a valid registry host: %v.", quote(text), ref.ErrPort), "Write the port without leading zeros, or leave it out."}
+		return "", mistake{fmt.Sprintf("%s is not a valid registry host: %v", quote(text), ref.ErrPort), "Write the port without leading zeros, or omit it."}
 	case errors.Is(err, ref.ErrShortHost):
-		return "", mistake{fmt.Sprintf("%s is no registry's host name.", quote(text)), "Write it in full, as <your-registry>.azurecr.io."}
+		return "", mistake{quote(text) + " is not a valid registry host", "Write the full host name, such as <your-registry>.azurecr.io."}
 	}
-	return "", mistake{fmt.Sprintf("%s is no registry's host name.", quote(text)), "Write it as <your-registry>.azurecr.io, without https:// and without a path."}
+	return "", mistake{quote(text) + " is not a valid registry host", "Write it as <your-registry>.azurecr.io, without https:// and without a path."}
 }
 
-// ArtifactType is the media type of an artifact that refers to an image.
+// ArtifactType is the type of an artifact that refers to an image, a media type.
 type ArtifactType string
 
 func (a *ArtifactType) read(text string) error {
 	if !grammar().artifact.MatchString(text) {
-		return mistake{fmt.Sprintf("%s is no artifact type.", quote(text)), "Write a media type, as application/spdx+json."}
+		return mistake{quote(text) + " is not an artifact type", "Write a media type, such as application/spdx+json."}
 	}
 	*a = ArtifactType(text)
 	return nil
 }
 
-// CheckID is the definition id of an automated check: a number or a GUID in
+// CheckID is the definition ID of an automated check: a number, or a GUID in
 // lower case.
 type CheckID string
 
@@ -192,13 +193,13 @@ func (c *CheckID) read(text string) error {
 	lower := strings.ToLower(text)
 	n, err := strconv.ParseInt(text, 10, 32)
 	if !grammar().guid.MatchString(lower) && (err != nil || n < 1 || text[0] == '+' || text[0] == '0') {
-		return mistake{fmt.Sprintf("%s is no definition id of a check.", quote(text)), "Write its number or its GUID."}
+		return mistake{quote(text) + " is not the definition ID of a check", "Write its number or GUID."}
 	}
 	*c = CheckID(lower)
 	return nil
 }
 
-// Approver is the unique name or descriptor of a person or group, or
+// Approver is a person or group: a unique name, a descriptor or
 // [Project]\Group.
 type Approver string
 
@@ -210,16 +211,16 @@ func (a *Approver) read(text string) error {
 	return nil
 }
 
-// CommentPattern is a regular expression as RE2 knows them.
+// CommentPattern is an RE2 regular expression.
 type CommentPattern struct{ *regexp.Regexp }
 
 func (c *CommentPattern) read(text string) error {
 	if len(text) > 1000 {
-		return mistake{fmt.Sprintf("The pattern is %d bytes long; at most 1000 are taken.", len(text)), ""}
+		return mistake{fmt.Sprintf("the pattern has %d bytes, more than 1000", len(text)), ""}
 	}
 	compiled, err := regexp.Compile(text)
 	if err != nil {
-		return mistake{fmt.Sprintf("%s is no regular expression as RE2 knows them: %s.", quote(text), strings.TrimPrefix(err.Error(), "error parsing regexp: ")), ""}
+		return mistake{fmt.Sprintf("%s is not a valid RE2 regular expression: %s", quote(text), strings.TrimPrefix(err.Error(), "error parsing regexp: ")), ""}
 	}
 	c.Regexp = compiled
 	return nil
@@ -232,19 +233,19 @@ func (c CommentPattern) String() string {
 	return c.Regexp.String()
 }
 
-// printable says whether a name of Azure DevOps can be one: what nobody sees
-// tells two names apart that look alike.
+// printable checks a name of Azure DevOps. It rejects invisible characters,
+// which would make two names look alike.
 func printable(what, text string) error {
 	bad := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 	if bad || len(text) > 400 || strings.TrimSpace(text) != text {
-		return mistake{fmt.Sprintf("%s is no name of an %s.", quote(text), what), "Write it without spaces around it, in at most 400 bytes that can be seen."}
+		return mistake{fmt.Sprintf("%s is not a valid %s name", quote(text), what), "A name has at most 400 bytes, no surrounding spaces and no invisible characters."}
 	}
 	return nil
 }
 
-const nameRemedy = "A name is made of at most 64 letters, digits, '.', '_' and '-', and begins with a letter or digit."
+const nameRemedy = "A name has at most 64 letters, digits, '.', '_' and '-', and begins with a letter or digit."
 
-// isName is the grammar of registries', flows' and degrees of trust's names.
+// isName reports whether s is a valid name of a registry, flow or trust level.
 func isName(s string) bool {
 	if s == "" || len(s) > 64 || strings.Trim(s[:1], "._-") == "" {
 		return false

@@ -19,12 +19,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-var update = flag.Bool("update", false, "write golden files and the schema anew")
+var update = flag.Bool("update", false, "write the golden files and the schema")
 
 // object is a JSON Schema.
 type object = map[string]any
 
-// fieldDocs are the comments of the types' fields, by type and field.
+// fieldDocs returns the comments of the types' fields, by type and field.
 func fieldDocs(t *testing.T) map[string]string {
 	t.Helper()
 	docs := map[string]string{}
@@ -57,7 +57,7 @@ func fieldDocs(t *testing.T) map[string]string {
 
 const namePattern = `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`
 
-// scalars are the schemas of values that read themselves.
+// scalars returns the schemas of values that parse themselves.
 func scalars() map[reflect.Type]object {
 	text := func(more object) object { more["type"] = "string"; return more }
 	resource := text(object{"minLength": 1, "maxLength": 400})
@@ -91,7 +91,7 @@ func schemaOf(t *testing.T, docs map[string]string, typ reflect.Type) object {
 		if e, ok := reflect.Zero(typ).Interface().(interface{ values() []string }); ok {
 			return object{"type": "string", "enum": e.values()}
 		}
-		t.Fatalf("%T reads itself, and has no schema", v)
+		t.Fatalf("%T parses itself but has no schema", v)
 	}
 	switch typ.Kind() {
 	case reflect.Pointer:
@@ -133,11 +133,11 @@ func schemaOf(t *testing.T, docs map[string]string, typ reflect.Type) object {
 	return nil
 }
 
-func TestSchemaIsThatOfTheTypes(t *testing.T) {
+func TestSchemaMatchesTypes(t *testing.T) {
 	o := schemaOf(t, fieldDocs(t), reflect.TypeFor[File]())
 	o["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	o["$id"] = "urn:acrpromote:flow:v1"
-	o["title"] = "The flow file of acrpromote: which image may go where, and on whose word"
+	o["title"] = "The flow file of acrpromote: which images may go where, and whose approval that takes"
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
@@ -152,17 +152,17 @@ func TestSchemaIsThatOfTheTypes(t *testing.T) {
 		return
 	}
 	if b.String() != string(schema(t)) {
-		t.Fatal("flow.schema.json is not what the types say: go test ./internal/topology -run Schema -update")
+		t.Fatal("flow.schema.json does not match the types: go test ./internal/topology -run Schema -update")
 	}
 }
 
-// valid checks a document against the keywords that the schema uses.
+// valid validates a document against the keywords that the schema uses.
 func valid(t *testing.T, schema object, v any, at string) error {
 	for keyword := range schema {
 		if !slices.Contains([]string{"$schema", "$id", "title", "description", "type", "const", "enum", "anyOf", "pattern", "minLength", "maxLength",
 			"minimum", "maximum", "minItems", "maxItems", "uniqueItems", "items", "minProperties", "maxProperties", "propertyNames",
 			"additionalProperties", "properties", "required"}, keyword) {
-			t.Fatalf("keyword %s is not checked", keyword)
+			t.Fatalf("keyword %s is not supported", keyword)
 		}
 	}
 	number := func(key string) (float64, bool) { n, ok := schema[key].(float64); return n, ok }
@@ -170,11 +170,11 @@ func valid(t *testing.T, schema object, v any, at string) error {
 		return fmt.Errorf("%s: %v is not %v", at, v, c)
 	}
 	if list, ok := schema["enum"].([]any); ok && !slices.Contains(list, v) {
-		return fmt.Errorf("%s: %v is none of %v", at, v, list)
+		return fmt.Errorf("%s: %v is not one of %v", at, v, list)
 	}
 	if list, ok := schema["anyOf"].([]any); ok {
 		if !slices.ContainsFunc(list, func(s any) bool { return valid(t, s.(object), v, at) == nil }) {
-			return fmt.Errorf("%s: %v fits nothing", at, v)
+			return fmt.Errorf("%s: %v matches nothing", at, v)
 		}
 	}
 	text, isText := v.(string)
@@ -248,12 +248,12 @@ func valid(t *testing.T, schema object, v any, at string) error {
 		return fmt.Errorf("%s: %T", at, v)
 	}
 	if wanted, ok := schema["type"].(string); ok && !types[wanted] {
-		return fmt.Errorf("%s: %v is no %s", at, v, wanted)
+		return fmt.Errorf("%s: %v is not of type %s", at, v, wanted)
 	}
 	return nil
 }
 
-// asJSON turns YAML into what a JSON decoder gives.
+// asJSON returns YAML as a JSON decoder would return it.
 func asJSON(t *testing.T, content []byte) any {
 	t.Helper()
 	var v any
@@ -271,9 +271,9 @@ func asJSON(t *testing.T, content []byte) any {
 	return decoded
 }
 
-// schema is the JSON Schema (2020-12) of the flow file, for editors. It is made
-// from the types of this package, and knows single values; what concerns
-// several of them only Parse can tell.
+// schema returns the JSON Schema (2020-12) of the flow file, for editors. It is
+// generated from the types of this package and validates single values; only
+// Parse finds mistakes that involve several.
 func schema(t *testing.T) []byte {
 	t.Helper()
 	content, err := os.ReadFile("flow.schema.json")
@@ -292,7 +292,7 @@ func schemaObject(t *testing.T) object {
 	return o
 }
 
-func TestSchemaTakesTheExamples(t *testing.T) {
+func TestSchemaAcceptsExamples(t *testing.T) {
 	for name, content := range examples(t) {
 		if err := valid(t, schemaObject(t), asJSON(t, content), ""); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -300,8 +300,8 @@ func TestSchemaTakesTheExamples(t *testing.T) {
 	}
 }
 
-// TestSchemaRefusesWhatParseRefuses holds for mistakes in single values.
-func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
+// TestSchemaRejectsMistakes checks the mistakes in single values.
+func TestSchemaRejectsMistakes(t *testing.T) {
 	refused := 0
 	for _, c := range mistakes {
 		if !c.single {
@@ -309,7 +309,7 @@ func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 		}
 		refused++
 		if err := valid(t, schemaObject(t), asJSON(t, []byte(c.file())), ""); err == nil {
-			t.Errorf("%s: the schema takes it", c.name)
+			t.Errorf("%s: the schema accepts it", c.name)
 		}
 	}
 	if refused < 20 {

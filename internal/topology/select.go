@@ -10,17 +10,18 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Ask is one image on its way to one registry. Registries are named by host.
+// Ask is the question which flow covers an image on its way to a registry.
+// Registries are given by host.
 type Ask struct {
-	Flow             string // the flow's name; empty: whichever covers the image
+	Flow             string // the flow's name; if empty, any flow that covers the image
 	From             string
-	Repository, Tag  string // at the source; an empty Tag is an image by digest
-	To               string // empty: it stays where it is, and is sealed or looked at
-	TargetRepository string // empty: as the flow has it
-	TargetTag        string // empty: as the flow has it
+	Repository, Tag  string // at the source; Tag is empty for an image by digest
+	To               string // if empty, the image is not moved, but sealed or audited
+	TargetRepository string // if empty, as the flow names it
+	TargetTag        string // if empty, as the flow names it
 }
 
-// source writes the image as a user would.
+// source returns the image as a user would write it.
 func (a Ask) source() string {
 	if a.Tag == "" {
 		return a.From + "/" + a.Repository
@@ -28,6 +29,7 @@ func (a Ask) source() string {
 	return a.From + "/" + a.Repository + ":" + a.Tag
 }
 
+// subject returns what a refusal is about: the target, or else the source.
 func (a Ask) subject() string {
 	if a.To == "" {
 		return a.source()
@@ -39,14 +41,14 @@ func (a Ask) subject() string {
 	return s
 }
 
-// Covers says whether a source image is the flow's. An empty tag is an image
-// by digest alone.
+// Covers reports whether the flow covers a source image. The tag is empty for
+// an image by digest.
 func (f *Flow) Covers(repository, tag string) bool {
 	return ref.IsRepository(repository) && (tag == "" || ref.IsTag(tag)) && f.Repositories.Match(repository) && f.Tags.Match(tag)
 }
 
-// TargetsFor are the registries, by name and sorted, that a source repository
-// goes to: all of the flow's, or those that subscribe to it.
+// TargetsFor returns the names of the registries that a source repository goes
+// to, sorted: all targets of the flow, or those that subscribe to it.
 func (f *Flow) TargetsFor(repository string) []string {
 	var targets []string
 	if !f.Repositories.Match(repository) {
@@ -69,28 +71,28 @@ func (f *Flow) subscribes(target, repository string) bool {
 	return named && patterns.Match(repository)
 }
 
-// Select finds the flow that an image may take. If there is none, the refusal
-// says what is covered. Flows that cover the same way have the same rules
-// (Parse sees to that), and the first by name is given; only where the image
-// has no target several may differ, and then one is to be named.
+// Select returns the flow that covers an image. If there is none, the refusal
+// says what is covered. If several flows cover it, they have the same rules
+// (Parse ensures that), and Select returns the first by name. Only if the image
+// has no target can their rules differ; then the user must name one.
 func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
 	refuse := func(name rule.Name, reason, remedy string) (*Flow, *rule.Refusal) {
 		return nil, &rule.Refusal{Rule: name, Subject: a.subject(), Reason: reason, Remedy: remedy}
 	}
 	if a.Flow != "" {
 		if _, err := f.Flow(a.Flow); err != nil {
-			return refuse(rule.NotInFlow, "The flow file has no flow "+quote(a.Flow)+".", "Name one of "+listed(keys(f.Flows))+".")
+			return refuse(rule.NotInFlow, "the flow file has no flow "+quote(a.Flow), "Use one of: "+listed(keys(f.Flows))+".")
 		}
 	}
 	const add = "Ask the owners of the flow file to add it."
 	from, known := f.ByHost(a.From)
 	if !known {
-		return refuse(rule.NotInFlow, fmt.Sprintf("The flow file has no registry with the host %s.", a.From), add)
+		return refuse(rule.NotInFlow, fmt.Sprintf("the flow file has no registry with host %s", a.From), add)
 	}
 	to := from
 	if a.To != "" {
 		if to, known = f.ByHost(a.To); !known {
-			return refuse(rule.NotInFlow, fmt.Sprintf("The flow file has no registry with the host %s.", a.To), add)
+			return refuse(rule.NotInFlow, fmt.Sprintf("the flow file has no registry with host %s", a.To), add)
 		}
 	}
 	var covering []*Flow
@@ -117,44 +119,52 @@ func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
 		for _, flow := range covering {
 			names = append(names, flow.Name)
 		}
-		return refuse(rule.NotInFlow, fmt.Sprintf("The flows %s cover it, and their rules differ.", listed(names)), "Name one of them in the input flow.")
+		return refuse(rule.NotInFlow, fmt.Sprintf("flows %s cover it, but their rules differ", listed(names)), "Name one of them in the input flow.")
 	case len(covering) > 0:
 		return covering[0], nil
 	case len(reasons) > 0:
-		return refuse(rule.NotInFlow, fmt.Sprintf("No flow covers %s on its way to %s: %s.", a.source(), to.Host, told(reasons)),
-			"Name an image that a flow covers, or ask the owners of the flow file.")
+		return refuse(rule.NotInFlow, fmt.Sprintf("no flow covers %s: %s", a.way(to), told(reasons)),
+			"Name an image that a flow covers, or ask the owners of the flow file to add it.")
 	case joined:
-		return refuse(rule.NotInFlow, fmt.Sprintf("Flow %s does not lead from %s (%s) to %s (%s), another one does.", a.Flow, from.Name, from.Host, to.Name, to.Host), "Name that one, or none.")
+		return refuse(rule.NotInFlow, fmt.Sprintf("flow %s does not lead from %s (%s) to %s (%s), but another flow does", a.Flow, from.Name, from.Host, to.Name, to.Host), "Name that flow in the input flow, or leave the input empty.")
 	case f.Direction(from.Name, to.Name) == Up:
-		return refuse(rule.Upward, fmt.Sprintf("No flow leads from %s (%s, trust %s) up to %s (%s, trust %s).", from.Name, from.Host, from.Trust, to.Name, to.Host, to.Trust),
-			"Images go up only where a flow says so and demands an approval. "+add)
+		return refuse(rule.Upward, fmt.Sprintf("no flow leads up from %s (%s, trust %s) to %s (%s, trust %s)", from.Name, from.Host, from.Trust, to.Name, to.Host, to.Trust),
+			"Images go up only by a flow that requires an approval. "+add)
 	}
-	return refuse(rule.NotInFlow, fmt.Sprintf("No flow leads from %s (%s) to %s (%s).", from.Name, from.Host, to.Name, to.Host), add)
+	return refuse(rule.NotInFlow, fmt.Sprintf("no flow leads from %s (%s) to %s (%s)", from.Name, from.Host, to.Name, to.Host), add)
 }
 
-// told joins reasons, not without end.
+// way returns the image with its target, for a message.
+func (a Ask) way(to *Registry) string {
+	if a.To == "" {
+		return a.source()
+	}
+	return fmt.Sprintf("%s on its way to %s", a.source(), to.Host)
+}
+
+// told joins the first reasons and counts the rest.
 func told(reasons []string) string {
 	const most = 10
 	if len(reasons) > most {
-		return strings.Join(reasons[:most], "; ") + fmt.Sprintf("; and %d more flows do not either", len(reasons)-most)
+		return strings.Join(reasons[:most], "; ") + fmt.Sprintf("; and %d more flows", len(reasons)-most)
 	}
 	return strings.Join(reasons, "; ")
 }
 
-// lacks says why a flow between the right registries does not cover an image,
-// or nothing if it does.
+// lacks returns why a flow between these registries does not cover an image, or
+// "" if it does.
 func (f *Flow) lacks(a Ask, from, to *Registry) string {
 	switch {
 	case !ref.IsRepository(a.Repository) || !f.Repositories.Match(a.Repository):
 		return "covers the repositories " + f.Repositories.String()
 	case !f.Covers(a.Repository, a.Tag) && a.Tag == "":
-		return "covers the tags " + f.Tags.String() + ", and an image by digest has none: name it by its tag"
+		return "covers the tags " + f.Tags.String() + ", and an image by digest has no tag (name it by its tag)"
 	case !f.Covers(a.Repository, a.Tag):
 		return "covers the tags " + f.Tags.String()
 	case a.To == "":
 		return ""
 	case !f.subscribes(to.Name, a.Repository):
-		return fmt.Sprintf("has %s subscribe to %s", to.Name, f.Teams[to.Name])
+		return fmt.Sprintf("subscribes %s to %s", to.Name, f.Teams[to.Name])
 	}
 	atRepository, atTag, err := f.Names(a.Repository, a.Tag)
 	if err != nil {
@@ -163,21 +173,21 @@ func (f *Flow) lacks(a Ask, from, to *Registry) string {
 	repository, tag := cmp.Or(a.TargetRepository, atRepository), cmp.Or(a.TargetTag, atTag)
 	switch {
 	case repository != atRepository:
-		return "calls it " + atRepository + " there"
+		return "names it " + atRepository + " at the target"
 	case f.templated() && !f.Moves(tag):
-		return "has an approval for each of the tags " + patterns(f.MovingTags, "none")
+		return "has an approval per tag, for the tags " + patterns(f.MovingTags, "none")
 	case tag != atTag && !f.Moves(tag):
 		if len(f.MovingTags) == 0 {
-			return "gives it the tag " + cmp.Or(atTag, "none") + " there"
+			return "gives it the tag " + cmp.Or(atTag, "none") + " at the target"
 		}
-		return "gives it the tag " + cmp.Or(atTag, "none") + " there, or one of " + patterns(f.MovingTags, "none")
+		return "gives it the tag " + cmp.Or(atTag, "none") + " at the target, or one of " + patterns(f.MovingTags, "none")
 	case from == to && repository == a.Repository && tag == a.Tag:
-		return "stays in one registry, so it needs another tag there: one of " + patterns(f.MovingTags, "none")
+		return "stays within one registry, so the target needs another tag: one of " + patterns(f.MovingTags, "none")
 	}
 	return ""
 }
 
-// templated says whether the approval's resource depends on the target tag.
+// templated reports whether the approval's resource depends on the target tag.
 func (f *Flow) templated() bool {
 	for _, c := range f.Require.Approval.Checks {
 		if c.Resource.templated() {
@@ -187,8 +197,9 @@ func (f *Flow) templated() bool {
 	return f.Require.Approval.Environment.templated()
 }
 
-// MayMove says whether a tag of a target may be moved off the digest it bears.
-// moveTag is the input of that name, which counts inside one registry only.
+// MayMove returns nil if a tag at a target may move to another digest, and a
+// refusal otherwise. moveTag is the input of that name, which has effect only
+// within one registry.
 func (f *File) MayMove(flow *Flow, from, to, repository, tag string, moveTag bool) *rule.Refusal {
 	source, sourceKnown := f.ByHost(from)
 	target, known := f.ByHost(to)
@@ -198,23 +209,23 @@ func (f *File) MayMove(flow *Flow, from, to, repository, tag string, moveTag boo
 		return nil
 	case !known || target.Immutable:
 		return &rule.Refusal{Rule: rule.Immutable, Subject: subject,
-			Reason: "The flow file calls the registry immutable, and no movingTags of this flow name the tag.",
-			Remedy: "Give the image another tag, or ask the owners of the flow file."}
+			Reason: "the flow file marks the registry as immutable, and the flow's movingTags do not include the tag",
+			Remedy: "Give the image another tag, or ask the owners of the flow file to add this one to movingTags."}
 	case moveTag && sourceKnown && source == target:
 		return nil
 	}
 	return &rule.Refusal{Rule: rule.TagWouldMove, Subject: subject,
-		Reason: "The tag is there with another digest, and no movingTags of this flow name it.",
-		Remedy: "Give the image another tag, or ask the owners of the flow file to name this one in movingTags."}
+		Reason: "the tag exists with another digest, and the flow's movingTags do not include it",
+		Remedy: "Give the image another tag, or ask the owners of the flow file to add this one to movingTags."}
 }
 
-// JudgePin refuses a flow file that is not the one that was pinned, by the
-// SHA-256 of its bytes in hexadecimal.
+// JudgePin returns a refusal if a flow file is not the pinned one. Both are
+// given by the SHA-256 of their bytes in hexadecimal.
 func JudgePin(path, sum, pinned string) *rule.Refusal {
 	if sum == pinned {
 		return nil
 	}
 	return &rule.Refusal{Rule: rule.FlowUnverified, Subject: path,
 		Reason: fmt.Sprintf("its SHA-256 is %s, but %s is pinned", sum, pinned),
-		Remedy: "Find out who changed the file; if the change is meant, pin the new hash."}
+		Remedy: "Find out who changed the file. If the change is intended, pin the new hash."}
 }

@@ -1,7 +1,6 @@
 package topology
 
 import (
-	"fmt"
 	"regexp"
 	"strings"
 	"sync"
@@ -9,21 +8,21 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// TagPattern is a glob over tags, or a range of semantic versions.
+// TagPattern is a glob for tags, or a range of semantic versions.
 type TagPattern struct {
 	glob  TagGlob
 	text  string
-	bound *semver.Constraints // nil: a glob
+	bound *semver.Constraints // nil for a glob
 }
 
-// read takes a range where the text begins with a comparison or holds a space.
+// read reads a range if the text begins with a comparison or contains a space.
 func (p *TagPattern) read(text string) error {
 	if !strings.ContainsRune("<>=!~^", rune(text[0])) && !strings.ContainsAny(text, " |,") {
 		p.text = text
 		return p.glob.read(text)
 	}
-	// ! without = is a wish to leave something out, which no pattern can.
-	wrong := mistake{fmt.Sprintf("%s is no range of semantic versions.", quote(text)), "Write it as >=1.2 <2, ~1.4, ^2 or 1.2 - 1.4; a glob has no spaces."}
+	// ! without = would exclude something, which a pattern cannot do.
+	wrong := mistake{quote(text) + " is not a range of semantic versions", "Write it as >=1.2 <2, ~1.4, ^2 or 1.2 - 1.4. A glob has no spaces."}
 	if len(text) > mostPattern || text[0] == '!' && !strings.HasPrefix(text, "!=") {
 		return wrong
 	}
@@ -37,10 +36,10 @@ func (p *TagPattern) read(text string) error {
 
 func (p TagPattern) String() string { return p.text }
 
-// Match says whether the pattern covers a tag. A range covers tags that are
-// versions: two or three numbers, a v before them or not. A single number is
-// a build or a date, and no version. Pre-releases are covered only by a range
-// that names one, as >=1.0.0-0 does.
+// Match reports whether the pattern matches a tag. A range matches tags that
+// are versions: two or three numbers, with or without a leading v. A single
+// number is a build or a date, not a version. Pre-releases are matched only by a
+// range that names one, such as >=1.0.0-0.
 func (p TagPattern) Match(tag string) bool {
 	if p.bound == nil {
 		return p.glob.Match(tag)
@@ -55,7 +54,7 @@ func version(tag string) (*semver.Version, bool) {
 	if len(tag) > 128 || !parted || !digit(major) || !digit(minor) {
 		return nil, false
 	}
-	// Whole versions, which most are, are read without a regular expression.
+	// Most are complete versions, which need no regular expression.
 	v, err := semver.StrictNewVersion(numbers)
 	if err != nil {
 		v, err = semver.NewVersion(numbers)
@@ -63,11 +62,11 @@ func version(tag string) (*semver.Version, bool) {
 	return v, err == nil
 }
 
-// digit says whether a text begins with one.
+// digit reports whether s begins with a digit.
 func digit(s string) bool { return s != "" && s[0] >= '0' && s[0] <= '9' }
 
-// overlaps says whether a tag may match both patterns. Where that cannot be
-// told, it may.
+// overlaps reports whether a tag can match both patterns. If in doubt, it
+// reports true.
 func (p TagPattern) overlaps(other TagPattern, spent *int) bool {
 	switch {
 	case p.bound == nil && other.bound == nil:
@@ -85,18 +84,18 @@ func globMeetsRange(g TagGlob, r TagPattern, spent *int) bool {
 		return r.Match(g.text)
 	}
 	*spent++
-	// Versions begin with a digit or a v.
+	// A version begins with a digit or a v.
 	return strings.ContainsRune("v*?0123456789", rune(g.text[0]))
 }
 
-// named finds the versions that a range names.
+// named matches the versions in a range.
 var named = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(\d+)(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(-[0-9A-Za-z.-]+)?`)
 })
 
-// rangesMeet tries the versions at which one of two ranges can begin: those
-// that either names, their next ones, and the lowest of all. If none is in
-// both, nothing is: what two ranges share begins at one of these.
+// rangesMeet tries the versions at which a range can begin: those that either
+// range names, the next ones, and the lowest. The intersection of two ranges
+// begins at one of these, so it is empty if none is in both.
 func rangesMeet(a, b TagPattern, spent *int) bool {
 	try := func(major, minor, patch uint64, pre string) bool {
 		*spent += 20
@@ -126,7 +125,7 @@ func rangesMeet(a, b TagPattern, spent *int) bool {
 	return false
 }
 
-// numbered is a part of a version, where a wildcard or nothing is 0.
+// numbered returns a part of a version; a wildcard or an empty part is 0.
 func numbered(part string) string {
 	if !digit(part) {
 		return "0"
@@ -134,11 +133,11 @@ func numbered(part string) string {
 	return part
 }
 
-// Tags are patterns of tags. None at all covers every tag.
+// Tags is a list of tag patterns. An empty list covers every tag.
 type Tags []TagPattern
 
-// Match says whether a tag is covered. An image by digest alone, with an empty
-// tag, is covered only where every tag is.
+// Match reports whether a tag is covered. An empty tag, that of an image by
+// digest, is covered only by an empty list.
 func (t Tags) Match(tag string) bool {
 	if tag == "" {
 		return len(t) == 0
@@ -153,7 +152,7 @@ func (t Tags) Match(tag string) bool {
 
 func (t Tags) String() string { return patterns(t, "every tag") }
 
-// Moves says whether a tag at a target of the flow may move.
+// Moves reports whether a tag at a target of the flow may move.
 func (f *Flow) Moves(tag string) bool {
 	for _, p := range f.MovingTags {
 		if p.Match(tag) {

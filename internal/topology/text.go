@@ -14,8 +14,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// What a text from outside may measure. A YAML parser builds a node of some
-// 200 bytes for every mark, so marks are counted before it is asked.
+// Limits of a file. A YAML parser creates a node of some 200 bytes for every
+// mark, so marks are counted before it runs.
 const (
 	mostBytes         = 1 << 20
 	mostMarks         = 100_000
@@ -26,14 +26,14 @@ const (
 )
 
 // clean checks size and encoding, and returns the text with LF line ends. It
-// stops at the first problem: what is not text has no second one.
+// stops at the first problem.
 func clean(p *problems, content []byte, size int) (string, bool) {
 	if len(content) > size {
-		p.add(1, 1, fmt.Sprintf("The text is %d bytes long; at most %d are read.", len(content), size), "Split it.")
+		p.add(1, 1, fmt.Sprintf("the file has %d bytes, more than %d", len(content), size), "Split it.")
 		return "", false
 	}
 	if bytes.HasPrefix(content, []byte{0xff, 0xfe}) || bytes.HasPrefix(content, []byte{0xfe, 0xff}) {
-		p.add(1, 1, "The text is UTF-16.", "Save it as UTF-8.")
+		p.add(1, 1, "the file is UTF-16", "Save it as UTF-8.")
 		return "", false
 	}
 	content = bytes.TrimPrefix(content, []byte("\ufeff"))
@@ -45,17 +45,17 @@ func clean(p *problems, content []byte, size int) (string, bool) {
 		r, n := utf8.DecodeRune(rest)
 		switch {
 		case r == utf8.RuneError && n == 1:
-			p.add(line, column, fmt.Sprintf("The byte 0x%02X is no UTF-8.", rest[0]), "Save the text as UTF-8.")
+			p.add(line, column, fmt.Sprintf("byte 0x%02X is not valid UTF-8", rest[0]), "Save the file as UTF-8.")
 			return "", false
 		case r == '\n':
 			line, column = line+1, 0
 		case r == '\t':
 		case unicode.IsControl(r), r == '\u2028', r == '\u2029', r == '\ufeff':
-			p.add(line, column, fmt.Sprintf("There is a control character, U+%04X.", r), "Remove it.")
+			p.add(line, column, fmt.Sprintf("control character U+%04X", r), "Remove it.")
 			return "", false
 		case unicode.Is(unicode.Bidi_Control, r):
-			// It shows reviewers another text than the one that counts.
-			p.add(line, column, fmt.Sprintf("There is a character that turns the direction of writing, U+%04X.", r), "Remove it.")
+			// Reviewers would see another text than the program reads.
+			p.add(line, column, fmt.Sprintf("character U+%04X changes the writing direction", r), "Remove it.")
 			return "", false
 		}
 		rest = rest[n:]
@@ -64,7 +64,8 @@ func clean(p *problems, content []byte, size int) (string, bool) {
 	return string(content), true
 }
 
-// untabbed tells of the first line that begins with a tab among its spaces.
+// untabbed reports whether no line is indented with tabs, and adds a problem
+// for the first that is.
 func untabbed(p *problems, text string) bool {
 	number := 0
 	for line := range strings.Lines(text) {
@@ -72,14 +73,14 @@ func untabbed(p *problems, text string) bool {
 		content := strings.TrimLeft(line, " \t")
 		indent := line[:len(line)-len(content)]
 		if at := strings.IndexByte(indent, '\t'); at >= 0 {
-			p.add(number, at+1, "The line is indented with a tab.", "YAML takes spaces only.")
+			p.add(number, at+1, "the line is indented with a tab", "Use spaces.")
 			return false
 		}
 	}
 	return true
 }
 
-// marks counts whatever can begin a node of YAML, from above.
+// marks returns an upper bound for the number of YAML nodes in a text.
 func marks(text string) int {
 	n := 0
 	for i := range len(text) {
@@ -95,17 +96,18 @@ func marks(text string) int {
 	return n
 }
 
-// countable says whether a text has few enough marks.
+// countable reports whether a text has at most the given number of marks, and
+// adds a problem if not.
 func countable(p *problems, text string, most int) bool {
 	if n := marks(text); n > most {
-		p.add(1, 1, fmt.Sprintf("The text has %d entries or more; at most %d are read.", n, most), "Split it.")
+		p.add(1, 1, fmt.Sprintf("the file has about %d entries, more than %d", n, most), "Split it.")
 		return false
 	}
 	return true
 }
 
-// documents reads YAML documents one by one until the end, the first
-// mistake, or until each says stop.
+// documents calls each for the YAML documents of a text, until the first
+// mistake or until each returns false.
 func documents(p *problems, text string, each func(document *yaml.Node) (more bool)) {
 	decoder := yaml.NewDecoder(strings.NewReader(text))
 	for {
@@ -124,15 +126,15 @@ func documents(p *problems, text string, each func(document *yaml.Node) (more bo
 	}
 }
 
-// countedFrom0 are the lines of what the library's parser says, from 1 those
-// of its scanner: yaml.v3, parser.fail in decode.go.
+// countedFrom0 are the errors of the library's parser, which counts lines from
+// 0; its scanner counts from 1 (yaml.v3, parser.fail in decode.go).
 var countedFrom0 = []string{
 	"did not find expected ',' or ']'", "did not find expected ',' or '}'", "did not find expected key",
 	"did not find expected '-' indicator", "did not find expected node content", "did not find expected <document start>",
 }
 
-// syntax tells what the library said. It knows lines only; the column is where
-// the line's content begins.
+// syntax adds the library's error as a problem. The error has a line only; the
+// column is where the line's content begins.
 func syntax(p *problems, text string, err error) {
 	said, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
 	if rest, ok := strings.CutPrefix(said, "line "); ok {
@@ -148,12 +150,12 @@ func syntax(p *problems, text string, err error) {
 	line = min(max(line, 1), len(lines))
 	content := lines[line-1]
 	column := len(content) - len(strings.TrimLeft(content, " ")) + 1
-	p.add(line, column, fmt.Sprintf("This is no YAML: %s.", said),
-		"Look at this line and the one before it; text that begins with one of > < = * & ! % @ { [ is put in quotes.")
+	p.add(line, column, fmt.Sprintf("invalid YAML: %s", said),
+		"Check this line and the one before it. Text that begins with one of > < = * & ! % @ { [ needs quotes.")
 }
 
-// one reads the single document of a text and refuses what makes YAML hard to
-// review: anchors, aliases, tags, and nesting without end.
+// one returns the single document of a text. It rejects what makes YAML hard to
+// review: anchors, aliases, tags and deep nesting.
 func one(p *problems, text string) *yaml.Node {
 	var first *yaml.Node
 	documents(p, text, func(document *yaml.Node) bool {
@@ -161,12 +163,12 @@ func one(p *problems, text string) *yaml.Node {
 			first = document
 			return true
 		}
-		p.add(document.Line, document.Column, "A second document begins here.", "A flow file is one YAML document: remove the line ---.")
+		p.add(document.Line, document.Column, "a second document begins here", "A flow file is one YAML document. Remove the line ---.")
 		return false
 	})
 	if first == nil {
 		if len(p.found) == 0 {
-			p.add(1, 1, "The file is empty.", "`acrpromote init` writes one.")
+			p.add(1, 1, "the file is empty", "Run `acrpromote init` to create one.")
 		}
 		return nil
 	}
@@ -177,20 +179,21 @@ func one(p *problems, text string) *yaml.Node {
 	return root
 }
 
-// plain walks a document once. False: it is too deep to be looked at further.
+// plain checks a node and those in it. It reports false if the nesting is too
+// deep to go on.
 func plain(p *problems, n *yaml.Node, depth int) bool {
 	if depth > mostDepth {
-		p.add(n.Line, n.Column, fmt.Sprintf("The nesting is deeper than %d.", mostDepth), "A flow file needs no such depth.")
+		p.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", mostDepth), "Check brackets and indentation.")
 		return false
 	}
 	switch {
 	case n.Kind == yaml.AliasNode:
-		p.add(n.Line, n.Column, fmt.Sprintf("There is an alias, *%s.", n.Value), "Aliases are not taken: write the value out, or put text that begins with * in quotes.")
+		p.add(n.Line, n.Column, fmt.Sprintf("alias *%s is not supported", n.Value), "Write out the value, or put text that begins with * in quotes.")
 		return true
 	case n.Anchor != "":
-		p.add(n.Line, n.Column, fmt.Sprintf("There is an anchor, &%s.", n.Anchor), "Anchors are not taken: remove it, or put text that begins with & in quotes.")
+		p.add(n.Line, n.Column, fmt.Sprintf("anchor &%s is not supported", n.Anchor), "Remove it, or put text that begins with & in quotes.")
 	case n.Style&yaml.TaggedStyle != 0:
-		p.add(n.Line, n.Column, fmt.Sprintf("There is a YAML tag, %s.", quote(n.Tag)), "Tags are not taken: remove it, or put text that begins with ! in quotes.")
+		p.add(n.Line, n.Column, fmt.Sprintf("YAML tag %s is not supported", quote(n.Tag)), "Remove it, or put text that begins with ! in quotes.")
 	}
 	for _, child := range n.Content {
 		if !plain(p, child, depth+1) {

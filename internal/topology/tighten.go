@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// Inputs are what a task says beside the flow file. The zero value of each is
-// not given.
+// Inputs are the inputs of a task that can tighten a flow. The zero value of a
+// field means that it is not set.
 type Inputs struct {
 	Approval            Kind
 	Environment         string
@@ -27,40 +27,40 @@ type Inputs struct {
 	OnPartial           OnPartial
 }
 
-// Defaults are what holds where neither flow nor inputs say anything, by the
-// action.
+// Defaults are the action's defaults for rules that neither the flow nor the
+// inputs set.
 type Defaults struct {
 	Sealed bool
 	Lock   Lock
 }
 
-// Terms are the rules in force: those of a flow, tightened by inputs. Nothing
-// in them is left to a default.
+// Terms are the rules in force: those of a flow, tightened by inputs. Defaults
+// are filled in.
 type Terms struct {
 	Kind                Kind
-	Environment         string // {tag} is filled in; empty where nobody named one
+	Environment         string // with {tag} replaced; empty if neither names one
 	MinApprovers        int
 	RequesterCanApprove bool
 	AuthorCanApprove    bool
-	Approvers           []string // empty: anybody
+	Approvers           []string // if empty, anyone
 	MaxAge              time.Duration
 	CommentPatterns     []*regexp.Regexp // every one must match
 	Code                bool
-	Checks              []Check // {tag} is filled in
+	Checks              []Check // with {tag} replaced
 	Sealed              bool
 	Branches            []BranchPattern
 	Attached            []Attached
 	Lock                Lock
 	OnPartial           OnPartial
 
-	// Ignored are sentences on inputs that would have softened a rule.
+	// Ignored has a sentence for each input that would relax a rule.
 	Ignored []string
 }
 
-// Tighten joins the flow's rules with a task's inputs, for images that get tag
-// at the target: the stricter of each wins, and a rule the flow is silent on
-// counts as its default, which no input softens. An input that contradicts the
-// flow, so that neither is the stricter, is an error.
+// Tighten combines the flow's rules with a task's inputs, for images with the
+// given tag at the target. The stricter value applies. A rule that the flow does
+// not set has its default, which no input relaxes. It is an error if an input
+// contradicts the flow and neither is stricter.
 func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Terms, error) {
 	r, a := f.Require, f.Require.Approval
 	t := Terms{
@@ -118,11 +118,11 @@ func or(b *bool, otherwise bool) bool {
 }
 
 func (t *Terms) ignore(f *Flow, input, said, holds string) {
-	t.Ignored = append(t.Ignored, fmt.Sprintf("The input %s is %s and would soften flow %s, so %s holds.", input, said, f.Name, holds))
+	t.Ignored = append(t.Ignored, fmt.Sprintf("The input %s is %s, which would relax flow %s. It is ignored, and %s applies.", input, said, f.Name, holds))
 }
 
-// stricterBool takes an input that is the strict value, and tells of one that
-// is not where the rule is strict.
+// stricterBool applies an input with the strict value, and ignores one that
+// would relax a strict rule.
 func (t *Terms) stricterBool(f *Flow, input string, rule *bool, said *bool, strict bool) {
 	switch {
 	case said == nil || *said == *rule:
@@ -133,8 +133,8 @@ func (t *Terms) stricterBool(f *Flow, input string, rule *bool, said *bool, stri
 	}
 }
 
-// kinds: any is the laxest that asks for an approval; manual and automated are
-// stricter in different ways.
+// kinds combines the kinds of approval. Of those that require one, any is the
+// most lenient; manual and automated are stricter in different ways.
 func (t *Terms) kinds(f *Flow, said Kind) error {
 	t.Checks = f.Require.Approval.Checks
 	switch {
@@ -142,16 +142,17 @@ func (t *Terms) kinds(f *Flow, said Kind) error {
 	case said == None, said == Any && t.Kind != None:
 		t.ignore(f, "approval", string(said), string(t.Kind))
 	case said == Manual && t.Kind == Any, t.Kind == None && (said == Manual || said == Any):
-		// Without checks of the flow's, any means manual.
+		// If the flow has no checks, any means manual.
 		t.Kind, t.Checks = Manual, nil
 	case said == Automated && t.Kind == Any:
 		t.Kind = Automated
 	default:
-		return fmt.Errorf("flow %s has approvals of the kind %s, and the input approval says %s, which is not stricter but another one: leave the input out, or name another flow", f.Name, t.Kind, said)
+		return fmt.Errorf("flow %s requires approvals of kind %s, and the input approval is %s, which is different but not stricter: leave the input empty, or name another flow", f.Name, t.Kind, said)
 	}
 	return nil
 }
 
+// resources sets the resources whose approvals and checks count.
 func (t *Terms) resources(f *Flow, tag, said string) error {
 	var err error
 	if t.Environment, err = f.Require.Approval.Environment.For(tag); err != nil {
@@ -169,14 +170,14 @@ func (t *Terms) resources(f *Flow, tag, said string) error {
 	switch {
 	case said == "" || sameName(said, t.Environment):
 	case t.Environment != "":
-		return fmt.Errorf("flow %s has the approvals of %s count, and the input environment says %s: leave the input out, or name another flow", f.Name, t.Environment, quote(said))
+		return fmt.Errorf("flow %s counts approvals of %s, but the input environment is %s: leave the input empty, or name another flow", f.Name, t.Environment, quote(said))
 	case t.Kind != None:
 		t.Environment = said
 	}
 	return nil
 }
 
-// persons: who may approve must be on both lists.
+// persons sets the approvers: those who are on both lists.
 func (t *Terms) persons(f *Flow, said []string) error {
 	for _, a := range f.Require.Approval.Approvers {
 		if len(said) == 0 || slices.ContainsFunc(said, func(s string) bool { return sameName(s, string(a)) }) {
@@ -187,11 +188,12 @@ func (t *Terms) persons(f *Flow, said []string) error {
 	case len(f.Require.Approval.Approvers) == 0:
 		t.Approvers = said
 	case len(t.Approvers) == 0:
-		return fmt.Errorf("nobody is on both lists of approvers, that of flow %s and that of the input approvers: name some of those in the flow", f.Name)
+		return fmt.Errorf("no approver is in both flow %s and the input approvers: name approvers of the flow", f.Name)
 	}
 	return nil
 }
 
+// locks sets the lock: the stricter of the two.
 func (t *Terms) locks(f *Flow, said, otherwise Lock) {
 	rank := []Lock{LockNone, LockTag, LockImage}
 	t.Lock = cmp.Or(f.Lock, otherwise, LockNone)
@@ -204,22 +206,22 @@ func (t *Terms) locks(f *Flow, said, otherwise Lock) {
 	}
 }
 
-// sameName compares without case. Both foldings have to agree: one alone takes
-// the Kelvin sign for k.
+// sameName compares names without regard to case. Upper and lower case must
+// both agree: one alone would take the Kelvin sign for k.
 func sameName(a, b string) bool {
 	lower, upper := strings.ToLower(a), strings.ToUpper(a)
 	return lower == strings.ToLower(b) && upper == strings.ToUpper(b)
 }
 
-// SameApproval reports whether one verdict serves for both: they ask the same of
-// the approval. What is not named here as something else than an approval's rule
-// is compared, so that a rule that is added later parts verdicts until it is.
+// SameApproval reports whether t and other require the same approval, so that
+// they share one verdict. All fields are compared except those listed in
+// approval, so that a new field separates verdicts until it is listed there.
 func (t Terms) SameApproval(other Terms) bool {
 	return reflect.DeepEqual(t.approval(), other.approval())
 }
 
-// approvalTerms are terms without what says nothing about the approval, in a
-// form in which equal rules are equal values.
+// approvalTerms are the terms of the approval, in a form in which equal rules
+// are equal values.
 type approvalTerms struct {
 	Terms
 	patterns []string

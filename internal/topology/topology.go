@@ -1,7 +1,7 @@
-// Package topology knows the registries, how much each is trusted, and the
-// flows between them: the flow file. It reads that file from bytes, says all
-// that is wrong with it, and answers which flow covers an image and under what
-// rules. It is pure: files are read, registries listed and rules judged
+// Package topology implements the flow file: the registries, how far each is
+// trusted, and the flows between them. It parses the file, reports everything
+// that is wrong with it, and answers which flow covers an image and which rules
+// apply. It does no I/O: files are read, registries listed and rules evaluated
 // elsewhere.
 package topology
 
@@ -10,9 +10,9 @@ import (
 	"strings"
 )
 
-// File is a flow file that was understood and found sound as a whole.
+// File is a valid flow file.
 type File struct {
-	// The version of this format: 1.
+	// The version of the format: 1.
 	Version Version `flow:"version,required"`
 	// The trust levels, from least to most trusted.
 	Trust []string `flow:"trust,required"`
@@ -21,7 +21,8 @@ type File struct {
 	// The flows, by name: which images may go from where to where.
 	Flows map[string]*Flow `flow:"flows,required"`
 
-	// Notes are what people should know and what makes no file invalid.
+	// Notes are remarks that do not make the file invalid, such as unused
+	// entries.
 	Notes []Problem `flow:"-"`
 
 	hosts map[string]*Registry `flow:"-"`
@@ -29,7 +30,7 @@ type File struct {
 
 // Registry is one registry of the flow file.
 type Registry struct {
-	// Name is the key that the file has it under.
+	// Name is the registry's key in the file.
 	Name string `flow:"-"`
 	// The host name, with a port if it is not the default HTTPS port.
 	Host Host `flow:"host,required"`
@@ -39,9 +40,9 @@ type Registry struct {
 	Immutable bool `flow:"immutable"`
 }
 
-// Flow is one way that images may take, and the rules for taking it.
+// Flow allows images to go from one registry to others, under rules.
 type Flow struct {
-	// Name is the key that the file has it under.
+	// Name is the flow's key in the file.
 	Name string `flow:"-"`
 	// The source registry.
 	From string `flow:"from,required"`
@@ -73,19 +74,19 @@ type Flow struct {
 
 // As maps names at the source to names at the target.
 type As struct {
-	// The repository at the target, made of text and {repository}.
+	// The repository at the target; {repository} is the one at the source.
 	Repository RepositoryTemplate `flow:"repository"`
-	// The tag at the target, made of text and {tag}.
+	// The tag at the target; {tag} is the one at the source.
 	Tag TagTemplate `flow:"tag"`
 }
 
-// Referrers says which artifacts stay behind.
+// Referrers selects the attached artifacts that are copied.
 type Referrers struct {
 	// Artifact types that are not copied.
 	Exclude []ArtifactType `flow:"exclude"`
 }
 
-// Require are the rules that an image must meet to take a flow.
+// Require has the rules of a flow.
 type Require struct {
 	// Who must approve.
 	Approval Approval `flow:"approval"`
@@ -97,7 +98,7 @@ type Require struct {
 	Attached []Attached `flow:"attached"`
 }
 
-// Approval is which approval a flow demands.
+// Approval is the approval that a flow requires.
 type Approval struct {
 	// manual: people; automated: the named checks; any: either; none: no approval. Default: manual.
 	Kind Kind `flow:"kind"`
@@ -129,7 +130,7 @@ type Check struct {
 	Resource Resource `flow:"resource,required"`
 }
 
-// Attached demands artifacts that refer to an image.
+// Attached requires artifacts that are attached to an image.
 type Attached struct {
 	// The artifact type, such as application/spdx+json.
 	ArtifactType ArtifactType `flow:"artifactType,required"`
@@ -141,7 +142,7 @@ type Attached struct {
 	On On `flow:"on"`
 }
 
-// Direction is where a copy leads, by trust.
+// Direction is the direction of a copy in terms of trust.
 type Direction string
 
 const (
@@ -150,9 +151,9 @@ const (
 	Same Direction = "same"
 )
 
-// Direction compares the trust of two registries, by their names in the file.
-// Whatever is not named is trusted least as a source and most as a target, so
-// that an unknown way leads up.
+// Direction compares the trust of two registries, given by their names in the
+// file. An unknown registry is trusted least as a source and most as a target,
+// so that the direction is up.
 func (f *File) Direction(from, to string) Direction {
 	low, high := -1, len(f.Trust)
 	if r := f.Registries[from]; r != nil {
@@ -172,8 +173,8 @@ func (f *File) Direction(from, to string) Direction {
 	return Same
 }
 
-// ByHost finds the registry that has a host, written in any case and with or
-// without the port of HTTPS.
+// ByHost returns the registry with a host, in any case and with or without the
+// default HTTPS port.
 func (f *File) ByHost(host string) (*Registry, bool) {
 	if r := f.hosts[host]; r != nil {
 		return r, true
@@ -186,7 +187,8 @@ func (f *File) ByHost(host string) (*Registry, bool) {
 	return r, r != nil
 }
 
-// Flow finds a flow by name; the error of an unknown one names the nearest.
+// Flow returns a flow by name. The error for an unknown name suggests the
+// nearest.
 func (f *File) Flow(name string) (*Flow, error) {
 	if flow := f.Flows[name]; flow != nil {
 		return flow, nil
@@ -194,7 +196,7 @@ func (f *File) Flow(name string) (*Flow, error) {
 	return nil, unknown("flow", name, keys(f.Flows))
 }
 
-// keys are the names of a map, sorted.
+// keys returns the keys of a map, sorted.
 func keys[V any](m map[string]V) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -204,7 +206,7 @@ func keys[V any](m map[string]V) []string {
 	return names
 }
 
-// listed writes names for people to choose from, at most ten.
+// listed returns names for a message, at most ten.
 func listed(names []string) string {
 	const most = 10
 	if len(names) > most {
