@@ -7,12 +7,13 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+
+	"acrpromote/internal/ref"
 )
 
 // Attributes are what the registry itself says of a repository, a tag or a
@@ -105,7 +106,7 @@ func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes,
 	if t.Name != nil && *t.Name != tag {
 		return Attributes{}, m.lacking(op, "tag of this name")
 	}
-	return m.complete(op, t.Digest, t.CreatedOn, t.LastUpdatedOn, t.ChangeableAttributes.CanWrite, t.ChangeableAttributes.CanDelete)
+	return m.digested(op, t.Digest, t.CreatedOn, t.LastUpdatedOn, t.ChangeableAttributes.CanWrite, t.ChangeableAttributes.CanDelete)
 }
 
 // Manifest reads a manifest's attributes.
@@ -120,7 +121,7 @@ func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Att
 		return Attributes{}, m.lacking(op, "manifest")
 	}
 	a := answer.Manifest
-	attributes, err := m.complete(op, a.Digest, a.CreatedOn, a.LastUpdatedOn, a.ChangeableAttributes.CanWrite, a.ChangeableAttributes.CanDelete)
+	attributes, err := m.digested(op, a.Digest, a.CreatedOn, a.LastUpdatedOn, a.ChangeableAttributes.CanWrite, a.ChangeableAttributes.CanDelete)
 	if err == nil && attributes.Digest != digest {
 		return Attributes{}, m.lacking(op, "manifest of this digest")
 	}
@@ -138,10 +139,7 @@ func (m *Metadata) Repository(ctx context.Context, repository string) (Attribute
 	if answer.ChangeableAttributes == nil {
 		return Attributes{}, m.lacking(op, "changeableAttributes")
 	}
-	none := "sha256:" + strings.Repeat("0", 64)
-	attributes, err := m.complete(op, &none, answer.CreatedOn, answer.LastUpdatedOn, answer.ChangeableAttributes.CanWrite, answer.ChangeableAttributes.CanDelete)
-	attributes.Digest = ""
-	return attributes, err
+	return m.complete(op, answer.CreatedOn, answer.LastUpdatedOn, answer.ChangeableAttributes.CanWrite, answer.ChangeableAttributes.CanDelete)
 }
 
 // SetTag sets whether a tag may be written (moved) and deleted.
@@ -173,10 +171,20 @@ const (
 	writing = "metadata_write"
 )
 
-func (m *Metadata) complete(op string, digest *string, created, updated *time.Time, write, del *bool) (Attributes, error) {
-	switch {
-	case digest == nil || !isDigest(*digest):
+// digested are the attributes of what has a digest.
+func (m *Metadata) digested(op string, digest *string, created, updated *time.Time, write, del *bool) (Attributes, error) {
+	if digest == nil || !ref.IsDigest(*digest) {
 		return Attributes{}, m.lacking(op, "digest")
+	}
+	attributes, err := m.complete(op, created, updated, write, del)
+	if err == nil {
+		attributes.Digest = *digest
+	}
+	return attributes, err
+}
+
+func (m *Metadata) complete(op string, created, updated *time.Time, write, del *bool) (Attributes, error) {
+	switch {
 	case created == nil || created.IsZero():
 		return Attributes{}, m.lacking(op, "createdTime")
 	case updated == nil || updated.IsZero():
@@ -186,18 +194,13 @@ func (m *Metadata) complete(op string, digest *string, created, updated *time.Ti
 	case del == nil:
 		return Attributes{}, m.lacking(op, "deleteEnabled")
 	}
-	return Attributes{Digest: *digest, Created: created.UTC(), Updated: updated.UTC(), WriteEnabled: *write, DeleteEnabled: *del}, nil
+	return Attributes{Created: created.UTC(), Updated: updated.UTC(), WriteEnabled: *write, DeleteEnabled: *del}, nil
 }
 
 // lacking is an answer without something that must be there: what is not said
 // counts as neither locked nor open.
 func (m *Metadata) lacking(op, what string) error {
 	return &Error{Host: m.host, Op: op, why: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
-}
-
-func isDigest(text string) bool {
-	hex, ok := strings.CutPrefix(text, "sha256:")
-	return ok && len(hex) == 64 && strings.Trim(hex, "0123456789abcdef") == ""
 }
 
 func (m *Metadata) failed(op string, err error, seen *troubles, action string) error {

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // Cloud is one of Azure's clouds: its name as a service connection bears it,
@@ -30,43 +32,16 @@ var (
 // label. It is false for anything that is not plainly one: a look-alike, a
 // trailing dot, a port other than 443, the suffix alone.
 func Suffix(host string) (Cloud, bool) {
-	name, port, found := strings.Cut(host, ":")
-	if found && port != "443" {
+	host, err := ref.ParseHost(host)
+	if err != nil {
 		return Cloud{}, false
 	}
-	if len(name) > 253 {
-		return Cloud{}, false
-	}
-	labels := strings.Split(name, ".")
-	for _, label := range labels {
-		if !isLabel(label) {
-			return Cloud{}, false
-		}
-	}
-	if len(labels) < 3 {
-		return Cloud{}, false
-	}
-	last := strings.ToLower(strings.Join(labels[len(labels)-2:], "."))
 	for _, cloud := range []Cloud{public, china, government} {
-		if last == cloud.Suffix {
+		if strings.HasSuffix(host, "."+cloud.Suffix) {
 			return cloud, true
 		}
 	}
 	return Cloud{}, false
-}
-
-func isLabel(label string) bool {
-	if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-		return false
-	}
-	for i := range len(label) {
-		switch c := label[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-':
-		default:
-			return false
-		}
-	}
-	return true
 }
 
 // CloudNamed finds the cloud that a service connection names as its
@@ -89,11 +64,16 @@ func (c Cloud) authority(named string) (string, error) {
 	if named == "" {
 		return c.Authority, nil
 	}
+	wrong := fmt.Errorf("the service connection's authority is no https address; it should be https://%s/", c.Authority)
 	u, err := url.Parse(named)
-	if err != nil || u.Scheme != "https" || u.User != nil || (u.Port() != "" && u.Port() != "443") {
-		return "", fmt.Errorf("the service connection's authority is no https address; it should be https://%s/", c.Authority)
+	if err != nil {
+		return "", wrong
 	}
-	host := strings.ToLower(u.Hostname())
+	address, _ := ref.HostPort(u.Host, "443")
+	host, https := strings.CutSuffix(address, ":443")
+	if !https || u.Scheme != "https" || u.User != nil {
+		return "", wrong
+	}
 	known := map[string]Cloud{
 		"login.microsoftonline.com":        public,
 		"login.windows.net":                public,

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 const oidcVersion = "7.1"
@@ -34,22 +35,16 @@ func SameHost(collection, requestURI string) error {
 	if err != nil || there.Hostname() == "" {
 		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) cannot be understood")
 	}
-	if there.Scheme != "https" || there.User != nil || !strings.EqualFold(there.Hostname(), home.Hostname()) || portOf(there) != portOf(home) {
+	own, _ := address(home)
+	asked, ok := address(there)
+	if !ok || there.Scheme != "https" || there.User != nil || asked != own {
 		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not https on the collection's host %s; nothing was sent there", harmless(home.Host, 100))
 	}
 	return nil
 }
 
-func portOf(u *url.URL) string {
-	switch {
-	case u.Port() != "":
-		return u.Port()
-	case u.Scheme == "http":
-		return "80"
-	default:
-		return "443"
-	}
-}
+// address is the host:port of a URL, in lower case; false if it is not valid.
+func address(u *url.URL) (string, bool) { return ref.HostPort(u.Host, ref.DefaultPort(u.Scheme)) }
 
 // source gives the function that fetches the connection's assertion.
 func (f Federation) source(c Connection, client *http.Client) (func(context.Context) (string, error), error) {

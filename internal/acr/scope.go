@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // catalog is the one scope that belongs to no repository.
@@ -55,7 +57,7 @@ func wanted(method string, u *url.URL) access {
 			return nil
 		case repository == "_catalog":
 			return access{catalog: {"*"}}
-		case !isRepository(repository):
+		case !ref.IsScopeName(repository):
 			return nil
 		case method == http.MethodDelete:
 			return access{repository: {"delete"}}
@@ -73,7 +75,7 @@ func wanted(method string, u *url.URL) access {
 		return access{catalog: {"*"}}
 	}
 	repository := repositoryOf(rest)
-	if !isRepository(repository) {
+	if !ref.IsScopeName(repository) {
 		return nil
 	}
 	switch {
@@ -83,7 +85,7 @@ func wanted(method string, u *url.URL) access {
 		return access{repository: {"delete"}}
 	}
 	need := access{repository: {"pull", "push"}}
-	if from := u.Query().Get("from"); from != repository && isRepository(from) {
+	if from := u.Query().Get("from"); from != repository && ref.IsScopeName(from) {
 		need[from] = []string{"pull"}
 	}
 	return need
@@ -104,13 +106,4 @@ func repositoryOf(rest string) string {
 		return ""
 	}
 	return rest[:last]
-}
-
-// isRepository is lenient within what a scope can name: the registry judges
-// names, but none may bring a second scope in.
-func isRepository(name string) bool {
-	if name == "" || len(name) > 256 {
-		return false
-	}
-	return strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-/") == ""
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 
 	"acrpromote/internal/keyed"
+	"acrpromote/internal/ref"
 )
 
 // freshFor is how young a token is that cannot have expired yet: if it is
@@ -69,7 +70,7 @@ func NewSignIn(host string, credential Credential, client *http.Client, needs ma
 	if plain {
 		s.scheme = "http"
 	} else {
-		s.host = strings.TrimSuffix(s.host, ":443")
+		s.host = ref.CanonicalHost(host)
 		s.cloud, s.azure = Suffix(s.host)
 	}
 	return s
@@ -153,11 +154,9 @@ func discard(resp *http.Response) {
 
 // owns says whether the address is this registry's own.
 func (s *SignIn) owns(u *url.URL) bool {
-	if u.Scheme != s.scheme {
-		return false
-	}
-	own := url.URL{Scheme: s.scheme, Host: s.host}
-	return strings.EqualFold(u.Hostname(), own.Hostname()) && portOf(u) == portOf(&own)
+	at, ok := address(u)
+	own, _ := address(&url.URL{Scheme: s.scheme, Host: s.host})
+	return ok && u.Scheme == s.scheme && at == own
 }
 
 func signed(req *http.Request, header string) *http.Request {

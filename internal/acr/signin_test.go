@@ -455,6 +455,8 @@ func TestOtherRegistries(t *testing.T) {
 		{"another host", `Bearer realm="https://evil.example/auth",service="s"`, Password("u", "p"), "", "it sends us to https://evil.example for a token"},
 		{"another host, anonymous", `Bearer realm="https://evil.example/auth",service="s"`, Anonymous(), "", "nobody was asked"},
 		{"another port", `Bearer realm="https://registry.example:8443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
+		{"a port of zeros", `Bearer realm="https://registry.example:0443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
+		{"an empty port", `Bearer realm="https://registry.example:/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
 		{"without TLS", `Bearer realm="http://registry.example/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
 		{"a user in it", `Bearer realm="https://registry.example@evil.example/auth",service="s"`, Password("u", "p"), "", "can be understood"},
 		{"no realm", `Bearer service="s"`, Password("u", "p"), "", "can be understood"},

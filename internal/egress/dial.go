@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 const (
@@ -176,11 +178,11 @@ func (n *Network) dialBulkTLS(ctx context.Context, network, name string) (net.Co
 // the first is wanted. Where a proxy lies between, nothing is dialled.
 func (n *Network) DialAhead(host string, connections int) {
 	u := &url.URL{Scheme: "https", Host: host, Path: "/v2/"}
-	name := withPort(host, "443")
-	if n.plain[withPort(host, "80")] {
-		u.Scheme, name = "http", withPort(host, "80")
+	if at, _ := ref.HostPort(host, ref.DefaultPort("http")); n.plain[at] {
+		u.Scheme = "http"
 	}
-	if _, ok := authority(u); !ok {
+	name, ok := authority(u)
+	if !ok {
 		return
 	}
 	if n.transport.Proxy != nil {

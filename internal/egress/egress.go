@@ -15,9 +15,10 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // Limits of the shared transport.
@@ -132,7 +133,11 @@ type Network struct {
 func New(s Settings) (*Network, error) {
 	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, pause: pause}
 	for _, host := range s.PlainHTTP {
-		n.plain[withPort(host, "80")] = true
+		at, ok := ref.HostPort(host, ref.DefaultPort("http"))
+		if !ok {
+			return nil, fmt.Errorf("%q, which is to speak HTTP, is not a valid host", host)
+		}
+		n.plain[at] = true
 	}
 	if !s.EnvironmentProxy {
 		// crypto/x509 reads these when the system's authorities are first
@@ -277,33 +282,7 @@ func bare(u *url.URL) string {
 }
 
 // authority gives host:port in lower case, with the scheme's port where the
-// URL names none. It is false for a host that is not plain ASCII: such a name
-// changes on its way to the resolver, so a comparison would be of another.
+// URL names none. It is false for a host or port that is not valid.
 func authority(u *url.URL) (string, bool) {
-	if !isASCII(u.Host) || u.Hostname() == "" {
-		return "", false
-	}
-	port := "443"
-	if u.Scheme == "http" {
-		port = "80"
-	}
-	return withPort(u.Host, port), true
-}
-
-// withPort lower-cases host[:port] and adds the port where there is none.
-func withPort(host, port string) string {
-	u := url.URL{Host: strings.ToLower(host)}
-	if p := u.Port(); p != "" {
-		port = p
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
-func isASCII(s string) bool {
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
+	return ref.HostPort(u.Host, ref.DefaultPort(u.Scheme))
 }

@@ -96,6 +96,9 @@ func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
 		{[]string{"k.azurecr.io"}, "https://\u212a.azurecr.io/", false},
 		{[]string{"prod.azurecr.io"}, "https://\uff50rod.azurecr.io/", false},
 		{[]string{"\uff50rod.azurecr.io"}, "https://\uff50rod.azurecr.io/", false},
+		{[]string{"prod.azurecr.io:99999"}, "https://prod.azurecr.io:99999/", false},
+		{[]string{"prod.azurecr.io:0"}, "https://prod.azurecr.io:0/", false},
+		{[]string{"prod.azurecr.io"}, "https://prod.azurecr.io:0443/", false},
 		{[]string{"prod.azurecr.io"}, "ftp://prod.azurecr.io/", false},
 		{[]string{"prod.azurecr.io"}, "https://user:password@prod.azurecr.io/", false},
 	} {
@@ -110,6 +113,10 @@ func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
 	var refused *HostNotAllowed
 	_, _, err := get(t, n.Client(Phase{Name: "copying"}), "https://evil.example/x?secret=1")
 	if !errors.As(err, &refused) || refused.Error() != "copying: evil.example:443 is not among the hosts that may be asked here; nothing was sent to it" {
+		t.Errorf("got %v", err)
+	}
+	_, _, err = get(t, n.Client(Phase{Name: "copying", Hosts: []string{"prod.azurecr.io:65536"}}), "https://prod.azurecr.io:65536/")
+	if err == nil || !strings.Contains(err.Error(), "prod.azurecr.io:65536 has no valid port: the port must be 1 to 65535") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -231,6 +238,9 @@ func TestRedirectsThatAreNotFollowed(t *testing.T) {
 		{"downgrade", "GET", "http://evil.example/", FollowDownloads, "redirects to evil.example:80 over plain HTTP"},
 		{"other scheme", "GET", "file:///etc/passwd", FollowDownloads, "no valid host name"},
 		{"gopher", "GET", "gopher://evil.example/", FollowDownloads, "not spoken here"},
+		{"a port above 65535", "GET", "https://evil.example:99999/", FollowDownloads, "redirects to evil.example:99999, which is no valid host name"},
+		{"a port of zeros", "GET", "https://prod.azurecr.io:0443/", FollowDownloads, "no valid host name"},
+		{"an empty port", "GET", "https://prod.azurecr.io:/", FollowDownloads, "no valid host name"},
 		{"loop", "GET", "loop", FollowDownloads, "redirects more than 5 times"},
 		{"no address", "GET", "https://%zz/", FollowDownloads, "cannot be understood"},
 		{"nowhere", "GET", "", FollowDownloads, ""},
@@ -653,6 +663,7 @@ func TestSettingsThatCannotBeUsed(t *testing.T) {
 		"holds no certificate":      {CAFile: empty},
 		"the client certificate":    {ClientCert: empty, ClientKey: empty},
 		"names no host":             {Proxy: &Proxy{}},
+		"is not a valid host":       {PlainHTTP: []string{"localhost:99999"}},
 		`has the scheme "socks5"`:   {Proxy: &Proxy{URL: parse("socks5://u:s3cret@proxy.example.com:1")}},
 		"has 1001 entries; at most": {Proxy: &Proxy{URL: parse("http://u:s3cret@proxy.example.com"), Bypass: make([]string, 1001)}},
 	} {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 const (
@@ -73,6 +75,9 @@ func isBlob(path string) bool {
 // permit checks what holds for every request, first or redirected, and gives
 // its host:port.
 func (g *gate) permit(u *url.URL) (string, error) {
+	if _, _, err := ref.SplitPort(u.Host); err != nil {
+		return "", &Error{Phase: g.phase.Name, Host: clean(u.Host), Reason: "has no valid port: " + err.Error(), Remedy: "Correct its address"}
+	}
 	host, ok := authority(u)
 	if !ok {
 		return "", &Error{Phase: g.phase.Name, Host: clean(u.Host), Reason: "is no valid host name", Remedy: "Write it in ASCII, without blanks"}
@@ -91,12 +96,8 @@ func (g *gate) permit(u *url.URL) (string, error) {
 }
 
 func (g *gate) listed(u *url.URL, host string) bool {
-	port := "443"
-	if u.Scheme == "http" {
-		port = "80"
-	}
 	for _, allowed := range g.hosts {
-		if isASCII(allowed) && withPort(allowed, port) == host {
+		if at, ok := ref.HostPort(allowed, ref.DefaultPort(u.Scheme)); ok && at == host {
 			return true
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"acrpromote/internal/ref"
 )
 
 // Traffic is what was asked on behalf of one registry: requests by kind, each
@@ -57,7 +59,8 @@ func kind(req *http.Request) int {
 // Repeated accounts to a registry what was repeated above the network, after
 // such a wait: what cannot be sent again as it is.
 func (n *Network) Repeated(party string, wait time.Duration) {
-	a := n.ledger.account(party, withPort(party, "443"))
+	at, _ := ref.HostPort(party, ref.DefaultPort("https"))
+	a := n.ledger.account(party, at)
 	a.retries.Add(1)
 	a.waited.Add(int64(wait))
 }
@@ -67,7 +70,9 @@ func (n *Network) Repeated(party string, wait time.Duration) {
 // nobody, as when that registry's credentials are fetched elsewhere.
 func (l *ledger) account(party, host string) *account {
 	name := strings.ToLower(party)
-	if name != "" && host != withPort(name, "443") && host != withPort(name, "80") {
+	https, _ := ref.HostPort(name, ref.DefaultPort("https"))
+	plain, _ := ref.HostPort(name, ref.DefaultPort("http"))
+	if host != https && host != plain {
 		name = ""
 	}
 	l.mu.Lock()

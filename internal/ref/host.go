@@ -138,6 +138,15 @@ func HostPort(s, defaultPort string) (string, bool) {
 	return host + ":" + port, true
 }
 
+// DefaultPort returns the port of a URL that names none: 80 for http, and 443
+// for https and everything else.
+func DefaultPort(scheme string) string {
+	if scheme == "http" {
+		return "80"
+	}
+	return httpsPort
+}
+
 func isBracketed(s string) bool {
 	return len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' && !strings.ContainsAny(s[1:len(s)-1], "[]")
 }

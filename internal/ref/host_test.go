@@ -157,6 +157,12 @@ func FuzzHostPort(f *testing.F) {
 	})
 }
 
+func TestDefaultPort(t *testing.T) {
+	if a, b, c := DefaultPort("http"), DefaultPort("https"), DefaultPort(""); a != "80" || b != "443" || c != "443" {
+		t.Errorf("http %s, https %s, none %s", a, b, c)
+	}
+}
+
 func TestCanonicalHost(t *testing.T) {
 	for in, want := range map[string]string{
 		"PROD.azurecr.io:443": "prod.azurecr.io", "prod.io:8443": "prod.io:8443", "Under_Score.io": "under_score.io", "registry:443": "registry:443", "registry": "registry:443", "localhost:443": "localhost", "[::1]:443": "[::1]:443", "[::1]": "[::1]:443", "prod.io:": "prod.io:", "prod.io:0443": "prod.io:0443", "pro\u212a.io": "pro\u212a.io", "": "",
