@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"acrpromote/internal/agent"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/outcome"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
 	"acrpromote/internal/session"
 )
@@ -168,7 +168,10 @@ func (p *reporter) complete(r report.Result, path string, end ending) {
 	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
 	outputs["digest"] = end.digest
 	if len(r.Images) == 1 && r.Images[0].Digest != "" {
-		outputs["image"] = repository(r.Images[0].Source) + "@" + r.Images[0].Digest
+		if image, err := ref.ParseSource(r.Images[0].Source); err == nil {
+			image.Tag, image.Digest = "", r.Images[0].Digest
+			outputs["image"] = image.String()
+		}
 	}
 	for _, name := range agent.Outputs {
 		if value := outputs[name]; value != "" {
@@ -249,14 +252,4 @@ func replace(path string, content []byte) error {
 		return err
 	}
 	return os.Rename(file.Name(), path)
-}
-
-// repository cuts tag or digest off a reference that the program itself wrote.
-func repository(reference string) string {
-	name, _, _ := strings.Cut(reference, "@")
-	slash := strings.LastIndexByte(name, '/')
-	if colon := strings.LastIndexByte(name, ':'); colon > slash {
-		name = name[:colon]
-	}
-	return name
 }
