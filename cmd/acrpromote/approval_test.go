@@ -230,7 +230,7 @@ func TestApprovalCode(t *testing.T) {
 	if o.at("approvalCode") != want || !strings.Contains(o.stdout, want) || !strings.Contains(o.summary, want) {
 		t.Fatalf("code %v, want %s in the log and the summary", o.at("approvalCode"), want)
 	}
-	other := code(t, testimage.Describe("", []byte("another image")).Digest)
+	other := code(t, testimage.Digest([]byte("another image")))
 	for comment, granted := range map[string]bool{
 		"released, " + want:   true,
 		strings.ToLower(want): true,

@@ -196,7 +196,7 @@ func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.R
 
 func (r *realRegistry) PutBlob(repository string, content []byte) string {
 	r.t.Helper()
-	digest := testimage.Describe("", content).Digest
+	digest := testimage.Digest(content)
 	session := r.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", nil).Header.Get("Location")
 	r.send(http.MethodPut, session+"&digest="+digest, "application/octet-stream", content)
 	return digest
@@ -204,7 +204,7 @@ func (r *realRegistry) PutBlob(repository string, content []byte) string {
 
 func (r *realRegistry) Push(repository, tag, mediaType string, content []byte) string {
 	r.t.Helper()
-	digest := testimage.Describe("", content).Digest
+	digest := testimage.Digest(content)
 	reference := tag
 	if tag == "" {
 		reference = digest
@@ -222,5 +222,5 @@ func (r *realRegistry) digest(repository, reference string) string {
 		return ""
 	}
 	content, _ := io.ReadAll(response.Body)
-	return testimage.Describe("", content).Digest
+	return testimage.Digest(content)
 }

@@ -3,6 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"acrpromote/internal/testimage"
 )
 
 const (
@@ -20,7 +25,7 @@ type scenario struct {
 	// least are the fewest requests that a copy to an empty target can do
 	// with, and those of doing it again.
 	least, leastAgain func(images []image) int
-	build             func(ctx context.Context, s *shelf, repositories int) ([]image, error)
+	build             func(ctx context.Context, s *seeder, repositories int) ([]image, error)
 }
 
 // plainLeast: for M manifests and B distinct blobs, a GET each at the source;
@@ -84,106 +89,65 @@ func same(n int, size int64) []int64 {
 	return sizes
 }
 
-func single(name string, sizes []int64) func(context.Context, *shelf, int) ([]image, error) {
-	return func(ctx context.Context, s *shelf, _ int) ([]image, error) {
+func single(name string, sizes []int64) func(context.Context, *seeder, int) ([]image, error) {
+	return func(ctx context.Context, s *seeder, _ int) ([]image, error) {
 		i := image{repository: "shop/" + name, tag: "1.0"}
-		d, err := s.platform(ctx, &i, i.tag, "amd64", nil, sizes)
-		i.root = d.Digest
+		err := s.pushRoot(ctx, &i, s.platform("amd64", nil, sizes...))
 		return []image{i}, err
 	}
 }
 
-// index puts the root over what was made, under the image's tag.
-func (s *shelf) index(ctx context.Context, i *image, children []descriptor) (descriptor, error) {
-	root, err := s.put(ctx, i.repository, i.tag, document{SchemaVersion: 2, MediaType: indexType, Manifests: children})
-	i.root = root.Digest
-	i.manifests = append(i.manifests, root.Digest)
-	return root, err
-}
-
-func (s *shelf) platforms(ctx context.Context, i *image, sizes []int64, architectures ...string) ([]descriptor, error) {
-	var children []descriptor
+// platforms makes an image for each architecture.
+func (s *seeder) platforms(sizes []int64, architectures ...string) []mutate.Appendable {
+	var children []mutate.Appendable
 	for _, a := range architectures {
-		child, err := s.platform(ctx, i, "", a, nil, sizes)
-		if err != nil {
-			return nil, err
-		}
-		child.Platform = map[string]string{"os": "linux", "architecture": a}
-		children = append(children, child)
+		children = append(children, s.platform(a, nil, sizes...))
 	}
-	return children, nil
+	return children
 }
 
-func buildPlatforms(ctx context.Context, s *shelf, _ int) ([]image, error) {
+func buildPlatforms(ctx context.Context, s *seeder, _ int) ([]image, error) {
 	i := image{repository: "shop/c", tag: "1.0"}
-	children, err := s.platforms(ctx, &i, []int64{60 * mib, 40 * mib, 25 * mib, 15 * mib, 8 * mib, 2 * mib}, "amd64", "arm64", "riscv64", "s390x")
-	if err != nil {
-		return nil, err
-	}
-	_, err = s.index(ctx, &i, children)
+	children := s.platforms([]int64{60 * mib, 40 * mib, 25 * mib, 15 * mib, 8 * mib, 2 * mib}, "amd64", "arm64", "riscv64", "s390x")
+	err := s.pushRoot(ctx, &i, testimage.Index(children...))
 	return []image{i}, err
 }
 
-func buildFleet(ctx context.Context, s *shelf, repositories int) ([]image, error) {
+func buildFleet(ctx context.Context, s *seeder, repositories int) ([]image, error) {
 	var images []image
-	var shared []descriptor
+	shared := []v1.Layer{s.layer(514 * kib), s.layer(514 * kib), s.layer(514 * kib)}
 	for n := range repositories {
 		i := image{repository: fmt.Sprintf("fleet/e%03d", n), tag: "1.0"}
-		if n == 0 {
-			for range 3 {
-				l, err := s.layer(ctx, i.repository, 514*kib)
-				if err != nil {
-					return nil, err
-				}
-				shared = append(shared, l)
-			}
-		} else {
-			for _, l := range shared {
-				if err := s.mount(ctx, images[0].repository, i.repository, l); err != nil {
-					return nil, err
-				}
-			}
-		}
-		d, err := s.platform(ctx, &i, i.tag, "amd64", shared, same(2, 68*kib))
-		if err != nil {
+		if err := s.pushRoot(ctx, &i, s.platform("amd64", shared, same(2, 68*kib)...)); err != nil {
 			return nil, err
 		}
-		i.root = d.Digest
 		images = append(images, i)
 	}
 	return images, nil
 }
 
-func buildAttached(ctx context.Context, s *shelf, _ int) ([]image, error) {
+func buildAttached(ctx context.Context, s *seeder, _ int) ([]image, error) {
 	const signature, bom = "application/vnd.example.signature.v1+json", "application/spdx+json"
 	i := image{repository: "shop/f", tag: "1.0"}
-	children, err := s.platforms(ctx, &i, same(2, 1000*kib), "amd64", "arm64")
-	if err != nil {
-		return nil, err
-	}
-	root, err := s.index(ctx, &i, children)
-	if err != nil {
+	children := s.platforms(same(2, 1000*kib), "amd64", "arm64")
+	root := testimage.Index(children...)
+	if err := s.pushRoot(ctx, &i, root); err != nil {
 		return nil, err
 	}
 	for _, attach := range []struct {
-		to    descriptor
+		to    mutate.Appendable
 		types []string
 	}{{root, []string{signature, bom}}, {children[0], []string{signature, bom}}, {children[1], []string{bom}}} {
-		var made []descriptor
 		for _, t := range attach.types {
-			d, err := s.artifact(ctx, &i, attach.to, t, 20*kib)
-			if err != nil {
+			if err := s.attach(ctx, &i, s.artifact(attach.to, t, 20*kib)); err != nil {
 				return nil, err
 			}
-			made = append(made, d)
-		}
-		if err := s.list(ctx, &i, attach.to, made...); err != nil {
-			return nil, err
 		}
 	}
-	cosign := fallbackTag(root.Digest) + ".sig"
-	d, err := s.platform(ctx, &i, cosign, "", nil, []int64{1 * kib})
-	i.attached = append(i.attached, d.Digest)
-	i.tags = map[string]string{cosign: d.Digest}
-	return []image{i}, err
+	cosign := testimage.FallbackTag(i.root) + ".sig"
+	signed := s.platform("", nil, 1*kib)
+	digest := testimage.Of(signed).Digest
+	i.attached = append(i.attached, digest)
+	i.tags = map[string]string{cosign: digest}
+	return []image{i}, s.push(ctx, &i, cosign, signed)
 }

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
+
+	"acrpromote/internal/testimage"
 )
 
 // leftBehind asks the target itself, past the proxy, for everything that each
@@ -26,7 +29,7 @@ func leftBehind(ctx context.Context, target string, images []image, pairs []pair
 		listed := map[string]bool{}
 		for _, m := range i.manifests {
 			if len(i.attached) > 0 {
-				for _, d := range list(ctx, target, repository, fallbackTag(m)) {
+				for _, d := range list(ctx, target, repository, testimage.FallbackTag(m)) {
 					listed[d] = true
 				}
 			}
@@ -44,9 +47,9 @@ func leftBehind(ctx context.Context, target string, images []image, pairs []pair
 			if err != nil {
 				return 0, err
 			}
-			if there != m || contains(i.attached, m) && !listed[m] {
+			if there != m || slices.Contains(i.attached, m) && !listed[m] {
 				left++
-				if !contains(i.attached, m) {
+				if !slices.Contains(i.attached, m) {
 					return 0, fmt.Errorf("%s arrived without its part %s", pairs[n].target, m)
 				}
 				whole = false
@@ -111,7 +114,7 @@ func list(ctx context.Context, host, repository, reference string) []string {
 	}
 	defer resp.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
-	var d document
+	var d testimage.Manifest
 	if err != nil || resp.StatusCode != http.StatusOK || json.Unmarshal(content, &d) != nil {
 		return nil
 	}

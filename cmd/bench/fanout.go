@@ -31,7 +31,7 @@ func (b *bench) fanOut(ctx context.Context, ours string, targets int) (*fan, err
 		return nil, err
 	}
 	defer sides.stop()
-	images, err := single("fan", same(4, 8*mib))(ctx, newShelf(sides.from.address, "fan"), 0)
+	images, err := single("fan", same(4, 8*mib))(ctx, newSeeder(sides.from.address, "fan"), 0)
 	if err != nil {
 		return nil, err
 	}

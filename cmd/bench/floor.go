@@ -19,6 +19,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"acrpromote/internal/testimage"
 )
 
 // The floor is a program that copies with the requests that cannot be left out
@@ -231,21 +233,21 @@ func (f *floor) copy(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
-	digest := digestOf(root)
+	digest := testimage.Digest(root)
 	t.again = there == digest
-	var d document
+	var d testimage.Manifest
 	if err := json.Unmarshal(root, &d); err != nil {
 		return err
 	}
 	work := []func() error{
-		func() error { return each(d.blobs(), func(b descriptor) error { return t.blob(ctx, b) }) },
+		func() error { return each(d.Blobs(), func(b testimage.Descriptor) error { return t.blob(ctx, b) }) },
 		func() error {
-			return each(d.Manifests, func(c descriptor) error { return t.bring(ctx, c.Digest, c.Digest) })
+			return each(d.Manifests, func(c testimage.Descriptor) error { return t.bring(ctx, c.Digest, c.Digest) })
 		},
 	}
 	if f.referrers {
 		work = append(work, func() error {
-			_, _, err := f.small(ctx, http.MethodGet, f.from, t.from+"/referrers/"+digest, indexType, nil, http.StatusNotFound)
+			_, _, err := f.small(ctx, http.MethodGet, f.from, t.from+"/referrers/"+digest, testimage.IndexType, nil, http.StatusNotFound)
 			return err
 		}, func() error {
 			known := <-tags
@@ -277,7 +279,7 @@ func (t *transfer) tags(ctx context.Context) map[string]bool {
 
 // attached brings what is attached to one manifest, and the list of it.
 func (t *transfer) attached(ctx context.Context, subject string, known map[string]bool) error {
-	tag := fallbackTag(subject)
+	tag := testimage.FallbackTag(subject)
 	var work []func() error
 	if cosign := tag + ".sig"; known[cosign] {
 		work = append(work, func() error { return t.bring(ctx, cosign, cosign) })
@@ -291,24 +293,24 @@ func (t *transfer) attached(ctx context.Context, subject string, known map[strin
 func (t *transfer) list(ctx context.Context, tag string) error {
 	var list, there []byte
 	err := all(func() (err error) {
-		_, list, err = t.small(ctx, http.MethodGet, t.floor.from, t.from+"/manifests/"+tag, indexType, nil, http.StatusOK)
+		_, list, err = t.small(ctx, http.MethodGet, t.floor.from, t.from+"/manifests/"+tag, testimage.IndexType, nil, http.StatusOK)
 		return err
 	}, func() (err error) {
 		// Somebody else's entries would have to be kept.
-		_, there, err = t.small(ctx, http.MethodGet, t.floor.to, t.to+"/manifests/"+tag, indexType, nil, http.StatusOK, http.StatusNotFound)
+		_, there, err = t.small(ctx, http.MethodGet, t.floor.to, t.to+"/manifests/"+tag, testimage.IndexType, nil, http.StatusOK, http.StatusNotFound)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	var d document
+	var d testimage.Manifest
 	if err := json.Unmarshal(list, &d); err != nil {
 		return err
 	}
-	if err := each(d.Manifests, func(r descriptor) error { return t.bring(ctx, r.Digest, r.Digest) }); err != nil || bytes.Equal(list, there) {
+	if err := each(d.Manifests, func(r testimage.Descriptor) error { return t.bring(ctx, r.Digest, r.Digest) }); err != nil || bytes.Equal(list, there) {
 		return err
 	}
-	_, _, err = t.small(ctx, http.MethodPut, t.floor.to, t.to+"/manifests/"+tag, indexType, list, http.StatusCreated)
+	_, _, err = t.small(ctx, http.MethodPut, t.floor.to, t.to+"/manifests/"+tag, testimage.IndexType, list, http.StatusCreated)
 	return err
 }
 
@@ -344,14 +346,14 @@ func (t *transfer) bring(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
-	if !byTag && digestOf(content) != source {
+	if !byTag && testimage.Digest(content) != source {
 		return fmt.Errorf("%s is not what came", source)
 	}
-	var d document
+	var d testimage.Manifest
 	if err := json.Unmarshal(content, &d); err != nil {
 		return err
 	}
-	if err := each(d.blobs(), func(b descriptor) error { return t.blob(ctx, b) }); err != nil {
+	if err := each(d.Blobs(), func(b testimage.Descriptor) error { return t.blob(ctx, b) }); err != nil {
 		return err
 	}
 	if err := <-free; err != nil {
@@ -362,7 +364,7 @@ func (t *transfer) bring(ctx context.Context, source, target string) error {
 }
 
 // blob brings a blob once into the registry, and mounts it from there on.
-func (t *transfer) blob(ctx context.Context, d descriptor) error {
+func (t *transfer) blob(ctx context.Context, d testimage.Descriptor) error {
 	if t.again {
 		return nil
 	}
@@ -387,7 +389,7 @@ func (t *transfer) blob(ctx context.Context, d descriptor) error {
 	return err
 }
 
-func (t *transfer) stream(ctx context.Context, d descriptor) error {
+func (t *transfer) stream(ctx context.Context, d testimage.Descriptor) error {
 	var location string
 	var body io.ReadCloser
 	err := all(func() error {
@@ -451,5 +453,19 @@ func (h *hashed) Read(p []byte) (int, error) {
 	return n, err
 }
 
+const bothTypes = testimage.IndexType + ", " + testimage.ManifestType
+
 // patience bounds one call of a program: one that hangs has failed.
 const patience = 5 * time.Minute
+
+// upload is where the bytes of an upload go, by the response that opened it.
+func upload(opened *http.Response, digest string) (string, error) {
+	at, err := opened.Location()
+	if err != nil {
+		return "", fmt.Errorf("an upload has no location: %w", err)
+	}
+	query := at.Query()
+	query.Set("digest", digest)
+	at.RawQuery = query.Encode()
+	return at.String(), nil
+}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/testimage"
 )
 
 func caseOf(t *testing.T, key string) scenario {
@@ -27,7 +29,7 @@ func TestFloorMakesTheLeastRequests(t *testing.T) {
 			t.Run(key+" "+n.Name, func(t *testing.T) {
 				s := caseOf(t, key)
 				source, target := inMemory(t).address, inMemory(t).address
-				images, err := s.build(t.Context(), newShelf(source, key), 0)
+				images, err := s.build(t.Context(), newSeeder(source, key), 0)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -71,22 +73,23 @@ func proxied(t *testing.T, backend string, n network) *proxy {
 func TestFloorOverwritesNobodysSignatures(t *testing.T) {
 	s := caseOf(t, "f")
 	source, target := inMemory(t).address, inMemory(t).address
-	images, err := s.build(t.Context(), newShelf(source, "f"), 0)
+	images, err := s.build(t.Context(), newSeeder(source, "f"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cosign := fallbackTag(images[0].root) + ".sig"
+	cosign := testimage.FallbackTag(images[0].root) + ".sig"
 	theirs := image{repository: "r1/" + images[0].repository}
-	d, err := newShelf(target, "theirs").platform(t.Context(), &theirs, cosign, "", nil, []int64{10})
-	if err != nil {
+	their := newSeeder(target, "theirs")
+	signature := their.platform("", nil, 10)
+	if err := their.push(t.Context(), &theirs, cosign, signature); err != nil {
 		t.Fatal(err)
 	}
 	err = newFloor(source, target, 8, true, false, nil).run(t.Context(), []string{images[0].source() + "=r1/" + images[0].source()})
 	if err == nil {
 		t.Error("it took the tag for its own")
 	}
-	if there, err := resolve(t.Context(), target, theirs.repository, cosign); err != nil || there != d.Digest {
-		t.Errorf("the tag is %s now (%v), want %s", there, err, d.Digest)
+	if there, err := resolve(t.Context(), target, theirs.repository, cosign); err != nil || there != testimage.Of(signature).Digest {
+		t.Errorf("the tag is %s now (%v), want %s", there, err, testimage.Of(signature).Digest)
 	}
 }
 
@@ -95,7 +98,7 @@ func TestWhoFailsIsToldAndTheOthersGoOn(t *testing.T) {
 	s := caseOf(t, "a")
 	s.build = single("a", same(1, kib))
 	between := &sides{inMemory(t), inMemory(t)}
-	images, err := s.build(t.Context(), newShelf(between.from.address, "a"), 0)
+	images, err := s.build(t.Context(), newSeeder(between.from.address, "a"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}

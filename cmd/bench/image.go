@@ -1,57 +1,19 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"io"
-	"math/rand/v2"
-	"net/http"
-	"net/url"
-	"strings"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"acrpromote/internal/testimage"
 )
 
-const (
-	indexType    = "application/vnd.oci.image.index.v1+json"
-	manifestType = "application/vnd.oci.image.manifest.v1+json"
-	configType   = "application/vnd.oci.image.config.v1+json"
-	layerType    = "application/vnd.oci.image.layer.v1.tar+gzip"
-	emptyType    = "application/vnd.oci.empty.v1+json"
-	bothTypes    = indexType + ", " + manifestType
-)
-
-type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Digest       string            `json:"digest"`
-	Size         int64             `json:"size"`
-	Platform     map[string]string `json:"platform,omitempty"`
-}
-
-// document is a manifest or an index.
-type document struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	ArtifactType  string       `json:"artifactType,omitempty"`
-	Config        *descriptor  `json:"config,omitempty"`
-	Layers        []descriptor `json:"layers,omitempty"`
-	Manifests     []descriptor `json:"manifests,omitempty"`
-	Subject       *descriptor  `json:"subject,omitempty"`
-}
-
-func (d document) blobs() []descriptor {
-	var all []descriptor
-	if d.Config != nil {
-		all = append(all, *d.Config)
-	}
-	return append(all, d.Layers...)
-}
-
-// image is one that stands in the source registry.
+// image is one that is in the source registry.
 type image struct {
 	repository, tag string
 	root            string
@@ -64,185 +26,80 @@ type image struct {
 
 func (i image) source() string { return i.repository + ":" + i.tag }
 
-// shelf puts images into a registry, directly.
-type shelf struct {
-	address string
-	random  *rand.ChaCha8
-}
-
-// newShelf makes contents that no compression or cache can shorten, the same
-// in every run.
-func newShelf(address, name string) *shelf {
-	return &shelf{address, rand.NewChaCha8(sha256.Sum256([]byte(name)))}
-}
-
-func digestOf(content []byte) string {
-	sum := sha256.Sum256(content)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
-
-func send(ctx context.Context, method, address, mediaType string, length int64, body io.Reader, want int) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, method, address, body)
-	if err != nil {
-		return nil, err
-	}
-	req.ContentLength = length
-	if mediaType != "" {
-		req.Header.Set("Content-Type", mediaType)
-	}
-	resp, err := direct.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-	resp.Body.Close()
-	if resp.StatusCode != want {
-		return nil, fmt.Errorf("%s %s answered %s: %s", method, address, resp.Status, text)
-	}
-	return resp, nil
-}
-
-// upload is where an upload goes on, by the answer to what came before; a
-// digest ends it.
-func upload(before *http.Response, digest string) (string, error) {
-	at, err := before.Location()
-	if err != nil {
-		return "", fmt.Errorf("an upload has no location: %w", err)
-	}
-	if digest != "" {
-		query := at.Query()
-		query.Set("digest", digest)
-		at.RawQuery = query.Encode()
-	}
-	return at.String(), nil
-}
-
-// layer streams a blob of random bytes into a repository: its digest is known
-// only afterwards.
-func (s *shelf) layer(ctx context.Context, repository string, size int64) (descriptor, error) {
-	resp, err := send(ctx, http.MethodPost, "http://"+s.address+"/v2/"+repository+"/blobs/uploads/", "", 0, nil, http.StatusAccepted)
-	if err != nil {
-		return descriptor{}, err
-	}
-	sum := sha256.New()
-	content := io.TeeReader(io.LimitReader(s.random, size), sum)
-	session, err := upload(resp, "")
-	if err != nil {
-		return descriptor{}, err
-	}
-	resp, err = send(ctx, http.MethodPatch, session, "application/octet-stream", size, content, http.StatusAccepted)
-	if err != nil {
-		return descriptor{}, err
-	}
-	digest := "sha256:" + hex.EncodeToString(sum.Sum(nil))
-	if session, err = upload(resp, digest); err != nil {
-		return descriptor{}, err
-	}
-	_, err = send(ctx, http.MethodPut, session, "", 0, nil, http.StatusCreated)
-	return descriptor{MediaType: layerType, Digest: digest, Size: size}, err
-}
-
-func (s *shelf) small(ctx context.Context, repository, mediaType string, content []byte) (descriptor, error) {
-	resp, err := send(ctx, http.MethodPost, "http://"+s.address+"/v2/"+repository+"/blobs/uploads/", "", 0, nil, http.StatusAccepted)
-	if err != nil {
-		return descriptor{}, err
-	}
-	digest := digestOf(content)
-	session, err := upload(resp, digest)
-	if err != nil {
-		return descriptor{}, err
-	}
-	_, err = send(ctx, http.MethodPut, session, "application/octet-stream", int64(len(content)), bytes.NewReader(content), http.StatusCreated)
-	return descriptor{MediaType: mediaType, Digest: digest, Size: int64(len(content))}, err
-}
-
-func (s *shelf) mount(ctx context.Context, from, repository string, d descriptor) error {
-	_, err := send(ctx, http.MethodPost, "http://"+s.address+"/v2/"+repository+"/blobs/uploads/?"+
-		url.Values{"mount": {d.Digest}, "from": {from}}.Encode(), "", 0, nil, http.StatusCreated)
-	return err
-}
-
-// put stores a manifest under a reference, "" being its digest.
-func (s *shelf) put(ctx context.Context, repository, reference string, d document) (descriptor, error) {
-	raw, err := json.Marshal(d)
-	if err != nil {
-		return descriptor{}, err
-	}
-	digest := digestOf(raw)
-	if reference == "" {
-		reference = digest
-	}
-	_, err = send(ctx, http.MethodPut, "http://"+s.address+"/v2/"+repository+"/manifests/"+reference, d.MediaType,
-		int64(len(raw)), bytes.NewReader(raw), http.StatusCreated)
-	return descriptor{MediaType: d.MediaType, ArtifactType: d.ArtifactType, Digest: digest, Size: int64(len(raw))}, err
-}
-
-// platform makes a manifest of a config and layers, with what was there before
-// in front.
-func (s *shelf) platform(ctx context.Context, i *image, reference, architecture string, shared []descriptor, sizes []int64) (descriptor, error) {
-	var unique [8]byte
-	binary.LittleEndian.PutUint64(unique[:], s.random.Uint64())
-	config, err := s.small(ctx, i.repository, configType,
-		fmt.Appendf(nil, `{"architecture":%q,"os":"linux","config":{"Labels":{"unique":"%x"}},"rootfs":{"type":"layers","diff_ids":[]}}`, architecture, unique))
-	if err != nil {
-		return descriptor{}, err
-	}
-	d := document{SchemaVersion: 2, MediaType: manifestType, Config: &config, Layers: append([]descriptor(nil), shared...)}
-	for _, size := range sizes {
-		l, err := s.layer(ctx, i.repository, size)
-		if err != nil {
-			return descriptor{}, err
-		}
-		d.Layers = append(d.Layers, l)
-	}
-	made, err := s.put(ctx, i.repository, reference, d)
-	i.add(made, d)
-	return made, err
-}
-
 // add notes what a manifest brings along.
-func (i *image) add(made descriptor, d document) {
-	i.manifests = append(i.manifests, made.Digest)
-	for _, b := range d.blobs() {
-		if !contains(i.blobs, b.Digest) {
-			i.blobs = append(i.blobs, b.Digest)
-			i.bytes += b.Size
+func (i *image) add(what mutate.Appendable) {
+	parts := testimage.PartsOf(what)
+	for _, m := range parts.Manifests {
+		i.manifests = append(i.manifests, m.Digest)
+	}
+	for _, b := range parts.Blobs {
+		if d := testimage.Of(b); !slices.Contains(i.blobs, d.Digest) {
+			i.blobs = append(i.blobs, d.Digest)
+			i.bytes += d.Size
 		}
 	}
 }
 
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
+// seeder pushes images to a registry, past the proxies. Their contents are the
+// same in every run, and no compression or cache can shorten them.
+type seeder struct {
+	address, name string
+	layers        int // made so far: no two are alike
 }
 
-// artifact attaches something to a manifest. This registry keeps no lists of
-// its own: list writes the tag that stands for one.
-func (s *shelf) artifact(ctx context.Context, i *image, subject descriptor, artifactType string, size int64) (descriptor, error) {
-	empty, err := s.small(ctx, i.repository, emptyType, []byte("{}"))
+func newSeeder(address, name string) *seeder { return &seeder{address: address, name: name} }
+
+func (s *seeder) layer(size int64) v1.Layer {
+	s.layers++
+	return testimage.Layer(fmt.Sprintf("%s/%d", s.name, s.layers), size)
+}
+
+// platform makes an image of layers with these sizes, on top of shared ones.
+func (s *seeder) platform(architecture string, shared []v1.Layer, sizes ...int64) v1.Image {
+	layers := slices.Clone(shared)
+	for _, size := range sizes {
+		layers = append(layers, s.layer(size))
+	}
+	return testimage.Image(architecture, layers...)
+}
+
+func (s *seeder) artifact(subject mutate.Appendable, artifactType string, size int64) v1.Image {
+	return testimage.ArtifactOf(artifactType, testimage.Of(subject), s.layer(size), nil)
+}
+
+// push brings an image or an index into the registry, under a tag or, where
+// that is "", by its digest. What refers to another manifest is also listed
+// under that one's fallback tag: these registries have no referrers API.
+func (s *seeder) push(ctx context.Context, i *image, tag string, what mutate.Appendable) error {
+	repository, err := name.NewRepository(s.address + "/" + i.repository)
 	if err != nil {
-		return descriptor{}, err
+		return err
 	}
-	content, err := s.layer(ctx, i.repository, size)
+	var reference name.Reference = repository.Tag(tag)
+	if tag == "" {
+		reference = repository.Digest(testimage.Of(what).Digest)
+	}
+	options := []remote.Option{remote.WithContext(ctx), remote.WithTransport(direct.Transport)}
+	if index, ok := what.(v1.ImageIndex); ok {
+		err = remote.WriteIndex(reference, index, options...)
+	} else {
+		err = remote.Write(reference, what.(v1.Image), options...)
+	}
 	if err != nil {
-		return descriptor{}, err
+		return fmt.Errorf("pushing %s to %s: %w", reference, s.address, err)
 	}
-	content.MediaType = artifactType
-	subject.ArtifactType, subject.Platform = "", nil
-	d := document{SchemaVersion: 2, MediaType: manifestType, ArtifactType: artifactType, Config: &empty, Layers: []descriptor{content}, Subject: &subject}
-	made, err := s.put(ctx, i.repository, "", d)
-	i.add(made, d)
-	i.attached = append(i.attached, made.Digest)
-	return made, err
+	i.add(what)
+	return nil
 }
 
-func (s *shelf) list(ctx context.Context, i *image, subject descriptor, attached ...descriptor) error {
-	_, err := s.put(ctx, i.repository, fallbackTag(subject.Digest), document{SchemaVersion: 2, MediaType: indexType, Manifests: attached})
-	return err
+// pushRoot pushes what the image's own tag points at.
+func (s *seeder) pushRoot(ctx context.Context, i *image, what mutate.Appendable) error {
+	i.root = testimage.Of(what).Digest
+	return s.push(ctx, i, i.tag, what)
 }
 
-func fallbackTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
+// attach pushes an artifact that refers to another manifest.
+func (s *seeder) attach(ctx context.Context, i *image, what v1.Image) error {
+	i.attached = append(i.attached, testimage.Of(what).Digest)
+	return s.push(ctx, i, "", what)
+}

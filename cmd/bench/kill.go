@@ -87,7 +87,7 @@ func runKills(ctx context.Context, b *bench, out string) error {
 		return err
 	}
 	defer sides.stop()
-	images, err := attached.build(ctx, newShelf(sides.from.address, attached.key), 1)
+	images, err := attached.build(ctx, newSeeder(sides.from.address, attached.key), 1)
 	if err != nil {
 		return fmt.Errorf("case %s cannot be built: %w", attached.key, err)
 	}

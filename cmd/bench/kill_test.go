@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 
+	"acrpromote/internal/testimage"
+
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 )
 
@@ -58,7 +60,7 @@ func fakeCopy(ctx context.Context, text string) error {
 		}
 	}
 	for _, step := range j.Steps {
-		what, to, kind, method := "/manifests/"+step.Manifest, "/manifests/"+step.Reference, manifestType, http.MethodPut
+		what, to, kind, method := "/manifests/"+step.Manifest, "/manifests/"+step.Reference, testimage.ManifestType, http.MethodPut
 		if step.Blob != "" {
 			what, to, kind, method = "/blobs/"+step.Blob, "/blobs/uploads/?digest="+step.Blob, "application/octet-stream", http.MethodPost
 		}
@@ -74,11 +76,28 @@ func fakeCopy(ctx context.Context, text string) error {
 		if step.Blob == "" {
 			kind = resp.Header.Get("Content-Type")
 		}
-		if _, err := send(ctx, method, "http://"+j.To+"/v2/"+j.Repository+to, kind, int64(len(content)), bytes.NewReader(content), http.StatusCreated); err != nil {
+		if _, err := send(ctx, method, "http://"+j.To+"/v2/"+j.Repository+to, kind, content, http.StatusCreated); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func send(ctx context.Context, method, address, mediaType string, body []byte, want int) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", mediaType)
+	resp, err := direct.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if text, _ := io.ReadAll(io.LimitReader(resp.Body, 1000)); resp.StatusCode != want {
+		return nil, fmt.Errorf("%s %s answered %s: %s", method, address, resp.Status, text)
+	}
+	return resp, nil
 }
 
 // inMemory is a registry that keeps everything in memory, and its blobs for all
@@ -95,28 +114,26 @@ func inMemory(t *testing.T) *registry {
 func TestSweepTellsRightFromWrong(t *testing.T) {
 	ctx := t.Context()
 	k := &killer{sides: &sides{inMemory(t), inMemory(t)}, folder: t.TempDir(), tell: t.Logf}
-	shelf := newShelf(k.sides.from.address, t.Name())
+	s := newSeeder(k.sides.from.address, t.Name())
 	i := image{repository: "shop/x", tag: "1.0"}
-	root, err := shelf.platform(ctx, &i, i.tag, "amd64", nil, []int64{kib})
-	if err != nil {
+	root := s.platform("amd64", nil, kib)
+	if err := s.pushRoot(ctx, &i, root); err != nil {
 		t.Fatal(err)
 	}
-	i.root = root.Digest
-	attached, err := shelf.artifact(ctx, &i, root, "application/spdx+json", kib)
-	if err != nil {
+	sbom := s.artifact(root, "application/spdx+json", kib)
+	if err := s.attach(ctx, &i, sbom); err != nil {
 		t.Fatal(err)
 	}
-	if err := shelf.list(ctx, &i, root, attached); err != nil {
-		t.Fatal(err)
-	}
+	attached := testimage.Of(sbom)
 	k.image = i
+	var err error
 	if k.source, err = lookAt(ctx, k.sides.from.address, i.repository, i); err != nil {
 		t.Fatal(err)
 	}
 	if k.source.root != i.root || len(k.source.parts) != 1+2+4+1 {
 		t.Fatalf("the source shows %v", k.source)
 	}
-	listTag := fallbackTag(root.Digest)
+	listTag := testimage.FallbackTag(i.root)
 	image := []copyStep{{Blob: i.blobs[0]}, {Blob: i.blobs[1]}}
 	shown := copyStep{Manifest: i.tag, Reference: i.tag}
 	company := []copyStep{{Blob: i.blobs[2]}, {Blob: i.blobs[3]}, {Manifest: attached.Digest, Reference: attached.Digest}, {Manifest: listTag, Reference: listTag}}
@@ -183,10 +200,10 @@ func TestGateCountsUploads(t *testing.T) {
 	}
 	defer g.stop()
 	content := []byte("ten bytes!")
-	digest := digestOf(content)
+	digest := testimage.Digest(content)
 	put := func(method, address string, body []byte, want int) string {
 		t.Helper()
-		resp, err := send(t.Context(), method, address, "application/octet-stream", int64(len(body)), bytes.NewReader(body), want)
+		resp, err := send(t.Context(), method, address, "application/octet-stream", body, want)
 		if err != nil {
 			t.Fatal(err)
 		}

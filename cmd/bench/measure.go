@@ -147,7 +147,7 @@ func (b *bench) measure(ctx context.Context, s scenario, networks []network) err
 	}
 	defer sides.stop()
 	b.tell("%s: %s: building", s.key, s.name)
-	images, err := s.build(ctx, newShelf(sides.from.address, s.key), b.repositories)
+	images, err := s.build(ctx, newSeeder(sides.from.address, s.key), b.repositories)
 	if err != nil {
 		return fmt.Errorf("case %s cannot be built: %w", s.key, err)
 	}

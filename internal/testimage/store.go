@@ -32,8 +32,13 @@ type Descriptor struct {
 
 // Describe returns the descriptor of a content.
 func Describe(mediaType string, content []byte) Descriptor {
+	return Descriptor{MediaType: mediaType, Digest: Digest(content), Size: int64(len(content))}
+}
+
+// Digest returns the digest of a content.
+func Digest(content []byte) string {
 	sum := sha256.Sum256(content)
-	return Descriptor{MediaType: mediaType, Digest: "sha256:" + hex.EncodeToString(sum[:]), Size: int64(len(content))}
+	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Manifest is an image manifest or an index, whichever it is.
