@@ -41,12 +41,12 @@ func TestPatterns(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range c.yes {
-			if !p.Match(name) {
+			if !p.match(name) {
 				t.Errorf("%s does not match %s", c.pattern, name)
 			}
 		}
 		for _, name := range c.not {
-			if p.Match(name) {
+			if p.match(name) {
 				t.Errorf("%s matches %s", c.pattern, name)
 			}
 		}
@@ -69,12 +69,12 @@ func TestPatterns(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, name := range c.yes {
-			if !p.Match(name) {
+			if !p.match(name) {
 				t.Errorf("%s does not match %s", c.pattern, name)
 			}
 		}
 		for _, name := range c.not {
-			if p.Match(name) {
+			if p.match(name) {
 				t.Errorf("%s matches %s", c.pattern, name)
 			}
 		}

@@ -35,7 +35,7 @@ func (i Image) Literal() bool {
 // Match reports whether the entry, a tagged one, matches an image of the
 // registry.
 func (i Image) Match(repository, tag string) bool {
-	return i.Digest == "" && i.Repository.Match(repository) && i.Tag.Match(tag)
+	return i.Digest == "" && i.Repository.match(repository) && i.Tag.match(tag)
 }
 
 const mostImages = 10_000

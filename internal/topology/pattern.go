@@ -190,9 +190,6 @@ func checkGlob(what, text string) error {
 // RepositoryPattern is a glob for repositories.
 type RepositoryPattern struct{ glob }
 
-// Match reports whether the pattern matches a repository.
-func (p RepositoryPattern) Match(repository string) bool { return p.match(repository) }
-
 // Literal reports whether the pattern is the name of one repository.
 func (p RepositoryPattern) Literal() bool { return p.literal }
 
@@ -220,7 +217,7 @@ type Repositories []RepositoryPattern
 // Match reports whether a repository is covered.
 func (r Repositories) Match(repository string) bool {
 	for _, p := range r {
-		if p.Match(repository) {
+		if p.match(repository) {
 			return true
 		}
 	}
@@ -243,9 +240,6 @@ func patterns[P fmt.Stringer](list []P, all string) string {
 
 // TagGlob is a glob for tags.
 type TagGlob struct{ glob }
-
-// Match reports whether the glob matches a tag.
-func (p TagGlob) Match(tag string) bool { return p.match(tag) }
 
 func (p *TagGlob) read(text string) error {
 	if bad := outside(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-*?"); bad != "" {

@@ -44,7 +44,7 @@ func (a Ask) subject() string {
 // Covers reports whether the flow covers a source image. The tag is empty for
 // an image by digest.
 func (f *Flow) Covers(repository, tag string) bool {
-	return ref.IsRepository(repository) && (tag == "" || ref.IsTag(tag)) && f.Repositories.Match(repository) && f.Tags.Match(tag)
+	return ref.IsRepository(repository) && (tag == "" || ref.IsTag(tag)) && f.Repositories.Match(repository) && f.Tags.match(tag)
 }
 
 // TargetsFor returns the names of the registries that a source repository goes
@@ -174,9 +174,9 @@ func (f *Flow) lacks(a Ask, from, to *Registry) string {
 	switch {
 	case repository != atRepository:
 		return "names it " + atRepository + " at the target"
-	case f.templated() && !f.Moves(tag):
+	case f.templated() && !f.moves(tag):
 		return "has an approval per tag, for the tags " + patterns(f.MovingTags, "none")
-	case tag != atTag && !f.Moves(tag):
+	case tag != atTag && !f.moves(tag):
 		if len(f.MovingTags) == 0 {
 			return "gives it the tag " + cmp.Or(atTag, "none") + " at the target"
 		}
@@ -205,7 +205,7 @@ func (f *File) MayMove(flow *Flow, from, to, repository, tag string, moveTag boo
 	target, known := f.ByHost(to)
 	subject := to + "/" + repository + ":" + tag
 	switch {
-	case known && flow != nil && flow.Moves(tag):
+	case known && flow != nil && flow.moves(tag):
 		return nil
 	case !known || target.Immutable:
 		return &rule.Refusal{Rule: rule.Immutable, Subject: subject,

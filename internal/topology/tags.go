@@ -36,13 +36,13 @@ func (p *TagPattern) read(text string) error {
 
 func (p TagPattern) String() string { return p.text }
 
-// Match reports whether the pattern matches a tag. A range matches tags that
+// match reports whether the pattern matches a tag. A range matches tags that
 // are versions: two or three numbers, with or without a leading v. A single
 // number is a build or a date, not a version. Pre-releases are matched only by a
 // range that names one, such as >=1.0.0-0.
-func (p TagPattern) Match(tag string) bool {
+func (p TagPattern) match(tag string) bool {
 	if p.bound == nil {
-		return p.glob.Match(tag)
+		return p.glob.match(tag)
 	}
 	v, ok := version(tag)
 	return ok && p.bound.Check(v)
@@ -81,7 +81,7 @@ func (p TagPattern) overlaps(other TagPattern, spent *int) bool {
 
 func globMeetsRange(g TagGlob, r TagPattern, spent *int) bool {
 	if g.literal {
-		return r.Match(g.text)
+		return r.match(g.text)
 	}
 	*spent++
 	// A version begins with a digit or a v.
@@ -136,14 +136,14 @@ func numbered(part string) string {
 // Tags is a list of tag patterns. An empty list covers every tag.
 type Tags []TagPattern
 
-// Match reports whether a tag is covered. An empty tag, that of an image by
+// match reports whether a tag is covered. An empty tag, that of an image by
 // digest, is covered only by an empty list.
-func (t Tags) Match(tag string) bool {
+func (t Tags) match(tag string) bool {
 	if tag == "" {
 		return len(t) == 0
 	}
 	for _, p := range t {
-		if p.Match(tag) {
+		if p.match(tag) {
 			return true
 		}
 	}
@@ -152,10 +152,10 @@ func (t Tags) Match(tag string) bool {
 
 func (t Tags) String() string { return patterns(t, "every tag") }
 
-// Moves reports whether a tag at a target of the flow may move.
-func (f *Flow) Moves(tag string) bool {
+// moves reports whether a tag at a target of the flow may move.
+func (f *Flow) moves(tag string) bool {
 	for _, p := range f.MovingTags {
-		if p.Match(tag) {
+		if p.match(tag) {
 			return true
 		}
 	}

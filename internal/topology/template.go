@@ -63,8 +63,8 @@ func (r *Resource) read(text string) error {
 
 func (r Resource) templated() bool { return strings.Contains(string(r), "{tag}") }
 
-// For returns the resource's name for a tag at the target.
-func (r Resource) For(tag string) (string, error) {
+// forTag returns the resource's name for a tag at the target.
+func (r Resource) forTag(tag string) (string, error) {
 	if !r.templated() {
 		return string(r), nil
 	}

@@ -155,13 +155,13 @@ func (t *Terms) kinds(f *Flow, said Kind) error {
 // resources sets the resources whose approvals and checks count.
 func (t *Terms) resources(f *Flow, tag, said string) error {
 	var err error
-	if t.Environment, err = f.Require.Approval.Environment.For(tag); err != nil {
+	if t.Environment, err = f.Require.Approval.Environment.forTag(tag); err != nil {
 		return fmt.Errorf("flow %s: %w", f.Name, err)
 	}
 	checks := t.Checks
 	t.Checks = nil
 	for _, c := range checks {
-		resource, err := c.Resource.For(tag)
+		resource, err := c.Resource.forTag(tag)
 		if err != nil {
 			return fmt.Errorf("flow %s: %w", f.Name, err)
 		}
