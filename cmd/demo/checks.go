@@ -13,7 +13,10 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // check is one claim of the story, and what speaks against it.
@@ -77,8 +80,8 @@ func (s *story) checks() []check {
 
 func (s *story) digestsEqual() error {
 	for _, r := range s.env.registries() {
-		if got := r.TagDigest(repository, s.tag()); got != s.image.root.digest() {
-			return fmt.Errorf("%s has %q under %s, not %s", r.Host(), got, s.tag(), s.image.root.digest())
+		if got := r.TagDigest(repository, s.tag()); got != s.image.root.Digest {
+			return fmt.Errorf("%s has %q under %s, not %s", r.Host(), got, s.tag(), s.image.root.Digest)
 		}
 	}
 	return nil
@@ -86,10 +89,10 @@ func (s *story) digestsEqual() error {
 
 func (s *story) bytesEqual() error {
 	for _, r := range s.env.teams() {
-		for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children, s.image.attached) {
-			mediaType, content, ok := r.Manifest(repository, m.digest())
-			if !ok || mediaType != m.mediaType || !bytes.Equal(content, m.content) {
-				return fmt.Errorf("%s has manifest %s otherwise, or not at all", r.Host(), m.digest())
+		for _, m := range slices.Concat([]testimage.Part{s.image.root}, s.image.children, s.image.attached) {
+			mediaType, content, ok := r.Manifest(repository, m.Digest)
+			if !ok || mediaType != m.MediaType || !bytes.Equal(content, m.Content) {
+				return fmt.Errorf("%s has manifest %s otherwise, or not at all", r.Host(), m.Digest)
 			}
 		}
 		for digest, built := range s.image.blobs {
@@ -102,16 +105,16 @@ func (s *story) bytesEqual() error {
 }
 
 // attachment finds what a registry has attached to the image by its type.
-func (s *story) attachment(r *sim.Registry, artifactType string) (d document, body []byte, digest string, err error) {
-	for _, digest := range r.Referrers(repository, s.image.root.digest()) {
+func (s *story) attachment(r *sim.Registry, artifactType string) (m v1.Manifest, body []byte, digest string, err error) {
+	for _, digest := range r.Referrers(repository, s.image.root.Digest) {
 		_, content, _ := r.Manifest(repository, digest)
-		var d document
-		if json.Unmarshal(content, &d) == nil && d.ArtifactType == artifactType && len(d.Layers) > 0 {
-			body, _ := r.Blob(repository, d.Layers[0].Digest)
-			return d, body, digest, nil
+		var m v1.Manifest
+		if json.Unmarshal(content, &m) == nil && m.ArtifactType == artifactType && len(m.Layers) > 0 {
+			body, _ := r.Blob(repository, m.Layers[0].Digest.String())
+			return m, body, digest, nil
 		}
 	}
-	return document{}, nil, "", fmt.Errorf("%s has nothing of type %s attached", r.Host(), artifactType)
+	return v1.Manifest{}, nil, "", fmt.Errorf("%s has nothing of type %s attached", r.Host(), artifactType)
 }
 
 // kinds are the things attached to the image at a registry, in words.
@@ -151,7 +154,7 @@ func (s *story) attachmentsTrue() error {
 			return err
 		}
 		signature, err := base64.StdEncoding.DecodeString(d.Layers[0].Annotations[signatureKey])
-		if err != nil || !ed25519.Verify(s.image.publicKey, payload, signature) || !bytes.Contains(payload, []byte(s.image.root.digest())) {
+		if err != nil || !ed25519.Verify(s.image.publicKey, payload, signature) || !bytes.Contains(payload, []byte(s.image.root.Digest)) {
 			return fmt.Errorf("the signature in %s is not the image's", r.Host())
 		}
 		_, sbom, _, err := s.attachment(r, sbomType)
@@ -159,7 +162,7 @@ func (s *story) attachmentsTrue() error {
 			return err
 		}
 		for _, b := range s.image.binaries {
-			if sum := strings.TrimPrefix(digestOf(b.content), "sha256:"); !bytes.Contains(sbom, []byte(sum)) {
+			if sum := strings.TrimPrefix(testimage.Digest(b.content), "sha256:"); !bytes.Contains(sbom, []byte(sum)) {
 				return fmt.Errorf("the SBOM in %s does not name the program for %s", r.Host(), b.platform)
 			}
 		}
@@ -170,7 +173,7 @@ func (s *story) attachmentsTrue() error {
 var crockford = base32.NewEncoding("0123456789ABCDEFGHJKMNPQRSTVWXYZ").WithPadding(base32.NoPadding)
 
 func (s *story) codeIsDigest() error {
-	raw, err := hex.DecodeString(strings.TrimPrefix(s.image.root.digest(), "sha256:"))
+	raw, err := hex.DecodeString(strings.TrimPrefix(s.image.root.Digest, "sha256:"))
 	if err != nil {
 		return err
 	}
@@ -188,9 +191,9 @@ func (s *story) locked() error {
 	if a, ok := s.env.prod.TagAttributes(repository, s.tag()); !ok || a.Write || a.Delete {
 		return fmt.Errorf("the tag at PROD: there %t, may be written %t, deleted %t", ok, a.Write, a.Delete)
 	}
-	for _, m := range slices.Concat([]manifest{s.image.root}, s.image.children) {
-		if a, ok := s.env.prod.ManifestAttributes(repository, m.digest()); !ok || a.Delete || !a.Write {
-			return fmt.Errorf("%s at PROD: there %t, may be written %t, deleted %t", m.digest(), ok, a.Write, a.Delete)
+	for _, m := range slices.Concat([]testimage.Part{s.image.root}, s.image.children) {
+		if a, ok := s.env.prod.ManifestAttributes(repository, m.Digest); !ok || a.Delete || !a.Write {
+			return fmt.Errorf("%s at PROD: there %t, may be written %t, deleted %t", m.Digest, ok, a.Write, a.Delete)
 		}
 	}
 	return nil
@@ -286,12 +289,12 @@ func (s *story) firewallHeld() error {
 }
 
 func (s *story) pulledAll() error {
-	if s.pulled.root.digest() != s.image.root.digest() {
-		return fmt.Errorf("it has %s", s.pulled.root.digest())
+	if s.pulled.root.Digest != s.image.root.Digest {
+		return fmt.Errorf("it has %s", s.pulled.root.Digest)
 	}
 	for i, b := range s.image.binaries {
-		var d document
-		if err := json.Unmarshal(s.pulled.children[i].content, &d); err != nil {
+		var d testimage.Manifest
+		if err := json.Unmarshal(s.pulled.children[i].Content, &d); err != nil {
 			return err
 		}
 		program, err := fileIn(s.pulled.blobs[d.Layers[len(d.Layers)-1].Digest], programPath)
@@ -316,8 +319,8 @@ func (s *story) prodUntouched() error {
 			return fmt.Errorf("the request log has %s %s%s", q.Method, q.Host, q.Path)
 		}
 	}
-	if slices.Contains(s.env.prod.Digests(repository), s.theirs.root.digest()) {
-		return fmt.Errorf("PROD has %s", s.theirs.root.digest())
+	if slices.Contains(s.env.prod.Digests(repository), s.theirs.root.Digest) {
+		return fmt.Errorf("PROD has %s", s.theirs.root.Digest)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // client is a container engine somewhere in a network: it signs in, pushes and
@@ -90,7 +91,7 @@ func (c *client) push(ctx context.Context, img *image, repository, tag string) e
 		}
 	}
 	for _, m := range img.children {
-		if err := c.pushManifest(ctx, repository, m.digest(), m); err != nil {
+		if err := c.pushManifest(ctx, repository, m.Digest, m); err != nil {
 			return err
 		}
 	}
@@ -98,7 +99,7 @@ func (c *client) push(ctx context.Context, img *image, repository, tag string) e
 		return err
 	}
 	for _, m := range img.attached {
-		if err := c.pushManifest(ctx, repository, m.digest(), m); err != nil {
+		if err := c.pushManifest(ctx, repository, m.Digest, m); err != nil {
 			return err
 		}
 	}
@@ -125,8 +126,8 @@ func (c *client) pushBlob(ctx context.Context, repository, digest string, conten
 	return stored.Body.Close()
 }
 
-func (c *client) pushManifest(ctx context.Context, repository, reference string, m manifest) error {
-	stored, err := c.send(ctx, http.MethodPut, "/v2/"+repository+"/manifests/"+reference, m.content, m.mediaType)
+func (c *client) pushManifest(ctx context.Context, repository, reference string, m testimage.Part) error {
+	stored, err := c.send(ctx, http.MethodPut, "/v2/"+repository+"/manifests/"+reference, m.Content, m.MediaType)
 	if err != nil {
 		return err
 	}
@@ -144,22 +145,22 @@ func (c *client) pull(ctx context.Context, repository, digest string) (*image, e
 	if err != nil {
 		return nil, err
 	}
-	var index document
+	var index testimage.Manifest
 	if err := json.Unmarshal(content, &index); err != nil {
 		return nil, err
 	}
-	img.root = manifest{index.MediaType, content}
+	img.root = testimage.Part{Descriptor: testimage.Describe(index.MediaType, content), Content: content}
 	for _, child := range index.Manifests {
 		content, err := c.fetch(ctx, "/v2/"+repository+"/manifests/"+child.Digest, child.Digest)
 		if err != nil {
 			return nil, err
 		}
-		img.children = append(img.children, manifest{child.MediaType, content})
-		var d document
+		img.children = append(img.children, testimage.Part{Descriptor: child, Content: content})
+		var d testimage.Manifest
 		if err := json.Unmarshal(content, &d); err != nil {
 			return nil, err
 		}
-		for _, b := range append(d.Layers, *d.Config) {
+		for _, b := range d.Blobs() {
 			if img.blobs[b.Digest] != nil {
 				continue
 			}
@@ -181,7 +182,7 @@ func (c *client) fetch(ctx context.Context, path, digest string) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	if got := digestOf(content); got != digest {
+	if got := testimage.Digest(content); got != digest {
 		return nil, fmt.Errorf("%s%s: got %s", c.host, path, got)
 	}
 	return content, nil
@@ -196,7 +197,7 @@ func (c *client) send(ctx context.Context, method, target string, content []byte
 		request.Header.Set("Content-Type", mediaType)
 	}
 	if method == http.MethodGet {
-		request.Header.Set("Accept", strings.Join([]string{indexType, manifestType, "*/*"}, ", "))
+		request.Header.Set("Accept", strings.Join([]string{testimage.IndexType, testimage.ManifestType, "*/*"}, ", "))
 	}
 	if c.token != "" {
 		request.Header.Set("Authorization", "Bearer "+c.token)

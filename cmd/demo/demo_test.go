@@ -247,16 +247,16 @@ func breaks(s *story) []breach {
 	}
 	list := []breach{
 		{"the tag moves", "have the digest", false, func() func() {
-			env.payments.Push(repository, s.tag(), s.theirs.root.mediaType, s.theirs.root.content)
-			return func() { env.payments.Push(repository, s.tag(), root.mediaType, root.content) }
+			env.payments.Push(repository, s.tag(), s.theirs.root.MediaType, s.theirs.root.Content)
+			return func() { env.payments.Push(repository, s.tag(), root.MediaType, root.Content) }
 		}},
 		{"a blob is lost", "byte for byte", false, func() func() {
 			env.web.RemoveBlob(repository, blob)
 			return func() { env.web.PutBlob(repository, s.image.blobs[blob]) }
 		}},
 		{"a referrer is lost", "seal record are attached", false, func() func() {
-			env.web.RemoveManifest(repository, attached.digest())
-			return func() { env.web.Push(repository, "", attached.mediaType, attached.content) }
+			env.web.RemoveManifest(repository, attached.Digest)
+			return func() { env.web.Push(repository, "", attached.MediaType, attached.Content) }
 		}},
 		{"the signature is another's", "signature verifies", false, func() func() {
 			return swap(&s.image.publicKey, bytes.Repeat([]byte{1}, 32))
@@ -269,7 +269,7 @@ func breaks(s *story) []breach {
 			return func() { env.prod.SetTagLock(repository, s.tag(), false, false) }
 		}},
 		{"a platform is unlocked", "tag locked", false, func() func() {
-			digest := s.image.children[1].digest()
+			digest := s.image.children[1].Digest
 			env.prod.SetManifestLock(repository, digest, true, true)
 			return func() { env.prod.SetManifestLock(repository, digest, true, false) }
 		}},
@@ -283,8 +283,8 @@ func breaks(s *story) []breach {
 			return swap(&s.pushed.requests, append(slices.Clone(s.pushed.requests), wrote(env.prod.Host())))
 		}},
 		{"a team's image is at PROD", "wrote nothing at PROD", false, func() func() {
-			env.prod.Push(repository, "", s.theirs.root.mediaType, s.theirs.root.content)
-			return func() { env.prod.RemoveManifest(repository, s.theirs.root.digest()) }
+			env.prod.Push(repository, "", s.theirs.root.MediaType, s.theirs.root.Content)
+			return func() { env.prod.RemoveManifest(repository, s.theirs.root.Digest) }
 		}},
 		{"the program dialled in secret", "the proxy saw", false, func() func() {
 			return swap(&s.sealed.dialled, append(slices.Clone(s.sealed.dialled), "elsewhere.example.com:443"))

@@ -6,9 +6,7 @@ import (
 	"compress/gzip"
 	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,15 +14,15 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+
+	"acrpromote/internal/testimage"
 )
 
-// Media types of OCI images, and of what is attached to this one.
+// Types of what is attached to the image.
 const (
-	indexType     = "application/vnd.oci.image.index.v1+json"
-	manifestType  = "application/vnd.oci.image.manifest.v1+json"
-	configType    = "application/vnd.oci.image.config.v1+json"
-	layerType     = "application/vnd.oci.image.layer.v1.tar+gzip"
-	emptyType     = "application/vnd.oci.empty.v1+json"
 	sbomType      = "application/spdx+json"
 	signatureType = "application/vnd.example.signature.v1+json"
 	sealType      = "application/vnd.acrpromote.seal.v1+json"
@@ -33,113 +31,81 @@ const (
 	programPath  = "usr/bin/acrpromote"    // in the image
 )
 
-type descriptor struct {
-	MediaType    string            `json:"mediaType"`
-	ArtifactType string            `json:"artifactType,omitempty"`
-	Digest       string            `json:"digest"`
-	Size         int               `json:"size"`
-	Platform     map[string]string `json:"platform,omitempty"`
-	Annotations  map[string]string `json:"annotations,omitempty"`
-}
-
-// document is an image manifest, an index or an artifact manifest.
-type document struct {
-	SchemaVersion int          `json:"schemaVersion"`
-	MediaType     string       `json:"mediaType"`
-	ArtifactType  string       `json:"artifactType,omitempty"`
-	Config        *descriptor  `json:"config,omitempty"`
-	Layers        []descriptor `json:"layers,omitempty"`
-	Manifests     []descriptor `json:"manifests,omitempty"`
-	Subject       *descriptor  `json:"subject,omitempty"`
-}
-
-// manifest is one as it is stored.
-type manifest struct {
-	mediaType string
-	content   []byte
-}
-
-func (m manifest) digest() string { return digestOf(m.content) }
-
 // image is an image with all that it is made of, in memory.
 type image struct {
-	root      manifest
-	children  []manifest
-	attached  []manifest
+	root      testimage.Part
+	children  []testimage.Part
+	attached  []testimage.Part
 	blobs     map[string][]byte
 	binaries  []binary
 	publicKey ed25519.PublicKey
 }
 
-func digestOf(content []byte) string {
-	sum := sha256.Sum256(content)
-	return "sha256:" + hex.EncodeToString(sum[:])
+// inMemory takes an image or an index apart.
+func inMemory(root mutate.Appendable) *image {
+	img := &image{blobs: map[string][]byte{}}
+	manifests := img.add(root)
+	last := len(manifests) - 1
+	img.root, img.children = manifests[last], manifests[:last]
+	return img
+}
+
+// add keeps the blobs of an image, and returns its manifests.
+func (img *image) add(what mutate.Appendable) []testimage.Part {
+	parts := testimage.PartsOf(what)
+	for _, b := range parts.Blobs {
+		img.blobs[testimage.Of(b).Digest] = testimage.Read(b)
+	}
+	return parts.Manifests
 }
 
 // buildImage makes a multi-arch image of the program, with its SBOM and a
 // signature attached.
 func buildImage(version string, binaries []binary) (*image, error) {
-	users, usersID, err := layer(map[string][]byte{
+	users, err := testimage.Files(map[string][]byte{
 		"etc/passwd": []byte("nonroot:x:65532:65532::/:/sbin/nologin\n"),
 		"etc/group":  []byte("nonroot:x:65532:\n"),
 	}, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	img := &image{blobs: map[string][]byte{}, binaries: binaries}
-	packed, ids := make([][]byte, len(binaries)), make([]string, len(binaries))
-	failures := make([]error, len(binaries))
+	packed, failures := make([]v1.Layer, len(binaries)), make([]error, len(binaries))
 	var packing sync.WaitGroup
 	for i, b := range binaries {
 		packing.Go(func() {
-			packed[i], ids[i], failures[i] = layer(map[string][]byte{programPath: b.content}, 0o755)
+			packed[i], failures[i] = testimage.Files(map[string][]byte{programPath: b.content}, 0o755)
 		})
 	}
 	packing.Wait()
 	if err := errors.Join(failures...); err != nil {
 		return nil, err
 	}
-	index := document{SchemaVersion: 2, MediaType: indexType}
+	var children []mutate.Appendable
 	for i, b := range binaries {
-		child := img.platformImage(version, b.platform, [][]byte{users, packed[i]}, []string{usersID, ids[i]})
-		img.children = append(img.children, child)
-		d := describe(manifestType, child.content)
-		d.Platform = map[string]string{"os": b.platform.os, "architecture": b.platform.architecture}
-		index.Manifests = append(index.Manifests, d)
+		children = append(children, platformImage(version, b.platform, users, packed[i]))
 	}
-	img.root = manifest{indexType, encode(index)}
+	img := inMemory(testimage.Index(children...))
+	img.binaries = binaries
 	img.attach(sbomType, spdx(version, binaries, time.Now()), nil)
 	return img, img.sign()
 }
 
-// platformImage is the manifest of one platform, with a config that a
-// container engine would run.
-func (img *image) platformImage(version string, p platform, layers [][]byte, diffIDs []string) manifest {
-	config := encode(map[string]any{
-		"os": p.os, "architecture": p.architecture, "created": "1970-01-01T00:00:00Z",
-		"config": map[string]any{
-			"Entrypoint": []string{"/" + programPath}, "User": "65532:65532", "WorkingDir": "/",
-			"Labels": map[string]string{"org.opencontainers.image.title": "acrpromote", "org.opencontainers.image.version": version},
+// platformImage is the image of one platform, as a container engine would run
+// it.
+func platformImage(version string, p platform, layers ...v1.Layer) v1.Image {
+	return testimage.Configured(v1.ConfigFile{
+		OS: p.os, Architecture: p.architecture,
+		Config: v1.Config{
+			Entrypoint: []string{"/" + programPath}, User: "65532:65532", WorkingDir: "/",
+			Labels: map[string]string{"org.opencontainers.image.title": "acrpromote", "org.opencontainers.image.version": version},
 		},
-		"rootfs": map[string]any{"type": "layers", "diff_ids": diffIDs},
-	})
-	d := img.add(configType, config)
-	m := document{SchemaVersion: 2, MediaType: manifestType, Config: &d}
-	for _, l := range layers {
-		m.Layers = append(m.Layers, img.add(layerType, l))
-	}
-	return manifest{manifestType, encode(m)}
+	}, layers...)
 }
 
 // attach adds an artifact that refers to the image.
 func (img *image) attach(artifactType string, body []byte, annotations map[string]string) {
-	config, subject := img.add(emptyType, []byte("{}")), describe(img.root.mediaType, img.root.content)
-	content := img.add(artifactType, body)
-	content.Annotations = annotations
-	img.attached = append(img.attached, manifest{manifestType, encode(document{
-		SchemaVersion: 2, MediaType: manifestType, ArtifactType: artifactType,
-		Config: &config, Layers: []descriptor{content}, Subject: &subject,
-	})})
+	artifact := testimage.Artifact(artifactType, img.root.Descriptor, body, annotations)
+	img.attached = append(img.attached, img.add(artifact)...)
 }
 
 // sign attaches a real signature over the image's digest.
@@ -150,7 +116,7 @@ func (img *image) sign() error {
 	}
 	img.publicKey = public
 	payload := encode(map[string]any{"critical": map[string]any{
-		"type": "example signature", "image": map[string]string{"docker-manifest-digest": img.root.digest()},
+		"type": "example signature", "image": map[string]string{"docker-manifest-digest": img.root.Digest},
 	}})
 	signature := base64.StdEncoding.EncodeToString(ed25519.Sign(private, payload))
 	img.attach(signatureType, payload, map[string]string{signatureKey: signature})
@@ -159,35 +125,23 @@ func (img *image) sign() error {
 
 // plainImage is a small image of one platform: somebody else's.
 func plainImage(name string) (*image, error) {
-	content, id, err := layer(map[string][]byte{"etc/motd": []byte(name + "\n")}, 0o644)
+	content, err := testimage.Files(map[string][]byte{"etc/motd": []byte(name + "\n")}, 0o644)
 	if err != nil {
 		return nil, err
 	}
-	img := &image{blobs: map[string][]byte{}}
-	img.root = img.platformImage(name, platforms[0], [][]byte{content}, []string{id})
-	return img, nil
-}
-
-func (img *image) add(mediaType string, content []byte) descriptor {
-	d := describe(mediaType, content)
-	img.blobs[d.Digest] = content
-	return d
+	return inMemory(platformImage(name, platforms[0], content)), nil
 }
 
 // bytes counts the distinct blobs and manifests.
 func (img *image) bytes() int64 {
-	total := len(img.root.content)
+	total := len(img.root.Content)
 	for _, m := range slices.Concat(img.children, img.attached) {
-		total += len(m.content)
+		total += len(m.Content)
 	}
 	for _, b := range img.blobs {
 		total += len(b)
 	}
 	return int64(total)
-}
-
-func describe(mediaType string, content []byte) descriptor {
-	return descriptor{MediaType: mediaType, Digest: digestOf(content), Size: len(content)}
 }
 
 func encode(v any) []byte {
@@ -196,27 +150,6 @@ func encode(v any) []byte {
 		panic(err) // every value is of this package's own making
 	}
 	return content
-}
-
-// layer packs files as a tar.gz, and tells the digest of the tar within.
-func layer(files map[string][]byte, mode int64) (packed []byte, diffID string, err error) {
-	var out bytes.Buffer
-	inner := sha256.New()
-	zipped := gzip.NewWriter(&out)
-	archive := tar.NewWriter(io.MultiWriter(zipped, inner))
-	for _, path := range sorted(files) {
-		header := &tar.Header{Typeflag: tar.TypeReg, Name: path, Mode: mode, Size: int64(len(files[path])), ModTime: time.Unix(0, 0), Format: tar.FormatUSTAR}
-		if err := archive.WriteHeader(header); err != nil {
-			return nil, "", err
-		}
-		if _, err := archive.Write(files[path]); err != nil {
-			return nil, "", err
-		}
-	}
-	if err := errors.Join(archive.Close(), zipped.Close()); err != nil {
-		return nil, "", err
-	}
-	return out.Bytes(), "sha256:" + hex.EncodeToString(inner.Sum(nil)), nil
 }
 
 // fileIn takes one file out of a packed layer.

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"acrpromote/internal/testimage"
 )
 
 // spdx is the program's bill of materials, SPDX 2.3: each platform's binary
@@ -51,7 +53,7 @@ func spdx(version string, binaries []binary, now time.Time) []byte {
 	}
 	return encode(object{
 		"spdxVersion": "SPDX-2.3", "dataLicense": "CC0-1.0", "SPDXID": "SPDXRef-DOCUMENT", "name": "acrpromote-" + version,
-		"documentNamespace": "https://example.com/spdx/acrpromote-" + version + "-" + digestOf(binaries[0].content)[7:],
+		"documentNamespace": "https://example.com/spdx/acrpromote-" + version + "-" + testimage.Digest(binaries[0].content)[7:],
 		"creationInfo":      object{"created": now.UTC().Format(time.RFC3339), "creators": []string{"Tool: acrpromote-demo"}},
 		"packages":          list, "relationships": relations,
 	})

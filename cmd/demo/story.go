@@ -108,7 +108,7 @@ func (s *story) buildPushes(ctx context.Context) error {
 	if err := engine.push(ctx, s.image, repository, s.tag()); err != nil {
 		return err
 	}
-	s.screen.says(fmt.Sprintf("%s is %s", s.source(), shortDigest(s.image.root.digest())))
+	s.screen.says(fmt.Sprintf("%s is %s", s.source(), shortDigest(s.image.root.Digest)))
 	return nil
 }
 
@@ -208,7 +208,7 @@ func (s *story) compareDigests(context.Context) error {
 	s.screen.heading("The three registries side by side")
 	for _, r := range s.env.registries() {
 		s.screen.row(fmt.Sprintf("%-9s %s  %d attached: %s", s.env.party(r.Host()), shortDigest(r.TagDigest(repository, s.tag())),
-			len(r.Referrers(repository, s.image.root.digest())), strings.Join(s.kinds(r), ", ")))
+			len(r.Referrers(repository, s.image.root.Digest)), strings.Join(s.kinds(r), ", ")))
 	}
 	return nil
 }
@@ -268,7 +268,7 @@ func (s *story) pullFromDev(ctx context.Context) error {
 	outside := newClient(s.env.paymentsNet, s.env.prod, buildLogin)
 	defer outside.close()
 	if err := s.ask("a pull from PROD at a DEV address", http.StatusForbidden, func() error {
-		_, err := outside.pull(ctx, repository, s.image.root.digest())
+		_, err := outside.pull(ctx, repository, s.image.root.Digest)
 		return err
 	}); err != nil {
 		return err
@@ -276,10 +276,10 @@ func (s *story) pullFromDev(ctx context.Context) error {
 	own := newClient(s.env.paymentsNet, s.env.payments, teamLogin)
 	defer own.close()
 	var err error
-	if s.pulled, err = own.pull(ctx, repository, s.image.root.digest()); err != nil {
+	if s.pulled, err = own.pull(ctx, repository, s.image.root.Digest); err != nil {
 		return err
 	}
-	s.screen.says(fmt.Sprintf("pulled %s/%s@%s, %s", own.host, repository, shortDigest(s.pulled.root.digest()), mebibytes(s.pulled.bytes())))
+	s.screen.says(fmt.Sprintf("pulled %s/%s@%s, %s", own.host, repository, shortDigest(s.pulled.root.Digest), mebibytes(s.pulled.bytes())))
 	return nil
 }
 

@@ -1,11 +1,8 @@
 package fakeagent_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +12,7 @@ import (
 
 	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // vsix is the built extension, node what the agent runs a task with, and shared
@@ -240,45 +238,17 @@ func output(t *testing.T, o fakeagent.Outcome, name, value string) {
 	}
 }
 
-type descriptor struct {
-	MediaType string `json:"mediaType"`
-	Digest    string `json:"digest"`
-	Size      int    `json:"size"`
-}
-
-func describe(mediaType string, content []byte) descriptor {
-	sum := sha256.Sum256(content)
-	return descriptor{mediaType, "sha256:" + hex.EncodeToString(sum[:]), len(content)}
-}
-
-const imageType = "application/vnd.oci.image.manifest.v1+json"
-
 // push puts an image of one layer into a registry, with an SBOM attached, and
 // returns its digest.
-func push(r *sim.Registry, tag string, size int) string {
-	config, layer, sbom := []byte(`{"architecture":"amd64","os":"linux"}`), make([]byte, size), []byte(`{"spdxVersion":"SPDX-2.3"}`)
-	_, _ = rand.NewChaCha8([32]byte{byte(size)}).Read(layer)
-	put := func(tag, artifactType string, layer []byte, subject *descriptor) descriptor {
-		r.PutBlob(cart, config)
-		r.PutBlob(cart, layer)
-		manifest := map[string]any{"schemaVersion": 2, "mediaType": imageType,
-			"config": describe("application/vnd.oci.image.config.v1+json", config),
-			"layers": []descriptor{describe("application/vnd.oci.image.layer.v1.tar", layer)}}
-		if subject != nil {
-			manifest["subject"], manifest["artifactType"] = subject, artifactType
-		}
-		content, _ := json.Marshal(manifest)
-		r.Push(cart, tag, imageType, content)
-		return describe(imageType, content)
-	}
-	image := put(tag, "", layer, nil)
-	put("", "application/spdx+json", sbom, &image)
+func push(r *sim.Registry, tag string, size int64) string {
+	image := testimage.Put(r, cart, tag, testimage.Image("amd64", testimage.Layer("layer", size)))
+	testimage.Attach(r, cart, image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
 	return image.Digest
 }
 
 // released pushes an image to PROD, has the task seal it in a stage of the run,
 // and approves the stage Production.
-func (env *testEnv) released(size int) (stage *sim.Stage, digest string) {
+func (env *testEnv) released(size int64) (stage *sim.Stage, digest string) {
 	env.t.Helper()
 	digest = push(env.prod, "1.4.2", size)
 	build := env.run.Stage("Seal", env.connection)
