@@ -34,6 +34,8 @@ func TestMisuse(t *testing.T) {
 		{"a source with a scheme", push("source", "https://"+source), []string{"https"}},
 		{"a source with a short digest", push("source", prodHost+"/"+cart+"@sha256:abc"), []string{"sha256:abc"}},
 		{"a source with tag and digest", push("source", source+"@"+digest), []string{"tag and a digest"}},
+		{"a source with a port above 65535", push("source", prodHost+":99999/"+cart+":1"), []string{"source", prodHost + ":99999", "the port must be 1 to 65535"}},
+		{"a target with a port of zeros", push("targets", devHost+":0443"), []string{"targets", devHost + ":0443", "the port must be 1 to 65535"}},
 		{"a target that is no host", push("targets", "dev"), []string{"targets", "dev"}},
 		{"a target with a digest", push("targets", devHost+"/"+cart+"@"+digest), []string{"digest"}},
 		{"the second target of two", push("targets", devHost+"\n-bad-.example"), []string{"-bad-.example"}},

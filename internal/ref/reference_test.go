@@ -3,6 +3,7 @@ package ref
 import (
 	"math/rand/v2"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -63,6 +64,40 @@ func TestParseTarget(t *testing.T) {
 	for _, in := range []string{"", "dev", "dev.azurecr.io/", "dev.azurecr.io/cart:", "dev.azurecr.io/cart@sha256:" + strings.Repeat("0a", 32), "https://dev.azurecr.io", "dev.azurecr.io:1.4.2", "dev.azurecr.io/a/../b"} {
 		if got, err := ParseTarget(in, tagged); err == nil {
 			t.Errorf("ParseTarget(%q) = %+v, want an error", in, got)
+		}
+	}
+}
+
+// TestErrorsSayWhatIsWrong: who writes a reference is told which part of it.
+func TestErrorsSayWhatIsWrong(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("0a", 32)
+	for in, want := range map[string]string{
+		"cart:1":                                 "names no repository",
+		"dev/cart:1":                             "write it in full",
+		"https://prod.azurecr.io/cart:1":         "without https://",
+		"prod.azurecr.io:99999/cart:1":           `"prod.azurecr.io:99999" is not a valid registry host: the port must be 1 to 65535`,
+		"prod.azurecr.io/cart":                   "names neither tag nor digest",
+		"prod.azurecr.io/cart:1@" + digest:       "has a tag and a digest",
+		"prod.azurecr.io/cart@" + digest[:20]:    "is no digest",
+		"prod.azurecr.io/cart:-1":                `"-1" is no tag`,
+		"prod.azurecr.io/Cart:1":                 `"Cart" is no repository`,
+		"prod.azurecr.io/Cart@" + digest:         `"Cart" is no repository`,
+		"prod.azurecr.io/shop/cart/../../cart:1": `"shop/cart/../../cart" is no repository`,
+	} {
+		if _, err := ParseSource(in); err == nil || !strings.HasPrefix(err.Error(), "source "+strconv.Quote(in)) || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseSource(%q): %v; want %q", in, err, want)
+		}
+	}
+	for in, want := range map[string]string{
+		"dev":                             "write it in full",
+		"dev.azurecr.io:0":                `"dev.azurecr.io:0" is not a valid registry host: the port must be 1 to 65535`,
+		"dev.azurecr.io/cart@" + digest:   "names a digest",
+		"dev.azurecr.io/cart:.x":          `".x" is no tag`,
+		"dev.azurecr.io/Cart":             `"Cart" is no repository`,
+		"dev.azurecr.io/cart:1@" + digest: "names a digest",
+	} {
+		if _, err := ParseTarget(in, Reference{}); err == nil || !strings.HasPrefix(err.Error(), "target "+strconv.Quote(in)) || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseTarget(%q): %v; want %q", in, err, want)
 		}
 	}
 }
