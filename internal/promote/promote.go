@@ -1,6 +1,5 @@
-// Package promote carries a plan out, through the interfaces that it declares.
-// It decides nothing: what is to be done, and that it may be done, stands in
-// the plan.
+// Package promote executes a plan through the interfaces that it declares. It
+// decides nothing: the plan says what is to be done, and that it may be done.
 package promote
 
 import (
@@ -17,19 +16,19 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Copier brings the planned image to the targets of several steps, digest for
-// digest, with its tag set last.
+// Copier copies the planned image to the targets of several steps, by digest,
+// and sets each tag last.
 type Copier interface {
-	// Copy is called once with all steps that have work. It calls arrived once
-	// for each, by its index in steps, as soon as that target has everything or
-	// has failed, and returns when all have been reported. Calls of arrived may
+	// Copy is called once with all steps that have work. It calls done once for
+	// each, with its index in steps, as soon as the copy to that target has
+	// succeeded or failed, and returns after the last call. Calls of done may
 	// overlap; none takes long.
-	Copy(ctx context.Context, steps []plan.Step, arrived func(i int, a Arrival, err error))
+	Copy(ctx context.Context, steps []plan.Step, done func(i int, r CopyResult, err error))
 }
 
-// Arrival is how an image came to a target: State is copied, mounted, retagged
-// or present. Changed reports whether anything was written there.
-type Arrival struct {
+// CopyResult is the result of copying to one target: State is copied, mounted,
+// retagged or present, and Changed reports whether anything was written there.
+type CopyResult struct {
 	State   string
 	Changed bool
 }
@@ -37,8 +36,8 @@ type Arrival struct {
 // present is the state of a target that has everything already.
 const present = "present"
 
-// errNoEnd is the end of a step of which the copier did not report one.
-var errNoEnd = errors.New("the copy ended without saying whether the image has arrived")
+// errNotReported is the error of a step that the copier did not report.
+var errNotReported = errors.New("the copy ended without saying whether the image has arrived")
 
 // Locker reads and sets the locks of one registry.
 type Locker interface {
@@ -54,34 +53,33 @@ type Recorder interface {
 	Attach(ctx context.Context, record []byte) (digest string, err error)
 }
 
-// Image is what a plan is carried out for: its digest and the manifests that
-// share its fate when it is locked.
+// Image is an image that is locked: its digest, and those of the manifests that
+// are locked with it.
 type Image struct {
 	Digest   string
 	Children []string
 }
 
-// Done is what became of one step. Locked names the lock that stands now,
-// empty where none was asked for. Changed may be true beside an error: what
-// had arrived stays.
-type Done struct {
-	Arrival
+// Result is the result of one step. Locked names the lock that is in force now,
+// empty if none was wanted. Changed may be true although Err is set: what has
+// been written stays.
+type Result struct {
+	CopyResult
 	Locked string
 	Err    error
 }
 
-// Targets carries the steps of a plan out: one call brings the image to all
-// targets, and each is locked as soon as it has the image, while others are
-// still copied to. Every target is its own island: one that fails neither stops
-// nor delays the others. A step that is to wait is left alone. lockers gives the
-// locks of a registry.
-func Targets(ctx context.Context, p plan.Part, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Done {
-	done := make([]Done, len(p.Steps))
+// Execute executes the steps for one image. One call copies it to all targets,
+// and each target is locked as soon as it has the image, while others are still
+// being copied to. A target that fails neither stops nor delays the others.
+// Steps that wait are skipped. lockers returns the locks of a registry.
+func Execute(ctx context.Context, p plan.Part, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Result {
+	results := make([]Result, len(p.Steps))
 	var locks sync.WaitGroup
-	arrived := func(i int, a Arrival, err error) {
-		done[i] = Done{Arrival: a, Err: err}
+	done := func(i int, r CopyResult, err error) {
+		results[i] = Result{CopyResult: r, Err: err}
 		if lock := p.Steps[i].Lock; err == nil && lock != plan.LockNone && lock != "" {
-			locks.Go(func() { done[i].lock(ctx, p.Steps[i], image, lockers) })
+			locks.Go(func() { results[i].lock(ctx, p.Steps[i], image, lockers) })
 		}
 	}
 	var steps []plan.Step
@@ -90,45 +88,45 @@ func Targets(ctx context.Context, p plan.Part, image Image, copier Copier, locke
 		switch step.Work {
 		case plan.Wait:
 		case plan.Nothing:
-			arrived(i, Arrival{State: present}, nil)
+			done(i, CopyResult{State: present}, nil)
 		default:
-			done[i].Err = errNoEnd
+			results[i].Err = errNotReported
 			steps, index = append(steps, step), append(index, i)
 		}
 	}
 	if len(steps) > 0 {
-		copier.Copy(ctx, steps, func(i int, a Arrival, err error) { arrived(index[i], a, err) })
+		copier.Copy(ctx, steps, func(i int, r CopyResult, err error) { done(index[i], r, err) })
 	}
 	locks.Wait()
-	return done
+	return results
 }
 
 // lock locks a target that has the image.
-func (d *Done) lock(ctx context.Context, step plan.Step, image Image, lockers func(string) (Locker, error)) {
+func (r *Result) lock(ctx context.Context, step plan.Step, image Image, lockers func(string) (Locker, error)) {
 	locker, err := lockers(step.Target.Registry)
 	if err != nil {
-		d.Err = err
+		r.Err = err
 		return
 	}
 	changed, err := lock(ctx, locker, step.Target, image, step.Lock)
-	d.Changed = d.Changed || changed
+	r.Changed = r.Changed || changed
 	if err != nil {
-		d.Err = err
+		r.Err = err
 		return
 	}
-	d.Locked = string(step.Lock)
+	r.Locked = string(step.Lock)
 }
 
-// Sealed is what sealing did: when the record was made, by the registry's own
+// Sealed is the result of sealing: when the record was pushed, by the registry's
 // clock, and whether anything was written.
 type Sealed struct {
 	At      time.Time
 	Changed bool
 }
 
-// Seal attaches the record, unless the plan says that one is there (present is
-// its digest), then locks: a tag that is locked has its record already, so
-// whatever interrupts this leaves either no seal or a whole one.
+// Seal attaches the record, unless the plan says that there is one (present is
+// its digest), and then locks. A locked tag always has its record: an
+// interruption leaves either no seal or a complete one.
 func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
 	source := p.Wanted.Source
 	var s Sealed
@@ -152,11 +150,11 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 	return s, nil
 }
 
-// locksAtOnce bounds how many manifests of one image are locked at the same time.
-const locksAtOnce = 8
+// maxLocks bounds how many manifests of one image are locked at the same time.
+const maxLocks = 8
 
-// lock sets what is not locked yet and reads every lock back: the tag first,
-// so that it cannot move while the manifests are locked.
+// lock sets the locks that are missing and reads every lock back. The tag comes
+// first, so that it cannot move while the manifests are locked.
 func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kind plan.Lock) (changed bool, err error) {
 	if at.Tag != "" {
 		changed, err = lockTag(ctx, locker, at, image.Digest)
@@ -168,7 +166,7 @@ func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kin
 	results := make([]bool, len(digests))
 	failures := make([]error, len(digests))
 	var group errgroup.Group
-	group.SetLimit(locksAtOnce)
+	group.SetLimit(maxLocks)
 	for i, digest := range digests {
 		group.Go(func() error {
 			results[i], failures[i] = lockManifest(ctx, locker, at, digest, kind)
@@ -176,7 +174,7 @@ func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kin
 		})
 	}
 	if group.Wait() != nil {
-		// The first by their order, which does not depend on who was faster.
+		// The first by order, not by time: the same error on every run.
 		err = failures[slices.IndexFunc(failures, func(err error) bool { return err != nil })]
 	}
 	return changed || slices.Contains(results, true), err
@@ -197,10 +195,10 @@ func lockTag(ctx context.Context, locker Locker, at ref.Reference, digest string
 		}
 	}
 	if seen.Digest != digest {
-		return changed, &Contradiction{at, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
+		return changed, &ReadBackError{at, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
 	}
 	if seen.WriteEnabled || seen.DeleteEnabled {
-		return changed, &Contradiction{at, "the registry took the lock on the tag, but does not show it when asked again"}
+		return changed, &ReadBackError{at, "the registry took the lock on the tag, but does not show it when asked again"}
 	}
 	return changed, nil
 }
@@ -221,17 +219,17 @@ func lockManifest(ctx context.Context, locker Locker, at ref.Reference, digest s
 		}
 	}
 	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		return changed, &Contradiction{at, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
+		return changed, &ReadBackError{at, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
 	}
 	return changed, nil
 }
 
-// Contradiction is a registry that does not show what was just written to it.
-type Contradiction struct {
+// ReadBackError reports a registry that does not show what was just written to it.
+type ReadBackError struct {
 	At     ref.Reference
 	Reason string
 }
 
-func (c *Contradiction) Error() string {
+func (c *ReadBackError) Error() string {
 	return fmt.Sprintf("%s: %s", c.At, c.Reason)
 }

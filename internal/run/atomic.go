@@ -19,9 +19,9 @@ var errRestIsMissing = errors.New("it has arrived by digest; its tag waits until
 // all of it has arrived, sets the tags and locks. A registry that fails keeps its
 // old tags; the others do not wait for it.
 func (e *executor) atomically(ctx context.Context) {
-	arrived := make([][]promote.Done, len(e.parts))
+	arrived := make([][]promote.Result, len(e.parts))
 	e.images(func(i int, next func()) {
-		arrived[i] = promote.Targets(ctx, unlocked(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
+		arrived[i] = promote.Execute(ctx, unlocked(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
 	})
 	broken := map[string]bool{}
 	for i, part := range e.parts {
@@ -40,7 +40,7 @@ func (e *executor) atomically(ctx context.Context) {
 			}
 		}
 		tags := &tagger{copier{executor: e, at: i}, arrived[i]}
-		tagged := promote.Targets(ctx, part, e.image(i), tags, e.locker)
+		tagged := promote.Execute(ctx, part, e.image(i), tags, e.locker)
 		for j, step := range e.parts[i].Steps {
 			switch {
 			case step.Work == plan.Wait:
@@ -69,32 +69,32 @@ func unlocked(p plan.Part) plan.Part {
 // tagger sets the tags of an image that has arrived by digest.
 type tagger struct {
 	copier
-	arrived []promote.Done // by target
+	arrived []promote.Result // by target
 }
 
-func (t *tagger) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+func (t *tagger) Copy(ctx context.Context, steps []plan.Step, done func(int, promote.CopyResult, error)) {
 	var group sync.WaitGroup
 	for i, step := range steps {
 		group.Go(func() {
-			arrival, err := t.tag(ctx, step)
-			arrived(i, arrival, err)
+			r, err := t.tag(ctx, step)
+			done(i, r, err)
 		})
 	}
 	group.Wait()
 }
 
-func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.Arrival, error) {
+func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.CopyResult, error) {
 	target := step.Target
-	arrival := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].Arrival
+	r := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].CopyResult
 	if step.Work == plan.Mend || target.Tag == "" {
-		return arrival, nil
+		return r, nil
 	}
 	if err := t.target(target).registry.Data.PutManifest(ctx, target.Repository, target.Tag, t.source().tree.Root()); err != nil {
-		return arrival, err
+		return r, err
 	}
-	arrival.Changed = true
-	if arrival.State == string(transfer.Present) {
-		arrival.State = string(transfer.Retagged)
+	r.Changed = true
+	if r.State == string(transfer.Present) {
+		r.State = string(transfer.Retagged)
 	}
-	return arrival, nil
+	return r, nil
 }

@@ -53,7 +53,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 			e.seal(ctx, i)
 			return
 		}
-		done := promote.Targets(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, e.locker)
+		done := promote.Execute(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, e.locker)
 		for j, step := range e.parts[i].Steps {
 			if step.Work != plan.Wait {
 				e.done(i, j, done[j])
@@ -93,17 +93,17 @@ func (e *executor) image(i int) promote.Image {
 }
 
 // done puts into the result what became of one image at one target.
-func (e *executor) done(i, j int, done promote.Done) {
+func (e *executor) done(i, j int, r promote.Result) {
 	t := &e.result.result.Images[i].Targets[j]
-	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), done.Locked
-	if done.Err != nil {
-		problem := problem(report.AtTarget, done.Err)
+	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), r.Locked
+	if r.Err != nil {
+		problem := problem(report.AtTarget, r.Err)
 		t.State, t.Error = outcome.TargetFailed, problem.Reason
-		e.result.done(done.Changed, problem)
+		e.result.done(r.Changed, problem)
 		return
 	}
-	t.State = outcome.State(done.State)
-	e.result.done(done.Changed)
+	t.State = outcome.State(r.State)
+	e.result.done(r.Changed)
 }
 
 // copier brings one image to its targets, all at once: what several of them
@@ -116,7 +116,7 @@ type copier struct {
 	untagged bool
 }
 
-func (c *copier) Copy(ctx context.Context, steps []plan.Step, arrived func(int, promote.Arrival, error)) {
+func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, promote.CopyResult, error)) {
 	deliveries := make([]transfer.Delivery, len(steps))
 	failures := make([]error, len(steps))
 	var inspected sync.WaitGroup
@@ -128,7 +128,7 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, arrived func(int, 
 	var index []int // of each delivery's step
 	for i, err := range failures {
 		if err != nil {
-			arrived(i, promote.Arrival{}, err)
+			done(i, promote.CopyResult{}, err)
 			continue
 		}
 		to, index = append(to, deliveries[i]), append(index, i)
@@ -137,7 +137,7 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, arrived func(int, 
 	transfer.Deliver(ctx, c.source().tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
 		step := steps[index[i]]
 		c.target(step.Target).registry.Sent(err)
-		arrived(index[i], promote.Arrival{State: string(out.State), Changed: out.Changed}, err)
+		done(index[i], promote.CopyResult{State: string(out.State), Changed: out.Changed}, err)
 		if int(ended.Add(1)) == (len(to)+1)/2 {
 			// A slow target does not keep the others from the rest of the set.
 			c.next()

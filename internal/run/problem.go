@@ -18,7 +18,7 @@ func problem(side report.Side, err error) report.Problem {
 	p := report.Problem{Side: side, Subject: string(side), Reason: err.Error(), Remedy: "Run it again; if it stays, look at the reason."}
 	var signIn *acr.Error
 	var copying *transfer.Error
-	var contradiction *promote.Contradiction
+	var readBack *promote.ReadBackError
 	var unanswered *egress.Error
 	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
 		p.Subject, p.Reason = slow.Registry, slow.Error()
@@ -54,8 +54,8 @@ func problem(side report.Side, err error) report.Problem {
 			p.Remedy = unanswered.Remedy + "."
 		}
 	}
-	if errors.As(err, &contradiction) {
-		p.Subject, p.Reason = contradiction.At.String(), contradiction.Reason
+	if errors.As(err, &readBack) {
+		p.Subject, p.Reason = readBack.At.String(), readBack.Reason
 		p.Remedy = "Look at who else writes to this registry, then run it again."
 	}
 	return p
