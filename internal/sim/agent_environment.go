@@ -202,7 +202,7 @@ func (s *Stage) Environ(t Task) []string {
 		"build.requestedFor": r.options.RequestedFor.DisplayName, "build.requestedForId": r.options.RequestedFor.ID,
 		"build.requestedForEmail": r.options.RequestedFor.UniqueName,
 		"build.sourceBranch":      r.options.Branch, "build.sourceBranchName": branch, "build.sourceVersion": r.options.Commit,
-		"build.repository.id": guidOf("repository/" + r.project.id), "build.repository.name": r.project.name,
+		"build.repository.id": r.repositoryID(), "build.repository.name": r.project.name,
 		"build.repository.provider": "TfsGit", "build.repository.uri": r.project.org.Collection() + r.project.name + "/_git/" + r.project.name,
 	})
 }

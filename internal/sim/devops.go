@@ -180,6 +180,7 @@ type Project struct {
 	runs        []*Run
 	releases    []*Release
 	denied      map[string]bool
+	admitted    map[*Project]bool
 	environment map[string]*Environment
 	connection  map[string]*ServiceConnection
 
@@ -195,7 +196,7 @@ func (o *Organization) Project(name string) *Project {
 		return p
 	}
 	p := &Project{org: o, name: name, id: guidOf("project/" + o.name + "/" + name), pipelines: map[string]int{},
-		denied: map[string]bool{}, environment: map[string]*Environment{}, connection: map[string]*ServiceConnection{}}
+		denied: map[string]bool{}, admitted: map[*Project]bool{}, environment: map[string]*Environment{}, connection: map[string]*ServiceConnection{}}
 	o.projects = append(o.projects, p)
 	return p
 }
@@ -226,6 +227,7 @@ const (
 	Endpoints      = "endpoints"
 	Environments   = "environments"
 	Repositories   = "repositories"
+	Attachments    = "attachments"
 )
 
 // Deny takes the permission to read one kind of documents from the build
@@ -239,6 +241,14 @@ func (p *Project) setDenied(kind string, denied bool) {
 	p.org.mu.Lock()
 	defer p.org.mu.Unlock()
 	p.denied[kind] = denied
+}
+
+// Admit lets the jobs of another project read this one, as the build service
+// of a collection may. Otherwise this project does not exist for them.
+func (p *Project) Admit(other *Project) {
+	p.org.mu.Lock()
+	defer p.org.mu.Unlock()
+	p.admitted[other] = true
 }
 
 // pipeline is the id of the definition. Callers hold mu.

@@ -56,7 +56,7 @@ func (r *Run) build() map[string]any {
 		"requestedFor": o.ref(r.options.RequestedFor), "requestedBy": o.ref(r.options.RequestedBy),
 		"lastChangedDate": stamp(r.started), "lastChangedBy": o.ref(r.options.RequestedFor),
 		"logs": map[string]any{"id": 0, "type": "Container", "url": fmt.Sprintf("%s/_apis/build/builds/%d/logs", p.url(), r.id)},
-		"repository": map[string]any{"id": guidOf("repository/" + p.id), "type": "TfsGit", "name": p.name,
+		"repository": map[string]any{"id": r.repositoryID(), "type": "TfsGit", "name": p.name,
 			"url": o.Collection() + p.name + "/_git/" + p.name, "clean": nil, "checkoutSubmodules": false},
 		"retainedByRelease": false, "triggeredByBuild": nil, "appendCommitMessageToRunName": true,
 	}
@@ -192,10 +192,17 @@ func (s *Stage) records(a *attempt) []any {
 			jr["workerName"] = fmt.Sprintf("Azure Pipelines %d", j+2)
 			init := add(record("Task", recordID(jobID, "init"), jobID, "Initialize job"), "completed", "succeeded", begun, begun)
 			init["order"], init["workerName"] = 1, jr["workerName"]
+			if i == 0 && j == 0 && len(a.steps) > 0 {
+				for n, step := range a.steps {
+					task := add(record("Task", step.id, jobID, step.task), step.state(), step.result, step.begun, step.ended)
+					task["order"], task["workerName"], task["task"] = n+2, jr["workerName"], taskReference(step.task)
+				}
+				continue
+			}
 			name := map[bool]string{true: "AcrPromote", false: "CmdLine"}[i == 0]
 			task := add(record("Task", recordID(jobID, "task"), jobID, name), state, result, begun, ended)
 			task["order"], task["workerName"] = 2, jr["workerName"]
-			task["task"] = map[string]any{"id": guidOf("task/" + name), "name": name, "version": "1.0.0"}
+			task["task"] = taskReference(name)
 		}
 	}
 	return records

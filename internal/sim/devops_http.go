@@ -22,6 +22,7 @@ var (
 		areasLocation,
 		{"0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "Builds", "{project}/_apis/{area}/{resource}/{buildId}", "7.1", 7},
 		{"8baac422-4c6e-4de5-8532-db96d92acffa", "build", "Timeline", "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}", "7.1", 2},
+		{"f2192269-89fa-4f94-baf6-8fb128c55159", "build", "Attachments", "{project}/_apis/{area}/builds/{buildId}/{resource}/{type}", "7.1", 2},
 		{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "approval", "approvals", "{project}/_apis/pipelines/{resource}/{approvalId}", "0.0", 1},
 		{"91282c1d-c183-444f-9554-1485bfb3879d", "PipelinesChecks", "runs", "{project}/_apis/pipelines/checks/{resource}/{checkSuiteId}", "0.0", 1},
 		{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "PipelinesChecks", "configurations", "{project}/_apis/pipelines/checks/{resource}/{id}", "0.0", 1},
@@ -74,8 +75,9 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(strings.ToLower(strings.TrimPrefix(rest, "/_apis/")), "/")
 	o.mu.Lock()
 	project := o.project(name)
+	visible := project != nil && (project == token.project || project.admitted[token.project])
 	o.mu.Unlock()
-	if project == nil || project != token.project {
+	if !visible {
 		restRefusal{http.StatusNotFound, "TF200016: The following project does not exist: " + name + ". Verify that the name of the project is correct and that the project exists on the specified Azure DevOps Server.",
 			"Microsoft.TeamFoundation.Core.WebApi.ProjectDoesNotExistWithNameException", 3000}.write(w)
 		return
@@ -107,6 +109,8 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		project.serveTimeline(w, path[2], "")
 	case match("GET", "build", "builds", "*", "timeline", "*"):
 		project.serveTimeline(w, path[2], path[4])
+	case match("GET", "build", "builds", "*", "attachments", "*"):
+		project.serveAttachments(w, path[2], path[4])
 	case match("GET", "pipelines", "approvals"):
 		project.serveApprovals(w, split(query.Get("approvalIds")), expands(query.Get("$expand"), "steps"), apiVersion(r) >= "7.2")
 	case match("GET", "pipelines", "approvals", "*"):

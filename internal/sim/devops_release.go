@@ -94,7 +94,7 @@ type deployment struct {
 	attempt, id              int
 	planID, jobID            string
 	requestedFor, by         Identity
-	queued                   time.Time
+	queued, ended            time.Time
 	started                  bool
 	status, operation, gates string
 	ignored                  []any
@@ -265,7 +265,7 @@ func (s *ReleaseStage) Finish(status string) {
 	s.lock()
 	defer s.unlock()
 	d := s.newest()
-	d.status, d.operation = status, "Approved"
+	d.status, d.operation, d.ended = status, "Approved", s.release.project.org.now()
 	s.status = map[string]string{"failed": "rejected"}[status]
 	or(&s.status, status)
 	delete(s.release.project.org.tokens, d.token.value)
@@ -442,7 +442,7 @@ func (d *deployment) document(s *ReleaseStage) map[string]any {
 	if d.started {
 		task := func(id int, name, status string, ref any) map[string]any {
 			return map[string]any{"id": id, "timelineRecordId": recordID(d.jobID, name), "name": name, "status": status, "rank": id,
-				"dateStarted": stamp(d.queued), "startTime": stamp(d.queued), "issues": []any{}, "task": ref, "agentName": "Azure Pipelines 2"}
+				"dateStarted": stamp(d.queued), "startTime": stamp(d.queued), "dateEnded": stamp(d.ended), "finishTime": stamp(d.ended), "issues": []any{}, "task": ref, "agentName": "Azure Pipelines 2"}
 		}
 		status := map[string]string{"succeeded": "succeeded", "failed": "failed"}[d.status]
 		or(&status, "inProgress")
@@ -453,7 +453,7 @@ func (d *deployment) document(s *ReleaseStage) map[string]any {
 				"job": map[string]any{"id": 1, "timelineRecordId": d.jobID, "name": "Agent job", "status": status, "rank": 1, "issues": []any{}, "agentName": "Azure Pipelines 2"},
 				"tasks": []any{
 					task(1, "Initialize job", "succeeded", nil),
-					task(2, "AcrPromote", status, map[string]any{"id": guidOf("task/AcrPromote"), "name": "AcrPromote", "version": "1.0.0"}),
+					task(2, "AcrPromote", status, taskReference("AcrPromote")),
 				},
 			}},
 		})

@@ -13,6 +13,7 @@ type RunOptions struct {
 	RequestedBy  Identity // as RequestedFor unless given
 	Branch       string   // refs/heads/main unless given
 	Commit       string
+	Repository   string    // of the pipeline; the project's own unless given
 	Reason       string    // manual unless given
 	StartedAt    time.Time // now unless given
 
@@ -79,6 +80,18 @@ func or[T comparable](value *T, otherwise T) {
 	}
 }
 
+// repositoryID is the id of the repository that the pipeline is in.
+func (r *Run) repositoryID() string {
+	id := "repository/" + r.project.id
+	if r.options.Repository != "" {
+		id += "/" + r.options.Repository
+	}
+	return guidOf(id)
+}
+
+// Pipeline is the id of the pipeline's definition.
+func (r *Run) Pipeline() int { return r.pipeline }
+
 // ID is the build id.
 func (r *Run) ID() int { return r.id }
 
@@ -105,6 +118,9 @@ func (r *Run) MutateApprovals(f func(map[string]any)) { r.hook(Approvals, f) }
 
 // MutateSuite does so with the check suites of the run's stages.
 func (r *Run) MutateSuite(f func(map[string]any)) { r.hook(CheckSuites, f) }
+
+// MutateAttachments does so with lists of attachments of the run.
+func (r *Run) MutateAttachments(f func(map[string]any)) { r.hook(Attachments, f) }
 
 // MutateConfigurations does so with lists of check configurations that a job
 // of the run asks for.
@@ -147,6 +163,7 @@ type attempt struct {
 	checkpointID string
 	authorizedID string
 	checkRuns    []*checkRun
+	steps        []*Step
 	token        *jobToken
 }
 

@@ -88,7 +88,7 @@ func (t *jobToken) serveOIDC(w http.ResponseWriter, hub, plan, job, connection s
 		claims["sub"] = fmt.Sprintf("p://%s/%s/%s", o.name, p.name, r.options.Pipeline)
 		claims["org_id"], claims["prj_id"] = o.id, p.id
 		claims["def_id"], claims["run_id"] = fmt.Sprint(r.pipeline), fmt.Sprint(r.id)
-		claims["rpo_id"], claims["rpo_uri"] = guidOf("repository/"+p.id), o.Collection()+p.name+"/_git/"+p.name
+		claims["rpo_id"], claims["rpo_uri"] = r.repositoryID(), o.Collection()+p.name+"/_git/"+p.name
 		claims["rpo_ver"], claims["rpo_ref"] = r.options.Commit, r.options.Branch
 		hooks = slices.Clone(r.hooks["claims"])
 	}
