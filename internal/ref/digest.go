@@ -8,19 +8,17 @@ import (
 )
 
 const (
-	// algorithm is the one that every registry computes. Digests of others are
-	// not copied.
+	// algorithm is the only one supported: every registry computes it.
 	algorithm = "sha256:"
 
-	// DigestTagPrefix is what every tag begins with that is named after a
-	// digest.
+	// DigestTagPrefix is the prefix of every tag that is named after a digest.
 	DigestTagPrefix = "sha256-"
 
 	hexDigits = 2 * sha256.Size
 )
 
-// IsDigest reports whether s is a SHA-256 digest in its one spelling: sha256:
-// and 64 hexadecimal digits in lower case.
+// IsDigest reports whether s is a SHA-256 digest in canonical form: sha256:
+// followed by 64 lower-case hexadecimal digits.
 func IsDigest(s string) bool { return CheckDigest(s) == nil }
 
 var (
@@ -28,8 +26,8 @@ var (
 	errHex       = errors.New("not a sha256 digest of 64 lower-case hexadecimal digits")
 )
 
-// CheckDigest returns nil if IsDigest, and else what s is instead: "not a
-// sha256 digest", for example.
+// CheckDigest returns nil if s is a digest, as IsDigest reports. Otherwise the
+// error completes a sentence: "not a sha256 digest", for example.
 func CheckDigest(s string) error {
 	digits, ok := strings.CutPrefix(s, algorithm)
 	if !ok {
@@ -41,9 +39,9 @@ func CheckDigest(s string) error {
 	return nil
 }
 
-// NamesDigest reports whether what follows a repository is meant as a digest,
-// and not as a tag. It is more lenient than IsDigest: a digest of another
-// algorithm, or a broken one, has to be recognised to be refused as such.
+// NamesDigest reports whether a reference within a repository is meant as a
+// digest, not as a tag. It is more lenient than IsDigest: a malformed digest,
+// or one of another algorithm, must be recognised to be rejected as a digest.
 func NamesDigest(s string) bool { return strings.Contains(s, ":") }
 
 // DigestOf returns the digest of data.
@@ -52,11 +50,11 @@ func DigestOf(data []byte) string {
 	return EncodeDigest(sum[:])
 }
 
-// EncodeDigest returns the digest whose SHA-256 sum is given.
+// EncodeDigest returns the digest with the given SHA-256 sum.
 func EncodeDigest(sum []byte) string { return algorithm + hex.EncodeToString(sum) }
 
-// DecodeDigest returns the SHA-256 sum that a digest shows. Its error is that
-// of CheckDigest.
+// DecodeDigest returns the SHA-256 sum of a digest. Its error is the one from
+// CheckDigest.
 func DecodeDigest(s string) ([]byte, error) {
 	if err := CheckDigest(s); err != nil {
 		return nil, err
@@ -64,12 +62,12 @@ func DecodeDigest(s string) ([]byte, error) {
 	return hex.DecodeString(s[len(algorithm):])
 }
 
-// DigestTag returns the tag that is named after a digest: sha256-<hex>.
+// DigestTag returns the tag named after a digest: sha256-<hex>.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#referrers-tag-schema
 func DigestTag(digest string) string { return strings.Replace(digest, ":", "-", 1) }
 
-// ParseDigestTag returns the digest that a tag is named after, and what
-// follows its hexadecimal digits: ".sig", for example.
+// ParseDigestTag returns the digest that a tag is named after, and the rest of
+// the tag: ".sig", for example.
 func ParseDigestTag(tag string) (digest, ending string, ok bool) {
 	rest, ok := strings.CutPrefix(tag, DigestTagPrefix)
 	if !ok || len(rest) < hexDigits {

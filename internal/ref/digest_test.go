@@ -36,7 +36,7 @@ func TestIsDigest(t *testing.T) {
 
 func TestDigestOf(t *testing.T) {
 	if got := DigestOf(nil); got != empty {
-		t.Errorf("of nothing: %s", got)
+		t.Errorf("DigestOf(nil) = %s", got)
 	}
 	for _, data := range []string{"", "a", strings.Repeat("x", 1000)} {
 		digest, sum := DigestOf([]byte(data)), sha256.Sum256([]byte(data))
@@ -60,7 +60,7 @@ func TestNamesDigest(t *testing.T) {
 func TestDigestTag(t *testing.T) {
 	tag := DigestTag(empty)
 	if tag != "sha256-e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" || !IsTag(tag) || !strings.HasPrefix(tag, DigestTagPrefix) {
-		t.Errorf("the tag is %s", tag)
+		t.Errorf("DigestTag(%s) = %s", empty, tag)
 	}
 	for _, ending := range []string{"", ".sig", ".att", "-x", "0"} {
 		if digest, got, ok := ParseDigestTag(tag + ending); !ok || digest != empty || got != ending {
@@ -80,16 +80,16 @@ func FuzzDigests(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		if got, want := IsDigest(s), grammar.digest.MatchString(s); got != want {
-			t.Errorf("digest %q: %v, want %v", s, got, want)
+			t.Errorf("IsDigest(%q) = %v, want %v", s, got, want)
 		}
 		if sum, err := DecodeDigest(s); (err == nil) != IsDigest(s) || err == nil && EncodeDigest(sum) != s {
-			t.Errorf("digest %q is decoded as %x, %v", s, sum, err)
+			t.Errorf("DecodeDigest(%q) = %x, %v", s, sum, err)
 		}
 		if IsDigest(s) && !NamesDigest(s) || IsTag(s) && NamesDigest(s) {
-			t.Errorf("%q is taken for a digest: %v", s, NamesDigest(s))
+			t.Errorf("NamesDigest(%q) = %v", s, NamesDigest(s))
 		}
 		if digest, ending, ok := ParseDigestTag(s); ok && (!IsDigest(digest) || DigestTag(digest)+ending != s) {
-			t.Errorf("tag %q is read as %q and %q", s, digest, ending)
+			t.Errorf("ParseDigestTag(%q) = %q, %q", s, digest, ending)
 		}
 	})
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What ParseHost finds wrong.
+// Errors of ParseHost, wrapped with the host.
 var (
 	ErrHost      = errors.New("write it as <your-registry>.azurecr.io, without https://")
 	ErrShortHost = errors.New("write it in full, as <your-registry>.azurecr.io")
@@ -20,33 +20,32 @@ const (
 	httpsPort = "443"
 )
 
-// ParseHost parses a registry's host name with an optional port, and returns
-// it in lower case, without the port of HTTPS where it can be named without
-// one. Its error is an ErrHost, ErrShortHost or ErrPort.
+// ParseHost parses a registry's host name with an optional port and returns it
+// in lower case. It drops port 443 if the host is valid without a port. The
+// error wraps ErrHost, ErrShortHost or ErrPort.
 func ParseHost(s string) (string, error) {
 	host, port, ported := strings.Cut(lower(s), ":")
 	full := isFull(host)
 	switch {
 	case !isHostName(host),
-		// A URL, or what else is written before or behind a host.
+		// A URL, or a host with something before or after it.
 		ported && (port == "" && !full || strings.ContainsAny(port, "/@")):
-		return "", fmt.Errorf("%q is no registry's host name: %w", s, ErrHost)
+		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrHost)
 	case ported && !IsPort(port):
 		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrPort)
 	case !full && !ported:
-		return "", fmt.Errorf("%q is no registry's host name: %w", s, ErrShortHost)
+		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrShortHost)
 	case !ported || full && port == httpsPort:
 		return host, nil
 	}
 	return host + ":" + port, nil
 }
 
-// isFull reports whether a host can be named without a port: a single word
-// before a slash could as well be a part of a repository.
+// isFull reports whether a host is valid without a port. A single word before
+// a slash could also be part of a repository.
 func isFull(host string) bool { return strings.Contains(host, ".") || host == "localhost" }
 
-// isHostName reports whether s is a name of the DNS in lower case, or an IPv4
-// address.
+// isHostName reports whether s is a lower-case DNS name or an IPv4 address.
 func isHostName(s string) bool {
 	if len(s) > maxHost {
 		return false
@@ -71,8 +70,7 @@ func isLabel(s string) bool {
 	return true
 }
 
-// IsPort reports whether s is a port in its one spelling: 1 to 65535, without
-// leading zeros.
+// IsPort reports whether s is a port number: 1 to 65535, without leading zeros.
 func IsPort(s string) bool {
 	if s == "" || s[0] == '0' {
 		return false
@@ -89,10 +87,10 @@ func IsPort(s string) bool {
 	return true
 }
 
-// CanonicalHost returns a host[:port] as ParseHost returns it, for comparing.
-// It is more lenient than ParseHost: it takes any host, because the addresses
-// that registries and service connections give need not be ones that a user
-// could name.
+// CanonicalHost returns a host[:port] in the form that ParseHost returns, for
+// comparisons. It is more lenient than ParseHost and accepts any host, because
+// registries and service connections can return addresses that are not valid
+// as input.
 func CanonicalHost(s string) string {
 	s = lower(s)
 	host, port, err := SplitPort(s)
@@ -107,9 +105,9 @@ func CanonicalHost(s string) string {
 	return s
 }
 
-// SplitPort parts a URL's host[:port]; port is empty if there is none, and an
-// IPv6 address keeps its brackets. It judges the port alone: its error is
-// ErrPort. It is more lenient than ParseHost, as CanonicalHost is.
+// SplitPort splits the host[:port] of a URL. The port is empty if there is none,
+// and an IPv6 address keeps its brackets. Like CanonicalHost, it is more lenient
+// than ParseHost: it validates only the port, and its error is ErrPort.
 func SplitPort(s string) (host, port string, err error) {
 	at := strings.LastIndexByte(s, ':')
 	if at < 0 || at < strings.LastIndexByte(s, ']') {
@@ -121,12 +119,12 @@ func SplitPort(s string) (host, port string, err error) {
 	return host, port, nil
 }
 
-// HostPort returns a URL's host[:port] in lower case, with the given port if it
-// has none. It is more lenient than ParseHost, because Azure DevOps, Microsoft
-// Entra ID and the storage behind registries are reached too: it takes every
-// host in ASCII, IPv6 addresses in brackets among them. A name that is not
-// ASCII changes on its way to the resolver, so that a comparison would be of
-// another one.
+// HostPort returns the host[:port] of a URL in lower case, with defaultPort if
+// it has none. It is more lenient than ParseHost, because it is also used for
+// Azure DevOps, Microsoft Entra ID and the storage of registries: it accepts
+// every ASCII host, including IPv6 addresses in brackets. It rejects other
+// names: the resolver gets a converted name, and comparing the original would
+// prove nothing.
 func HostPort(s, defaultPort string) (string, bool) {
 	host, port, err := SplitPort(lower(s))
 	if err != nil || !isVisible(host) || strings.ContainsAny(host, ":[]") && !isBracketed(host) {
@@ -138,8 +136,8 @@ func HostPort(s, defaultPort string) (string, bool) {
 	return host + ":" + port, true
 }
 
-// DefaultPort returns the port of a URL that names none: 80 for http, and 443
-// for https and everything else.
+// DefaultPort returns the port of a URL without one: 80 for http, 443 for https
+// and everything else.
 func DefaultPort(scheme string) string {
 	if scheme == "http" {
 		return "80"
@@ -151,13 +149,14 @@ func isBracketed(s string) bool {
 	return len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' && !strings.ContainsAny(s[1:len(s)-1], "[]")
 }
 
-// isVisible reports whether s is ASCII that can be seen, and some of it.
+// isVisible reports whether s is not empty and has only visible ASCII
+// characters.
 func isVisible(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-// lower changes ASCII letters alone: strings.ToLower makes some letters ASCII
-// that are not, such as the Kelvin sign, and so another host.
+// lower lower-cases only ASCII letters. strings.ToLower maps some other letters
+// to ASCII, such as the Kelvin sign to k, which would be a different host.
 func lower(s string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

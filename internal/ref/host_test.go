@@ -52,7 +52,7 @@ func TestParseHost(t *testing.T) {
 		}
 	}
 	if _, err := ParseHost("host:99999"); err == nil || err.Error() != `"host:99999" is not a valid registry host: the port must be 1 to 65535` {
-		t.Errorf("a wrong port: %v", err)
+		t.Errorf("ParseHost with an invalid port: %v", err)
 	}
 }
 
@@ -70,7 +70,7 @@ func FuzzParseHost(f *testing.F) {
 		}
 		if err != nil {
 			if kinds != 1 || got != "" {
-				t.Errorf("ParseHost(%q) = %q, %v: of %d kinds", s, got, err, kinds)
+				t.Errorf("ParseHost(%q) = %q, %v, which wraps %d of the errors", s, got, err, kinds)
 			}
 			return
 		}
@@ -95,7 +95,7 @@ func TestIsPort(t *testing.T) {
 	}
 	for _, s := range []string{"", "0443", "00", "-1", "+1", " 1", "1 ", "1e3", "0x1", "x", "٣", "4294967297", strings.Repeat("1", 100)} {
 		if IsPort(s) {
-			t.Errorf("%q is a port", s)
+			t.Errorf("IsPort(%q) = true", s)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestHostPort(t *testing.T) {
 	}
 }
 
-// FuzzHostPort holds it to what the standard library makes of a URL's host.
+// FuzzHostPort compares HostPort with the standard library's parser of URLs.
 func FuzzHostPort(f *testing.F) {
 	for _, s := range []string{"prod.azurecr.io", "PROD.io:8443", "[::1]:80", "[::1]", "a:", "a:0", "a:99999", "é"} {
 		f.Add(s)
@@ -152,7 +152,7 @@ func FuzzHostPort(f *testing.F) {
 		case ok && (!valid || got != want):
 			t.Errorf("HostPort(%q) = %q, want %q, %v", s, got, want, valid)
 		case !ok && valid && !strings.ContainsAny(u.Hostname(), ":[]"):
-			t.Errorf("HostPort(%q) refuses %q", s, want)
+			t.Errorf("HostPort(%q) rejects %q", s, want)
 		}
 	})
 }

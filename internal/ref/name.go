@@ -7,7 +7,7 @@ const (
 	maxTag        = 128
 )
 
-// IsRepository reports whether s is the name of a repository.
+// IsRepository reports whether s is a valid repository name.
 func IsRepository(s string) bool {
 	if len(s) > maxRepository {
 		return false
@@ -20,8 +20,8 @@ func IsRepository(s string) bool {
 	return true
 }
 
-// isComponent reports whether s is letters and digits, separated by one dot,
-// one or two underscores, or any number of dashes.
+// isComponent reports whether s consists of lower-case letters and digits,
+// separated by one dot, one or two underscores, or any number of dashes.
 func isComponent(s string) bool {
 	if s == "" || !isLowerOrDigit(s[0]) || !isLowerOrDigit(s[len(s)-1]) {
 		return false
@@ -45,7 +45,7 @@ func isComponent(s string) bool {
 	return true
 }
 
-// IsTag reports whether s is a tag.
+// IsTag reports whether s is a valid tag.
 func IsTag(s string) bool {
 	if s == "" || len(s) > maxTag || s[0] == '.' || s[0] == '-' {
 		return false
@@ -58,10 +58,10 @@ func IsTag(s string) bool {
 	return true
 }
 
-// IsScopeName reports whether s can stand for a repository in a token's scope,
+// IsScopeName reports whether s is safe as the name in a token's scope,
 // "repository:NAME:ACTIONS". It is more lenient than IsRepository, because the
-// name comes out of a request that is already made and the registry judges it;
-// what it must not do is bring a second scope in, by a blank or a colon.
+// name comes from an existing request and the registry validates it. But it
+// must not add a second scope with a space or a colon.
 func IsScopeName(s string) bool {
 	const longest = 256
 	return s != "" && len(s) <= longest &&

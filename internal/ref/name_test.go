@@ -40,7 +40,8 @@ func TestIsScopeName(t *testing.T) {
 	}
 }
 
-// FuzzNames holds what is read by hand to the specification's own words.
+// FuzzNames compares the hand-written parsers with the specification's regular
+// expressions.
 func FuzzNames(f *testing.F) {
 	for _, s := range []string{"", "a", "shop/cart", "a__b", "a___b", "a-_b", "a--b/c.d", "a..b", "/a", "a/", "a//b", "A", "1.2.3", ".a", "-a", "_", "a_", "é", "a\n", strings.Repeat("a", 128), strings.Repeat("a", 129), strings.Repeat("a/", 127) + "a", strings.Repeat("a/", 128)} {
 		f.Add(s)
@@ -48,13 +49,13 @@ func FuzzNames(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		got := IsRepository(s)
 		if want := len(s) <= 255 && grammar.repository.MatchString(s); got != want {
-			t.Errorf("repository %q: %v, want %v", s, got, want)
+			t.Errorf("IsRepository(%q) = %v, want %v", s, got, want)
 		}
 		if got && !IsScopeName(s) {
-			t.Errorf("repository %q cannot stand in a scope", s)
+			t.Errorf("IsScopeName(%q) = false for a repository", s)
 		}
 		if got, want := IsTag(s), grammar.tag.MatchString(s); got != want {
-			t.Errorf("tag %q: %v, want %v", s, got, want)
+			t.Errorf("IsTag(%q) = %v, want %v", s, got, want)
 		}
 	})
 }

@@ -1,11 +1,10 @@
-// Package ref parses and checks what names things in a registry: hosts and
-// ports, repositories, tags, digests, and the references that are made of
-// them. No other package has a grammar of its own for these.
+// Package ref parses and validates the names of things in a registry: hosts and
+// ports, repositories, tags, digests, and references made of them. No other
+// package has its own grammar for these.
 //
-// The grammar of repositories and tags is that of the OCI distribution
-// specification. A library's parser is not enough: the known ones accept
-// "a/../b" as a repository, which a client could be made to send as another
-// path.
+// Repositories and tags follow the grammar of the OCI distribution
+// specification. Existing libraries are not strict enough: they accept "a/../b"
+// as a repository, which an HTTP client could turn into another path.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 package ref
 
@@ -14,8 +13,8 @@ import (
 	"strings"
 )
 
-// Reference is one place for one image: a registry's host, a repository in it,
-// and a tag or a digest. A target by digest alone has neither.
+// Reference is the location of an image: the registry's host, a repository, and
+// a tag or a digest. A target that gets an image only by digest has neither.
 type Reference struct {
 	Registry   string
 	Repository string
@@ -23,7 +22,7 @@ type Reference struct {
 	Digest     string
 }
 
-// String returns the reference as a user writes it: host/repository:tag, or
+// String returns the reference in the form host/repository:tag or
 // host/repository@digest.
 func (r Reference) String() string {
 	s := r.Registry + "/" + r.Repository
@@ -40,7 +39,7 @@ func (r Reference) String() string {
 func ParseSource(s string) (Reference, error) {
 	host, rest, found := strings.Cut(s, "/")
 	if !found {
-		return Reference{}, fmt.Errorf("source %q names no repository: write host/repository:tag or host/repository@sha256:…", s)
+		return Reference{}, fmt.Errorf("source %q has no repository: write host/repository:tag or host/repository@sha256:…", s)
 	}
 	r := Reference{}
 	var err error
@@ -49,16 +48,16 @@ func ParseSource(s string) (Reference, error) {
 	}
 	if repository, digest, byDigest := strings.Cut(rest, "@"); byDigest {
 		if strings.Contains(repository, ":") {
-			return Reference{}, fmt.Errorf("source %q has a tag and a digest: name the tag alone, and put the digest into the input digest", s)
+			return Reference{}, fmt.Errorf("source %q has a tag and a digest: write only the tag here, and the digest in the input digest", s)
 		}
 		r.Repository, r.Digest = repository, digest
 		if !IsDigest(digest) {
-			return Reference{}, fmt.Errorf("source %q: %q is no digest: write sha256: and 64 hexadecimal digits in lower case", s, digest)
+			return Reference{}, fmt.Errorf("source %q: %q is not a valid digest: write sha256: and 64 lower-case hexadecimal digits", s, digest)
 		}
 	} else {
 		var tagged bool
 		if r.Repository, r.Tag, tagged = strings.Cut(rest, ":"); !tagged {
-			return Reference{}, fmt.Errorf("source %q names neither tag nor digest: write host/repository:tag or host/repository@sha256:…", s)
+			return Reference{}, fmt.Errorf("source %q has no tag or digest: write host/repository:tag or host/repository@sha256:…", s)
 		}
 		if err := checkTag(r.Tag); err != nil {
 			return Reference{}, fmt.Errorf("source %q: %w", s, err)
@@ -70,8 +69,8 @@ func ParseSource(s string) (Reference, error) {
 	return r, nil
 }
 
-// ParseTarget parses "host", "host/repository" or "host/repository:tag"; what
-// is left out is as in the source.
+// ParseTarget parses "host", "host/repository" or "host/repository:tag". It
+// takes repository and tag from source if s has none.
 func ParseTarget(s string, source Reference) (Reference, error) {
 	host, rest, named := strings.Cut(s, "/")
 	r := Reference{Repository: source.Repository, Tag: source.Tag}
@@ -83,7 +82,7 @@ func ParseTarget(s string, source Reference) (Reference, error) {
 		return r, nil
 	}
 	if strings.Contains(rest, "@") {
-		return Reference{}, fmt.Errorf("target %q names a digest: the digest is the source's; name host, host/repository or host/repository:tag", s)
+		return Reference{}, fmt.Errorf("target %q has a digest, but a target has the digest of the source: write host, host/repository or host/repository:tag", s)
 	}
 	repository, tag, tagged := strings.Cut(rest, ":")
 	if err := checkRepository(repository); err != nil {
@@ -101,14 +100,14 @@ func ParseTarget(s string, source Reference) (Reference, error) {
 
 func checkRepository(s string) error {
 	if !IsRepository(s) {
-		return fmt.Errorf("%q is no repository: lower-case letters and digits, parted by '.', '_', '-' and '/'", s)
+		return fmt.Errorf("%q is not a valid repository: use lower-case letters and digits, separated by '.', '_', '-' or '/'", s)
 	}
 	return nil
 }
 
 func checkTag(s string) error {
 	if !IsTag(s) {
-		return fmt.Errorf("%q is no tag: at most 128 letters, digits, '_', '.' and '-', not beginning with '.' or '-'", s)
+		return fmt.Errorf("%q is not a valid tag: use at most 128 letters, digits, '_', '.' and '-', and do not start with '.' or '-'", s)
 	}
 	return nil
 }

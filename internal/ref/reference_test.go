@@ -68,21 +68,22 @@ func TestParseTarget(t *testing.T) {
 	}
 }
 
-// TestErrorsSayWhatIsWrong: who writes a reference is told which part of it.
-func TestErrorsSayWhatIsWrong(t *testing.T) {
+// TestErrorsNameTheInvalidPart checks that an error says which part of a
+// reference is invalid.
+func TestErrorsNameTheInvalidPart(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	for in, want := range map[string]string{
-		"cart:1":                                 "names no repository",
+		"cart:1":                                 "has no repository",
 		"dev/cart:1":                             "write it in full",
 		"https://prod.azurecr.io/cart:1":         "without https://",
 		"prod.azurecr.io:99999/cart:1":           `"prod.azurecr.io:99999" is not a valid registry host: the port must be 1 to 65535`,
-		"prod.azurecr.io/cart":                   "names neither tag nor digest",
+		"prod.azurecr.io/cart":                   "has no tag or digest",
 		"prod.azurecr.io/cart:1@" + digest:       "has a tag and a digest",
-		"prod.azurecr.io/cart@" + digest[:20]:    "is no digest",
-		"prod.azurecr.io/cart:-1":                `"-1" is no tag`,
-		"prod.azurecr.io/Cart:1":                 `"Cart" is no repository`,
-		"prod.azurecr.io/Cart@" + digest:         `"Cart" is no repository`,
-		"prod.azurecr.io/shop/cart/../../cart:1": `"shop/cart/../../cart" is no repository`,
+		"prod.azurecr.io/cart@" + digest[:20]:    "is not a valid digest",
+		"prod.azurecr.io/cart:-1":                `"-1" is not a valid tag`,
+		"prod.azurecr.io/Cart:1":                 `"Cart" is not a valid repository`,
+		"prod.azurecr.io/Cart@" + digest:         `"Cart" is not a valid repository`,
+		"prod.azurecr.io/shop/cart/../../cart:1": `"shop/cart/../../cart" is not a valid repository`,
 	} {
 		if _, err := ParseSource(in); err == nil || !strings.HasPrefix(err.Error(), "source "+strconv.Quote(in)) || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseSource(%q): %v; want %q", in, err, want)
@@ -91,10 +92,10 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	for in, want := range map[string]string{
 		"dev":                             "write it in full",
 		"dev.azurecr.io:0":                `"dev.azurecr.io:0" is not a valid registry host: the port must be 1 to 65535`,
-		"dev.azurecr.io/cart@" + digest:   "names a digest",
-		"dev.azurecr.io/cart:.x":          `".x" is no tag`,
-		"dev.azurecr.io/Cart":             `"Cart" is no repository`,
-		"dev.azurecr.io/cart:1@" + digest: "names a digest",
+		"dev.azurecr.io/cart@" + digest:   "has a digest",
+		"dev.azurecr.io/cart:.x":          `".x" is not a valid tag`,
+		"dev.azurecr.io/Cart":             `"Cart" is not a valid repository`,
+		"dev.azurecr.io/cart:1@" + digest: "has a digest",
 	} {
 		if _, err := ParseTarget(in, Reference{}); err == nil || !strings.HasPrefix(err.Error(), "target "+strconv.Quote(in)) || !strings.Contains(err.Error(), want) {
 			t.Errorf("ParseTarget(%q): %v; want %q", in, err, want)
@@ -102,8 +103,8 @@ func TestErrorsSayWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The grammar once more, as the specification and RFC 1123 write it: what is
-// parsed by hand is held to it.
+// The grammar as regular expressions, from the specification and RFC 1123, to
+// compare the hand-written parsers with.
 const component = `[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*`
 
 var grammar = struct{ repository, tag, digest, host, port *regexp.Regexp }{
@@ -114,22 +115,22 @@ var grammar = struct{ repository, tag, digest, host, port *regexp.Regexp }{
 	port:       regexp.MustCompile(`^(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$`),
 }
 
-// inGrammar checks the parts of a reference against the grammar.
+// inGrammar fails the test unless each part of a reference matches the grammar.
 func inGrammar(t *testing.T, r Reference) {
 	t.Helper()
 	host, port, ported := strings.Cut(r.Registry, ":")
 	if !grammar.host.MatchString(host) || len(host) > 253 || ported && (!grammar.port.MatchString(port) || port == "443" && (strings.Contains(host, ".") || host == "localhost")) {
-		t.Errorf("%+v: the registry is not a host", r)
+		t.Errorf("%+v: the registry is not a valid host", r)
 	}
 	if !grammar.repository.MatchString(r.Repository) || len(r.Repository) > 255 {
-		t.Errorf("%+v: the repository is not one", r)
+		t.Errorf("%+v: the repository is not valid", r)
 	}
 	if r.Tag != "" && !grammar.tag.MatchString(r.Tag) || r.Digest != "" && !grammar.digest.MatchString(r.Digest) {
-		t.Errorf("%+v: the tag or the digest is not one", r)
+		t.Errorf("%+v: the tag or the digest is not valid", r)
 	}
 }
 
-// texts makes references that are right, or nearly so, out of pieces.
+// texts makes valid and nearly valid references from random pieces.
 type texts struct{ *rand.Rand }
 
 func (r texts) of(pieces ...string) string { return pieces[r.IntN(len(pieces))] }
@@ -163,12 +164,12 @@ func (r texts) usually(usual, rare int) int {
 	return usual
 }
 
-// TestParseIsTheReverseOfString: what is parsed is in the grammar, and written
-// and parsed again it is the same. As often as not the pieces make no
-// reference; enough do.
-func TestParseIsTheReverseOfString(t *testing.T) {
+// TestParseReversesString checks that whatever parses matches the grammar, and
+// that its String parses to the same reference. Many of the random texts are
+// invalid, but enough are valid.
+func TestParseReversesString(t *testing.T) {
 	r := texts{rand.New(rand.NewPCG(1, 2))}
-	sources, targets, refused := 0, 0, 0
+	sources, targets, invalid := 0, 0, 0
 	for range 20_000 {
 		text := r.host() + "/" + r.repository() + r.of(":"+r.tag(), "@"+r.digest(), "")
 		source, err := ParseSource(text)
@@ -188,11 +189,11 @@ func TestParseIsTheReverseOfString(t *testing.T) {
 			}
 		}
 		if err != nil && targetErr != nil {
-			refused++
+			invalid++
 		}
 	}
-	if sources < 500 || targets < 500 || refused < 500 {
-		t.Errorf("%d sources, %d targets, %d refused: the pieces are badly chosen", sources, targets, refused)
+	if sources < 500 || targets < 500 || invalid < 500 {
+		t.Errorf("%d sources, %d targets, %d invalid: choose other pieces", sources, targets, invalid)
 	}
 }
 
@@ -207,7 +208,7 @@ func FuzzParseSource(f *testing.F) {
 		}
 		inGrammar(t, r)
 		if strings.ContainsAny(r.String(), "\r\n\t []?#%") || strings.Contains(r.Repository, "..") || strings.Contains(r.Repository, "//") {
-			t.Fatalf("ParseSource(%q) let %q through", s, r)
+			t.Fatalf("ParseSource(%q) accepts %q", s, r)
 		}
 		again, err := ParseSource(r.String())
 		if err != nil || again != r {
