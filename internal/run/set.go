@@ -94,7 +94,7 @@ func (r *resolver) route(source ref.Reference, digest string, targets []plan.Des
 	r.against = append(r.against, refused...)
 	r.images = append(r.images, wanted)
 	for _, way := range wanted.Ways {
-		for _, ignored := range way.Terms.Ignored {
+		for _, ignored := range way.Rules.Ignored {
 			r.result.warn(ignored)
 		}
 	}
@@ -216,7 +216,7 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 		if e.Digest == "" {
 			image.Tag = e.Tag.String()
 		}
-		if _, no := r.flow.Select(topology.Ask{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
+		if _, no := r.flow.Select(topology.Query{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
 			refused = append(refused, *no)
 			continue
 		}
