@@ -7,22 +7,22 @@ import (
 	"unicode/utf8"
 )
 
-// longestLine bounds one line of the log, in bytes of what was to be said.
+// longestLine limits one line of the log, in bytes before escaping.
 const longestLine = 16 << 10
 
-// Harmless makes text from outside fit for one line of the agent's log.
+// Harmless escapes outside text for one line of the agent's log.
 //
-// The agent finds a logging command anywhere in a line, and a bare CR ends a
-// line too; it compares as .NET does, where characters that show nothing may
-// count for nothing. So every pair of number signs is parted, whatever follows;
-// line ends are shown as ⏎; and what controls or hides (control and format
-// characters, invalid UTF-8) is shown by its number.
+// The agent finds logging commands anywhere in a line, and a lone CR ends a
+// line. It compares text as .NET does, which may ignore invisible characters.
+// Therefore every pair of number signs is separated, whatever follows; line ends
+// become ⏎; and control characters, invisible characters and invalid UTF-8
+// become their code.
 func Harmless(text string) string {
 	return harmless(text, func(string) int { return 0 })
 }
 
-// harmless keeps what keep says is the program's own: the number of bytes at
-// the beginning of its argument that are to pass unchanged.
+// harmless escapes text, except the program's own sequences: keep returns the
+// number of bytes at the beginning of its argument that stay unchanged.
 func harmless(text string, keep func(string) int) string {
 	var b strings.Builder
 	rest := 0
@@ -34,7 +34,7 @@ func harmless(text string, keep func(string) int) string {
 		rest = len(text) - cut
 		text = text[:cut]
 	}
-	sign := false // the last character that shows was '#'
+	sign := false // the last visible character was '#'
 	for len(text) > 0 {
 		if n := keep(text); n > 0 {
 			b.WriteString(text[:n])
@@ -51,11 +51,11 @@ func harmless(text string, keep func(string) int) string {
 		case r == utf8.RuneError && size == 1:
 			fmt.Fprintf(&b, "<%02X>", text[0])
 		case r == '\r' && strings.HasPrefix(text[1:], "\n"):
-			// shown with the line feed
+			// Shown with the line feed.
 		case r == '\n', r == '\r', r == '\u2028', r == '\u2029', r == '\u0085', r == '\v', r == '\f':
 			b.WriteRune('⏎')
 		case r == '\ufe0e', r == '\ufe0f':
-			// Chooses between two looks of a sign, and is dropped.
+			// Variation selectors of symbols are dropped.
 			text = text[size:]
 			continue
 		case r == '\t' || unicode.Is(unicode.Zs, r):
@@ -74,7 +74,7 @@ func harmless(text string, keep func(string) int) string {
 	return b.String()
 }
 
-// hides tells of characters that control the reader or that nobody sees.
+// hides reports whether a character is a control character or invisible.
 func hides(r rune) bool {
 	return unicode.IsControl(r) || !unicode.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r) || r == '\u034f' || r == '\u115f' || r == '\u1160' || r == '\u3164' || r == '\uffa0'
 }

@@ -2,7 +2,7 @@ package agent
 
 import "strings"
 
-// Type is what an input's value has to look like.
+// Type is the type of an input's value.
 type Type string
 
 const (
@@ -18,8 +18,8 @@ const (
 	DockerLines Type = "connectedService:dockerregistry" // several, separated by commas
 )
 
-// Actions of the program. The first five are the task's; the others exist at a
-// prompt alone.
+// The actions. The first five are those of the task; the others exist only at a
+// prompt.
 const (
 	Seal         = "seal"
 	Promote      = "promote"
@@ -32,7 +32,7 @@ const (
 	Version      = "version"
 )
 
-// prompted are the actions that exist at a prompt alone.
+// prompted has the actions that exist only at a prompt.
 var prompted = []string{Check, Init, Help, Version}
 
 // Actions lists the five actions of the task, in the order of the documentation.
@@ -43,23 +43,23 @@ var (
 	approved = []string{Promote, InvertedPush, Verify}
 )
 
-// Input is one input of the task and, under the same name, one flag.
+// Input is an input of the task and the flag of the same name.
 type Input struct {
 	Name    string
 	Type    Type
 	Picks   []string // the values of a pick
-	Default string   // "" = none, or it depends on the action (see Config's methods)
-	Actions []string // the actions that take it
-	Help    string   // one sentence or two, for a person who meets it first
-	// FlagOnly inputs exist at a prompt alone.
+	Default string   // if empty, there is none or it depends on the action (see Config's methods)
+	Actions []string // the actions that use it
+	Help    string   // one or two sentences
+	// FlagOnly is set for flags that are not inputs.
 	FlagOnly bool
 }
 
-// Inputs is the one table from which flags, help and the checks of types are
-// driven, in the order of the documentation.
+// Inputs is the table of inputs that drives flags, help and validation, in the
+// order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: Actions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be carried out, or audit that everything has arrived."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be executed, or audit that everything has arrived."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moving,
@@ -136,11 +136,11 @@ var Inputs = []Input{
 		Help: "What to write to standard output: text, or result.json."},
 }
 
-// Key is the environment variable under which the agent hands over an input of
-// this name: upper case, with '.' and ' ' made '_'.
+// Key returns the environment variable in which the agent passes the input: its
+// name in upper case, with '.' and ' ' replaced by '_'.
 func (in Input) Key() string { return "INPUT_" + variableKey(in.Name) }
 
-// Takes tells whether the action takes this input.
+// Takes reports whether the action uses this input.
 func (in Input) Takes(action string) bool {
 	for _, a := range in.Actions {
 		if a == action {
@@ -161,8 +161,8 @@ func inputNamed(name string) (Input, bool) {
 	return Input{}, false
 }
 
-// variableKey is the agent's own mapping of a variable's name to that of an
-// environment variable (microsoft/azure-pipelines-agent, VarUtil).
+// variableKey maps the name of a variable to that of an environment variable, as
+// the agent does (microsoft/azure-pipelines-agent, VarUtil).
 func variableKey(name string) string {
 	return strings.ToUpper(strings.NewReplacer(".", "_", " ", "_").Replace(name))
 }

@@ -2,24 +2,24 @@ package agent
 
 import "strings"
 
-// Problem is one thing about the configuration that cannot be understood or
-// obeyed. Subject is the input, flag or variable.
+// Problem is a mistake in the configuration. Subject is the input, flag or
+// variable; Reason is a clause, and Remedy a sentence or empty.
 type Problem struct {
 	Subject, Reason, Remedy string
 }
 
-// Misuse lists everything that is wrong with a configuration.
+// Misuse is the error for an invalid configuration, with all its mistakes.
 type Misuse struct{ Problems []Problem }
 
 func (m *Misuse) Error() string {
-	sentences := make([]string, len(m.Problems))
+	lines := make([]string, len(m.Problems))
 	for i, p := range m.Problems {
-		sentences[i] = p.Reason
+		lines[i] = p.Reason
 		if p.Remedy != "" {
-			sentences[i] += " " + p.Remedy
+			lines[i] += ". " + p.Remedy
 		}
 	}
-	return strings.Join(sentences, "\n")
+	return strings.Join(lines, "\n")
 }
 
 func (m *Misuse) add(subject, reason, remedy string) {
