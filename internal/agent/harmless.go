@@ -3,8 +3,9 @@ package agent
 import (
 	"fmt"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"acrpromote/internal/sanitize"
 )
 
 // longestLine limits one line of the log, in bytes before escaping.
@@ -41,40 +42,19 @@ func harmless(text string, keep func(string) int) string {
 			text = text[n:]
 			continue
 		}
-		r, size := utf8.DecodeRuneInString(text)
-		switch {
-		case r == '#':
-			if sign {
-				b.WriteByte(' ')
-			}
-			b.WriteByte('#')
-		case r == utf8.RuneError && size == 1:
-			fmt.Fprintf(&b, "<%02X>", text[0])
-		case r == '\r' && strings.HasPrefix(text[1:], "\n"):
-			// Shown with the line feed.
-		case r == '\n', r == '\r', r == '\u2028', r == '\u2029', r == '\u0085', r == '\v', r == '\f':
-			b.WriteRune('⏎')
-		case r == '\ufe0e', r == '\ufe0f':
-			// Variation selectors of symbols are dropped.
-			text = text[size:]
-			continue
-		case r == '\t' || unicode.Is(unicode.Zs, r):
-			b.WriteByte(' ')
-		case hides(r):
-			fmt.Fprintf(&b, "<U+%04X>", r)
-		default:
-			b.WriteRune(r)
-		}
-		sign = r == '#'
+		shown, size := sanitize.Show(text)
 		text = text[size:]
+		if shown == "" {
+			continue
+		}
+		if shown == "#" && sign {
+			b.WriteByte(' ')
+		}
+		sign = shown == "#"
+		b.WriteString(shown)
 	}
 	if rest > 0 {
 		fmt.Fprintf(&b, "… (%d more bytes)", rest)
 	}
 	return b.String()
-}
-
-// hides reports whether a character is a control character or invisible.
-func hides(r rune) bool {
-	return unicode.IsControl(r) || !unicode.IsPrint(r) || unicode.Is(unicode.Variation_Selector, r) || r == '\u034f' || r == '\u115f' || r == '\u1160' || r == '\u3164' || r == '\uffa0'
 }
