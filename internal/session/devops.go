@@ -22,7 +22,8 @@ func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 	}
 	requesters := []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.StageRequestedByID, c.Claims.StageRequestedForID}
 	if c.Claims.Classic() {
-		// There the build's are those of the artifact, who asked for no release.
+		// In a release, the build's variables name the requesters of the
+		// artifact's build, who did not request the release.
 		requesters = []string{c.Claims.ReleaseRequestedForID, c.Claims.DeploymentRequestedForID}
 	}
 	for _, id := range requesters {
