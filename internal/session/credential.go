@@ -109,8 +109,8 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 // entra returns a client for signing in to Entra ID.
 func (s *Session) entra(hosts []string) *http.Client {
 	return s.network.Client(egress.Phase{
-		Name: "signing in to Microsoft Entra ID", Hosts: hosts, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "signing in to Microsoft Entra ID", Hosts: hosts, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 }
 

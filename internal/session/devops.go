@@ -36,8 +36,8 @@ func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 		return nil, err
 	}
 	client := s.network.Client(egress.Phase{
-		Name: "reading the run and its approvals", Hosts: hosts, Retries: repetitions,
-		Timeout: serviceTimeout, BodyLimit: serviceAnswer,
+		Name: "reading the run and its approvals", Hosts: hosts, Retries: retryLimit,
+		Timeout: serviceTimeout, BodyLimit: serviceBodyLimit,
 	})
 	return azdo.New(client, claims, c.Token.Reveal())
 }

@@ -54,17 +54,17 @@ func (s *Session) Registry(host string) (*Registry, error) {
 
 func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
 	tokens := s.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
 	images := s.network.Client(egress.Phase{
-		Name: "transferring images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: repetitions,
+		Name: "transferring images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
 	})
 	images.Transport = signIn.Transport(images.Transport)
 	attributes := s.network.Client(egress.Phase{
-		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	_, azure := acr.Suffix(host)
 	data := transfer.NewRegistry(host, images, plain)

@@ -19,10 +19,10 @@ import (
 
 // Limits for requests to services; the body limits are in bytes.
 const (
-	serviceTimeout = 30 * time.Second
-	serviceAnswer  = 16 << 20
-	tokenAnswer    = 1 << 20
-	repetitions    = 4
+	serviceTimeout   = 30 * time.Second
+	serviceBodyLimit = 16 << 20
+	tokenBodyLimit   = 1 << 20
+	retryLimit       = 4
 )
 
 // Watch has the functions that a session calls to report its progress.
@@ -114,17 +114,17 @@ func (s *Session) Warnings() []string { return s.network.Warnings() }
 
 // How many connections DialAhead opens to each registry.
 const (
-	few         = 4 // registries
-	aheadOfFew  = 6
-	aheadOfMany = 2
+	fewRegistries     = 4 // registries
+	connectionsToFew  = 6
+	connectionsToMany = 2
 )
 
 // DialAhead opens connections before the first manifest shows what to copy, so
 // that they are ready by then.
 func (s *Session) DialAhead(hosts []string) {
-	each := aheadOfFew
-	if len(hosts) > few {
-		each = aheadOfMany
+	each := connectionsToFew
+	if len(hosts) > fewRegistries {
+		each = connectionsToMany
 	}
 	for _, host := range hosts {
 		s.network.DialAhead(host, each)
