@@ -32,7 +32,7 @@ type Commands struct {
 }
 
 // NewCommands returns Commands that write to log. debug enables debug messages
-// at a prompt; in a pipeline the agent shows or hides them.
+// at a prompt; in a pipeline the agent shows or isHidden them.
 func NewCommands(log *Log, pipeline, debug bool) *Commands {
 	return &Commands{log: log, pipeline: pipeline, debug: debug}
 }
@@ -41,7 +41,7 @@ func NewCommands(log *Log, pipeline, debug bool) *Commands {
 func (c *Commands) Debug(text string) {
 	switch {
 	case c.pipeline:
-		c.send("task.debug", nil, Harmless(text))
+		c.send("task.debug", nil, Escape(text))
 	case c.debug:
 		c.log.Line("debug: " + text)
 	}
@@ -58,13 +58,13 @@ func (c *Commands) issue(kind, text string) {
 		c.log.Line(kind + ": " + text)
 		return
 	}
-	c.send("task.logissue", []property{{"type", kind}}, Harmless(text))
+	c.send("task.logissue", []property{{"type", kind}}, Escape(text))
 }
 
 // SetProgress sets the progress of the step.
 func (c *Commands) SetProgress(percent int, text string) {
 	if c.pipeline {
-		c.send("task.setprogress", []property{{"value", strconv.Itoa(min(max(percent, 0), 100))}}, Harmless(text))
+		c.send("task.setprogress", []property{{"value", strconv.Itoa(min(max(percent, 0), 100))}}, Escape(text))
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *Commands) Complete(result TaskResult, text string) {
 		return
 	}
 	c.complete = true
-	c.send("task.complete", []property{{"result", string(result)}}, Harmless(text))
+	c.send("task.complete", []property{{"result", string(result)}}, Escape(text))
 }
 
 type property struct{ name, value string }

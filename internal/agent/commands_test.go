@@ -118,7 +118,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-func TestHarmless(t *testing.T) {
+func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain: ü → 漢 #1 100%":           "plain: ü → 漢 #1 100%",
 		"##vso[task.complete]":           "# #vso[task.complete]",
@@ -134,7 +134,7 @@ func TestHarmless(t *testing.T) {
 		"a\ufe0fb\u3164\u3000#\ufe0f#":   "ab<U+3164> # #",
 		strings.Repeat("é", longestLine): strings.Repeat("é", longestLine/2) + fmt.Sprintf("… (%d more bytes)", longestLine),
 	} {
-		if got := Harmless(in); got != want {
+		if got := Escape(in); got != want {
 			t.Errorf("%.60q became %.80q, want %.80q", in, got, want)
 		}
 	}
@@ -222,7 +222,7 @@ func FuzzNoCommandGetsThrough(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if h := Harmless(s); len(s) < longestLine/10 && Harmless(h) != h {
+		if h := Escape(s); len(s) < longestLine/10 && Escape(h) != h {
 			t.Errorf("escaping again changes it: %q", h)
 		}
 		for _, colour := range []bool{false, true} {

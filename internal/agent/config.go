@@ -169,10 +169,10 @@ type settings struct {
 	ScriptAccessToken Secret `env:"SYSTEM_ACCESSTOKEN"`
 }
 
-// Subject returns the action whose rules apply: the action itself or, for
+// EffectiveAction returns the action whose rules apply: the action itself or, for
 // verify, the one that the inputs describe. It compares hosts only; which
 // registry is more trusted is known only from a flow file.
-func (c *Config) Subject() string {
+func (c *Config) EffectiveAction() string {
 	if c.Action != Verify {
 		return c.Action
 	}

@@ -93,28 +93,28 @@ func registryHost(address string) (string, error) {
 }
 
 // connections sets the service connections that the inputs name.
-func (c *Config) connections(env map[string]string, wrong *Misuse) {
-	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, wrong)
-	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, wrong)
+func (c *Config) connections(env map[string]string, usage *UsageError) {
+	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, usage)
+	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, usage)
 	hosts := map[string]string{}
 	for _, id := range c.RegistryConnections {
-		conn := connection(env, "registryConnections", id, wrong)
+		conn := connection(env, "registryConnections", id, usage)
 		if conn == nil {
 			continue
 		}
 		host, err := conn.host()
 		switch {
 		case !strings.EqualFold(conn.Scheme, UsernamePassword):
-			wrong.add("registryConnections", fmt.Sprintf("registry connection %s uses the authentication scheme %s", quote(id), quote(conn.Scheme)),
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s uses the authentication scheme %s", quote(id), quote(conn.Scheme)),
 				"Use a Docker registry connection of the type \"Others\", with user and password. For an Azure registry, use an Azure connection in azureSubscription or targetSubscription.")
 		case err != nil:
-			wrong.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry: %v", quote(id), err), "Correct the registry's address in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry: %v", quote(id), err), "Correct the registry's address in the connection.")
 		case host == "":
-			wrong.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry", quote(id)), "Enter the registry's address in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry", quote(id)), "Enter the registry's address in the connection.")
 		case conn.Username() == "" || conn.Password().Empty():
-			wrong.add("registryConnections", fmt.Sprintf("registry connection %s for %s has no user or no password", quote(id), host), "Enter both in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s for %s has no user or no password", quote(id), host), "Enter both in the connection.")
 		case hosts[host] != "":
-			wrong.add("registryConnections", fmt.Sprintf("two registry connections are for %s", host), "Name only one of them.")
+			usage.add("registryConnections", fmt.Sprintf("two registry connections are for %s", host), "Name only one of them.")
 		default:
 			conn.Scheme = UsernamePassword
 			hosts[host] = id
@@ -123,16 +123,16 @@ func (c *Config) connections(env map[string]string, wrong *Misuse) {
 	}
 }
 
-func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Connection {
+func azureConnection(env map[string]string, input, id string, usage *UsageError) *Connection {
 	if id == "" {
 		return nil
 	}
-	conn := connection(env, input, id, wrong)
+	conn := connection(env, input, id, usage)
 	if conn == nil {
 		return nil
 	}
 	const supported = "Use an Azure Resource Manager connection with workload identity federation (preferred, because it needs no secret) or with a client secret."
-	before := len(wrong.Problems)
+	before := len(usage.Problems)
 	switch {
 	case strings.EqualFold(conn.Scheme, Federation):
 		conn.Scheme = Federation
@@ -141,24 +141,24 @@ func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Co
 		kind := conn.params["AUTHENTICATIONTYPE"].Reveal()
 		switch {
 		case kind != "" && !strings.EqualFold(kind, "spnKey"):
-			wrong.add(input, fmt.Sprintf("the connection in %s uses a certificate (%s)", input, quote(kind)), supported)
+			usage.add(input, fmt.Sprintf("the connection in %s uses a certificate (%s)", input, quote(kind)), supported)
 		case conn.Secret().Empty():
-			wrong.add(input, fmt.Sprintf("the connection in %s has no client secret", input), supported)
+			usage.add(input, fmt.Sprintf("the connection in %s has no client secret", input), supported)
 		}
 	case strings.EqualFold(conn.Scheme, "ManagedServiceIdentity"):
-		wrong.add(input, fmt.Sprintf("the connection in %s uses the agent's managed identity", input), supported)
+		usage.add(input, fmt.Sprintf("the connection in %s uses the agent's managed identity", input), supported)
 	default:
-		wrong.add(input, fmt.Sprintf("the connection in %s uses the authentication scheme %s", input, quote(conn.Scheme)), supported)
+		usage.add(input, fmt.Sprintf("the connection in %s uses the authentication scheme %s", input, quote(conn.Scheme)), supported)
 	}
-	if len(wrong.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
-		wrong.add(input, fmt.Sprintf("the connection in %s has no tenant or no client ID", input), "Complete the connection in the project settings.")
+	if len(usage.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
+		usage.add(input, fmt.Sprintf("the connection in %s has no tenant or no client ID", input), "Complete the connection in the project settings.")
 	}
 	switch conn.Cloud() {
 	case "AzureCloud", "AzureChinaCloud", "AzureUSGovernment":
 	default:
-		wrong.add(input, fmt.Sprintf("the connection in %s is for the cloud %s", input, quote(conn.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
+		usage.add(input, fmt.Sprintf("the connection in %s is for the cloud %s", input, quote(conn.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
 	}
-	if len(wrong.Problems) != before {
+	if len(usage.Problems) != before {
 		return nil
 	}
 	return conn
@@ -166,11 +166,11 @@ func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Co
 
 // connection returns the service connection with an ID. Each parameter has its
 // own variable; the JSON document is the fallback.
-func connection(env map[string]string, input, id string, wrong *Misuse) *Connection {
+func connection(env map[string]string, input, id string, usage *UsageError) *Connection {
 	if strings.ContainsFunc(id, func(r rune) bool {
 		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) || !hasConnection(env, id) {
-		wrong.add(input, fmt.Sprintf("service connection %s in %s is not available to this step", quote(id), input),
+		usage.add(input, fmt.Sprintf("service connection %s in %s is not available to this step", quote(id), input),
 			"Name a service connection that exists and that this pipeline is authorized to use. Service connections are available only to the task in a pipeline.")
 		return nil
 	}

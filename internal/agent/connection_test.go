@@ -51,14 +51,14 @@ func TestInvalidAzureConnection(t *testing.T) {
 		{"malformed document", []string{"ENDPOINT_AUTH_<id>={"}, `uses the authentication scheme ""`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, told := misuses(t, nil, arm(test.env...))
-			if len(told) != 1 || !strings.HasPrefix(told[0], "azureSubscription: ") || !strings.Contains(told[0], test.want) || c.Azure != nil {
-				t.Errorf("%q", told)
+			c, problems := problemsOf(t, nil, arm(test.env...))
+			if len(problems) != 1 || !strings.HasPrefix(problems[0], "azureSubscription: ") || !strings.Contains(problems[0], test.want) || c.Azure != nil {
+				t.Errorf("%q", problems)
 			}
 		})
 	}
-	if _, told := misuses(t, nil, pipeline("INPUT_TARGETSUBSCRIPTION=../x_AUTH")); len(told) != 1 || !strings.HasPrefix(told[0], "targetSubscription: ") {
-		t.Errorf("an id with odd characters: %q", told)
+	if _, problems := problemsOf(t, nil, pipeline("INPUT_TARGETSUBSCRIPTION=../x_AUTH")); len(problems) != 1 || !strings.HasPrefix(problems[0], "targetSubscription: ") {
+		t.Errorf("an id with odd characters: %q", problems)
 	}
 }
 
@@ -84,8 +84,8 @@ func TestRegistryConnections(t *testing.T) {
 		"twice":                {"ENDPOINT_AUTH_PARAMETER_one_REGISTRY=https://other.example", "two registry connections"},
 		"absent":               {"INPUT_REGISTRYCONNECTIONS=three,two", "is not available"},
 	} {
-		if _, told := misuses(t, nil, append([]string{test.env}, env...)); len(told) != 1 || !strings.Contains(told[0], test.want) {
-			t.Errorf("%s: %q", name, told)
+		if _, problems := problemsOf(t, nil, append([]string{test.env}, env...)); len(problems) != 1 || !strings.Contains(problems[0], test.want) {
+			t.Errorf("%s: %q", name, problems)
 		}
 	}
 }
@@ -125,14 +125,14 @@ func TestTrust(t *testing.T) {
 	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "is ignored") {
 		t.Errorf("%q", c.Warnings)
 	}
-	_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
-	if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") {
-		t.Errorf("%q", told)
+	_, problems := problemsOf(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+	if len(problems) != 1 || !strings.HasPrefix(problems[0], "AGENT_PROXYURL: ") {
+		t.Errorf("%q", problems)
 	}
 	for _, port := range []string{"0", "03128", "65536", ""} {
-		_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=http://proxy.example:"+port, `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
-		if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") || !strings.Contains(told[0], "the port must be 1 to 65535") {
-			t.Errorf("the port %q: %q", port, told)
+		_, problems := problemsOf(t, nil, pipeline("AGENT_PROXYURL=http://proxy.example:"+port, `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+		if len(problems) != 1 || !strings.HasPrefix(problems[0], "AGENT_PROXYURL: ") || !strings.Contains(problems[0], "the port must be 1 to 65535") {
+			t.Errorf("the port %q: %q", port, problems)
 		}
 	}
 }

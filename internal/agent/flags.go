@@ -9,9 +9,9 @@ import (
 
 // flags parses a command line: the action, followed by flags with the names of
 // the inputs. It returns the values by the keys of the environment.
-func flags(args []string, wrong *Misuse) (given map[string]string, topic string) {
+func flags(args []string, usage *UsageError) (given map[string]string, topic string) {
 	given = map[string]string{}
-	usage := "`acrpromote help` lists the actions and flags."
+	hint := "`acrpromote help` lists the actions and flags."
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		given["INPUT_ACTION"] = args[0]
 		args = args[1:]
@@ -36,18 +36,18 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 		}
 		name, isFlag := strings.CutPrefix(arg, "--")
 		if !isFlag || name == "" {
-			wrong.add(arg, "unexpected argument "+quote(arg),
-				"Write the action first, then flags as --flag VALUE or --flag=VALUE; a boolean flag is --flag or --flag=false. "+usage)
+			usage.add(arg, "unexpected argument "+quote(arg),
+				"Write the action first, then flags as --flag VALUE or --flag=VALUE; a boolean flag is --flag or --flag=false. "+hint)
 			continue
 		}
 		name, value, joined := strings.Cut(name, "=")
 		in, known := inputNamed(name)
 		if !known {
-			remedy := usage
+			remedy := hint
 			if near, ok := levenshtein.Nearest(name, inputNames(true)); ok {
-				remedy = fmt.Sprintf("Did you mean --%s? %s", near, usage)
+				remedy = fmt.Sprintf("Did you mean --%s? %s", near, hint)
 			}
-			wrong.add("--"+name, "unknown flag "+quote("--"+name), remedy)
+			usage.add("--"+name, "unknown flag "+quote("--"+name), remedy)
 			// Do not report the value of an unknown flag as a second mistake.
 			if !joined && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 				args = args[1:]
@@ -59,7 +59,7 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 			case in.Type == Boolean && !strings.EqualFold(next, "true") && !strings.EqualFold(next, "false"):
 				value = "true"
 			case len(args) == 0 || strings.HasPrefix(next, "--"):
-				wrong.add("--"+name, fmt.Sprintf("flag --%s requires a value", name),
+				usage.add("--"+name, fmt.Sprintf("flag --%s requires a value", name),
 					fmt.Sprintf("Write --%[1]s VALUE, or --%[1]s=VALUE if the value begins with a dash.", name))
 				continue
 			default:
@@ -75,7 +75,7 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 		case in.isList():
 			given[key] += "\n" + value
 		default:
-			wrong.add("--"+name, fmt.Sprintf("flag --%s is given twice with different values", name), "Give it once.")
+			usage.add("--"+name, fmt.Sprintf("flag --%s is given twice with different values", name), "Give it once.")
 		}
 		seen[name] = true
 	}

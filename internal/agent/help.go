@@ -39,7 +39,7 @@ func HelpText(topic string, width int) string {
 		fmt.Fprintf(&b, "\nFlags of %s\n", topic)
 	}
 	for _, in := range Inputs {
-		if in.Name == "action" || topic != "" && !in.Takes(topic) {
+		if in.Name == "action" || topic != "" && !in.UsedBy(topic) {
 			continue
 		}
 		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)

@@ -22,7 +22,7 @@ type Log struct {
 func NewLog(out io.Writer, colour bool) *Log { return &Log{out: out, colour: colour} }
 
 // Line writes one line.
-func (l *Log) Line(text string) { l.raw(Harmless(text)) }
+func (l *Log) Line(text string) { l.raw(Escape(text)) }
 
 // Linef formats and writes one line.
 func (l *Log) Linef(format string, args ...any) { l.Line(fmt.Sprintf(format, args...)) }
@@ -36,7 +36,7 @@ func (l *Log) Text(block string) {
 	}
 	lines := strings.Split(strings.TrimSuffix(block, "\n"), "\n")
 	for i, line := range lines {
-		lines[i] = harmless(line, keep)
+		lines[i] = escape(line, keep)
 	}
 	l.raw(lines...)
 }
@@ -89,7 +89,7 @@ func (l *Log) Live(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.erase()
-	l.live = Harmless(text)
+	l.live = Escape(text)
 	_, _ = io.WriteString(l.out, l.live)
 }
 

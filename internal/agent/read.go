@@ -15,11 +15,11 @@ import (
 
 // Read returns the configuration given by the command line (without the
 // program's name) and the environment (as returned by os.Environ). The error is
-// a *Misuse with all mistakes. Even then the Config is not nil, and its
+// a *UsageError with all mistakes. Even then the Config is not nil, and its
 // InPipeline, InRun, Output and ReportPath are valid.
 func Read(args, environ []string) (*Config, error) {
 	env := environment(environ)
-	wrong := &Misuse{}
+	usage := &UsageError{}
 	c := &Config{}
 	_, c.InPipeline = env["INPUT_ACTION"]
 	_, build := env["TF_BUILD"]
@@ -30,14 +30,14 @@ func Read(args, environ []string) (*Config, error) {
 	var given map[string]string
 	if c.InPipeline {
 		if len(args) > 0 {
-			wrong.add("arguments", fmt.Sprintf("argument %s is not allowed if INPUT_ACTION is set", quote(args[0])),
+			usage.add("arguments", fmt.Sprintf("argument %s is not allowed if INPUT_ACTION is set", quote(args[0])),
 				"In a pipeline, use the inputs of the task. At a prompt, unset INPUT_ACTION.")
 		}
-		unknownInputs(env, wrong)
+		unknownInputs(env, usage)
 	} else {
-		given, c.HelpTopic = flags(args, wrong)
+		given, c.HelpTopic = flags(args, usage)
 	}
-	c.given = checked(given, env, c.InPipeline, wrong)
+	c.given = checked(given, env, c.InPipeline, usage)
 	s := &settings{}
 	for _, target := range []any{c, s} {
 		if err := envconfig.ProcessWith(context.Background(), &envconfig.Config{
@@ -46,30 +46,30 @@ func Read(args, environ []string) (*Config, error) {
 			DefaultNoInit: true,
 		}); err != nil {
 			// Every input was validated before, so this is a defect of the table.
-			wrong.add("configuration", fmt.Sprintf("cannot read the configuration: %s", err), "")
+			usage.add("configuration", fmt.Sprintf("cannot read the configuration: %s", err), "")
 		}
 	}
 	c.Debug, c.tempDirectory = strings.EqualFold(s.Debug, "true"), s.TempDirectory
 	if c.IsHelp() {
 		if c.HelpTopic != "" && !slices.Contains(Actions, c.HelpTopic) {
-			wrong.add("help", "unknown action "+quote(c.HelpTopic),
+			usage.add("help", "unknown action "+quote(c.HelpTopic),
 				suggestion(c.HelpTopic, Actions, "The actions are "+strings.Join(Actions, ", ")+"."))
 		}
-		return c, wrong.orNil()
+		return c, usage.orNil()
 	}
 
 	c.systemConnection(s)
-	c.trust(s, wrong)
-	c.connections(env, wrong)
-	c.validate(env, wrong)
-	return c, wrong.orNil()
+	c.trust(s, usage)
+	c.connections(env, usage)
+	c.validate(env, usage)
+	return c, usage.orNil()
 }
 
-func (m *Misuse) orNil() error {
-	if len(m.Problems) == 0 {
+func (e *UsageError) orNil() error {
+	if len(e.Problems) == 0 {
 		return nil
 	}
-	return m
+	return e
 }
 
 // environment returns the variables by name. If a name occurs twice, the first
@@ -111,7 +111,7 @@ func withoutInputs(env map[string]string) map[string]string {
 
 // checked merges flags and environment. It reports invalid values and leaves
 // them out.
-func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[string]string {
+func checked(given, env map[string]string, pipeline bool, usage *UsageError) map[string]string {
 	lookup := envconfig.MultiLookuper(present(given), present(env))
 	values := map[string]string{}
 	for _, in := range Inputs {
@@ -133,21 +133,21 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 			}
 			known := Actions
 			if !pipeline {
-				known = slices.Concat(Actions, prompted)
+				known = slices.Concat(Actions, promptActions)
 			}
 			if !slices.Contains(known, value) {
 				remedy := fmt.Sprintf("The actions are %s.", strings.Join(known, ", "))
 				if near, ok := levenshtein.Nearest(value, known); ok {
 					remedy = fmt.Sprintf("Did you mean %s? %s", near, remedy)
 				}
-				wrong.add(subject, "unknown action "+quote(value), remedy)
+				usage.add(subject, "unknown action "+quote(value), remedy)
 				continue
 			}
 			values[in.flagKey()] = value
 			continue
 		}
 		if err := checkValue(in, value); err != nil {
-			wrong.add(subject, err.Error(), in.correction(value))
+			usage.add(subject, err.Error(), in.correction(value))
 			continue
 		}
 		values[in.flagKey()] = value
@@ -157,7 +157,7 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 
 // unknownInputs reports unknown inputs: otherwise a rule whose name is mistyped
 // would not apply.
-func unknownInputs(env map[string]string, wrong *Misuse) {
+func unknownInputs(env map[string]string, usage *UsageError) {
 	known := map[string]bool{}
 	for _, in := range Inputs {
 		known[in.Key()] = !in.FlagOnly
@@ -171,7 +171,7 @@ func unknownInputs(env map[string]string, wrong *Misuse) {
 	slices.Sort(unknown)
 	for _, name := range unknown {
 		short := strings.TrimPrefix(name, "INPUT_")
-		wrong.add(strings.ToLower(short), "unknown input "+quote(strings.ToLower(short)),
+		usage.add(strings.ToLower(short), "unknown input "+quote(strings.ToLower(short)),
 			suggestion(short, inputNames(false), "The inputs are "+strings.Join(inputNames(false), ", ")+"."))
 	}
 }

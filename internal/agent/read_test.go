@@ -18,9 +18,9 @@ func pipeline(more ...string) []string {
 	return append(strings.Split(pipelineInputs, "\n"), more...)
 }
 
-// misuses reads the configuration and returns the problems, each as "subject:
+// problemsOf reads the configuration and returns the problems, each as "subject:
 // reason. remedy".
-func misuses(t *testing.T, args, env []string) (*Config, []string) {
+func problemsOf(t *testing.T, args, env []string) (*Config, []string) {
 	t.Helper()
 	c, err := Read(args, env)
 	if c == nil {
@@ -29,11 +29,11 @@ func misuses(t *testing.T, args, env []string) (*Config, []string) {
 	if err == nil {
 		return c, nil
 	}
-	var m *Misuse
+	var m *UsageError
 	if !errors.As(err, &m) || len(m.Problems) == 0 {
 		t.Fatalf("%T: %v", err, err)
 	}
-	var told []string
+	var problems []string
 	for _, p := range m.Problems {
 		if p.Reason == "" || strings.HasSuffix(p.Reason, ".") {
 			t.Errorf("not a clause: %q", p.Reason)
@@ -41,16 +41,16 @@ func misuses(t *testing.T, args, env []string) (*Config, []string) {
 		if p.Remedy != "" && !strings.ContainsAny(p.Remedy[len(p.Remedy)-1:], ".?") {
 			t.Errorf("not a sentence: %q", p.Remedy)
 		}
-		told = append(told, p.Subject+": "+p.Reason+". "+p.Remedy)
+		problems = append(problems, p.Subject+": "+p.Reason+". "+p.Remedy)
 	}
-	return c, told
+	return c, problems
 }
 
 func mustRead(t *testing.T, args, env []string) *Config {
 	t.Helper()
-	c, told := misuses(t, args, env)
-	if told != nil {
-		t.Fatalf("usage error: %q", told)
+	c, problems := problemsOf(t, args, env)
+	if problems != nil {
+		t.Fatalf("usage error: %q", problems)
 	}
 	return c
 }
@@ -212,13 +212,13 @@ func TestMisuse(t *testing.T) {
 		{"help on an unknown action", "help seel", nil, []string{"Did you mean seal?"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, told := misuses(t, strings.Fields(test.args), test.env)
-			if len(told) != len(test.want) {
-				t.Fatalf("%d problems, want %d: %q", len(told), len(test.want), told)
+			_, problems := problemsOf(t, strings.Fields(test.args), test.env)
+			if len(problems) != len(test.want) {
+				t.Fatalf("%d problems, want %d: %q", len(problems), len(test.want), problems)
 			}
 			for i, part := range test.want {
-				if !strings.Contains(told[i], part) {
-					t.Errorf("%q does not contain %q", told[i], part)
+				if !strings.Contains(problems[i], part) {
+					t.Errorf("%q does not contain %q", problems[i], part)
 				}
 			}
 		})
@@ -226,12 +226,12 @@ func TestMisuse(t *testing.T) {
 }
 
 func TestConfigOfAUsageError(t *testing.T) {
-	c, told := misuses(t, nil, []string{"INPUT_ACTION=frob", "AGENT_TEMPDIRECTORY=/agent/_temp"})
-	if told == nil || !c.InPipeline || !c.InRun || c.ReportPath() != "/agent/_temp" || c.Action != "" {
+	c, problems := problemsOf(t, nil, []string{"INPUT_ACTION=frob", "AGENT_TEMPDIRECTORY=/agent/_temp"})
+	if problems == nil || !c.InPipeline || !c.InRun || c.ReportPath() != "/agent/_temp" || c.Action != "" {
 		t.Errorf("%+v", c)
 	}
-	c, told = misuses(t, strings.Fields("frob --output json"), nil)
-	if told == nil || c.InPipeline || !c.JSON() {
+	c, problems = problemsOf(t, strings.Fields("frob --output json"), nil)
+	if problems == nil || c.InPipeline || !c.JSON() {
 		t.Errorf("%+v", c)
 	}
 }
@@ -263,7 +263,7 @@ func TestWarnings(t *testing.T) {
 	}
 }
 
-func TestSubject(t *testing.T) {
+func TestEffectiveAction(t *testing.T) {
 	for args, want := range map[string]string{
 		"verify --source a/b:1":                                 Seal,
 		"verify --source a/b:1 --targets a":                     Promote,
@@ -274,8 +274,8 @@ func TestSubject(t *testing.T) {
 		"verify --source a/b:1 --targets a:5000/b --lock=image": InvertedPush,
 	} {
 		c := mustRead(t, strings.Fields(args), nil)
-		if c.Subject() != want {
-			t.Errorf("%s: %s, want %s", args, c.Subject(), want)
+		if c.EffectiveAction() != want {
+			t.Errorf("%s: %s, want %s", args, c.EffectiveAction(), want)
 		}
 		if c.Action == Verify && !c.ReadOnly() {
 			t.Errorf("%s would write", args)
@@ -301,7 +301,7 @@ func TestSuggestions(t *testing.T) {
 		{env: []string{"INPUT_ACTION=seal", "INPUT_SOURCE=a/b:1", "INPUT_SORCE=1"}, want: "Did you mean source?"},
 	} {
 		_, err := Read(test.args, test.env)
-		wrong, ok := errors.AsType[*Misuse](err)
+		wrong, ok := errors.AsType[*UsageError](err)
 		if !ok || len(wrong.Problems) != 1 || wrong.Problems[0].Remedy != test.want {
 			t.Errorf("%q %q: %v; want the remedy %q", test.args, test.env, err, test.want)
 		}
@@ -309,9 +309,9 @@ func TestSuggestions(t *testing.T) {
 }
 
 func TestLongValuesAreShortened(t *testing.T) {
-	_, told := misuses(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
-	if len(told) != 1 || len(told[0]) > 250 || !strings.Contains(told[0], "éé…") {
-		t.Errorf("%q", told)
+	_, problems := problemsOf(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
+	if len(problems) != 1 || len(problems[0]) > 250 || !strings.Contains(problems[0], "éé…") {
+		t.Errorf("%q", problems)
 	}
 	_, err := Read([]string{"seal", "--frob"}, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "unknown flag \"--frob\". Did you mean --") || strings.Count(err.Error(), "\n") != 1 {
@@ -420,6 +420,6 @@ func FuzzRead(f *testing.F) {
 		if err == nil && !c.IsHelp() && (c.Source == "" || !slices.Contains(Actions, c.Action)) {
 			t.Fatalf("accepted: %+v", c)
 		}
-		c.Subject()
+		c.EffectiveAction()
 	})
 }

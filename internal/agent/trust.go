@@ -43,7 +43,7 @@ type TLS struct {
 // names in VSTS_PUBLIC_VARIABLES and VSTS_SECRET_VARIABLES
 // (microsoft/azure-pipelines-agent, Handler.AddVariablesToEnvironment). A step's
 // env: can set such variables too, but is not listed there.
-func (c *Config) trust(s *settings, wrong *Misuse) {
+func (c *Config) trust(s *settings, usage *UsageError) {
 	named := map[string]bool{}
 	for _, list := range []string{s.Public, s.Private} {
 		var names []string
@@ -88,11 +88,11 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 	}
 	u, err := url.Parse(proxy)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		wrong.add("AGENT_PROXYURL", "the agent's proxy address is not an http or https URL with a host", "Configure the agent again with --proxyurl http://HOST:PORT.")
+		usage.add("AGENT_PROXYURL", "the agent's proxy address is not an http or https URL with a host", "Configure the agent again with --proxyurl http://HOST:PORT.")
 		return
 	}
 	if _, _, err := ref.SplitPort(u.Host); err != nil {
-		wrong.add("AGENT_PROXYURL", fmt.Sprintf("the agent's proxy address is not valid: %v", err), "Configure the agent again with --proxyurl http://HOST:PORT.")
+		usage.add("AGENT_PROXYURL", fmt.Sprintf("the agent's proxy address is not valid: %v", err), "Configure the agent again with --proxyurl http://HOST:PORT.")
 		return
 	}
 	if u.User != nil {
@@ -112,9 +112,9 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 
 func (c *Config) warn(sentence string) { c.Warnings = append(c.Warnings, sentence) }
 
-// foreign has variables that Go's libraries read and that a step's env: could
+// networkVariables has variables that Go's libraries read and that a step's env: could
 // set to impersonate a server.
-var foreign = []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+var networkVariables = []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 // Scrub removes all secrets from the environment of the process, so that no
 // child process inherits them. In a pipeline it also removes the variables that
@@ -150,7 +150,7 @@ func (c *Config) scrubs(name string) bool {
 	if strings.HasPrefix(upper, "AZURE_") {
 		return true
 	}
-	for _, f := range foreign {
+	for _, f := range networkVariables {
 		if upper == f {
 			return true
 		}

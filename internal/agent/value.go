@@ -128,21 +128,21 @@ func parseCount(v string) (int, error) {
 }
 
 func parseDuration(v string) (time.Duration, error) {
-	wrong := fmt.Errorf("%s is not a positive duration", quote(v))
+	invalid := fmt.Errorf("%s is not a positive duration", quote(v))
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
 		if err != nil || strings.ContainsFunc(days, func(r rune) bool { return r != '.' && (r < '0' || r > '9') }) {
-			return 0, wrong
+			return 0, invalid
 		}
 		ns := n * float64(24*time.Hour)
 		if !(ns >= 1 && ns < math.MaxInt64) {
-			return 0, wrong
+			return 0, invalid
 		}
 		return time.Duration(ns), nil
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, wrong
+		return 0, invalid
 	}
 	return d, nil
 }

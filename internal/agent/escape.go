@@ -11,20 +11,20 @@ import (
 // longestLine limits one line of the log, in bytes before escaping.
 const longestLine = 16 << 10
 
-// Harmless escapes outside text for one line of the agent's log.
+// Escape escapes outside text for one line of the agent's log.
 //
 // The agent finds logging commands anywhere in a line, and a lone CR ends a
 // line. It compares text as .NET does, which may ignore invisible characters.
 // Therefore every pair of number signs is separated, whatever follows; line ends
 // become ⏎; and control characters, invisible characters and invalid UTF-8
 // become their code.
-func Harmless(text string) string {
-	return harmless(text, func(string) int { return 0 })
+func Escape(text string) string {
+	return escape(text, func(string) int { return 0 })
 }
 
-// harmless escapes text, except the program's own sequences: keep returns the
+// escape escapes text, except the program's own sequences: keep returns the
 // number of bytes at the beginning of its argument that stay unchanged.
-func harmless(text string, keep func(string) int) string {
+func escape(text string, keep func(string) int) string {
 	var b strings.Builder
 	rest := 0
 	if len(text) > longestLine {
