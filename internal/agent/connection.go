@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Connection is a service connection. The agent passes those to a step that its
-// inputs name.
+// Connection is a service connection as the agent hands it to the step: only
+// those that an input of the step names.
 type Connection struct {
 	ID     string
 	URL    string
@@ -20,26 +20,26 @@ type Connection struct {
 	data   map[string]string
 }
 
-// Format prints the ID and no secret, for every verb.
+// Format shows the id and nothing that is secret, whatever the verb.
 func (c Connection) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "service connection %s", c.ID) }
 
-// The supported authentication schemes.
+// Schemes that are understood.
 const (
 	Federation       = "WorkloadIdentityFederation"
 	ServicePrincipal = "ServicePrincipal" // with a client secret
 	UsernamePassword = "UsernamePassword"
 )
 
-// TenantID returns the Entra tenant of an Azure connection.
+// TenantID is the Entra tenant of an Azure connection.
 func (c *Connection) TenantID() string { return c.params["TENANTID"].Reveal() }
 
-// ClientID returns the application (client) ID of an Azure connection.
+// ClientID is the application (client) id of an Azure connection.
 func (c *Connection) ClientID() string { return c.params["SERVICEPRINCIPALID"].Reveal() }
 
-// Secret returns the client secret; it is empty for a federated connection.
+// Secret is the client secret; empty for a federated connection.
 func (c *Connection) Secret() Secret { return c.params["SERVICEPRINCIPALKEY"] }
 
-// Cloud returns AzureCloud, AzureChinaCloud or AzureUSGovernment.
+// Cloud is AzureCloud, AzureChinaCloud or AzureUSGovernment.
 func (c *Connection) Cloud() string {
 	if e := c.data["ENVIRONMENT"]; e != "" {
 		return e
@@ -47,22 +47,21 @@ func (c *Connection) Cloud() string {
 	return "AzureCloud"
 }
 
-// AuthorityURL returns the URL of Microsoft Entra ID in the connection, or "".
-// Older connections have login.windows.net.
+// AuthorityURL is where the connection says that Entra is; "" if it says
+// nothing. Older connections bear login.windows.net.
 func (c *Connection) AuthorityURL() string { return c.data["ENVIRONMENTAUTHORITYURL"] }
 
-// Federated reports whether the connection uses workload identity federation,
-// which has no secret.
+// Federated tells that there is no secret: the run's own token is exchanged.
 func (c *Connection) Federated() bool { return c.Scheme == Federation }
 
-// Username returns the user of a Docker registry connection.
+// Username is the user of a Docker registry connection.
 func (c *Connection) Username() string { return c.params["USERNAME"].Reveal() }
 
-// Password returns the password of a Docker registry connection.
+// Password is the password of a Docker registry connection.
 func (c *Connection) Password() Secret { return c.params["PASSWORD"] }
 
-// Host returns the registry of a Docker registry connection: host[:port], in
-// lower case and without the default HTTPS port.
+// Host is the registry of a Docker registry connection: host[:port], lower
+// case, without the port of https.
 func (c *Connection) Host() string {
 	host, _ := c.host()
 	return host
@@ -77,7 +76,7 @@ func (c *Connection) host() (string, error) {
 	return "", nil
 }
 
-// registryHost returns the host of an address, or "" if it has none.
+// registryHost returns the host of an address, empty if it names none.
 func registryHost(address string) (string, error) {
 	if !strings.Contains(address, "://") {
 		address = "https://" + address
@@ -92,29 +91,29 @@ func registryHost(address string) (string, error) {
 	return ref.CanonicalHost(u.Host), nil
 }
 
-// connections sets the service connections that the inputs name.
-func (c *Config) connections(env map[string]string, usage *UsageError) {
-	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, usage)
-	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, usage)
+// connections finds what the inputs name.
+func (c *Config) connections(env map[string]string, wrong *Misuse) {
+	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, wrong)
+	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, wrong)
 	hosts := map[string]string{}
 	for _, id := range c.RegistryConnections {
-		conn := connection(env, "registryConnections", id, usage)
+		conn := connection(env, "registryConnections", id, wrong)
 		if conn == nil {
 			continue
 		}
 		host, err := conn.host()
 		switch {
 		case !strings.EqualFold(conn.Scheme, UsernamePassword):
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s uses the authentication scheme %s", quote(id), quote(conn.Scheme)),
-				"Use a Docker registry connection of the type \"Others\", with user and password. For an Azure registry, use an Azure connection in azureSubscription or targetSubscription.")
+			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s signs in by %s.", quote(id), quote(conn.Scheme)),
+				"Supported are Docker registry connections of the kind \"Others\", with user and password; for an Azure registry name an Azure connection in azureSubscription or targetSubscription.")
 		case err != nil:
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry: %v", quote(id), err), "Correct the registry's address in the connection.")
+			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry: %v.", quote(id), err), "Correct the registry's address in the connection.")
 		case host == "":
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry", quote(id)), "Enter the registry's address in the connection.")
+			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry.", quote(id)), "Enter the registry's address in the connection.")
 		case conn.Username() == "" || conn.Password().Empty():
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s for %s has no user or no password", quote(id), host), "Enter both in the connection.")
+			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s for %s has no user or no password.", quote(id), host), "Enter both in the connection.")
 		case hosts[host] != "":
-			usage.add("registryConnections", fmt.Sprintf("two registry connections are for %s", host), "Name only one of them.")
+			wrong.add("registryConnections", fmt.Sprintf("Two registry connections are for %s.", host), "Name one of them.")
 		default:
 			conn.Scheme = UsernamePassword
 			hosts[host] = id
@@ -123,16 +122,16 @@ func (c *Config) connections(env map[string]string, usage *UsageError) {
 	}
 }
 
-func azureConnection(env map[string]string, input, id string, usage *UsageError) *Connection {
+func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Connection {
 	if id == "" {
 		return nil
 	}
-	conn := connection(env, input, id, usage)
+	conn := connection(env, input, id, wrong)
 	if conn == nil {
 		return nil
 	}
-	const supported = "Use an Azure Resource Manager connection with workload identity federation (preferred, because it needs no secret) or with a client secret."
-	before := len(usage.Problems)
+	const supported = "Supported are Azure Resource Manager connections with workload identity federation (the better choice: it holds no secret) and with a client secret."
+	before := len(wrong.Problems)
 	switch {
 	case strings.EqualFold(conn.Scheme, Federation):
 		conn.Scheme = Federation
@@ -141,37 +140,37 @@ func azureConnection(env map[string]string, input, id string, usage *UsageError)
 		kind := conn.params["AUTHENTICATIONTYPE"].Reveal()
 		switch {
 		case kind != "" && !strings.EqualFold(kind, "spnKey"):
-			usage.add(input, fmt.Sprintf("the connection in %s uses a certificate (%s)", input, quote(kind)), supported)
+			wrong.add(input, fmt.Sprintf("The connection of %s signs in with a certificate (%s).", input, quote(kind)), supported)
 		case conn.Secret().Empty():
-			usage.add(input, fmt.Sprintf("the connection in %s has no client secret", input), supported)
+			wrong.add(input, fmt.Sprintf("The connection of %s has no client secret.", input), supported)
 		}
 	case strings.EqualFold(conn.Scheme, "ManagedServiceIdentity"):
-		usage.add(input, fmt.Sprintf("the connection in %s uses the agent's managed identity", input), supported)
+		wrong.add(input, fmt.Sprintf("The connection of %s signs in with the agent's managed identity.", input), supported)
 	default:
-		usage.add(input, fmt.Sprintf("the connection in %s uses the authentication scheme %s", input, quote(conn.Scheme)), supported)
+		wrong.add(input, fmt.Sprintf("The connection of %s signs in by %s.", input, quote(conn.Scheme)), supported)
 	}
-	if len(usage.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
-		usage.add(input, fmt.Sprintf("the connection in %s has no tenant or no client ID", input), "Complete the connection in the project settings.")
+	if len(wrong.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
+		wrong.add(input, fmt.Sprintf("The connection of %s names no tenant or no client.", input), "Complete the connection in the project's settings.")
 	}
 	switch conn.Cloud() {
 	case "AzureCloud", "AzureChinaCloud", "AzureUSGovernment":
 	default:
-		usage.add(input, fmt.Sprintf("the connection in %s is for the cloud %s", input, quote(conn.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
+		wrong.add(input, fmt.Sprintf("The connection of %s belongs to the cloud %s.", input, quote(conn.Cloud())), "Known are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
 	}
-	if len(usage.Problems) != before {
+	if len(wrong.Problems) != before {
 		return nil
 	}
 	return conn
 }
 
-// connection returns the service connection with an ID. Each parameter has its
-// own variable; the JSON document is the fallback.
-func connection(env map[string]string, input, id string, usage *UsageError) *Connection {
+// connection collects what the agent handed over for one id. Parameters have
+// variables of their own; the JSON document stands in where they are missing.
+func connection(env map[string]string, input, id string, wrong *Misuse) *Connection {
 	if strings.ContainsFunc(id, func(r rune) bool {
 		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) || !hasConnection(env, id) {
-		usage.add(input, fmt.Sprintf("service connection %s in %s is not available to this step", quote(id), input),
-			"Name a service connection that exists and that this pipeline is authorized to use. Service connections are available only to the task in a pipeline.")
+		wrong.add(input, fmt.Sprintf("The service connection %s of %s was not handed to this step.", quote(id), input),
+			"Name one that exists and that this pipeline is authorised to use; service connections exist only for the task in a pipeline.")
 		return nil
 	}
 	conn := &Connection{
@@ -201,8 +200,8 @@ func hasConnection(env map[string]string, id string) bool {
 	return env[endpointKey("AUTH_SCHEME_", id)] != "" || env[endpointKey("AUTH_", id)] != ""
 }
 
-// endpointKey returns the name of a variable of a service connection. The ID
-// keeps its case, except on Windows, where names of variables have no case.
+// endpointKey names a variable of a service connection. The id keeps its case,
+// except on Windows, where names have none.
 func endpointKey(kind, id string) string {
 	key := "ENDPOINT_" + kind + id
 	if runtime.GOOS == "windows" {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // unreadable turns a failed read into a refusal: what was read, where, why it
@@ -25,14 +27,14 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 	case errors.As(err, &a):
 		r.Reason, r.Remedy = s.refusedBy(what, a, permission)
 	case errors.As(err, &m):
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, s.secrets.Line(m.why))
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, m.why)
 		r.Remedy = "Run the step again; if it stays so, look whether a proxy answers in place of Azure DevOps."
 	default:
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, s.cause(err))
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, cause(err))
 		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
 	}
-	// Whatever the server quotes back, secrets stay here.
-	r.Reason = s.secrets.Redact(r.Reason)
+	// Whatever the server quotes back, the token stays here.
+	r.Reason = strings.ReplaceAll(r.Reason, s.token, "…")
 	return r
 }
 
@@ -80,7 +82,7 @@ func (s *Service) identity() string {
 
 // cause is the innermost part of a network error that says something: the
 // outer ones repeat the URL.
-func (s *Service) cause(err error) string {
+func cause(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
 		if u.Timeout() {
@@ -88,5 +90,5 @@ func (s *Service) cause(err error) string {
 		}
 		err = u.Err
 	}
-	return s.secrets.Line(err.Error())
+	return sanitize.Line(err.Error())
 }

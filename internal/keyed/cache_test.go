@@ -82,9 +82,9 @@ func TestCacheLoadsOnceForAll(t *testing.T) {
 			})
 		}
 		group.Go(func() {
-			synctest.Wait() // until all others wait for the load
+			synctest.Wait() // until all others wait for one load
 			if _, ok := cache.Peek("k"); ok {
-				t.Error("Peek returned a value that is still being loaded")
+				t.Error("Peek returned what is still being loaded")
 			}
 			close(release)
 			if v, ok := cache.Wait(t.Context(), "k"); v != 7 || !ok {
@@ -98,9 +98,9 @@ func TestCacheLoadsOnceForAll(t *testing.T) {
 	})
 }
 
-// When the first caller is cancelled, the next loads the value itself and does
-// not get the error.
-func TestCacheLoadsAgainAfterCancel(t *testing.T) {
+// The first caller is stopped: the next loads for itself, and is not told that
+// the other was.
+func TestCacheOfACallerThatWasStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := newCache(0)
 		first, stop := context.WithCancel(t.Context())
@@ -126,16 +126,15 @@ func TestCacheLoadsAgainAfterCancel(t *testing.T) {
 	})
 }
 
-// Waiting ends when the context of the waiting caller is done; the load
-// continues.
-func TestCacheWaitEndsWithContext(t *testing.T) {
+// Waiting ends with the context of the one who waits; the load goes on.
+func TestCacheWaitingCanBeStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := newCache(0)
 		release := make(chan struct{})
 		var group sync.WaitGroup
 		group.Go(func() {
 			if v, err := cache.Get(t.Context(), "k", func(context.Context) (int, error) { <-release; return 7, nil }); v != 7 || err != nil {
-				t.Errorf("the loading caller got %d, %v", v, err)
+				t.Errorf("the loading one got %d, %v", v, err)
 			}
 		})
 		synctest.Wait()
@@ -143,7 +142,7 @@ func TestCacheWaitEndsWithContext(t *testing.T) {
 		group.Go(func() {
 			_, err := cache.Get(waiting, "k", func(context.Context) (int, error) { t.Error("loaded twice"); return 0, nil })
 			if !errors.Is(err, context.Canceled) {
-				t.Errorf("the waiting caller got %v", err)
+				t.Errorf("the waiting one got %v", err)
 			}
 		})
 		group.Go(func() {
@@ -172,19 +171,19 @@ func TestCacheIsBounded(t *testing.T) {
 		load(key)
 	}
 	if load("a") || load("b") {
-		t.Error("an entry within the limit was loaded again")
+		t.Error("what fits was loaded again")
 	}
 	if !load("c") {
-		t.Error("the cache keeps more entries than its limit")
+		t.Error("more was kept than the limit allows")
 	}
 	cache.Set("d", 4)
 	if _, ok := cache.Peek("d"); ok {
-		t.Error("Set keeps more entries than the limit")
+		t.Error("Set kept more than the limit allows")
 	}
-	// A value that cannot be replaced because the cache is full is deleted.
+	// A value that can be replaced no longer is deleted.
 	cache.Set("a", 5)
 	if v, ok := cache.Peek("a"); ok {
-		t.Errorf("the cache keeps the outdated value %d", v)
+		t.Errorf("the outdated value %d was kept", v)
 	}
 	cache.Set("a", 5)
 	if v, ok := cache.Peek("a"); v != 5 || !ok {
@@ -192,8 +191,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// A load does not undo a Delete or Set that happens meanwhile.
-func TestCacheChangedDuringLoad(t *testing.T) {
+// What is deleted or set while it is being loaded stays so.
+func TestCacheChangedDuringALoad(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Cache[string, int])
@@ -214,7 +213,7 @@ func TestCacheChangedDuringLoad(t *testing.T) {
 				t.Errorf("Get returned %d, %v", v, err)
 			}
 			if v, ok := cache.Peek("k"); v != c.want || ok != (c.want != 0) {
-				t.Errorf("Peek returned %d, %v afterwards; want %d", v, ok, c.want)
+				t.Errorf("afterwards there is %d, %v; want %d", v, ok, c.want)
 			}
 		})
 	}

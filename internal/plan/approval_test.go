@@ -13,21 +13,21 @@ import (
 )
 
 // wantedBy is an inverted push to as many targets as there are rules for.
-func wantedBy(tag string, rules ...topology.Rules) Wanted {
+func wantedBy(tag string, terms ...topology.Terms) Wanted {
 	w := Wanted{Action: InvertedPush, Source: at(prod, tag)}
-	for range rules {
+	for range terms {
 		w.Targets = append(w.Targets, at(dev, tag))
 	}
-	for _, t := range rules {
-		w.Ways = append(w.Ways, Way{Rules: t})
+	for _, t := range terms {
+		w.Ways = append(w.Ways, Way{Terms: t})
 	}
 	return w
 }
 
 func TestGroups(t *testing.T) {
-	production := topology.Rules{Kind: topology.Manual, Environment: "Production"}
-	staging := topology.Rules{Kind: topology.Manual, Environment: "Staging"}
-	nobody := topology.Rules{Kind: topology.None}
+	production := topology.Terms{Kind: topology.Manual, Environment: "Production"}
+	staging := topology.Terms{Kind: topology.Manual, Environment: "Staging"}
+	nobody := topology.Terms{Kind: topology.None}
 	sealed := production
 	sealed.Sealed, sealed.Lock = true, topology.LockImage
 	for _, c := range []struct {
@@ -58,10 +58,10 @@ func TestGroups(t *testing.T) {
 }
 
 func TestCaseAsksWhatTheRulesAsk(t *testing.T) {
-	sealed := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
-	open := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
-	image := func(tag string, unreadable bool, rules topology.Rules) Image {
-		return Image{Wanted: wantedBy(tag, rules), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
+	sealed := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
+	open := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
+	image := func(tag string, unreadable bool, terms topology.Terms) Image {
+		return Image{Wanted: wantedBy(tag, terms), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
 	}
 	images := []Image{image("1", false, sealed), image("2", false, open), image("3", true, sealed)}
 	var wanted []Wanted
@@ -98,14 +98,14 @@ func TestSealShows(t *testing.T) {
 		source Source
 		want   approval.Seal
 	}{
-		{"a locked tag and a record", Source{Digest: released, Tag: locked, Records: []Record{{"r", late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
-		{"the oldest record counts", Source{Digest: released, Tag: locked, Records: []Record{{"r", late}, {"s", early}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: early}},
-		{"a tag that may be written", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, WriteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
-		{"a tag that may be deleted", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, DeleteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
-		{"a manifest that may not be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, Updated: late, WriteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
-		{"a manifest that may be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, DeleteEnabled: true}, Records: []Record{{"r", late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"a locked tag and a record", Source{Digest: released, Tag: locked, Records: []Record{{Digest: "r", Created: late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
+		{"the oldest record counts", Source{Digest: released, Tag: locked, Records: []Record{{Digest: "r", Created: late}, {Digest: "s", Created: early}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: early}},
+		{"a tag that may be written", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, WriteEnabled: true}, Records: []Record{{Digest: "r", Created: late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"a tag that may be deleted", Source{Digest: released, Tag: &Attributes{Digest: released, Updated: early, DeleteEnabled: true}, Records: []Record{{Digest: "r", Created: late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
+		{"a manifest that may not be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, Updated: late, WriteEnabled: true}, Records: []Record{{Digest: "r", Created: late}}}, approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late}},
+		{"a manifest that may be deleted", Source{Digest: released, Manifest: &Attributes{Created: early, DeleteEnabled: true}, Records: []Record{{Digest: "r", Created: late}}}, approval.Seal{TagUpdated: early, RecordCreated: late}},
 		{"no record", Source{Digest: released, Tag: locked}, approval.Seal{Locked: true, TagUpdated: early, Problem: "no seal record of this program refers to " + released}},
-		{"a tag that moved", Source{Digest: released, Tag: &Attributes{Digest: other, Updated: early}, Records: []Record{{"r", late}}},
+		{"a tag that moved", Source{Digest: released, Tag: &Attributes{Digest: other, Updated: early}, Records: []Record{{Digest: "r", Created: late}}},
 			approval.Seal{Locked: true, TagUpdated: early, RecordCreated: late, Problem: "the tag pointed at " + released + " and then at " + other + " while it was being read"}},
 		{"a tag that moved, and no record", Source{Digest: released, Tag: &Attributes{Digest: other}}, approval.Seal{Locked: true, Problem: "the tag pointed at " + released + " and then at " + other + " while it was being read"}},
 	} {
@@ -124,7 +124,7 @@ func TestBranchesInOnePass(t *testing.T) {
 		}
 		return file.Flows["down"].Require.Branches[0]
 	}
-	main, release := topology.Rules{Branches: []topology.BranchPattern{pattern("refs/heads/main")}}, topology.Rules{Branches: []topology.BranchPattern{pattern("refs/heads/release/*")}}
+	main, release := topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/main")}}, topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/release/*")}}
 	image := func(w Wanted, branch string) Image {
 		return Image{Wanted: w, Observed: Observed{Source: Source{Branch: branch, Digest: released}, Targets: make([]Target, len(w.Targets))}}
 	}
@@ -134,7 +134,7 @@ func TestBranchesInOnePass(t *testing.T) {
 		want   []string // subjects
 	}{
 		{"of the branch", []Image{image(wantedBy("1", main), "refs/heads/main")}, nil},
-		{"no branch is named", []Image{image(wantedBy("1", topology.Rules{}), "refs/heads/x")}, nil},
+		{"no branch is named", []Image{image(wantedBy("1", topology.Terms{}), "refs/heads/x")}, nil},
 		{"of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
 		{"outside any run", []Image{image(wantedBy("1", main), "")}, []string{"1"}},
 		{"every image", []Image{image(wantedBy("1", main), "refs/heads/x"), image(wantedBy("2", release), "refs/heads/x")}, []string{"1", "2"}},

@@ -60,17 +60,17 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 			w.Targets = append(w.Targets, target)
 		}
 	}
-	rules := d.rules()
+	terms := d.terms()
 	for range max(len(w.Targets), 1) {
-		w.Ways = append(w.Ways, Way{Rules: rules})
+		w.Ways = append(w.Ways, Way{Terms: terms})
 	}
 	return w, problems, warnings
 }
 
 // terms returns the rules that the inputs alone make.
-func (d Direct) rules() topology.Rules {
+func (d Direct) terms() topology.Terms {
 	in := d.Inputs
-	t := topology.Rules{
+	t := topology.Terms{
 		Kind:                cmp.Or(in.Approval, topology.Manual),
 		Environment:         in.Environment,
 		MinApprovers:        cmp.Or(in.MinApprovers, 1),

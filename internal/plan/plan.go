@@ -11,6 +11,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/seal"
 	"acrpromote/internal/topology"
 )
 
@@ -45,7 +46,7 @@ type Wanted struct {
 // file, the flow and why a tag may not move there, nil if it may.
 type Way struct {
 	Flow  *topology.Flow
-	Rules topology.Rules
+	Terms topology.Terms
 	Move  *rule.Refusal
 }
 
@@ -88,10 +89,12 @@ type Source struct {
 }
 
 // Record is a seal record that refers to the image. Created is when the registry
-// says that it was pushed.
+// says that it was pushed; Run is the run that the record claims, which anyone
+// who can push may have written.
 type Record struct {
 	Digest  string
 	Created time.Time
+	Run     seal.Run
 }
 
 // Attached is one demand of a flow on what refers to a manifest: how many of a
@@ -209,7 +212,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
 			part.Record = len(source.Records) == 0
-			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Rules.Lock)})
+			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Terms.Lock)})
 		}
 	}
 	if w.Action == Audit {
@@ -227,7 +230,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 // judgeTarget decides what is to be done at one target, or why it may not be.
 func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Refusal) {
 	target := w.Targets[at]
-	step := Step{Target: target, Lock: Lock(w.Ways[at].Rules.Lock)}
+	step := Step{Target: target, Lock: Lock(w.Ways[at].Terms.Lock)}
 	if source.Unreadable || seen.Unreachable {
 		step.Work = Wait
 		return step, nil

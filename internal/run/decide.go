@@ -178,6 +178,9 @@ func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
 			result.warn(fmt.Sprintf("layer %s is not distributable: it stays where it is, and the image names its place", d.Digest))
 		}
 	}
+	for _, doubt := range s.doubts {
+		result.warn(doubt)
+	}
 	if oldest, ok := plan.Oldest(s.records); ok {
 		image.SealedAt = stamp(oldest.Created)
 	}

@@ -214,7 +214,7 @@ type recorder struct {
 func (r recorder) Attach(ctx context.Context, record []byte) (string, error) {
 	attached, err := r.registry.PutArtifact(ctx, r.repository, transfer.Artifact{
 		Type: seal.ArtifactType, Subject: r.subject,
-		Contents: []transfer.Content{{MediaType: seal.ArtifactType, Data: record}},
+		Contents: []transfer.Content{{MediaType: seal.ArtifactType, Data: record, Inline: true}},
 	})
 	return attached.Digest, err
 }

@@ -15,6 +15,9 @@ import (
 type Content struct {
 	MediaType string
 	Data      []byte
+	// Inline puts the data into the descriptor as well, so that reading the
+	// manifest is enough. OCI 1.1 allows it, and oras writes its empty config so.
+	Inline bool
 }
 
 // Artifact is a small thing attached to a manifest: a record, a receipt.
@@ -48,6 +51,9 @@ func (a Artifact) manifest() (*Manifest, error) {
 		d, err := describe(c.MediaType, c.Data)
 		if err != nil {
 			return nil, err
+		}
+		if c.Inline {
+			d.Data = c.Data
 		}
 		doc.Layers = append(doc.Layers, d)
 	}

@@ -15,7 +15,6 @@ import (
 
 	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
-	"acrpromote/internal/sanitize"
 )
 
 // window is how many small requests one registry gets at once, at most: the
@@ -43,6 +42,7 @@ type Registry struct {
 	fallbacks *cache[referrerList] // likewise, what a fallback tag lists
 	companies *cache[company]      // by repository
 	holders   *cache[string]       // a repository that has a blob, by its digest
+	contents  *cache[[]byte]       // small blobs that were read, by digest
 	kept      atomic.Int64         // bytes in manifests
 
 	// What the registry showed that it cannot do; see upload and referrers.
@@ -91,6 +91,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		fallbacks: newCache[referrerList](),
 		companies: newCache[company](),
 		holders:   newCache[string](),
+		contents:  keyed.NewCache[string, []byte](maxContents, nil),
 		found:     newCache[bool](),
 
 		pause:  500 * time.Millisecond,
@@ -262,7 +263,7 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 		return m.Descriptor, nil
 	}
 	if err := ref.CheckDigest(digest); err != nil {
-		return Descriptor{}, r.corrupt(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", sanitize.Bounded(digest, 100), err))
+		return Descriptor{}, r.corrupt(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", harmless(digest, 100), err))
 	}
 	if ref.NamesDigest(reference) && digest != reference {
 		return Descriptor{}, r.corrupt(op, repo, reference, "the registry answers with another digest, "+digest)

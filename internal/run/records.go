@@ -1,0 +1,184 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"acrpromote/internal/plan"
+	"acrpromote/internal/seal"
+	"acrpromote/internal/session"
+	"acrpromote/internal/topology"
+	"acrpromote/internal/transfer"
+)
+
+const (
+	// recordLimit bounds how many seal records of one image are read.
+	recordLimit = 64
+	// countLimit bounds how many artifacts of one type are read of one manifest.
+	countLimit = 1000
+	// artifactsAtOnce bounds how many of them are read side by side.
+	artifactsAtOnce = 16
+)
+
+// readRecords finds the seal records among the image's referrers, reads each and
+// asks the registry when it was pushed. What is listed as a seal record and is
+// none is not counted, and named among the doubts.
+func readRecords(ctx context.Context, at *session.Registry, repository, digest string) (records []plan.Record, doubts []string, err error) {
+	referrers, err := at.Data.Referrers(ctx, repository, digest, seal.ArtifactType)
+	if err != nil || len(referrers) == 0 {
+		return nil, nil, err
+	}
+	if len(referrers) > recordLimit {
+		doubts = append(doubts, fmt.Sprintf("%d seal records are listed for %s; only %d of them were read", len(referrers), digest, recordLimit))
+		referrers = referrers[:recordLimit]
+	}
+	metadata, err := at.Metadata()
+	if err != nil {
+		return nil, nil, err
+	}
+	found := make([]plan.Record, len(referrers))
+	why := make([]error, len(referrers)) // it is not a record
+	failures := make([]error, 2*len(referrers))
+	var group errgroup.Group
+	group.SetLimit(artifactsAtOnce)
+	for i, r := range referrers {
+		found[i].Digest = r.Digest
+		group.Go(func() error {
+			read, err := metadata.Manifest(ctx, repository, r.Digest)
+			found[i].Created, failures[2*i] = read.Created, err
+			return nil
+		})
+		group.Go(func() error {
+			found[i].Run, why[i], failures[2*i+1] = readRecord(ctx, at.Data, repository, r.Digest, digest)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	for i, r := range found {
+		if why[i] != nil {
+			failures[2*i] = nil // there may be no such manifest
+			doubts = append(doubts, fmt.Sprintf("%s is listed as a seal record of %s and is not counted: %s", r.Digest, digest, why[i]))
+			continue
+		}
+		records = append(records, r)
+	}
+	return records, doubts, errors.Join(failures...)
+}
+
+// readRecord reads one seal record of an image. why says why it is not one.
+func readRecord(ctx context.Context, at *transfer.Registry, repository, record, digest string) (run seal.Run, why, err error) {
+	stated, err := at.ReadArtifact(ctx, repository, record)
+	if err != nil {
+		return seal.Run{}, notOne(err), failure(err)
+	}
+	artifact := seal.Artifact{Type: stated.ArtifactType, Subject: stated.Subject}
+	for _, l := range stated.Layers {
+		artifact.Layers = append(artifact.Layers, l.MediaType)
+	}
+	layer, why := artifact.RecordLayer(digest)
+	if why != nil {
+		return seal.Run{}, why, nil
+	}
+	content, err := at.ReadContent(ctx, repository, stated.Layers[layer])
+	if err != nil {
+		return seal.Run{}, notOne(err), failure(err)
+	}
+	parsed, why := seal.Parse(content, digest)
+	return parsed.Run, why, nil
+}
+
+// notOne returns an error that says of something listed that it is not there, or
+// not what it is listed as; nil for an error in reading it.
+func notOne(err error) error {
+	var e *transfer.Error
+	if errors.As(err, &e) && slices.Contains([]transfer.Kind{transfer.NotFound, transfer.Corrupt, transfer.Unsupported, transfer.TooLarge}, e.Kind) {
+		return errors.New(e.Reason)
+	}
+	return nil
+}
+
+// failure returns what notOne does not.
+func failure(err error) error {
+	if notOne(err) != nil {
+		return nil
+	}
+	return err
+}
+
+// readAttached finds, for each demand, what refers to the image, or to each of
+// its children, and how old the newest is by the registry's own clock.
+func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree) ([]plan.Attached, error) {
+	var found []plan.Attached
+	for _, demand := range wanted.Demands() {
+		subjects := []string{tree.Digest()}
+		if children := tree.Manifests()[1:]; demand.On == topology.OnChildren && len(children) > 0 {
+			subjects = nil
+			for _, c := range children {
+				subjects = append(subjects, c.Digest)
+			}
+		}
+		for _, subject := range subjects {
+			a := plan.Attached{ArtifactType: string(demand.ArtifactType), Subject: subject, Want: demand.Count.Or(1), MaxAge: time.Duration(demand.MaxAge)}
+			if err := count(ctx, at, wanted.Source.Repository, &a); err != nil {
+				return nil, err
+			}
+			found = append(found, a)
+		}
+	}
+	return found, nil
+}
+
+// count counts the artifacts of a type that refer to a manifest by their own
+// manifests, and finds when the newest was pushed where its age matters.
+func count(ctx context.Context, at *session.Registry, repository string, a *plan.Attached) error {
+	referrers, err := at.Data.Referrers(ctx, repository, a.Subject, a.ArtifactType)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(artifactsAtOnce)
+	for i, r := range referrers {
+		mu.Lock()
+		enough := a.MaxAge == 0 && a.Have >= a.Want
+		mu.Unlock()
+		if enough || i == countLimit {
+			break
+		}
+		group.Go(func() error {
+			stated, err := at.Data.ReadArtifact(ctx, repository, r.Digest)
+			if err != nil {
+				return failure(err)
+			}
+			if stated.Type() != a.ArtifactType || stated.Subject != a.Subject {
+				return nil
+			}
+			var created time.Time
+			if a.MaxAge > 0 {
+				metadata, err := at.Metadata()
+				if err != nil {
+					return err
+				}
+				read, err := metadata.Manifest(ctx, repository, r.Digest)
+				if err != nil {
+					return err
+				}
+				created = read.Created
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			a.Have++
+			if created.After(a.Newest) {
+				a.Newest = created
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
