@@ -14,6 +14,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // Attributes are what the registry itself says of a repository, a tag or a
@@ -28,8 +29,9 @@ type Attributes struct {
 // Metadata reads and sets attributes at one registry of Azure
 // (GET and PATCH /acr/v1/…).
 type Metadata struct {
-	host   string
-	client *azcontainerregistry.Client
+	host    string
+	client  *azcontainerregistry.Client
+	secrets *sanitize.Secrets // of signing in
 }
 
 // NewMetadata prepares the client; nothing is sent. Requests are signed by s.
@@ -59,7 +61,7 @@ func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Meta
 	if err != nil {
 		return nil, fmt.Errorf("the attributes of %s cannot be asked for: %w", host, err)
 	}
-	return &Metadata{host: s.host, client: sdk}, nil
+	return &Metadata{host: s.host, client: sdk, secrets: &s.secrets}, nil
 }
 
 type signedBelow struct{}
@@ -209,17 +211,17 @@ func (m *Metadata) failed(op string, err error, seen *troubles, action string) e
 	unauthorized, is401 := errors.AsType[*denied](seen.first())
 	switch {
 	case is401:
-		e = answered(m.host, op, http.StatusUnauthorized, unauthorized.body)
+		e = answered(m.host, op, http.StatusUnauthorized, unauthorized.body, m.secrets)
 	case answeredAtAll && refused.RawResponse != nil:
 		var body []byte
 		if refused.RawResponse.Body != nil {
 			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxAnswer))
 		}
-		e = answered(m.host, op, refused.StatusCode, body)
+		e = answered(m.host, op, refused.StatusCode, body, m.secrets)
 	case seen.first() != nil:
-		return unanswered(m.host, op, seen.first())
+		return unanswered(m.host, op, seen.first(), m.secrets)
 	default:
-		return &Error{Host: m.host, Op: op, why: "the answer cannot be understood: " + harmless(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+		return &Error{Host: m.host, Op: op, why: "the answer cannot be understood: " + m.secrets.Bounded(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
 	}
 	switch {
 	case errors.Is(e, ErrDenied) && e.Remedy == "":

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"acrpromote/internal/sanitize"
 )
 
 // challenge is how a registry that is not Azure's wants to be signed in to:
@@ -51,21 +53,21 @@ func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {
 	const op = "asking how to sign in"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.host+"/v2/", nil)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err)
+		return challenge{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err)
+		return challenge{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err)
+		return challenge{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		return challenge{}, nil
 	case resp.StatusCode != http.StatusUnauthorized:
-		return challenge{}, answered(s.host, op, resp.StatusCode, body)
+		return challenge{}, answered(s.host, op, resp.StatusCode, body, &s.secrets)
 	}
 	return s.choose(resp.Header.Values("Www-Authenticate"))
 }
@@ -77,7 +79,7 @@ func (s *SignIn) choose(headers []string) (challenge, error) {
 	var offered []string
 	for _, header := range headers {
 		scheme, parameters := parseChallenge(header)
-		offered = append(offered, harmless(scheme, 20))
+		offered = append(offered, sanitize.Bounded(scheme, 20))
 		switch {
 		case scheme == "basic" && named:
 			return challenge{scheme: "basic"}, nil
@@ -88,7 +90,7 @@ func (s *SignIn) choose(headers []string) (challenge, error) {
 			}
 			if !s.owns(realm) {
 				return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied,
-					why:    fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", harmless(realm.Scheme+"://"+realm.Host, 200)),
+					why:    fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
 					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
 			}
 			realm.Host, realm.Fragment = s.host, ""

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // Cloud is one of Azure's clouds: its name as a service connection bears it,
@@ -55,7 +56,7 @@ func CloudNamed(name string) (Cloud, error) {
 			return cloud, nil
 		}
 	}
-	return Cloud{}, fmt.Errorf("the cloud %q is not known; a service connection for %s, %s or %s is needed", harmless(name, 40), public.Name, china.Name, government.Name)
+	return Cloud{}, fmt.Errorf("the cloud %q is not known; a service connection for %s, %s or %s is needed", sanitize.Bounded(name, 40), public.Name, china.Name, government.Name)
 }
 
 // Authority gives the host that issues a connection's tokens: the cloud's own,
@@ -84,7 +85,7 @@ func (c Cloud) authority(named string) (string, error) {
 	cloud, ok := known[host]
 	switch {
 	case !ok:
-		return "", fmt.Errorf("the service connection's authority %q is not one of Microsoft Entra ID's; it should be https://%s/", harmless(host, 100), c.Authority)
+		return "", fmt.Errorf("the service connection's authority %q is not one of Microsoft Entra ID's; it should be https://%s/", sanitize.Bounded(host, 100), c.Authority)
 	case cloud != c:
 		return "", fmt.Errorf("the service connection's authority %s belongs to %s, but the connection to %s; set its environment right", host, cloud.Name, c.Name)
 	case host == "login.windows.net":

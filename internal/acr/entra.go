@@ -14,6 +14,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+
+	"acrpromote/internal/sanitize"
 )
 
 // Connection is an Azure Resource Manager service connection, as the agent
@@ -33,8 +35,8 @@ type Identity struct {
 	cloud Cloud
 	host  string
 	inner azcore.TokenCredential
-	// secret is what no answer may repeat into an error; "" if there is none.
-	secret string
+	// secrets are what no answer may repeat into an error.
+	secrets sanitize.Secrets
 	// chain tries several ways, of which all but one may fail.
 	chain bool
 }
@@ -57,7 +59,7 @@ func NewSecretCredential(c Connection, secret string, client *http.Client) (*Ide
 	if secret == "" {
 		return nil, fmt.Errorf("the service connection %s has no client secret; renew it in the project's settings, or use workload identity federation", c.Name)
 	}
-	i.secret = secret
+	i.secrets.Add(secret)
 	i.inner, err = azidentity.NewClientSecretCredential(c.Tenant, c.ClientID, secret, &azidentity.ClientSecretCredentialOptions{
 		ClientOptions:            i.options(client),
 		DisableInstanceDiscovery: true,
@@ -76,7 +78,7 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 	if err != nil {
 		return nil, err
 	}
-	assertion, err := f.source(c, client)
+	assertion, err := f.source(c, client, &i.secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func newIdentity(c Connection) (*Identity, error) {
 }
 
 func (i *Identity) misconfigured(err error) error {
-	return fmt.Errorf("%s cannot be used: %s; check it in the project's settings", i.name, harmless(err.Error(), maxMessage))
+	return fmt.Errorf("%s cannot be used: %s; check it in the project's settings", i.name, i.secrets.Bounded(err.Error(), maxMessage))
 }
 
 func (i *Identity) options(client *http.Client) azcore.ClientOptions {
@@ -148,10 +150,10 @@ func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOpti
 		return token, nil
 	}
 	if cause := seen.first(); cause != nil && !i.chain {
-		return azcore.AccessToken{}, unanswered(i.host, i.op(), cause)
+		return azcore.AccessToken{}, unanswered(i.host, i.op(), cause, &i.secrets)
 	}
 	if ctx.Err() != nil {
-		return azcore.AccessToken{}, unanswered(i.host, i.op(), ctx.Err())
+		return azcore.AccessToken{}, unanswered(i.host, i.op(), ctx.Err(), &i.secrets)
 	}
 	return azcore.AccessToken{}, i.refused(err)
 }
@@ -164,7 +166,7 @@ func (i *Identity) refused(err error) error {
 	e := &Error{Host: i.host, Op: i.op(), kind: ErrDenied}
 	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
 	if !ok || failed.RawResponse == nil {
-		e.why = harmless(without(err.Error(), []string{i.secret}), maxMessage)
+		e.why = i.secrets.Bounded(err.Error(), maxMessage)
 		e.Remedy = "Check the connection's tenant, client id and credential"
 		if i.chain {
 			e.Remedy = "Sign in (az login), or give a user and password for the registry"
@@ -182,9 +184,7 @@ func (i *Identity) refused(err error) error {
 	}
 	description, _, _ := strings.Cut(strings.ReplaceAll(doc.Description, "\r", "\n"), "\n")
 	description, _, _ = strings.Cut(description, " Trace ID:")
-	// Before it is cut, lest half a secret is not recognised.
-	e.Code = harmless(without(doc.Error, []string{i.secret}), 64)
-	e.Message = harmless(without(description, []string{i.secret}), maxMessage)
+	e.Code, e.Message = i.secrets.Bounded(doc.Error, maxCode), i.secrets.Bounded(description, maxMessage)
 	switch code, _, _ := strings.Cut(e.Message, ":"); code {
 	case "AADSTS7000215":
 		e.why, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
@@ -230,7 +230,7 @@ func (b bounded) Do(req *http.Request) (*http.Response, error) {
 
 func (b bounded) do(req *http.Request) (*http.Response, error) {
 	if b.only != "" && (req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, b.only)) {
-		return nil, fmt.Errorf("the sign-in would go to %s instead of %s, and was stopped; AZURE_REGIONAL_AUTHORITY_NAME must not be set", harmless(req.URL.Host, 100), b.only)
+		return nil, fmt.Errorf("the sign-in would go to %s instead of %s, and was stopped; AZURE_REGIONAL_AUTHORITY_NAME must not be set", sanitize.Bounded(req.URL.Host, 100), b.only)
 	}
 	req, err := ownBody(req)
 	if err != nil {

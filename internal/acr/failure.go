@@ -8,9 +8,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"acrpromote/internal/explain"
+	"acrpromote/internal/ocierror"
+	"acrpromote/internal/sanitize"
 )
 
 var _ explain.Error = (*Error)(nil)
@@ -30,7 +31,8 @@ var (
 // Bounds of what is read and told of an answer.
 const (
 	maxAnswer  = 1 << 20
-	maxMessage = 512
+	maxMessage = 512 // characters
+	maxCode    = 64  // characters
 	maxToken   = 64 << 10
 )
 
@@ -86,14 +88,14 @@ func (e *Error) Is(target error) bool { return e.kind != nil && target == e.kind
 
 // unanswered is a request that got no answer at all. What it says of it is the
 // client's sentence, without the URL that http.Client puts around it.
-func unanswered(host, op string, err error) *Error {
+func unanswered(host, op string, err error, secrets *sanitize.Secrets) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	e := &Error{Host: host, Op: op, why: harmless(err.Error(), maxMessage), kind: ErrUnreachable, cause: err}
+	e := &Error{Host: host, Op: op, why: secrets.Bounded(err.Error(), maxMessage), kind: ErrUnreachable, cause: err}
 	if errors.Is(err, context.Canceled) {
 		e.kind = nil
 	}
@@ -102,13 +104,17 @@ func unanswered(host, op string, err error) *Error {
 
 // answered reads what a registry says when it does not do what it was asked.
 // Secrets that an answer repeats are taken out of it.
-func answered(host, op string, status int, body []byte, secrets ...string) *Error {
+func answered(host, op string, status int, body []byte, secrets *sanitize.Secrets) *Error {
 	e := &Error{Host: host, Op: op, Status: status}
 	e.Code, e.Message = said(body, secrets)
+	address, firewall := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
 	switch {
-	case status == http.StatusForbidden && (strings.Contains(e.Message, "client with IP") || strings.Contains(e.Message, "is not allowed access")):
+	case status == http.StatusForbidden && firewall:
+		if address == "" {
+			address = "this machine's address"
+		}
 		e.kind, e.why = ErrDenied, "its firewall does not let this machine in"
-		e.Remedy = "Let " + clientAddress(e.Message) + " in under Networking of the registry, or run this on an agent inside its network"
+		e.Remedy = "Let " + address + " in under Networking of the registry, or run this on an agent inside its network"
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		e.kind, e.why = ErrDenied, "access is denied"
 	case status == http.StatusNotFound && e.Code == "":
@@ -135,76 +141,19 @@ func answered(host, op string, status int, body []byte, secrets ...string) *Erro
 	return e
 }
 
-// said reads the first error of the distribution protocol's form
-// (https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes),
-// or OAuth's. Anything else says nothing.
-//
-// Secrets are taken out before anything is cut, lest half of one stays.
-func said(body []byte, secrets []string) (code, message string) {
-	var doc struct {
-		Errors []struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"errors"`
+// said reads the first error of the distribution protocol's form, or OAuth's
+// (RFC 6749, 5.2). Anything else says nothing.
+func said(body []byte, secrets *sanitize.Secrets) (code, message string) {
+	if e := ocierror.Parse(body, secrets); e != (ocierror.Error{}) {
+		return e.Code, e.Message
+	}
+	var document struct {
 		Error       json.RawMessage `json:"error"`
 		Description string          `json:"error_description"`
 	}
-	if json.Unmarshal(body, &doc) != nil {
+	if json.Unmarshal(body, &document) != nil {
 		return "", ""
 	}
-	if len(doc.Errors) > 0 {
-		return harmless(without(doc.Errors[0].Code, secrets), 64), harmless(without(doc.Errors[0].Message, secrets), maxMessage)
-	}
-	_ = json.Unmarshal(doc.Error, &code)
-	return harmless(without(code, secrets), 64), harmless(without(doc.Description, secrets), maxMessage)
-}
-
-// clientAddress finds the address that a registry's firewall tells:
-// "client with IP '203.0.113.7' is not allowed access".
-func clientAddress(message string) string {
-	_, rest, found := strings.Cut(message, "IP '")
-	address, _, closed := strings.Cut(rest, "'")
-	if !found || !closed || len(address) > 45 || strings.Trim(address, "0123456789abcdefABCDEF.:") != "" {
-		return "this machine's address"
-	}
-	return address
-}
-
-// without takes the secrets out of a text, and everything that looks like a
-// JSON Web Token.
-func without(text string, secrets []string) string {
-	for _, secret := range secrets {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "***")
-		}
-	}
-	for {
-		i := strings.Index(text, "eyJ")
-		if i < 0 {
-			return text
-		}
-		end := strings.IndexFunc(text[i:], func(r rune) bool {
-			return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("._-+/=…", r)
-		})
-		if end < 0 {
-			end = len(text) - i
-		}
-		text = text[:i] + "***" + text[i+end:]
-	}
-}
-
-// harmless bounds text from outside and makes one printable line of it.
-func harmless(text string, runes int) string {
-	var b strings.Builder
-	for _, r := range strings.ToValidUTF8(text, "?") {
-		if runes--; runes < 0 {
-			b.WriteString("…")
-			break
-		}
-		if !unicode.IsPrint(r) {
-			r = ' '
-		}
-		b.WriteRune(r)
-	}
-	return strings.TrimSpace(b.String())
+	_ = json.Unmarshal(document.Error, &code)
+	return secrets.Bounded(code, maxCode), secrets.Bounded(document.Description, maxMessage)
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 const oidcVersion = "7.1"
@@ -38,7 +39,7 @@ func SameHost(collection, requestURI string) error {
 	own, _ := address(home)
 	asked, ok := address(there)
 	if !ok || there.Scheme != "https" || there.User != nil || asked != own {
-		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not https on the collection's host %s; nothing was sent there", harmless(home.Host, 100))
+		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not https on the collection's host %s; nothing was sent there", sanitize.Bounded(home.Host, 100))
 	}
 	return nil
 }
@@ -46,8 +47,9 @@ func SameHost(collection, requestURI string) error {
 // address is the host:port of a URL, in lower case; false if it is not valid.
 func address(u *url.URL) (string, bool) { return ref.HostPort(u.Host, ref.DefaultPort(u.Scheme)) }
 
-// source gives the function that fetches the connection's assertion.
-func (f Federation) source(c Connection, client *http.Client) (func(context.Context) (string, error), error) {
+// source gives the function that fetches the connection's assertion. It adds
+// what is secret to secrets.
+func (f Federation) source(c Connection, client *http.Client, secrets *sanitize.Secrets) (func(context.Context) (string, error), error) {
 	if f.RequestURI == "" {
 		return nil, fmt.Errorf("service connection %s uses workload identity federation, but this job offers no address for its token (SYSTEM_OIDCREQUESTURI); a newer agent or server is needed, or a connection with a client secret", c.Name)
 	}
@@ -57,6 +59,7 @@ func (f Federation) source(c Connection, client *http.Client) (func(context.Cont
 	if c.ID == "" || !wellFormed(f.JobToken) {
 		return nil, fmt.Errorf("service connection %s: its id or the job's token is missing; the agent hands both to a task whose input names the connection", c.Name)
 	}
+	secrets.Add(f.JobToken)
 	address, err := url.Parse(f.RequestURI)
 	if err != nil {
 		return nil, fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) cannot be understood")
@@ -75,19 +78,19 @@ func (f Federation) source(c Connection, client *http.Client) (func(context.Cont
 		req.Header.Set("Accept", "application/json")
 		// A 401 rather than a redirect to a sign-in page.
 		req.Header.Set("X-TFS-FedAuthRedirect", "Suppress")
-		return f.ask(client, req, c)
+		return f.ask(client, req, c, secrets)
 	}, nil
 }
 
-func (f Federation) ask(client *http.Client, req *http.Request, c Connection) (string, error) {
+func (f Federation) ask(client *http.Client, req *http.Request, c Connection, secrets *sanitize.Secrets) (string, error) {
 	op := "asking for the token of service connection " + c.Name
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", unanswered(req.URL.Host, op, err)
+		return "", unanswered(req.URL.Host, op, err, secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return "", unanswered(req.URL.Host, op, err)
+		return "", unanswered(req.URL.Host, op, err, secrets)
 	}
 	e := &Error{Host: req.URL.Host, Op: op, Status: resp.StatusCode}
 	var doc struct {
@@ -97,6 +100,7 @@ func (f Federation) ask(client *http.Client, req *http.Request, c Connection) (s
 	readable := json.Unmarshal(body, &doc) == nil
 	switch {
 	case resp.StatusCode == http.StatusOK && readable && wellFormed(doc.Token):
+		secrets.Add(doc.Token)
 		return doc.Token, nil
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
 		e.kind, e.why = ErrDenied, "Azure DevOps does not give it"
@@ -109,7 +113,7 @@ func (f Federation) ask(client *http.Client, req *http.Request, c Connection) (s
 		e.Remedy = "Check what stands between the agent and Azure DevOps"
 	}
 	if resp.StatusCode != http.StatusOK {
-		e.Message = without(harmless(doc.Message, maxMessage), []string{f.JobToken})
+		e.Message = secrets.Bounded(doc.Message, maxMessage)
 	}
 	return "", e
 }

@@ -25,25 +25,23 @@ func (s *SignIn) authentication() (*azcontainerregistry.AuthenticationClient, er
 }
 
 // tokenError makes a sentence of what the SDK's client reports.
-func (s *SignIn) tokenError(op string, err error, seen *troubles, scopes []string, secrets ...string) error {
+func (s *SignIn) tokenError(op string, err error, seen *troubles, scopes []string) error {
 	if refused, ok := errors.AsType[*azcore.ResponseError](err); ok && refused.RawResponse != nil {
 		var body []byte
 		if refused.RawResponse.Body != nil {
 			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxAnswer))
 		}
-		return s.refusedToken(op, refused.StatusCode, body, scopes, secrets...)
+		return s.refusedToken(op, refused.StatusCode, body, scopes)
 	}
 	if cause := seen.first(); cause != nil {
 		err = cause
 	}
-	e := unanswered(s.host, op, err)
-	e.why = without(e.why, secrets)
-	return e
+	return unanswered(s.host, op, err, &s.secrets)
 }
 
 // refusedToken reads the refusal of the registry's token endpoint.
-func (s *SignIn) refusedToken(op string, status int, body []byte, scopes []string, secrets ...string) *Error {
-	e := answered(s.host, op, status, body, secrets...)
+func (s *SignIn) refusedToken(op string, status int, body []byte, scopes []string) *Error {
+	e := answered(s.host, op, status, body, &s.secrets)
 	e.scope = len(scopes) > 0
 	if e.kind == ErrDenied && e.Remedy == "" {
 		e.Remedy = remedy(scopes)
@@ -109,7 +107,7 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	realm.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err)
+		return token{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	req.Header.Set("Accept", "application/json")
 	if named {
@@ -117,14 +115,14 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err)
+		return token{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err)
+		return token{}, unanswered(s.host, op, err, &s.secrets)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return token{}, s.refusedToken(op, resp.StatusCode, body, scopes, p.password)
+		return token{}, s.refusedToken(op, resp.StatusCode, body, scopes)
 	}
 	var doc struct {
 		AccessToken string `json:"access_token"`
@@ -139,5 +137,5 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	if !wellFormed(text) {
 		return token{}, &Error{Host: s.host, Op: op, why: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
 	}
-	return issued(text, doc.ExpiresIn, s.now()), nil
+	return s.issued(text, doc.ExpiresIn), nil
 }

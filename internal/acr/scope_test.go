@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode"
+
+	"acrpromote/internal/sanitize"
 )
 
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
@@ -83,7 +85,9 @@ func FuzzRefusal(f *testing.F) {
 	f.Add([]byte(`{"error":"invalid_grant","error_description":"eyJhbGciOi.eyJ"}`), 401)
 	f.Add([]byte(`{"errors":[{"code":"a\u2028##vso[x]","message":"\u001b[2J"}]}`), 404)
 	f.Fuzz(func(t *testing.T, body []byte, status int) {
-		text := answered("prod.azurecr.io", "reading", status, body, "s3cret").Error()
+		secrets := &sanitize.Secrets{}
+		secrets.Add("s3cret")
+		text := answered("prod.azurecr.io", "reading", status, body, secrets).Error()
 		if len(text) > 4*maxMessage+1000 || strings.Contains(text, "eyJ") || strings.Contains(text, "s3cret") {
 			t.Errorf("%q", text)
 		}

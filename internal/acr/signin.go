@@ -17,6 +17,7 @@ import (
 
 	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // freshFor is how young a token is that cannot have expired yet: if it is
@@ -35,6 +36,8 @@ type SignIn struct {
 	cloud        Cloud
 	azure        bool
 	now          func() time.Time
+	// secrets are what no answer may repeat into an error.
+	secrets sanitize.Secrets
 
 	tokens     keyed.Flight[string, token]
 	challenges keyed.Flight[string, challenge]
@@ -66,6 +69,9 @@ func NewSignIn(host string, credential Credential, client *http.Client, needs ma
 	}
 	if credential == nil {
 		s.credential = Anonymous()
+	}
+	if p, ok := s.credential.(password); ok {
+		s.secrets.AddLogin(p.user, p.password)
 	}
 	if plain {
 		s.scheme = "http"
@@ -304,6 +310,12 @@ func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []
 	}
 }
 
+// issued dates a token that was just given, and knows it as a secret.
+func (s *SignIn) issued(text string, expiresIn int64) token {
+	s.secrets.Add(text)
+	return issued(text, expiresIn, s.now())
+}
+
 func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string) (token, error) {
 	op := "asking for a token" + forScopes(scopes)
 	client, err := s.authentication()
@@ -315,12 +327,12 @@ func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string
 	answer, err := client.ExchangeACRRefreshTokenForACRAccessToken(context.WithValue(ctx, troublesKey{}, seen), s.host, strings.Join(scopes, " "), refresh.text,
 		&azcontainerregistry.AuthenticationClientExchangeACRRefreshTokenForACRAccessTokenOptions{GrantType: &grant})
 	if err != nil {
-		return token{}, s.tokenError(op, err, seen, scopes, refresh.text)
+		return token{}, s.tokenError(op, err, seen, scopes)
 	}
 	if answer.AccessToken == nil || !wellFormed(*answer.AccessToken) {
 		return token{}, &Error{Host: s.host, Op: op, why: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
 	}
-	return issued(*answer.AccessToken, 0, s.now()), nil
+	return s.issued(*answer.AccessToken, 0), nil
 }
 
 // exchange gives the registry's refresh token for the Entra token. This is the
@@ -372,8 +384,9 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 		if _, ok := errors.AsType[*Error](err); ok {
 			return token{}, err
 		}
-		return token{}, unanswered(s.host, "signing in "+identity.describe(), err)
+		return token{}, unanswered(s.host, "signing in "+identity.describe(), err, &s.secrets)
 	}
+	s.secrets.Add(issuedByEntra.Token)
 	client, err := s.authentication()
 	if err != nil {
 		return token{}, err
@@ -385,7 +398,7 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 	seen := &troubles{}
 	answer, err := client.ExchangeAADAccessTokenForACRRefreshToken(context.WithValue(ctx, troublesKey{}, seen), azcontainerregistry.PostContentSchemaGrantTypeAccessToken, s.host, options)
 	if err != nil {
-		e := s.tokenError(op, err, seen, nil, issuedByEntra.Token)
+		e := s.tokenError(op, err, seen, nil)
 		if own, ok := errors.AsType[*Error](e); ok && own.Status == http.StatusUnauthorized {
 			own.why = "the registry does not accept the identity"
 			own.Remedy = "Check that it belongs to the registry's tenant and has a role there: Container Registry Repository Reader to read, Repository Writer to write and lock (AcrPull and AcrPush where the registry does not use ABAC)"
@@ -395,5 +408,5 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 	if answer.RefreshToken == nil || !wellFormed(*answer.RefreshToken) {
 		return token{}, &Error{Host: s.host, Op: op, why: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
 	}
-	return issued(*answer.RefreshToken, 0, s.now()), nil
+	return s.issued(*answer.RefreshToken, 0), nil
 }

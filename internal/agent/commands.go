@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// TaskResult is what task.complete bears, in the agent's words.
+// TaskResult is the result in task.complete.
 type TaskResult string
 
 const (
@@ -17,11 +17,11 @@ const (
 	Canceled            TaskResult = "Canceled"
 )
 
-// Outputs are the variables that the task sets, and no others.
+// Outputs are the output variables of the task.
 var Outputs = []string{"digest", "image", "changed", "report"}
 
-// Commands speaks to the agent in logging commands. Outside a pipeline it
-// writes warnings, errors and debug lines as plain lines, and nothing else.
+// Commands writes the agent's logging commands. Outside a pipeline it writes
+// warnings, errors and debug messages as plain lines, and nothing else.
 type Commands struct {
 	log      *Log
 	pipeline bool
@@ -31,26 +31,26 @@ type Commands struct {
 	complete bool
 }
 
-// NewCommands writes through log; debug lets Debug through at a prompt (in a
-// pipeline the agent itself shows or hides debug lines).
+// NewCommands returns Commands that write to log. debug enables debug messages
+// at a prompt; in a pipeline the agent shows or isHidden them.
 func NewCommands(log *Log, pipeline, debug bool) *Commands {
 	return &Commands{log: log, pipeline: pipeline, debug: debug}
 }
 
-// Debug tells a detail that is read only when something is looked for.
+// Debug writes a debug message.
 func (c *Commands) Debug(text string) {
 	switch {
 	case c.pipeline:
-		c.send("task.debug", nil, Harmless(text))
+		c.send("task.debug", nil, Escape(text))
 	case c.debug:
 		c.log.Line("debug: " + text)
 	}
 }
 
-// Warning makes an issue of the run.
+// Warning adds a warning to the issues of the run.
 func (c *Commands) Warning(text string) { c.issue("warning", text) }
 
-// Error makes an issue of the run.
+// Error adds an error to the issues of the run.
 func (c *Commands) Error(text string) { c.issue("error", text) }
 
 func (c *Commands) issue(kind, text string) {
@@ -58,17 +58,17 @@ func (c *Commands) issue(kind, text string) {
 		c.log.Line(kind + ": " + text)
 		return
 	}
-	c.send("task.logissue", []property{{"type", kind}}, Harmless(text))
+	c.send("task.logissue", []property{{"type", kind}}, Escape(text))
 }
 
-// SetProgress tells how far the step has come.
+// SetProgress sets the progress of the step.
 func (c *Commands) SetProgress(percent int, text string) {
 	if c.pipeline {
-		c.send("task.setprogress", []property{{"value", strconv.Itoa(min(max(percent, 0), 100))}}, Harmless(text))
+		c.send("task.setprogress", []property{{"value", strconv.Itoa(min(max(percent, 0), 100))}}, Escape(text))
 	}
 }
 
-// SetVariable sets one of the four outputs.
+// SetVariable sets an output variable, one of Outputs.
 func (c *Commands) SetVariable(name, value string) error {
 	for _, o := range Outputs {
 		if o == name {
@@ -78,7 +78,7 @@ func (c *Commands) SetVariable(name, value string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%s is no output variable of this task", quote(name))
+	return fmt.Errorf("%s is not an output variable of this task", quote(name))
 }
 
 // UploadSummary shows a Markdown file on the run's page. The file must exist:
@@ -89,8 +89,8 @@ func (c *Commands) UploadSummary(path string) {
 	}
 }
 
-// Complete ends the task with a result; the first call counts, because the
-// agent would merge several to the worst.
+// Complete sets the result of the task. Only the first call has effect, because
+// the agent would merge several results into the worst.
 func (c *Commands) Complete(result TaskResult, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -98,7 +98,7 @@ func (c *Commands) Complete(result TaskResult, text string) {
 		return
 	}
 	c.complete = true
-	c.send("task.complete", []property{{"result", string(result)}}, Harmless(text))
+	c.send("task.complete", []property{{"result", string(result)}}, Escape(text))
 }
 
 type property struct{ name, value string }
@@ -107,9 +107,9 @@ func (c *Commands) send(command string, properties []property, data string) {
 	c.log.raw(encode(command, properties, data))
 }
 
-// The agent undoes ';', CR, LF and ']' everywhere, data included, and %AZP25
-// last (microsoft/azure-pipelines-agent, CommandStringConvertor): so '%' is
-// escaped first.
+// The agent unescapes ';', CR, LF and ']' everywhere, including in data, and
+// %AZP25 last (microsoft/azure-pipelines-agent, CommandStringConvertor), so '%'
+// is escaped first.
 var (
 	escapeData     = strings.NewReplacer("%", "%AZP25", "\r", "%0D", "\n", "%0A")
 	escapeProperty = strings.NewReplacer("%", "%AZP25", "\r", "%0D", "\n", "%0A", "]", "%5D", ";", "%3B")

@@ -10,17 +10,16 @@ import (
 	"unicode"
 )
 
-// command is a logging command as the agent understands it.
+// command is a logging command as the agent parses it.
 type command struct {
 	name       string
 	properties map[string]string
 	data       string
 }
 
-// agentReads does what the agent does with what a task writes: it splits at
-// CR and LF and looks for a command anywhere in each line. To be on the safe
-// side it compares without case, and overlooks what shows nothing, as .NET's
-// comparison of strings may.
+// agentReads parses output as the agent does: it splits at CR and LF, and looks
+// for a command anywhere in each line. To be on the safe side, it ignores case
+// and invisible characters, as string comparison in .NET may.
 func agentReads(output string) (commands []command, plain []string) {
 	for line := range strings.FieldsFuncSeq(output, func(r rune) bool { return r == '\r' || r == '\n' }) {
 		if c, ok := parse(line); ok {
@@ -65,7 +64,7 @@ func unescape(s string) string {
 	return s
 }
 
-func TestEncodingIsUndoneByTheAgent(t *testing.T) {
+func TestEncodeRoundTrip(t *testing.T) {
 	for _, v := range []string{"", "plain", "a;b]c%d\r\ne", "%3B%5D%0A%0D", "%AZP25", "%AZP253B", "%%AZP25%", "]##vso[task.complete result=Failed;]x", `C:\a b\result.json`} {
 		line := encode("task.x", []property{{"a", v}, {"b", "1"}}, v)
 		if strings.ContainsAny(line, "\r\n") {
@@ -119,7 +118,7 @@ func TestCommands(t *testing.T) {
 	}
 }
 
-func TestHarmless(t *testing.T) {
+func TestEscape(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain: ü → 漢 #1 100%":           "plain: ü → 漢 #1 100%",
 		"##vso[task.complete]":           "# #vso[task.complete]",
@@ -135,13 +134,13 @@ func TestHarmless(t *testing.T) {
 		"a\ufe0fb\u3164\u3000#\ufe0f#":   "ab<U+3164> # #",
 		strings.Repeat("é", longestLine): strings.Repeat("é", longestLine/2) + fmt.Sprintf("… (%d more bytes)", longestLine),
 	} {
-		if got := Harmless(in); got != want {
-			t.Errorf("%.60q became %.80q, wanted %.80q", in, got, want)
+		if got := Escape(in); got != want {
+			t.Errorf("%.60q became %.80q, want %.80q", in, got, want)
 		}
 	}
 }
 
-func TestLogKeepsOnlyItsOwnColours(t *testing.T) {
+func TestLogKeepsOnlyOwnColours(t *testing.T) {
 	block := "\x1b[32mdone\x1b[0m #\x1b[0m# \x1b[2K\x1b]0;title\x07\n##vso[x]\n"
 	var colour, plain bytes.Buffer
 	NewLog(&colour, true).Text(block)
@@ -154,7 +153,7 @@ func TestLogKeepsOnlyItsOwnColours(t *testing.T) {
 	}
 }
 
-func TestLiveLineStaysBelow(t *testing.T) {
+func TestLiveLineStaysLast(t *testing.T) {
 	var out bytes.Buffer
 	l := NewLog(&out, false)
 	l.Live("1 of 2")
@@ -166,7 +165,7 @@ func TestLiveLineStaysBelow(t *testing.T) {
 	}
 }
 
-func TestDocumentStaysTheSameDocument(t *testing.T) {
+func TestDocumentIsUnchanged(t *testing.T) {
 	in := map[string]string{"a": "####vso[x] #\u200d#vso[ #1 \\##", "b": "##[error]"}
 	raw, _ := json.MarshalIndent(in, "", " ")
 	var out bytes.Buffer
@@ -207,8 +206,8 @@ func TestLinesDoNotMix(t *testing.T) {
 	}
 }
 
-// oneByOne writes byte for byte, as a slow pipe might: it is no help against
-// mixing.
+// oneByOne writes byte by byte, as a slow pipe might, so that unguarded lines
+// would mix.
 type oneByOne struct{ b bytes.Buffer }
 
 func (o *oneByOne) Write(p []byte) (int, error) {
@@ -223,8 +222,8 @@ func FuzzNoCommandGetsThrough(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		if h := Harmless(s); len(s) < longestLine/10 && Harmless(h) != h {
-			t.Errorf("not the same when made harmless twice: %q", h)
+		if h := Escape(s); len(s) < longestLine/10 && Escape(h) != h {
+			t.Errorf("escaping again changes it: %q", h)
 		}
 		for _, colour := range []bool{false, true} {
 			var out bytes.Buffer

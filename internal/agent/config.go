@@ -1,9 +1,9 @@
-// Package agent is the border to whoever started the program: it reads the
-// configuration from the environment that the agent of Azure Pipelines hands a
-// task, or from flags at a prompt, and speaks back in logging commands.
+// Package agent is the interface to the Azure Pipelines agent, or to the user at
+// a prompt: it reads the configuration from the environment of the task or from
+// flags, and writes log lines and logging commands.
 //
-// Nothing else reads the environment. What stands there is a claim: nothing is
-// checked here against a server, and no image reference is parsed here.
+// No other package reads the environment. Its values are claims: this package
+// does not verify them with a server, and does not parse image references.
 package agent
 
 import (
@@ -13,8 +13,8 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Config is everything that the program was told. Values are trimmed; what is
-// empty was not given. Where a default depends on the action, ask the method.
+// Config is the configuration of the program. Values are trimmed; an empty value
+// counts as not given. Defaults that depend on the action are applied by methods.
 type Config struct {
 	Action              string    `env:"INPUT_ACTION"`
 	AzureSubscription   string    `env:"INPUT_AZURESUBSCRIPTION"`
@@ -47,55 +47,59 @@ type Config struct {
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 
-	// Flags that are no inputs. FlagPrefix keeps them from being set by INPUT_*.
+	// Flags that are not inputs. INPUT_* variables cannot set them.
 	PlainHTTP List   `env:"FLAG_PLAINHTTP"`
 	Output    string `env:"FLAG_OUTPUT"`
-	// Init is what flags say for the action init.
+	// The flags of the action init.
 	Production   string `env:"FLAG_PRODUCTION"`
 	Development  List   `env:"FLAG_DEVELOPMENT"`
 	MovingTags   List   `env:"FLAG_MOVINGTAGS"`
 	Repositories List   `env:"FLAG_REPOSITORIES"`
 	Branches     List   `env:"FLAG_BRANCHES"`
 	Folder       string `env:"FLAG_FOLDER"`
-	// HelpTopic is the action that help was asked about; "" is the whole.
+	// HelpTopic is the action to show help for. If it is empty, the whole help
+	// is shown.
 	HelpTopic string
 
 	Claims   Claims
 	Terminal Terminal
 
-	given         map[string]string // the inputs that were given and can be understood, by key
+	given         map[string]string // the valid inputs that were given, by key
 	tempDirectory string
 
-	// InPipeline: the agent runs this as a task (INPUT_ACTION is set). The exit
-	// code is then 0, and task.complete bears the result.
+	// InPipeline is set if the program runs as a task (INPUT_ACTION is set). The
+	// exit code is then 0, and task.complete has the result.
 	InPipeline bool
-	// InRun: this is a task, or a script within a run (TF_BUILD or
+	// InRun is set in a task, and in a script within a run (TF_BUILD or
 	// SYSTEM_COLLECTIONURI is set).
 	InRun bool
-	// Debug tells the requests too (System.Debug).
+	// Debug is set if requests are logged (System.Debug).
 	Debug bool
 
-	// CollectionURL and Token are those of the system connection; at a prompt
-	// inside a run SYSTEM_COLLECTIONURI and SYSTEM_ACCESSTOKEN. Empty if absent.
+	// CollectionURL and Token are those of the system connection or, in a script
+	// within a run, SYSTEM_COLLECTIONURI and SYSTEM_ACCESSTOKEN. They are empty
+	// if there are none.
 	CollectionURL string
 	Token         Secret
 
 	Proxy Proxy
 	TLS   TLS
-	// EnvironmentProxy: HTTPS_PROXY and its kin may be honoured. Never in a
-	// pipeline, where its author could set them and answer for Azure DevOps.
+	// EnvironmentProxy is set if HTTPS_PROXY and similar variables apply. They
+	// never do in a pipeline, whose author could set them to impersonate Azure
+	// DevOps.
 	EnvironmentProxy bool
 
 	Azure      *Connection   // azureSubscription, nil if not given
 	Target     *Connection   // targetSubscription, nil if not given
 	Registries []*Connection // registryConnections
 
-	// Warnings tell what was ignored, and why.
+	// Warnings has a sentence for each setting that was ignored.
 	Warnings []string
 }
 
-// Claims is what the agent says about the run, job and stage: claims, because
-// names which a run does not set can be set by the pipeline's author.
+// Claims is what the environment says about the run, job and stage. These are
+// claims, because the pipeline's author can set variables that the run does not
+// set itself.
 type Claims struct {
 	HostType            string `env:"SYSTEM_HOSTTYPE"`
 	CollectionURI       string `env:"SYSTEM_COLLECTIONURI"`
@@ -113,7 +117,7 @@ type Claims struct {
 	BuildID             Number `env:"BUILD_BUILDID"`
 	BuildRequestedForID string `env:"BUILD_REQUESTEDFORID"`
 	BuildQueuedByID     string `env:"BUILD_QUEUEDBYID"`
-	// Who started or reran this stage by hand; two names are in use.
+	// The person who started or reran this stage by hand; two names are in use.
 	StageRequestedByID  string `env:"BUILD_STAGEREQUESTEDBYID"`
 	StageRequestedForID string `env:"BUILD_STAGEREQUESTEDFORID"`
 
@@ -126,24 +130,24 @@ type Claims struct {
 	DeploymentRequestedForID string `env:"RELEASE_DEPLOYMENT_REQUESTEDFORID"`
 }
 
-// Classic tells whether the job says that it belongs to a classic release; the
-// presence of RELEASE_* means nothing, SYSTEM_HOSTTYPE decides.
+// Classic reports whether the job claims to belong to a classic release.
+// SYSTEM_HOSTTYPE decides; RELEASE_* variables mean nothing.
 func (c Claims) Classic() bool {
 	return strings.EqualFold(c.HostType, "release") || strings.EqualFold(c.HostType, "deployment")
 }
 
-// Terminal is what the environment says about whoever reads.
+// Terminal has the variables that describe the terminal.
 type Terminal struct {
 	NoColor string `env:"NO_COLOR"`
 	Term    string `env:"TERM"`
-	Columns Number `env:"COLUMNS"` // 0 = unknown
+	Columns Number `env:"COLUMNS"` // 0 if unknown
 }
 
-// Plain tells whether colour and moving lines are unwelcome.
+// Plain reports whether output should have neither colour nor rewritten lines.
 func (t Terminal) Plain() bool { return t.NoColor != "" || t.Term == "dumb" }
 
-// settings are the agent's own, before it is judged whether they count. They
-// are not kept: what is of use stands in Config.
+// settings are the agent's settings, before it is decided which of them apply.
+// Those that do are copied to Config.
 type settings struct {
 	Debug             string `env:"SYSTEM_DEBUG"`
 	TempDirectory     string `env:"AGENT_TEMPDIRECTORY"`
@@ -165,10 +169,10 @@ type settings struct {
 	ScriptAccessToken Secret `env:"SYSTEM_ACCESSTOKEN"`
 }
 
-// Subject is the action that is judged: the action itself, or that which
-// verify is asked about. It looks at the hosts alone; a target of more trust in
-// another registry is told only by a flow.
-func (c *Config) Subject() string {
+// EffectiveAction returns the action whose rules apply: the action itself or, for
+// verify, the one that the inputs describe. It compares hosts only; which
+// registry is more trusted is known only from a flow file.
+func (c *Config) EffectiveAction() string {
 	if c.Action != Verify {
 		return c.Action
 	}
@@ -189,24 +193,25 @@ func hostOf(reference string) string {
 	return ref.CanonicalHost(host)
 }
 
-// Unapproved tells that the user lifts approval and seal together; Read lets
-// it through only at a prompt outside any run.
+// Unapproved reports whether the user waives both approval and seal. Read
+// allows that only at a prompt outside any run.
 func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile == "" }
 
-// Quorum is how many distinct persons must have approved.
+// Quorum returns how many different people must have approved.
 func (c *Config) Quorum() int { return c.MinApprovers.Or(1) }
 
-// ReadOnly tells that nothing may be written: by the action's nature, or
-// because only the plan was asked for.
+// ReadOnly reports whether nothing may be written, because of the action or
+// because of a dry run.
 func (c *Config) ReadOnly() bool {
 	return c.Action == Verify || c.Action == Audit || c.DryRun.Value
 }
 
-// JSON tells that result.json goes to standard output.
+// JSON reports whether result.json is written to standard output.
 func (c *Config) JSON() bool { return c.Output == "json" }
 
-// ReportPath is the folder for result.json and the summary: reportFolder, in a
-// pipeline else the agent's temporary folder, at a prompt else "".
+// ReportPath returns the folder for result.json and the summary: reportFolder
+// if set, otherwise the agent's temporary folder in a pipeline, and "" at a
+// prompt.
 func (c *Config) ReportPath() string {
 	switch {
 	case c.ReportFolder != "":
@@ -219,5 +224,5 @@ func (c *Config) ReportPath() string {
 	return os.TempDir()
 }
 
-// IsHelp tells that only words are asked for: help or version.
+// IsHelp reports whether the action only prints text: help or version.
 func (c *Config) IsHelp() bool { return c.Action == Help || c.Action == Version }

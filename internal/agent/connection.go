@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Connection is a service connection as the agent hands it to the step: only
-// those that an input of the step names.
+// Connection is a service connection. The agent passes those to a step that its
+// inputs name.
 type Connection struct {
 	ID     string
 	URL    string
@@ -20,26 +20,26 @@ type Connection struct {
 	data   map[string]string
 }
 
-// Format shows the id and nothing that is secret, whatever the verb.
+// Format prints the ID and no secret, for every verb.
 func (c Connection) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "service connection %s", c.ID) }
 
-// Schemes that are understood.
+// The supported authentication schemes.
 const (
 	Federation       = "WorkloadIdentityFederation"
 	ServicePrincipal = "ServicePrincipal" // with a client secret
 	UsernamePassword = "UsernamePassword"
 )
 
-// TenantID is the Entra tenant of an Azure connection.
+// TenantID returns the Entra tenant of an Azure connection.
 func (c *Connection) TenantID() string { return c.params["TENANTID"].Reveal() }
 
-// ClientID is the application (client) id of an Azure connection.
+// ClientID returns the application (client) ID of an Azure connection.
 func (c *Connection) ClientID() string { return c.params["SERVICEPRINCIPALID"].Reveal() }
 
-// Secret is the client secret; empty for a federated connection.
+// Secret returns the client secret; it is empty for a federated connection.
 func (c *Connection) Secret() Secret { return c.params["SERVICEPRINCIPALKEY"] }
 
-// Cloud is AzureCloud, AzureChinaCloud or AzureUSGovernment.
+// Cloud returns AzureCloud, AzureChinaCloud or AzureUSGovernment.
 func (c *Connection) Cloud() string {
 	if e := c.data["ENVIRONMENT"]; e != "" {
 		return e
@@ -47,21 +47,22 @@ func (c *Connection) Cloud() string {
 	return "AzureCloud"
 }
 
-// AuthorityURL is where the connection says that Entra is; "" if it says
-// nothing. Older connections bear login.windows.net.
+// AuthorityURL returns the URL of Microsoft Entra ID in the connection, or "".
+// Older connections have login.windows.net.
 func (c *Connection) AuthorityURL() string { return c.data["ENVIRONMENTAUTHORITYURL"] }
 
-// Federated tells that there is no secret: the run's own token is exchanged.
+// Federated reports whether the connection uses workload identity federation,
+// which has no secret.
 func (c *Connection) Federated() bool { return c.Scheme == Federation }
 
-// Username is the user of a Docker registry connection.
+// Username returns the user of a Docker registry connection.
 func (c *Connection) Username() string { return c.params["USERNAME"].Reveal() }
 
-// Password is the password of a Docker registry connection.
+// Password returns the password of a Docker registry connection.
 func (c *Connection) Password() Secret { return c.params["PASSWORD"] }
 
-// Host is the registry of a Docker registry connection: host[:port], lower
-// case, without the port of https.
+// Host returns the registry of a Docker registry connection: host[:port], in
+// lower case and without the default HTTPS port.
 func (c *Connection) Host() string {
 	host, _ := c.host()
 	return host
@@ -76,7 +77,7 @@ func (c *Connection) host() (string, error) {
 	return "", nil
 }
 
-// registryHost returns the host of an address, empty if it names none.
+// registryHost returns the host of an address, or "" if it has none.
 func registryHost(address string) (string, error) {
 	if !strings.Contains(address, "://") {
 		address = "https://" + address
@@ -91,29 +92,29 @@ func registryHost(address string) (string, error) {
 	return ref.CanonicalHost(u.Host), nil
 }
 
-// connections finds what the inputs name.
-func (c *Config) connections(env map[string]string, wrong *Misuse) {
-	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, wrong)
-	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, wrong)
+// connections sets the service connections that the inputs name.
+func (c *Config) connections(env map[string]string, usage *UsageError) {
+	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, usage)
+	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, usage)
 	hosts := map[string]string{}
 	for _, id := range c.RegistryConnections {
-		conn := connection(env, "registryConnections", id, wrong)
+		conn := connection(env, "registryConnections", id, usage)
 		if conn == nil {
 			continue
 		}
 		host, err := conn.host()
 		switch {
 		case !strings.EqualFold(conn.Scheme, UsernamePassword):
-			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s signs in by %s.", quote(id), quote(conn.Scheme)),
-				"Supported are Docker registry connections of the kind \"Others\", with user and password; for an Azure registry name an Azure connection in azureSubscription or targetSubscription.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s uses the authentication scheme %s", quote(id), quote(conn.Scheme)),
+				"Use a Docker registry connection of the type \"Others\", with user and password. For an Azure registry, use an Azure connection in azureSubscription or targetSubscription.")
 		case err != nil:
-			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry: %v.", quote(id), err), "Correct the registry's address in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry: %v", quote(id), err), "Correct the registry's address in the connection.")
 		case host == "":
-			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s names no registry.", quote(id)), "Enter the registry's address in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry", quote(id)), "Enter the registry's address in the connection.")
 		case conn.Username() == "" || conn.Password().Empty():
-			wrong.add("registryConnections", fmt.Sprintf("The registry connection %s for %s has no user or no password.", quote(id), host), "Enter both in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("registry connection %s for %s has no user or no password", quote(id), host), "Enter both in the connection.")
 		case hosts[host] != "":
-			wrong.add("registryConnections", fmt.Sprintf("Two registry connections are for %s.", host), "Name one of them.")
+			usage.add("registryConnections", fmt.Sprintf("two registry connections are for %s", host), "Name only one of them.")
 		default:
 			conn.Scheme = UsernamePassword
 			hosts[host] = id
@@ -122,16 +123,16 @@ func (c *Config) connections(env map[string]string, wrong *Misuse) {
 	}
 }
 
-func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Connection {
+func azureConnection(env map[string]string, input, id string, usage *UsageError) *Connection {
 	if id == "" {
 		return nil
 	}
-	conn := connection(env, input, id, wrong)
+	conn := connection(env, input, id, usage)
 	if conn == nil {
 		return nil
 	}
-	const supported = "Supported are Azure Resource Manager connections with workload identity federation (the better choice: it holds no secret) and with a client secret."
-	before := len(wrong.Problems)
+	const supported = "Use an Azure Resource Manager connection with workload identity federation (preferred, because it needs no secret) or with a client secret."
+	before := len(usage.Problems)
 	switch {
 	case strings.EqualFold(conn.Scheme, Federation):
 		conn.Scheme = Federation
@@ -140,37 +141,37 @@ func azureConnection(env map[string]string, input, id string, wrong *Misuse) *Co
 		kind := conn.params["AUTHENTICATIONTYPE"].Reveal()
 		switch {
 		case kind != "" && !strings.EqualFold(kind, "spnKey"):
-			wrong.add(input, fmt.Sprintf("The connection of %s signs in with a certificate (%s).", input, quote(kind)), supported)
+			usage.add(input, fmt.Sprintf("the connection in %s uses a certificate (%s)", input, quote(kind)), supported)
 		case conn.Secret().Empty():
-			wrong.add(input, fmt.Sprintf("The connection of %s has no client secret.", input), supported)
+			usage.add(input, fmt.Sprintf("the connection in %s has no client secret", input), supported)
 		}
 	case strings.EqualFold(conn.Scheme, "ManagedServiceIdentity"):
-		wrong.add(input, fmt.Sprintf("The connection of %s signs in with the agent's managed identity.", input), supported)
+		usage.add(input, fmt.Sprintf("the connection in %s uses the agent's managed identity", input), supported)
 	default:
-		wrong.add(input, fmt.Sprintf("The connection of %s signs in by %s.", input, quote(conn.Scheme)), supported)
+		usage.add(input, fmt.Sprintf("the connection in %s uses the authentication scheme %s", input, quote(conn.Scheme)), supported)
 	}
-	if len(wrong.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
-		wrong.add(input, fmt.Sprintf("The connection of %s names no tenant or no client.", input), "Complete the connection in the project's settings.")
+	if len(usage.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
+		usage.add(input, fmt.Sprintf("the connection in %s has no tenant or no client ID", input), "Complete the connection in the project settings.")
 	}
 	switch conn.Cloud() {
 	case "AzureCloud", "AzureChinaCloud", "AzureUSGovernment":
 	default:
-		wrong.add(input, fmt.Sprintf("The connection of %s belongs to the cloud %s.", input, quote(conn.Cloud())), "Known are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
+		usage.add(input, fmt.Sprintf("the connection in %s is for the cloud %s", input, quote(conn.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
 	}
-	if len(wrong.Problems) != before {
+	if len(usage.Problems) != before {
 		return nil
 	}
 	return conn
 }
 
-// connection collects what the agent handed over for one id. Parameters have
-// variables of their own; the JSON document stands in where they are missing.
-func connection(env map[string]string, input, id string, wrong *Misuse) *Connection {
+// connection returns the service connection with an ID. Each parameter has its
+// own variable; the JSON document is the fallback.
+func connection(env map[string]string, input, id string, usage *UsageError) *Connection {
 	if strings.ContainsFunc(id, func(r rune) bool {
 		return r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z')
 	}) || !hasConnection(env, id) {
-		wrong.add(input, fmt.Sprintf("The service connection %s of %s was not handed to this step.", quote(id), input),
-			"Name one that exists and that this pipeline is authorised to use; service connections exist only for the task in a pipeline.")
+		usage.add(input, fmt.Sprintf("service connection %s in %s is not available to this step", quote(id), input),
+			"Name a service connection that exists and that this pipeline is authorized to use. Service connections are available only to the task in a pipeline.")
 		return nil
 	}
 	conn := &Connection{
@@ -200,8 +201,8 @@ func hasConnection(env map[string]string, id string) bool {
 	return env[endpointKey("AUTH_SCHEME_", id)] != "" || env[endpointKey("AUTH_", id)] != ""
 }
 
-// endpointKey names a variable of a service connection. The id keeps its case,
-// except on Windows, where names have none.
+// endpointKey returns the name of a variable of a service connection. The ID
+// keeps its case, except on Windows, where names of variables have no case.
 func endpointKey(kind, id string) string {
 	key := "ENDPOINT_" + kind + id
 	if runtime.GOOS == "windows" {

@@ -35,30 +35,30 @@ func TestAzureConnection(t *testing.T) {
 	}
 }
 
-func TestAzureConnectionRefused(t *testing.T) {
+func TestInvalidAzureConnection(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		env  []string
 		want string
 	}{
-		{"absent", nil, "was not handed to this step"},
+		{"absent", nil, "is not available to this step"},
 		{"certificate", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_AUTHENTICATIONTYPE=spnCertificate", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "certificate"},
 		{"managed identity", []string{"ENDPOINT_AUTH_SCHEME_<id>=ManagedServiceIdentity"}, "managed identity"},
-		{"something else", []string{"ENDPOINT_AUTH_SCHEME_<id>=Token"}, `"Token"`},
+		{"unknown scheme", []string{"ENDPOINT_AUTH_SCHEME_<id>=Token"}, `"Token"`},
 		{"no tenant", []string{"ENDPOINT_AUTH_SCHEME_<id>=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no tenant"},
 		{"no secret", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no client secret"},
 		{"unknown cloud", []string{"ENDPOINT_AUTH_SCHEME_<id>=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c", "ENDPOINT_DATA_<id>_ENVIRONMENT=AzureStack"}, `"AzureStack"`},
-		{"malformed document", []string{"ENDPOINT_AUTH_<id>={"}, `signs in by ""`},
+		{"malformed document", []string{"ENDPOINT_AUTH_<id>={"}, `uses the authentication scheme ""`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			c, told := misuses(t, nil, arm(test.env...))
-			if len(told) != 1 || !strings.HasPrefix(told[0], "azureSubscription: ") || !strings.Contains(told[0], test.want) || c.Azure != nil {
-				t.Errorf("%q", told)
+			c, problems := problemsOf(t, nil, arm(test.env...))
+			if len(problems) != 1 || !strings.HasPrefix(problems[0], "azureSubscription: ") || !strings.Contains(problems[0], test.want) || c.Azure != nil {
+				t.Errorf("%q", problems)
 			}
 		})
 	}
-	if _, told := misuses(t, nil, pipeline("INPUT_TARGETSUBSCRIPTION=../x_AUTH")); len(told) != 1 || !strings.HasPrefix(told[0], "targetSubscription: ") {
-		t.Errorf("an id with odd characters: %q", told)
+	if _, problems := problemsOf(t, nil, pipeline("INPUT_TARGETSUBSCRIPTION=../x_AUTH")); len(problems) != 1 || !strings.HasPrefix(problems[0], "targetSubscription: ") {
+		t.Errorf("an id with odd characters: %q", problems)
 	}
 }
 
@@ -76,16 +76,16 @@ func TestRegistryConnections(t *testing.T) {
 	}
 	for name, test := range map[string]struct{ env, want string }{
 		"of an Azure registry": {"ENDPOINT_AUTH_SCHEME_one=ServicePrincipal", `"ServicePrincipal"`},
-		"nobody":               {"ENDPOINT_AUTH_PARAMETER_one_USERNAME=", "no user"},
-		"nowhere":              {"ENDPOINT_URL_one=", "names no registry"},
+		"no user":              {"ENDPOINT_AUTH_PARAMETER_one_USERNAME=", "no user"},
+		"no registry":          {"ENDPOINT_URL_one=", "does not name a registry"},
 		"a port above 65535":   {"ENDPOINT_URL_one=https://registry.example:99999/v1/", `"registry.example:99999" is not a valid registry host: the port must be 1 to 65535.`},
 		"a port of zeros":      {"ENDPOINT_AUTH_PARAMETER_two_REGISTRY=other.example:0443", `"other.example:0443" is not a valid registry host: the port must be 1 to 65535.`},
 		"an empty port":        {"ENDPOINT_AUTH_PARAMETER_two_REGISTRY=other.example:", `"other.example:" is not a valid registry host: the port must be 1 to 65535.`},
-		"twice":                {"ENDPOINT_AUTH_PARAMETER_one_REGISTRY=https://other.example", "Two registry connections"},
-		"absent":               {"INPUT_REGISTRYCONNECTIONS=three,two", "was not handed"},
+		"twice":                {"ENDPOINT_AUTH_PARAMETER_one_REGISTRY=https://other.example", "two registry connections"},
+		"absent":               {"INPUT_REGISTRYCONNECTIONS=three,two", "is not available"},
 	} {
-		if _, told := misuses(t, nil, append([]string{test.env}, env...)); len(told) != 1 || !strings.Contains(told[0], test.want) {
-			t.Errorf("%s: %q", name, told)
+		if _, problems := problemsOf(t, nil, append([]string{test.env}, env...)); len(problems) != 1 || !strings.Contains(problems[0], test.want) {
+			t.Errorf("%s: %q", name, problems)
 		}
 	}
 }
@@ -99,7 +99,7 @@ func TestTrust(t *testing.T) {
 	c := mustRead(t, nil, pipeline(append(settings, names...)...))
 	if c.Proxy.URL.String() != "http://proxy.example:3128" || c.Proxy.WithCredentials().String() != "http://user:p%40ss@proxy.example:3128" ||
 		!slices.Equal(c.Proxy.Bypass, []string{`\.internal$`}) || c.TLS.CAFile != "/ca.pem" || c.TLS.ClientCert != "/c.pem" || c.TLS.ClientKey != "/k.pem" || len(c.Warnings) != 0 {
-		t.Errorf("the agent's own settings do not count: %+v %q", c.Proxy, c.Warnings)
+		t.Errorf("the agent's own settings are ignored: %+v %q", c.Proxy, c.Warnings)
 	}
 
 	c = mustRead(t, nil, pipeline("AGENT_PROXYURL=https://in:url@proxy.example:3128", "AGENT_PROXYBYPASSLIST=*.internal", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl","agent.proxybypasslist"]`))
@@ -117,22 +117,22 @@ func TestTrust(t *testing.T) {
 	} {
 		c := mustRead(t, nil, pipeline(append(slices.Clone(settings), lists...)...))
 		if c.Proxy.URL != nil || c.Proxy.WithCredentials() != nil || c.TLS != (TLS{}) || len(c.Warnings) == 0 {
-			t.Errorf("%s: a step's env: is believed: %+v %+v %q", name, c.Proxy, c.TLS, c.Warnings)
+			t.Errorf("%s: a step's env: is trusted: %+v %+v %q", name, c.Proxy, c.TLS, c.Warnings)
 		}
 	}
 
 	c = mustRead(t, nil, pipeline("AGENT_SKIPCERTVALIDATION=True", `VSTS_PUBLIC_VARIABLES=["agent.skipcertvalidation"]`))
-	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "not obeyed") {
+	if len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "is ignored") {
 		t.Errorf("%q", c.Warnings)
 	}
-	_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
-	if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") {
-		t.Errorf("%q", told)
+	_, problems := problemsOf(t, nil, pipeline("AGENT_PROXYURL=proxy.example:3128", `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+	if len(problems) != 1 || !strings.HasPrefix(problems[0], "AGENT_PROXYURL: ") {
+		t.Errorf("%q", problems)
 	}
 	for _, port := range []string{"0", "03128", "65536", ""} {
-		_, told := misuses(t, nil, pipeline("AGENT_PROXYURL=http://proxy.example:"+port, `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
-		if len(told) != 1 || !strings.HasPrefix(told[0], "AGENT_PROXYURL: ") || !strings.Contains(told[0], "the port must be 1 to 65535") {
-			t.Errorf("the port %q: %q", port, told)
+		_, problems := problemsOf(t, nil, pipeline("AGENT_PROXYURL=http://proxy.example:"+port, `VSTS_PUBLIC_VARIABLES=["agent.proxyurl"]`))
+		if len(problems) != 1 || !strings.HasPrefix(problems[0], "AGENT_PROXYURL: ") || !strings.Contains(problems[0], "the port must be 1 to 65535") {
+			t.Errorf("the port %q: %q", port, problems)
 		}
 	}
 }

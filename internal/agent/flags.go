@@ -7,11 +7,11 @@ import (
 	"acrpromote/internal/levenshtein"
 )
 
-// flags reads a command line: the action first, then flags named as the
-// inputs. The answer is keyed as the environment is.
-func flags(args []string, wrong *Misuse) (given map[string]string, topic string) {
+// flags parses a command line: the action, followed by flags with the names of
+// the inputs. It returns the values by the keys of the environment.
+func flags(args []string, usage *UsageError) (given map[string]string, topic string) {
 	given = map[string]string{}
-	usage := "`acrpromote help` lists the actions and flags."
+	hint := "`acrpromote help` lists the actions and flags."
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		given["INPUT_ACTION"] = args[0]
 		args = args[1:]
@@ -36,19 +36,19 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 		}
 		name, isFlag := strings.CutPrefix(arg, "--")
 		if !isFlag || name == "" {
-			wrong.add(arg, fmt.Sprintf("The argument %s stands alone.", quote(arg)),
-				"The action comes first, everything else is --flag value. "+usage)
+			usage.add(arg, "unexpected argument "+quote(arg),
+				"Write the action first, then flags as --flag VALUE or --flag=VALUE; a boolean flag is --flag or --flag=false. "+hint)
 			continue
 		}
 		name, value, joined := strings.Cut(name, "=")
 		in, known := inputNamed(name)
 		if !known {
-			remedy := usage
+			remedy := hint
 			if near, ok := levenshtein.Nearest(name, inputNames(true)); ok {
-				remedy = fmt.Sprintf("Did you mean --%s? %s", near, usage)
+				remedy = fmt.Sprintf("Did you mean --%s? %s", near, hint)
 			}
-			wrong.add("--"+name, fmt.Sprintf("There is no flag %s.", quote("--"+name)), remedy)
-			// The value of an unknown flag is not to be told as a second mistake.
+			usage.add("--"+name, "unknown flag "+quote("--"+name), remedy)
+			// Do not report the value of an unknown flag as a second mistake.
 			if !joined && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 				args = args[1:]
 			}
@@ -59,8 +59,8 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 			case in.Type == Boolean && !strings.EqualFold(next, "true") && !strings.EqualFold(next, "false"):
 				value = "true"
 			case len(args) == 0 || strings.HasPrefix(next, "--"):
-				wrong.add("--"+name, fmt.Sprintf("The flag --%s has no value.", name),
-					fmt.Sprintf("Write --%s VALUE, or --%s=VALUE where it begins with a dash.", name, name))
+				usage.add("--"+name, fmt.Sprintf("flag --%s requires a value", name),
+					fmt.Sprintf("Write --%[1]s VALUE, or --%[1]s=VALUE if the value begins with a dash.", name))
 				continue
 			default:
 				value, args = next, args[1:]
@@ -75,7 +75,7 @@ func flags(args []string, wrong *Misuse) (given map[string]string, topic string)
 		case in.isList():
 			given[key] += "\n" + value
 		default:
-			wrong.add("--"+name, fmt.Sprintf("--%s is given twice with different values.", name), "Give it once.")
+			usage.add("--"+name, fmt.Sprintf("flag --%s is given twice with different values", name), "Give it once.")
 		}
 		seen[name] = true
 	}
@@ -89,8 +89,8 @@ func first(args []string) string {
 	return args[0]
 }
 
-// flagKey is where a flag's value is looked up. Flags that are no inputs have
-// keys of their own, which no environment can fill.
+// flagKey returns the key of a flag's value. Flags that are not inputs have
+// keys that no environment variable can set.
 func (in Input) flagKey() string {
 	if in.FlagOnly {
 		return "FLAG_" + strings.ToUpper(strings.ReplaceAll(in.Name, "-", ""))
@@ -98,6 +98,8 @@ func (in Input) flagKey() string {
 	return in.Key()
 }
 
+// inputNames returns the names of the inputs and, if withFlags is set, of the
+// flags that are not inputs.
 func inputNames(withFlags bool) []string {
 	var names []string
 	for _, in := range Inputs {

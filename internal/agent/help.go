@@ -6,29 +6,29 @@ import (
 )
 
 var actionHelp = []struct{ name, help string }{
-	{Seal, "resolve the tag that the build pushed, attach a seal record, lock it, and show what to approve"},
-	{Promote, "after approval: a further tag in the same registry, or, by a flow, a copy to one of more trust"},
-	{InvertedPush, "after approval: copy a released image to one or many less trusted registries"},
-	{Verify, "change nothing; succeed only if the action that the inputs describe would be carried out"},
-	{Audit, "change nothing; succeed only if everything has arrived, by digest, in every target"},
-	{Check, "read the flow file and tell everything that is wrong with it; asks no network"},
-	{Init, "ask a few questions, and write a flow file, a pipeline and the commands that grant the roles"},
-	{Help, "this text, or `help ACTION`"},
-	{Version, "the version of the program"},
+	{Seal, "Resolve the tag that the build pushed, attach a seal record, lock the image, and show what to approve."},
+	{Promote, "After approval, add a tag in the same registry or, with a flow file, copy the image to a more trusted registry."},
+	{InvertedPush, "After approval, copy a released image to one or more less trusted registries."},
+	{Verify, "Succeed only if the action that the inputs describe would be executed. Changes nothing."},
+	{Audit, "Succeed only if everything has arrived, by digest, at every target. Changes nothing."},
+	{Check, "Report all mistakes in a flow file. Uses no network."},
+	{Init, "Ask a few questions, then write a flow file, a pipeline and the commands that grant the roles."},
+	{Help, "Show this text or, with `help ACTION`, the help for an action."},
+	{Version, "Show the version."},
 }
 
-// HelpText is what `help` and `help ACTION` print, made from the table of
-// inputs and wrapped to width columns.
+// HelpText returns the text of `help` and `help ACTION`, generated from the
+// table of inputs and wrapped to width columns.
 func HelpText(topic string, width int) string {
 	width = min(max(width, 60), 120)
 	var b strings.Builder
-	b.WriteString("acrpromote moves container images between registries, by digest and on\nsomebody's word.\n\n")
+	b.WriteString("acrpromote moves container images between registries, by digest and after\napproval.\n\n")
 	if topic == "" {
 		b.WriteString("Usage: acrpromote ACTION [--flag value …]\n\nActions\n")
 		for _, a := range actionHelp {
 			writeEntry(&b, a.name, a.help, 15, width)
 		}
-		b.WriteString("\nFlags (the same names are the task's inputs)\n")
+		b.WriteString("\nFlags (the task's inputs have the same names)\n")
 	} else {
 		for _, a := range actionHelp {
 			if a.name == topic {
@@ -36,15 +36,15 @@ func HelpText(topic string, width int) string {
 				writeEntry(&b, topic, a.help, 15, width)
 			}
 		}
-		fmt.Fprintf(&b, "\nFlags that %s takes\n", topic)
+		fmt.Fprintf(&b, "\nFlags of %s\n", topic)
 	}
 	for _, in := range Inputs {
-		if in.Name == "action" || topic != "" && !in.Takes(topic) {
+		if in.Name == "action" || topic != "" && !in.UsedBy(topic) {
 			continue
 		}
 		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)
 	}
-	b.WriteString("\nLists take line feeds, or the flag is repeated. Empty means not given.\n")
+	b.WriteString("\nA list has one entry per line, or the flag is repeated. An empty value counts as\nnot given.\n")
 	b.WriteString("Exit codes: 0 done, 1 failed, 2 misuse, 3 refused, 4 partial, 130 cancelled.\n")
 	return b.String()
 }
@@ -78,7 +78,7 @@ func (in Input) defaultHelp() string {
 	return " Default: " + in.Default + "."
 }
 
-// writeEntry writes a term and, from column indent on, its explanation.
+// writeEntry writes a term and its explanation, which begins at column indent.
 func writeEntry(b *strings.Builder, term, text string, indent, width int) {
 	line := "  " + term
 	if len(line)+1 > indent {

@@ -16,7 +16,7 @@ func TestHelpText(t *testing.T) {
 		got := HelpText(topic, 80)
 		for line := range strings.Lines(got) {
 			if utf8.RuneCountInString(line) > 81 {
-				t.Errorf("too long for its screen: %q", line)
+				t.Errorf("line is too long: %q", line)
 			}
 		}
 		path := filepath.Join("testdata", "help"+topic+".golden")
@@ -27,7 +27,7 @@ func TestHelpText(t *testing.T) {
 		}
 		want, err := os.ReadFile(path)
 		if err != nil || got != string(want) {
-			t.Errorf("%s differs (go test -update writes it anew): %v\n%s", path, err, got)
+			t.Errorf("%s differs (run with -update to write it): %v\n%s", path, err, got)
 		}
 	}
 }

@@ -2,7 +2,7 @@ package agent
 
 import "strings"
 
-// Type is what an input's value has to look like.
+// Type is the type of an input's value.
 type Type string
 
 const (
@@ -18,8 +18,8 @@ const (
 	DockerLines Type = "connectedService:dockerregistry" // several, separated by commas
 )
 
-// Actions of the program. The first five are the task's; the others exist at a
-// prompt alone.
+// The actions. The first five are those of the task; the others exist only at a
+// prompt.
 const (
 	Seal         = "seal"
 	Promote      = "promote"
@@ -32,43 +32,43 @@ const (
 	Version      = "version"
 )
 
-// prompted are the actions that exist at a prompt alone.
-var prompted = []string{Check, Init, Help, Version}
+// promptActions has the actions that exist only at a prompt.
+var promptActions = []string{Check, Init, Help, Version}
 
 // Actions lists the five actions of the task, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Verify, Audit}
 
 var (
-	moving   = []string{Promote, InvertedPush, Verify, Audit}
-	approved = []string{Promote, InvertedPush, Verify}
+	moveActions     = []string{Promote, InvertedPush, Verify, Audit}
+	approvalActions = []string{Promote, InvertedPush, Verify}
 )
 
-// Input is one input of the task and, under the same name, one flag.
+// Input is an input of the task and the flag of the same name.
 type Input struct {
 	Name    string
 	Type    Type
 	Picks   []string // the values of a pick
-	Default string   // "" = none, or it depends on the action (see Config's methods)
-	Actions []string // the actions that take it
-	Help    string   // one sentence or two, for a person who meets it first
-	// FlagOnly inputs exist at a prompt alone.
+	Default string   // if empty, there is none or it depends on the action (see Config's methods)
+	Actions []string // the actions that use it
+	Help    string   // one or two sentences
+	// FlagOnly is set for flags that are not inputs.
 	FlagOnly bool
 }
 
-// Inputs is the one table from which flags, help and the checks of types are
-// driven, in the order of the documentation.
+// Inputs is the table of inputs that drives flags, help and validation, in the
+// order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: Actions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be carried out, or audit that everything has arrived."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be executed, or audit that everything has arrived."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
-	{Name: "targetSubscription", Type: ARM, Actions: moving,
+	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
 		Help: "Azure service connection for the targets, so that no identity needs rights on both sides."},
 	{Name: "registryConnections", Type: DockerLines, Actions: Actions,
 		Help: "Docker registry service connections, matched to registries by host. Each takes precedence over the two Azure connections for its host."},
 	{Name: "source", Type: Text, Actions: Actions,
 		Help: "The image: host/repository:tag, or host/repository@sha256:… (then no tag is created unless a target names one)."},
-	{Name: "targets", Type: Lines, Actions: moving,
+	{Name: "targets", Type: Lines, Actions: moveActions,
 		Help: "Where the image goes, one target per line: host, host/repository or host/repository:tag. Omitted parts are taken from the source."},
 	{Name: "flowFile", Type: Text, Actions: Actions,
 		Help: "The flow file with the rules: which images may go from where to where, and whose approval that takes."},
@@ -78,29 +78,29 @@ var Inputs = []Input{
 		Help: "With a flow: a set of images, one entry per line: repository:tag, repository@digest, or patterns for both."},
 	{Name: "imagesFrom", Type: Path, Actions: Actions,
 		Help: "With a flow: a file that lists the images, or rendered Kubernetes manifests."},
-	{Name: "environment", Type: Text, Actions: approved,
+	{Name: "environment", Type: Text, Actions: approvalActions,
 		Help: "The protected resource whose approval counts: the name of an environment, or endpoint:NAME for a service connection."},
-	{Name: "approvalStage", Type: Text, Actions: approved,
+	{Name: "approvalStage", Type: Text, Actions: approvalActions,
 		Help: "Another stage of this run or release whose approval counts. Empty: this stage."},
-	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approved,
+	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approvalActions,
 		Help: "The kind of approval. automated needs a flow; without a flow, any means manual; none is allowed only by a flow, or at a prompt outside any run."},
-	{Name: "minApprovers", Type: Count, Default: "1", Actions: approved,
+	{Name: "minApprovers", Type: Count, Default: "1", Actions: approvalActions,
 		Help: "How many different people must have approved."},
-	{Name: "requesterCanApprove", Type: Boolean, Default: "false", Actions: approved,
+	{Name: "requesterCanApprove", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "Whether the approval of the person who started the run counts."},
-	{Name: "authorCanApprove", Type: Boolean, Default: "true", Actions: approved,
+	{Name: "authorCanApprove", Type: Boolean, Default: "true", Actions: approvalActions,
 		Help: "Whether the approval of the person who pushed the source version counts. The author is taken from the server's record."},
-	{Name: "approvers", Type: Lines, Actions: approved,
+	{Name: "approvers", Type: Lines, Actions: approvalActions,
 		Help: "Whose approval counts, one entry per line: unique names, descriptors or groups. A group matches if the approval was assigned to it."},
-	{Name: "approvalMaxAge", Type: Span, Actions: approved,
+	{Name: "approvalMaxAge", Type: Span, Actions: approvalActions,
 		Help: "The maximum age of an approval: 72h, 90m, or in days, such as 3d."},
-	{Name: "commentPattern", Type: Pattern, Actions: approved,
+	{Name: "commentPattern", Type: Pattern, Actions: approvalActions,
 		Help: "A regular expression (RE2) that must match somewhere in the approver's comment, such as a change number."},
-	{Name: "approvalCode", Type: Boolean, Default: "false", Actions: approved,
+	{Name: "approvalCode", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "Whether the approver's comment must quote the code that seal showed for exactly this image."},
-	{Name: "sealed", Type: Boolean, Actions: approved,
+	{Name: "sealed", Type: Boolean, Actions: approvalActions,
 		Help: "Whether the source must have been sealed before it was approved. Default: true for invertedPush, false otherwise."},
-	{Name: "postDeployment", Type: Boolean, Default: "false", Actions: approved,
+	{Name: "postDeployment", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "In a classic release: whether the post-deployment approval is required as well."},
 	{Name: "digest", Type: Text, Actions: Actions,
 		Help: "The digest that the source's tag must resolve to: sha256:… ."},
@@ -112,7 +112,7 @@ var Inputs = []Input{
 		Help: "Whether to copy what is attached to the image (signatures, SBOMs)."},
 	{Name: "deep", Type: Boolean, Default: "false", Actions: []string{Promote, InvertedPush, Audit},
 		Help: "Whether to check every blob at the target and repair what is missing, instead of relying on the manifest."},
-	{Name: "onPartial", Type: Pick, Picks: []string{"fail", "warn"}, Default: "fail", Actions: moving,
+	{Name: "onPartial", Type: Pick, Picks: []string{"fail", "warn"}, Default: "fail", Actions: moveActions,
 		Help: "How the step ends if some targets are done and others are not."},
 	{Name: "dryRun", Type: Boolean, Default: "false", Actions: Actions,
 		Help: "Do everything except write."},
@@ -136,12 +136,12 @@ var Inputs = []Input{
 		Help: "What to write to standard output: text, or result.json."},
 }
 
-// Key is the environment variable under which the agent hands over an input of
-// this name: upper case, with '.' and ' ' made '_'.
+// Key returns the environment variable in which the agent passes the input: its
+// name in upper case, with '.' and ' ' replaced by '_'.
 func (in Input) Key() string { return "INPUT_" + variableKey(in.Name) }
 
-// Takes tells whether the action takes this input.
-func (in Input) Takes(action string) bool {
+// UsedBy reports whether the action uses this input.
+func (in Input) UsedBy(action string) bool {
 	for _, a := range in.Actions {
 		if a == action {
 			return true
@@ -161,8 +161,8 @@ func inputNamed(name string) (Input, bool) {
 	return Input{}, false
 }
 
-// variableKey is the agent's own mapping of a variable's name to that of an
-// environment variable (microsoft/azure-pipelines-agent, VarUtil).
+// variableKey maps the name of a variable to that of an environment variable, as
+// the agent does (microsoft/azure-pipelines-agent, VarUtil).
 func variableKey(name string) string {
 	return strings.ToUpper(strings.NewReplacer(".", "_", " ", "_").Replace(name))
 }

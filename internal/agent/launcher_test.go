@@ -24,8 +24,8 @@ func TestWatchLauncher(t *testing.T) {
 	}
 }
 
-// TestWatchLauncherWaits: as long as the launcher holds the stream open, it is
-// there.
+// TestWatchLauncherWaits checks that the launcher counts as running while it
+// keeps the stream open.
 func TestWatchLauncherWaits(t *testing.T) {
 	reader, writer := io.Pipe()
 	gone := make(chan bool, 1)
@@ -42,6 +42,6 @@ func TestWatchLauncherWaits(t *testing.T) {
 	writer.Close()
 	<-done
 	if len(gone) != 1 {
-		t.Fatal("the stream ended unnoticed")
+		t.Fatal("the end of the stream was not noticed")
 	}
 }

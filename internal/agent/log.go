@@ -7,28 +7,28 @@ import (
 	"sync"
 )
 
-// Log is the one way to standard output (or, with result.json there, to
-// standard error). Every plain line is made harmless here, so that no caller
-// can forget it; lines of several goroutines do not mix.
+// Log writes to standard output (or to standard error, if result.json goes to
+// standard output). It escapes every plain line, so that no caller can forget
+// to. Lines of several goroutines do not mix.
 type Log struct {
 	mu     sync.Mutex
 	out    io.Writer
 	colour bool
-	live   string // the line being rewritten on a terminal, "" = none
+	live   string // the line being rewritten on a terminal, or ""
 }
 
-// NewLog writes to out. With colour, the colours that the program itself uses
-// pass through Text; no other control sequence ever does.
+// NewLog returns a log that writes to out. With colour, Text keeps the
+// program's own colours; all other control sequences are escaped.
 func NewLog(out io.Writer, colour bool) *Log { return &Log{out: out, colour: colour} }
 
 // Line writes one line.
-func (l *Log) Line(text string) { l.raw(Harmless(text)) }
+func (l *Log) Line(text string) { l.raw(Escape(text)) }
 
-// Linef writes one line.
+// Linef formats and writes one line.
 func (l *Log) Linef(format string, args ...any) { l.Line(fmt.Sprintf(format, args...)) }
 
-// Text writes what package report made: several lines, with the program's own
-// colours where the log has colour.
+// Text writes the lines of a text from package report, with its colours if the
+// log has colour.
 func (l *Log) Text(block string) {
 	keep := func(string) int { return 0 }
 	if l.colour {
@@ -36,12 +36,13 @@ func (l *Log) Text(block string) {
 	}
 	lines := strings.Split(strings.TrimSuffix(block, "\n"), "\n")
 	for i, line := range lines {
-		lines[i] = harmless(line, keep)
+		lines[i] = escape(line, keep)
 	}
 	l.raw(lines...)
 }
 
-// colourLength is the length of the colour sequence (SGR) that s begins with.
+// colourLength returns the length of the colour sequence (SGR) at the beginning
+// of s, or 0.
 func colourLength(s string) int {
 	if !strings.HasPrefix(s, "\x1b[") {
 		return 0
@@ -57,8 +58,8 @@ func colourLength(s string) int {
 	return 0
 }
 
-// Document writes result.json. In JSON, number signs stand in strings alone;
-// where one could begin a logging command it is written as its escape.
+// Document writes result.json. In JSON, number signs occur only in strings; one
+// that could begin a logging command is escaped.
 func (l *Log) Document(json []byte) error {
 	var b strings.Builder
 	sign := false
@@ -67,7 +68,7 @@ func (l *Log) Document(json []byte) error {
 		if i+1 < len(json) {
 			next = json[i+1]
 		}
-		// A character beyond ASCII may count for nothing where the agent compares.
+		// The agent's comparison may ignore characters that are not ASCII.
 		escape := c == '#' && (sign || next >= 0x7f)
 		if sign = c == '#'; escape {
 			b.WriteString(`\u0023`)
@@ -82,24 +83,24 @@ func (l *Log) Document(json []byte) error {
 	return err
 }
 
-// Live rewrites the last line of a terminal; "" takes it away. Other lines go
-// above it. Nothing else may write to that terminal.
+// Live rewrites the last line of a terminal; "" removes it. Other lines go above
+// it. Nothing else may write to that terminal.
 func (l *Log) Live(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.erase()
-	l.live = Harmless(text)
+	l.live = Escape(text)
 	_, _ = io.WriteString(l.out, l.live)
 }
 
-// erase takes the live line away; the caller holds the lock.
+// erase removes the live line. The caller holds the lock.
 func (l *Log) erase() {
 	if l.live != "" {
 		_, _ = io.WriteString(l.out, "\r\x1b[2K")
 	}
 }
 
-// raw writes whole lines in one go; they are harmless, or are our own commands.
+// raw writes lines that are escaped already, or logging commands, at once.
 func (l *Log) raw(lines ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -13,13 +13,13 @@ import (
 	"acrpromote/internal/levenshtein"
 )
 
-// Read makes the configuration from the command line (without the program's
-// name) and the environment (as os.Environ gives it). The error is a *Misuse
-// with everything that is wrong; even then the Config is there, and what it
-// says of InPipeline, InRun, Output and the report's folder holds.
+// Read returns the configuration given by the command line (without the
+// program's name) and the environment (as returned by os.Environ). The error is
+// a *UsageError with all mistakes. Even then the Config is not nil, and its
+// InPipeline, InRun, Output and ReportPath are valid.
 func Read(args, environ []string) (*Config, error) {
 	env := environment(environ)
-	wrong := &Misuse{}
+	usage := &UsageError{}
 	c := &Config{}
 	_, c.InPipeline = env["INPUT_ACTION"]
 	_, build := env["TF_BUILD"]
@@ -30,14 +30,14 @@ func Read(args, environ []string) (*Config, error) {
 	var given map[string]string
 	if c.InPipeline {
 		if len(args) > 0 {
-			wrong.add("arguments", fmt.Sprintf("The argument %s is given, and INPUT_ACTION is set.", quote(args[0])),
-				"In a pipeline everything comes from the task's inputs; at a prompt unset INPUT_ACTION.")
+			usage.add("arguments", fmt.Sprintf("argument %s is not allowed if INPUT_ACTION is set", quote(args[0])),
+				"In a pipeline, use the inputs of the task. At a prompt, unset INPUT_ACTION.")
 		}
-		unknownInputs(env, wrong)
+		unknownInputs(env, usage)
 	} else {
-		given, c.HelpTopic = flags(args, wrong)
+		given, c.HelpTopic = flags(args, usage)
 	}
-	c.given = checked(given, env, c.InPipeline, wrong)
+	c.given = checked(given, env, c.InPipeline, usage)
 	s := &settings{}
 	for _, target := range []any{c, s} {
 		if err := envconfig.ProcessWith(context.Background(), &envconfig.Config{
@@ -45,35 +45,35 @@ func Read(args, environ []string) (*Config, error) {
 			Lookuper:      envconfig.MultiLookuper(present(c.given), present(withoutInputs(env))),
 			DefaultNoInit: true,
 		}); err != nil {
-			// Every input was checked before, so this is a defect of the table.
-			wrong.add("configuration", fmt.Sprintf("The configuration cannot be read: %s.", err), "")
+			// Every input was validated before, so this is a defect of the table.
+			usage.add("configuration", fmt.Sprintf("cannot read the configuration: %s", err), "")
 		}
 	}
 	c.Debug, c.tempDirectory = strings.EqualFold(s.Debug, "true"), s.TempDirectory
 	if c.IsHelp() {
 		if c.HelpTopic != "" && !slices.Contains(Actions, c.HelpTopic) {
-			wrong.add("help", fmt.Sprintf("There is no action %s.", quote(c.HelpTopic)),
+			usage.add("help", "unknown action "+quote(c.HelpTopic),
 				suggestion(c.HelpTopic, Actions, "The actions are "+strings.Join(Actions, ", ")+"."))
 		}
-		return c, wrong.orNil()
+		return c, usage.orNil()
 	}
 
 	c.systemConnection(s)
-	c.trust(s, wrong)
-	c.connections(env, wrong)
-	c.validate(env, wrong)
-	return c, wrong.orNil()
+	c.trust(s, usage)
+	c.connections(env, usage)
+	c.validate(env, usage)
+	return c, usage.orNil()
 }
 
-func (m *Misuse) orNil() error {
-	if len(m.Problems) == 0 {
+func (e *UsageError) orNil() error {
+	if len(e.Problems) == 0 {
 		return nil
 	}
-	return m
+	return e
 }
 
-// environment keys the variables by name; the first of two wins, as it does
-// for os.Getenv. Windows knows no case in names.
+// environment returns the variables by name. If a name occurs twice, the first
+// applies, as in os.Getenv. On Windows, names have no case.
 func environment(environ []string) map[string]string {
 	env := make(map[string]string, len(environ))
 	for _, pair := range environ {
@@ -88,8 +88,8 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
-// present finds what is given: an empty value counts as absent, so that the
-// next source is asked.
+// present looks up values that are not empty: an empty value counts as absent,
+// so that the next source is tried.
 func present(values map[string]string) envconfig.Lookuper {
 	return envconfig.LookuperFunc(func(key string) (string, bool) {
 		v := strings.TrimSpace(values[key])
@@ -97,8 +97,8 @@ func present(values map[string]string) envconfig.Lookuper {
 	})
 }
 
-// withoutInputs leaves the inputs out: they are looked up among the checked
-// values alone, so that a value that was found wrong is not read after all.
+// withoutInputs returns the environment without the inputs, which are looked up
+// only among the validated values.
 func withoutInputs(env map[string]string) map[string]string {
 	rest := make(map[string]string, len(env))
 	for name, value := range env {
@@ -109,9 +109,9 @@ func withoutInputs(env map[string]string) map[string]string {
 	return rest
 }
 
-// checked merges flags and environment and leaves out what is wrong, after
-// telling it.
-func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[string]string {
+// checked merges flags and environment. It reports invalid values and leaves
+// them out.
+func checked(given, env map[string]string, pipeline bool, usage *UsageError) map[string]string {
 	lookup := envconfig.MultiLookuper(present(given), present(env))
 	values := map[string]string{}
 	for _, in := range Inputs {
@@ -133,21 +133,21 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 			}
 			known := Actions
 			if !pipeline {
-				known = slices.Concat(Actions, prompted)
+				known = slices.Concat(Actions, promptActions)
 			}
 			if !slices.Contains(known, value) {
 				remedy := fmt.Sprintf("The actions are %s.", strings.Join(known, ", "))
 				if near, ok := levenshtein.Nearest(value, known); ok {
 					remedy = fmt.Sprintf("Did you mean %s? %s", near, remedy)
 				}
-				wrong.add(subject, fmt.Sprintf("There is no action %s.", quote(value)), remedy)
+				usage.add(subject, "unknown action "+quote(value), remedy)
 				continue
 			}
 			values[in.flagKey()] = value
 			continue
 		}
 		if err := checkValue(in, value); err != nil {
-			wrong.add(subject, fmt.Sprintf("%s: %s.", subject, err), in.correction(value))
+			usage.add(subject, err.Error(), in.correction(value))
 			continue
 		}
 		values[in.flagKey()] = value
@@ -155,9 +155,9 @@ func checked(given, env map[string]string, pipeline bool, wrong *Misuse) map[str
 	return values
 }
 
-// unknownInputs refuses what the task does not know: a rule whose name was
-// mistyped would otherwise be no rule.
-func unknownInputs(env map[string]string, wrong *Misuse) {
+// unknownInputs reports unknown inputs: otherwise a rule whose name is mistyped
+// would not apply.
+func unknownInputs(env map[string]string, usage *UsageError) {
 	known := map[string]bool{}
 	for _, in := range Inputs {
 		known[in.Key()] = !in.FlagOnly
@@ -171,12 +171,12 @@ func unknownInputs(env map[string]string, wrong *Misuse) {
 	slices.Sort(unknown)
 	for _, name := range unknown {
 		short := strings.TrimPrefix(name, "INPUT_")
-		wrong.add(strings.ToLower(short), fmt.Sprintf("The task has no input %s.", quote(strings.ToLower(short))),
+		usage.add(strings.ToLower(short), "unknown input "+quote(strings.ToLower(short)),
 			suggestion(short, inputNames(false), "The inputs are "+strings.Join(inputNames(false), ", ")+"."))
 	}
 }
 
-// systemConnection finds the collection and the job's token.
+// systemConnection sets the collection's URL and the job's token.
 func (c *Config) systemConnection(s *settings) {
 	c.CollectionURL, c.Token = s.SystemURL, s.SystemToken
 	if c.Token == "" && s.SystemAuth != "" {
@@ -192,8 +192,8 @@ func (c *Config) systemConnection(s *settings) {
 	}
 }
 
-// authorization reads ENDPOINT_AUTH_<id>; names of parameters come back in the
-// form that they have as environment variables.
+// authorization parses ENDPOINT_AUTH_<id>. It returns the parameters by their
+// names as environment variables.
 func authorization(document string) (scheme string, parameters map[string]string) {
 	var auth struct {
 		Scheme     string            `json:"scheme"`

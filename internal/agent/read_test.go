@@ -18,8 +18,9 @@ func pipeline(more ...string) []string {
 	return append(strings.Split(pipelineInputs, "\n"), more...)
 }
 
-// misuses reads and returns the problems as "subject: reason remedy".
-func misuses(t *testing.T, args, env []string) (*Config, []string) {
+// problemsOf reads the configuration and returns the problems, each as "subject:
+// reason. remedy".
+func problemsOf(t *testing.T, args, env []string) (*Config, []string) {
 	t.Helper()
 	c, err := Read(args, env)
 	if c == nil {
@@ -28,31 +29,34 @@ func misuses(t *testing.T, args, env []string) (*Config, []string) {
 	if err == nil {
 		return c, nil
 	}
-	var m *Misuse
+	var m *UsageError
 	if !errors.As(err, &m) || len(m.Problems) == 0 {
-		t.Fatalf("%T is no misuse: %v", err, err)
+		t.Fatalf("%T: %v", err, err)
 	}
-	var told []string
+	var problems []string
 	for _, p := range m.Problems {
-		if p.Reason == "" || !strings.HasSuffix(p.Reason, ".") {
-			t.Errorf("no sentence: %q", p.Reason)
+		if p.Reason == "" || strings.HasSuffix(p.Reason, ".") {
+			t.Errorf("not a clause: %q", p.Reason)
 		}
-		told = append(told, p.Subject+": "+p.Reason+" "+p.Remedy)
+		if p.Remedy != "" && !strings.ContainsAny(p.Remedy[len(p.Remedy)-1:], ".?") {
+			t.Errorf("not a sentence: %q", p.Remedy)
+		}
+		problems = append(problems, p.Subject+": "+p.Reason+". "+p.Remedy)
 	}
-	return c, told
+	return c, problems
 }
 
 func mustRead(t *testing.T, args, env []string) *Config {
 	t.Helper()
-	c, told := misuses(t, args, env)
-	if told != nil {
-		t.Fatalf("misuse: %q", told)
+	c, problems := problemsOf(t, args, env)
+	if problems != nil {
+		t.Fatalf("usage error: %q", problems)
 	}
 	return c
 }
 
-func TestEveryInputReachesTheConfiguration(t *testing.T) {
-	// One field for each input, named alike, with the key of the table.
+func TestEveryInputHasAField(t *testing.T) {
+	// One field for each input, with the same name and with the key of the table.
 	fields := reflect.TypeFor[Config]()
 	for _, in := range Inputs {
 		found := false
@@ -63,18 +67,18 @@ func TestEveryInputReachesTheConfiguration(t *testing.T) {
 			}
 		}
 		if !found {
-			t.Errorf("%s has no field of its name with key %s", in.Name, in.flagKey())
+			t.Errorf("%s has no field of that name with key %s", in.Name, in.flagKey())
 		}
 		if in.Help == "" || len(in.Actions) == 0 {
 			t.Errorf("%s has no help or no action", in.Name)
 		}
 		if in.Default != "" && checkValue(in, in.Default) != nil {
-			t.Errorf("%s: default %s is no valid value", in.Name, in.Default)
+			t.Errorf("%s: default %s is invalid", in.Name, in.Default)
 		}
 	}
 }
 
-func TestFlagsAndEnvironmentMeanTheSame(t *testing.T) {
+func TestFlagsAndEnvironmentAgree(t *testing.T) {
 	values := map[string]string{
 		"source": "prod.azurecr.io/a:1", "targets": "dev.azurecr.io, two.azurecr.io/b\nthree.azurecr.io/c:2",
 		"environment": " Production ", "approvalStage": "Approve", "approval": "any", "minApprovers": "2",
@@ -107,7 +111,7 @@ func TestFlagsAndEnvironmentMeanTheSame(t *testing.T) {
 			c.ApprovalMaxAge.Value != 72*time.Hour, !c.CommentPattern.MatchString("see CHG-12"),
 			!c.ApprovalCode.Value, !c.Sealed.Value, c.Lock != "image", c.Referrers.Or(true), !c.Deep.Value,
 			c.OnPartial != "warn", !c.ReadOnly(), c.ReportPath() != "/tmp/report", c.Approval != "any", c.Unapproved():
-			t.Errorf("read wrongly: %+v", c)
+			t.Errorf("wrong configuration: %+v", c)
 		}
 	}
 }
@@ -131,17 +135,17 @@ func TestCommandLine(t *testing.T) {
 		args  string
 		check func(*Config) bool
 	}{
-		{"joined", "promote --source=a/b:1 --targets=a/b:2 --dryRun", func(c *Config) bool { return c.DryRun.Value && c.Source == "a/b:1" }},
+		{"value after =", "promote --source=a/b:1 --targets=a/b:2 --dryRun", func(c *Config) bool { return c.DryRun.Value && c.Source == "a/b:1" }},
 		{"boolean false", "promote --source=a/b:1 --targets=a/b:2 --dryRun=false", func(c *Config) bool { return c.DryRun.Given && !c.DryRun.Value }},
-		{"boolean with a value apart", "promote --dryRun FALSE --source=a/b:1 --targets=a/b:2", func(c *Config) bool { return c.DryRun.Given && !c.DryRun.Value }},
+		{"boolean with a separate value", "promote --dryRun FALSE --source=a/b:1 --targets=a/b:2", func(c *Config) bool { return c.DryRun.Given && !c.DryRun.Value }},
 		{"repeated list", "audit --source a/b:1 --targets x --targets y,z", func(c *Config) bool { return slices.Equal(c.Targets, []string{"x", "y", "z"}) }},
-		{"plain", "audit --source a/b:1 --targets x --plain-http h:5000 --plain-http i", func(c *Config) bool { return slices.Equal(c.PlainHTTP, []string{"h:5000", "i"}) }},
+		{"plain HTTP", "audit --source a/b:1 --targets x --plain-http h:5000 --plain-http i", func(c *Config) bool { return slices.Equal(c.PlainHTTP, []string{"h:5000", "i"}) }},
 		{"json", "audit --source a/b:1 --targets x --output json", func(c *Config) bool { return c.JSON() }},
 		{"action as a flag", "--action audit --source a/b:1 --targets x", func(c *Config) bool { return c.Action == Audit }},
 		{"help", "help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == "" }},
 		{"help on", "help seal", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Seal }},
 		{"help flag", "promote --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Promote }},
-		{"help alone", "--help", func(c *Config) bool { return c.IsHelp() }},
+		{"help flag without an action", "--help", func(c *Config) bool { return c.IsHelp() }},
 		{"version", "--version", func(c *Config) bool { return c.Action == Version }},
 		{"unapproved", "invertedPush --source a/b:1 --targets x --approval none", func(c *Config) bool { return c.Unapproved() }},
 		{"empty is not given", "promote --source a/b:1 --targets a --environment= --lock=", func(c *Config) bool { return c.Lock == "" && c.Environment == "" }},
@@ -154,7 +158,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	c := mustRead(t, []string{"promote", "--targets", "a", "--environment", ""}, []string{"INPUT_SOURCE=a/b:1", "INPUT_TARGETS=env", "INPUT_ENVIRONMENT=Production"})
 	if !slices.Equal(c.Targets, []string{"a"}) || c.Environment != "Production" || c.Source != "a/b:1" {
-		t.Errorf("flags win, empty ones do not count: %+v", c)
+		t.Errorf("flags do not take precedence, or empty ones do: %+v", c)
 	}
 }
 
@@ -166,68 +170,68 @@ func TestMisuse(t *testing.T) {
 		env  []string
 		want []string // a part of each problem, in order
 	}{
-		{"nothing", "", nil, []string{"action: No action"}},
+		{"nothing", "", nil, []string{"action: no action"}},
 		{"unknown action", "invertedpush --source a/b:1", nil, []string{"Did you mean invertedPush?"}},
 		{"unknown flag", prompt + "--minAprovers 2", nil, []string{"Did you mean --minApprovers?"}},
 		{"wrong case", prompt + "--dryrun", nil, []string{"Did you mean --dryRun?"}},
-		{"stray argument", prompt + "more", nil, []string{`"more" stands alone`}},
-		{"no value", "invertedPush --targets x --source", nil, []string{"--source has no value"}},
-		{"a flag for a value", "invertedPush --targets x --source --dryRun", nil, []string{"--source has no value"}},
-		{"twice", prompt + "--source c/d:1", nil, []string{"--source is given twice"}},
-		{"no source", "seal", nil, []string{"seal needs a source"}},
-		{"no targets", "audit --source a/b:1", nil, []string{"audit needs at least one target"}},
+		{"stray argument", prompt + "more", nil, []string{`unexpected argument "more"`}},
+		{"no value", "invertedPush --targets x --source", nil, []string{"--source requires a value"}},
+		{"a flag for a value", "invertedPush --targets x --source --dryRun", nil, []string{"--source requires a value"}},
+		{"twice", prompt + "--source c/d:1", nil, []string{"flag --source is given twice"}},
+		{"no source", "seal", nil, []string{"seal requires a source"}},
+		{"no targets", "audit --source a/b:1", nil, []string{"audit requires at least one target"}},
 		{"everything at once", "promote --minApprovers 0 --dryRun=maybe --lock=all --approvalMaxAge=0s --commentPattern=( --digest=sha256:1 --frob x", nil, []string{
-			"--frob", "--minApprovers: \"0\" is no integer", "--approvalMaxAge: \"0s\" is no duration", "--commentPattern: \"(\" is no regular", "--digest: \"sha256:1\"", "--lock: \"all\" is none of none, tag, image",
-			"--dryRun: \"maybe\" is neither", "promote needs a source", "promote needs at least one target"}},
-		{"set beside one image", prompt + "--flowFile f --flow x --images a:*", nil, []string{"source is given beside", "targets are given beside"}},
-		{"two sets", "invertedPush --flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"both given"}},
-		{"set without a flow", "invertedPush --images a:*", nil, []string{"take their registries from a flow"}},
-		{"flow without a file", prompt + "--flow x", nil, []string{"no flow file"}},
-		{"check without a file", "check", nil, []string{"needs a flow file"}},
-		{"automated", prompt + "--approval automated", nil, []string{"needs a flow"}},
+			"--frob", "--minApprovers: \"0\" is not a positive integer", "--approvalMaxAge: \"0s\" is not a positive duration", "--commentPattern: \"(\" is not a valid RE2 regular expression", "--digest: \"sha256:1\"", "--lock: \"all\" is not one of none, tag, image",
+			"--dryRun: \"maybe\" is neither", "promote requires a source", "promote requires at least one target"}},
+		{"set and one image", prompt + "--flowFile f --flow x --images a:*", nil, []string{"source cannot be combined", "targets cannot be combined"}},
+		{"two sets", "invertedPush --flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"images and imagesFrom cannot be combined"}},
+		{"set without a flow", "invertedPush --images a:*", nil, []string{"require flowFile and flow"}},
+		{"flow without a file", prompt + "--flow x", nil, []string{"flow requires flowFile"}},
+		{"check without a file", "check", nil, []string{"requires a flow file"}},
+		{"automated", prompt + "--approval automated", nil, []string{"requires a flow"}},
 		{"unapproved in a build", prompt + "--approval none", []string{"TF_BUILD=True"}, []string{"inside a run"}},
 		{"unapproved in a run", prompt + "--approval none", []string{"SYSTEM_COLLECTIONURI=https://x/"}, []string{"inside a run"}},
-		{"unapproved with rules", prompt + "--approval none --minApprovers 2 --sealed --environment E", nil, []string{"environment, minApprovers, sealed is given"}},
-		{"unapproved in a pipeline", "", pipeline("INPUT_APPROVAL=none"), []string{"no choice in a pipeline"}},
-		{"unapproved audit in a pipeline", "", []string{"INPUT_ACTION=audit", "INPUT_SOURCE=a/b:1", "INPUT_TARGETS=x", "INPUT_APPROVAL=none"}, []string{"no choice in a pipeline"}},
-		{"seal that locks nothing", "seal --source a/b:1 --lock none", nil, []string{"would seal nothing"}},
-		{"moveTag elsewhere", prompt + "--moveTag", nil, []string{"invertedPush never moves a tag"}},
+		{"unapproved with rules", prompt + "--approval none --minApprovers 2 --sealed --environment E", nil, []string{"are set: environment, minApprovers, sealed"}},
+		{"unapproved in a pipeline", "", pipeline("INPUT_APPROVAL=none"), []string{"not allowed in a pipeline"}},
+		{"unapproved audit in a pipeline", "", []string{"INPUT_ACTION=audit", "INPUT_SOURCE=a/b:1", "INPUT_TARGETS=x", "INPUT_APPROVAL=none"}, []string{"not allowed in a pipeline"}},
+		{"seal that locks nothing", "seal --source a/b:1 --lock none", nil, []string{"lock none is not allowed"}},
+		{"moveTag of another action", prompt + "--moveTag", nil, []string{"invertedPush never moves a tag"}},
 		{"moveTag of an inverted push", "verify --source a/b:1 --targets x --moveTag", nil, []string{"describe invertedPush"}},
-		{"verify of a seal beside rules", "verify --source a/b:1 --environment E --sealed --approvalCode=false", nil, []string{"environment, approvalCode, sealed is given"}},
-		{"arguments in a pipeline", "seal", pipeline(), []string{`argument "seal" is given`}},
-		{"empty action in a pipeline", "", []string{"INPUT_ACTION=", "INPUT_SOURCE=a/b:1"}, []string{"No action is given"}},
-		{"help in a pipeline", "", []string{"INPUT_ACTION=help"}, []string{`no action "help"`}},
+		{"verify of a seal with rules", "verify --source a/b:1 --environment E --sealed --approvalCode=false", nil, []string{"are set: environment, approvalCode, sealed"}},
+		{"arguments in a pipeline", "seal", pipeline(), []string{`argument "seal" is not allowed`}},
+		{"empty action in a pipeline", "", []string{"INPUT_ACTION=", "INPUT_SOURCE=a/b:1"}, []string{"no action given"}},
+		{"help in a pipeline", "", []string{"INPUT_ACTION=help"}, []string{`unknown action "help"`}},
 		{"mistyped input", "", pipeline("INPUT_MINAPROVERS=2"), []string{"Did you mean minApprovers?"}},
-		{"flags as inputs", "", pipeline("INPUT_PLAIN-HTTP=x", "INPUT_OUTPUT=json"), []string{`no input "output"`, `no input "plain-http"`}},
-		{"debugging of the runtime", "", pipeline("GODEBUG=http2debug=2", "GOTRACEBACK="), []string{"GODEBUG is set", "GOTRACEBACK is set"}},
-		{"too long", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a", longestValue+1)), []string{"approvers: is 32767 bytes long"}},
-		{"too many", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a\n", mostEntries+1)), []string{"has 1001 entries"}},
-		{"line break", "", pipeline("INPUT_ENVIRONMENT=a\nb"), []string{"environment: holds a line break"}},
-		{"no UTF-8", "", pipeline("INPUT_ENVIRONMENT=a\xff"), []string{"no valid UTF-8"}},
-		{"endpoint without a name", prompt + "--environment endpoint:", nil, []string{"names no service connection"}},
-		{"help on nothing", "help seel", nil, []string{"Did you mean seal?"}},
+		{"flags as inputs", "", pipeline("INPUT_PLAIN-HTTP=x", "INPUT_OUTPUT=json"), []string{`unknown input "output"`, `unknown input "plain-http"`}},
+		{"runtime debugging", "", pipeline("GODEBUG=http2debug=2", "GOTRACEBACK="), []string{"GODEBUG is set, which can print tokens", "GOTRACEBACK is set"}},
+		{"too long", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a", longestValue+1)), []string{"approvers: the value has 32767 bytes"}},
+		{"too many", "", pipeline("INPUT_APPROVERS=" + strings.Repeat("a\n", mostEntries+1)), []string{"the list has 1001 entries"}},
+		{"line break", "", pipeline("INPUT_ENVIRONMENT=a\nb"), []string{"environment: the value contains a line break"}},
+		{"invalid UTF-8", "", pipeline("INPUT_ENVIRONMENT=a\xff"), []string{"not valid UTF-8"}},
+		{"endpoint without a name", prompt + "--environment endpoint:", nil, []string{"does not name a service connection"}},
+		{"help on an unknown action", "help seel", nil, []string{"Did you mean seal?"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, told := misuses(t, strings.Fields(test.args), test.env)
-			if len(told) != len(test.want) {
-				t.Fatalf("%d problems, wanted %d: %q", len(told), len(test.want), told)
+			_, problems := problemsOf(t, strings.Fields(test.args), test.env)
+			if len(problems) != len(test.want) {
+				t.Fatalf("%d problems, want %d: %q", len(problems), len(test.want), problems)
 			}
 			for i, part := range test.want {
-				if !strings.Contains(told[i], part) {
-					t.Errorf("%q does not say %q", told[i], part)
+				if !strings.Contains(problems[i], part) {
+					t.Errorf("%q does not contain %q", problems[i], part)
 				}
 			}
 		})
 	}
 }
 
-func TestWhatHoldsBesideMisuse(t *testing.T) {
-	c, told := misuses(t, nil, []string{"INPUT_ACTION=frob", "AGENT_TEMPDIRECTORY=/agent/_temp"})
-	if told == nil || !c.InPipeline || !c.InRun || c.ReportPath() != "/agent/_temp" || c.Action != "" {
+func TestConfigOfAUsageError(t *testing.T) {
+	c, problems := problemsOf(t, nil, []string{"INPUT_ACTION=frob", "AGENT_TEMPDIRECTORY=/agent/_temp"})
+	if problems == nil || !c.InPipeline || !c.InRun || c.ReportPath() != "/agent/_temp" || c.Action != "" {
 		t.Errorf("%+v", c)
 	}
-	c, told = misuses(t, strings.Fields("frob --output json"), nil)
-	if told == nil || c.InPipeline || !c.JSON() {
+	c, problems = problemsOf(t, strings.Fields("frob --output json"), nil)
+	if problems == nil || c.InPipeline || !c.JSON() {
 		t.Errorf("%+v", c)
 	}
 }
@@ -240,8 +244,8 @@ func TestWarnings(t *testing.T) {
 		want []string
 	}{
 		{"not taken", "seal --source a/b:1 --targets x --minApprovers 2 --deep", nil, []string{"targets is ignored", "minApprovers is ignored", "deep is ignored"}},
-		{"defaults are no wish", "seal --source a/b:1 --deep=false --onPartial fail --moveTag=False --postDeployment=false", nil, nil},
-		{"softening", "invertedPush --source a/b:1 --targets x --sealed=false", nil, []string{"sealed false is not obeyed"}},
+		{"defaults are not reported", "seal --source a/b:1 --deep=false --onPartial fail --moveTag=False --postDeployment=false", nil, nil},
+		{"relaxing", "invertedPush --source a/b:1 --targets x --sealed=false", nil, []string{"sealed: false is ignored"}},
 		{"post-deployment in YAML", "", pipeline("INPUT_POSTDEPLOYMENT=true", "SYSTEM_HOSTTYPE=build"), []string{"postDeployment is ignored"}},
 		{"post-deployment in classic", "", pipeline("INPUT_POSTDEPLOYMENT=true", "SYSTEM_HOSTTYPE=release"), nil},
 	} {
@@ -252,14 +256,14 @@ func TestWarnings(t *testing.T) {
 			}
 			for i, w := range test.want {
 				if !strings.Contains(c.Warnings[i], w) {
-					t.Errorf("%q does not say %q", c.Warnings[i], w)
+					t.Errorf("%q does not contain %q", c.Warnings[i], w)
 				}
 			}
 		})
 	}
 }
 
-func TestSubject(t *testing.T) {
+func TestEffectiveAction(t *testing.T) {
 	for args, want := range map[string]string{
 		"verify --source a/b:1":                                 Seal,
 		"verify --source a/b:1 --targets a":                     Promote,
@@ -270,8 +274,8 @@ func TestSubject(t *testing.T) {
 		"verify --source a/b:1 --targets a:5000/b --lock=image": InvertedPush,
 	} {
 		c := mustRead(t, strings.Fields(args), nil)
-		if c.Subject() != want {
-			t.Errorf("%s: %s, wanted %s", args, c.Subject(), want)
+		if c.EffectiveAction() != want {
+			t.Errorf("%s: %s, want %s", args, c.EffectiveAction(), want)
 		}
 		if c.Action == Verify && !c.ReadOnly() {
 			t.Errorf("%s would write", args)
@@ -279,7 +283,7 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-// TestSuggestions: a name that is near none of those there are proposes none.
+// TestSuggestions checks that only near names are suggested.
 func TestSuggestions(t *testing.T) {
 	for _, test := range []struct {
 		args []string
@@ -291,26 +295,26 @@ func TestSuggestions(t *testing.T) {
 		{args: []string{"help", "xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit."},
 		{args: []string{"help", "seel"}, want: "Did you mean seal?"},
 		{args: []string{"seal", "--source", "a/b:1", "--xyzzy", "1"}, want: "`acrpromote help` lists the actions and flags."},
-		{args: []string{"seal", "--source", "a/b:1", "--lock", "everything"}, want: "Write one of these, or leave it empty."},
+		{args: []string{"seal", "--source", "a/b:1", "--lock", "everything"}, want: "Use one of these, or leave it empty."},
 		{args: []string{"seal", "--source", "a/b:1", "--lock", "imege"}, want: "Did you mean image?"},
 		{env: []string{"INPUT_ACTION=seal", "INPUT_SOURCE=a/b:1", "INPUT_XYZZY=1"}, want: "The inputs are " + strings.Join(inputNames(false), ", ") + "."},
 		{env: []string{"INPUT_ACTION=seal", "INPUT_SOURCE=a/b:1", "INPUT_SORCE=1"}, want: "Did you mean source?"},
 	} {
 		_, err := Read(test.args, test.env)
-		wrong, ok := errors.AsType[*Misuse](err)
+		wrong, ok := errors.AsType[*UsageError](err)
 		if !ok || len(wrong.Problems) != 1 || wrong.Problems[0].Remedy != test.want {
 			t.Errorf("%q %q: %v; want the remedy %q", test.args, test.env, err, test.want)
 		}
 	}
 }
 
-func TestValuesAreShownShort(t *testing.T) {
-	_, told := misuses(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
-	if len(told) != 1 || len(told[0]) > 250 || !strings.Contains(told[0], "éé…") {
-		t.Errorf("%q", told)
+func TestLongValuesAreShortened(t *testing.T) {
+	_, problems := problemsOf(t, []string{"seal", "--source", "a/b:1", "--minApprovers", strings.Repeat("é", 5000)}, nil)
+	if len(problems) != 1 || len(problems[0]) > 250 || !strings.Contains(problems[0], "éé…") {
+		t.Errorf("%q", problems)
 	}
 	_, err := Read([]string{"seal", "--frob"}, nil)
-	if err == nil || !strings.HasPrefix(err.Error(), "There is no flag \"--frob\". Did you mean --") || strings.Count(err.Error(), "\n") != 1 {
+	if err == nil || !strings.HasPrefix(err.Error(), "unknown flag \"--frob\". Did you mean --") || strings.Count(err.Error(), "\n") != 1 {
 		t.Errorf("%v", err)
 	}
 }
@@ -350,7 +354,7 @@ func TestClaims(t *testing.T) {
 	c = mustRead(t, nil, pipeline("SYSTEM_COLLECTIONURI=https://forged.example/", "SYSTEM_ACCESSTOKEN=forged",
 		`ENDPOINT_AUTH_SYSTEMVSSCONNECTION={"parameters":{"AccessToken":"job-token"},"scheme":"OAuth"}`))
 	if c.CollectionURL != "" || c.Token.Reveal() != "job-token" {
-		t.Errorf("a pipeline goes by the system connection alone: %q", c.CollectionURL)
+		t.Errorf("a pipeline uses something other than the system connection: %q", c.CollectionURL)
 	}
 	c = mustRead(t, strings.Fields("audit --source a/b:1 --targets x"), []string{"SYSTEM_COLLECTIONURI=https://dev.azure.com/contoso/", "SYSTEM_ACCESSTOKEN=script-token"})
 	if !c.InRun || c.InPipeline || c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "script-token" {
@@ -366,7 +370,7 @@ func TestSecretsDoNotShow(t *testing.T) {
 		"AGENT_PROXYURL=http://proxy.example:3128", "AGENT_PROXYUSERNAME=u", "SECRET_AGENT_PROXYPASSWORD="+value,
 		`VSTS_PUBLIC_VARIABLES=["agent.proxyurl","agent.proxyusername"]`, `VSTS_SECRET_VARIABLES=["agent.proxypassword"]`))
 	if c.Token.Reveal() != value || c.Azure.Secret().Reveal() != value || c.Proxy.Password.Reveal() != value {
-		t.Fatal("the secrets are not there")
+		t.Fatal("secrets are missing")
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%T"} {
 		for _, v := range []any{c.Token, &c.Token, c.Proxy, *c.Azure, c.Azure, *c, c, []Config{*c}} {
@@ -416,6 +420,6 @@ func FuzzRead(f *testing.F) {
 		if err == nil && !c.IsHelp() && (c.Source == "" || !slices.Contains(Actions, c.Action)) {
 			t.Fatalf("accepted: %+v", c)
 		}
-		c.Subject()
+		c.EffectiveAction()
 	})
 }

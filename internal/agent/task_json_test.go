@@ -118,8 +118,8 @@ func checkRule(t *testing.T, shown taskInput, in Input) {
 				visible = true
 			}
 		}
-		if visible != in.Takes(action) {
-			t.Errorf("%s: visible for %s is %v in task.json, and the program says %v", in.Name, action, visible, in.Takes(action))
+		if visible != in.UsedBy(action) {
+			t.Errorf("%s: visible for %s is %v in task.json, and the program says %v", in.Name, action, visible, in.UsedBy(action))
 		}
 	}
 }

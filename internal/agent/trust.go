@@ -10,17 +10,17 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Proxy is the agent's proxy. Bypass holds the agent's regular expressions
-// (.NET's) for what goes around it.
+// Proxy is the agent's proxy. Bypass has the agent's regular expressions (.NET)
+// for hosts that are contacted directly.
 type Proxy struct {
-	URL      *url.URL // nil = none; without user and password
+	URL      *url.URL // without user and password; nil if there is no proxy
 	Username string
 	Password Secret
 	Bypass   []string
 }
 
-// WithCredentials is the URL with user and password; nil if there is no proxy.
-// It must not be printed.
+// WithCredentials returns the URL with user and password, or nil if there is no
+// proxy. It must not be printed.
 func (p Proxy) WithCredentials() *url.URL {
 	if p.URL == nil || p.Username == "" {
 		return p.URL
@@ -30,7 +30,7 @@ func (p Proxy) WithCredentials() *url.URL {
 	return &u
 }
 
-// TLS names the agent's own files; "" where there are none.
+// TLS has the paths of the agent's certificate files, each "" if there is none.
 type TLS struct {
 	CAFile         string
 	ClientCert     string
@@ -39,11 +39,11 @@ type TLS struct {
 	ClientPassword Secret
 }
 
-// trust takes over those settings of the agent which the agent says it set
-// itself. It lists the names in VSTS_PUBLIC_VARIABLES and VSTS_SECRET_VARIABLES
-// (microsoft/azure-pipelines-agent, Handler.AddVariablesToEnvironment); a
-// step's env: can set the variables, but does not appear there.
-func (c *Config) trust(s *settings, wrong *Misuse) {
+// trust applies the agent's settings that the agent set itself. It lists their
+// names in VSTS_PUBLIC_VARIABLES and VSTS_SECRET_VARIABLES
+// (microsoft/azure-pipelines-agent, Handler.AddVariablesToEnvironment). A step's
+// env: can set such variables too, but is not listed there.
+func (c *Config) trust(s *settings, usage *UsageError) {
 	named := map[string]bool{}
 	for _, list := range []string{s.Public, s.Private} {
 		var names []string
@@ -51,7 +51,7 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 			continue
 		}
 		if err := json.Unmarshal([]byte(list), &names); err != nil {
-			c.warn("The agent's list of variables is no JSON list; its proxy and certificate settings are ignored.")
+			c.warn("The agent's list of variables is not a JSON list. The agent's proxy and certificate settings are ignored.")
 			continue
 		}
 		for _, name := range names {
@@ -78,21 +78,21 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 		ClientPassword: Secret(own("AGENT_CLIENTCERTPASSWORD", s.ClientPassword.Reveal())),
 	}
 	if len(ignored) > 0 {
-		c.warn(strings.Join(ignored, ", ") + " ignored: the agent does not name it among the variables that it set itself (VSTS_PUBLIC_VARIABLES, VSTS_SECRET_VARIABLES).")
+		c.warn(strings.Join(ignored, ", ") + " ignored: not among the variables that the agent set itself (VSTS_PUBLIC_VARIABLES, VSTS_SECRET_VARIABLES).")
 	}
 	if s.SkipCert != "" && !strings.EqualFold(s.SkipCert, "false") {
-		c.warn("AGENT_SKIPCERTVALIDATION is not obeyed: certificates are always checked. Give the agent the CA instead (--sslcacert).")
+		c.warn("AGENT_SKIPCERTVALIDATION is ignored: certificates are always verified. Give the agent the CA certificate instead (--sslcacert).")
 	}
 	if proxy == "" {
 		return
 	}
 	u, err := url.Parse(proxy)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
-		wrong.add("AGENT_PROXYURL", "The agent's proxy address is no http or https address with a host.", "Configure the agent again with --proxyurl http://HOST:PORT.")
+		usage.add("AGENT_PROXYURL", "the agent's proxy address is not an http or https URL with a host", "Configure the agent again with --proxyurl http://HOST:PORT.")
 		return
 	}
 	if _, _, err := ref.SplitPort(u.Host); err != nil {
-		wrong.add("AGENT_PROXYURL", fmt.Sprintf("The agent's proxy address is not valid: %v.", err), "Configure the agent again with --proxyurl http://HOST:PORT.")
+		usage.add("AGENT_PROXYURL", fmt.Sprintf("the agent's proxy address is not valid: %v", err), "Configure the agent again with --proxyurl http://HOST:PORT.")
 		return
 	}
 	if u.User != nil {
@@ -105,20 +105,21 @@ func (c *Config) trust(s *settings, wrong *Misuse) {
 	c.Proxy = Proxy{URL: u, Username: user, Password: password}
 	if bypass != "" {
 		if err := json.Unmarshal([]byte(bypass), &c.Proxy.Bypass); err != nil {
-			c.warn("AGENT_PROXYBYPASSLIST is no JSON list and is ignored: everything goes through the proxy.")
+			c.warn("AGENT_PROXYBYPASSLIST is ignored: it is not a JSON list. All requests go through the proxy.")
 		}
 	}
 }
 
 func (c *Config) warn(sentence string) { c.Warnings = append(c.Warnings, sentence) }
 
-// foreign are variables by which a step's env: could answer for a server; Go's
-// own libraries read them.
-var foreign = []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+// networkVariables has variables that Go's libraries read and that a step's env: could
+// set to impersonate a server.
+var networkVariables = []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
-// Scrub removes from the process's environment every secret, so that no child
-// inherits one, and in a pipeline whatever would redirect or vouch for
-// connections. It has to come before the first connection.
+// Scrub removes all secrets from the environment of the process, so that no
+// child process inherits them. In a pipeline it also removes the variables that
+// would redirect connections or change which certificates are trusted. It must
+// be called before the first connection.
 func (c *Config) Scrub() error {
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
@@ -145,11 +146,11 @@ func (c *Config) scrubs(name string) bool {
 	if !c.InPipeline {
 		return false
 	}
-	// AZURE_*: azidentity takes credentials and authorities from there.
+	// azidentity reads credentials and authorities from AZURE_*.
 	if strings.HasPrefix(upper, "AZURE_") {
 		return true
 	}
-	for _, f := range foreign {
+	for _, f := range networkVariables {
 		if upper == f {
 			return true
 		}

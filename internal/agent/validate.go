@@ -5,27 +5,26 @@ import (
 	"strings"
 )
 
-// approvalRules are the inputs that speak of an approval; beside a verify of a
-// seal they are misuse, because an empty variable for the targets must not
-// turn a gate into a nod.
+// approvalRules has the inputs that are about an approval. With a verify of a
+// seal they are usage errors: otherwise an empty variable for the targets would
+// let verify succeed without checking the approval.
 var approvalRules = []string{
 	"environment", "approvalStage", "approval", "minApprovers", "requesterCanApprove", "authorCanApprove",
 	"approvers", "approvalMaxAge", "commentPattern", "approvalCode", "sealed",
 }
 
-// validate checks what the contract demands of the inputs together, as far as
-// the configuration alone can tell.
-func (c *Config) validate(env map[string]string, wrong *Misuse) {
+// validate checks the inputs in combination.
+func (c *Config) validate(env map[string]string, usage *UsageError) {
 	if c.InPipeline {
 		for _, name := range []string{"GODEBUG", "GOTRACEBACK"} {
 			if _, set := env[name]; set {
-				wrong.add(name, name+" is set: it can print tokens into the log.", "Remove it from the step's env: and from the pipeline's and agent's variables.")
+				usage.add(name, name+" is set, which can print tokens to the log", "Remove it from the step's env: and from the variables of the pipeline and the agent.")
 			}
 		}
 	}
 	if c.Action == "" {
-		if !told(wrong, "action") && !told(wrong, "arguments") {
-			wrong.add("action", "No action is given.", fmt.Sprintf("It is one of %s.", strings.Join(Actions, ", ")))
+		if !usage.has("action") && !usage.has("arguments") {
+			usage.add("action", "no action given", fmt.Sprintf("Use one of: %s.", strings.Join(Actions, ", ")))
 		}
 		return
 	}
@@ -34,152 +33,155 @@ func (c *Config) validate(env map[string]string, wrong *Misuse) {
 	}
 	if c.Action == Check {
 		if c.FlowFile == "" {
-			wrong.add("flowFile", "check needs a flow file.", "Name it: acrpromote check --flowFile PATH.")
+			usage.add("flowFile", "check requires a flow file", "Run acrpromote check --flowFile PATH.")
 		}
-		c.notTaken(wrong)
+		c.checkUnused(usage)
 		return
 	}
-	c.checkFlow(wrong)
-	if !c.Set() {
-		if c.Source == "" && !told(wrong, "source") {
-			wrong.add("source", fmt.Sprintf("%s needs a source.", c.Action), "Name the image in `source`: host/repository:tag or host/repository@sha256:… .")
+	c.checkFlow(usage)
+	if !c.HasSet() {
+		if c.Source == "" && !usage.has("source") {
+			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… .")
 		}
-		if len(c.Targets) == 0 && c.FlowFile == "" && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !told(wrong, "targets") {
-			wrong.add("targets", fmt.Sprintf("%s needs at least one target.", c.Action), "Name it in `targets`: host, host/repository or host/repository:tag.")
+		if len(c.Targets) == 0 && c.FlowFile == "" && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !usage.has("targets") {
+			usage.add("targets", fmt.Sprintf("%s requires at least one target", c.Action), "Set targets to host, host/repository or host/repository:tag.")
 		}
 	}
-	c.notTaken(wrong)
-	c.checkVerify(wrong)
-	c.checkApproval(wrong)
+	c.checkUnused(usage)
+	c.checkVerify(usage)
+	c.checkApproval(usage)
 	if c.Action == Seal && c.Lock == "none" {
-		wrong.add("lock", "seal with lock none would seal nothing.", "Leave `lock` empty, or say tag or image.")
+		usage.add("lock", "lock none is not allowed for seal", "Leave lock empty, or set it to tag or image.")
 	}
 	if name, ok := strings.CutPrefix(strings.ToLower(c.Environment), "endpoint:"); ok && strings.TrimSpace(name) == "" {
-		wrong.add("environment", "environment says endpoint: and names no service connection.", "Write endpoint:NAME.")
+		usage.add("environment", "endpoint: does not name a service connection", "Write endpoint:NAME.")
 	}
 	if c.PostDeployment.Value && !c.Claims.Classic() && c.Action != Seal && c.Action != Audit {
 		c.warn("postDeployment is ignored: only classic releases have post-deployment approvals.")
 	}
 }
 
-// notTaken tells of inputs that the action has no use for. A value equal to
-// the default is no wish: an agent sends defaults for every action.
-func (c *Config) notTaken(wrong *Misuse) {
+// checkUnused reports inputs that the action does not use. A value equal to the
+// default is not reported, because the agent sends defaults for every action.
+func (c *Config) checkUnused(usage *UsageError) {
 	for _, in := range Inputs {
 		value := c.given[in.flagKey()]
-		if in.Takes(c.Action) || value == "" || strings.EqualFold(value, in.Default) {
+		if in.UsedBy(c.Action) || value == "" || strings.EqualFold(value, in.Default) {
 			continue
 		}
 		if in.Name == "moveTag" {
-			wrong.add("moveTag", fmt.Sprintf("%s never moves a tag.", c.Action), "moveTag belongs to promote; leave it out.")
+			usage.add("moveTag", fmt.Sprintf("%s never moves a tag", c.Action), "Remove moveTag, which is for promote.")
 			continue
 		}
-		c.warn(fmt.Sprintf("%s is ignored: %s does not take it.", in.Name, c.Action))
+		c.warn(fmt.Sprintf("%s is ignored: %s does not use it.", in.Name, c.Action))
 	}
-	if c.Action == Verify && c.MoveTag.Value && c.Subject() != Promote {
-		wrong.add("moveTag", fmt.Sprintf("moveTag is given, and these inputs describe %s, which never moves a tag.", c.Subject()),
-			"moveTag belongs to a promotion inside one registry; leave it out.")
+	if c.Action == Verify && c.MoveTag.Value && c.EffectiveAction() != Promote {
+		usage.add("moveTag", fmt.Sprintf("moveTag is set, but the inputs describe %s, which never moves a tag", c.EffectiveAction()),
+			"Remove moveTag, which is for a promotion within one registry.")
 	}
 }
 
-// Set tells that a set of images is named, and not one.
-func (c *Config) Set() bool { return len(c.Images) > 0 || c.ImagesFrom != "" }
+// HasSet reports whether the inputs name a set of images instead of one.
+func (c *Config) HasSet() bool { return len(c.Images) > 0 || c.ImagesFrom != "" }
 
-// checkFlow: a set takes its registries from a flow, and a flow from a file.
-func (c *Config) checkFlow(wrong *Misuse) {
+// checkFlow checks that a set has a flow, and a flow has a file.
+func (c *Config) checkFlow(usage *UsageError) {
 	if c.Flow != "" && c.FlowFile == "" {
-		wrong.add("flow", "flow is given, and no flow file.", "Name the file in `flowFile`.")
+		usage.add("flow", "flow requires flowFile", "Set flowFile.")
 	}
-	if !c.Set() {
+	if !c.HasSet() {
 		return
 	}
 	if c.FlowFile == "" || c.Flow == "" {
-		wrong.add("images", "images and imagesFrom take their registries from a flow.", "Name the file in `flowFile` and the flow in `flow`.")
+		usage.add("images", "images and imagesFrom require flowFile and flow", "Set both.")
 	}
 	if c.Source != "" {
-		wrong.add("source", "source is given beside images or imagesFrom.", "Name one image in `source`, or a set in `images` or `imagesFrom`.")
+		usage.add("source", "source cannot be combined with images or imagesFrom", "Name one image in source, or a set in images or imagesFrom.")
 	}
 	if len(c.Targets) > 0 {
-		wrong.add("targets", "targets are given beside images or imagesFrom, which go to all targets of the flow.", "Leave `targets` out, or name one image in `source`.")
+		usage.add("targets", "targets cannot be combined with images or imagesFrom, which go to all targets of the flow", "Remove targets, or name one image in source.")
 	}
 	if c.Digest != "" {
-		wrong.add("digest", "digest is given beside images or imagesFrom, and a set has no one tag.", "Name the digests in `images`: repository@sha256:… .")
+		usage.add("digest", "digest cannot be combined with images or imagesFrom", "Write the digests in images: repository@sha256:… .")
 	}
 	if len(c.Images) > 0 && c.ImagesFrom != "" {
-		wrong.add("imagesFrom", "images and imagesFrom are both given.", "Name the set in one of them.")
+		usage.add("imagesFrom", "images and imagesFrom cannot be combined", "Name the set in one of them.")
 	}
 }
 
-func (c *Config) checkVerify(wrong *Misuse) {
-	// With a set the flow has the targets.
-	if c.Set() {
+// checkVerify checks that a verify of a seal has no rules for an approval.
+func (c *Config) checkVerify(usage *UsageError) {
+	// The flow has the targets of a set.
+	if c.HasSet() {
 		return
 	}
-	if c.Action != Verify || len(c.Targets) > 0 || told(wrong, "targets") {
+	if c.Action != Verify || len(c.Targets) > 0 || usage.has("targets") {
 		return
 	}
-	var beside []string
+	var rules []string
 	for _, name := range approvalRules {
 		if c.given[(Input{Name: name}).Key()] != "" {
-			beside = append(beside, name)
+			rules = append(rules, name)
 		}
 	}
 	if c.PostDeployment.Value {
-		beside = append(beside, "postDeployment")
+		rules = append(rules, "postDeployment")
 	}
-	if len(beside) > 0 {
-		wrong.add("targets", fmt.Sprintf("verify without targets judges a seal, which takes no approval; yet %s is given.", strings.Join(beside, ", ")),
-			"Name the targets (is a variable empty?), or leave the rules out.")
+	if len(rules) > 0 {
+		usage.add("targets", fmt.Sprintf("verify without targets checks a seal, which takes no approval, but rules for one are set: %s", strings.Join(rules, ", ")),
+			"Set targets (is a variable empty?), or remove the rules.")
 	}
 }
 
-func (c *Config) checkApproval(wrong *Misuse) {
+// checkApproval checks the kind of approval.
+func (c *Config) checkApproval(usage *UsageError) {
 	switch c.Approval {
 	case "automated":
 		if c.FlowFile == "" {
-			wrong.add("approval", "approval automated needs a flow that names the checks.", "Name the flow file and the flow, or say manual.")
+			usage.add("approval", "approval automated requires a flow that names the checks", "Set flowFile and flow, or use manual.")
 		}
 		return
 	case "none":
 		if c.FlowFile != "" {
-			// The flow says whether it takes an approval; no input softens that.
+			// The flow decides whether it requires an approval. No input relaxes that.
 			return
 		}
 		if c.InPipeline {
-			wrong.add("approval", "approval none is no choice in a pipeline: only a flow may permit it.", "Leave `approval` empty and name the environment whose approval counts.")
+			usage.add("approval", "approval none is not allowed in a pipeline without a flow", "Leave approval empty, and name the environment whose approval counts.")
 			return
 		}
 		if c.InRun {
-			wrong.add("approval", "--approval none is no choice inside a run (TF_BUILD or SYSTEM_COLLECTIONURI is set).", "Use the task, which reads the run's approval.")
+			usage.add("approval", "--approval none is not allowed inside a run (TF_BUILD or SYSTEM_COLLECTIONURI is set)", "Use the task, which reads the run's approval.")
 			return
 		}
-		c.checkUnapproved(wrong)
+		c.checkUnapproved(usage)
 		return
 	}
-	if c.Sealed.Given && !c.Sealed.Value && c.Subject() == InvertedPush {
-		c.warn("sealed false is not obeyed: an inverted push takes a sealed source, and no input softens that.")
+	if c.Sealed.Given && !c.Sealed.Value && c.EffectiveAction() == InvertedPush {
+		c.warn("sealed: false is ignored. An inverted push requires a sealed source, and no input relaxes that.")
 	}
 }
 
-// checkUnapproved refuses rules that cannot be judged where no approval is
-// asked for, instead of ignoring them.
-func (c *Config) checkUnapproved(wrong *Misuse) {
+// checkUnapproved reports rules for an approval that is not asked for, instead
+// of ignoring them.
+func (c *Config) checkUnapproved(usage *UsageError) {
 	var rules []string
 	for name, demanded := range map[string]bool{
 		"minApprovers": c.MinApprovers.Given, "approvers": len(c.Approvers) > 0, "approvalMaxAge": c.ApprovalMaxAge.Given,
 		"commentPattern": c.CommentPattern.Regexp != nil, "approvalCode": c.ApprovalCode.Value, "sealed": c.Sealed.Value,
 		"authorCanApprove": c.AuthorCanApprove.Given && !c.AuthorCanApprove.Value, "environment": c.Environment != "", "approvalStage": c.ApprovalStage != "",
 	} {
-		if in, _ := inputNamed(name); demanded && in.Takes(c.Action) {
+		if in, _ := inputNamed(name); demanded && in.UsedBy(c.Action) {
 			rules = append(rules, name)
 		}
 	}
 	if len(rules) > 0 {
 		sortByTable(rules)
-		wrong.add("approval", fmt.Sprintf("--approval none asks for no approval; yet %s is given.", strings.Join(rules, ", ")), "Leave one or the other out.")
+		usage.add("approval", fmt.Sprintf("--approval none asks for no approval, but rules for one are set: %s", strings.Join(rules, ", ")), "Remove --approval none, or the rules.")
 	}
 }
 
+// sortByTable sorts the names of inputs in the order of Inputs.
 func sortByTable(names []string) {
 	want := map[string]bool{}
 	for _, n := range names {
@@ -193,8 +195,9 @@ func sortByTable(names []string) {
 	}
 }
 
-func told(wrong *Misuse, subject string) bool {
-	for _, p := range wrong.Problems {
+// has reports whether there is a problem with a subject.
+func (e *UsageError) has(subject string) bool {
+	for _, p := range e.Problems {
 		if strings.TrimPrefix(p.Subject, "--") == subject {
 			return true
 		}

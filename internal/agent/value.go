@@ -14,17 +14,17 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// What an input's value may measure: the longest environment variable that
-// Windows knows, so that a pipeline means the same on every agent.
+// Limits of an input's value: the longest environment variable on Windows, so
+// that a pipeline works the same on every agent.
 const (
 	longestValue = 32766
 	mostEntries  = 1000
 )
 
-// Bool is a boolean that may not have been given.
+// Bool is an optional boolean.
 type Bool struct{ Given, Value bool }
 
-// Or is the value, or what holds where none was given.
+// Or returns the value, or otherwise if none was given.
 func (b Bool) Or(otherwise bool) bool {
 	if b.Given {
 		return b.Value
@@ -32,20 +32,20 @@ func (b Bool) Or(otherwise bool) bool {
 	return otherwise
 }
 
-// EnvDecode takes true and false in any case.
+// EnvDecode accepts true and false in any case.
 func (b *Bool) EnvDecode(v string) (err error) {
 	b.Value, err = parseBool(v)
 	b.Given = err == nil
 	return err
 }
 
-// Int is a number that may not have been given.
+// Int is an optional number.
 type Int struct {
 	Given bool
 	Value int
 }
 
-// Or is the value, or what holds where none was given.
+// Or returns the value, or otherwise if none was given.
 func (i Int) Or(otherwise int) int {
 	if i.Given {
 		return i.Value
@@ -53,42 +53,42 @@ func (i Int) Or(otherwise int) int {
 	return otherwise
 }
 
-// EnvDecode takes integers from 1 up.
+// EnvDecode accepts positive integers.
 func (i *Int) EnvDecode(v string) (err error) {
 	i.Value, err = parseCount(v)
 	i.Given = err == nil
 	return err
 }
 
-// Duration is a span of time that may not have been given; Value is then 0.
+// Duration is an optional duration. Value is 0 if none was given.
 type Duration struct {
 	Given bool
 	Value time.Duration
 }
 
-// EnvDecode takes Go's durations, and days as 3d.
+// EnvDecode accepts Go's durations, and days such as 3d.
 func (d *Duration) EnvDecode(v string) (err error) {
 	d.Value, err = parseDuration(v)
 	d.Given = err == nil
 	return err
 }
 
-// Regexp is a pattern that may not have been given; it is then nil inside.
+// Regexp is an optional pattern; it is nil if none was given.
 type Regexp struct{ *regexp.Regexp }
 
-// EnvDecode takes RE2.
+// EnvDecode accepts RE2 regular expressions.
 func (r *Regexp) EnvDecode(v string) (err error) {
 	r.Regexp, err = regexp.Compile(v)
 	return err
 }
 
-// List is a list of entries, none of them empty.
+// List is a list of non-empty entries.
 type List []string
 
 // EnvDecode splits at line feeds.
 func (l *List) EnvDecode(v string) error { *l = splitLines(v); return nil }
 
-// CommaList is a list whose entries cannot hold a comma.
+// CommaList is a list whose entries cannot contain commas.
 type CommaList []string
 
 // EnvDecode splits at line feeds and commas.
@@ -97,11 +97,11 @@ func (l *CommaList) EnvDecode(v string) error {
 	return nil
 }
 
-// Number is a number that the agent claims; what is no positive number is 0,
-// which no record of the server bears.
+// Number is a number that the agent claims. Anything but a positive number is 0,
+// which matches no record of the server.
 type Number int
 
-// EnvDecode takes decimal numbers.
+// EnvDecode accepts decimal numbers.
 func (n *Number) EnvDecode(v string) error {
 	if i, err := strconv.ParseInt(v, 10, 32); err == nil && i > 0 {
 		*n = Number(i)
@@ -122,27 +122,27 @@ func parseBool(v string) (bool, error) {
 func parseCount(v string) (int, error) {
 	n, err := strconv.ParseInt(v, 10, 32)
 	if err != nil || n < 1 || v[0] == '+' {
-		return 0, fmt.Errorf("%s is no integer from 1 up", quote(v))
+		return 0, fmt.Errorf("%s is not a positive integer", quote(v))
 	}
 	return int(n), nil
 }
 
 func parseDuration(v string) (time.Duration, error) {
-	wrong := fmt.Errorf("%s is no duration above zero, such as 90m, 72h or 3d", quote(v))
+	invalid := fmt.Errorf("%s is not a positive duration", quote(v))
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
 		if err != nil || strings.ContainsFunc(days, func(r rune) bool { return r != '.' && (r < '0' || r > '9') }) {
-			return 0, wrong
+			return 0, invalid
 		}
 		ns := n * float64(24*time.Hour)
 		if !(ns >= 1 && ns < math.MaxInt64) {
-			return 0, wrong
+			return 0, invalid
 		}
 		return time.Duration(ns), nil
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d <= 0 {
-		return 0, wrong
+		return 0, invalid
 	}
 	return d, nil
 }
@@ -157,20 +157,19 @@ func splitLines(v string) []string {
 	return entries
 }
 
-// checkValue tells what is wrong with a value that was given, as the end of a
-// sentence that begins with the input's name. It never echoes more than quote
-// does.
+// checkValue validates the value of an input. The error quotes no more of the
+// value than quote does.
 func checkValue(in Input, v string) error {
 	if len(v) > longestValue {
-		return fmt.Errorf("is %d bytes long; at most %d are taken", len(v), longestValue)
+		return fmt.Errorf("the value has %d bytes, more than %d", len(v), longestValue)
 	}
 	if !utf8.ValidString(v) {
-		return fmt.Errorf("is no valid UTF-8")
+		return fmt.Errorf("the value is not valid UTF-8")
 	}
 	if bad := strings.IndexFunc(v, func(r rune) bool {
 		return unicode.IsControl(r) && !(in.isList() && (r == '\n' || r == '\r' || r == '\t'))
 	}); bad >= 0 {
-		return fmt.Errorf("holds a line break or another control character")
+		return fmt.Errorf("the value contains a line break or another control character")
 	}
 	var err error
 	switch in.Type {
@@ -186,42 +185,42 @@ func checkValue(in Input, v string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("%s is none of %s", quote(v), strings.Join(in.Picks, ", "))
+		return fmt.Errorf("%s is not one of %s", quote(v), strings.Join(in.Picks, ", "))
 	case Pattern:
 		if _, e := regexp.Compile(v); e != nil {
-			err = fmt.Errorf("%s is no regular expression as RE2 knows them: %s", quote(v), strings.TrimPrefix(e.Error(), "error parsing regexp: "))
+			err = fmt.Errorf("%s is not a valid RE2 regular expression: %s", quote(v), strings.TrimPrefix(e.Error(), "error parsing regexp: "))
 		}
 	case Lines, DockerLines:
 		if n := len(splitLines(v)); n > mostEntries {
-			err = fmt.Errorf("has %d entries; at most %d are taken", n, mostEntries)
+			err = fmt.Errorf("the list has %d entries, more than %d", n, mostEntries)
 		}
 	case Text:
 		if in.Name == "digest" && !ref.IsDigest(v) {
-			err = fmt.Errorf("%s is no digest: sha256: and 64 hexadecimal digits in lower case", quote(v))
+			err = fmt.Errorf("%s is not a valid digest: want sha256: followed by 64 lower-case hexadecimal digits", quote(v))
 		}
 	}
 	return err
 }
 
-// correction says how a value that is wrong should have been written.
+// correction returns how to correct an invalid value.
 func (in Input) correction(v string) string {
 	switch in.Type {
 	case Boolean:
 		return "Write true or false, or leave it empty."
 	case Count:
-		return "Write a whole number, at least 1."
+		return "Write an integer of at least 1."
 	case Span:
-		return "Write it as 72h, 90m or 3d, above zero."
+		return "Write it as 72h, 90m or 3d."
 	case Pick:
-		return suggestion(v, in.Picks, "Write one of these, or leave it empty.")
+		return suggestion(v, in.Picks, "Use one of these, or leave it empty.")
 	case Pattern:
-		return "Write a regular expression as RE2 knows them: https://github.com/google/re2/wiki/Syntax."
+		return "See https://github.com/google/re2/wiki/Syntax."
 	}
 	return "Correct the value, or leave it empty."
 }
 
-// suggestion proposes the candidate that is near a mistyped name; where none
-// is, it returns otherwise.
+// suggestion suggests the candidate that is nearest to a mistyped name. If none
+// is near, it returns otherwise.
 func suggestion(name string, candidates []string, otherwise string) string {
 	if near, ok := levenshtein.Nearest(name, candidates); ok {
 		return fmt.Sprintf("Did you mean %s?", near)
@@ -229,7 +228,7 @@ func suggestion(name string, candidates []string, otherwise string) string {
 	return otherwise
 }
 
-// quote shows the beginning of a value from outside.
+// quote quotes an outside value, shortened if it is long.
 func quote(v string) string {
 	const shown = 80
 	if len(v) > shown {

@@ -126,7 +126,7 @@ func TestReleaseEvidence(t *testing.T) {
 func TestReleaseEvidenceOfOneAttempt(t *testing.T) {
 	r := releaseRecord()
 	r.Stages[1].Deployments[0].GatesBefore = &approval.Gates{Status: "failed"}
-	r.Stages[1].Deployments[1].GatesBefore = &approval.Gates{Status: "succeeded", Ignored: []string{"Query <work> items"}}
+	r.Stages[1].Deployments[1].GatesBefore = &approval.Gates{Status: "none", Ignored: []string{"Query <work> items"}}
 	e, _ := r.Evidence(approval.Evidence{Stage: "Production", Attempt: 2, ReleaseID: 88}, "", true)
 	if len(e.Requesters) != 1 || e.Requesters[0].As != "requested attempt 2 of the deployment" {
 		t.Errorf("requesters: %+v", e.Requesters)
@@ -135,7 +135,7 @@ func TestReleaseEvidenceOfOneAttempt(t *testing.T) {
 		return rule.Outcome{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; told, and not asked for"}
 	}
 	want := []rule.Outcome{
-		note("pre-deployment gates: succeeded; ignored by hand, which is a bypass: Query  work  items"),
+		note("pre-deployment gates: none; ignored by hand, which is a bypass: Query  work  items"),
 		note("post-deployment gates: succeeded"),
 	}
 	if !reflect.DeepEqual(e.Notes, want) {

@@ -124,8 +124,8 @@ type TimelineRecord struct {
 // is the zero record.
 func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []rule.Refusal) {
 	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
-	job, ok := records[GUID(c.JobID)]
-	if !ok || job.Type != "Job" {
+	job := records[GUID(c.JobID)]
+	if job.Type != "Job" {
 		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "run %d has no job %s, which this step claims to run in", c.BuildID, c.JobID)}
 	}
 	if job.State != inProgress {

@@ -11,7 +11,6 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
-	"acrpromote/internal/sanitize"
 )
 
 // authors are those who brought the source version to the server: who pushed
@@ -30,7 +29,7 @@ func (s *Service) readAuthors(ctx context.Context) authors {
 	if b.Repository == nil || b.Repository.Type != "TfsGit" || b.SourceVersion == "" {
 		kind := "nothing"
 		if b.Repository != nil && b.Repository.Type != "" {
-			kind = sanitize.Line(b.Repository.Type)
+			kind = s.secrets.Line(b.Repository.Type)
 		}
 		return authors{unknown: fmt.Sprintf("the source lies in a repository of the type %s, whose pushes Azure DevOps does not record", kind)}
 	}
@@ -98,7 +97,7 @@ func (s *Service) pusher(ctx context.Context, b *build) authors {
 			PushedBy *identity `json:"pushedBy"`
 		} `json:"push"`
 	}
-	what := "the push of " + sanitize.Line(b.SourceVersion)
+	what := "the push of " + s.secrets.Line(b.SourceVersion)
 	err := s.get(ctx, areaGit, locationCommit, "7.1-preview.1", s.inRepository(b, map[string]string{"commitId": b.SourceVersion}), url.Values{}, &document)
 	if err != nil {
 		return s.unread(what, err)
@@ -118,7 +117,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 	if err != nil {
 		return authors{unknown: "the pull requests of the source version could not be asked for"}
 	}
-	what := "the pull requests merged as " + sanitize.Line(b.SourceVersion)
+	what := "the pull requests merged as " + s.secrets.Line(b.SourceVersion)
 	client := s.areas[areaGit]
 	if client == nil {
 		return s.unread(what, &malformed{"it does not list the resource area of repositories"})

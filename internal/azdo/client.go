@@ -59,7 +59,8 @@ func (a *answer) Error() string {
 	return s
 }
 
-// malformed is an answer that is JSON and yet cannot be understood.
+// malformed is an answer that is JSON and yet cannot be understood. Why may hold
+// text of the answer as it is.
 type malformed struct{ why string }
 
 func (m *malformed) Error() string { return m.why }
@@ -69,8 +70,8 @@ func (m *malformed) Error() string { return m.why }
 // session header of an answer into a variable of the package, from whichever
 // goroutine it runs in.
 type guard struct {
-	next  http.RoundTripper
-	token string
+	next    http.RoundTripper
+	secrets *sanitize.Secrets
 }
 
 func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -92,8 +93,7 @@ func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, a
 }
 
-// message takes the server's sentence out of an error document, but never one
-// that bears the token.
+// message takes the server's sentence out of an error document.
 func (g guard) message(body []byte) string {
 	var document struct {
 		Message string `json:"message"`
@@ -101,10 +101,7 @@ func (g guard) message(body []byte) string {
 	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &document) != nil {
 		return ""
 	}
-	if strings.Contains(document.Message, g.token) {
-		return ""
-	}
-	return sanitize.Line(document.Message)
+	return g.secrets.Line(document.Message)
 }
 
 func isJSON(contentType string) bool {
@@ -188,7 +185,7 @@ func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
 	if area == areaRelease && hostPort(u) == hostPort(&sibling) && samePath {
 		return azuredevops.NewClientWithOptions(s.connection, sibling.String(), azuredevops.WithHTTPClient(s.http)), nil
 	}
-	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", sanitize.Line(u.Host+u.Path), s.collection.Host+s.collection.Path)}
+	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", u.Host+u.Path, s.collection.Host+s.collection.Path)}
 }
 
 // get reads one document of an area into v.

@@ -11,7 +11,6 @@ import (
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
 	"acrpromote/internal/approval"
-	"acrpromote/internal/sanitize"
 )
 
 // decode reads one whole JSON object into v: null, an array, a truncated body,
@@ -27,7 +26,7 @@ func decode(raw []byte, v any) error {
 		return &malformed{"it is not a JSON object"}
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return &malformed{"it cannot be understood: " + sanitize.Line(err.Error())}
+		return &malformed{"it cannot be understood: " + err.Error()}
 	}
 	return uniqueNames(raw)
 }
@@ -69,7 +68,7 @@ func uniqueNames(raw []byte) error {
 			}
 			for _, other := range mine {
 				if bytes.EqualFold(other, name) {
-					return &malformed{fmt.Sprintf("it says %q twice", sanitize.Line(string(name)))}
+					return &malformed{fmt.Sprintf("it says %s twice", quote(string(name)))}
 				}
 			}
 			names = append(names, name)
@@ -88,6 +87,15 @@ func bareName(quoted []byte) []byte {
 		return quoted
 	}
 	return []byte(name)
+}
+
+// quote shows text of an answer in an error, if it is not too long for one.
+func quote(text string) string {
+	const longest = 300
+	if len(text) > longest {
+		return fmt.Sprintf("a text of %d bytes", len(text))
+	}
+	return strconv.Quote(text)
 }
 
 // identity is an IdentityRef as far as it is needed.
@@ -152,7 +160,7 @@ func (n *number) UnmarshalJSON(raw []byte) error {
 	}
 	value, err := strconv.Atoi(text)
 	if err != nil {
-		return fmt.Errorf("%q is not a whole number", sanitize.Line(text))
+		return fmt.Errorf("%s is not a whole number", quote(text))
 	}
 	n.Value, n.Set = value, true
 	return nil

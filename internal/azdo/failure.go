@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
 )
 
 // unreadable turns a failed read into a refusal: what was read, where, why it
@@ -27,14 +25,14 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 	case errors.As(err, &a):
 		r.Reason, r.Remedy = s.refusedBy(what, a, permission)
 	case errors.As(err, &m):
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, m.why)
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, s.secrets.Line(m.why))
 		r.Remedy = "Run the step again; if it stays so, look whether a proxy answers in place of Azure DevOps."
 	default:
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, cause(err))
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, s.cause(err))
 		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
 	}
-	// Whatever the server quotes back, the token stays here.
-	r.Reason = strings.ReplaceAll(r.Reason, s.token, "…")
+	// Whatever the server quotes back, secrets stay here.
+	r.Reason = s.secrets.Redact(r.Reason)
 	return r
 }
 
@@ -82,7 +80,7 @@ func (s *Service) identity() string {
 
 // cause is the innermost part of a network error that says something: the
 // outer ones repeat the URL.
-func cause(err error) string {
+func (s *Service) cause(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
 		if u.Timeout() {
@@ -90,5 +88,5 @@ func cause(err error) string {
 		}
 		err = u.Err
 	}
-	return sanitize.Line(err.Error())
+	return s.secrets.Line(err.Error())
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"acrpromote/internal/rule"
-	"acrpromote/internal/sanitize"
 )
 
 // fileDocument is one item of a repository, with its content.
@@ -33,7 +32,7 @@ type fileDocument struct {
 //
 // https://learn.microsoft.com/rest/api/azure/devops/git/items/get
 func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byte, string, *rule.Refusal) {
-	subject := fmt.Sprintf("%s@%s:%s", sanitize.Line(repository), sanitize.Line(ref), sanitize.Line(path))
+	subject := fmt.Sprintf("%s@%s:%s", s.secrets.Line(repository), s.secrets.Line(ref), s.secrets.Line(path))
 	refuse := func(reason, remedy string) ([]byte, string, *rule.Refusal) {
 		return nil, "", &rule.Refusal{Rule: rule.FlowUnverified, Subject: subject, Reason: reason, Remedy: remedy}
 	}

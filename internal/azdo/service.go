@@ -19,6 +19,7 @@ import (
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/sanitize"
 )
 
 // Claims are what the agent said about the run, and where to ask. None of it
@@ -88,6 +89,7 @@ func (e *UnknownStage) Error() string {
 type Service struct {
 	claims     Claims
 	token      string
+	secrets    sanitize.Secrets
 	collection *url.URL
 	http       *http.Client
 	connection *azuredevops.Connection
@@ -113,9 +115,10 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 		return nil, errors.New("reading Azure DevOps needs a transport of its own")
 	}
 	guarded := *client
-	guarded.Transport = guard{next: client.Transport, token: token}
 	guarded.Jar = nil
 	s := &Service{claims: claims, token: token, collection: collection, http: &guarded}
+	s.secrets.Add(token)
+	guarded.Transport = guard{next: client.Transport, secrets: &s.secrets}
 	s.connection = &azuredevops.Connection{
 		AuthorizationString:     "Bearer " + token,
 		BaseUrl:                 collection.String(),

@@ -104,7 +104,7 @@ func (c change) run(t *testing.T) {
 		if !strings.Contains(all, c.says) {
 			t.Errorf("does not say %q: %s", c.says, all)
 		}
-		if strings.Contains(all, jobToken) || strings.ContainsAny(all, "<>") && !strings.Contains(all, "<project>") {
+		if strings.Contains(all, jobToken[:12]) || strings.ContainsAny(all, "<>") && !strings.Contains(all, "<project>") {
 			t.Errorf("bears the token, or markup: %s", all)
 		}
 	})
@@ -442,6 +442,12 @@ func TestBadAnswers(t *testing.T) {
 			_, _ = io.WriteString(w, `"}`)
 		}},
 		{"the token where a number belongs", "", body(`{"count":"` + jobToken + `","id":"` + jobToken + `","records":[]}`)},
+		{"the token where a text is cut", "", body(`{"count":"` + strings.Repeat("x", 250) + jobToken + `","id":"` + strings.Repeat("x", 240) + jobToken + `","records":[]}`)},
+		{"the token where a message is cut", "status 503 (\"xxx", func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(503)
+			_, _ = io.WriteString(w, `{"message":"`+strings.Repeat("x", 285)+` `+jobToken+` is not authorized"}`)
+		}},
 		{"markup where a number belongs", "", body(`{"count":"<b>","id":"<b>","records":[]}`)},
 		{"a name twice", `twice`, body(`{"value":[],"VALUE":[],"records":[]}`)},
 	}

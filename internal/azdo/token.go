@@ -103,6 +103,7 @@ func (s *Service) askToken(ctx context.Context, address string) (approval.TokenC
 	if err := decode(raw, &document); err != nil {
 		return approval.TokenClaims{}, err
 	}
+	s.secrets.Add(document.Token)
 	return parseToken(document.Token)
 }
 

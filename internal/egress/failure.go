@@ -9,10 +9,10 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strings"
 	"syscall"
 
 	"acrpromote/internal/explain"
+	"acrpromote/internal/sanitize"
 )
 
 var (
@@ -75,6 +75,9 @@ func (g *gate) explain(host string, err error) error {
 	return e
 }
 
+// maxText is how much of a text from outside is told, in characters.
+const maxText = 200
+
 const (
 	checkNetwork = "Check the name, the firewall on the way, and whether this machine needs a proxy"
 	checkProxy   = "Check the agent's proxy settings"
@@ -121,11 +124,11 @@ func reason(err error) (reason, remedy string, final bool) {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return "is not trusted: its certificate has expired, or is not yet valid", "Renew it, or check the clock of this machine", true
 	case errors.As(err, &verify):
-		return "is not trusted: its certificate cannot be verified (" + clean(verify.Err.Error()) + ")", "Check its certificate", true
+		return "is not trusted: its certificate cannot be verified (" + sanitize.Bounded(verify.Err.Error(), maxText) + ")", "Check its certificate", true
 	case errors.As(err, &record), errors.Is(err, http.ErrSchemeMismatch):
 		return "does not speak TLS", "Check the port; at a prompt, --plain-http names a host that speaks HTTP", true
 	case isAlert(operation):
-		return "broke off the TLS handshake (" + clean(operation.Err.Error()) + ")", "Check which TLS versions and client certificates it asks for", true
+		return "broke off the TLS handshake (" + sanitize.Bounded(operation.Err.Error(), maxText) + ")", "Check which TLS versions and client certificates it asks for", true
 	case viaProxy:
 		return "cannot be reached: the proxy does not answer (" + system(err) + ")", checkProxy, false
 	case errors.Is(err, syscall.ECONNREFUSED):
@@ -137,7 +140,7 @@ func reason(err error) (reason, remedy string, final bool) {
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "did not answer in time", checkNetwork, false
 	default:
-		return "did not answer as HTTP should (" + clean(err.Error()) + ")", checkNetwork, false
+		return "did not answer as HTTP should (" + sanitize.Bounded(err.Error(), maxText) + ")", checkNetwork, false
 	}
 }
 
@@ -169,20 +172,5 @@ func system(err error) string {
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(inner) {
 		err = inner
 	}
-	return clean(err.Error())
-}
-
-// clean bounds text that may come from outside and takes what is not printable
-// out of it.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\u2028' || r == '\u2029' {
-			return ' '
-		}
-		return r
-	}, strings.ToValidUTF8(text, "?"))
-	if runes := []rune(text); len(runes) > 200 {
-		text = string(runes[:200]) + "…"
-	}
-	return text
+	return sanitize.Bounded(err.Error(), maxText)
 }

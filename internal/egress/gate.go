@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -76,11 +77,11 @@ func isBlob(path string) bool {
 // its host:port.
 func (g *gate) permit(u *url.URL) (string, error) {
 	if _, _, err := ref.SplitPort(u.Host); err != nil {
-		return "", &Error{Phase: g.phase.Name, Host: clean(u.Host), Reason: "has no valid port: " + err.Error(), Remedy: "Correct its address"}
+		return "", &Error{Phase: g.phase.Name, Host: sanitize.Bounded(u.Host, maxText), Reason: "has no valid port: " + err.Error(), Remedy: "Correct its address"}
 	}
 	host, ok := authority(u)
 	if !ok {
-		return "", &Error{Phase: g.phase.Name, Host: clean(u.Host), Reason: "is no valid host name", Remedy: "Write it in ASCII, without blanks"}
+		return "", &Error{Phase: g.phase.Name, Host: sanitize.Bounded(u.Host, maxText), Reason: "is no valid host name", Remedy: "Write it in ASCII, without blanks"}
 	}
 	switch {
 	case u.User != nil:
@@ -90,7 +91,7 @@ func (g *gate) permit(u *url.URL) (string, error) {
 	case u.Scheme == "http":
 		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would go over plain HTTP, which nothing protects", Remedy: "Use https; at a prompt, --plain-http names a host that speaks HTTP"}
 	default:
-		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would be asked over " + clean(u.Scheme) + ", which is not spoken here", Remedy: "Use https"}
+		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would be asked over " + sanitize.Bounded(u.Scheme, maxText) + ", which is not spoken here", Remedy: "Use https"}
 	}
 	return host, nil
 }
@@ -135,7 +136,7 @@ func (g *gate) follow(req *http.Request, resp *http.Response, hops int) (*http.R
 	target.User, target.Fragment, target.RawFragment = nil, "", ""
 	to, ok := authority(target)
 	if !ok {
-		return refuse("redirects to "+clean(target.Host)+", which is no valid host name", "Check what stands in front of it")
+		return refuse("redirects to "+sanitize.Bounded(target.Host, maxText)+", which is no valid host name", "Check what stands in front of it")
 	}
 	if target.Scheme == "http" && (req.URL.Scheme != "http" || to != from) {
 		return refuse("redirects to "+to+" over plain HTTP, which nothing protects", "It is not followed; check what stands in front of the registry")

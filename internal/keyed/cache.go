@@ -1,8 +1,8 @@
-// Package keyed shares work between goroutines by key: a cache that loads each
-// value once, calls that are shared while they last, and a lock for each key.
+// Package keyed shares work between goroutines by key. It has a cache that loads
+// each value once, a single flight for calls in progress, and a keyed mutex.
 //
-// It has what golang.org/x/sync/singleflight has not: waiting ends with the
-// context of whoever waits.
+// Unlike in golang.org/x/sync/singleflight, waiting ends when the context of the
+// waiting caller is done.
 package keyed
 
 import (
@@ -10,8 +10,8 @@ import (
 	"sync"
 )
 
-// Cache keeps a value for each key and loads it once: a caller that wants a key
-// which another is loading waits for that one's result. It is safe for
+// Cache keeps a value for each key and loads it once: if another caller is
+// already loading the key, a caller waits for that result. It is safe for
 // concurrent use.
 type Cache[K comparable, V any] struct {
 	limit     int
@@ -27,17 +27,17 @@ type entry[V any] struct {
 	err    error
 }
 
-// NewCache returns an empty cache. It keeps at most limit entries, any number
-// if limit is 0; what does not fit is loaded again. keepError reports whether
-// an error is kept as a value is; if it is nil, none is.
+// NewCache returns an empty cache. It keeps at most limit entries, or any number
+// if limit is 0; values that do not fit are loaded again. keepError reports
+// whether to keep an error like a value; if it is nil, no error is kept.
 func NewCache[K comparable, V any](limit int, keepError func(error) bool) *Cache[K, V] {
 	return &Cache[K, V]{limit: limit, keepError: keepError, entries: make(map[K]*entry[V])}
 }
 
-// Get returns the value of key. If there is none, it calls load with ctx; other
-// callers wait for the result, each as long as its own context allows. An error
-// that is not kept is returned to the caller that called load alone: the others
-// load for themselves, since it may have failed for having been stopped.
+// Get returns the value of key. If there is none, it calls load with ctx, and
+// other callers wait for the result until their own contexts are done. An error
+// that is not kept is returned only to the caller whose load failed. The others
+// load again, because the first may just have been cancelled.
 func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context) (V, error)) (V, error) {
 	for {
 		c.mu.Lock()
@@ -74,8 +74,8 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 
 func (c *Cache[K, V]) keeps(err error) bool { return c.keepError != nil && c.keepError(err) }
 
-// Wait returns the value of key, after waiting for it if it is being loaded.
-// The result is false if there is none, or if loading it has failed.
+// Wait returns the value of key. If it is being loaded, Wait waits for it. The
+// result is false if there is no value or if loading failed.
 func (c *Cache[K, V]) Wait(ctx context.Context, key K) (V, bool) {
 	c.mu.Lock()
 	e, ok := c.entries[key]
@@ -91,8 +91,8 @@ func (c *Cache[K, V]) Wait(ctx context.Context, key K) (V, bool) {
 	return none, false
 }
 
-// Peek returns the value of key without waiting: false if there is none, if it
-// is still being loaded, or if loading it has failed.
+// Peek returns the value of key without waiting. The result is false if there is
+// no value, if it is still being loaded, or if loading failed.
 func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	c.mu.Lock()
 	e, ok := c.entries[key]
@@ -108,8 +108,8 @@ func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	return none, false
 }
 
-// Set replaces the value of key. If the cache is full, it deletes key instead:
-// no value is better than an outdated one.
+// Set replaces the value of key. If the cache is full, it deletes key instead,
+// so that no outdated value remains.
 func (c *Cache[K, V]) Set(key K, value V) {
 	e := &entry[V]{loaded: make(chan struct{}), value: value}
 	close(e.loaded)
@@ -122,7 +122,8 @@ func (c *Cache[K, V]) Set(key K, value V) {
 	}
 }
 
-// Delete removes key. If it is being loaded, those who wait still get the result.
+// Delete removes key. If it is being loaded, waiting callers still get the
+// result.
 func (c *Cache[K, V]) Delete(key K) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

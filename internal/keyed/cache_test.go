@@ -82,9 +82,9 @@ func TestCacheLoadsOnceForAll(t *testing.T) {
 			})
 		}
 		group.Go(func() {
-			synctest.Wait() // until all others wait for one load
+			synctest.Wait() // until all others wait for the load
 			if _, ok := cache.Peek("k"); ok {
-				t.Error("Peek returned what is still being loaded")
+				t.Error("Peek returned a value that is still being loaded")
 			}
 			close(release)
 			if v, ok := cache.Wait(t.Context(), "k"); v != 7 || !ok {
@@ -98,9 +98,9 @@ func TestCacheLoadsOnceForAll(t *testing.T) {
 	})
 }
 
-// The first caller is stopped: the next loads for itself, and is not told that
-// the other was.
-func TestCacheOfACallerThatWasStopped(t *testing.T) {
+// When the first caller is cancelled, the next loads the value itself and does
+// not get the error.
+func TestCacheLoadsAgainAfterCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := newCache(0)
 		first, stop := context.WithCancel(t.Context())
@@ -126,15 +126,16 @@ func TestCacheOfACallerThatWasStopped(t *testing.T) {
 	})
 }
 
-// Waiting ends with the context of the one who waits; the load goes on.
-func TestCacheWaitingCanBeStopped(t *testing.T) {
+// Waiting ends when the context of the waiting caller is done; the load
+// continues.
+func TestCacheWaitEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cache := newCache(0)
 		release := make(chan struct{})
 		var group sync.WaitGroup
 		group.Go(func() {
 			if v, err := cache.Get(t.Context(), "k", func(context.Context) (int, error) { <-release; return 7, nil }); v != 7 || err != nil {
-				t.Errorf("the loading one got %d, %v", v, err)
+				t.Errorf("the loading caller got %d, %v", v, err)
 			}
 		})
 		synctest.Wait()
@@ -142,7 +143,7 @@ func TestCacheWaitingCanBeStopped(t *testing.T) {
 		group.Go(func() {
 			_, err := cache.Get(waiting, "k", func(context.Context) (int, error) { t.Error("loaded twice"); return 0, nil })
 			if !errors.Is(err, context.Canceled) {
-				t.Errorf("the waiting one got %v", err)
+				t.Errorf("the waiting caller got %v", err)
 			}
 		})
 		group.Go(func() {
@@ -171,19 +172,19 @@ func TestCacheIsBounded(t *testing.T) {
 		load(key)
 	}
 	if load("a") || load("b") {
-		t.Error("what fits was loaded again")
+		t.Error("an entry within the limit was loaded again")
 	}
 	if !load("c") {
-		t.Error("more was kept than the limit allows")
+		t.Error("the cache keeps more entries than its limit")
 	}
 	cache.Set("d", 4)
 	if _, ok := cache.Peek("d"); ok {
-		t.Error("Set kept more than the limit allows")
+		t.Error("Set keeps more entries than the limit")
 	}
-	// A value that can be replaced no longer is deleted.
+	// A value that cannot be replaced because the cache is full is deleted.
 	cache.Set("a", 5)
 	if v, ok := cache.Peek("a"); ok {
-		t.Errorf("the outdated value %d was kept", v)
+		t.Errorf("the cache keeps the outdated value %d", v)
 	}
 	cache.Set("a", 5)
 	if v, ok := cache.Peek("a"); v != 5 || !ok {
@@ -191,8 +192,8 @@ func TestCacheIsBounded(t *testing.T) {
 	}
 }
 
-// What is deleted or set while it is being loaded stays so.
-func TestCacheChangedDuringALoad(t *testing.T) {
+// A load does not undo a Delete or Set that happens meanwhile.
+func TestCacheChangedDuringLoad(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(*Cache[string, int])
@@ -213,7 +214,7 @@ func TestCacheChangedDuringALoad(t *testing.T) {
 				t.Errorf("Get returned %d, %v", v, err)
 			}
 			if v, ok := cache.Peek("k"); v != c.want || ok != (c.want != 0) {
-				t.Errorf("afterwards there is %d, %v; want %d", v, ok, c.want)
+				t.Errorf("Peek returned %d, %v afterwards; want %d", v, ok, c.want)
 			}
 		})
 	}

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// Flight shares calls that are made for the same key at the same time. The zero
-// Flight is ready to use, by several goroutines.
+// Flight shares concurrent calls for the same key. The zero Flight is ready to
+// use and safe for concurrent use.
 type Flight[K comparable, V any] struct {
 	mu    sync.Mutex
 	calls map[K]*call[V]
@@ -20,9 +20,9 @@ type call[V any] struct {
 	err     error
 }
 
-// Do returns what f returns; callers that come while it runs share the result.
-// f goes on as long as any of them waits, whichever called first, and its
-// context is cancelled when none does any more.
+// Do calls f and returns its result. Callers that arrive while f runs share the
+// result. f continues as long as any caller waits for it, even if the first has
+// left, and its context is cancelled when none does.
 func (g *Flight[K, V]) Do(ctx context.Context, key K, f func(context.Context) (V, error)) (V, error) {
 	g.mu.Lock()
 	if g.calls == nil {
@@ -59,7 +59,7 @@ func (g *Flight[K, V]) Do(ctx context.Context, key K, f func(context.Context) (V
 	}
 }
 
-// forget lets the next caller begin anew; g.mu is held.
+// forget makes the next caller start a new call. The caller must hold g.mu.
 func (g *Flight[K, V]) forget(key K, c *call[V]) {
 	if g.calls[key] == c {
 		delete(g.calls, key)

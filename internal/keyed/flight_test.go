@@ -34,15 +34,15 @@ func TestFlightSharesCalls(t *testing.T) {
 		if n := calls.Load(); n != 2 {
 			t.Errorf("%d calls, want one for each key", n)
 		}
-		// Nothing is kept.
+		// The result is not kept.
 		if v, err := flight.Do(t.Context(), "a", func(context.Context) (int, error) { return 5, nil }); v != 5 || err != nil {
 			t.Errorf("the next call returned %d, %v", v, err)
 		}
 	})
 }
 
-// The call outlives the caller that began it, as long as another waits.
-func TestFlightGoesOnForTheOthers(t *testing.T) {
+// A call continues after its first caller has left, as long as another waits.
+func TestFlightContinuesForOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flight Flight[string, int]
 		first, stop := context.WithCancel(t.Context())
@@ -75,9 +75,9 @@ func TestFlightGoesOnForTheOthers(t *testing.T) {
 	})
 }
 
-// When nobody waits any more the call is cancelled, and the next caller begins
-// a new one.
-func TestFlightEndsWithTheLast(t *testing.T) {
+// When no caller waits any more, the call is cancelled, and the next caller
+// starts a new one.
+func TestFlightEndsWithLastCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var flight Flight[string, int]
 		ctx, stop := context.WithCancel(t.Context())
@@ -102,7 +102,7 @@ func TestFlightEndsWithTheLast(t *testing.T) {
 		group.Wait()
 		synctest.Wait()
 		if !cancelled.Load() {
-			t.Error("the call goes on for nobody")
+			t.Error("the call was not cancelled")
 		}
 		if v, err := flight.Do(t.Context(), "k", func(context.Context) (int, error) { return 5, nil }); v != 5 || err != nil {
 			t.Errorf("the next call returned %d, %v", v, err)

@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// Mutex is a lock for each key. The zero Mutex is ready to use.
+// Mutex is a mutual exclusion lock for each key. The zero Mutex is ready to use.
 type Mutex[K comparable] struct {
 	mu    sync.Mutex
 	locks map[K]*lock
@@ -13,10 +13,11 @@ type Mutex[K comparable] struct {
 
 type lock struct {
 	held  chan struct{} // has an element while the lock is held
-	users int           // that hold it or wait for it
+	users int           // goroutines that hold the lock or wait for it
 }
 
-// Lock locks key and returns what unlocks it, or the error of ctx.
+// Lock locks key and returns the function that unlocks it. If ctx is done
+// first, Lock returns its error.
 func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -41,9 +42,9 @@ func (m *Mutex[K]) Lock(ctx context.Context, key K) (unlock func(), err error) {
 	}
 }
 
-// LockUnless locks key, unless done reports, before or after waiting, that
-// there is no need to: then it returns without the lock, and unlock does
-// nothing. Those who waited for what the holder did go on at once this way,
+// LockUnless locks key unless done reports, before or after waiting, that the
+// work is already done. In that case it returns without the lock, and unlock
+// does nothing, so callers that waited for the holder's work continue at once
 // instead of one after the other.
 func (m *Mutex[K]) LockUnless(ctx context.Context, key K, done func() bool) (unlock func(), err error) {
 	if done() {

@@ -22,23 +22,23 @@ func TestMutexLocksEachKey(t *testing.T) {
 			}
 			defer unlock()
 			if holders[i%3]++; holders[i%3] != 1 {
-				t.Error("two hold one key")
+				t.Error("two goroutines hold the lock of one key")
 			}
 			holders[i%3]--
 		})
 	}
 	group.Wait()
 	if len(m.locks) != 0 {
-		t.Errorf("%d locks are kept that nobody holds", len(m.locks))
+		t.Errorf("%d unused locks are left", len(m.locks))
 	}
-	// Keys do not wait for one another.
+	// Different keys do not wait for each other.
 	unlock, _ := m.Lock(t.Context(), 1)
 	other, _ := m.Lock(t.Context(), 2)
 	other()
 	unlock()
 }
 
-func TestMutexWaitingCanBeStopped(t *testing.T) {
+func TestMutexLockEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Mutex[string]
 		unlock, err := m.Lock(t.Context(), "k")
@@ -57,15 +57,15 @@ func TestMutexWaitingCanBeStopped(t *testing.T) {
 		group.Wait()
 		unlock()
 		if _, err := m.Lock(ctx, "k"); !errors.Is(err, context.Canceled) {
-			t.Errorf("a stopped caller got the lock: %v", err)
+			t.Errorf("Lock with a cancelled context returned %v", err)
 		}
 		if len(m.locks) != 0 {
-			t.Errorf("%d locks are kept that nobody holds", len(m.locks))
+			t.Errorf("%d unused locks are left", len(m.locks))
 		}
 	})
 }
 
-// Those who waited for what the holder did go on together.
+// Callers that waited for the holder's work continue together.
 func TestMutexLockUnless(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var m Mutex[string]
@@ -82,7 +82,7 @@ func TestMutexLockUnless(t *testing.T) {
 				defer unlock()
 				if !done.Load() {
 					workers.Add(1)
-					synctest.Wait() // until the others wait for this one
+					synctest.Wait() // until the others wait for this goroutine
 					done.Store(true)
 					return
 				}
@@ -94,9 +94,9 @@ func TestMutexLockUnless(t *testing.T) {
 			t.Errorf("%d did the work and %d waited for it", workers.Load(), others.Load())
 		}
 		if len(m.locks) != 0 {
-			t.Errorf("%d locks are kept that nobody holds", len(m.locks))
+			t.Errorf("%d unused locks are left", len(m.locks))
 		}
-		// Done before: nobody is waited for.
+		// If the work is already done, LockUnless does not wait.
 		unlock, _ := m.Lock(t.Context(), "k")
 		if free, err := m.LockUnless(t.Context(), "k", done.Load); err != nil {
 			t.Error(err)

@@ -55,8 +55,8 @@ func (s State) left() bool {
 
 // Facts is what the outcome of a run is ranked by.
 type Facts struct {
-	Misuse  bool // the inputs could not be understood or obeyed
-	Refused bool // at least one rule was not met
+	UsageError bool // the inputs could not be understood or obeyed
+	Refused    bool // at least one rule was not met
 	// Stopped: the program was told to stop at some time. Unexecuted: it was
 	// told so before anything was executed.
 	Stopped, Unexecuted bool
@@ -76,7 +76,7 @@ func Rank(f Facts) Outcome {
 		}
 	}
 	switch {
-	case f.Misuse:
+	case f.UsageError:
 		return Misuse
 	case f.Refused:
 		return Refused

@@ -10,7 +10,7 @@ func TestRank(t *testing.T) {
 	}{
 		{"nothing to do", Facts{}, Done},
 		{"all targets done", Facts{Targets: []State{Copied, Mounted, Present, Retagged, Planned}}, Done},
-		{"misuse before everything", Facts{Misuse: true, Refused: true, Stopped: true, Unexecuted: true, Errors: 1, BeyondTargets: true}, Misuse},
+		{"misuse before everything", Facts{UsageError: true, Refused: true, Stopped: true, Unexecuted: true, Errors: 1, BeyondTargets: true}, Misuse},
 		{"refused before cancelled", Facts{Refused: true, Stopped: true, Unexecuted: true, Errors: 1, BeyondTargets: true}, Refused},
 		{"stopped before anything was executed", Facts{Stopped: true, Unexecuted: true}, Cancelled},
 		{"stopped before anything was executed, and something failed", Facts{Stopped: true, Unexecuted: true, Errors: 1, BeyondTargets: true}, Cancelled},

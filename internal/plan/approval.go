@@ -11,7 +11,7 @@ import (
 // Group is the images that one verdict lets out, by their positions, and the
 // rules that it is judged by.
 type Group struct {
-	Terms  topology.Terms
+	Rules  topology.Rules
 	Images []int
 }
 
@@ -25,12 +25,12 @@ func Groups(action string, images []Wanted) []Group {
 	var groups []Group
 	for at, w := range images {
 		for _, way := range w.Ways {
-			if way.Terms.Kind == topology.None {
+			if way.Rules.Kind == topology.None {
 				continue
 			}
-			i := slices.IndexFunc(groups, func(g Group) bool { return g.Terms.SameApproval(way.Terms) })
+			i := slices.IndexFunc(groups, func(g Group) bool { return g.Rules.SameApproval(way.Rules) })
 			if i < 0 {
-				groups = append(groups, Group{Terms: way.Terms})
+				groups = append(groups, Group{Rules: way.Rules})
 				i = len(groups) - 1
 			}
 			if !slices.Contains(groups[i].Images, at) {
@@ -51,20 +51,20 @@ func Case(action string, images []Image, groups []Group, subject, code string) a
 	c := approval.Case{Asked: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
 	for _, g := range groups {
 		rules := approval.Rules{
-			Approval:            approval.Kind(g.Terms.Kind),
-			Environment:         g.Terms.Environment,
-			MinApprovers:        g.Terms.MinApprovers,
-			RequesterCanApprove: g.Terms.RequesterCanApprove,
-			AuthorCanApprove:    g.Terms.AuthorCanApprove,
-			Approvers:           g.Terms.Approvers,
-			MaxAge:              g.Terms.MaxAge,
-			CommentPatterns:     g.Terms.CommentPatterns,
+			Approval:            approval.Kind(g.Rules.Kind),
+			Environment:         g.Rules.Environment,
+			MinApprovers:        g.Rules.MinApprovers,
+			RequesterCanApprove: g.Rules.RequesterCanApprove,
+			AuthorCanApprove:    g.Rules.AuthorCanApprove,
+			Approvers:           g.Rules.Approvers,
+			MaxAge:              g.Rules.MaxAge,
+			CommentPatterns:     g.Rules.CommentPatterns,
 			Subject:             subject,
 		}
-		for _, check := range g.Terms.Checks {
+		for _, check := range g.Rules.Checks {
 			rules.Checks = append(rules.Checks, approval.Check{Definition: string(check.Definition), Resource: string(check.Resource)})
 		}
-		if g.Terms.Code {
+		if g.Rules.Code {
 			// No comment can quote what does not exist.
 			rules.Code = cmp.Or(code, "unknown, because an image could not be read")
 		}

@@ -13,21 +13,21 @@ import (
 )
 
 // wantedBy is an inverted push to as many targets as there are rules for.
-func wantedBy(tag string, terms ...topology.Terms) Wanted {
+func wantedBy(tag string, rules ...topology.Rules) Wanted {
 	w := Wanted{Action: InvertedPush, Source: at(prod, tag)}
-	for range terms {
+	for range rules {
 		w.Targets = append(w.Targets, at(dev, tag))
 	}
-	for _, t := range terms {
-		w.Ways = append(w.Ways, Way{Terms: t})
+	for _, t := range rules {
+		w.Ways = append(w.Ways, Way{Rules: t})
 	}
 	return w
 }
 
 func TestGroups(t *testing.T) {
-	production := topology.Terms{Kind: topology.Manual, Environment: "Production"}
-	staging := topology.Terms{Kind: topology.Manual, Environment: "Staging"}
-	nobody := topology.Terms{Kind: topology.None}
+	production := topology.Rules{Kind: topology.Manual, Environment: "Production"}
+	staging := topology.Rules{Kind: topology.Manual, Environment: "Staging"}
+	nobody := topology.Rules{Kind: topology.None}
 	sealed := production
 	sealed.Sealed, sealed.Lock = true, topology.LockImage
 	for _, c := range []struct {
@@ -58,10 +58,10 @@ func TestGroups(t *testing.T) {
 }
 
 func TestCaseAsksWhatTheRulesAsk(t *testing.T) {
-	sealed := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
-	open := topology.Terms{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
-	image := func(tag string, unreadable bool, terms topology.Terms) Image {
-		return Image{Wanted: wantedBy(tag, terms), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
+	sealed := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
+	open := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
+	image := func(tag string, unreadable bool, rules topology.Rules) Image {
+		return Image{Wanted: wantedBy(tag, rules), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
 	}
 	images := []Image{image("1", false, sealed), image("2", false, open), image("3", true, sealed)}
 	var wanted []Wanted
@@ -124,7 +124,7 @@ func TestBranchesInOnePass(t *testing.T) {
 		}
 		return file.Flows["down"].Require.Branches[0]
 	}
-	main, release := topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/main")}}, topology.Terms{Branches: []topology.BranchPattern{pattern("refs/heads/release/*")}}
+	main, release := topology.Rules{Branches: []topology.BranchPattern{pattern("refs/heads/main")}}, topology.Rules{Branches: []topology.BranchPattern{pattern("refs/heads/release/*")}}
 	image := func(w Wanted, branch string) Image {
 		return Image{Wanted: w, Observed: Observed{Source: Source{Branch: branch, Digest: released}, Targets: make([]Target, len(w.Targets))}}
 	}
@@ -134,7 +134,7 @@ func TestBranchesInOnePass(t *testing.T) {
 		want   []string // subjects
 	}{
 		{"of the branch", []Image{image(wantedBy("1", main), "refs/heads/main")}, nil},
-		{"no branch is named", []Image{image(wantedBy("1", topology.Terms{}), "refs/heads/x")}, nil},
+		{"no branch is named", []Image{image(wantedBy("1", topology.Rules{}), "refs/heads/x")}, nil},
 		{"of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
 		{"outside any run", []Image{image(wantedBy("1", main), "")}, []string{"1"}},
 		{"every image", []Image{image(wantedBy("1", main), "refs/heads/x"), image(wantedBy("2", release), "refs/heads/x")}, []string{"1", "2"}},

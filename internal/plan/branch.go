@@ -30,7 +30,7 @@ func judgeBranch(w Wanted, branch string) []rule.Refusal {
 	}
 	var refusals []rule.Refusal
 	for _, way := range w.Ways {
-		allowed := way.Terms.Branches
+		allowed := way.Rules.Branches
 		if len(allowed) == 0 || slices.ContainsFunc(allowed, func(p topology.BranchPattern) bool { return p.Match(branch) }) {
 			continue
 		}

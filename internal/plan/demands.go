@@ -14,7 +14,7 @@ func (w Wanted) Demands() []topology.Attached {
 	}
 	var all []topology.Attached
 	for _, way := range w.Ways {
-		for _, a := range way.Terms.Attached {
+		for _, a := range way.Rules.Attached {
 			if !slices.Contains(all, a) {
 				all = append(all, a)
 			}
@@ -53,7 +53,7 @@ func WarnsOnPartial(images []Wanted) bool {
 	seen := false
 	for _, w := range images {
 		for _, way := range w.Ways {
-			if way.Terms.OnPartial != topology.Warn {
+			if way.Rules.OnPartial != topology.Warn {
 				return false
 			}
 			seen = true

@@ -60,17 +60,17 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 			w.Targets = append(w.Targets, target)
 		}
 	}
-	terms := d.terms()
+	rules := d.rules()
 	for range max(len(w.Targets), 1) {
-		w.Ways = append(w.Ways, Way{Terms: terms})
+		w.Ways = append(w.Ways, Way{Rules: rules})
 	}
 	return w, problems, warnings
 }
 
 // terms returns the rules that the inputs alone make.
-func (d Direct) terms() topology.Terms {
+func (d Direct) rules() topology.Rules {
 	in := d.Inputs
-	t := topology.Terms{
+	t := topology.Rules{
 		Kind:                cmp.Or(in.Approval, topology.Manual),
 		Environment:         in.Environment,
 		MinApprovers:        cmp.Or(in.MinApprovers, 1),

@@ -14,28 +14,28 @@ import (
 func TestDirectRules(t *testing.T) {
 	yes, no := true, false
 	pattern := regexp.MustCompile("CHG")
-	asked := topology.Terms{Kind: topology.Manual, MinApprovers: 1, AuthorCanApprove: true, Lock: topology.LockNone, OnPartial: topology.Fail}
-	with := func(change func(*topology.Terms)) topology.Terms {
-		terms := asked
-		change(&terms)
-		return terms
+	asked := topology.Rules{Kind: topology.Manual, MinApprovers: 1, AuthorCanApprove: true, Lock: topology.LockNone, OnPartial: topology.Fail}
+	with := func(change func(*topology.Rules)) topology.Rules {
+		rules := asked
+		change(&rules)
+		return rules
 	}
 	for _, c := range []struct {
 		name  string
 		order Direct
-		want  topology.Terms
+		want  topology.Rules
 	}{
 		{"promote, nothing said", Direct{Action: Promote}, asked},
-		{"an inverted push needs a seal", Direct{Action: InvertedPush}, with(func(t *topology.Terms) { t.Sealed = true })},
-		{"and no input lifts that", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Terms) { t.Sealed = true })},
-		{"only at a prompt, with the approval", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind = topology.None })},
-		{"a promotion may need one", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Sealed = true })},
-		{"a seal asks nobody and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind, t.Lock = topology.None, topology.LockTag })},
-		{"an audit asks nobody", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Terms) { t.Kind = topology.None })},
+		{"an inverted push needs a seal", Direct{Action: InvertedPush}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"and no input lifts that", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"only at a prompt, with the approval", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
+		{"a promotion may need one", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"a seal asks nobody and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind, t.Lock = topology.None, topology.LockTag })},
+		{"an audit asks nobody", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
 		{"everything said", Direct{Action: Promote, Inputs: topology.Inputs{
 			Approval: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: &yes, AuthorCanApprove: &no, Approvers: []string{"a"},
 			MaxAge: time.Hour, CommentPattern: pattern, Code: &yes, Lock: topology.LockImage, OnPartial: topology.Warn,
-		}}, topology.Terms{
+		}}, topology.Rules{
 			Kind: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: true, Approvers: []string{"a"},
 			MaxAge: time.Hour, CommentPatterns: []*regexp.Regexp{pattern}, Code: true, Lock: topology.LockImage, OnPartial: topology.Warn,
 		}},
@@ -45,8 +45,8 @@ func TestDirectRules(t *testing.T) {
 		if len(problems) > 0 || len(w.Ways) != 1 {
 			t.Fatalf("%s: %v", c.name, problems)
 		}
-		if !reflect.DeepEqual(w.Ways[0].Terms, c.want) {
-			t.Errorf("%s:\n got %+v\nwant %+v", c.name, w.Ways[0].Terms, c.want)
+		if !reflect.DeepEqual(w.Ways[0].Rules, c.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, w.Ways[0].Rules, c.want)
 		}
 	}
 }
@@ -88,11 +88,11 @@ func TestDirectReferences(t *testing.T) {
 
 func TestNeed(t *testing.T) {
 	azure := func(host string) bool { return host != "localhost:5000" }
-	terms := func(lock topology.Lock, sealed bool, attached ...topology.Attached) topology.Terms {
-		return topology.Terms{Lock: lock, Sealed: sealed, Attached: attached}
+	rules := func(lock topology.Lock, sealed bool, attached ...topology.Attached) topology.Rules {
+		return topology.Rules{Lock: lock, Sealed: sealed, Attached: attached}
 	}
-	wanted := func(action, to string, t topology.Terms) Wanted {
-		w := Wanted{Action: action, Source: at(prod, "1"), Ways: []Way{{Terms: t}}}
+	wanted := func(action, to string, t topology.Rules) Wanted {
+		w := Wanted{Action: action, Source: at(prod, "1"), Ways: []Way{{Rules: t}}}
 		if to != "" {
 			w.Targets = []ref.Reference{at(to, "1")}
 		}
@@ -105,16 +105,16 @@ func TestNeed(t *testing.T) {
 		writes         bool
 		source, target []string
 	}{
-		{"push", wanted(InvertedPush, dev, terms(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
-		{"push, sealed", wanted(InvertedPush, dev, terms(topology.LockNone, true)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
-		{"push, with something attached", wanted(InvertedPush, dev, terms(topology.LockNone, false, topology.Attached{ArtifactType: "a/b"})), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
-		{"push, with something attached of some age", wanted(InvertedPush, dev, terms(topology.LockNone, false, aged)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
-		{"push and lock", wanted(InvertedPush, dev, terms(topology.LockTag, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
-		{"a dry run", wanted(InvertedPush, dev, terms(topology.LockTag, false)), false, []string{"pull"}, []string{"pull", "metadata_read"}},
-		{"push to a registry without locks", wanted(InvertedPush, "localhost:5000", terms(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "push"}},
-		{"an audit", wanted(Audit, dev, terms(topology.LockNone, false)), false, []string{"pull"}, []string{"pull"}},
-		{"seal", wanted(Seal, "", terms(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
-		{"seal, a dry run", wanted(Seal, "", terms(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},
+		{"push", wanted(InvertedPush, dev, rules(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push, sealed", wanted(InvertedPush, dev, rules(topology.LockNone, true)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
+		{"push, with something attached", wanted(InvertedPush, dev, rules(topology.LockNone, false, topology.Attached{ArtifactType: "a/b"})), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push, with something attached of some age", wanted(InvertedPush, dev, rules(topology.LockNone, false, aged)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
+		{"push and lock", wanted(InvertedPush, dev, rules(topology.LockTag, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
+		{"a dry run", wanted(InvertedPush, dev, rules(topology.LockTag, false)), false, []string{"pull"}, []string{"pull", "metadata_read"}},
+		{"push to a registry without locks", wanted(InvertedPush, "localhost:5000", rules(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "push"}},
+		{"an audit", wanted(Audit, dev, rules(topology.LockNone, false)), false, []string{"pull"}, []string{"pull"}},
+		{"seal", wanted(Seal, "", rules(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
+		{"seal, a dry run", wanted(Seal, "", rules(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},
 	} {
 		got := Need([]Wanted{c.w}, nil, c.writes, azure)
 		if !slices.Equal(got[prod]["shop/cart"], c.source) {
@@ -153,7 +153,7 @@ func TestSliceCutsASet(t *testing.T) {
 }
 
 func TestWarnsOnPartialIfAllRulesDo(t *testing.T) {
-	warn, fail := topology.Terms{OnPartial: topology.Warn}, topology.Terms{OnPartial: topology.Fail}
+	warn, fail := topology.Rules{OnPartial: topology.Warn}, topology.Rules{OnPartial: topology.Fail}
 	for _, c := range []struct {
 		images []Wanted
 		want   bool

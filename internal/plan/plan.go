@@ -46,7 +46,7 @@ type Wanted struct {
 // file, the flow and why a tag may not move there, nil if it may.
 type Way struct {
 	Flow  *topology.Flow
-	Terms topology.Terms
+	Rules topology.Rules
 	Move  *rule.Refusal
 }
 
@@ -212,7 +212,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
 			part.Record = len(source.Records) == 0
-			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Terms.Lock)})
+			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Rules.Lock)})
 		}
 	}
 	if w.Action == Audit {
@@ -230,7 +230,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 // judgeTarget decides what is to be done at one target, or why it may not be.
 func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Refusal) {
 	target := w.Targets[at]
-	step := Step{Target: target, Lock: Lock(w.Ways[at].Terms.Lock)}
+	step := Step{Target: target, Lock: Lock(w.Ways[at].Rules.Lock)}
 	if source.Unreadable || seen.Unreachable {
 		step.Work = Wait
 		return step, nil

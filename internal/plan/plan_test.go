@@ -28,7 +28,7 @@ var (
 // ways gives every target the rules of an input that says nothing.
 func ways(w Wanted) Wanted {
 	for range max(len(w.Targets), 1) {
-		w.Ways = append(w.Ways, Way{Terms: topology.Terms{Lock: topology.LockNone}})
+		w.Ways = append(w.Ways, Way{Rules: topology.Rules{Lock: topology.LockNone}})
 	}
 	return w
 }

@@ -289,7 +289,7 @@ func told(p Plan) string {
 	var lines []string
 	for _, part := range p.Parts {
 		for i, step := range part.Steps {
-			t := part.Wanted.Ways[i].Terms
+			t := part.Wanted.Ways[i].Rules
 			lines = append(lines, fmt.Sprintf("%s -> %s %s %s %s | %s %q %d %v %v %v", part.Wanted.Source, step.Target, step.Work, step.Previous, step.Lock,
 				t.Kind, t.Environment, t.MinApprovers, t.RequesterCanApprove, t.Code, t.Sealed))
 		}
@@ -385,7 +385,7 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	t.Helper()
 	name := func(host string) string { return strings.TrimSuffix(host, ".azurecr.io") }
 	from, to := name(part.Wanted.Source.Registry), name(step.Target.Registry)
-	way, terms := part.Wanted.Ways[i], part.Wanted.Ways[i].Terms
+	way, rules := part.Wanted.Ways[i], part.Wanted.Ways[i].Rules
 	said := s.flows[way.Flow.Name]
 	seen[string(step.Work)]++
 	if said.from != from || !slices.Contains(said.to, to) {
@@ -395,16 +395,16 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	case s.upward(from, to):
 		seen["up"]++
 		asked := said.kind != "none" && (said.environment != "" || said.kind == "automated")
-		if !asked || q.action != Promote || terms.Kind == topology.None || terms.Environment == "" && terms.Kind != topology.Automated || terms.Kind == topology.Automated && len(terms.Checks) == 0 {
-			t.Fatalf("%s -> %s leads up by %s, on the approval %s of %q\n%s", part.Wanted.Source, step.Target, q.action, terms.Kind, terms.Environment, text)
+		if !asked || q.action != Promote || rules.Kind == topology.None || rules.Environment == "" && rules.Kind != topology.Automated || rules.Kind == topology.Automated && len(rules.Checks) == 0 {
+			t.Fatalf("%s -> %s leads up by %s, on the approval %s of %q\n%s", part.Wanted.Source, step.Target, q.action, rules.Kind, rules.Environment, text)
 		}
 	case s.upward(to, from):
 		seen["down"]++
 	}
 	// Inputs have not softened anything.
-	if said.kind != "none" && terms.Kind == topology.None || terms.RequesterCanApprove && !said.requester || terms.Sealed != (said.sealed || q.inputs.Sealed != nil && *q.inputs.Sealed) ||
-		(said.kind == "manual" || said.kind == "any") && (said.code && !terms.Code || said.minimum && terms.MinApprovers < 2) {
-		t.Fatalf("the inputs %+v soften flow %+v to %+v", q.inputs, said, terms)
+	if said.kind != "none" && rules.Kind == topology.None || rules.RequesterCanApprove && !said.requester || rules.Sealed != (said.sealed || q.inputs.Sealed != nil && *q.inputs.Sealed) ||
+		(said.kind == "manual" || said.kind == "any") && (said.code && !rules.Code || said.minimum && rules.MinApprovers < 2) {
+		t.Fatalf("the inputs %+v soften flow %+v to %+v", q.inputs, said, rules)
 	}
 	if step.Work == Move {
 		moving := slices.Contains(said.moving, step.Target.Tag)

@@ -54,7 +54,7 @@ func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {
-		locks := w.Ways[i].Terms.Lock != topology.LockNone
+		locks := w.Ways[i].Rules.Lock != topology.LockNone
 		rights.add(t, "pull")
 		if w.Action == Audit {
 			continue

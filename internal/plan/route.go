@@ -37,7 +37,7 @@ func ParseDestination(s string) (Destination, error) {
 
 // Everywhere are all targets of the flow that covers an image.
 func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
-	found, refused := f.Select(topology.Ask{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
+	found, refused := f.Select(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
 	if refused != nil {
 		return nil, refused
 	}
@@ -102,27 +102,27 @@ func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
 // routeSeal: an image is sealed where it lies, under a flow that takes it from
 // there.
 func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, error) {
-	flow, refused := f.Select(topology.Ask{Flow: o.Flow, From: o.Source.Registry, Repository: o.Source.Repository, Tag: o.Source.Tag})
+	flow, refused := f.Select(topology.Query{Flow: o.Flow, From: o.Source.Registry, Repository: o.Source.Repository, Tag: o.Source.Tag})
 	if refused != nil {
 		return w, []rule.Refusal{*refused}, nil
 	}
-	terms, err := flow.Tighten(o.Source.Tag, o.Inputs, Defaults(Seal))
+	rules, err := flow.Tighten(o.Source.Tag, o.Inputs, Defaults(Seal))
 	if err != nil {
 		return w, nil, err
 	}
 	// The flow's own lock is one for the targets.
-	terms.Kind, terms.Sealed = topology.None, false
-	if terms.Lock = topology.LockTag; o.Inputs.Lock == topology.LockImage {
-		terms.Lock = topology.LockImage
+	rules.Kind, rules.Sealed = topology.None, false
+	if rules.Lock = topology.LockTag; o.Inputs.Lock == topology.LockImage {
+		rules.Lock = topology.LockImage
 	}
-	w.Ways = []Way{{Flow: flow, Terms: terms}}
+	w.Ways = []Way{{Flow: flow, Rules: rules}}
 	w.SealExisting = flow.SealExisting
 	return w, nil, nil
 }
 
 func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.Refusal, error) {
 	s := o.Source
-	flow, refused := f.Select(topology.Ask{
+	flow, refused := f.Select(topology.Query{
 		Flow: o.Flow, From: s.Registry, Repository: s.Repository, Tag: s.Tag,
 		To: d.Registry, TargetRepository: d.Repository, TargetTag: d.Tag,
 	})
@@ -146,14 +146,14 @@ func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.
 	if target.Registry == s.Registry && target.Repository == s.Repository && target.Tag == s.Tag {
 		return Way{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, as host/repository:stage", target)
 	}
-	terms, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
+	rules, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
 	if err != nil {
 		return Way{}, ref.Reference{}, nil, err
 	}
 	if o.Action == Audit {
-		terms.Kind, terms.Sealed = topology.None, false
+		rules.Kind, rules.Sealed = topology.None, false
 	}
-	return Way{Flow: flow, Terms: terms, Move: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
+	return Way{Flow: flow, Rules: rules, Move: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
 }
 
 // leads tells where a way goes. A registry that the file does not know makes

@@ -44,7 +44,7 @@ func Oldest(records []Record) (oldest Record, ok bool) {
 // NeedsSeal reports whether the rules for any target demand a sealed source.
 func (w Wanted) NeedsSeal() bool {
 	for _, way := range w.Ways {
-		if way.Terms.Sealed {
+		if way.Rules.Sealed {
 			return true
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"acrpromote/internal/sanitize"
 )
 
 // longestSummary bounds the summary of the run's page, in bytes.
@@ -36,12 +38,12 @@ type markdown struct {
 
 func (m *markdown) line(format string, args ...any) { fmt.Fprintf(&m.b, format+"\n", args...) }
 
-func (m *markdown) text(s string) string { return escape(visible(s, m.field)) }
+func (m *markdown) text(s string) string { return escape(sanitize.Visible(s, m.field)) }
 
 // code shows what is a plain reference, digest or name as code, and anything
 // else escaped.
 func (m *markdown) code(s string) string {
-	s = visible(s, m.field)
+	s = sanitize.Visible(s, m.field)
 	if s == "" {
 		return ""
 	}

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"acrpromote/internal/outcome"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -25,7 +26,7 @@ func Text(r Result, width int, colour bool) string {
 	t.facts(r)
 	t.problems(r)
 	for _, w := range r.Warnings {
-		t.item(t.paint(yellow, "warning"), 9, visible(w, longField))
+		t.item(t.paint(yellow, "warning"), 9, sanitize.Visible(w, longField))
 	}
 	t.end(r)
 	return t.b.String()
@@ -44,13 +45,13 @@ func Facts(r Result, width int) string {
 // the warnings, then the refusals and errors.
 func Issues(r Result) (warnings, problems []string) {
 	for _, w := range r.Warnings {
-		warnings = append(warnings, visible(w, longField))
+		warnings = append(warnings, sanitize.Visible(w, longField))
 	}
 	add := func(kind, subject, reason, remedy string) {
-		problems = append(problems, kind+": "+visible(subject, longField)+": "+strings.TrimRight(visible(reason, longField), ". ")+". "+visible(remedy, longField))
+		problems = append(problems, kind+": "+sanitize.Visible(subject, longField)+": "+strings.TrimRight(sanitize.Visible(reason, longField), ". ")+". "+sanitize.Visible(remedy, longField))
 	}
 	for _, f := range r.Refusals {
-		add("refused, "+visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
 		add(e.Side.words(), e.Subject, e.Reason, e.Remedy)
@@ -87,10 +88,10 @@ func (t *text) line(s string) { t.b.WriteString(strings.TrimRight(s, " ") + "\n"
 func (t *text) heading(r Result) {
 	s := "acrpromote"
 	if r.Tool != "" {
-		s += " " + visible(r.Tool, 40)
+		s += " " + sanitize.Visible(r.Tool, 40)
 	}
 	if r.Action != "" {
-		s += "  " + t.paint(bold, visible(r.Action, 40))
+		s += "  " + t.paint(bold, sanitize.Visible(r.Action, 40))
 	}
 	if r.DryRun {
 		s += "  (dry run)"
@@ -101,16 +102,16 @@ func (t *text) heading(r Result) {
 		if r.Run.Kind == "release" {
 			kind = "release"
 		}
-		t.line(t.paint(faint, fmt.Sprintf("%s %d of %s, stage %s, attempt %d", kind, r.Run.ID, visible(r.Run.Project, shortField), visible(r.Run.Stage, shortField), r.Run.Attempt)))
+		t.line(t.paint(faint, fmt.Sprintf("%s %d of %s, stage %s, attempt %d", kind, r.Run.ID, sanitize.Visible(r.Run.Project, shortField), sanitize.Visible(r.Run.Stage, shortField), r.Run.Attempt)))
 	}
 }
 
 func (t *text) images(r Result) {
 	for _, image := range r.Images {
 		t.line("")
-		t.line(t.paint(bold, visible(image.Source, longField)))
+		t.line(t.paint(bold, sanitize.Visible(image.Source, longField)))
 		if image.Digest != "" {
-			t.line("  " + visible(image.Digest, shortField))
+			t.line("  " + sanitize.Visible(image.Digest, shortField))
 		}
 		var facts []string
 		if image.Bytes > 0 {
@@ -129,12 +130,12 @@ func (t *text) images(r Result) {
 func (t *text) table(image Image, dryRun bool) {
 	widest := 0
 	for _, target := range image.Targets {
-		widest = max(widest, utf8.RuneCountInString(visible(target.where(), longField)))
+		widest = max(widest, utf8.RuneCountInString(sanitize.Visible(target.where(), longField)))
 	}
 	widest = min(widest, t.width/2)
 	for _, target := range image.Targets {
-		where := visible(target.where(), longField)
-		row := "  " + t.paint(stateColour(target.State), fmt.Sprintf("%-9s", visible(string(target.State), 20))) + " → " + where
+		where := sanitize.Visible(target.where(), longField)
+		row := "  " + t.paint(stateColour(target.State), fmt.Sprintf("%-9s", sanitize.Visible(string(target.State), 20))) + " → " + where
 		note := target.note(dryRun)
 		if note == "" {
 			t.line(row)
@@ -166,7 +167,7 @@ func stateColour(s outcome.State) string {
 func (t *text) code(r Result) {
 	if showsCode(r) {
 		t.line("")
-		t.line("Approve with this code: " + t.paint(bold, visible(r.ApprovalCode, 80)))
+		t.line("Approve with this code: " + t.paint(bold, sanitize.Visible(r.ApprovalCode, 80)))
 		t.line("Whoever quotes it in the comment has approved these bytes and no others.")
 	}
 }
@@ -179,12 +180,12 @@ func (t *text) approval(a Approval) {
 	t.line("")
 	t.line(t.paint(bold, "Approval") + "  " + word)
 	for _, p := range a.Approvers {
-		s := visible(p.Name, shortField)
+		s := sanitize.Visible(p.Name, shortField)
 		if p.At != "" {
 			s += ", " + moment(p.At)
 		}
 		if p.Comment != "" {
-			s += ": “" + visible(p.Comment, longField) + "”"
+			s += ": “" + sanitize.Visible(p.Comment, longField) + "”"
 		}
 		for i, l := range wrap(s, t.width-4) {
 			t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
@@ -195,8 +196,8 @@ func (t *text) approval(a Approval) {
 		if !o.Met {
 			mark = t.paint(red, "NOT MET")
 		}
-		head := "  " + mark + " " + fmt.Sprintf("%-22s ", visible(string(o.Rule), 40))
-		for _, l := range wrap(visible(o.Detail, longField), max(t.width-33, 27)) {
+		head := "  " + mark + " " + fmt.Sprintf("%-22s ", sanitize.Visible(string(o.Rule), 40))
+		for _, l := range wrap(sanitize.Visible(o.Detail, longField), max(t.width-33, 27)) {
 			t.line(head + l)
 			head = strings.Repeat(" ", 33)
 		}
@@ -219,16 +220,16 @@ func (t *text) problems(r Result) {
 		}
 		head := t.paint(red, number+kind)
 		if subject != "" {
-			head += "  " + visible(subject, longField)
+			head += "  " + sanitize.Visible(subject, longField)
 		}
 		t.line(head)
-		for _, l := range wrap(visible(reason, longField), t.width-4) {
+		for _, l := range wrap(sanitize.Visible(reason, longField), t.width-4) {
 			t.line("    " + l)
 		}
 		if remedy == "" {
 			return
 		}
-		for i, l := range wrap(visible(remedy, longField), t.width-6) {
+		for i, l := range wrap(sanitize.Visible(remedy, longField), t.width-6) {
 			if i == 0 {
 				t.line("  → " + l)
 			} else {
@@ -237,7 +238,7 @@ func (t *text) problems(r Result) {
 		}
 	}
 	for _, f := range r.Refusals {
-		entry("refused: "+visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+		entry("refused: "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
 		entry(e.Side.words(), e.Subject, e.Reason, e.Remedy)

@@ -5,6 +5,14 @@ import (
 	"strings"
 
 	"acrpromote/internal/outcome"
+	"acrpromote/internal/sanitize"
+)
+
+// What is shown of one value in a text for people, in bytes. The document has it
+// whole.
+const (
+	shortField = 300
+	longField  = 1500
 )
 
 // Headline says in one line how it ended.
@@ -134,7 +142,7 @@ func (t Target) note(dryRun bool) string {
 		if t.State == outcome.Planned || t.State == outcome.Pending || dryRun {
 			lock = "to be locked: "
 		}
-		notes = append(notes, lock+visible(t.Locked, shortField))
+		notes = append(notes, lock+sanitize.Visible(t.Locked, shortField))
 	}
 	if t.Error != "" {
 		// The sentence stands in the list of errors.
@@ -146,22 +154,22 @@ func (t Target) note(dryRun bool) string {
 // short is enough of a digest to tell it from others by eye.
 func short(digest string) string {
 	if algorithm, hex, ok := strings.Cut(digest, ":"); ok && len(hex) > 12 {
-		return visible(algorithm, 20) + ":" + visible(hex[:12], 40) + "…"
+		return sanitize.Visible(algorithm, 20) + ":" + sanitize.Visible(hex[:12], 40) + "…"
 	}
-	return visible(digest, 80)
+	return sanitize.Visible(digest, 80)
 }
 
 // moment shows RFC 3339 as people read it; anything else as it is.
 func moment(at string) string {
 	if len(at) >= 20 && at[10] == 'T' && strings.HasSuffix(at, "Z") {
-		return visible(at[:10]+" "+at[11:16]+" UTC", 40)
+		return sanitize.Visible(at[:10]+" "+at[11:16]+" UTC", 40)
 	}
-	return visible(at, 40)
+	return sanitize.Visible(at, 40)
 }
 
 // onWhoseWord says what the approval rests on; "" where none is taken.
 func onWhoseWord(a Approval) string {
-	guards := visible(a.Guards, shortField)
+	guards := sanitize.Visible(a.Guards, shortField)
 	switch {
 	case a.Kind == "unapproved":
 		return "unapproved: nobody was asked (--approval none)"
@@ -173,9 +181,9 @@ func onWhoseWord(a Approval) string {
 	case a.Kind == "" && guards == "" && len(a.Rules) == 0:
 		return ""
 	case a.Granted && guards == "":
-		return "granted (" + visible(a.Kind, 40) + ")"
+		return "granted (" + sanitize.Visible(a.Kind, 40) + ")"
 	case a.Granted:
-		return guards + ": granted (" + visible(a.Kind, 40) + ")"
+		return guards + ": granted (" + sanitize.Visible(a.Kind, 40) + ")"
 	case guards == "":
 		return "not granted"
 	}

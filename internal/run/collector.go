@@ -14,7 +14,7 @@ import (
 
 // collector collects the result while the phases run.
 type collector struct {
-	misuse     bool // the inputs could not be understood or obeyed
+	usageError bool // the inputs could not be understood or obeyed
 	unexecuted bool // told to stop before anything was executed
 
 	mu     sync.Mutex // guards result while images are moved side by side
@@ -49,7 +49,7 @@ func (r *refused) Error() string { return r.Reason }
 func (r *collector) add(err error) {
 	var no *refused
 	var unread *unlisted
-	var wrong *agent.Misuse
+	var wrong *agent.UsageError
 	var closed *session.Error
 	switch {
 	case errors.As(err, &no):
@@ -59,7 +59,7 @@ func (r *collector) add(err error) {
 		r.result.Errors = append(r.result.Errors, unread.problem())
 		return
 	}
-	r.misuse = true
+	r.usageError = true
 	switch {
 	case errors.As(err, &wrong):
 		for _, p := range wrong.Problems {
@@ -92,7 +92,7 @@ func (r *collector) done(changed bool, problems ...report.Problem) {
 
 // usage returns a usage error about one input.
 func usage(input string, err error, remedy string) error {
-	return &agent.Misuse{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
+	return &agent.UsageError{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
 }
 
 // stamp writes a time for result.json, empty for the zero time.

@@ -57,7 +57,7 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 		if !errors.As(err, &invalid) {
 			return nil, err
 		}
-		wrong := &agent.Misuse{}
+		wrong := &agent.UsageError{}
 		for _, p := range invalid.Problems {
 			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: fmt.Sprintf("%s:%d:%d", invalid.Name, p.Line, p.Column), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct the file: `acrpromote check` reads it without a network.")})
 		}

@@ -46,7 +46,7 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	f.evidence = make([]*approval.Evidence, len(r.groups))
 	questions := make([]azdo.Question, len(r.groups))
 	for i, g := range r.groups {
-		questions[i] = r.question(g.Terms)
+		questions[i] = r.question(g.Rules)
 		if same := slices.IndexFunc(questions[:i], questions[i].Same); same >= 0 {
 			f.evidence[i] = f.evidence[same]
 			continue
@@ -90,7 +90,7 @@ func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *fin
 }
 
 // question is what the evidence is wanted for, by the terms.
-func (r *reader) question(t topology.Terms) azdo.Question {
+func (r *reader) question(t topology.Rules) azdo.Question {
 	q := azdo.Question{
 		Stage:          r.c.ApprovalStage,
 		Environment:    t.Environment,

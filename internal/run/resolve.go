@@ -78,7 +78,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 
 // direct reads what the inputs alone order.
 func direct(c *agent.Config, result *collector) (*order, error) {
-	o := &order{action: c.Subject()}
+	o := &order{action: c.EffectiveAction()}
 	wanted, problems, warnings := plan.Direct{
 		Action: o.action, Source: c.Source, Digest: c.Digest, Targets: c.Targets, MoveTag: c.MoveTag.Or(false),
 		Inputs: inputs(c), Unapproved: c.Unapproved(),
@@ -87,7 +87,7 @@ func direct(c *agent.Config, result *collector) (*order, error) {
 		result.warn(w)
 	}
 	if len(problems) > 0 {
-		wrong := &agent.Misuse{}
+		wrong := &agent.UsageError{}
 		for _, p := range problems {
 			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: p.Input, Reason: p.Reason, Remedy: p.Remedy})
 		}
@@ -129,7 +129,7 @@ func inputs(c *agent.Config) topology.Inputs {
 // yet.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
 	rights := plan.Need(o.images, o.others, !c.ReadOnly(), isAzure)
-	wrong := &agent.Misuse{}
+	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.others) {
 		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {
 			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: host, Reason: err.Error(), Remedy: session.Remedy(err)})

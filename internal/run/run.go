@@ -81,7 +81,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		r.Warnings = append(r.Warnings, s.Warnings()...)
 	}
 	facts := outcome.Facts{
-		Misuse: result.misuse, Refused: len(r.Refusals) > 0,
+		UsageError: result.usageError, Refused: len(r.Refusals) > 0,
 		Stopped: ctx.Err() != nil, Unexecuted: result.unexecuted,
 		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.AtTarget }),
 	}

@@ -32,7 +32,7 @@ func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *co
 			return nil, usage("flow", err, "Name a flow of the file.")
 		}
 	}
-	if !c.Set() {
+	if !c.HasSet() {
 		return r.order, r.one()
 	}
 	return r.order, r.all(ctx)
@@ -57,7 +57,7 @@ func (r *resolver) one() error {
 	if c.Digest != "" && !ref.IsDigest(c.Digest) {
 		return usage("digest", fmt.Errorf("%q is no digest", c.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
 	}
-	wrong := &agent.Misuse{}
+	wrong := &agent.UsageError{}
 	var targets []plan.Destination
 	for _, text := range c.Targets {
 		target, err := plan.ParseDestination(text)
@@ -94,7 +94,7 @@ func (r *resolver) route(source ref.Reference, digest string, targets []plan.Des
 	r.against = append(r.against, refused...)
 	r.images = append(r.images, wanted)
 	for _, way := range wanted.Ways {
-		for _, ignored := range way.Terms.Ignored {
+		for _, ignored := range way.Rules.Ignored {
 			r.result.warn(ignored)
 		}
 	}
@@ -177,14 +177,14 @@ func invalid(input string, err error) error {
 	if !errors.As(err, &wrong) {
 		return err
 	}
-	misuse := &agent.Misuse{}
+	errs := &agent.UsageError{}
 	for _, p := range wrong.Problems {
-		misuse.Problems = append(misuse.Problems, agent.Problem{Subject: fmt.Sprintf("%s, line %d", input, p.Line), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct this line.")})
+		errs.Problems = append(errs.Problems, agent.Problem{Subject: fmt.Sprintf("%s, line %d", input, p.Line), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct this line.")})
 	}
 	if wrong.More > 0 {
-		misuse.Problems = append(misuse.Problems, agent.Problem{Subject: input, Reason: fmt.Sprintf("%d more problems are not shown", wrong.More), Remedy: "Mend these first."})
+		errs.Problems = append(errs.Problems, agent.Problem{Subject: input, Reason: fmt.Sprintf("%d more problems are not shown", wrong.More), Remedy: "Mend these first."})
 	}
-	return misuse
+	return errs
 }
 
 // expand makes single images of the lines of a set: those that are named, and
@@ -216,7 +216,7 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 		if e.Digest == "" {
 			image.Tag = e.Tag.String()
 		}
-		if _, no := r.flow.Select(topology.Ask{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
+		if _, no := r.flow.Select(topology.Query{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
 			refused = append(refused, *no)
 			continue
 		}

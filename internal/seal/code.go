@@ -9,12 +9,12 @@ import (
 )
 
 // crockford is Crockford's base32 alphabet: no I, L, O or U, so that a code
-// read aloud or typed from paper is not mistaken.
+// is not misread or mistyped.
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
-// codeBytes is how much of a digest a code shows: 120 bits. The author of a
-// pipeline makes both images, so what counts is the cost of a collision (2^60
-// steps), not of a second preimage.
+// codeBytes is the length of the prefix of a digest that a code encodes: 120
+// bits. A pipeline's author can build both images, so security rests on the cost
+// of a collision (2^60 steps), not of a second preimage.
 const codeBytes = 15
 
 // Code returns the approval code of one digest ("sha256:<64 hex>"): its first
@@ -22,7 +22,7 @@ const codeBytes = 15
 func Code(digest string) (string, error) {
 	raw, err := ref.DecodeDigest(digest)
 	if err != nil {
-		return "", fmt.Errorf("no approval code can be made of %q: it is %w", digest, err)
+		return "", fmt.Errorf("cannot make an approval code from %q: %w", digest, err)
 	}
 	var code strings.Builder
 	var bits, held uint
@@ -45,8 +45,8 @@ func Code(digest string) (string, error) {
 type Member struct{ Repository, Digest string }
 
 // SetDigest returns the digest of a set of images: the SHA-256 of its unique,
-// bytewise sorted lines "repository@digest", each ended by a line feed. The
-// registry is left out, so that a set keeps its code wherever it goes.
+// bytewise sorted lines "repository@digest", each ending with a line feed. The
+// registry is left out, so that a set has the same code in every registry.
 func SetDigest(members []Member) string {
 	lines := make([]string, 0, len(members))
 	for _, m := range members {

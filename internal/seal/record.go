@@ -1,8 +1,8 @@
-// Package seal makes what sealing leaves behind: the seal record, which goes
-// into an artifact that refers to the sealed image, and the approval code,
-// which an approver quotes to name these bytes and no others. It is pure:
-// pushing the record and locking the image are done elsewhere, and when a
-// record was made is told by the registry's own times, never by the record.
+// Package seal makes the two things that sealing produces: the seal record, the
+// content of an artifact that refers to the sealed image, and the approval code,
+// which an approver quotes to approve exactly these bytes. The package is pure:
+// package promote pushes the record and locks the image, and the time of sealing
+// comes from the registry, never from the record.
 package seal
 
 import (
@@ -10,11 +10,11 @@ import (
 	"fmt"
 )
 
-// ArtifactType marks a seal record of this program among an image's referrers.
+// ArtifactType is the artifact type of seal records among an image's referrers.
 const ArtifactType = "application/vnd.acrpromote.seal.v1+json"
 
-// Record is what a seal record says. It bears no time: two runs of one job
-// make the same bytes, so a rerun finds its record in place.
+// Record is the content of a seal record. It has no timestamp, so a rerun of a
+// job makes the same bytes and finds its record already there.
 type Record struct {
 	Schema string   `json:"schema"`
 	Image  string   `json:"image"`
@@ -23,8 +23,8 @@ type Record struct {
 	Rules  []string `json:"rules"`
 }
 
-// Run names the run that sealed, as the server confirmed it; empty outside any
-// run.
+// Run identifies the run that sealed the image, as confirmed by the server. It
+// is empty outside a run.
 type Run struct {
 	Kind         string `json:"kind"`
 	Organization string `json:"organization,omitempty"`
@@ -38,12 +38,12 @@ type Run struct {
 // schema is the version of the record's format.
 const schema = "acrpromote/seal/v1"
 
-// Encode writes the record: the same bytes for the same record, always.
+// Encode returns the record as JSON. Equal records have equal bytes.
 func (r Record) Encode() ([]byte, error) {
 	r.Schema = schema
 	body, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
-		return nil, fmt.Errorf("the seal record of %s cannot be written: %w", r.Image, err)
+		return nil, fmt.Errorf("cannot encode the seal record of %s: %w", r.Image, err)
 	}
 	return body, nil
 }

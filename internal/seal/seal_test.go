@@ -13,8 +13,8 @@ import (
 //go:embed code_vectors.json
 var vectors []byte
 
-// TestVectors holds the program to the vectors that ship with it: whoever
-// writes another implementation of the code can check it against them.
+// TestVectors checks the published test vectors, which other implementations of
+// the code can be checked against too.
 func TestVectors(t *testing.T) {
 	var v struct {
 		Images []struct{ Digest, Code string }
@@ -46,8 +46,8 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// TestCodeAgainstLibrary compares with the standard library's base32 over the
-// same alphabet.
+// TestCodeAgainstLibrary compares Code with the standard library's base32 over
+// the same alphabet.
 func TestCodeAgainstLibrary(t *testing.T) {
 	library := base32.NewEncoding(crockford).WithPadding(base32.NoPadding)
 	for i := range 256 {
@@ -63,7 +63,7 @@ func TestCodeAgainstLibrary(t *testing.T) {
 	}
 }
 
-func TestCodeRefusesWhatIsNoDigest(t *testing.T) {
+func TestCodeOfInvalidDigest(t *testing.T) {
 	for _, s := range []string{"", "sha256:", "sha256:abcd", "sha512:" + strings.Repeat("ab", 32), "sha256:" + strings.Repeat("xy", 32), "sha256:" + strings.Repeat("AB", 32), strings.Repeat("ab", 32)} {
 		if code, err := Code(s); err == nil {
 			t.Errorf("Code(%q) = %s, want an error", s, code)
@@ -71,7 +71,7 @@ func TestCodeRefusesWhatIsNoDigest(t *testing.T) {
 	}
 }
 
-func TestRecordIsTheSameOnEveryRun(t *testing.T) {
+func TestEncodeIsDeterministic(t *testing.T) {
 	record := Record{Image: "registry.example/shop/cart:1.4.2", Digest: "sha256:" + strings.Repeat("a", 64), Run: Run{Kind: "yaml", ID: 4711}, Rules: []string{"older-than-run"}}
 	first, err := record.Encode()
 	if err != nil {
@@ -79,7 +79,7 @@ func TestRecordIsTheSameOnEveryRun(t *testing.T) {
 	}
 	second, _ := record.Encode()
 	if !bytes.Equal(first, second) {
-		t.Fatal("one record was written in two ways")
+		t.Fatal("Encode returned different bytes for one record")
 	}
 	var read Record
 	if err := json.Unmarshal(first, &read); err != nil || read.Schema != "acrpromote/seal/v1" || read.Run != record.Run {

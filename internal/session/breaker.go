@@ -10,27 +10,28 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// failureLimit is how many images in a row may fail while they are sent because
-// their registry does not respond. One alone may have its own reason.
+// failureLimit is how many consecutive transfers to a registry may fail, because
+// it does not respond, before the breaker opens. A single failure can have other
+// reasons.
 const failureLimit = 3
 
-// Breaker is the circuit breaker of one registry. Once it is open the registry
-// is asked nothing more in this run: each image would wait for it anew, and the
-// other targets with it.
+// Breaker is the circuit breaker of one registry. Once it is open, the run sends
+// no more requests to the registry. Otherwise each image would wait for it
+// again, and so would the other targets.
 type Breaker struct {
 	mu       sync.Mutex
 	cause    error // not nil: open
-	failures int   // in a row
+	failures int   // consecutive
 }
 
-// Open returns why the breaker is open, and nil while it is closed.
+// Open returns the error that opened the breaker, or nil if it is closed.
 func (b *Breaker) Open() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.cause
 }
 
-// Observe opens the breaker if err says that the registry does not respond.
+// Observe opens the breaker if err means that the registry does not respond.
 func (b *Breaker) Observe(err error) {
 	if !noResponse(err) {
 		return
@@ -42,12 +43,12 @@ func (b *Breaker) Observe(err error) {
 	}
 }
 
-// Sent counts the end of sending one image there, and opens the breaker when
-// too many in a row have failed.
+// Sent records the result of sending one image to the registry, and opens the
+// breaker after too many consecutive failures.
 func (b *Breaker) Sent(err error) {
 	var copying *transfer.Error
 	if errors.As(err, &copying) && copying.Side == transfer.Source {
-		return // that was another registry
+		return // another registry failed
 	}
 	b.mu.Lock()
 	if !noResponse(err) {
@@ -62,19 +63,19 @@ func (b *Breaker) Sent(err error) {
 	}
 }
 
-// noResponse reports whether an error says that a registry does not respond.
+// noResponse reports whether err means that a registry does not respond.
 func noResponse(err error) bool {
 	slow := (*SlowTarget)(nil)
 	return errors.Is(err, transfer.Unreachable) || errors.Is(err, transfer.Throttled) || errors.Is(err, acr.ErrUnreachable) || errors.As(err, &slow)
 }
 
-// SlowTarget is a target that had not responded some time after most others
-// had.
+// SlowTarget is the error for a target that did not respond within Grace after
+// most other targets had.
 type SlowTarget struct {
 	Registry string
 	Grace    time.Duration
 }
 
 func (s *SlowTarget) Error() string {
-	return fmt.Sprintf("%s has not answered %s after most other targets had", s.Registry, s.Grace)
+	return fmt.Sprintf("%s did not respond within %s after most other targets had", s.Registry, s.Grace)
 }

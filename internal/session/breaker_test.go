@@ -23,20 +23,20 @@ func TestBreakerOpens(t *testing.T) {
 		sent     []error
 		open     bool
 	}{
-		{"never asked", nil, nil, false},
+		{"no requests", nil, nil, false},
 		{"read without an error", []error{nil}, nil, false},
 		{"no response while reading", []error{silent}, nil, true},
 		{"throttled while reading", []error{throttled}, nil, true},
-		{"slower than the others", []error{slow}, nil, true},
+		{"slower than the others while reading", []error{slow}, nil, true},
 		{"no response while signing in", []error{fmt.Errorf("x: %w", acr.ErrUnreachable)}, nil, true},
 		{"denied while reading", []error{denied}, nil, false},
-		{"something else", []error{errors.New("x")}, nil, false},
+		{"another error while reading", []error{errors.New("x")}, nil, false},
 		{"two images in a row", nil, []error{silent, throttled}, false},
 		{"three images in a row", nil, []error{silent, throttled, slow}, true},
-		{"one in between arrived", nil, []error{silent, silent, nil, silent}, false},
-		{"one in between was denied", nil, []error{silent, silent, denied, silent}, false},
+		{"a success in between", nil, []error{silent, silent, nil, silent}, false},
+		{"a denied one in between", nil, []error{silent, silent, denied, silent}, false},
 		{"the source does not respond", nil, []error{source, source, source, source}, false},
-		{"the source in between says nothing", nil, []error{silent, silent, source, silent}, true},
+		{"a failed source in between", nil, []error{silent, silent, source, silent}, true},
 	} {
 		var b Breaker
 		for _, err := range c.observed {
@@ -51,7 +51,7 @@ func TestBreakerOpens(t *testing.T) {
 	}
 }
 
-func TestBreakerKeepsTheFirstCause(t *testing.T) {
+func TestBreakerKeepsFirstCause(t *testing.T) {
 	var b Breaker
 	first := &transfer.Error{Kind: transfer.Unreachable, Reason: "first"}
 	b.Observe(first)

@@ -16,10 +16,11 @@ import (
 	"acrpromote/internal/egress"
 )
 
-// credential chooses how to sign in to a registry: with a Docker registry
-// connection for its host, else with the Azure connection of its side, else, at a
-// prompt, with what the user has; else anonymously. Inside one registry the
-// target's identity serves both sides, as it may do what the source's need not.
+// credential returns the credential for a registry. In this order: a Docker
+// registry connection for the host, the Azure connection of the source or the
+// target, at a prompt the user's own sign-in, and last anonymous access. Within
+// one registry the target's identity serves both sides, because it may have
+// rights that the source's does not need.
 func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	c := s.config
 	for _, docker := range c.Registries {
@@ -56,8 +57,8 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	return acr.Anonymous(), nil
 }
 
-// identity makes the Entra identity of an Azure service connection, one for
-// all the registries that it serves: they share its token.
+// identity returns the Entra identity of an Azure service connection. All its
+// registries share one identity, and with it the token.
 func (s *Session) identity(connection *agent.Connection, input string, registry acr.Cloud) (acr.Credential, error) {
 	if made := s.identities[connection.ID]; made != nil && made.Cloud() == registry {
 		return acr.Entra(made, connection.TenantID()), nil
@@ -67,7 +68,7 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 		return nil, err
 	}
 	if cloud != registry {
-		return nil, fmt.Errorf("the connection in %s belongs to %s, the registry to %s", input, cloud.Name, registry.Name)
+		return nil, fmt.Errorf("the connection in %s belongs to %s, but the registry belongs to %s", input, cloud.Name, registry.Name)
 	}
 	described := acr.Connection{
 		Name: input, ID: connection.ID, Cloud: cloud, Authority: connection.AuthorityURL(),
@@ -85,8 +86,8 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 	client := s.entra(hosts)
 	if uri := s.config.Claims.OIDCRequestURI; connection.Federated() && uri != "" {
 		if err := acr.SameHost(s.config.CollectionURL, uri); err != nil {
-			// No misuse: it is the run that does not fit, which its own token
-			// tells as well.
+			// Not a usage error: the run does not match its claims, and checking
+			// the run's own token reports that as well.
 			return acr.Entra(withheld{input, err}, connection.TenantID()), nil
 		}
 	}
@@ -108,12 +109,12 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 // entra returns a client for signing in to Entra ID.
 func (s *Session) entra(hosts []string) *http.Client {
 	return s.network.Client(egress.Phase{
-		Name: "signing in to Microsoft Entra ID", Hosts: hosts, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "signing in to Microsoft Entra ID", Hosts: hosts, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 }
 
-// withheld is an identity for which no token is requested, and why.
+// withheld is an identity for which no token is requested; why is the reason.
 type withheld struct {
 	input string
 	why   error
@@ -122,11 +123,12 @@ type withheld struct {
 func (w withheld) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{}, &acr.Error{
 		Host: w.input, Op: "signing in", Message: w.why.Error(),
-		Remedy: "Let no variable of the pipeline pose as SYSTEM_OIDCREQUESTURI, which is the agent's",
+		Remedy: "Remove SYSTEM_OIDCREQUESTURI from the pipeline's variables: only the agent may set it",
 	}
 }
 
-// dockerCredential asks Docker's configuration, at a prompt alone.
+// dockerCredential returns the credential from Docker's configuration. It is
+// used only at a prompt.
 func dockerCredential(host string) (acr.Credential, bool, error) {
 	registry, err := name.NewRegistry(host, name.WeakValidation)
 	if err != nil {
@@ -134,33 +136,34 @@ func dockerCredential(host string) (acr.Credential, bool, error) {
 	}
 	found, err := authn.DefaultKeychain.Resolve(registry)
 	if err != nil {
-		return nil, false, fmt.Errorf("the configuration of Docker cannot be read for %s: %w", host, err)
+		return nil, false, fmt.Errorf("cannot read Docker's configuration for %s: %w", host, err)
 	}
 	config, err := found.Authorization()
 	if err != nil {
-		return nil, false, fmt.Errorf("the configuration of Docker cannot be read for %s: %w", host, err)
+		return nil, false, fmt.Errorf("cannot read Docker's configuration for %s: %w", host, err)
 	}
 	switch {
 	case config.Username != "" && config.Password != "":
 		return acr.Password(config.Username, config.Password), true, nil
 	case config.IdentityToken != "":
-		// What "az acr login" leaves: the registry's refresh token, for this user.
+		// "az acr login" stores the registry's refresh token for this user name.
 		return acr.Password("00000000-0000-0000-0000-000000000000", config.IdentityToken), true, nil
 	}
 	return nil, false, nil
 }
 
-// noConnection: an Azure registry is never asked anonymously.
+// noConnection is the error for an Azure registry without a service connection:
+// it is never accessed anonymously.
 type noConnection struct{ host string }
 
 func (n *noConnection) Error() string {
-	return fmt.Sprintf("no service connection is given for %s, a registry of Azure", n.host)
+	return fmt.Sprintf("no service connection is given for %s, an Azure Container Registry", n.host)
 }
 
-// Remedy says what to do about an error of SignIn.
+// Remedy returns what to do about an error of SignIn.
 func Remedy(err error) string {
 	if _, ok := err.(*noConnection); ok {
-		return "Name one in azureSubscription or targetSubscription, or a Docker registry connection for this host in registryConnections."
+		return "Set azureSubscription or targetSubscription, or add a Docker registry connection for this host to registryConnections."
 	}
-	return "Correct the service connection, or name another one."
+	return "Correct the service connection, or use another one."
 }

@@ -22,7 +22,8 @@ func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 	}
 	requesters := []string{c.Claims.BuildRequestedForID, c.Claims.BuildQueuedByID, c.Claims.StageRequestedByID, c.Claims.StageRequestedForID}
 	if c.Claims.Classic() {
-		// There the build's are those of the artifact, who asked for no release.
+		// In a release, the build's variables name the requesters of the
+		// artifact's build, who did not request the release.
 		requesters = []string{c.Claims.ReleaseRequestedForID, c.Claims.DeploymentRequestedForID}
 	}
 	for _, id := range requesters {
@@ -35,8 +36,8 @@ func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 		return nil, err
 	}
 	client := s.network.Client(egress.Phase{
-		Name: "reading the run and its approvals", Hosts: hosts, Retries: repetitions,
-		Timeout: serviceTimeout, BodyLimit: serviceAnswer,
+		Name: "reading the run and its approvals", Hosts: hosts, Retries: retryLimit,
+		Timeout: serviceTimeout, BodyLimit: serviceBodyLimit,
 	})
 	return azdo.New(client, claims, c.Token.Reveal())
 }

@@ -11,23 +11,24 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// Registry is one registry of the run: its images, its attributes and locks, and
-// a breaker that opens when it does not respond.
+// Registry is the connection to one registry of the run: clients for its images,
+// attributes and locks, and a breaker that opens when it does not respond.
 type Registry struct {
 	Host  string
 	Azure bool // it has attributes and locks
 	Data  *transfer.Registry
 	Breaker
 
-	rights   map[string][]string // filled before anything of the repository is asked
+	rights   map[string][]string // by repository, complete before its first request
 	metadata func() (*acr.Metadata, error)
 }
 
-// Metadata returns the client of the registry's attributes and locks.
+// Metadata returns the client for the registry's attributes and locks.
 func (r *Registry) Metadata() (*acr.Metadata, error) { return r.metadata() }
 
-// SignIn prepares one registry, once a run; nothing is sent yet. A second call
-// adds rights, by repository. target says that images go there.
+// SignIn prepares access to a registry without sending anything. rights lists
+// the rights to request, by repository; a second call for the same host only
+// adds rights. target reports whether the registry is a target.
 func (s *Session) SignIn(host string, target bool, rights map[string][]string) error {
 	if known := s.registries[host]; known != nil {
 		maps.Copy(known.rights, rights)
@@ -43,27 +44,27 @@ func (s *Session) SignIn(host string, target bool, rights map[string][]string) e
 	return nil
 }
 
-// Registry returns a registry that was signed in to.
+// Registry returns a registry that SignIn has prepared.
 func (s *Session) Registry(host string) (*Registry, error) {
 	if found := s.registries[host]; found != nil {
 		return found, nil
 	}
-	return nil, fmt.Errorf("registry %s is none of this run's", host)
+	return nil, fmt.Errorf("registry %s is not part of this run", host)
 }
 
 func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
 	tokens := s.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
 	images := s.network.Client(egress.Phase{
-		Name: "moving images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: repetitions,
+		Name: "transferring images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
 	})
 	images.Transport = signIn.Transport(images.Transport)
 	attributes := s.network.Client(egress.Phase{
-		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: repetitions, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenAnswer,
+		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	_, azure := acr.Suffix(host)
 	data := transfer.NewRegistry(host, images, plain)

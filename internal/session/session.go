@@ -1,7 +1,7 @@
-// Package session is what one run of the program talks through: the network,
-// the credentials, a client for each registry with its circuit breaker, and the
-// client of Azure DevOps. It sends nothing before it is asked to, and decides
-// nothing but which credential serves which registry.
+// Package session holds the connections of one run: the network, the
+// credentials, a client and a circuit breaker for each registry, and the client
+// for Azure DevOps. It sends nothing on its own, and the only thing it decides
+// is which credential to use for which registry.
 package session
 
 import (
@@ -17,24 +17,25 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Bounds of one exchange with a service, and of its response in bytes.
+// Limits for requests to services; the body limits are in bytes.
 const (
-	serviceTimeout = 30 * time.Second
-	serviceAnswer  = 16 << 20
-	tokenAnswer    = 1 << 20
-	repetitions    = 4
+	serviceTimeout   = 30 * time.Second
+	serviceBodyLimit = 16 << 20
+	tokenBodyLimit   = 1 << 20
+	retryLimit       = 4
 )
 
-// Watch is what a session reports while it works.
+// Watch has the functions that a session calls to report its progress.
 type Watch struct {
-	// Exchange, if not nil, is called for every request.
+	// Exchange, if not nil, is called after every request.
 	Exchange func(egress.Exchange)
-	// Retried is called before something is tried again.
+	// Retried is called before a retry.
 	Retried func(what, reason string, attempt int, wait time.Duration)
 }
 
-// Session serves one run of the program. Registries are signed in to before
-// anything runs side by side; everything else is safe for concurrent use.
+// Session serves one run of the program. Call SignIn for all registries before
+// using it from several goroutines; the other methods are safe for concurrent
+// use.
 type Session struct {
 	config     *agent.Config
 	watch      Watch
@@ -45,7 +46,8 @@ type Session struct {
 	devops     func() (*azdo.Service, error)
 }
 
-// Error is a session that cannot be opened as the inputs have it.
+// Error is the error for inputs or agent settings with which no session can be
+// opened.
 type Error struct {
 	Subject string // the input, or the agent
 	Reason  string
@@ -54,7 +56,7 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Reason + ". " + e.Remedy }
 
-// Open opens the network; nothing is sent yet. Every error is an *Error.
+// Open prepares the network without sending anything. Every error is an *Error.
 func Open(c *agent.Config, watch Watch) (*Session, error) {
 	settings := egress.Settings{
 		EnvironmentProxy: c.EnvironmentProxy,
@@ -72,10 +74,10 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 	for _, host := range c.PlainHTTP {
 		plain, err := ref.ParseHost(host)
 		if err != nil {
-			return nil, &Error{"plain-http", err.Error(), "Name a host, as in --plain-http localhost:5000."}
+			return nil, &Error{"plain-http", err.Error(), "Write a host, as in --plain-http localhost:5000."}
 		}
 		if _, azure := acr.Suffix(plain); azure {
-			return nil, &Error{"plain-http", fmt.Sprintf("%s is a registry of Azure, which speaks HTTPS alone", plain), "Leave --plain-http out for it."}
+			return nil, &Error{"plain-http", fmt.Sprintf("%s is an Azure Container Registry, which supports only HTTPS", plain), "Remove it from --plain-http."}
 		}
 		settings.PlainHTTP = append(settings.PlainHTTP, plain)
 	}
@@ -91,45 +93,45 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 	return s, nil
 }
 
-// AzureDevOps returns the client that reads this run.
+// AzureDevOps returns the client for Azure DevOps.
 func (s *Session) AzureDevOps() (*azdo.Service, error) { return s.devops() }
 
-// Transport describes the proxy and the CA file in use, empty where there is
-// none, and whether the agent claims either of them.
+// Transport describes the proxy and the CA file in use; they are empty if there
+// is none. claimed reports whether the agent's settings name either of them.
 func (s *Session) Transport() (proxy, ca string, claimed bool) {
 	proxy, ca = s.network.Describe()
 	return proxy, ca, s.config.Proxy.URL != nil || s.config.TLS.CAFile != ""
 }
 
-// Hosts lists every host that was asked, with its port.
+// Hosts lists every host that a request was sent to, with its port.
 func (s *Session) Hosts() []string { return s.network.Hosts() }
 
-// Traffic counts what each registry was asked for.
+// Traffic returns the request counts and bytes for each registry.
 func (s *Session) Traffic() []egress.Traffic { return s.network.Traffic() }
 
-// Warnings are what the network found that people should know.
+// Warnings returns the warnings about the network settings.
 func (s *Session) Warnings() []string { return s.network.Warnings() }
 
-// Connections that are dialled ahead, to each registry.
+// How many connections DialAhead opens to each registry.
 const (
-	few         = 4 // registries
-	aheadOfFew  = 6
-	aheadOfMany = 2
+	fewRegistries     = 4 // registries
+	connectionsToFew  = 6
+	connectionsToMany = 2
 )
 
-// DialAhead has connections ready for when the first manifest shows what is to
-// be moved.
+// DialAhead opens connections before the first manifest shows what to copy, so
+// that they are ready by then.
 func (s *Session) DialAhead(hosts []string) {
-	each := aheadOfFew
-	if len(hosts) > few {
-		each = aheadOfMany
+	each := connectionsToFew
+	if len(hosts) > fewRegistries {
+		each = connectionsToMany
 	}
 	for _, host := range hosts {
 		s.network.DialAhead(host, each)
 	}
 }
 
-// Connections lists the service connections of this step, each once.
+// Connections returns the service connections of this step without duplicates.
 func (s *Session) Connections() []*agent.Connection {
 	var used []*agent.Connection
 	for _, c := range append([]*agent.Connection{s.config.Azure, s.config.Target}, s.config.Registries...) {

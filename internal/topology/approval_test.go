@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestSameApproval changes each field of the terms: all except those listed
+// TestSameApproval changes each field of the rules: all except those listed
 // here as rules of something else must separate verdicts.
 func TestSameApproval(t *testing.T) {
 	elsewhere := []string{"Sealed", "Branches", "Attached", "Lock", "OnPartial", "Ignored"}
@@ -18,42 +18,42 @@ func TestSameApproval(t *testing.T) {
 		"Code": true, "Checks": []Check{{"1", "Production"}}, "Sealed": true, "Branches": []BranchPattern{{}},
 		"Attached": []Attached{{ArtifactType: "a/b"}}, "Lock": LockTag, "OnPartial": Warn, "Ignored": []string{"x"},
 	}
-	fields := reflect.TypeFor[Terms]()
+	fields := reflect.TypeFor[Rules]()
 	for i := range fields.NumField() {
 		name := fields.Field(i).Name
 		value, known := changed[name]
 		if !known {
 			t.Fatalf("Terms.%s is new: say here whether it is a rule of the approval", name)
 		}
-		a, b := Terms{Kind: Manual, Environment: "Production"}, Terms{Kind: Manual, Environment: "Production"}
+		a, b := Rules{Kind: Manual, Environment: "Production"}, Rules{Kind: Manual, Environment: "Production"}
 		field := reflect.ValueOf(&b).Elem().Field(i)
 		field.Set(reflect.ValueOf(value).Convert(field.Type()))
 		if same, want := a.SameApproval(b), slices.Contains(elsewhere, name); same != want {
-			t.Errorf("terms that differ in %s: same approval %v, want %v", name, same, want)
+			t.Errorf("rules that differ in %s: same approval %v, want %v", name, same, want)
 		}
 	}
 }
 
 func TestSameApprovalComparesValues(t *testing.T) {
-	base := func() Terms {
-		return Terms{Kind: Manual, Environment: "Production", Approvers: []string{"b", "a"}, CommentPatterns: []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")},
+	base := func() Rules {
+		return Rules{Kind: Manual, Environment: "Production", Approvers: []string{"b", "a"}, CommentPatterns: []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")},
 			Checks: []Check{{"1", "Production"}}}
 	}
 	for _, c := range []struct {
 		name   string
-		change func(*Terms)
+		change func(*Rules)
 		want   bool
 	}{
-		{"equal", func(*Terms) {}, true},
-		{"the case of the environment", func(t *Terms) { t.Environment = "PRODUCTION" }, true},
-		{"the order of approvers", func(t *Terms) { t.Approvers = []string{"a", "b"} }, true},
-		{"the same pattern, compiled again", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")} }, true},
-		{"another pattern", func(t *Terms) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]*")} }, false},
-		{"an additional pattern", func(t *Terms) { t.CommentPatterns = append(t.CommentPatterns, regexp.MustCompile("x")) }, false},
-		{"another approver", func(t *Terms) { t.Approvers = []string{"a", "c"} }, false},
-		{"another check", func(t *Terms) { t.Checks = []Check{{"2", "Production"}} }, false},
+		{"equal", func(*Rules) {}, true},
+		{"the case of the environment", func(t *Rules) { t.Environment = "PRODUCTION" }, true},
+		{"the order of approvers", func(t *Rules) { t.Approvers = []string{"a", "b"} }, true},
+		{"the same pattern, compiled again", func(t *Rules) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]+")} }, true},
+		{"another pattern", func(t *Rules) { t.CommentPatterns = []*regexp.Regexp{regexp.MustCompile("CHG[0-9]*")} }, false},
+		{"an additional pattern", func(t *Rules) { t.CommentPatterns = append(t.CommentPatterns, regexp.MustCompile("x")) }, false},
+		{"another approver", func(t *Rules) { t.Approvers = []string{"a", "c"} }, false},
+		{"another check", func(t *Rules) { t.Checks = []Check{{"2", "Production"}} }, false},
 		// A key made of text would have to escape its separators.
-		{"a separator in a name", func(t *Terms) { t.Environment = "production|0" }, false},
+		{"a separator in a name", func(t *Rules) { t.Environment = "production|0" }, false},
 	} {
 		other := base()
 		c.change(&other)
@@ -61,7 +61,7 @@ func TestSameApprovalComparesValues(t *testing.T) {
 			t.Errorf("%s: same %v, want %v", c.name, got, c.want)
 		}
 	}
-	none, empty := Terms{Kind: Manual}, Terms{Kind: Manual, Approvers: []string{}, Checks: []Check{}}
+	none, empty := Rules{Kind: Manual}, Rules{Kind: Manual, Approvers: []string{}, Checks: []Check{}}
 	if !none.SameApproval(empty) {
 		t.Error("nil and empty lists differ")
 	}

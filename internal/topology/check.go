@@ -56,9 +56,9 @@ func (c *checker) place(path string) position {
 
 func (c *checker) given(path string) bool { _, ok := c.places[path]; return ok }
 
-// sound reports whether the values at all paths, and those that contain them,
+// decoded reports whether the values at all paths, and those that contain them,
 // were decoded.
-func (c *checker) sound(paths ...string) bool {
+func (c *checker) decoded(paths ...string) bool {
 	for _, p := range paths {
 		for ; p != ""; p = p[:max(strings.LastIndexByte(p, '/'), 0)] {
 			if c.broken[p] {
@@ -88,14 +88,14 @@ func (c *checker) checkRegistries() {
 	})
 	for _, name := range names {
 		r, path := c.file.Registries[name], "/registries/"+name
-		if r.Host != "" && c.sound(path+"/host") {
+		if r.Host != "" && c.decoded(path+"/host") {
 			if other, twice := first[r.Host]; twice {
 				c.at(path+"/host", fmt.Sprintf("registries %s and %s have the same host, %s", other, name, r.Host), "Remove one of them. A registry has one trust level.")
 			} else {
 				first[r.Host] = name
 			}
 		}
-		if r.Trust != "" && c.sound(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
+		if r.Trust != "" && c.decoded(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
 			m := unknown("trust level", r.Trust, c.file.Trust)
 			c.at(path+"/trust", m.reason, m.remedy)
 		}
@@ -104,7 +104,7 @@ func (c *checker) checkRegistries() {
 
 // registry looks up a registry by name, and reports an unknown name.
 func (c *checker) registry(path, name string) *Registry {
-	if name == "" || !c.sound(path, "/registries") {
+	if name == "" || !c.decoded(path, "/registries") {
 		return nil
 	}
 	if r := c.file.Registries[name]; r != nil {
@@ -141,7 +141,7 @@ func (c *checker) checkFlow(path string, f *Flow) {
 // checkSelf checks a flow within one registry: a tag or a name must change.
 func (c *checker) checkSelf(path, at string, f *Flow) {
 	renames := f.As.Repository != "" && f.As.Repository != "{repository}" || f.As.Tag != "" && f.As.Tag != "{tag}"
-	if len(f.MovingTags) == 0 && !renames && c.sound(path+"/movingTags", path+"/as", path+"/as/repository", path+"/as/tag") {
+	if len(f.MovingTags) == 0 && !renames && c.decoded(path+"/movingTags", path+"/as", path+"/as/repository", path+"/as/tag") {
 		c.at(at, fmt.Sprintf("target %s is the flow's source", f.From), "A flow within one registry needs movingTags, or other names at the target (as).")
 	}
 }
@@ -150,7 +150,7 @@ func (c *checker) checkSelf(path, at string, f *Flow) {
 // approval on a resource that the pipeline's author cannot choose.
 func (c *checker) checkUpward(path, at string, f *Flow, from, to *Registry) {
 	approval := path + "/require/approval"
-	if !c.sound("/trust", approval, approval+"/kind", approval+"/environment", "/registries/"+from.Name+"/trust", "/registries/"+to.Name+"/trust") ||
+	if !c.decoded("/trust", approval, approval+"/kind", approval+"/environment", "/registries/"+from.Name+"/trust", "/registries/"+to.Name+"/trust") ||
 		!slices.Contains(c.file.Trust, from.Trust) || !slices.Contains(c.file.Trust, to.Trust) ||
 		c.file.Direction(from.Name, to.Name) != Up {
 		return
@@ -172,7 +172,7 @@ func (c *checker) checkImmutable(path string, f *Flow, to *Registry) {
 		return
 	}
 	for i, p := range f.MovingTags {
-		if at := item(path+"/movingTags", i); c.sound(at) && p.text != "" && p.wild() {
+		if at := item(path+"/movingTags", i); c.decoded(at) && p.text != "" && p.matchesAll() {
 			c.at(at, fmt.Sprintf("%s lets every tag move in %s, which is immutable", quote(p.text), to.Name), "List the tags that move.")
 		}
 	}
@@ -181,7 +181,7 @@ func (c *checker) checkImmutable(path string, f *Flow, to *Registry) {
 // checkTeams checks that teams has an entry for each target, and no other.
 func (c *checker) checkTeams(path string, f *Flow) {
 	teams := path + "/teams"
-	if f.Teams == nil || !c.sound(teams, path+"/to") {
+	if f.Teams == nil || !c.decoded(teams, path+"/to") {
 		return
 	}
 	for _, name := range keys(f.Teams) {
@@ -191,7 +191,7 @@ func (c *checker) checkTeams(path string, f *Flow) {
 		}
 	}
 	for i, name := range f.To {
-		if at := item(path+"/to", i); !c.given(teams+"/"+name) && c.sound(at) {
+		if at := item(path+"/to", i); !c.given(teams+"/"+name) && c.decoded(at) {
 			c.at(at, fmt.Sprintf("teams has no entry for target %s", name), fmt.Sprintf(`Add it to teams. %s: ["**"] subscribes it to everything.`, name))
 		}
 	}
@@ -200,10 +200,10 @@ func (c *checker) checkTeams(path string, f *Flow) {
 // checkNames checks that templates do not give several images the same name.
 func (c *checker) checkNames(path string, f *Flow) {
 	repository, tag := string(f.As.Repository), string(f.As.Tag)
-	if repository != "" && !strings.Contains(repository, "{repository}") && (len(f.Repositories) != 1 || !f.Repositories[0].Literal()) && c.sound(path+"/repositories") {
+	if repository != "" && !strings.Contains(repository, "{repository}") && (len(f.Repositories) != 1 || !f.Repositories[0].Literal()) && c.decoded(path+"/repositories") {
 		c.at(path+"/as/repository", "every repository would get the name "+quote(repository), "Add {repository} to the template, or name the one repository that the flow covers.")
 	}
-	if tag != "" && !strings.Contains(tag, "{tag}") && !f.moves(tag) && c.sound(path+"/movingTags") {
+	if tag != "" && !strings.Contains(tag, "{tag}") && !f.moves(tag) && c.decoded(path+"/movingTags") {
 		c.at(path+"/as/tag", "every image would get the tag "+quote(tag)+", which is not in movingTags", "Add {tag} to the template, or add the tag to movingTags.")
 	}
 }
@@ -211,7 +211,7 @@ func (c *checker) checkNames(path string, f *Flow) {
 // checkApproval checks that an approval has the keys of its kind only.
 func (c *checker) checkApproval(path string, f *Flow) {
 	a := f.Require.Approval
-	if !c.sound(path, path+"/kind") {
+	if !c.decoded(path, path+"/kind") {
 		return
 	}
 	if a.Kind == None || a.Kind == Automated {
@@ -253,7 +253,7 @@ func (c *checker) checkApproval(path string, f *Flow) {
 // checkTemplated checks that the tags which name the approval's resource are
 // listed: an author who could choose the tag could choose whose approval counts.
 func (c *checker) checkTemplated(at string, f *Flow, r Resource) {
-	if !r.templated() || !c.sound(at, "/flows/"+f.Name+"/movingTags") {
+	if !r.templated() || !c.decoded(at, "/flows/"+f.Name+"/movingTags") {
 		return
 	}
 	fixed := len(f.MovingTags) > 0
@@ -287,11 +287,11 @@ func (c *checker) checkOverlaps() {
 		}
 	}
 	byFrom := map[string][]*Flow{}
-	terms := map[*Flow]string{}
+	rules := map[*Flow]string{}
 	for _, name := range keys(c.file.Flows) {
 		if f := c.file.Flows[name]; !broken[name] {
 			byFrom[f.From] = append(byFrom[f.From], f)
-			terms[f] = f.terms()
+			rules[f] = f.rules()
 		}
 	}
 	spent := 0
@@ -299,24 +299,24 @@ func (c *checker) checkOverlaps() {
 		flows := byFrom[from]
 		for i, f := range flows {
 			for _, g := range flows[i+1:] {
-				if terms[f] == terms[g] {
+				if rules[f] == rules[g] {
 					continue
 				}
 				target, may := f.overlaps(g, &spent)
-				if spent > mostCompared {
+				if spent > maxCompared {
 					c.atKey("/flows", "the flows have too many patterns to compare", "Use fewer, broader patterns.")
 					return
 				}
 				if may {
-					c.disagree(f, g, target)
+					c.reportOverlap(f, g, target)
 				}
 			}
 		}
 	}
 }
 
-// disagree reports two overlapping flows, at the later of them.
-func (c *checker) disagree(f, g *Flow, target string) {
+// reportOverlap reports two overlapping flows, at the later of them.
+func (c *checker) reportOverlap(f, g *Flow, target string) {
 	p, q := c.places["/flows/"+f.Name].key, c.places["/flows/"+g.Name].key
 	if cmp.Or(cmp.Compare(p.Line, q.Line), cmp.Compare(p.Column, q.Column)) > 0 {
 		f, g = g, f

@@ -222,9 +222,9 @@ func names(keys []key) []string {
 	return all
 }
 
-// mostEntries limits the entries of one list or mapping, and so the work of
+// maxEntries limits the entries of one list or mapping, and so the work of
 // comparing them.
-const mostEntries = 1000
+const maxEntries = 1000
 
 func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 	v.Set(reflect.MakeMap(v.Type()))
@@ -232,8 +232,8 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		d.fail(n, path, mistake{"empty mapping", "Add an entry."})
 		return
 	}
-	if len(n.Content)/2 > mostEntries && n.Kind == yaml.MappingNode {
-		d.fail(n, path, mistake{fmt.Sprintf("the mapping has %d entries, more than %d", len(n.Content)/2, mostEntries), "Split the file."})
+	if len(n.Content)/2 > maxEntries && n.Kind == yaml.MappingNode {
+		d.fail(n, path, mistake{fmt.Sprintf("the mapping has %d entries, more than %d", len(n.Content)/2, maxEntries), "Split the file."})
 		return
 	}
 	d.pairs(n, path, func(name string, k, child *yaml.Node) {
@@ -264,8 +264,8 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string) {
 		d.fail(n, path, mistake{"empty list", "Add an entry, or remove the key."})
 		return
 	}
-	if len(n.Content) > mostEntries {
-		d.fail(n, path, mistake{fmt.Sprintf("the list has %d entries, more than %d", len(n.Content), mostEntries), "Use patterns."})
+	if len(n.Content) > maxEntries {
+		d.fail(n, path, mistake{fmt.Sprintf("the list has %d entries, more than %d", len(n.Content), maxEntries), "Use patterns."})
 		return
 	}
 	list := reflect.MakeSlice(v.Type(), 0, len(n.Content))

@@ -107,38 +107,38 @@ func TestDirection(t *testing.T) {
 func TestSelect(t *testing.T) {
 	for _, c := range []struct {
 		name, file string
-		ask        Ask
+		ask        Query
 		want       string // the flow, or the rule
 		says       string
 	}{
-		{"released", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
-		{"host in capitals, with a port", "contract.yaml", Ask{From: "PROD.azurecr.io:443", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
-		{"base", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os", Tag: "2026"}, "base-images", ""},
-		{"base by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os"}, "base-images", ""},
-		{"released by digest", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart"}, "not-in-flow", "flow released covers the tags >=1.0, and an image by digest has no tag"},
-		{"old", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "0.9.0"}, "not-in-flow", "flow base-images covers the repositories base/*; flow released covers the tags >=1.0"},
-		{"invalid repository", "contract.yaml", Ask{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/../cart", Tag: "1.0.0"}, "not-in-flow", "flow released covers the repositories shop/**"},
-		{"other flow named", "contract.yaml", Ask{Flow: "base-images", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow base-images covers the repositories base/*"},
-		{"flow elsewhere", "contract.yaml", Ask{Flow: "environments", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow environments does not lead from prod"},
-		{"unknown flow", "contract.yaml", Ask{Flow: "release", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", `no flow "release"`},
-		{"unknown source", "contract.yaml", Ask{From: "other.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
-		{"unknown target", "contract.yaml", Ask{From: "prod.azurecr.io", To: "other.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
-		{"up without a flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "upward", "trust dev"},
-		{"sideways without a flow", "contract.yaml", Ask{From: "web.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no flow leads from web"},
-		{"a tag moves", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "stage"}, "environments", ""},
-		{"another tag does not move", "contract.yaml", Ask{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "mine"}, "not-in-flow", "has an approval per tag, for the tags production, stage, test"},
-		{"the same tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "dev", TargetTag: "dev"}, "not-in-flow", "the target needs another tag"},
-		{"environment of the tag", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "test", TargetTag: "production"}, "release", ""},
-		{"tag without an approval", "environments.yaml", Ask{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "1", TargetTag: "test"}, "test", ""},
-		{"sealing, several flows", "contract.yaml", Ask{From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flows environments, released cover it"},
-		{"sealing, flow named", "contract.yaml", Ask{Flow: "released", From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
-		{"subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
-		{"not subscribed", "teams.yaml", Ask{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/web", Tag: "1.4.2"}, "not-in-flow", "subscribes payments to payments/**, shop/cart"},
-		{"renamed", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0"}, "adopt", ""},
-		{"renamed, as named in targets", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "base/dotnet/aspnet", TargetTag: "9.0"}, "adopt", ""},
-		{"renamed differently", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "shop/cart"}, "not-in-flow", "names it base/dotnet/aspnet at the target"},
-		{"tagged differently", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetTag: "8.0"}, "not-in-flow", "gives it the tag 9.0 at the target"},
-		{"too long a name", "base-images.yaml", Ask{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/" + strings.Repeat("a", 248), Tag: "9.0"}, "not-in-flow", "cannot name it"},
+		{"released", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"host in capitals, with a port", "contract.yaml", Query{From: "PROD.azurecr.io:443", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"base", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os", Tag: "2026"}, "base-images", ""},
+		{"base by digest", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "base/os"}, "base-images", ""},
+		{"released by digest", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart"}, "not-in-flow", "flow released covers the tags >=1.0, and an image by digest has no tag"},
+		{"old", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "0.9.0"}, "not-in-flow", "flow base-images covers the repositories base/*; flow released covers the tags >=1.0"},
+		{"invalid repository", "contract.yaml", Query{From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/../cart", Tag: "1.0.0"}, "not-in-flow", "flow released covers the repositories shop/**"},
+		{"other flow named", "contract.yaml", Query{Flow: "base-images", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow base-images covers the repositories base/*"},
+		{"flow elsewhere", "contract.yaml", Query{Flow: "environments", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flow environments does not lead from prod"},
+		{"unknown flow", "contract.yaml", Query{Flow: "release", From: "prod.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", `no flow "release"`},
+		{"unknown source", "contract.yaml", Query{From: "other.azurecr.io", To: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
+		{"unknown target", "contract.yaml", Query{From: "prod.azurecr.io", To: "other.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no registry with host other.azurecr.io"},
+		{"up without a flow", "contract.yaml", Query{From: "web.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "upward", "trust dev"},
+		{"sideways without a flow", "contract.yaml", Query{From: "web.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "no flow leads from web"},
+		{"a tag moves", "contract.yaml", Query{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "stage"}, "environments", ""},
+		{"another tag does not move", "contract.yaml", Query{From: "prod.azurecr.io", To: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", TargetTag: "mine"}, "not-in-flow", "has an approval per tag, for the tags production, stage, test"},
+		{"the same tag", "environments.yaml", Query{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "dev", TargetTag: "dev"}, "not-in-flow", "the target needs another tag"},
+		{"environment of the tag", "environments.yaml", Query{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "test", TargetTag: "production"}, "release", ""},
+		{"tag without an approval", "environments.yaml", Query{From: "shop.azurecr.io", To: "shop.azurecr.io", Repository: "cart", Tag: "1", TargetTag: "test"}, "test", ""},
+		{"sealing, several flows", "contract.yaml", Query{From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "not-in-flow", "flows environments, released cover it"},
+		{"sealing, flow named", "contract.yaml", Query{Flow: "released", From: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"subscribed", "teams.yaml", Query{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/cart", Tag: "1.4.2"}, "released", ""},
+		{"not subscribed", "teams.yaml", Query{From: "prod.azurecr.io", To: "payments.azurecr.io", Repository: "shop/web", Tag: "1.4.2"}, "not-in-flow", "subscribes payments to payments/**, shop/cart"},
+		{"renamed", "base-images.yaml", Query{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0"}, "adopt", ""},
+		{"renamed, as named in targets", "base-images.yaml", Query{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "base/dotnet/aspnet", TargetTag: "9.0"}, "adopt", ""},
+		{"renamed differently", "base-images.yaml", Query{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetRepository: "shop/cart"}, "not-in-flow", "names it base/dotnet/aspnet at the target"},
+		{"tagged differently", "base-images.yaml", Query{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/aspnet", Tag: "9.0", TargetTag: "8.0"}, "not-in-flow", "gives it the tag 9.0 at the target"},
+		{"too long a name", "base-images.yaml", Query{From: "mcr.microsoft.com", To: "prod.azurecr.io", Repository: "dotnet/" + strings.Repeat("a", 248), Tag: "9.0"}, "not-in-flow", "cannot name it"},
 	} {
 		flow, refusal := example(t, c.file).Select(c.ask)
 		got, reason := "", ""
@@ -212,55 +212,55 @@ func TestTighten(t *testing.T) {
 		return &Flow{Name: "f", Require: Require{Approval: Approval{Kind: Manual, Environment: "Production", MinApprovers: 2, MaxAge: Duration(72 * time.Hour)}}}
 	}
 	down := Defaults{Sealed: true, Lock: LockNone}
-	silent := Terms{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
+	silent := Rules{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
 	for _, c := range []struct {
 		name    string
 		change  func(*Flow)
 		in      Inputs
-		want    func(*Terms)
+		want    func(*Rules)
 		ignored string
 		err     string
 	}{
-		{name: "nothing", want: func(*Terms) {}},
-		{name: "more approvers", in: Inputs{MinApprovers: 3}, want: func(w *Terms) { w.MinApprovers = 3 }},
-		{name: "fewer approvers", in: Inputs{MinApprovers: 1}, want: func(*Terms) {}, ignored: "minApprovers is 1"},
-		{name: "shorter age", in: Inputs{MaxAge: time.Hour}, want: func(w *Terms) { w.MaxAge = time.Hour }},
-		{name: "longer age", in: Inputs{MaxAge: 100 * time.Hour}, want: func(*Terms) {}, ignored: "approvalMaxAge"},
-		{name: "requester may by input", in: Inputs{RequesterCanApprove: &yes}, want: func(*Terms) {}, ignored: "requesterCanApprove is true"},
-		{name: "requester may by the flow", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, want: func(w *Terms) { w.RequesterCanApprove = true }},
-		{name: "requester may by the flow, not by input", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, in: Inputs{RequesterCanApprove: &no}, want: func(*Terms) {}},
-		{name: "author may not", in: Inputs{AuthorCanApprove: &no}, want: func(w *Terms) { w.AuthorCanApprove = false }},
-		{name: "author may not by the flow", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Terms) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
-		{name: "code", in: Inputs{Code: &yes}, want: func(w *Terms) { w.Code = true }},
-		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = true }, in: Inputs{Code: &no}, want: func(w *Terms) { w.Code = true }, ignored: "approvalCode"},
-		{name: "unsealed by input", in: Inputs{Sealed: &no}, want: func(*Terms) {}, ignored: "sealed is false"},
-		{name: "unsealed by the flow", change: func(f *Flow) { f.Require.Sealed = &no }, want: func(w *Terms) { w.Sealed = false }},
-		{name: "kind any", in: Inputs{Approval: Any}, want: func(*Terms) {}, ignored: "approval is any"},
-		{name: "kind none", in: Inputs{Approval: None}, want: func(*Terms) {}, ignored: "approval is none"},
+		{name: "nothing", want: func(*Rules) {}},
+		{name: "more approvers", in: Inputs{MinApprovers: 3}, want: func(w *Rules) { w.MinApprovers = 3 }},
+		{name: "fewer approvers", in: Inputs{MinApprovers: 1}, want: func(*Rules) {}, ignored: "minApprovers is 1"},
+		{name: "shorter age", in: Inputs{MaxAge: time.Hour}, want: func(w *Rules) { w.MaxAge = time.Hour }},
+		{name: "longer age", in: Inputs{MaxAge: 100 * time.Hour}, want: func(*Rules) {}, ignored: "approvalMaxAge"},
+		{name: "requester may by input", in: Inputs{RequesterCanApprove: &yes}, want: func(*Rules) {}, ignored: "requesterCanApprove is true"},
+		{name: "requester may by the flow", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, want: func(w *Rules) { w.RequesterCanApprove = true }},
+		{name: "requester may by the flow, not by input", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, in: Inputs{RequesterCanApprove: &no}, want: func(*Rules) {}},
+		{name: "author may not", in: Inputs{AuthorCanApprove: &no}, want: func(w *Rules) { w.AuthorCanApprove = false }},
+		{name: "author may not by the flow", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Rules) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
+		{name: "code", in: Inputs{Code: &yes}, want: func(w *Rules) { w.Code = true }},
+		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = true }, in: Inputs{Code: &no}, want: func(w *Rules) { w.Code = true }, ignored: "approvalCode"},
+		{name: "unsealed by input", in: Inputs{Sealed: &no}, want: func(*Rules) {}, ignored: "sealed is false"},
+		{name: "unsealed by the flow", change: func(f *Flow) { f.Require.Sealed = &no }, want: func(w *Rules) { w.Sealed = false }},
+		{name: "kind any", in: Inputs{Approval: Any}, want: func(*Rules) {}, ignored: "approval is any"},
+		{name: "kind none", in: Inputs{Approval: None}, want: func(*Rules) {}, ignored: "approval is none"},
 		{name: "kind automated", in: Inputs{Approval: Automated}, err: "different but not stricter"},
 		{name: "manual of any", change: func(f *Flow) {
 			f.Require.Approval.Kind, f.Require.Approval.Checks = Any, []Check{{"1", "P"}}
-		}, in: Inputs{Approval: Manual}, want: func(*Terms) {}},
+		}, in: Inputs{Approval: Manual}, want: func(*Rules) {}},
 		{name: "automated of any", change: func(f *Flow) {
 			f.Require.Approval.Kind, f.Require.Approval.Checks = Any, []Check{{"1", "P"}}
-		}, in: Inputs{Approval: Automated}, want: func(w *Terms) { w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }},
+		}, in: Inputs{Approval: Automated}, want: func(w *Rules) { w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }},
 		{name: "manual of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Manual, Environment: "E"},
-			want: func(w *Terms) { w.Environment, w.MinApprovers, w.MaxAge = "E", 1, 0 }},
+			want: func(w *Rules) { w.Environment, w.MinApprovers, w.MaxAge = "E", 1, 0 }},
 		{name: "automated of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Automated}, err: "different but not stricter"},
-		{name: "the same environment", in: Inputs{Environment: "pRODUCTION"}, want: func(*Terms) {}},
+		{name: "the same environment", in: Inputs{Environment: "pRODUCTION"}, want: func(*Rules) {}},
 		{name: "another environment", in: Inputs{Environment: "Mine"}, err: "input environment is"},
 		{name: "a look-alike", change: func(f *Flow) { f.Require.Approval.Environment = "Kit" }, in: Inputs{Environment: "\u212ait"}, err: "input environment is"},
-		{name: "an environment per tag", change: func(f *Flow) { f.Require.Approval.Environment = "shop-{tag}" }, want: func(w *Terms) { w.Environment = "shop-stage" }},
-		{name: "approvers", in: Inputs{Approvers: []string{"a@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"a@example.com"} }},
+		{name: "an environment per tag", change: func(f *Flow) { f.Require.Approval.Environment = "shop-{tag}" }, want: func(w *Rules) { w.Environment = "shop-stage" }},
+		{name: "approvers", in: Inputs{Approvers: []string{"a@example.com"}}, want: func(w *Rules) { w.Approvers = []string{"a@example.com"} }},
 		{name: "approvers on both lists", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com", "b@example.com"} },
-			in: Inputs{Approvers: []string{"B@example.com", "c@example.com"}}, want: func(w *Terms) { w.Approvers = []string{"b@example.com"} }},
+			in: Inputs{Approvers: []string{"B@example.com", "c@example.com"}}, want: func(w *Rules) { w.Approvers = []string{"b@example.com"} }},
 		{name: "approvers on no list", change: func(f *Flow) { f.Require.Approval.Approvers = []Approver{"a@example.com"} },
 			in: Inputs{Approvers: []string{"c@example.com"}}, err: "no approver is in both"},
-		{name: "lock", in: Inputs{Lock: LockImage}, want: func(w *Terms) { w.Lock = LockImage }},
-		{name: "no lock", change: func(f *Flow) { f.Lock = LockTag }, in: Inputs{Lock: LockNone}, want: func(w *Terms) { w.Lock = LockTag }, ignored: "lock is none"},
-		{name: "warn", in: Inputs{OnPartial: Warn}, want: func(w *Terms) { w.OnPartial = Warn }},
-		{name: "warn where the flow fails", change: func(f *Flow) { f.OnPartial = Fail }, in: Inputs{OnPartial: Warn}, want: func(*Terms) {}, ignored: "onPartial"},
-		{name: "fail where the flow warns", change: func(f *Flow) { f.OnPartial = Warn }, in: Inputs{OnPartial: Fail}, want: func(*Terms) {}},
+		{name: "lock", in: Inputs{Lock: LockImage}, want: func(w *Rules) { w.Lock = LockImage }},
+		{name: "no lock", change: func(f *Flow) { f.Lock = LockTag }, in: Inputs{Lock: LockNone}, want: func(w *Rules) { w.Lock = LockTag }, ignored: "lock is none"},
+		{name: "warn", in: Inputs{OnPartial: Warn}, want: func(w *Rules) { w.OnPartial = Warn }},
+		{name: "warn where the flow fails", change: func(f *Flow) { f.OnPartial = Fail }, in: Inputs{OnPartial: Warn}, want: func(*Rules) {}, ignored: "onPartial"},
+		{name: "fail where the flow warns", change: func(f *Flow) { f.OnPartial = Warn }, in: Inputs{OnPartial: Fail}, want: func(*Rules) {}},
 	} {
 		f := base()
 		if c.change != nil {

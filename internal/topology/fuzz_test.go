@@ -20,7 +20,7 @@ func sane(t *testing.T, err error) {
 	if !errors.As(err, &invalid) {
 		t.Fatalf("%T: %v", err, err)
 	}
-	if len(invalid.Problems) == 0 || len(invalid.Problems) > mostTold || invalid.More < 0 {
+	if len(invalid.Problems) == 0 || len(invalid.Problems) > maxReported || invalid.More < 0 {
 		t.Fatalf("%d problems and %d more", len(invalid.Problems), invalid.More)
 	}
 	last := Problem{}
@@ -42,7 +42,7 @@ func FuzzParse(f *testing.F) {
 	for _, c := range mistakes {
 		f.Add([]byte(c.file()))
 	}
-	for _, seed := range []string{sound, "a: &a [*a]\n", "? ? ? a", "- - - a", "\xff\xfe", "{a: {a: {a", "'", "--- !!binary |\n a", "%YAML 1.3\n---\na", "\"\\\n", "a: |\n\t x", "[a, b]: c\n"} {
+	for _, seed := range []string{validFile, "a: &a [*a]\n", "? ? ? a", "- - - a", "\xff\xfe", "{a: {a: {a", "'", "--- !!binary |\n a", "%YAML 1.3\n---\na", "\"\\\n", "a: |\n\t x", "[a, b]: c\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
@@ -101,7 +101,7 @@ func FuzzImagesFromManifests(f *testing.F) {
 			sane(t, err)
 			return
 		}
-		if len(found.Images) == 0 || len(found.Images) > mostImages || len(found.Others) > mostImages {
+		if len(found.Images) == 0 || len(found.Images) > maxImages || len(found.Others) > maxImages {
 			t.Fatalf("%d images, %d others", len(found.Images), len(found.Others))
 		}
 	})
@@ -118,11 +118,11 @@ func FuzzOverlap(f *testing.F) {
 			return
 		}
 		spent := 0
-		meet := p.overlaps(q.glob, &spent)
-		if spent = 0; meet != q.overlaps(p.glob, &spent) {
+		overlap := p.overlaps(q.glob, &spent)
+		if spent = 0; overlap != q.overlaps(p.glob, &spent) {
 			t.Fatalf("%s and %s: the overlap depends on the order", a, b)
 		}
-		if !meet && p.match(name) && q.match(name) {
+		if !overlap && p.match(name) && q.match(name) {
 			t.Fatalf("%s matches %s and %s, which do not overlap", name, a, b)
 		}
 	})

@@ -90,7 +90,7 @@ func TestGeneratedTopologies(t *testing.T) {
 			}
 		}
 		for range 60 {
-			a := Ask{
+			a := Query{
 				From: fmt.Sprintf("r%d.azurecr.io", r.IntN(6)), To: fmt.Sprintf("r%d.azurecr.io", r.IntN(6)),
 				Repository: repositories[r.IntN(len(repositories))], Tag: tags[r.IntN(len(tags))],
 			}
@@ -130,7 +130,7 @@ func TestGeneratedTopologies(t *testing.T) {
 			for _, other := range file.Flows {
 				named := a
 				named.Flow = other.Name
-				if f, _ := file.Select(named); f != nil && a.Flow == "" && f.terms() != flow.terms() {
+				if f, _ := file.Select(named); f != nil && a.Flow == "" && f.rules() != flow.rules() {
 					t.Fatalf("%+v: flows %s and %s, with other rules:\n%s", a, flow.Name, f.Name, content)
 				}
 			}

@@ -38,7 +38,7 @@ func (i Image) Match(repository, tag string) bool {
 	return i.Digest == "" && i.Repository.match(repository) && i.Tag.match(tag)
 }
 
-const mostImages = 10_000
+const maxImages = 10_000
 
 // ParseImages parses a list of images, one per line: repository:tag,
 // repository@sha256:…, or patterns for both. It ignores empty lines and lines
@@ -46,14 +46,14 @@ const mostImages = 10_000
 // order of lines does not matter. The error is an *Invalid.
 func ParseImages(name string, content []byte) ([]Image, error) {
 	p := &problems{}
-	text, ok := clean(p, content, mostBytes)
+	text, ok := clean(p, content, maxBytes)
 	if !ok {
 		return nil, p.err(name)
 	}
 	var images entries
 	lines(text, func(line, column int, entry string) {
 		if image, err := readImage(entry); err != nil {
-			tell(p, line, column, err)
+			addError(p, line, column, err)
 		} else {
 			images.put(p, line, column, image)
 		}
@@ -78,8 +78,8 @@ func lines(text string, each func(line, column int, entry string)) {
 	}
 }
 
-// tell adds an error, with its remedy if it is a mistake.
-func tell(p *problems, line, column int, err error) {
+// addError adds an error, with its remedy if it is a mistake.
+func addError(p *problems, line, column int, err error) {
 	m, ok := err.(mistake)
 	if !ok {
 		m.reason = err.Error()
@@ -100,13 +100,13 @@ func (e *entries) put(p *problems, line, column int, image Image) {
 	}
 	switch text := image.String(); {
 	case e.have[text]:
-	case len(e.list) < mostImages:
+	case len(e.list) < maxImages:
 		e.have[text] = true
 		image.Line = line
 		e.list = append(e.list, image)
 	case !e.full:
 		e.full = true
-		p.add(line, column, fmt.Sprintf("more than %d images", mostImages), "Use patterns, or several steps.")
+		p.add(line, column, fmt.Sprintf("more than %d images", maxImages), "Use patterns, or several steps.")
 	}
 }
 

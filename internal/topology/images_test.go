@@ -61,7 +61,7 @@ func TestParseImages(t *testing.T) {
 		}
 	}
 	var many strings.Builder
-	for i := range mostImages + 5 {
+	for i := range maxImages + 5 {
 		fmt.Fprintf(&many, "a:%d\n", i)
 	}
 	if _, err := ParseImages("images", []byte(many.String())); err == nil || err.Error() != "images:10001:1: more than 10000 images. Use patterns, or several steps." {
@@ -142,7 +142,7 @@ func TestAliasesAreFollowedOnce(t *testing.T) {
 	}
 	b.WriteString("containers: [{image: \"prod.azurecr.io/a:1\"}]\nmore: {containers: *l}\n")
 	found, err := ImagesFromManifests("m", []byte(b.String()), "prod.azurecr.io")
-	if err != nil || len(found.Images) != 1 || len(found.Others) != mostImages {
+	if err != nil || len(found.Images) != 1 || len(found.Others) != maxImages {
 		t.Fatal(len(found.Images), len(found.Others), err)
 	}
 }

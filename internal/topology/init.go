@@ -40,8 +40,8 @@ func Init(a Answers) (Kit, error) {
 	if len(a.Development) == 0 && len(a.Environments) == 0 {
 		return Kit{}, mistake{"there are no targets", "Name the DEV registries, the tags of the environments, or both."}
 	}
-	if a.MinApprovers < 0 || a.MinApprovers > mostCount {
-		return Kit{}, mistake{fmt.Sprintf("the number of approvers is %d, not 1 to %d", a.MinApprovers, mostCount), ""}
+	if a.MinApprovers < 0 || a.MinApprovers > maxCount {
+		return Kit{}, mistake{fmt.Sprintf("the number of approvers is %d, not 1 to %d", a.MinApprovers, maxCount), ""}
 	}
 	a.Environment = cmp.Or(a.Environment, "Production")
 	a.MinApprovers = cmp.Or(a.MinApprovers, 1)

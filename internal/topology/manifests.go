@@ -37,13 +37,13 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 	if err != nil {
 		return Found{}, err
 	}
-	text, ok := clean(p, content, mostManifestBytes)
+	text, ok := clean(p, content, maxManifestBytes)
 	if !ok {
 		return Found{}, p.err(name)
 	}
 	s := search{problems: p, host: host}
 	if isYAML(text) {
-		if countable(p, text, mostManifestMarks) {
+		if checkMarks(p, text, maxManifestMarks) {
 			documents(p, text, func(document *yaml.Node) bool {
 				s.seen = map[visit]bool{}
 				return s.walk(document, false, 0)
@@ -54,7 +54,7 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 	}
 	found := Found{Images: s.images.sorted(), Others: s.others}
 	if len(found.Images) == 0 && len(p.found) == 0 {
-		p.add(1, 1, fmt.Sprintf("no image of registry %s found", host), othersRemedy(found.Others))
+		p.add(1, 1, fmt.Sprintf("no image of registry %s found", host), ignoredRemedy(found.Others))
 	}
 	if err := p.err(name); err != nil {
 		return Found{}, err
@@ -65,7 +65,7 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 	return found, nil
 }
 
-func othersRemedy(others []Other) string {
+func ignoredRemedy(others []Other) string {
 	if len(others) == 0 {
 		return "Pass a list with one repository:tag per line, or rendered manifests."
 	}
@@ -112,8 +112,8 @@ var containers = []string{"containers", "initContainers", "ephemeralContainers"}
 // walk visits a node; in is set if it is in a list of containers. It reports
 // whether to go on.
 func (s *search) walk(n *yaml.Node, in bool, depth int) bool {
-	if depth > mostManifestDepth {
-		s.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", mostManifestDepth), "Check brackets and indentation.")
+	if depth > maxManifestDepth {
+		s.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", maxManifestDepth), "Check brackets and indentation.")
 		return false
 	}
 	if n.Kind == yaml.AliasNode {
@@ -186,7 +186,7 @@ func (s *search) take(line, column int, reference string, rendered bool) {
 	image, err := readImage(rest)
 	switch {
 	case err != nil:
-		tell(s.problems, line, column, err)
+		addError(s.problems, line, column, err)
 	case rendered && !image.Literal():
 		s.add(line, column, quote(reference)+" is not a valid image reference", "Render the manifests first.")
 	default:
@@ -195,7 +195,7 @@ func (s *search) take(line, column int, reference string, rendered bool) {
 }
 
 func (s *search) other(line int, reference, reason string) {
-	if len(s.others) < mostImages {
+	if len(s.others) < maxImages {
 		s.others = append(s.others, Other{line, reference, reason})
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"strings"
 )
 
-// terms returns a text for the rules of a flow, without its name and without
+// rules returns a text for the rules of a flow, without its name and without
 // the images and registries that it covers. Flows with equal texts have the
 // same rules. The order of lists does not matter.
-func (f *Flow) terms() string {
+func (f *Flow) rules() string {
 	bare := *f
 	bare.Name, bare.From, bare.To = "", "", nil
 	bare.Repositories, bare.Tags, bare.Teams = nil, nil, nil
@@ -51,26 +51,26 @@ func write(b *strings.Builder, v reflect.Value) {
 	}
 }
 
-// alike reports whether all flows have the same rules.
-func alike(flows []*Flow) bool {
+// sameRules reports whether all flows have the same rules.
+func sameRules(flows []*Flow) bool {
 	for _, f := range flows[1:] {
-		if f.terms() != flows[0].terms() {
+		if f.rules() != flows[0].rules() {
 			return false
 		}
 	}
 	return true
 }
 
-// mostCompared limits the work of comparing the patterns of flows. It is far
+// maxCompared limits the work of comparing the patterns of flows. It is far
 // more than a thousand flows with a few patterns each need.
-const mostCompared = 10_000_000
+const maxCompared = 10_000_000
 
 // overlaps reports whether two flows can bring the same image to the same
 // target, under any name, and returns that target. Within one registry, only
 // flows that can set the same tag overlap. If in doubt, flows overlap.
 func (f *Flow) overlaps(g *Flow, spent *int) (target string, may bool) {
-	if f.From != g.From || !repositoriesMeet(f.Repositories, g.Repositories, spent) ||
-		!shared(f.Tags, g.Tags, spent, TagPattern.overlaps) {
+	if f.From != g.From || !repositoriesOverlap(f.Repositories, g.Repositories, spent) ||
+		!anyOverlap(f.Tags, g.Tags, spent, TagPattern.overlaps) {
 		return "", false
 	}
 	for _, to := range f.To {
@@ -78,35 +78,35 @@ func (f *Flow) overlaps(g *Flow, spent *int) (target string, may bool) {
 			continue
 		}
 		mine, yours := f.Teams[to], g.Teams[to]
-		if repositoriesMeet(mine, yours, spent) && repositoriesMeet(mine, g.Repositories, spent) && repositoriesMeet(f.Repositories, yours, spent) &&
-			(to != f.From || f.movesMeet(g, spent)) {
+		if repositoriesOverlap(mine, yours, spent) && repositoriesOverlap(mine, g.Repositories, spent) && repositoriesOverlap(f.Repositories, yours, spent) &&
+			(to != f.From || f.movesOverlap(g, spent)) {
 			return to, true
 		}
 	}
 	return "", false
 }
 
-// movesMeet reports whether two flows within one registry can set the same tag.
-func (f *Flow) movesMeet(g *Flow, spent *int) bool {
+// movesOverlap reports whether two flows within one registry can set the same tag.
+func (f *Flow) movesOverlap(g *Flow, spent *int) bool {
 	if f.As != (As{}) || g.As != (As{}) {
 		return true
 	}
-	return shared(f.MovingTags, g.MovingTags, spent, func(a, b TagGlob, spent *int) bool { return a.overlaps(b.glob, spent) })
+	return anyOverlap(f.MovingTags, g.MovingTags, spent, func(a, b TagGlob, spent *int) bool { return a.overlaps(b.glob, spent) })
 }
 
-func repositoriesMeet(a, b Repositories, spent *int) bool {
-	return shared(a, b, spent, func(a, b RepositoryPattern, spent *int) bool { return a.overlaps(b.glob, spent) })
+func repositoriesOverlap(a, b Repositories, spent *int) bool {
+	return anyOverlap(a, b, spent, func(a, b RepositoryPattern, spent *int) bool { return a.overlaps(b.glob, spent) })
 }
 
-// shared reports whether two lists of patterns can match the same name. An
+// anyOverlap reports whether two lists of patterns can match the same name. An
 // empty list matches every name.
-func shared[P any](a, b []P, spent *int, overlaps func(P, P, *int) bool) bool {
+func anyOverlap[P any](a, b []P, spent *int, overlaps func(P, P, *int) bool) bool {
 	if len(a) == 0 || len(b) == 0 {
 		return true
 	}
 	for _, p := range a {
 		for _, q := range b {
-			if *spent > mostCompared || overlaps(p, q, spent) {
+			if *spent > maxCompared || overlaps(p, q, spent) {
 				return true
 			}
 			*spent++

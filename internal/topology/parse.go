@@ -10,14 +10,14 @@ func Parse(name string, content []byte) (*File, error) {
 	if err := d.err(name); err != nil {
 		return nil, err
 	}
-	file.settle()
+	file.normalize()
 	return file, nil
 }
 
 func parse(content []byte) (*decoder, *File) {
 	d := newDecoder()
-	text, ok := clean(d.problems, content, mostBytes)
-	if !ok || !untabbed(d.problems, text) || !countable(d.problems, text, mostMarks) {
+	text, ok := clean(d.problems, content, maxBytes)
+	if !ok || !checkTabs(d.problems, text) || !checkMarks(d.problems, text, maxMarks) {
 		return d, nil
 	}
 	root := one(d.problems, text)
@@ -37,9 +37,9 @@ func parse(content []byte) (*decoder, *File) {
 	return d, file
 }
 
-// settle sorts the lists whose order has no meaning, and indexes registries by
+// normalize sorts the lists whose order has no meaning, and indexes registries by
 // host.
-func (f *File) settle() {
+func (f *File) normalize() {
 	f.hosts = map[string]*Registry{}
 	for _, r := range f.Registries {
 		f.hosts[string(r.Host)] = r

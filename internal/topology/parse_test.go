@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-const sound = `version: 1
+const validFile = `version: 1
 trust: [dev, production]
 registries:
   prod: {host: prod.azurecr.io, trust: production, immutable: true}
@@ -44,10 +44,10 @@ func (w wrong) file() string {
 	if w.old == "" {
 		return w.new
 	}
-	if strings.Count(sound, w.old) != 1 {
+	if strings.Count(validFile, w.old) != 1 {
 		panic("not once in the valid file: " + w.old)
 	}
-	return strings.Replace(sound, w.old, w.new, 1)
+	return strings.Replace(validFile, w.old, w.new, 1)
 }
 
 const approvalLine = "      approval: {kind: manual, environment: Production}\n"
@@ -82,7 +82,7 @@ var mistakes = []wrong{
 	{"trust is not a name", "trust: [dev, production]", "trust: [dev, production, a/b]", []string{`2:26: "a/b" is not a valid name`}, true},
 	{"empty trust", "trust: [dev, production]", "trust: []", []string{"2:8: empty list"}, true},
 	{"no value", "trust: [dev, production]", "trust:", []string{"2:7: missing value"}, true},
-	{"no flows", sound[strings.Index(sound, "flows:"):], "flows: {}\n", []string{"6:8: empty mapping"}, true},
+	{"no flows", validFile[strings.Index(validFile, "flows:"):], "flows: {}\n", []string{"6:8: empty mapping"}, true},
 	{"registry with an invalid name", "  dev: {host", "  \"d e\": {host", []string{`5:3: "d e" is not a valid name`, `9:10: unknown registry "dev"`}, true},
 	{"registry without a host", "host: dev.azurecr.io, ", "", []string{"5:3: missing key host"}, true},
 	{"unknown trust", "io, trust: dev}", "io, trust: prodution}", []string{`5:38: unknown trust level "prodution". Did you mean production?`}, false},
@@ -165,7 +165,7 @@ var mistakes = []wrong{
 	{"overlap of patterns", "flows:\n", "flows:\n  carts:\n    from: prod\n    to: [dev]\n    repositories: [\"*/cart\"]\n    tags: [\"<2\"]\n    lock: tag\n", []string{"13:3: flows carts and released can bring the same image from prod to dev, but their rules differ"}, false},
 }
 
-func said(t *testing.T, content string) []string {
+func problemLines(t *testing.T, content string) []string {
 	t.Helper()
 	_, err := Parse("flow.yaml", []byte(content))
 	if err == nil {
@@ -183,11 +183,11 @@ func said(t *testing.T, content string) []string {
 }
 
 func TestMistakes(t *testing.T) {
-	if got := said(t, sound); got != nil {
+	if got := problemLines(t, validFile); got != nil {
 		t.Fatalf("the valid file: %q", got)
 	}
 	for _, c := range mistakes {
-		got := said(t, c.file())
+		got := problemLines(t, c.file())
 		slices.Sort(c.want)
 		slices.SortFunc(c.want, func(a, b string) int { return comparePlaces(a, b) })
 		if len(got) != len(c.want) {
@@ -210,8 +210,8 @@ func comparePlaces(a, b string) int {
 }
 
 func TestUpwardNeedsAnApproval(t *testing.T) {
-	up := strings.Replace(sound, "from: prod\n    to: [dev]", "from: dev\n    to: [prod]", 1)
-	if got := said(t, up); got != nil {
+	up := strings.Replace(validFile, "from: prod\n    to: [dev]", "from: dev\n    to: [prod]", 1)
+	if got := problemLines(t, up); got != nil {
 		t.Fatalf("%q", got)
 	}
 	for require, want := range map[string]string{
@@ -221,7 +221,7 @@ func TestUpwardNeedsAnApproval(t *testing.T) {
 		"approval: {minApprovers: 2}": "names no environment",
 		"approval: {kind: any, checks: [{definition: 1, resource: P}]}": "names no environment",
 	} {
-		got := said(t, strings.Replace(up, "approval: {kind: manual, environment: Production}", require, 1))
+		got := problemLines(t, strings.Replace(up, "approval: {kind: manual, environment: Production}", require, 1))
 		if len(got) != 1 || !strings.HasPrefix(got[0], "9:10: ") || !strings.Contains(got[0], want) {
 			t.Errorf("%s: %q", require, got)
 		}
@@ -231,7 +231,7 @@ func TestUpwardNeedsAnApproval(t *testing.T) {
 		"approval: {kind: automated, checks: [{definition: 1, resource: P}]}",
 		"approval: {kind: any, environment: P, checks: [{definition: 1, resource: P}]}",
 	} {
-		if got := said(t, strings.Replace(up, "approval: {kind: manual, environment: Production}", require, 1)); got != nil {
+		if got := problemLines(t, strings.Replace(up, "approval: {kind: manual, environment: Production}", require, 1)); got != nil {
 			t.Errorf("%s: %q", require, got)
 		}
 	}
@@ -280,14 +280,14 @@ func TestOverlap(t *testing.T) {
 		indent := func(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") + "\n" }
 		for _, order := range [][2]string{{c.a, c.b}, {c.b, c.a}} {
 			same := head + flow("a", indent(order[0])) + flow("b", indent(order[1]))
-			got := said(t, same+"    lock: tag\n")
+			got := problemLines(t, same+"    lock: tag\n")
 			if c.overlaps != (len(got) == 1 && strings.Contains(got[0], "can bring the same image")) || !c.overlaps && got != nil {
 				t.Errorf("%q and %q: %q", order[0], order[1], got)
 			}
 		}
 	}
 	// The same rules in another order are the same.
-	if got := said(t, head+flow("a", "    to: [dev]\n    require: {branches: [refs/heads/a, refs/heads/b]}\n")+flow("b", "    to: [dev]\n    require: {branches: [refs/heads/b, refs/heads/a]}\n")); got != nil {
+	if got := problemLines(t, head+flow("a", "    to: [dev]\n    require: {branches: [refs/heads/a, refs/heads/b]}\n")+flow("b", "    to: [dev]\n    require: {branches: [refs/heads/b, refs/heads/a]}\n")); got != nil {
 		t.Errorf("%q", got)
 	}
 }
@@ -327,7 +327,7 @@ func TestTermsHaveEveryRule(t *testing.T) {
 			default:
 				v.SetInt(7)
 			}
-			if f.terms() == (&Flow{}).terms() {
+			if f.rules() == (&Flow{}).rules() {
 				t.Errorf("%s/%s is missing", name, k.name)
 			}
 		}
@@ -370,7 +370,7 @@ func TestExamplesAreValid(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
-	content := strings.Replace(sound, "flows:\n", "  idle: {host: idle.azurecr.io, trust: dev}\nflows:\n", 1)
+	content := strings.Replace(validFile, "flows:\n", "  idle: {host: idle.azurecr.io, trust: dev}\nflows:\n", 1)
 	content = strings.Replace(content, "[dev, production]", "[dev, unused, production]", 1)
 	file, err := Parse("flow.yaml", []byte(content))
 	if err != nil {
@@ -420,18 +420,18 @@ func golden(t *testing.T, name, got string) {
 
 func TestEncodings(t *testing.T) {
 	for name, content := range map[string]string{
-		"BOM":         "\ufeff" + sound,
-		"CRLF":        strings.ReplaceAll(sound, "\n", "\r\n"),
-		"tab between": strings.Replace(sound, "from: prod", "from:\tprod", 1),
+		"BOM":         "\ufeff" + validFile,
+		"CRLF":        strings.ReplaceAll(validFile, "\n", "\r\n"),
+		"tab between": strings.Replace(validFile, "from: prod", "from:\tprod", 1),
 	} {
-		if got := said(t, content); got != nil {
+		if got := problemLines(t, content); got != nil {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
 	for name, c := range map[string]struct{ content, want string }{
 		"UTF-16":         {"\xff\xfev\x00e\x00", "1:1: the file is UTF-16. Save it as UTF-8."},
 		"Latin-1":        {"version: 1\n# caf\xe9\n", "2:6: byte 0xE9 is not valid UTF-8. Save the file as UTF-8."},
-		"tab":            {strings.Replace(sound, "    from", "  \tfrom", 1), "8:3: the line is indented with a tab. Use spaces."},
+		"tab":            {strings.Replace(validFile, "    from", "  \tfrom", 1), "8:3: the line is indented with a tab. Use spaces."},
 		"lone CR":        {"version: 1\rtrust: []\n", "1:11: control character U+000D. Remove it."},
 		"NUL":            {"version: 1\x00\n", "1:11: control character U+0000. Remove it."},
 		"line separator": {"version: 1 # \u2028trust: []\n", "1:14: control character U+2028. Remove it."},
@@ -442,7 +442,7 @@ func TestEncodings(t *testing.T) {
 		"deep and valid": {"a: " + strings.Repeat("[", 500) + strings.Repeat("]", 500), "1:36: nesting is deeper than 32 levels"},
 		"marks":          {"a: [" + strings.Repeat("a,", 400_000) + "]", "1:1: the file has about 400002 entries, more than 100000"},
 	} {
-		got := said(t, c.content)
+		got := problemLines(t, c.content)
 		if len(got) != 1 || !strings.HasPrefix(got[0], c.want) {
 			t.Errorf("%s: %q", name, got)
 		}
@@ -457,7 +457,7 @@ func TestAliasBomb(t *testing.T) {
 	}
 	_, err := Parse("flow.yaml", []byte(b.String()))
 	var invalid *Invalid
-	if !errors.As(err, &invalid) || len(invalid.Problems) != mostTold || invalid.More == 0 {
+	if !errors.As(err, &invalid) || len(invalid.Problems) != maxReported || invalid.More == 0 {
 		t.Fatal(err)
 	}
 }
@@ -470,7 +470,7 @@ func TestThousandsOfMistakes(t *testing.T) {
 	_, err := Parse("flow.yaml", []byte(content))
 	runtime.ReadMemStats(&after)
 	var invalid *Invalid
-	if !errors.As(err, &invalid) || len(invalid.Problems) != mostTold || invalid.More < 29_000 {
+	if !errors.As(err, &invalid) || len(invalid.Problems) != maxReported || invalid.More < 29_000 {
 		t.Fatal(err)
 	}
 	if taken := after.TotalAlloc - before.TotalAlloc; taken > 100<<20 {
@@ -482,7 +482,7 @@ func TestThousandsOfMistakes(t *testing.T) {
 // problem.
 func TestSlowPatterns(t *testing.T) {
 	var b strings.Builder
-	b.WriteString(sound)
+	b.WriteString(validFile)
 	for i := range 900 {
 		fmt.Fprintf(&b, "  f%d:\n    from: prod\n    to: [dev]\n    atomic: true\n    repositories: [", i)
 		for j := range 3 {
@@ -490,7 +490,7 @@ func TestSlowPatterns(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "]\n    referrers: {exclude: [a/a%d]}\n", i)
 	}
-	got := said(t, b.String())
+	got := problemLines(t, b.String())
 	if len(got) != 1 || !strings.HasPrefix(got[0], "6:1: the flows have too many patterns") {
 		t.Errorf("%.300q", got)
 	}
@@ -499,19 +499,19 @@ func TestSlowPatterns(t *testing.T) {
 // TestThousandFlows checks that a large file with ordinary patterns is compared.
 func TestThousandFlows(t *testing.T) {
 	var b strings.Builder
-	b.WriteString(sound)
-	for i := range mostEntries - 1 {
+	b.WriteString(validFile)
+	for i := range maxEntries - 1 {
 		fmt.Fprintf(&b, "  f%d: {from: prod, to: [dev], repositories: [\"team-%d/**\", \"lib-%d/*\"], tags: [\">=1.0\"], lock: tag}\n", i, i, i)
 	}
-	if got := said(t, b.String()); got != nil {
+	if got := problemLines(t, b.String()); got != nil {
 		t.Errorf("%.300q", got)
 	}
 	b.Reset()
-	b.WriteString(sound)
-	for i := range mostEntries - 1 {
+	b.WriteString(validFile)
+	for i := range maxEntries - 1 {
 		fmt.Fprintf(&b, "  f%d: {from: prod, to: [dev], repositories: [\"team-%d/**\"], tags: [\">=1.0\"], require: {approval: {environment: E%d}}}\n", i, i, i)
 	}
-	if got := said(t, b.String()); got != nil {
+	if got := problemLines(t, b.String()); got != nil {
 		t.Errorf("%.300q", got)
 	}
 }

@@ -100,10 +100,10 @@ func (g glob) overlaps(other glob, spent *int) bool {
 	if n := min(len(mine), len(yours)); mine[:n] != yours[:n] {
 		return false
 	}
-	return meet(len(g.segments), len(other.segments), spent,
+	return overlap(len(g.segments), len(other.segments), spent,
 		func(i int) bool { return g.segments[i] == "**" },
 		func(j int) bool { return other.segments[j] == "**" },
-		func(i, j int) bool { return segmentsMeet(g.segments[i], other.segments[j], spent) })
+		func(i, j int) bool { return segmentsOverlap(g.segments[i], other.segments[j], spent) })
 }
 
 // fixed returns the text with which every matching name begins.
@@ -113,17 +113,17 @@ func (g glob) fixed() string {
 	return before
 }
 
-func segmentsMeet(a, b string, spent *int) bool {
-	return meet(len(a), len(b), spent,
+func segmentsOverlap(a, b string, spent *int) bool {
+	return overlap(len(a), len(b), spent,
 		func(i int) bool { return a[i] == '*' },
 		func(j int) bool { return b[j] == '*' },
 		func(i, j int) bool { return a[i] == '?' || b[j] == '?' || a[i] == b[j] })
 }
 
-// meet reports whether two patterns of n and m parts can match the same text.
+// overlap reports whether two patterns of n and m parts can match the same text.
 // Parts for which manyA and manyB report true match any number of units; unit
 // reports whether two other parts can match the same unit.
-func meet(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int) bool) bool {
+func overlap(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int) bool) bool {
 	row := make([]bool, m+1)
 	for i := 0; i <= n; i++ {
 		next := make([]bool, m+1)
@@ -161,14 +161,14 @@ func meet(n, m int, spent *int, manyA, manyB func(int) bool, unit func(i, j int)
 	return false
 }
 
-const mostPattern = 255
+const maxPattern = 255
 
 const repositoryRemedy = "A repository consists of lower-case letters and digits, separated by '.', '_', '-' and '/'."
 
 // checkGlob checks the length and the segments of a pattern.
 func checkGlob(what, text string) error {
-	if len(text) > mostPattern {
-		return mistake{fmt.Sprintf("the %s pattern has %d bytes, more than %d", what, len(text), mostPattern), ""}
+	if len(text) > maxPattern {
+		return mistake{fmt.Sprintf("the %s pattern has %d bytes, more than %d", what, len(text), maxPattern), ""}
 	}
 	before := ""
 	for segment := range strings.SplitSeq(text, "/") {
@@ -248,7 +248,7 @@ func (p *TagGlob) read(text string) error {
 	if text != "**" && strings.Contains(text, "**") {
 		return mistake{quote(text) + " contains **", "In tags, use * for any text."}
 	}
-	if len(text) > mostPattern {
+	if len(text) > maxPattern {
 		return checkGlob("tag", text)
 	}
 	if !strings.ContainsAny(text, "*?") && !ref.IsTag(text) {
@@ -258,8 +258,8 @@ func (p *TagGlob) read(text string) error {
 	return nil
 }
 
-// wild reports whether a pattern matches every name.
-func (g glob) wild() bool { return strings.Trim(g.text, "*/") == "" }
+// matchesAll reports whether a pattern matches every name.
+func (g glob) matchesAll() bool { return strings.Trim(g.text, "*/") == "" }
 
 // BranchPattern is a glob for full refs, such as refs/heads/release/*.
 type BranchPattern struct{ glob }

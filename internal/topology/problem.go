@@ -47,9 +47,9 @@ func (e *Invalid) Error() string {
 }
 
 const (
-	mostTold = 20
-	// mostKept limits the memory for a file that consists of mistakes.
-	mostKept = 2000
+	maxReported = 20
+	// maxKept limits the memory for a file that consists of mistakes.
+	maxKept = 2000
 )
 
 // problems collects the problems of one file.
@@ -59,7 +59,7 @@ type problems struct {
 }
 
 func (p *problems) add(line, column int, reason, remedy string) {
-	if len(p.found) >= mostKept {
+	if len(p.found) >= maxKept {
 		p.lost++
 		return
 	}
@@ -82,8 +82,8 @@ func (p *problems) err(name string) error {
 	if len(found) == 0 {
 		return nil
 	}
-	told := min(len(found), mostTold)
-	return &Invalid{Name: name, Problems: found[:told], More: len(found) - told + p.lost}
+	shown := min(len(found), maxReported)
+	return &Invalid{Name: name, Problems: found[:shown], More: len(found) - shown + p.lost}
 }
 
 // quote quotes outside text, shortened if it is long.

@@ -37,13 +37,13 @@ func (c Count) Or(otherwise int) int {
 	return int(c)
 }
 
-const mostCount = 1000
+const maxCount = 1000
 
 func (c *Count) numeric() {}
 func (c *Count) read(text string) error {
 	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > mostCount || text[0] == '+' {
-		return mistake{fmt.Sprintf("%s is not an integer from 1 to %d", quote(text), mostCount), ""}
+	if err != nil || n < 1 || n > maxCount || text[0] == '+' {
+		return mistake{fmt.Sprintf("%s is not an integer from 1 to %d", quote(text), maxCount), ""}
 	}
 	*c = Count(n)
 	return nil
@@ -234,7 +234,7 @@ func (c CommentPattern) String() string {
 }
 
 // printable checks a name of Azure DevOps. It rejects invisible characters,
-// which would make two names look alike.
+// which would make two names look sameRules.
 func printable(what, text string) error {
 	bad := strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) })
 	if bad || len(text) > 400 || strings.TrimSpace(text) != text {

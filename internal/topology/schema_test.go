@@ -63,7 +63,7 @@ func scalars() map[reflect.Type]object {
 	resource := text(object{"minLength": 1, "maxLength": 400})
 	return map[reflect.Type]object{
 		reflect.TypeFor[Version]():      {"const": 1},
-		reflect.TypeFor[Count]():        {"type": "integer", "minimum": 1, "maximum": mostCount},
+		reflect.TypeFor[Count]():        {"type": "integer", "minimum": 1, "maximum": maxCount},
 		reflect.TypeFor[Duration]():     text(object{"pattern": `^([0-9]+(\.[0-9]*)?|\.[0-9]+)d$|^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`}),
 		reflect.TypeFor[Host]():         text(object{"pattern": `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$`, "maxLength": 259}),
 		reflect.TypeFor[ArtifactType](): text(object{"pattern": grammar().artifact.String()}),
@@ -73,12 +73,12 @@ func scalars() map[reflect.Type]object {
 		reflect.TypeFor[Approver]():           resource,
 		reflect.TypeFor[Resource]():           resource,
 		reflect.TypeFor[CommentPattern]():     text(object{"minLength": 1, "maxLength": 1000}),
-		reflect.TypeFor[RepositoryPattern]():  text(object{"pattern": `^[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*$`, "maxLength": mostPattern}),
-		reflect.TypeFor[TagGlob]():            text(object{"pattern": `^[A-Za-z0-9._*?-]+$`, "maxLength": mostPattern}),
-		reflect.TypeFor[TagPattern]():         text(object{"minLength": 1, "maxLength": mostPattern}),
-		reflect.TypeFor[BranchPattern]():      text(object{"pattern": `^refs/[^ \\~^:\[]+$`, "maxLength": mostPattern}),
-		reflect.TypeFor[RepositoryTemplate](): text(object{"pattern": `^[a-z0-9._/-]*(\{repository\}[a-z0-9._/-]*)*$`, "minLength": 1, "maxLength": mostPattern}),
-		reflect.TypeFor[TagTemplate]():        text(object{"pattern": `^[A-Za-z0-9._-]*(\{tag\}[A-Za-z0-9._-]*)*$`, "minLength": 1, "maxLength": mostPattern}),
+		reflect.TypeFor[RepositoryPattern]():  text(object{"pattern": `^[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*$`, "maxLength": maxPattern}),
+		reflect.TypeFor[TagGlob]():            text(object{"pattern": `^[A-Za-z0-9._*?-]+$`, "maxLength": maxPattern}),
+		reflect.TypeFor[TagPattern]():         text(object{"minLength": 1, "maxLength": maxPattern}),
+		reflect.TypeFor[BranchPattern]():      text(object{"pattern": `^refs/[^ \\~^:\[]+$`, "maxLength": maxPattern}),
+		reflect.TypeFor[RepositoryTemplate](): text(object{"pattern": `^[a-z0-9._/-]*(\{repository\}[a-z0-9._/-]*)*$`, "minLength": 1, "maxLength": maxPattern}),
+		reflect.TypeFor[TagTemplate]():        text(object{"pattern": `^[A-Za-z0-9._-]*(\{tag\}[A-Za-z0-9._-]*)*$`, "minLength": 1, "maxLength": maxPattern}),
 	}
 }
 
@@ -101,9 +101,9 @@ func schemaOf(t *testing.T, docs map[string]string, typ reflect.Type) object {
 	case reflect.String:
 		return object{"type": "string", "pattern": namePattern}
 	case reflect.Slice:
-		return object{"type": "array", "minItems": 1, "maxItems": mostEntries, "uniqueItems": true, "items": schemaOf(t, docs, typ.Elem())}
+		return object{"type": "array", "minItems": 1, "maxItems": maxEntries, "uniqueItems": true, "items": schemaOf(t, docs, typ.Elem())}
 	case reflect.Map:
-		return object{"type": "object", "minProperties": 1, "maxProperties": mostEntries,
+		return object{"type": "object", "minProperties": 1, "maxProperties": maxEntries,
 			"propertyNames": object{"pattern": namePattern}, "additionalProperties": schemaOf(t, docs, typ.Elem())}
 	case reflect.Struct:
 		properties, required := object{}, []string{}

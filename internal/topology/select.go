@@ -10,9 +10,9 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Ask is the question which flow covers an image on its way to a registry.
+// Query is the question which flow covers an image on its way to a registry.
 // Registries are given by host.
-type Ask struct {
+type Query struct {
 	Flow             string // the flow's name; if empty, any flow that covers the image
 	From             string
 	Repository, Tag  string // at the source; Tag is empty for an image by digest
@@ -22,7 +22,7 @@ type Ask struct {
 }
 
 // source returns the image as a user would write it.
-func (a Ask) source() string {
+func (a Query) source() string {
 	if a.Tag == "" {
 		return a.From + "/" + a.Repository
 	}
@@ -30,7 +30,7 @@ func (a Ask) source() string {
 }
 
 // subject returns what a refusal is about: the target, or else the source.
-func (a Ask) subject() string {
+func (a Query) subject() string {
 	if a.To == "" {
 		return a.source()
 	}
@@ -75,7 +75,7 @@ func (f *Flow) subscribes(target, repository string) bool {
 // says what is covered. If several flows cover it, they have the same rules
 // (Parse ensures that), and Select returns the first by name. Only if the image
 // has no target can their rules differ; then the user must name one.
-func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
+func (f *File) Select(a Query) (*Flow, *rule.Refusal) {
 	refuse := func(name rule.Name, reason, remedy string) (*Flow, *rule.Refusal) {
 		return nil, &rule.Refusal{Rule: name, Subject: a.subject(), Reason: reason, Remedy: remedy}
 	}
@@ -107,14 +107,14 @@ func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
 		if a.Flow != "" && a.Flow != name {
 			continue
 		}
-		if why := flow.lacks(a, from, to); why != "" {
+		if why := flow.mismatch(a, from, to); why != "" {
 			reasons = append(reasons, fmt.Sprintf("flow %s %s", name, why))
 			continue
 		}
 		covering = append(covering, flow)
 	}
 	switch {
-	case len(covering) > 1 && a.To == "" && !alike(covering):
+	case len(covering) > 1 && a.To == "" && !sameRules(covering):
 		var names []string
 		for _, flow := range covering {
 			names = append(names, flow.Name)
@@ -123,7 +123,7 @@ func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
 	case len(covering) > 0:
 		return covering[0], nil
 	case len(reasons) > 0:
-		return refuse(rule.NotInFlow, fmt.Sprintf("no flow covers %s: %s", a.way(to), told(reasons)),
+		return refuse(rule.NotInFlow, fmt.Sprintf("no flow covers %s: %s", a.way(to), joinReasons(reasons)),
 			"Name an image that a flow covers, or ask the owners of the flow file to add it.")
 	case joined:
 		return refuse(rule.NotInFlow, fmt.Sprintf("flow %s does not lead from %s (%s) to %s (%s), but another flow does", a.Flow, from.Name, from.Host, to.Name, to.Host), "Name that flow in the input flow, or leave the input empty.")
@@ -135,25 +135,25 @@ func (f *File) Select(a Ask) (*Flow, *rule.Refusal) {
 }
 
 // way returns the image with its target, for a message.
-func (a Ask) way(to *Registry) string {
+func (a Query) way(to *Registry) string {
 	if a.To == "" {
 		return a.source()
 	}
 	return fmt.Sprintf("%s on its way to %s", a.source(), to.Host)
 }
 
-// told joins the first reasons and counts the rest.
-func told(reasons []string) string {
-	const most = 10
-	if len(reasons) > most {
-		return strings.Join(reasons[:most], "; ") + fmt.Sprintf("; and %d more flows", len(reasons)-most)
+// joinReasons joins the first reasons and counts the rest.
+func joinReasons(reasons []string) string {
+	const limit = 10
+	if len(reasons) > limit {
+		return strings.Join(reasons[:limit], "; ") + fmt.Sprintf("; and %d more flows", len(reasons)-limit)
 	}
 	return strings.Join(reasons, "; ")
 }
 
-// lacks returns why a flow between these registries does not cover an image, or
+// mismatch returns why a flow between these registries does not cover an image, or
 // "" if it does.
-func (f *Flow) lacks(a Ask, from, to *Registry) string {
+func (f *Flow) mismatch(a Query, from, to *Registry) string {
 	switch {
 	case !ref.IsRepository(a.Repository) || !f.Repositories.Match(a.Repository):
 		return "covers the repositories " + f.Repositories.String()

@@ -23,7 +23,7 @@ func (p *TagPattern) read(text string) error {
 	}
 	// ! without = would exclude something, which a pattern cannot do.
 	wrong := mistake{quote(text) + " is not a range of semantic versions", "Write it as >=1.2 <2, ~1.4, ^2 or 1.2 - 1.4. A glob has no spaces."}
-	if len(text) > mostPattern || text[0] == '!' && !strings.HasPrefix(text, "!=") {
+	if len(text) > maxPattern || text[0] == '!' && !strings.HasPrefix(text, "!=") {
 		return wrong
 	}
 	bound, err := semver.NewConstraint(text)
@@ -72,14 +72,14 @@ func (p TagPattern) overlaps(other TagPattern, spent *int) bool {
 	case p.bound == nil && other.bound == nil:
 		return p.glob.overlaps(other.glob.glob, spent)
 	case p.bound != nil && other.bound != nil:
-		return rangesMeet(p, other, spent)
+		return rangesOverlap(p, other, spent)
 	case p.bound == nil:
-		return globMeetsRange(p.glob, other, spent)
+		return globOverlapsRange(p.glob, other, spent)
 	}
-	return globMeetsRange(other.glob, p, spent)
+	return globOverlapsRange(other.glob, p, spent)
 }
 
-func globMeetsRange(g TagGlob, r TagPattern, spent *int) bool {
+func globOverlapsRange(g TagGlob, r TagPattern, spent *int) bool {
 	if g.literal {
 		return r.match(g.text)
 	}
@@ -93,10 +93,10 @@ var named = sync.OnceValue(func() *regexp.Regexp {
 	return regexp.MustCompile(`(\d+)(?:\.(\d+|[xX*]))?(?:\.(\d+|[xX*]))?(-[0-9A-Za-z.-]+)?`)
 })
 
-// rangesMeet tries the versions at which a range can begin: those that either
+// rangesOverlap tries the versions at which a range can begin: those that either
 // range names, the next ones, and the lowest. The intersection of two ranges
 // begins at one of these, so it is empty if none is in both.
-func rangesMeet(a, b TagPattern, spent *int) bool {
+func rangesOverlap(a, b TagPattern, spent *int) bool {
 	try := func(major, minor, patch uint64, pre string) bool {
 		*spent += 20
 		v := semver.New(major, minor, patch, pre, "")

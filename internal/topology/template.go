@@ -38,7 +38,7 @@ func (t *TagTemplate) read(text string) error {
 // checkTemplate rejects braces other than those of the placeholder.
 func checkTemplate(text, word string) error {
 	rest := strings.ReplaceAll(text, word, "")
-	if at := strings.IndexAny(rest, "{}"); at >= 0 || len(text) > mostPattern {
+	if at := strings.IndexAny(rest, "{}"); at >= 0 || len(text) > maxPattern {
 		return mistake{quote(text) + " is not a valid template", fmt.Sprintf("The only placeholder here is %s.", word)}
 	}
 	return nil

@@ -17,12 +17,12 @@ import (
 // Limits of a file. A YAML parser creates a node of some 200 bytes for every
 // mark, so marks are counted before it runs.
 const (
-	mostBytes         = 1 << 20
-	mostMarks         = 100_000
-	mostManifestBytes = 4 << 20
-	mostManifestMarks = 400_000
-	mostDepth         = 32
-	mostManifestDepth = 100
+	maxBytes         = 1 << 20
+	maxMarks         = 100_000
+	maxManifestBytes = 4 << 20
+	maxManifestMarks = 400_000
+	maxDepth         = 32
+	maxManifestDepth = 100
 )
 
 // clean checks size and encoding, and returns the text with LF line ends. It
@@ -64,9 +64,9 @@ func clean(p *problems, content []byte, size int) (string, bool) {
 	return string(content), true
 }
 
-// untabbed reports whether no line is indented with tabs, and adds a problem
+// checkTabs reports whether no line is indented with tabs, and adds a problem
 // for the first that is.
-func untabbed(p *problems, text string) bool {
+func checkTabs(p *problems, text string) bool {
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -96,11 +96,11 @@ func marks(text string) int {
 	return n
 }
 
-// countable reports whether a text has at most the given number of marks, and
+// checkMarks reports whether a text has at most the given number of marks, and
 // adds a problem if not.
-func countable(p *problems, text string, most int) bool {
-	if n := marks(text); n > most {
-		p.add(1, 1, fmt.Sprintf("the file has about %d entries, more than %d", n, most), "Split it.")
+func checkMarks(p *problems, text string, limit int) bool {
+	if n := marks(text); n > limit {
+		p.add(1, 1, fmt.Sprintf("the file has about %d entries, more than %d", n, limit), "Split it.")
 		return false
 	}
 	return true
@@ -136,13 +136,13 @@ var countedFrom0 = []string{
 // syntax adds the library's error as a problem. The error has a line only; the
 // column is where the line's content begins.
 func syntax(p *problems, text string, err error) {
-	said, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
-	if rest, ok := strings.CutPrefix(said, "line "); ok {
+	reason, line := strings.TrimPrefix(err.Error(), "yaml: "), 1
+	if rest, ok := strings.CutPrefix(reason, "line "); ok {
 		if number, what, ok := strings.Cut(rest, ": "); ok {
 			line, _ = strconv.Atoi(number)
-			said = what
+			reason = what
 		}
-		if slices.Contains(countedFrom0, said) {
+		if slices.Contains(countedFrom0, reason) {
 			line++
 		}
 	}
@@ -150,7 +150,7 @@ func syntax(p *problems, text string, err error) {
 	line = min(max(line, 1), len(lines))
 	content := lines[line-1]
 	column := len(content) - len(strings.TrimLeft(content, " ")) + 1
-	p.add(line, column, fmt.Sprintf("invalid YAML: %s", said),
+	p.add(line, column, fmt.Sprintf("invalid YAML: %s", reason),
 		"Check this line and the one before it. Text that begins with one of > < = * & ! % @ { [ needs quotes.")
 }
 
@@ -182,8 +182,8 @@ func one(p *problems, text string) *yaml.Node {
 // plain checks a node and those in it. It reports false if the nesting is too
 // deep to go on.
 func plain(p *problems, n *yaml.Node, depth int) bool {
-	if depth > mostDepth {
-		p.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", mostDepth), "Check brackets and indentation.")
+	if depth > maxDepth {
+		p.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", maxDepth), "Check brackets and indentation.")
 		return false
 	}
 	switch {

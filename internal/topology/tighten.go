@@ -34,9 +34,9 @@ type Defaults struct {
 	Lock   Lock
 }
 
-// Terms are the rules in force: those of a flow, tightened by inputs. Defaults
+// Rules are the rules in force: those of a flow, tightened by inputs. Defaults
 // are filled in.
-type Terms struct {
+type Rules struct {
 	Kind                Kind
 	Environment         string // with {tag} replaced; empty if neither names one
 	MinApprovers        int
@@ -61,9 +61,9 @@ type Terms struct {
 // given tag at the target. The stricter value applies. A rule that the flow does
 // not set has its default, which no input relaxes. It is an error if an input
 // contradicts the flow and neither is stricter.
-func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Terms, error) {
+func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) {
 	r, a := f.Require, f.Require.Approval
-	t := Terms{
+	t := Rules{
 		Kind:                cmp.Or(a.Kind, Manual),
 		MinApprovers:        max(a.MinApprovers.Or(1), in.MinApprovers),
 		RequesterCanApprove: or(a.RequesterCanApprove, false),
@@ -93,7 +93,7 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Terms, error) 
 	if in.CommentPattern != nil && in.CommentPattern.String() != a.CommentPattern.String() {
 		t.CommentPatterns = append(t.CommentPatterns, in.CommentPattern)
 	}
-	t.locks(f, in.Lock, defaults.Lock)
+	t.setLock(f, in.Lock, defaults.Lock)
 	t.OnPartial = cmp.Or(f.OnPartial, in.OnPartial, Fail)
 	switch {
 	case in.OnPartial == Fail:
@@ -101,13 +101,13 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Terms, error) 
 	case in.OnPartial == Warn && t.OnPartial == Fail:
 		t.ignore(f, "onPartial", string(Warn), string(Fail))
 	}
-	if err := t.kinds(f, in.Approval); err != nil {
-		return Terms{}, err
+	if err := t.setKind(f, in.Approval); err != nil {
+		return Rules{}, err
 	}
-	if err := t.resources(f, tag, in.Environment); err != nil {
-		return Terms{}, err
+	if err := t.setResources(f, tag, in.Environment); err != nil {
+		return Rules{}, err
 	}
-	return t, t.persons(f, in.Approvers)
+	return t, t.setApprovers(f, in.Approvers)
 }
 
 func or(b *bool, otherwise bool) bool {
@@ -117,43 +117,43 @@ func or(b *bool, otherwise bool) bool {
 	return *b
 }
 
-func (t *Terms) ignore(f *Flow, input, said, holds string) {
-	t.Ignored = append(t.Ignored, fmt.Sprintf("The input %s is %s, which would relax flow %s. It is ignored, and %s applies.", input, said, f.Name, holds))
+func (t *Rules) ignore(f *Flow, input, given, applied string) {
+	t.Ignored = append(t.Ignored, fmt.Sprintf("The input %s is %s, which would relax flow %s. It is ignored, and %s applies.", input, given, f.Name, applied))
 }
 
 // stricterBool applies an input with the strict value, and ignores one that
 // would relax a strict rule.
-func (t *Terms) stricterBool(f *Flow, input string, rule *bool, said *bool, strict bool) {
+func (t *Rules) stricterBool(f *Flow, input string, rule *bool, given *bool, strict bool) {
 	switch {
-	case said == nil || *said == *rule:
-	case *said == strict:
+	case given == nil || *given == *rule:
+	case *given == strict:
 		*rule = strict
 	default:
-		t.ignore(f, input, fmt.Sprint(*said), fmt.Sprint(*rule))
+		t.ignore(f, input, fmt.Sprint(*given), fmt.Sprint(*rule))
 	}
 }
 
-// kinds combines the kinds of approval. Of those that require one, any is the
+// setKind combines the kinds of approval. Of those that require one, any is the
 // most lenient; manual and automated are stricter in different ways.
-func (t *Terms) kinds(f *Flow, said Kind) error {
+func (t *Rules) setKind(f *Flow, given Kind) error {
 	t.Checks = f.Require.Approval.Checks
 	switch {
-	case said == "" || said == t.Kind:
-	case said == None, said == Any && t.Kind != None:
-		t.ignore(f, "approval", string(said), string(t.Kind))
-	case said == Manual && t.Kind == Any, t.Kind == None && (said == Manual || said == Any):
+	case given == "" || given == t.Kind:
+	case given == None, given == Any && t.Kind != None:
+		t.ignore(f, "approval", string(given), string(t.Kind))
+	case given == Manual && t.Kind == Any, t.Kind == None && (given == Manual || given == Any):
 		// If the flow has no checks, any means manual.
 		t.Kind, t.Checks = Manual, nil
-	case said == Automated && t.Kind == Any:
+	case given == Automated && t.Kind == Any:
 		t.Kind = Automated
 	default:
-		return fmt.Errorf("flow %s requires approvals of kind %s, and the input approval is %s, which is different but not stricter: leave the input empty, or name another flow", f.Name, t.Kind, said)
+		return fmt.Errorf("flow %s requires approvals of kind %s, and the input approval is %s, which is different but not stricter: leave the input empty, or name another flow", f.Name, t.Kind, given)
 	}
 	return nil
 }
 
-// resources sets the resources whose approvals and checks count.
-func (t *Terms) resources(f *Flow, tag, said string) error {
+// setResources sets the resources whose approvals and checks count.
+func (t *Rules) setResources(f *Flow, tag, given string) error {
 	var err error
 	if t.Environment, err = f.Require.Approval.Environment.forTag(tag); err != nil {
 		return fmt.Errorf("flow %s: %w", f.Name, err)
@@ -168,41 +168,41 @@ func (t *Terms) resources(f *Flow, tag, said string) error {
 		t.Checks = append(t.Checks, Check{c.Definition, Resource(resource)})
 	}
 	switch {
-	case said == "" || sameName(said, t.Environment):
+	case given == "" || sameName(given, t.Environment):
 	case t.Environment != "":
-		return fmt.Errorf("flow %s counts approvals of %s, but the input environment is %s: leave the input empty, or name another flow", f.Name, t.Environment, quote(said))
+		return fmt.Errorf("flow %s counts approvals of %s, but the input environment is %s: leave the input empty, or name another flow", f.Name, t.Environment, quote(given))
 	case t.Kind != None:
-		t.Environment = said
+		t.Environment = given
 	}
 	return nil
 }
 
-// persons sets the approvers: those who are on both lists.
-func (t *Terms) persons(f *Flow, said []string) error {
+// setApprovers sets the approvers: those who are on both lists.
+func (t *Rules) setApprovers(f *Flow, given []string) error {
 	for _, a := range f.Require.Approval.Approvers {
-		if len(said) == 0 || slices.ContainsFunc(said, func(s string) bool { return sameName(s, string(a)) }) {
+		if len(given) == 0 || slices.ContainsFunc(given, func(s string) bool { return sameName(s, string(a)) }) {
 			t.Approvers = append(t.Approvers, string(a))
 		}
 	}
 	switch {
 	case len(f.Require.Approval.Approvers) == 0:
-		t.Approvers = said
+		t.Approvers = given
 	case len(t.Approvers) == 0:
 		return fmt.Errorf("no approver is in both flow %s and the input approvers: name approvers of the flow", f.Name)
 	}
 	return nil
 }
 
-// locks sets the lock: the stricter of the two.
-func (t *Terms) locks(f *Flow, said, otherwise Lock) {
+// setLock sets the lock: the stricter of the two.
+func (t *Rules) setLock(f *Flow, given, otherwise Lock) {
 	rank := []Lock{LockNone, LockTag, LockImage}
 	t.Lock = cmp.Or(f.Lock, otherwise, LockNone)
 	switch {
-	case said == "":
-	case slices.Index(rank, said) > slices.Index(rank, t.Lock):
-		t.Lock = said
-	case slices.Index(rank, said) < slices.Index(rank, t.Lock):
-		t.ignore(f, "lock", string(said), string(t.Lock))
+	case given == "":
+	case slices.Index(rank, given) > slices.Index(rank, t.Lock):
+		t.Lock = given
+	case slices.Index(rank, given) < slices.Index(rank, t.Lock):
+		t.ignore(f, "lock", string(given), string(t.Lock))
 	}
 }
 
@@ -216,20 +216,20 @@ func sameName(a, b string) bool {
 // SameApproval reports whether t and other require the same approval, so that
 // they share one verdict. All fields are compared except those listed in
 // approval, so that a new field separates verdicts until it is listed there.
-func (t Terms) SameApproval(other Terms) bool {
+func (t Rules) SameApproval(other Rules) bool {
 	return reflect.DeepEqual(t.approval(), other.approval())
 }
 
-// approvalTerms are the terms of the approval, in a form in which equal rules
+// approvalRules are the rules of the approval, in a form in which equal rules
 // are equal values.
-type approvalTerms struct {
-	Terms
+type approvalRules struct {
+	Rules
 	patterns []string
 }
 
-func (t Terms) approval() approvalTerms {
+func (t Rules) approval() approvalRules {
 	t.Sealed, t.Branches, t.Attached, t.Lock, t.OnPartial, t.Ignored = false, nil, nil, "", "", nil
-	a := approvalTerms{Terms: t}
+	a := approvalRules{Rules: t}
 	for _, p := range t.CommentPatterns {
 		a.patterns = append(a.patterns, p.String())
 	}

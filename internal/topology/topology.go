@@ -208,9 +208,9 @@ func keys[V any](m map[string]V) []string {
 
 // listed returns names for a message, at most ten.
 func listed(names []string) string {
-	const most = 10
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + ", …"
+	const limit = 10
+	if len(names) > limit {
+		return strings.Join(names[:limit], ", ") + ", …"
 	}
 	return strings.Join(names, ", ")
 }

@@ -3,82 +3,26 @@ package transfer
 import (
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"regexp"
 	"strings"
-	"sync"
-	"unicode"
 
 	"acrpromote/internal/explain"
+	"acrpromote/internal/ocierror"
+	"acrpromote/internal/sanitize"
 )
 
 const (
-	refusalBytes = 8 << 10 // of a refusal's body that are read
-	refusalRunes = 300     // of its message that are told
+	refusalBytes   = 8 << 10 // of a refusal's body that are read
+	explainedRunes = 600     // of an explanation that are kept
 )
-
-// refusal is what a registry says when it does not do what it was asked.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
-type refusal struct {
-	Code    string
-	Message string
-}
-
-// parseRefusal reads the first error of a refusal's body; whatever is not of
-// the form of the spec is no message.
-func parseRefusal(body []byte) refusal {
-	var doc struct {
-		Errors []struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	if json.Unmarshal(body, &doc) != nil || len(doc.Errors) == 0 {
-		return refusal{}
-	}
-	first := doc.Errors[0]
-	return refusal{Code: harmless(unsigned(first.Code), 64), Message: harmless(unsigned(first.Message), refusalRunes)}
-}
-
-// credential is what an Authorization header bears, or a signed token alone.
-var credential = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)\b(?:bearer|basic)\s+[a-z0-9._~+/=-]{16,}|\beyJ[a-z0-9._~+/=-]{8,}`)
-})
-
-// unsigned takes credentials out of a text: a registry may repeat what it was
-// sent.
-func unsigned(s string) string { return credential().ReplaceAllString(s, "***") }
-
-// harmless removes what could steer a terminal or a log, and cuts.
-func harmless(s string, runes int) string {
-	var b strings.Builder
-	n := 0
-	for _, r := range s {
-		if unicode.IsControl(r) || !unicode.IsPrint(r) {
-			if !unicode.IsSpace(r) {
-				continue
-			}
-			r = ' '
-		}
-		if n == runes {
-			b.WriteString("…")
-			break
-		}
-		b.WriteRune(r)
-		n++
-	}
-	return strings.TrimSpace(b.String())
-}
 
 // refused turns an answer that is no success into an error.
 func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error {
-	said := parseRefusal(body)
+	said := ocierror.Parse(body, nil)
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Status: status, Code: said.Code}
 	answer := fmt.Sprintf("the registry answered %d", status)
 	if text := http.StatusText(status); text != "" {
@@ -91,15 +35,18 @@ func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error
 		answer += fmt.Sprintf(" (%s)", said.Code)
 	}
 	e.Reason = answer
+	address, firewall := said.Firewall()
 	switch {
 	case status == http.StatusMethodNotAllowed || said.Code == "REGISTRY_DISALLOWED_OPERATION":
 		// One code for three causes: shared with quarantine and full storage.
 		e.Kind = Locked
 		e.Reason = "the operation is not allowed there: " + answer
 		e.Remedy = fmt.Sprintf("%s is locked, quarantined or out of storage: look at its attributes (az acr repository show) and at the usage of %s", e.Subject(), r.host)
-	case status == http.StatusForbidden && strings.Contains(said.Message, "client with IP"):
+	case status == http.StatusForbidden && firewall:
 		e.Kind = Firewall
-		address := clientAddress(said.Message)
+		if address != "" {
+			address = " " + address
+		}
 		e.Reason = fmt.Sprintf("the firewall of %s does not let this machine in: %s", r.host, answer)
 		e.Remedy = fmt.Sprintf("allow the address%s in the network rules of %s, or run where its private endpoint is reached", address, r.host)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
@@ -128,20 +75,6 @@ func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error
 		}
 	}
 	return e
-}
-
-// clientAddress finds the address in ACR's "client with IP '203.0.113.7' is not
-// allowed access", with a space before it; "" if there is none.
-func clientAddress(message string) string {
-	_, rest, _ := strings.Cut(message, "client with IP '")
-	text, _, ok := strings.Cut(rest, "'")
-	if !ok {
-		return ""
-	}
-	if a, err := netip.ParseAddr(text); err == nil {
-		return " " + a.String()
-	}
-	return ""
 }
 
 // failed turns an error without an answer into one of this package. The address
@@ -173,21 +106,21 @@ func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) 
 		// The client that was given to us explains what it refuses, signing in
 		// for one, and what lies between it and the registry.
 		reason, remedy := explained.Explanation()
-		e.Kind, e.Reason, e.Remedy = Unexpected, harmless(reason, 2*refusalRunes), harmless(remedy, refusalRunes)
+		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, explainedRunes), sanitize.Line(remedy)
 		if network(err) {
 			e.Kind = Unreachable
 		}
 	case certificate(err):
 		e.Kind = Unreachable
-		e.Reason = "its certificate is not trusted: " + harmless(err.Error(), refusalRunes)
+		e.Reason = "its certificate is not trusted: " + sanitize.Line(err.Error())
 		e.Remedy = "add the authority that signed it to the CA file in use"
 	case network(err):
 		e.Kind = Unreachable
-		e.Reason = "no answer: " + harmless(err.Error(), refusalRunes)
+		e.Reason = "no answer: " + sanitize.Line(err.Error())
 		e.Remedy = fmt.Sprintf("check that %s exists and that this machine reaches it, and the storage that it redirects to", r.host)
 	default:
 		e.Kind = Unexpected
-		e.Reason = harmless(err.Error(), 2*refusalRunes)
+		e.Reason = sanitize.Bounded(err.Error(), explainedRunes)
 	}
 	return e
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -67,7 +68,7 @@ func (r *Registry) pages(ctx context.Context, op, repo, page, within string, tak
 		}
 		count, err := take(a.body)
 		if err != nil {
-			return r.corrupt(op, repo, "", "the list is no valid JSON: "+harmless(err.Error(), 150))
+			return r.corrupt(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		if count > most {
 			break

@@ -9,7 +9,9 @@ import (
 	"slices"
 	"sync"
 
+	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // Cosign before version 3 attaches by the name of a tag alone: what belongs to
@@ -78,7 +80,7 @@ func (r *Registry) listCompany(ctx context.Context, repo string) (company, error
 			Tags []string `json:"tags"`
 		}
 		if err := json.Unmarshal(a.body, &doc); err != nil {
-			return company{}, r.corrupt(op, repo, "", "the list is no valid JSON: "+harmless(err.Error(), 150))
+			return company{}, r.corrupt(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		for _, tag := range doc.Tags {
 			sorted = sorted && tag > last
@@ -112,7 +114,7 @@ func untold(a *answer) bool {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
 		return true
 	}
-	return parseRefusal(a.body).Code == "UNSUPPORTED"
+	return ocierror.Parse(a.body, nil).Code == "UNSUPPORTED"
 }
 
 // isCompany recognises sha256-<hex>, bare or with an ending.

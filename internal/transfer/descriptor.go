@@ -6,6 +6,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // Descriptor points at a manifest or a blob.
@@ -38,9 +39,9 @@ func fromV1(d v1.Descriptor) (Descriptor, error) {
 	digest := d.Digest.String()
 	if err := ref.CheckDigest(digest); err != nil {
 		if digest == ":" {
-			return Descriptor{}, fmt.Errorf("a descriptor of type %q has no digest", harmless(string(d.MediaType), 100))
+			return Descriptor{}, fmt.Errorf("a descriptor of type %q has no digest", sanitize.Bounded(string(d.MediaType), 100))
 		}
-		return Descriptor{}, fmt.Errorf("the digest %s is %v", harmless(digest, 150), err)
+		return Descriptor{}, fmt.Errorf("the digest %s is %v", sanitize.Bounded(digest, 150), err)
 	}
 	if d.Size < 0 || d.Size > maxSize {
 		return Descriptor{}, fmt.Errorf("the size of %s is %d", digest, d.Size)
@@ -55,14 +56,14 @@ func checkNames(host, op, repo, reference string) error {
 	switch {
 	case repo == "" && reference == "": // the registry as a whole
 	case !ref.IsRepository(repo):
-		reason = fmt.Sprintf("%q is no name of a repository", harmless(repo, 100))
+		reason = fmt.Sprintf("%q is no name of a repository", sanitize.Bounded(repo, 100))
 	case reference == "":
 	case ref.NamesDigest(reference):
 		if err := ref.CheckDigest(reference); err != nil {
-			reason = fmt.Sprintf("%q is %v", harmless(reference, 100), err)
+			reason = fmt.Sprintf("%q is %v", sanitize.Bounded(reference, 100), err)
 		}
 	case !ref.IsTag(reference):
-		reason = fmt.Sprintf("%q is no tag", harmless(reference, 100))
+		reason = fmt.Sprintf("%q is no tag", sanitize.Bounded(reference, 100))
 	}
 	if reason == "" {
 		return nil

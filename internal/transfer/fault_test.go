@@ -162,7 +162,7 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		{"control characters", times(99, "GET", "", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(500)
 			fmt.Fprint(w, `{"errors":[{"code":"A\u001b[31m","message":"line\n##vso[task.complete]\u0007\u202e"}]}`)
-		}), nil, Unexpected, Source, []string{"A[31m: line ##vso[task.complete]"}},
+		}), nil, Unexpected, Source, []string{"A [31m: line ##vso[task.complete]"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)

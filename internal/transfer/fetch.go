@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // manifest reads a manifest by tag or digest and verifies it, once a run. A tag
@@ -77,7 +78,7 @@ func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descr
 		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
 	}
 	if said := a.header.Get("Docker-Content-Digest"); said != "" && said != digest {
-		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", harmless(said, 100), digest))
+		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", sanitize.Bounded(said, 100), digest))
 	}
 	m, kind, err := parseManifest(a.body, mediaType(a.header.Get("Content-Type")), want.MediaType)
 	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // maxManifest is what a registry must take at least, and what ACR takes at
@@ -42,7 +43,7 @@ func known(mediaType string) bool {
 func mediaType(header string) string {
 	t, _, err := mime.ParseMediaType(header)
 	if err != nil {
-		return harmless(header, 100)
+		return sanitize.Bounded(header, 100)
 	}
 	return t
 }
@@ -62,7 +63,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		Manifests     json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
-		return nil, Corrupt, fmt.Errorf("it is no valid JSON: %s", harmless(err.Error(), 150))
+		return nil, Corrupt, fmt.Errorf("it is no valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	if known(shape.MediaType) && known(contentType) && shape.MediaType != contentType {
 		return nil, Corrupt, fmt.Errorf("it calls itself %s, but the registry calls it %s", shape.MediaType, contentType)
@@ -80,7 +81,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	case t.IsSchema1() || shape.SchemaVersion == 1:
 		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer take")
 	default:
-		return nil, Unsupported, fmt.Errorf("its media type %q is not one that is copied (an OCI or Docker image manifest or index)", harmless(kind, 100))
+		return nil, Unsupported, fmt.Errorf("its media type %q is not one that is copied (an OCI or Docker image manifest or index)", sanitize.Bounded(kind, 100))
 	}
 	index := types.MediaType(kind).IsIndex()
 	if known(hint) && types.MediaType(hint).IsIndex() != index {
@@ -116,7 +117,7 @@ func given(field json.RawMessage) bool { return len(field) > 0 && string(field) 
 func (m *Manifest) parseIndex() error {
 	var doc v1.IndexManifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is no valid index: %s", harmless(err.Error(), 150))
+		return fmt.Errorf("it is no valid index: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	m.ArtifactType = doc.ArtifactType
 	m.Annotations = doc.Annotations
@@ -133,7 +134,7 @@ func (m *Manifest) parseIndex() error {
 func (m *Manifest) parseImage() error {
 	var doc v1.Manifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is no valid image manifest: %s", harmless(err.Error(), 150))
+		return fmt.Errorf("it is no valid image manifest: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	m.ArtifactType = doc.ArtifactType
 	if m.ArtifactType == "" {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"acrpromote/internal/retryafter"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -140,7 +141,7 @@ func (o *origin) gaveUp(cause error) error {
 		return e
 	}
 	return &Error{Registry: o.registry.host, Repository: o.repo, Reference: o.blob.Digest, Op: op, Kind: Unreachable,
-		Reason: fmt.Sprintf("%d attempts failed: %s", o.resumes, harmless(cause.Error(), refusalRunes)), Remedy: "run again later", Err: cause}
+		Reason: fmt.Sprintf("%d attempts failed: %s", o.resumes, sanitize.Line(cause.Error())), Remedy: "run again later", Err: cause}
 }
 
 // ask makes one request and skips what came before.
@@ -177,7 +178,7 @@ func (o *origin) ask() (asked time.Duration, err error) {
 	case resp.StatusCode == http.StatusPartialContent && ranged:
 		if said := resp.Header.Get("Content-Range"); !continues(said, o.at, d.Size) {
 			o.whole = true
-			return 0, lies(fmt.Sprintf("asked for what follows byte %d of %d, the registry sends %q", o.at, d.Size, harmless(said, 60)))
+			return 0, lies(fmt.Sprintf("asked for what follows byte %d of %d, the registry sends %q", o.at, d.Size, sanitize.Bounded(said, 60)))
 		}
 		if n := resp.ContentLength; n >= 0 && n != d.Size-o.at {
 			o.whole = true
@@ -277,8 +278,8 @@ func (o *origin) Close() error {
 // What the registry signed may have expired on the way: it is asked again.
 func (r *Registry) storageRefused(op, repo string, d Descriptor, storage string, status int) error {
 	e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: status,
-		Reason: fmt.Sprintf("the registry redirected to its storage at %s, which answered %d", harmless(storage, 100), status),
-		Remedy: fmt.Sprintf("check that this machine may read from %s", harmless(storage, 100))}
+		Reason: fmt.Sprintf("the registry redirected to its storage at %s, which answered %d", sanitize.Bounded(storage, 100), status),
+		Remedy: fmt.Sprintf("check that this machine may read from %s", sanitize.Bounded(storage, 100))}
 	if status == http.StatusUnauthorized || status == http.StatusForbidden || passing(status) {
 		return &passingError{e}
 	}

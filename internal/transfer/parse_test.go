@@ -171,42 +171,6 @@ func FuzzNextPage(f *testing.F) {
 	})
 }
 
-func TestParseRefusal(t *testing.T) {
-	long := strings.Repeat("ä", 400)
-	for raw, want := range map[string]refusal{
-		`{"errors":[{"code":"DENIED","message":"no","detail":{"x":1}},{"code":"B"}]}`: {"DENIED", "no"},
-		`{"errors":[]}`:           {},
-		`<html>`:                  {},
-		`{"errors":"x"}`:          {},
-		`{"errors":[{"code":1}]}`: {},
-		`{"errors":[{"message":"` + long + `"}]}`:                 {"", strings.Repeat("ä", 300) + "…"},
-		`{"errors":[{"message":"a\u0000\u001b[1m\r\nb\u202ec"}]}`: {"", "a[1m  bc"},
-	} {
-		if got := parseRefusal([]byte(raw)); got != want {
-			t.Errorf("%.60s: %+v, want %+v", raw, got, want)
-		}
-	}
-}
-
-func FuzzParseRefusal(f *testing.F) {
-	f.Add([]byte(`{"errors":[{"code":"DENIED","message":"client with IP '203.0.113.7' is not allowed access"}]}`))
-	f.Add([]byte(`{"errors":[{"code":"\u001b","message":"##vso[task.complete]\u0085"}]}`))
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		got := parseRefusal(raw)
-		for _, s := range []string{got.Code, got.Message} {
-			if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x202e }) {
-				t.Errorf("bears a control character: %q", s)
-			}
-			if len([]rune(s)) > refusalRunes+1 {
-				t.Errorf("is %d runes long", len([]rune(s)))
-			}
-		}
-		if a := clientAddress(got.Message); strings.ContainsAny(a, "'\"<>") {
-			t.Errorf("address %q", a)
-		}
-	})
-}
-
 func TestNames(t *testing.T) {
 	r := NewRegistry("registry.example", &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 		t.Errorf("asked for %s", r.URL)

@@ -10,6 +10,7 @@ import (
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/retryafter"
+	"acrpromote/internal/sanitize"
 )
 
 // putManifest puts a manifest by tag or digest, and compares the digest that
@@ -66,7 +67,7 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 		said = d.Digest
 	}
 	if said != m.Digest {
-		return false, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", harmless(said, 100), m.Digest))
+		return false, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
 	}
 	r.tags.Set(key(repo, ref), m.Descriptor)
 	r.tags.Set(key(repo, m.Digest), m.Descriptor)

@@ -13,7 +13,9 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -69,7 +71,7 @@ func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType str
 func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrerList, error) {
 	if !ref.NamesDigest(digest) {
 		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
-			Reason: fmt.Sprintf("%q is no digest", harmless(digest, 100)), Remedy: "resolve the tag first"}
+			Reason: fmt.Sprintf("%q is no digest", sanitize.Bounded(digest, 100)), Remedy: "resolve the tag first"}
 	}
 	list, err := r.attached.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.listReferrers(ctx, repo, digest)
@@ -110,7 +112,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		first := len(seen) == 1
 		if first && withoutAPI(a) {
 			// An unknown repository says nothing about the registry.
-			if parseRefusal(a.body).Code != "NAME_UNKNOWN" {
+			if ocierror.Parse(a.body, nil).Code != "NAME_UNKNOWN" {
 				r.noReferrersAPI.Store(true)
 			}
 			learned()
@@ -163,7 +165,7 @@ func withoutAPI(a *answer) bool {
 	case http.StatusOK:
 		return strings.HasPrefix(mediaType(a.header.Get("Content-Type")), "text/html")
 	}
-	return parseRefusal(a.body).Code == "UNSUPPORTED"
+	return ocierror.Parse(a.body, nil).Code == "UNSUPPORTED"
 }
 
 // listFor is referrers for somebody who knows what should be listed. tagged:
@@ -217,10 +219,10 @@ func (r *Registry) readFallback(ctx context.Context, repo, digest string) (refer
 func parseReferrers(raw []byte) ([]Descriptor, error) {
 	var doc v1.IndexManifest
 	if err := json.Unmarshal(raw, &doc); err != nil {
-		return nil, fmt.Errorf("the list is no valid JSON: %s", harmless(err.Error(), 150))
+		return nil, fmt.Errorf("the list is no valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	if doc.SchemaVersion != 2 || doc.MediaType != "" && doc.MediaType != types.OCIImageIndex {
-		return nil, fmt.Errorf("the list is no OCI index, but %q", harmless(string(doc.MediaType), 100))
+		return nil, fmt.Errorf("the list is no OCI index, but %q", sanitize.Bounded(string(doc.MediaType), 100))
 	}
 	var list []Descriptor
 	for _, c := range doc.Manifests {
@@ -274,7 +276,7 @@ func nextPage(page, within string, links []string) (string, error) {
 				return "", fmt.Errorf("the Link header cannot be read")
 			}
 			if next.User != nil || !strings.HasPrefix(next.Scheme+"://"+next.Host+next.Path, within) || strings.Contains(next.Path, "/../") {
-				return "", fmt.Errorf("the next page of the list lies elsewhere (%s)", harmless(next.Host+next.Path, 100))
+				return "", fmt.Errorf("the next page of the list lies elsewhere (%s)", sanitize.Bounded(next.Host+next.Path, 100))
 			}
 			next.Fragment = ""
 			return next.String(), nil

@@ -15,6 +15,7 @@ import (
 
 	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // window is how many small requests one registry gets at once, at most: the
@@ -263,7 +264,7 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 		return m.Descriptor, nil
 	}
 	if err := ref.CheckDigest(digest); err != nil {
-		return Descriptor{}, r.corrupt(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", harmless(digest, 100), err))
+		return Descriptor{}, r.corrupt(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", sanitize.Bounded(digest, 100), err))
 	}
 	if ref.NamesDigest(reference) && digest != reference {
 		return Descriptor{}, r.corrupt(op, repo, reference, "the registry answers with another digest, "+digest)

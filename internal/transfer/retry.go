@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -61,7 +63,7 @@ func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Durat
 			reason = e.Reason
 		}
 		place := Error{Registry: r.host, Repository: what.repo, Reference: what.ref}
-		r.retried(Retry{What: what.op + " " + place.Subject(), Reason: harmless(reason, refusalRunes), Attempt: n, Wait: d})
+		r.retried(Retry{What: what.op + " " + place.Subject(), Reason: sanitize.Line(reason), Attempt: n, Wait: d})
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

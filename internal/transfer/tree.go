@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -320,7 +321,7 @@ func (t *Tree) listedByTag(digest string) bool {
 
 func (t *Tree) read(r *treeReader, l lead) (*Manifest, error) {
 	if l.parent != "" && !known(l.MediaType) {
-		return nil, t.wrong(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, harmless(l.MediaType, 100)))
+		return nil, t.wrong(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, sanitize.Bounded(l.MediaType, 100)))
 	}
 	m, err := r.manifest(l)
 	return t.checked(l, m, err)

@@ -13,6 +13,7 @@ import (
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/retryafter"
+	"acrpromote/internal/sanitize"
 )
 
 // upload brings one blob to a repository: an upload session, and one streaming
@@ -176,7 +177,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		switch a.status {
 		case http.StatusCreated:
 			if said := a.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
-				return "", false, 0, r.corrupt(op, repo, d.Digest, "the registry mounted "+harmless(said, 100)+" instead")
+				return "", false, 0, r.corrupt(op, repo, d.Digest, "the registry mounted "+sanitize.Bounded(said, 100)+" instead")
 			}
 			return "", true, 0, nil
 		case http.StatusAccepted:
@@ -230,7 +231,7 @@ func (r *Registry) session(base, location string) (string, error) {
 		return "", errors.New("the address of the upload cannot be read")
 	}
 	if u.Scheme != b.Scheme || ref.CanonicalHost(u.Host) != ref.CanonicalHost(b.Host) || u.User != nil {
-		return "", fmt.Errorf("the registry sends the upload to another host (%s)", harmless(u.Scheme+"://"+u.Host, 100))
+		return "", fmt.Errorf("the registry sends the upload to another host (%s)", sanitize.Bounded(u.Scheme+"://"+u.Host, 100))
 	}
 	u.Fragment = ""
 	return u.String(), nil
@@ -314,7 +315,7 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 				Reason: fmt.Sprintf("the registry was content with %d of %d bytes", n, d.Size)}})
 		}
 		if said := a.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
-			return 0, failed(r.corrupt(op, repo, d.Digest, "the registry stored "+harmless(said, 100)+" instead"))
+			return 0, failed(r.corrupt(op, repo, d.Digest, "the registry stored "+sanitize.Bounded(said, 100)+" instead"))
 		}
 		progress.LayerDone()
 		progress.Add(n - told)
