@@ -150,6 +150,7 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 		"internal/azdo":      {"internal/approval", "internal/rule", "internal/sanitize"},
 		"internal/report":    {"internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
+		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},
 		"internal/testimage": {},
 		"internal/promote":   {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},

@@ -16,10 +16,7 @@ func TestSealInAClassicRelease(t *testing.T) {
 		release := env.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: artifact})
 		stage := release.Stage("Seal", sim.ReleaseStageOptions{})
 		stage.Begin()
-		return env.execute(stage.Environ(sim.Task{
-			Inputs: inputs{"action": "seal", "source": prodHost + "/shop/cart:1"}, Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
-			TempDirectory: env.folder(), Proxy: &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()}, CAFile: env.cloud.CAFile(), Debug: true,
-		}))
+		return env.taskOf(stage, inputs{"action": "seal", "source": prodHost + "/shop/cart:1"})
 	}
 	task(nil).refusedBy("older-than-run")
 	later := env.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: time.Now().Add(time.Hour)})

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/testimage"
 )
@@ -257,32 +258,32 @@ type outcome struct {
 }
 
 // task runs the program as the agent of the stage's job would.
-func (env *testEnv) task(in inputs, change ...func(*sim.Task)) outcome {
+func (env *testEnv) task(in inputs, change ...func(*fakeagent.Environment)) outcome {
 	env.t.Helper()
 	return env.taskOf(env.stage, in, change...)
 }
 
-func (env *testEnv) taskOf(stage *sim.Stage, in inputs, change ...func(*sim.Task)) outcome {
+func (env *testEnv) taskOf(job fakeagent.Job, in inputs, change ...func(*fakeagent.Environment)) outcome {
 	env.t.Helper()
-	return env.execute(env.environ(stage, in, change...))
+	return env.execute(env.environ(job, in, change...))
 }
 
 // environ is the environment that the agent gives the task, with System.Debug
 // on, so that every test looks for secrets in what is told then.
-func (env *testEnv) environ(stage *sim.Stage, in inputs, change ...func(*sim.Task)) []string {
+func (env *testEnv) environ(job fakeagent.Job, in inputs, change ...func(*fakeagent.Environment)) []string {
 	env.t.Helper()
-	task := sim.Task{
+	e := fakeagent.Environment{
 		Inputs:        in,
 		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
 		TempDirectory: env.folder(),
-		Proxy:         &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()},
+		Proxy:         &fakeagent.Proxy{URL: env.prodNetwork.ProxyURL()},
 		CAFile:        env.cloud.CAFile(),
 		Debug:         true,
 	}
 	for _, c := range change {
-		c(&task)
+		c(&e)
 	}
-	return append(stage.Environ(task), "PATH="+os.Getenv("PATH"))
+	return append(e.List(job), "PATH="+os.Getenv("PATH"))
 }
 
 // forged is an environment in which variables are changed: name, value, …; a
@@ -299,18 +300,18 @@ func forged(environ []string, pairs ...string) []string {
 }
 
 // connections of the task's inputs: input, connection.
-func connected(input string, connections ...*sim.ServiceConnection) func(*sim.Task) {
-	return func(t *sim.Task) {
+func connected(input string, connections ...*sim.ServiceConnection) func(*fakeagent.Environment) {
+	return func(e *fakeagent.Environment) {
 		if len(connections) == 0 {
-			delete(t.Connections, input)
+			delete(e.Connections, input)
 			return
 		}
-		t.Connections[input] = connections
+		e.Connections[input] = connections
 	}
 }
 
-func from(n *sim.Network) func(*sim.Task) {
-	return func(t *sim.Task) { t.Proxy = &sim.AgentProxy{URL: n.ProxyURL()} }
+func from(n *sim.Network) func(*fakeagent.Environment) {
+	return func(e *fakeagent.Environment) { e.Proxy = &fakeagent.Proxy{URL: n.ProxyURL()} }
 }
 
 func (env *testEnv) folder() string {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/testimage"
 )
@@ -273,8 +274,10 @@ func TestParallelJobs(t *testing.T) {
 	env.approve(manager, code(t, all))
 	flows := env.flowFile(strings.Replace(sandbox, "environment: Production}", "environment: Production, code: true}", 1))
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
-	job := func(kind string, position, total int) func(*sim.Task) {
-		return func(t *sim.Task) { t.Parallel = &sim.ParallelJob{Kind: kind, Position: position, Total: total} }
+	job := func(kind string, position, total int) func(*fakeagent.Environment) {
+		return func(e *fakeagent.Environment) {
+			e.Parallel = &fakeagent.ParallelJob{Kind: kind, Position: position, Total: total}
+		}
 	}
 	audit := set.with("action", "audit")
 	env.task(audit).want("failed")

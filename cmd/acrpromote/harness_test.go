@@ -26,11 +26,11 @@ func TestWhatTheTestsSee(t *testing.T) {
 		switch {
 		case want == "" && len(found) > 0:
 			t.Errorf("%q is read as %v", line, found)
-		case want != "" && (len(found) != 1 || found[0].name != want && want != "error"):
+		case want != "" && (len(found) != 1 || found[0].Name() != want && want != "error"):
 			t.Errorf("%q is read as %v, want %s", line, found, want)
 		}
 	}
-	if c := agentReads("##vso[task.logissue type=error;]a%0Ab%AZP25")[0]; c.data != "a\nb%" || c.properties["type"] != "error" || !c.whole {
+	if c := agentReads("##vso[task.logissue type=error;]a%0Ab%AZP25")[0]; c.Data != "a\nb%" || c.Properties["type"] != "error" || !c.whole {
 		t.Errorf("read as %+v", c)
 	}
 	if c := agentReads("x ##vso[task.complete result=Failed;]")[0]; c.whole {

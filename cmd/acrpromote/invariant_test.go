@@ -16,6 +16,7 @@ import (
 	"testing"
 	"unicode"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/report"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/testimage"
@@ -81,77 +82,72 @@ var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue",
 
 // command is one logging command as the agent reads it.
 type command struct {
-	name       string
-	properties map[string]string
-	data       string
-	whole      bool // it begins its line
+	fakeagent.Command
+	whole bool // it begins its line
 }
 
-// agentReads finds what the agent takes for logging commands
-// (microsoft/azure-pipelines-agent, Command.TryParse): anywhere in a line,
-// where CR ends a line too, and characters that nobody sees count for nothing.
+// agentReads finds what the agent takes for logging commands, and what a person
+// would: characters that nobody sees count for nothing then.
 func agentReads(output string) []command {
 	var found []command
-	visible := func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) || unicode.IsControl(r) {
-			return -1
-		}
-		return r
-	}
-	for line := range strings.FieldsFuncSeq(output, func(r rune) bool { return r == '\n' || r == '\r' }) {
-		before, rest, ok := strings.Cut(line, "##vso[")
+	for _, line := range fakeagent.Lines(output) {
+		c, ok := fakeagent.ParseCommand(line)
 		if !ok {
-			line = strings.Map(visible, line)
-			if before, rest, ok = strings.Cut(line, "##vso["); !ok {
-				before, rest, ok = strings.Cut(line, "##[")
-			}
+			c, ok = disguised(line)
 		}
-		head, data, closed := strings.Cut(rest, "]")
-		if !ok || !closed {
-			continue
+		if ok {
+			found = append(found, command{c, strings.HasPrefix(line, "##vso[")})
 		}
-		c := command{properties: map[string]string{}, data: unescape(data), whole: before == ""}
-		var properties string
-		c.name, properties, _ = strings.Cut(head, " ")
-		for p := range strings.SplitSeq(properties, ";") {
-			if k, v, ok := strings.Cut(p, "="); ok {
-				c.properties[strings.TrimSpace(k)] = unescape(v)
-			}
-		}
-		found = append(found, c)
 	}
 	return found
 }
 
-var unescape = strings.NewReplacer("%3B", ";", "%0D", "\r", "%0A", "\n", "%5D", "]", "%AZP25", "%").Replace
+// disguised finds what looks like a command and is none to the agent.
+func disguised(line string) (fakeagent.Command, bool) {
+	line = strings.Map(func(r rune) rune {
+		if unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) || unicode.IsControl(r) {
+			return -1
+		}
+		return r
+	}, line)
+	if c, ok := fakeagent.ParseCommand(line); ok {
+		return c, true
+	}
+	_, rest, ok := strings.Cut(line, "##vso[")
+	if !ok {
+		_, rest, ok = strings.Cut(line, "##[")
+	}
+	head, data, closed := strings.Cut(rest, "]")
+	return fakeagent.Command{Event: head, Data: data}, ok && closed
+}
 
 // read takes what the agent takes of the output, and result.json.
 func (o *outcome) read(inPipeline bool) {
 	o.t.Helper()
 	for _, c := range agentReads(o.stdout) {
-		if !inPipeline || !c.whole || !slices.Contains(ownCommands, c.name) {
-			o.t.Errorf("the agent would read a command that is none of the program's: %s %v %q", c.name, c.properties, c.data)
+		if !inPipeline || !c.whole || !slices.Contains(ownCommands, c.Name()) {
+			o.t.Errorf("the agent would read a command that is none of the program's: %s %v %q", c.Name(), c.Properties, c.Data)
 			continue
 		}
 		if o.task != "" {
-			o.t.Errorf("%s comes after task.complete", c.name)
+			o.t.Errorf("%s comes after task.complete", c.Name())
 		}
-		switch c.name {
+		switch c.Name() {
 		case "task.complete":
-			o.task = c.properties["result"]
+			o.task = c.Properties["result"]
 		case "task.setvariable":
-			if !slices.Contains([]string{"digest", "image", "changed", "report"}, c.properties["variable"]) || c.properties["isOutput"] != "true" {
-				o.t.Errorf("the variable %v is none of the contract's", c.properties)
+			if !slices.Contains([]string{"digest", "image", "changed", "report"}, c.Properties["variable"]) || c.Properties["isoutput"] != "true" {
+				o.t.Errorf("the variable %v is none of the contract's", c.Properties)
 			}
-			o.output[c.properties["variable"]] = c.data
+			o.output[c.Properties["variable"]] = c.Data
 		case "task.logissue":
-			if c.properties["type"] == "warning" {
-				o.warnings = append(o.warnings, c.data)
+			if c.Properties["type"] == "warning" {
+				o.warnings = append(o.warnings, c.Data)
 			} else {
-				o.issues = append(o.issues, c.data)
+				o.issues = append(o.issues, c.Data)
 			}
 		case "task.uploadsummary":
-			content, err := os.ReadFile(c.data)
+			content, err := os.ReadFile(c.Data)
 			if err != nil {
 				o.t.Errorf("the summary: %v", err)
 			}

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"acrpromote/internal/sim"
+	"acrpromote/internal/fakeagent"
 )
 
 // TestMisuse: what cannot be understood, or may not be asked, ends as misuse
@@ -167,8 +167,8 @@ func TestWarnings(t *testing.T) {
 func TestForeignVariablesAreIgnored(t *testing.T) {
 	env, image := ready(t)
 	nowhere := "http://127.0.0.1:9"
-	o := env.task(push(), func(task *sim.Task) {
-		task.Env = map[string]string{
+	o := env.task(push(), func(e *fakeagent.Environment) {
+		e.Env = map[string]string{
 			"HTTPS_PROXY": nowhere, "https_proxy": nowhere, "ALL_PROXY": nowhere, "NO_PROXY": "*", "SSL_CERT_FILE": "/nonexistent", "SSL_CERT_DIR": "/nonexistent",
 			"AZURE_AUTHORITY_HOST": "https://evil.example/", "AZURE_CLIENT_SECRET": "nothing-that-counts", "AGENT_SKIPCERTVALIDATION": "true",
 		}
@@ -181,9 +181,9 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	}
 
 	// A CA that the agent does not name as its own vouches for nobody.
-	o = env.task(push(), func(task *sim.Task) {
-		task.CAFile = ""
-		task.Env = map[string]string{"AGENT_CAINFO": env.cloud.CAFile(), "SSL_CERT_FILE": env.cloud.CAFile()}
+	o = env.task(push(), func(e *fakeagent.Environment) {
+		e.CAFile = ""
+		e.Env = map[string]string{"AGENT_CAINFO": env.cloud.CAFile(), "SSL_CERT_FILE": env.cloud.CAFile()}
 	}).refusedBy("approval-unreadable")
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_CAINFO") || o.at("ca") != "" {
 		t.Errorf("the ignored AGENT_CAINFO: ca %v, warnings %q", o.at("ca"), o.warnings)
@@ -193,10 +193,10 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	}
 
 	// Nor does a proxy. The hosts here resolve nowhere.
-	environ := env.environ(env.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(task *sim.Task) {
-		task.Proxy = nil
-		task.Env = map[string]string{"AGENT_PROXYURL": env.devNetwork.ProxyURL(), "HTTPS_PROXY": env.devNetwork.ProxyURL()}
-		delete(task.Connections, "azureSubscription")
+	environ := env.environ(env.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(e *fakeagent.Environment) {
+		e.Proxy = nil
+		e.Env = map[string]string{"AGENT_PROXYURL": env.devNetwork.ProxyURL(), "HTTPS_PROXY": env.devNetwork.ProxyURL()}
+		delete(e.Connections, "azureSubscription")
 	})
 	o = env.execute(forged(environ, "ENDPOINT_URL_SYSTEMVSSCONNECTION", "https://devops.invalid/contoso/"))
 	if got := env.devNetwork.Dialled(); len(got) != 0 {

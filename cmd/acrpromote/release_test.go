@@ -42,11 +42,7 @@ func TestClassicRelease(t *testing.T) {
 				}
 			}
 			stage.Begin()
-			environ := stage.Environ(sim.Task{
-				Inputs: c.in, Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
-				TempDirectory: env.folder(), Proxy: &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()}, CAFile: env.cloud.CAFile(), Debug: true,
-			})
-			o := env.execute(environ)
+			o := env.taskOf(stage, c.in)
 			if c.refused != "" {
 				o.refusedBy(c.refused)
 				env.untouched(env.dev)

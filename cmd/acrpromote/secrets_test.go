@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/testimage"
 )
@@ -173,12 +174,12 @@ func TestDebug(t *testing.T) {
 	o := env.task(push()).want("done")
 	told := 0
 	for _, c := range agentReads(o.stdout) {
-		if c.name != "task.debug" {
+		if c.Name() != "task.debug" {
 			continue
 		}
 		told++
-		if strings.ContainsAny(c.data, "?") {
-			t.Errorf("a query is told: %s", c.data)
+		if strings.ContainsAny(c.Data, "?") {
+			t.Errorf("a query is told: %s", c.Data)
 		}
 	}
 	if told < len(o.requests) {
@@ -189,7 +190,7 @@ func TestDebug(t *testing.T) {
 			t.Errorf("%q is not told", want)
 		}
 	}
-	quiet := env.task(push(), func(task *sim.Task) { task.Debug = false }).want("done")
+	quiet := env.task(push(), func(e *fakeagent.Environment) { e.Debug = false }).want("done")
 	if strings.Contains(quiet.stdout, "task.debug") {
 		t.Error("debug lines without System.Debug")
 	}

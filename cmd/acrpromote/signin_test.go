@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 )
 
@@ -281,9 +282,9 @@ func TestHostileRedirects(t *testing.T) {
 func TestEgress(t *testing.T) {
 	env, _ := ready(t)
 	env.prodNetwork.RequireAuth("agent", "a-proxy-password~3")
-	authenticated := func(password string) func(*sim.Task) {
-		return func(task *sim.Task) {
-			task.Proxy.Username, task.Proxy.Password = "agent", password
+	authenticated := func(password string) func(*fakeagent.Environment) {
+		return func(e *fakeagent.Environment) {
+			e.Proxy.Username, e.Proxy.Password = "agent", password
 		}
 	}
 	o := env.task(push(), authenticated("a-proxy-password~3")).want("done")

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/maxrss"
 	"acrpromote/internal/sim"
 )
@@ -93,50 +94,44 @@ func (r result) rules() string {
 
 // run starts the program as the agent of this stage would, in the network of
 // PROD's agents.
-func (p *program) run(ctx context.Context, env *environment, stage *sim.Stage, task sim.Task) (*outcome, error) {
+func (p *program) run(ctx context.Context, env *environment, stage *sim.Stage, e fakeagent.Environment) (*outcome, error) {
 	p.steps++
-	task.TempDirectory = filepath.Join(p.folder, fmt.Sprintf("%02d-%s", p.steps, task.Inputs["action"]))
-	if err := os.RemoveAll(task.TempDirectory); err != nil {
+	e.TempDirectory = filepath.Join(p.folder, fmt.Sprintf("%02d-%s", p.steps, e.Inputs["action"]))
+	if err := os.RemoveAll(e.TempDirectory); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(task.TempDirectory, 0o755); err != nil {
+	if err := os.MkdirAll(e.TempDirectory, 0o755); err != nil {
 		return nil, err
 	}
-	task.Proxy = &sim.AgentProxy{URL: env.prodNetwork.ProxyURL()}
-	task.CAFile = env.cloud.CAFile()
+	e.Proxy = &fakeagent.Proxy{URL: env.prodNetwork.ProxyURL()}
+	e.CAFile = env.cloud.CAFile()
 
 	ctx, cancel := context.WithTimeout(ctx, stepLimit)
 	defer cancel()
 	command := exec.CommandContext(ctx, p.path)
-	command.Env = append(stage.Environ(task), machine()...)
-	command.Dir = task.TempDirectory
-	var output bytes.Buffer
-	command.Stdout, command.Stderr = &output, &output
+	command.Env = append(e.List(stage), machine()...)
+	command.Dir = e.TempDirectory
 
 	o := &outcome{}
 	mark, dialled := env.cloud.Mark(), len(env.prodNetwork.Dialled())
 	began := time.Now()
-	if err := command.Start(); err != nil {
-		return nil, fmt.Errorf("starting %s: %w", p.path, err)
-	}
-	memory := maxrss.Watch(command.Process.Pid)
-	err := command.Wait()
-	o.took, o.memory = time.Since(began), memory(command.ProcessState)
-	o.requests, o.dialled = env.cloud.Since(mark), env.prodNetwork.Dialled()[dialled:]
-	o.output = output.Bytes()
+	step, err := fakeagent.Start(command, nil)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w\n%s", p.path, task.Inputs["action"], err, o.output)
+		return nil, err
 	}
-	return o, o.read(task.TempDirectory)
+	memory := maxrss.Watch(step.PID())
+	ended := step.Wait()
+	o.took, o.memory = time.Since(began), memory(ended.State)
+	o.requests, o.dialled = env.cloud.Since(mark), env.prodNetwork.Dialled()[dialled:]
+	o.task, o.output = ended.Result, []byte(strings.Join(ended.Lines, "\n")+"\n")
+	if ended.ExitCode != 0 || len(ended.Told) != 1 {
+		return nil, fmt.Errorf("%s %s ended with exit code %d and the results %q:\n%s", p.path, e.Inputs["action"], ended.ExitCode, ended.Told, o.output)
+	}
+	return o, o.read(e.TempDirectory)
 }
 
-// read finds what the program left for the agent.
+// read finds what the program left in its folder.
 func (o *outcome) read(folder string) error {
-	for line := range strings.Lines(string(o.output)) {
-		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), "##vso[task.complete result="); ok {
-			o.task, _, _ = strings.Cut(rest, ";")
-		}
-	}
 	saved := os.WriteFile(filepath.Join(folder, "log.txt"), o.output, 0o644)
 	content, err := os.ReadFile(filepath.Join(folder, "result.json"))
 	if err != nil {

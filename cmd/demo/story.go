@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 )
 
@@ -116,7 +117,7 @@ func (s *story) seal(ctx context.Context) error {
 	s.screen.heading("seal")
 	stage := s.run.Stage("Seal", s.env.toSeal)
 	stage.Begin()
-	o, err := s.task(ctx, stage, sim.Task{
+	o, err := s.task(ctx, stage, fakeagent.Environment{
 		Inputs:      map[string]string{"action": "seal", "source": s.source()},
 		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.toSeal}},
 	})
@@ -133,8 +134,8 @@ func (s *story) seal(ctx context.Context) error {
 
 // down is the task of the inverted push, as the pipeline has it. The identity
 // that reads at PROD is not the one that writes at the teams' registries.
-func (s *story) down() sim.Task {
-	return sim.Task{
+func (s *story) down() fakeagent.Environment {
+	return fakeagent.Environment{
 		Inputs: map[string]string{
 			"action": "invertedPush", "source": s.source(), "targets": s.env.payments.Host() + "\n" + s.env.web.Host(),
 			"environment": "Production", "approvalCode": "true",
@@ -284,7 +285,7 @@ func (s *story) pullFromDev(ctx context.Context) error {
 }
 
 // task runs the program in a stage and shows what it said, if asked to.
-func (s *story) task(ctx context.Context, stage *sim.Stage, task sim.Task) (*outcome, error) {
+func (s *story) task(ctx context.Context, stage *sim.Stage, task fakeagent.Environment) (*outcome, error) {
 	o, err := s.program.run(ctx, s.env, stage, task)
 	if err == nil {
 		s.screen.program(o.output)
@@ -293,7 +294,7 @@ func (s *story) task(ctx context.Context, stage *sim.Stage, task sim.Task) (*out
 }
 
 // refuse runs what is to be refused and tells why it was.
-func (s *story) refuse(ctx context.Context, what, rules string, stage *sim.Stage, task sim.Task) error {
+func (s *story) refuse(ctx context.Context, what, rules string, stage *sim.Stage, task fakeagent.Environment) error {
 	a := attempt{what: what, rules: rules, before: s.env.state()}
 	var err error
 	if a.outcome, err = s.task(ctx, stage, task); err != nil {

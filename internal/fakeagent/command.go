@@ -16,6 +16,9 @@ type Command struct {
 	Data        string
 }
 
+// Name is the command's name, such as task.complete.
+func (c Command) Name() string { return c.Area + "." + c.Event }
+
 // ParseCommand finds the first command of a line, wherever in the line it is.
 func ParseCommand(line string) (Command, bool) {
 	_, rest, found := strings.Cut(line, commandPrefix)
@@ -47,6 +50,13 @@ func unescape(text string) string {
 		text = strings.ReplaceAll(text, escape[0], escape[1])
 	}
 	return text
+}
+
+// Lines returns the lines of an output, as the agent ends them.
+func Lines(output string) []string {
+	var lines []string
+	readLines(strings.NewReader(output), func(line string) { lines = append(lines, line) })
+	return lines
 }
 
 // readLines hands on the lines of a stream until it ends. A line ends with a

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"acrpromote/internal/fakeagent"
@@ -15,32 +16,41 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// vsix is the built extension, node what the agent runs a task with, and shared
-// the folder in which the extension lies unpacked for all jobs.
-var (
-	vsix, node string
-	shared     *fakeagent.Extension
-)
+// folder holds what all tests share.
+var folder string
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	folder, err := os.MkdirTemp("", "acrpromote-agent-")
-	if err == nil {
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if folder, err = os.MkdirTemp("", "acrpromote-agent-"); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		defer os.RemoveAll(folder)
-		vsix, err = extension()
-	}
-	if err == nil {
-		node, err = exec.LookPath("node")
-	}
-	if err == nil {
-		shared, err = fakeagent.Unpack(vsix, folder)
-	}
+		return m.Run()
+	}())
+}
+
+// vsix is the built extension, for the tests that need it.
+var vsix = sync.OnceValues(extension)
+
+// shared is the extension, unpacked once for all jobs.
+var shared = sync.OnceValues(func() (*fakeagent.Extension, error) {
+	file, err := vsix()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+		return nil, err
 	}
-	return m.Run()
+	return fakeagent.Unpack(file, folder)
+})
+
+// built returns the file of the extension.
+func built(t *testing.T) string {
+	t.Helper()
+	file, err := vsix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // extension is the VSIX that ACRPROMOTE_VSIX names, or, without it, one that is
@@ -116,7 +126,15 @@ func newTestEnv(t *testing.T) *testEnv {
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	env := &testEnv{t: t, cloud: cloud, folder: folder, task: shared.Task("AcrPromote")}
+	extension, err := shared()
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := exec.LookPath("node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := &testEnv{t: t, cloud: cloud, folder: folder, task: extension.Task("AcrPromote")}
 	env.network = cloud.Network("prod", "203.0.113.10")
 	directory := cloud.Directory(tenant)
 	organization := cloud.DevOps("contoso")
@@ -143,24 +161,21 @@ func (env *testEnv) subfolder(name string) string {
 	return folder
 }
 
-// job is a stage that runs on an agent, of a YAML run or a classic release.
-type job interface{ Environ(sim.Task) []string }
-
 // start runs the task in the job's agent; inputs: name, value, ….
-func (env *testEnv) start(j job, inputs ...string) *fakeagent.Step {
+func (env *testEnv) start(job fakeagent.Job, inputs ...string) *fakeagent.Step {
 	env.t.Helper()
 	given := map[string]string{}
 	for i := 0; i+1 < len(inputs); i += 2 {
 		given[inputs[i]] = inputs[i+1]
 	}
-	environ := j.Environ(sim.Task{
+	environ := fakeagent.Environment{
 		Inputs:        given,
 		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
 		TempDirectory: env.subfolder("temp"),
-		Proxy:         &sim.AgentProxy{URL: env.network.ProxyURL()},
+		Proxy:         &fakeagent.Proxy{URL: env.network.ProxyURL()},
 		CAFile:        env.cloud.CAFile(),
 		Debug:         true,
-	})
+	}.List(job)
 	for _, v := range environ {
 		if name, value, _ := strings.Cut(v, "="); strings.HasPrefix(name, "SECRET_") && value != "" {
 			env.secretsOfTasks = append(env.secretsOfTasks, value)
@@ -176,9 +191,9 @@ func (env *testEnv) start(j job, inputs ...string) *fakeagent.Step {
 
 // step runs the task to its end, and holds it to what is true of every step
 // that nobody stops.
-func (env *testEnv) step(j job, inputs ...string) fakeagent.Outcome {
+func (env *testEnv) step(job fakeagent.Job, inputs ...string) fakeagent.Outcome {
 	env.t.Helper()
-	o := env.start(j, inputs...).Wait()
+	o := env.start(job, inputs...).Wait()
 	env.hold(o)
 	if len(o.Told) != 1 {
 		env.t.Errorf("task.complete was told %d times: %q", len(o.Told), o.Told)

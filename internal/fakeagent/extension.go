@@ -1,8 +1,9 @@
-// Package fakeagent is an agent of Azure Pipelines for tests: it unpacks a
-// built extension, starts node on a task's launcher with the environment that
-// it is given, reads logging commands as the agent reads them, and cancels as
-// the agent cancels. It is written from the agent's public behaviour, knows
-// nothing of the program, and imports nothing of the rest.
+// Package fakeagent is an agent of Azure Pipelines for tests and the demo: it
+// takes a job from the simulated Azure DevOps and sets a step's environment up,
+// starts a program, or node on a task's launcher, reads logging commands as the
+// agent reads them, and cancels as the agent cancels. It is written from the
+// agent's public behaviour, knows nothing of the program, and imports nothing
+// but the simulators.
 package fakeagent
 
 import (
@@ -159,7 +160,7 @@ func readTask(folder string) (*Task, error) {
 func (t *Task) withDefaults(environ []string) []string {
 	environ = slices.Clone(environ)
 	for _, name := range slices.Sorted(maps.Keys(t.defaults)) {
-		variable := "INPUT_" + strings.ToUpper(strings.NewReplacer(".", "_", " ", "_").Replace(name)) + "="
+		variable := "INPUT_" + variableName(name) + "="
 		if !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, variable) }) {
 			environ = append(environ, variable+t.defaults[name])
 		}

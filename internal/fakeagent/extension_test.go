@@ -12,7 +12,7 @@ import (
 )
 
 func TestUnpackedExtension(t *testing.T) {
-	folder := t.TempDir()
+	folder, vsix := t.TempDir(), built(t)
 	e, err := fakeagent.Unpack(vsix, folder)
 	if err != nil {
 		t.Fatal(err)

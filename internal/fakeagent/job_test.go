@@ -124,14 +124,14 @@ func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name, rule string
 		inputs     []string
-		job        func(env *testEnv) job
+		job        func(env *testEnv) fakeagent.Job
 	}{
-		{"nobody has approved the stage yet", "approval-pending", []string{"environment", "Production"}, func(env *testEnv) job {
+		{"nobody has approved the stage yet", "approval-pending", []string{"environment", "Production"}, func(env *testEnv) fakeagent.Job {
 			s := env.run.Stage("Production", env.environment, env.connection)
 			s.Begin()
 			return s
 		}},
-		{"a classic stage without an approver", "approval-missing", nil, func(env *testEnv) job { return env.classic("Production") }},
+		{"a classic stage without an approver", "approval-missing", nil, func(env *testEnv) fakeagent.Job { return env.classic("Production") }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			env := newTestEnv(t)
@@ -203,7 +203,7 @@ func TestNothingFromOutsideIsACommand(t *testing.T) {
 // unpacked is the task in a folder of its own.
 func (env *testEnv) unpacked() *fakeagent.Task {
 	env.t.Helper()
-	e, err := fakeagent.Unpack(vsix, env.subfolder("tasks"))
+	e, err := fakeagent.Unpack(built(env.t), env.subfolder("tasks"))
 	if err != nil {
 		env.t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type Attachment struct {
 type Record struct {
 	Result      string
 	Told        []string // what each task.complete said: "Failed: why"
+	Lines       []string // all, as they were written
 	Log         []string // lines that are no commands
 	Debug       []string
 	Warnings    []string // also the agent's own
@@ -70,6 +71,7 @@ func newReader(settable []string) *reader {
 }
 
 func (r *reader) line(line string) {
+	r.record.Lines = append(r.record.Lines, line)
 	command, found := ParseCommand(line)
 	if !found {
 		if strings.Contains(line, "##vso") {

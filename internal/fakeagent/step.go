@@ -47,6 +47,7 @@ type Step struct {
 type Outcome struct {
 	Record
 	ExitCode int // of node; -1 where a signal ended it
+	State    *os.ProcessState
 	// Signals lists what had to be sent before node ended: SIGINT, SIGTERM,
 	// SIGKILL.
 	Signals []string
@@ -67,12 +68,23 @@ func (a Agent) Start(t *Task, environ []string) (*Step, error) {
 	if !ok {
 		return nil, fmt.Errorf("the task %s has no handler %s", t.Name, a.Handler)
 	}
+	command := exec.Command(a.Node, filepath.Join(t.Folder, target))
+	command.Env, command.Dir = t.withDefaults(environ), a.Folder
+	if a.Prepare != nil {
+		a.Prepare(command)
+	}
+	return Start(command, t.Settable)
+}
+
+// Start starts any program as the agent starts node: it reads what the program
+// writes, line by line. Settable lists the variables that the step may set; nil
+// is all.
+func Start(command *exec.Cmd, settable []string) (*Step, error) {
 	s := &Step{
-		command: exec.Command(a.Node, filepath.Join(t.Folder, target)),
-		reader:  newReader(t.Settable), streams: make(chan struct{}), ended: make(chan struct{}),
+		command: command,
+		reader:  newReader(settable), streams: make(chan struct{}), ended: make(chan struct{}),
 		cancelled: make(chan struct{}), sent: make(chan struct{}),
 	}
-	s.command.Env, s.command.Dir = t.withDefaults(environ), a.Folder
 	var reading sync.WaitGroup
 	var outputs, ours []*os.File
 	for range 2 {
@@ -83,9 +95,6 @@ func (a Agent) Start(t *Task, environ []string) (*Step, error) {
 		outputs, ours = append(outputs, read), append(ours, write)
 	}
 	s.command.Stdout, s.command.Stderr = ours[0], ours[1]
-	if a.Prepare != nil {
-		a.Prepare(s.command)
-	}
 	s.started = time.Now()
 	err := s.command.Start()
 	for _, w := range ours {
@@ -95,7 +104,7 @@ func (a Agent) Start(t *Task, environ []string) (*Step, error) {
 		for _, r := range outputs {
 			r.Close()
 		}
-		return nil, fmt.Errorf("starting node: %w", err)
+		return nil, fmt.Errorf("starting %s: %w", command.Path, err)
 	}
 	for _, r := range outputs {
 		reading.Go(func() {
@@ -152,6 +161,9 @@ func (s *Step) stop() {
 // Cancel has the step stopped as the agent stops a cancelled job's.
 func (s *Step) Cancel() { s.once.Do(func() { close(s.cancelled) }) }
 
+// PID is the process id of node.
+func (s *Step) PID() int { return s.command.Process.Pid }
+
 // Kill ends node at once, as a machine short of memory does.
 func (s *Step) Kill() { _ = s.command.Process.Kill() }
 
@@ -168,7 +180,7 @@ func (s *Step) Wait() Outcome {
 		cancelledAt = time.Now()
 		<-s.ended
 	}
-	o := Outcome{ExitCode: s.command.ProcessState.ExitCode()}
+	o := Outcome{ExitCode: s.command.ProcessState.ExitCode(), State: s.command.ProcessState}
 	if !cancelledAt.IsZero() {
 		o.AfterCancel = time.Since(cancelledAt)
 	}

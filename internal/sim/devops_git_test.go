@@ -72,16 +72,3 @@ func TestGitItems(t *testing.T) {
 		t.Error(err)
 	}
 }
-
-// TestParallelJobs: a job of several knows its place among them.
-func TestParallelJobs(t *testing.T) {
-	o := newOffice(t, ApprovalSettings{})
-	st := o.project.QueueRun(RunOptions{}).Stage("Production", o.env)
-	env := environment(t, st.Environ(Task{Parallel: &ParallelJob{"MultiMachine", 2, 3}}))
-	if env["SYSTEM_PARALLELEXECUTIONTYPE"] != "MultiMachine" || env["SYSTEM_JOBPOSITIONINPHASE"] != "2" || env["SYSTEM_TOTALJOBSINPHASE"] != "3" {
-		t.Errorf("%s, job %s of %s", env["SYSTEM_PARALLELEXECUTIONTYPE"], env["SYSTEM_JOBPOSITIONINPHASE"], env["SYSTEM_TOTALJOBSINPHASE"])
-	}
-	if env := environment(t, st.Environ(Task{})); env["SYSTEM_PARALLELEXECUTIONTYPE"] != "None" || env["SYSTEM_TOTALJOBSINPHASE"] != "1" {
-		t.Errorf("alone: %s of %s", env["SYSTEM_PARALLELEXECUTIONTYPE"], env["SYSTEM_TOTALJOBSINPHASE"])
-	}
-}

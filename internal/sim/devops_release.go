@@ -467,10 +467,9 @@ func (d *deployment) document(s *ReleaseStage) map[string]any {
 	}
 }
 
-// Environ is the environment that an agent gives the task in this stage's job.
-// From now on the organisation issues assertions to the job for the task's
-// connections, and for no others.
-func (s *ReleaseStage) Environ(t Task) []string {
+// JobRequest hands this stage's job to an agent. From now on the organisation
+// issues assertions to the job for these connections, and for no others.
+func (s *ReleaseStage) JobRequest(connections ...*ServiceConnection) JobRequest {
 	s.lock()
 	defer s.unlock()
 	r, d := s.release, s.newest()
@@ -508,5 +507,5 @@ func (s *ReleaseStage) Environ(t Task) []string {
 			variables[name] = value
 		}
 	}
-	return t.environ(d.token, variables)
+	return d.token.jobRequest(variables, connections)
 }

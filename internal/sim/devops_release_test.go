@@ -152,7 +152,7 @@ func TestReleaseIsOnItsOwnHostAlone(t *testing.T) {
 	}
 }
 
-func TestReleaseTaskEnvironment(t *testing.T) {
+func TestReleaseJobRequest(t *testing.T) {
 	o := newOffice(t, ApprovalSettings{})
 	tenant := guidOf("tenant")
 	connection := o.project.FederatedConnection("release-identity", tenant, "app")
@@ -160,22 +160,22 @@ func TestReleaseTaskEnvironment(t *testing.T) {
 	r := o.project.Release(ReleaseOptions{CreatedBy: o.dev, Artifact: run})
 	st := r.Stage("Production", ReleaseStageOptions{})
 	st.Redeploy(o.manager)
-	env := environment(t, st.Environ(Task{Connections: map[string][]*ServiceConnection{"azureSubscription": {connection}}}))
+	variables := st.JobRequest(connection).Variables
 	for name, want := range map[string]string{
-		"SYSTEM_HOSTTYPE": "release", "RELEASE_RELEASEID": itoa(r.ID()), "RELEASE_ENVIRONMENTID": itoa(st.ID()), "RELEASE_ENVIRONMENTNAME": "Production",
-		"RELEASE_DEFINITIONENVIRONMENTID": "1", "RELEASE_ATTEMPTNUMBER": "2", "RELEASE_REQUESTEDFORID": o.dev.ID,
-		"RELEASE_DEPLOYMENT_REQUESTEDFORID": o.manager.ID, "BUILD_BUILDID": itoa(run.ID()), "SYSTEM_STAGENAME": "__default",
-		"SYSTEM_TEAMFOUNDATIONCOLLECTIONURI": o.org.Collection(), "TF_BUILD": "True",
+		"system.hosttype": "release", "release.releaseId": itoa(r.ID()), "release.environmentId": itoa(st.ID()), "release.environmentName": "Production",
+		"release.definitionEnvironmentId": "1", "release.attemptNumber": "2", "release.requestedForId": o.dev.ID,
+		"release.deployment.requestedForId": o.manager.ID, "build.buildId": itoa(run.ID()), "system.stageName": "__default",
+		"system.teamFoundationCollectionUri": o.org.Collection(),
 	} {
-		if env[name] != want {
-			t.Errorf("%s is %q, want %q", name, env[name], want)
+		if variables[name] != want {
+			t.Errorf("%s is %q, want %q", name, variables[name], want)
 		}
 	}
-	if env["RELEASE_DEPLOYMENTID"] == "" || env["SYSTEM_PLANID"] == "" || env["SYSTEM_STAGEID"] == "" {
-		t.Errorf("deployment %q, plan %q, stage %q", env["RELEASE_DEPLOYMENTID"], env["SYSTEM_PLANID"], env["SYSTEM_STAGEID"])
+	if variables["release.deploymentId"] == "" || variables["system.planId"] == "" || variables["system.stageId"] == "" {
+		t.Errorf("deployment %q, plan %q, stage %q", variables["release.deploymentId"], variables["system.planId"], variables["system.stageId"])
 	}
 	for query, want := range map[string]int{"?api-version=7.1": 404, "?api-version=7.1&serviceConnectionId=" + connection.ID(): 200} {
-		req, _ := http.NewRequest("POST", env["SYSTEM_OIDCREQUESTURI"]+query, nil)
+		req, _ := http.NewRequest("POST", variables["system.oidcRequestUri"]+query, nil)
 		status, body := o.send(req, st.Token())
 		if status != want {
 			t.Errorf("%s: %d %s, want %d", query, status, body, want)

@@ -736,45 +736,31 @@ func TestTheRunsOwnToken(t *testing.T) {
 	o := newOffice(t, ApprovalSettings{})
 	r := o.project.QueueRun(RunOptions{Branch: "refs/heads/release/1"})
 	st := r.Stage("Production", o.env)
-	env := environment(t, st.Environ(Task{}))
-	post := func(token, uri string) (int, map[string]any) {
-		req, _ := http.NewRequest("POST", uri+"?api-version=7.1", nil)
+	uri := st.JobRequest().Variables["system.oidcRequestUri"]
+	post := func(token, at string) (int, map[string]any) {
+		req, _ := http.NewRequest("POST", at+"?api-version=7.1", nil)
 		status, body := o.send(req, token)
 		var doc struct{ OIDCToken string }
 		json.Unmarshal(body, &doc)
 		claims, _ := claimsOf(doc.OIDCToken)
 		return status, claims
 	}
-	status, claims := post(st.Token(), env["SYSTEM_OIDCREQUESTURI"])
+	status, claims := post(st.Token(), uri)
 	if status != 200 || claims["run_id"] != itoa(r.ID()) || claims["prj_id"] != o.project.ID() || claims["rpo_ref"] != "refs/heads/release/1" || claims["def_id"] == "" || claims["sub"] != "p://"+o.org.name+"/Shop/release" {
 		t.Errorf("%d %v", status, claims)
 	}
 	r.MutateClaims(func(c map[string]any) { c["run_id"] = "1" })
-	if _, claims := post(st.Token(), env["SYSTEM_OIDCREQUESTURI"]); claims["run_id"] != "1" {
+	if _, claims := post(st.Token(), uri); claims["run_id"] != "1" {
 		t.Errorf("unbent: %v", claims)
 	}
 	other := o.project.QueueRun(RunOptions{}).Stage("Production", o.env)
-	if status, _ := post(other.Token(), env["SYSTEM_OIDCREQUESTURI"]); status != 403 {
+	if status, _ := post(other.Token(), uri); status != 403 {
 		t.Errorf("another run's token got the run's own: %d", status)
 	}
-	u, _ := url.Parse(env["SYSTEM_OIDCREQUESTURI"])
+	u, _ := url.Parse(uri)
 	if !strings.HasPrefix(u.Path, "/"+o.org.name+"/"+o.project.ID()+"/_apis/distributedtask/hubs/build/plans/"+r.PlanID()+"/jobs/"+st.JobID()) {
 		t.Errorf("request URI %s", u)
 	}
-}
-
-// environment is a task's environment by name; a name given twice is an error.
-func environment(t *testing.T, list []string) map[string]string {
-	t.Helper()
-	env := map[string]string{}
-	for _, entry := range list {
-		name, value, _ := strings.Cut(entry, "=")
-		if _, twice := env[name]; twice {
-			t.Errorf("%s is given twice", name)
-		}
-		env[name] = value
-	}
-	return env
 }
 
 func TestOneApprovalOfSeveral(t *testing.T) {

@@ -100,8 +100,7 @@ func TestFederation(t *testing.T) {
 	app := o.cloud.Directory(tenant).AddApplication(client)
 	st := o.project.QueueRun(RunOptions{}).Stage("Production", o.env)
 	st.Begin()
-	env := environment(t, st.Environ(Task{Connections: map[string][]*ServiceConnection{"azureSubscription": {connection}}}))
-	t.Setenv("SYSTEM_OIDCREQUESTURI", env["SYSTEM_OIDCREQUESTURI"])
+	t.Setenv("SYSTEM_OIDCREQUESTURI", st.JobRequest(connection).Variables["system.oidcRequestUri"])
 	ask := func(id, token string) error {
 		credential, err := azidentity.NewAzurePipelinesCredential(tenant, client, id, token,
 			&azidentity.AzurePipelinesCredentialOptions{ClientOptions: options(o.net), DisableInstanceDiscovery: true})
@@ -126,7 +125,7 @@ func TestFederation(t *testing.T) {
 	}
 	refused(ask(unnamed.ID(), st.Token()), "400")
 	refused(ask(connection.ID(), "job.wrong"), "401")
-	st.Environ(Task{})
+	st.JobRequest()
 	refused(ask(connection.ID(), st.Token()), "400")
 	if want := "sc://" + o.org.name + "/Shop/release-identity"; connection.Subject() != want {
 		t.Errorf("subject %s, want %s", connection.Subject(), want)
