@@ -31,11 +31,11 @@ func TestSealRecordIsRead(t *testing.T) {
 		says    string
 	}{
 		{"a record", recordOf, "", true, ""},
-		{"a record of another image", func(descriptor) []byte { return recordOf(other) }, "", false, "is of the image"},
+		{"a record of another image", func(descriptor) []byte { return recordOf(other) }, "", false, "is for the image"},
 		{"both images in one record", func(i descriptor) []byte {
 			return fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q,"digest":%q}`, other.Digest, i.Digest)
 		}, "", false, "twice"},
-		{"no image", func(descriptor) []byte { return []byte(`{"schema":"acrpromote/seal/v1"}`) }, "", false, "is of the image"},
+		{"no image", func(descriptor) []byte { return []byte(`{"schema":"acrpromote/seal/v1"}`) }, "", false, "is for the image"},
 		{"another schema", func(i descriptor) []byte { return fmt.Appendf(nil, `{"schema":"x","digest":%q}`, i.Digest) }, "", false, "schema"},
 		{"not JSON", func(descriptor) []byte { return []byte("sealed, honestly") }, "", false, "not one valid JSON"},
 		{"something after the record", func(i descriptor) []byte { return append(recordOf(i), "{}"...) }, "", false, "not one valid JSON"},

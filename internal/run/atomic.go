@@ -12,12 +12,13 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// errRestIsMissing: the image itself has arrived, by digest.
-var errRestIsMissing = errors.New("it has arrived by digest; its tag waits until the rest of the set has arrived at this registry")
+// errRestIsMissing is the reason of an image that has arrived, but whose set has
+// not.
+var errRestIsMissing = errors.New("the image has arrived by digest; its tag will be set when the whole set has arrived at this registry")
 
-// atomically brings the whole set by digest, and then, at each registry where
-// all of it has arrived, sets the tags and locks. A registry that fails keeps its
-// old tags; the others do not wait for it.
+// atomically copies the whole set by digest. Then it sets the tags and locks at
+// each registry where all of it has arrived. A registry that fails keeps its old
+// tags, and the others do not wait for it.
 func (e *executor) atomically(ctx context.Context) {
 	arrived := make([][]promote.Result, len(e.parts))
 	e.images(func(i int, next func()) {
@@ -57,7 +58,7 @@ func (e *executor) atomically(ctx context.Context) {
 	})
 }
 
-// unlocked is a part without its locks: they come with the tags.
+// unlocked returns a part without its locks, which are set with the tags.
 func unlocked(p plan.Part) plan.Part {
 	p.Steps = slices.Clone(p.Steps)
 	for i := range p.Steps {

@@ -12,7 +12,7 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// audit reports, of each image and target, what has not arrived.
+// audit reports what is missing of each image at each target.
 func audit(o *order, f *findings, result *collector) {
 	addRun(f, result)
 	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.against...)
@@ -26,7 +26,7 @@ func audit(o *order, f *findings, result *collector) {
 	}
 }
 
-// auditTarget reports what has not arrived at one target.
+// auditTarget reports what is missing at one target.
 func auditTarget(target ref.Reference, tree *transfer.Tree, found targetFound, result *collector) report.Target {
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
 	switch {
@@ -46,19 +46,19 @@ func auditTarget(target ref.Reference, tree *transfer.Tree, found targetFound, r
 	return t
 }
 
-// missing names every digest that is not at the target, and a tag that is not
-// there or points elsewhere.
+// missing lists every digest that is missing at the target, and the tag if it
+// does not exist or points at another digest.
 func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
 		missing = append(missing, report.Problem{Side: report.AtTarget, Subject: subject, Reason: reason,
-			Remedy: "Run the action that brings the image there again: it sends just what is missing."})
+			Remedy: "Run the action that copied the image again. It sends only what is missing."})
 	}
 	place := target.Registry + "/" + target.Repository
 	switch {
 	case target.Tag == "":
 	case p.TagDigest == "":
-		add(target.String(), fmt.Sprintf("the tag is not there; it should point at %s", tree.Digest()))
+		add(target.String(), fmt.Sprintf("the tag does not exist; it should point at %s", tree.Digest()))
 	case p.TagDigest != tree.Digest():
 		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
 	}

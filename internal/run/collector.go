@@ -14,15 +14,15 @@ import (
 
 // collector collects the result while the phases run.
 type collector struct {
-	usageError bool // the inputs could not be understood or obeyed
-	unexecuted bool // told to stop before anything was executed
+	usageError bool // a usage error: the inputs are invalid or contradictory
+	unexecuted bool // cancelled before anything was executed
 
-	mu     sync.Mutex // guards result while images are moved side by side
+	mu     sync.Mutex // guards result while images are copied concurrently
 	result report.Result
 }
 
-// newCollector begins with the result before anything was done: what is not
-// found out is reported as such.
+// newCollector returns a collector with the initial result, which says for each
+// field that nothing is known yet.
 func newCollector(c *agent.Config, version string) *collector {
 	return &collector{result: report.Result{
 		Schema:     report.Schema,
@@ -39,13 +39,13 @@ func newCollector(c *agent.Config, version string) *collector {
 	}}
 }
 
-// refused is an error that is a rule not met.
+// refused is a refusal as an error.
 type refused struct{ rule.Refusal }
 
 func (r *refused) Error() string { return r.Reason }
 
-// add records why a phase cannot go on: a rule that is not met, a registry that
-// could not be read, or else something about the inputs.
+// add records the error that ends the run: a rule that is not met, a registry
+// that could not be listed, or otherwise a usage error.
 func (r *collector) add(err error) {
 	var no *refused
 	var unread *unlisted
@@ -74,15 +74,15 @@ func (r *collector) add(err error) {
 	}
 }
 
-// warn records something that people should know and that refuses nothing.
+// warn adds a warning, once.
 func (r *collector) warn(text string) {
 	if !slices.Contains(r.result.Warnings, text) {
 		r.result.Warnings = append(r.result.Warnings, text)
 	}
 }
 
-// done records what became of one image at one target. Images are moved side
-// by side.
+// done records the result of one image at one target. It is safe for concurrent
+// use.
 func (r *collector) done(changed bool, problems ...report.Problem) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -90,12 +90,12 @@ func (r *collector) done(changed bool, problems ...report.Problem) {
 	r.result.Errors = append(r.result.Errors, problems...)
 }
 
-// usage returns a usage error about one input.
+// usage returns a usage error for one input.
 func usage(input string, err error, remedy string) error {
 	return &agent.UsageError{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
 }
 
-// stamp writes a time for result.json, empty for the zero time.
+// stamp formats a time for result.json. It returns "" for the zero time.
 func stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""

@@ -15,8 +15,8 @@ import (
 	"acrpromote/internal/session"
 )
 
-// decide has the evidence judged and the plan made, and puts both into the
-// result: what stands against any image stands against the whole step.
+// decide has the evidence judged and makes the plan, and adds both to the
+// result. A refusal of one image refuses the whole step.
 func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *collector, now time.Time) plan.Plan {
 	r := &result.result
 	addRun(f, result)
@@ -60,7 +60,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	return p
 }
 
-// observed puts what was read into the plan's terms.
+// observed converts the findings to the types of package plan.
 func observed(o *order, f *findings, now time.Time) []plan.Image {
 	images := make([]plan.Image, len(o.images))
 	for i, wanted := range o.images {
@@ -96,8 +96,8 @@ func attributes(a *acr.Attributes) *plan.Attributes {
 	return &plan.Attributes{Digest: a.Digest, Created: a.Created, Updated: a.Updated, WriteEnabled: a.WriteEnabled, DeleteEnabled: a.DeleteEnabled}
 }
 
-// setDigest is that of a set, of all its images, whichever job brings them;
-// empty where one of them could not be read.
+// setDigest returns the digest of the set, including images that other jobs
+// copy. It is empty if one of them could not be read.
 func setDigest(o *order, f *findings) string {
 	var members []seal.Member
 	for i, wanted := range o.images {
@@ -116,8 +116,8 @@ func setDigest(o *order, f *findings) string {
 	return seal.SetDigest(members)
 }
 
-// approvalCode is that of the set, or of the one image; empty where it is not
-// known.
+// approvalCode returns the approval code of the set or of the single image. It
+// is empty if the digest is unknown.
 func approvalCode(o *order, f *findings) string {
 	digest := o.setDigest
 	if !o.set && len(o.images) == 1 && f.images[0].source.tree != nil {
@@ -130,7 +130,7 @@ func approvalCode(o *order, f *findings) string {
 	return code
 }
 
-// addRun puts the run into the result, as the server confirmed it.
+// addRun adds the run, as confirmed by the server, to the result.
 func addRun(f *findings, result *collector) {
 	if f.protection != "" {
 		result.result.Protection = f.protection
@@ -145,7 +145,8 @@ func addRun(f *findings, result *collector) {
 	}
 }
 
-// addRules says how far the rules bind.
+// addRules adds to the result whether the rules are verified, and a warning if
+// they are not.
 func addRules(s *session.Session, o *order, f *findings, result *collector) {
 	if o.flow == nil {
 		return
@@ -164,18 +165,18 @@ func addRules(s *session.Session, o *order, f *findings, result *collector) {
 	result.warn(warning)
 }
 
-// addSource returns the image as the result shows it, and records why it could
-// not be read.
+// addSource returns the image for the result, and adds the error if it could not
+// be read.
 func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
 	image := report.Image{Source: o.images[i].Source.String()}
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
 		for _, d := range s.tree.LeftOut() {
-			result.warn(fmt.Sprintf("attached %s %s stays behind, as the flow has it", d.ArtifactType, d.Digest))
+			result.warn(fmt.Sprintf("attached %s %s is not copied: the flow excludes it", d.ArtifactType, d.Digest))
 		}
 		for _, d := range s.tree.Foreign() {
-			result.warn(fmt.Sprintf("layer %s is not distributable: it stays where it is, and the image names its place", d.Digest))
+			result.warn(fmt.Sprintf("layer %s is not distributable: it is not copied, and the image still refers to its original location", d.Digest))
 		}
 	}
 	for _, doubt := range s.doubts {
@@ -190,7 +191,7 @@ func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
 	return image
 }
 
-// planned returns a target as the result shows it before anything was done.
+// planned returns a target for the result before anything has been written.
 func planned(step plan.Step, found observation, at int, result *collector) report.Target {
 	seen := found.targets[at]
 	t := report.Target{
@@ -202,7 +203,7 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 		p := problem(report.AtTarget, seen.err)
 		t.State, t.Error = unjudged(seen.err), p.Reason
 		if !slices.Contains(result.result.Errors, p) {
-			// One image reports for all that a registry does not respond.
+			// If a registry does not respond, report it once for all images.
 			result.result.Errors = append(result.result.Errors, p)
 		}
 	case step.Work == plan.Wait:

@@ -21,13 +21,12 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// slowTargetGrace is how long targets that do not respond yet are waited for
-// once half of them have been read, or have the image: every target is on its
-// own, and one that is down or throttled waits for a rerun instead of holding up
-// the others.
+// slowTargetGrace is how long to wait for the remaining targets once half of
+// them have been read or have the image. A target that is down or throttled
+// becomes pending until a rerun, so that it does not delay the others.
 const slowTargetGrace = 5 * time.Second
 
-// executor does what was decided.
+// executor executes a plan.
 type executor struct {
 	c *agent.Config
 	s *session.Session
@@ -38,8 +37,7 @@ type executor struct {
 	result   *collector
 }
 
-// execute does what the plan says and reports what became of it, image by image,
-// several side by side.
+// execute executes the plan, several images at once, and adds each result.
 func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, to *reporter, result *collector) {
 	progress := to.progress()
 	defer progress.Stop()
@@ -62,9 +60,9 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 	})
 }
 
-// images does something with every image that was read, several side by side.
-// next lets the next image begin slowTargetGrace from now, though this one goes
-// on.
+// images calls do for every image that was read, several at once. A call to next
+// lets another image start after slowTargetGrace, even if this one is still
+// running.
 func (e *executor) images(do func(i int, next func())) {
 	var group sync.WaitGroup
 	slots := semaphore.NewWeighted(imagesAtOnce)
@@ -72,7 +70,7 @@ func (e *executor) images(do func(i int, next func())) {
 		if e.found.images[i].source.err != nil {
 			continue
 		}
-		// A stopped run reports each image as well, so that this is not stopped.
+		// Not ctx: a cancelled run also reports a result for each image.
 		_ = slots.Acquire(context.Background(), 1)
 		group.Go(func() {
 			free := sync.OnceFunc(func() { slots.Release(1) })
@@ -83,7 +81,7 @@ func (e *executor) images(do func(i int, next func())) {
 	group.Wait()
 }
 
-// image is what is locked together.
+// image returns the digests that are locked together.
 func (e *executor) image(i int) promote.Image {
 	image := promote.Image{Digest: e.parts[i].Digest}
 	for _, m := range e.found.images[i].source.tree.Manifests()[1:] {
@@ -92,7 +90,7 @@ func (e *executor) image(i int) promote.Image {
 	return image
 }
 
-// done puts into the result what became of one image at one target.
+// done adds the result of one image at one target.
 func (e *executor) done(i, j int, r promote.Result) {
 	t := &e.result.result.Images[i].Targets[j]
 	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), r.Locked
@@ -106,13 +104,13 @@ func (e *executor) done(i, j int, r promote.Result) {
 	e.result.done(r.Changed)
 }
 
-// copier brings one image to its targets, all at once: what several of them
-// lack is read once.
+// copier copies one image to all its targets at once, so that content that
+// several of them lack is read only once.
 type copier struct {
 	*executor
-	at   int    // of the image
-	next func() // lets the next image begin after slowTargetGrace
-	// untagged brings everything by digest and leaves the tags as they are.
+	at   int    // index of the image
+	next func() // lets another image start after slowTargetGrace
+	// untagged copies by digest and leaves the tags as they are.
 	untagged bool
 }
 
@@ -139,13 +137,13 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 		c.target(step.Target).registry.Sent(err)
 		done(index[i], promote.CopyResult{State: string(out.State), Changed: out.Changed}, err)
 		if int(ended.Add(1)) == (len(to)+1)/2 {
-			// A slow target does not keep the others from the rest of the set.
+			// A slow target must not delay the rest of the set.
 			c.next()
 		}
 	})
 }
 
-// delivery is how the image goes to one target.
+// delivery returns the delivery of the image to one target.
 func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.Delivery, error) {
 	found := c.target(target)
 	if err := found.registry.Open(); err != nil {
@@ -163,12 +161,12 @@ func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.D
 
 func (c *copier) source() sourceFound { return c.found.images[c.at].source }
 
-// target is what was read of a target.
+// target returns what was read of a target.
 func (c *copier) target(target ref.Reference) *targetFound {
 	return &c.found.images[c.at].targets[slices.Index(c.order.images[c.at].Targets, target)]
 }
 
-// seal attaches the record and locks.
+// seal attaches the seal record to an image and locks it.
 func (e *executor) seal(ctx context.Context, i int) {
 	source, found := e.order.images[i].Source, e.found.images[i].source
 	fail := func(changed bool, err error) { e.result.done(changed, problem(report.Source, err)) }
@@ -219,7 +217,8 @@ func (r recorder) Attach(ctx context.Context, record []byte) (string, error) {
 	return attached.Digest, err
 }
 
-// locker gives the locks of a registry in the plan's terms.
+// locker returns access to the locks of a registry, with the types of package
+// plan.
 func (e *executor) locker(host string) (promote.Locker, error) {
 	at, err := e.s.Registry(host)
 	if err != nil {

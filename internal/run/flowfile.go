@@ -19,25 +19,25 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Limits of what is read: FlowFileLimit and listLimit in bytes, setLimit in
-// images of a set.
+// Limits: FlowFileLimit and listLimit in bytes, setLimit in images of a set.
 const (
 	FlowFileLimit = 1 << 20
 	listLimit     = 8 << 20
 	setLimit      = 20_000
 )
 
-// flowFile is the rules in force and where they came from.
+// flowFile is a flow file and where it was read from.
 type flowFile struct {
 	*topology.File
 	origin report.FlowFile
-	// bound tells that the place was not the pipeline author's to choose: the
-	// server's copy, or a hash that was pinned.
+	// bound reports that the pipeline's author could not change the content: the
+	// file was read from the server, or its hash is pinned.
 	bound bool
 }
 
-// loadFlow reads the flow file. A file that is not what it should be is
-// refused; one that cannot be understood is a usage error.
+// loadFlow reads and parses the flow file. A file that differs from its pinned
+// hash, or that the server does not return, is a refusal; an invalid file is a
+// usage error.
 func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *collector) (*flowFile, error) {
 	name := c.FlowFile
 	content, origin, err := readFlow(ctx, s, name)
@@ -59,10 +59,10 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 		}
 		wrong := &agent.UsageError{}
 		for _, p := range invalid.Problems {
-			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: fmt.Sprintf("%s:%d:%d", invalid.Name, p.Line, p.Column), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct the file: `acrpromote check` reads it without a network.")})
+			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: fmt.Sprintf("%s:%d:%d", invalid.Name, p.Line, p.Column), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct the file. `acrpromote check` validates it without network access.")})
 		}
 		if invalid.More > 0 {
-			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: invalid.Name, Reason: fmt.Sprintf("%d more problems are not shown", invalid.More), Remedy: "Mend these first."})
+			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: invalid.Name, Reason: fmt.Sprintf("%d more problems are not shown", invalid.More), Remedy: "Fix these first."})
 		}
 		return nil, wrong
 	}
@@ -74,16 +74,15 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 	return flow, nil
 }
 
-// readFlow reads the file from where its name says: NAME@REF:path from the
-// server, path#sha256:HEX from the workspace with its hash pinned, path from
-// the workspace as it lies there.
+// readFlow reads the file that name refers to: NAME@REF:path on the server,
+// path#sha256:HEX in the workspace with a pinned hash, or path in the workspace.
 func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, report.FlowFile, error) {
 	repository, ref, path, remote := SplitServerName(name)
 	if !remote {
 		path, hash, _ := strings.Cut(name, "#sha256:")
 		content, err := ReadBounded(path, FlowFileLimit)
 		if err != nil {
-			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+FileError(err)), "Check out the repository that holds it, or correct the path.")
+			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+FileError(err)), "Check out the repository that contains the file, or correct the path.")
 		}
 		return content, report.FlowFile{Path: path, Pinned: strings.ToLower(hash)}, nil
 	}
@@ -101,7 +100,8 @@ func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, rep
 	return content, origin, nil
 }
 
-// SplitServerName reads NAME@REF:path. A Windows path with a drive is none.
+// SplitServerName splits NAME@REF:path. ok is false for anything else, such as a
+// Windows path with a drive letter.
 func SplitServerName(s string) (repository, ref, path string, ok bool) {
 	if strings.Contains(s, "#sha256:") {
 		return "", "", "", false
@@ -114,8 +114,8 @@ func SplitServerName(s string) (repository, ref, path string, ok bool) {
 	return repository, ref, path, true
 }
 
-// ReadBounded reads a file of at most limit bytes. A path is written as in an
-// input, with slashes.
+// ReadBounded reads a file of at most limit bytes. Like in an input, the path
+// has slashes on every system.
 func ReadBounded(path string, limit int64) ([]byte, error) {
 	file, err := os.Open(filepath.FromSlash(path))
 	if err != nil {
@@ -123,19 +123,20 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 	}
 	defer file.Close()
 	if info, err := file.Stat(); err == nil && info.IsDir() {
-		return nil, fmt.Errorf("%s is a folder", path)
+		return nil, errors.New("it is a directory")
 	}
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, err
 	}
 	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("%s is larger than %d bytes", path, limit)
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
 	}
 	return content, nil
 }
 
-// FileError says what a file error means, without the call's name.
+// FileError returns the text of an error of ReadBounded, without the path and the
+// name of the system call.
 func FileError(err error) string {
 	var path *os.PathError
 	if errors.As(err, &path) {

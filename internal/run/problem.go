@@ -12,17 +12,17 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// problem puts an error into the result's terms: what failed, on which side,
-// why, and what to do about it.
+// problem converts an error for the result: what failed, on which side, why, and
+// what to do about it.
 func problem(side report.Side, err error) report.Problem {
-	p := report.Problem{Side: side, Subject: string(side), Reason: err.Error(), Remedy: "Run it again; if it stays, look at the reason."}
+	p := report.Problem{Side: side, Subject: string(side), Reason: err.Error(), Remedy: "Run the step again. If the error persists, fix its cause."}
 	var signIn *acr.Error
 	var copying *transfer.Error
 	var readBack *promote.ReadBackError
 	var unanswered *egress.Error
 	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
 		p.Subject, p.Reason = slow.Registry, slow.Error()
-		p.Remedy = "Look at the registry's health and throttling, and run it again: only what is left is done."
+		p.Remedy = "Check the registry's health and throttling, then run the step again. Only the rest is copied."
 		return p
 	}
 	if errors.As(err, &copying) {
@@ -30,7 +30,7 @@ func problem(side report.Side, err error) report.Problem {
 		if copying.Remedy != "" {
 			p.Remedy = copying.Remedy
 		}
-		// A copy has two ends; the error knows which one failed.
+		// The error of a copy says which side failed.
 		switch copying.Side {
 		case transfer.Source:
 			p.Side = report.Source
@@ -48,7 +48,8 @@ func problem(side report.Side, err error) report.Problem {
 		}
 	}
 	if errors.As(err, &unanswered) {
-		// What lies between is known best by who tried.
+		// For failures of the network, the error of the request is the most
+		// precise.
 		p.Reason = unanswered.Host + " " + unanswered.Reason
 		if unanswered.Remedy != "" {
 			p.Remedy = unanswered.Remedy + "."
@@ -56,13 +57,13 @@ func problem(side report.Side, err error) report.Problem {
 	}
 	if errors.As(err, &readBack) {
 		p.Subject, p.Reason = readBack.At.String(), readBack.Reason
-		p.Remedy = "Look at who else writes to this registry, then run it again."
+		p.Remedy = "Find out who else writes to this registry, then run the step again."
 	}
 	return p
 }
 
-// unjudged: a target that cannot be reached waits for a rerun; one that
-// answered no has failed.
+// unjudged returns the state of a target that could not be read: pending if it
+// could not be reached, failed if it denied access.
 func unjudged(err error) outcome.State {
 	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
 		return outcome.Pending
@@ -81,7 +82,7 @@ func unjudged(err error) outcome.State {
 func (u *unlisted) problem() report.Problem {
 	p := problem(report.Source, u.err)
 	if errors.Is(u.err, transfer.Denied) {
-		p.Remedy = "Grant the identity Container Registry Repository Catalog Lister (or AcrPull, where permissions are not by repository), or name the repositories one by one."
+		p.Remedy = "Grant the identity the role Container Registry Repository Catalog Lister (AcrPull if the registry does not use repository permissions), or list the repositories by name."
 	}
 	return p
 }

@@ -15,37 +15,37 @@ import (
 	"acrpromote/internal/session"
 )
 
-// findings are everything that was read before anything is decided.
+// findings are what the read phase found.
 type findings struct {
 	run         azdo.Run
 	protection  string
 	runRefusals []rule.Refusal
-	evidence    []*approval.Evidence // of the order's groups; nil where it was not read
-	suites      []*approval.Suite    // of this stage, whosever approval counts
-	images      []observation        // of the order's images
-	others      []ref.Reference      // with their digests, empty where one is not known
+	evidence    []*approval.Evidence // by group of the order; nil if it was not read
+	suites      []*approval.Suite    // of this stage, even if another stage's approval counts
+	images      []observation        // by image of the order
+	others      []ref.Reference      // with their digests; empty if unknown
 }
 
-// observation is one image and its targets, as their registries show them.
+// observation is the state of one image and its targets in their registries.
 type observation struct {
 	source  sourceFound
 	targets []targetFound
 }
 
-// imagesAtOnce bounds how many images are inspected, or moved, side by side.
+// imagesAtOnce limits how many images are inspected or copied concurrently.
 const imagesAtOnce = 32
 
-// reader reads what an order is decided by.
+// reader reads what is needed to decide an order.
 type reader struct {
 	c *agent.Config
 	s *session.Session
 	*order
 }
 
-// read reads everything side by side: the run and its approvals from Azure
-// DevOps, the image from its registry, and what is already there from each
-// target. What cannot be read is kept, not returned: it has to be reported
-// together with everything else that is wrong. The error is a usage error.
+// read reads everything concurrently: the run and its approvals from Azure
+// DevOps, the images from their registries, and the current state of each target.
+// Failures are part of the findings, to be reported together with everything else
+// that is wrong. The error is a usage error.
 func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*findings, error) {
 	r := &reader{c, s, o}
 	f := &findings{images: make([]observation, len(o.images))}
@@ -69,8 +69,8 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	return f, wrong
 }
 
-// resolveOthers finds the digests of the images of the set that other jobs
-// bring: the code is that of the whole set.
+// resolveOthers finds the digests of images that other jobs copy: the approval
+// code is the code of the whole set.
 func (r *reader) resolveOthers(ctx context.Context) []ref.Reference {
 	found := make([]ref.Reference, len(r.others))
 	var group errgroup.Group

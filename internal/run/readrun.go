@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// readRun reads the run, and the approvals where the action takes one.
+// readRun reads the run, and its approvals if the action needs one.
 func (r *reader) readRun(ctx context.Context, f *findings) error {
 	c := r.c
 	if !c.InRun || c.Unapproved() || c.Action == agent.Audit {
@@ -25,7 +25,7 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		f.runRefusals = []rule.Refusal{unreadable(err, "Run this as a task of an Azure Pipelines job, or as a script in one with SYSTEM_ACCESSTOKEN mapped.")}
 		return nil
 	}
-	// Run comes first: what follows stands on it, side by side.
+	// The run comes first, because everything else depends on it.
 	var refusals []rule.Refusal
 	f.run, refusals = service.Run(ctx)
 	if len(r.groups) == 0 {
@@ -54,10 +54,10 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		evidence, err := service.Evidence(ctx, questions[i])
 		var unknown *azdo.UnknownStage
 		if errors.As(err, &unknown) {
-			return usage("approvalStage", unknown, "Name a stage of this run, or leave approvalStage empty for this stage.")
+			return usage("approvalStage", unknown, "Set approvalStage to a stage of this run, or leave it empty to use the current stage.")
 		}
 		if err != nil {
-			f.runRefusals = []rule.Refusal{unreadable(err, "Run this again; if it stays, look at the service's state.")}
+			f.runRefusals = []rule.Refusal{unreadable(err, "Run the step again. If the error persists, check the status of Azure DevOps.")}
 			return nil
 		}
 		f.evidence[i] = &evidence
@@ -72,14 +72,15 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	return nil
 }
 
-// unreadable is the refusal of what could not be read of Azure DevOps.
+// unreadable returns the refusal for records that could not be read from Azure
+// DevOps.
 func unreadable(err error, remedy string) rule.Refusal {
 	return rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: "Azure DevOps", Reason: err.Error(), Remedy: remedy}
 }
 
-// readTemplate reads the suite of this stage where no approval of it was read:
-// it tells whether the pipeline extends a template that its author did not
-// choose, and with it the flow file.
+// readTemplate reads the check suite of this stage if no approval of the stage
+// was read. The suite shows whether the pipeline extends a required template, so
+// that its author could not choose another flow file.
 func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *findings) {
 	if r.flow == nil || !r.flow.bound || r.c.Claims.Classic() {
 		return
@@ -89,7 +90,7 @@ func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *fin
 	}
 }
 
-// question is what the evidence is wanted for, by the terms.
+// question returns the question for the evidence that the rules need.
 func (r *reader) question(t topology.Rules) azdo.Question {
 	q := azdo.Question{
 		Stage:          r.c.ApprovalStage,
@@ -103,11 +104,11 @@ func (r *reader) question(t topology.Rules) azdo.Question {
 	return q
 }
 
-// protection reads the checks on the service connections in use: what keeps
-// others from going to the registries without this step.
+// protection reads the checks on the service connections in use, which keep
+// other pipelines from writing to the registries without this step.
 func (r *reader) protection(ctx context.Context, service *azdo.Service) string {
 	if r.c.Claims.Classic() {
-		return "unprotected: in a classic release Azure DevOps evaluates no checks on service connections"
+		return "unprotected: Azure DevOps does not evaluate checks on service connections in classic releases"
 	}
 	var guards []approval.Guard
 	for _, used := range r.s.Connections() {

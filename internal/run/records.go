@@ -18,17 +18,17 @@ import (
 )
 
 const (
-	// recordLimit bounds how many seal records of one image are read.
+	// recordLimit limits how many seal records of one image are read.
 	recordLimit = 64
-	// countLimit bounds how many artifacts of one type are read of one manifest.
+	// countLimit limits how many referrers of one type and subject are read.
 	countLimit = 1000
-	// artifactsAtOnce bounds how many of them are read side by side.
+	// artifactsAtOnce limits how many of them are read concurrently.
 	artifactsAtOnce = 16
 )
 
-// readRecords finds the seal records among the image's referrers, reads each and
-// asks the registry when it was pushed. What is listed as a seal record and is
-// none is not counted, and named among the doubts.
+// readRecords reads the seal records among the image's referrers, and when each
+// was pushed according to the registry. A referrer that is listed as a seal record
+// but is not a valid one does not count; doubts has a warning for each.
 func readRecords(ctx context.Context, at *session.Registry, repository, digest string) (records []plan.Record, doubts []string, err error) {
 	referrers, err := at.Data.Referrers(ctx, repository, digest, seal.ArtifactType)
 	if err != nil || len(referrers) == 0 {
@@ -43,7 +43,7 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 		return nil, nil, err
 	}
 	found := make([]plan.Record, len(referrers))
-	why := make([]error, len(referrers)) // it is not a record
+	why := make([]error, len(referrers)) // the referrer is not a valid record
 	failures := make([]error, 2*len(referrers))
 	var group errgroup.Group
 	group.SetLimit(artifactsAtOnce)
@@ -62,8 +62,8 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 	_ = group.Wait()
 	for i, r := range found {
 		if why[i] != nil {
-			failures[2*i] = nil // there may be no such manifest
-			doubts = append(doubts, fmt.Sprintf("%s is listed as a seal record of %s and is not counted: %s", r.Digest, digest, why[i]))
+			failures[2*i] = nil // the manifest may not exist
+			doubts = append(doubts, fmt.Sprintf("%s is listed as a seal record of %s but does not count: %s", r.Digest, digest, why[i]))
 			continue
 		}
 		records = append(records, r)
@@ -71,7 +71,8 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 	return records, doubts, errors.Join(failures...)
 }
 
-// readRecord reads one seal record of an image. why says why it is not one.
+// readRecord reads one seal record of an image. why is not nil if the artifact is
+// not a valid record.
 func readRecord(ctx context.Context, at *transfer.Registry, repository, record, digest string) (run seal.Run, why, err error) {
 	stated, err := at.ReadArtifact(ctx, repository, record)
 	if err != nil {
@@ -93,8 +94,8 @@ func readRecord(ctx context.Context, at *transfer.Registry, repository, record, 
 	return parsed.Run, why, nil
 }
 
-// notOne returns an error that says of something listed that it is not there, or
-// not what it is listed as; nil for an error in reading it.
+// notOne returns the reason if err means that a listed artifact does not exist or
+// is invalid. It returns nil if reading the artifact failed.
 func notOne(err error) error {
 	var e *transfer.Error
 	if errors.As(err, &e) && slices.Contains([]transfer.Kind{transfer.NotFound, transfer.Corrupt, transfer.Unsupported, transfer.TooLarge}, e.Kind) {
@@ -103,7 +104,8 @@ func notOne(err error) error {
 	return nil
 }
 
-// failure returns what notOne does not.
+// failure returns err if reading the artifact failed, and nil if notOne returns a
+// reason.
 func failure(err error) error {
 	if notOne(err) != nil {
 		return nil
@@ -111,8 +113,9 @@ func failure(err error) error {
 	return err
 }
 
-// readAttached finds, for each demand, what refers to the image, or to each of
-// its children, and how old the newest is by the registry's own clock.
+// readAttached counts, for each required artifact type, the referrers of the
+// image or of each of its children, and reads the time of the newest from the
+// registry.
 func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree) ([]plan.Attached, error) {
 	var found []plan.Attached
 	for _, demand := range wanted.Demands() {
@@ -134,8 +137,8 @@ func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted,
 	return found, nil
 }
 
-// count counts the artifacts of a type that refer to a manifest by their own
-// manifests, and finds when the newest was pushed where its age matters.
+// count counts the artifacts whose own manifests have the type and refer to the
+// subject, and finds when the newest was pushed if there is a maximum age.
 func count(ctx context.Context, at *session.Registry, repository string, a *plan.Attached) error {
 	referrers, err := at.Data.Referrers(ctx, repository, a.Subject, a.ArtifactType)
 	if err != nil {

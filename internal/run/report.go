@@ -18,8 +18,8 @@ import (
 	"acrpromote/internal/session"
 )
 
-// reporter reports what happens to who started the program: the agent, a person
-// at a prompt, or a program that reads result.json.
+// reporter writes progress and result for the agent, for a person at a prompt, or
+// for a program that reads result.json.
 type reporter struct {
 	config   *agent.Config
 	stdout   io.Writer
@@ -29,7 +29,7 @@ type reporter struct {
 	retries  atomic.Int32
 
 	mu    sync.Mutex
-	ended bool // the result is being reported, and nothing else any more
+	ended bool // the result is being reported: nothing else is written
 }
 
 func newReporter(config *agent.Config, stdout, stderr io.Writer) *reporter {
@@ -44,15 +44,15 @@ func newReporter(config *agent.Config, stdout, stderr io.Writer) *reporter {
 	return p
 }
 
-// ending is what the last phase reports.
+// ending is the input of the report phase.
 type ending struct {
 	result report.Result
-	digest string // of the one image, or of the set
-	// warnOnPartial: a half-done set of targets is a success with issues.
+	digest string // of the single image or the set
+	// warnOnPartial makes a partial outcome a success with issues.
 	warnOnPartial bool
 }
 
-// watch reports requests and retries while the run goes on.
+// watch returns the functions that report requests and retries during the run.
 func (p *reporter) watch() session.Watch {
 	w := session.Watch{Retried: p.again}
 	if p.config.Debug {
@@ -77,7 +77,7 @@ func (p *reporter) width() int {
 	return 100
 }
 
-// progress tells how far a copy has come, in the way that its reader can use.
+// progress returns the progress display for the output in use.
 func (p *reporter) progress() *report.Progress {
 	var sinks report.Sinks
 	switch {
@@ -91,35 +91,36 @@ func (p *reporter) progress() *report.Progress {
 	return report.NewProgress(sinks, time.Now)
 }
 
-// exchange tells one request, for System.Debug: never a header or a query.
+// exchange logs one request for System.Debug, without headers and query.
 func (p *reporter) exchange(e egress.Exchange) {
-	answer := fmt.Sprintf("%d", e.Status)
+	status := fmt.Sprintf("%d", e.Status)
 	if e.Status == 0 {
-		answer = "no answer"
+		status = "no response"
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		return
 	}
-	p.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, answer, e.Duration.Milliseconds()))
+	p.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, status, e.Duration.Milliseconds()))
 }
 
-// mostRetries bounds how many repetitions are told one by one; the result tells
-// the sum of all.
+// mostRetries limits how many retries are logged one by one; the result has the
+// total.
 const mostRetries = 20
 
-// again tells that something is tried once more: what, why, and when.
+// again logs a retry: what is retried, why, and when.
 func (p *reporter) again(what, reason string, attempt int, wait time.Duration) {
 	switch n := p.retries.Add(1); {
 	case n < mostRetries:
-		p.log.Linef("%s: attempt %d failed, %s; trying again in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
+		p.log.Linef("%s: attempt %d failed: %s; retrying in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
 	case n == mostRetries:
-		p.log.Line("More is tried again; the result tells how often, and how long that took.")
+		p.log.Line("Further retries are not logged; the result has their number and the time waited.")
 	}
 }
 
-// report writes the result wherever it belongs, and returns the exit code.
+// report writes the result to its files and to the output, and returns the exit
+// code.
 func (p *reporter) report(end ending) int {
 	r := end.result
 	p.mu.Lock()
@@ -128,7 +129,7 @@ func (p *reporter) report(end ending) int {
 	path, err := p.writeFiles(r)
 	if err != nil {
 		r.Errors = append(r.Errors, report.Problem{Side: report.Input, Subject: "reportFolder", Reason: err.Error(),
-			Remedy: "Name a folder that this step may write to. What was done stays done, and a rerun tells it again."})
+			Remedy: "Set reportFolder to a folder that this step can write to. The images are not affected, and a rerun reports them again."})
 		if r.Outcome == outcome.Done || r.Outcome == outcome.Partial {
 			r.Outcome = outcome.Failed
 		}
@@ -141,7 +142,7 @@ func (p *reporter) report(end ending) int {
 	if p.config.JSON() {
 		var document bytes.Buffer
 		if err := report.WriteJSON(&document, r); err != nil {
-			p.log.Line("result.json cannot be written: " + err.Error())
+			p.log.Line("cannot write result.json: " + err.Error())
 			return outcome.Failed.ExitCode()
 		}
 		if err := agent.NewLog(p.stdout, false).Document(document.Bytes()); err != nil {
@@ -151,7 +152,8 @@ func (p *reporter) report(end ending) int {
 	return r.Outcome.ExitCode()
 }
 
-// complete ends the task: what was found, issues, outputs, and its result.
+// complete ends the task: it writes the facts, issues, output variables and the
+// task's result.
 func (p *reporter) complete(r report.Result, path string, end ending) {
 	p.log.Text(report.Facts(r, p.width()))
 	warnings, problems := report.Issues(r)
@@ -175,7 +177,7 @@ func (p *reporter) complete(r report.Result, path string, end ending) {
 	}
 	for _, name := range agent.Outputs {
 		if value := outputs[name]; value != "" {
-			// The names are those that SetVariable knows.
+			// SetVariable fails only for names that are not in Outputs.
 			_ = p.commands.SetVariable(name, value)
 		}
 	}
@@ -191,9 +193,9 @@ func (p *reporter) complete(r report.Result, path string, end ending) {
 	p.commands.Complete(result, string(r.Outcome)+": "+report.Headline(r))
 }
 
-// writeFiles writes result.json, and for the run's page the summary, into the
-// report folder. It returns the path of result.json, empty where there is no
-// such folder.
+// writeFiles writes result.json and, in a pipeline, the summary for the run's
+// page to the report folder. It returns the path of result.json, or "" if there is
+// no report folder.
 func (p *reporter) writeFiles(r report.Result) (string, error) {
 	folder := p.config.ReportPath()
 	if folder == "" {
@@ -217,8 +219,8 @@ func (p *reporter) writeFiles(r report.Result) (string, error) {
 	if !p.config.InPipeline {
 		return path, nil
 	}
-	// The agent reads the summary some time later: a name of its own keeps it
-	// from the next step of the job.
+	// The agent reads the summary later. A unique name keeps the next step of the
+	// job from overwriting it.
 	summary, err := os.CreateTemp(folder, "acrpromote-summary-*.md")
 	if err != nil {
 		return path, err
@@ -234,7 +236,7 @@ func (p *reporter) writeFiles(r report.Result) (string, error) {
 	return path, nil
 }
 
-// replace writes a file whole or not at all.
+// replace writes a file atomically.
 func replace(path string, content []byte) error {
 	file, err := os.CreateTemp(filepath.Dir(path), ".result-*.json")
 	if err != nil {

@@ -14,22 +14,22 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// order is what a step is to do: its images, where they go and by which rules.
+// order is what a step is to do: its images, their targets and the rules.
 type order struct {
-	action string // what is judged: verify's subject, else the action itself
+	action string // the action to judge: for verify, the action it verifies
 	images []plan.Wanted
-	groups []plan.Group // of the rules that ask for an approval
-	// set: a set was named, with one digest and one code for all of it. others
-	// are its images that other parallel jobs bring.
+	groups []plan.Group // by the rules that require an approval
+	// set reports that the inputs name a set, with one digest and one code for
+	// all images. others are the images of the set that parallel jobs copy.
 	set       bool
 	others    []ref.Reference
-	setDigest string // once the images are read
+	setDigest string // set in the decide phase
 
-	flow    *flowFile      // nil without one
-	against []rule.Refusal // what the flow file alone says against it
+	flow    *flowFile      // nil if there is none
+	against []rule.Refusal // by the flow file alone
 }
 
-// subject names what would be let out.
+// subject names the image or the set for messages.
 func (o *order) subject() string {
 	if len(o.images) == 1 && !o.set {
 		return o.images[0].Source.String()
@@ -37,13 +37,13 @@ func (o *order) subject() string {
 	return fmt.Sprintf("%d images", len(o.images))
 }
 
-// resolve finds out what the step is to do, by the inputs or by the flow file,
-// opens the session and prepares signing in to every registry. ok is false where
+// resolve determines what the step is to do from the inputs or the flow file,
+// opens the session and prepares the sign-in to every registry. ok is false if
 // that ended the run.
 func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, result *collector) (s *session.Session, o *order, ok bool) {
 	if wrong != nil {
 		result.add(wrong)
-		// What is wrong with the references is reported in the same list.
+		// Report errors in the references together with the others.
 		if c.Source != "" && c.FlowFile == "" {
 			if _, err := direct(c, result); err != nil {
 				result.add(err)
@@ -76,7 +76,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 	return s, o, true
 }
 
-// direct reads what the inputs alone order.
+// direct returns the order that the inputs make without a flow file.
 func direct(c *agent.Config, result *collector) (*order, error) {
 	o := &order{action: c.EffectiveAction()}
 	wanted, problems, warnings := plan.Direct{
@@ -97,8 +97,8 @@ func direct(c *agent.Config, result *collector) (*order, error) {
 	return o, nil
 }
 
-// inputs are the rules that the inputs name; what was not given is not among
-// them.
+// inputs returns the rules that the inputs set; those that were not given are
+// unset.
 func inputs(c *agent.Config) topology.Inputs {
 	optional := func(b agent.Bool) *bool {
 		if !b.Given {
@@ -125,8 +125,8 @@ func inputs(c *agent.Config) topology.Inputs {
 	return in
 }
 
-// signIn prepares signing in to every registry of the order; nothing is sent
-// yet.
+// signIn prepares the sign-in to every registry of the order without sending
+// anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
 	rights := plan.Need(o.images, o.others, !c.ReadOnly(), isAzure)
 	wrong := &agent.UsageError{}
@@ -146,8 +146,8 @@ func isAzure(host string) bool {
 	return azure
 }
 
-// unlisted: the registry did not say what it holds, so nothing is known of
-// what the set is.
+// unlisted is the error of a registry that could not be listed, so that the
+// images of the set are unknown.
 type unlisted struct{ err error }
 
 func (u *unlisted) Error() string { return u.err.Error() }

@@ -1,7 +1,7 @@
 // Package run takes one action from its inputs to its result, in phases:
-// resolve, read, decide, execute, report. Each phase is given what the ones
-// before it found. What may be done is decided by the pure packages (approval,
-// plan, topology, outcome); this one wires them to the services.
+// resolve, read, decide, execute, report. Each phase gets the results of the
+// phases before it. The pure packages (approval, plan, topology, outcome) decide
+// what may be done; this package connects them to the services.
 package run
 
 import (
@@ -17,8 +17,8 @@ import (
 	"acrpromote/internal/session"
 )
 
-// Run runs the action of a configuration, or reports the usage error that was
-// found in it, and returns the exit code. Whatever happens, the result is whole.
+// Run runs the action of a configuration and returns the exit code. If usage is
+// not nil, it only reports that error. The reported result is always complete.
 func Run(ctx context.Context, c *agent.Config, usage error, version string, stdout, stderr io.Writer) int {
 	to := newReporter(c, stdout, stderr)
 	result := newCollector(c, version)
@@ -26,8 +26,8 @@ func Run(ctx context.Context, c *agent.Config, usage error, version string, stdo
 	return to.report(conclude(ctx, s, o, result))
 }
 
-// phases goes through a run in order. A phase that does not go on has put the
-// reason into the result.
+// phases runs the phases in order. A phase that ends the run adds the reason to
+// the result.
 func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, result *collector) (*session.Session, *order) {
 	s, o, ok := resolve(ctx, c, usage, to, result)
 	if !ok {
@@ -39,7 +39,8 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		result.add(err)
 		return s, o
 	case ctx.Err() != nil:
-		// What a stop kept from being read is no ground for refusing.
+		// Records that were not read because of the cancellation are no reason
+		// to refuse.
 		result.unexecuted = true
 		return s, o
 	case c.Action == agent.Audit:
@@ -58,8 +59,8 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 	return s, o
 }
 
-// conclude ranks the outcome and adds what the network recorded. s and o are
-// nil where the run did not come so far.
+// conclude determines the outcome and adds the network's statistics. s and o are
+// nil if the run ended before there were any.
 func conclude(ctx context.Context, s *session.Session, o *order, result *collector) ending {
 	r := &result.result
 	end := ending{}
@@ -93,8 +94,8 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 	r.Outcome = outcome.Rank(facts)
 	if r.Outcome == outcome.Cancelled && len(r.Errors) == 0 {
 		r.Errors = append(r.Errors, report.Problem{
-			Side: report.Service, Subject: r.Action, Reason: "the program was told to stop",
-			Remedy: "Run it again: what has arrived stays, and only what is left is done.",
+			Side: report.Service, Subject: r.Action, Reason: "the run was cancelled",
+			Remedy: "Run the step again. Images that have arrived stay, and only the rest is copied.",
 		})
 	}
 	end.result = *r

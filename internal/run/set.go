@@ -18,9 +18,9 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// byFlow finds what a flow file covers: one image with its targets, or a set with
-// all targets of its flow. What no flow covers stands against the step; what
-// cannot be understood is a usage error.
+// byFlow returns the order for a flow file: one image with its targets, or a set
+// with all targets of its flow. Images that no flow covers are refusals; invalid
+// inputs are a usage error.
 func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *collector) (*order, error) {
 	flow, err := loadFlow(ctx, c, s, result)
 	if err != nil {
@@ -29,7 +29,7 @@ func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *co
 	r := &resolver{c: c, s: s, result: result, order: &order{flow: flow, action: c.Action}}
 	if c.Flow != "" {
 		if _, err := flow.Flow(c.Flow); err != nil {
-			return nil, usage("flow", err, "Name a flow of the file.")
+			return nil, usage("flow", err, "Use the name of a flow in the flow file.")
 		}
 	}
 	if !c.HasSet() {
@@ -38,8 +38,7 @@ func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *co
 	return r.order, r.all(ctx)
 }
 
-// resolver finds the images of an order and the ways that a flow file has for
-// them.
+// resolver finds the images of an order and their routes in a flow file.
 type resolver struct {
 	c      *agent.Config
 	s      *session.Session
@@ -47,7 +46,7 @@ type resolver struct {
 	*order
 }
 
-// one reads source and targets, each of which a flow must cover.
+// one resolves the inputs source and targets.
 func (r *resolver) one() error {
 	c := r.c
 	source, err := ref.ParseSource(c.Source)
@@ -55,7 +54,7 @@ func (r *resolver) one() error {
 		return usage("source", err, "Correct the input source.")
 	}
 	if c.Digest != "" && !ref.IsDigest(c.Digest) {
-		return usage("digest", fmt.Errorf("%q is no digest", c.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
+		return usage("digest", fmt.Errorf("%q is not a valid digest", c.Digest), "Write sha256: and 64 lower-case hexadecimal digits.")
 	}
 	wrong := &agent.UsageError{}
 	var targets []plan.Destination
@@ -82,13 +81,13 @@ func (r *resolver) one() error {
 	return r.route(source, c.Digest, targets)
 }
 
-// route adds one image with the ways that the flow file has for it.
+// route adds one image with its routes in the flow file.
 func (r *resolver) route(source ref.Reference, digest string, targets []plan.Destination) error {
 	wanted, refused, err := plan.Route(r.flow.File, plan.Order{
 		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
 	})
 	if err != nil {
-		return usage("flow", err, "Leave the input out, or have the flow file changed.")
+		return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
 	}
 	wanted.Digest = digest
 	r.against = append(r.against, refused...)
@@ -101,11 +100,11 @@ func (r *resolver) route(source ref.Reference, digest string, targets []plan.Des
 	return nil
 }
 
-// all reads the images of a set and finds the targets of each.
+// all resolves the images of a set and the targets of each.
 func (r *resolver) all(ctx context.Context) error {
 	flow, err := r.flow.Flow(r.c.Flow)
 	if err != nil {
-		return usage("flow", err, "Name a flow of the file.")
+		return usage("flow", err, "Use the name of a flow in the flow file.")
 	}
 	home := r.flow.Registries[flow.From]
 	entries, err := r.entries(string(home.Host))
@@ -118,10 +117,10 @@ func (r *resolver) all(ctx context.Context) error {
 	}
 	r.against = append(r.against, refused...)
 	if len(sources) == 0 && len(refused) == 0 && len(r.others) == 0 {
-		return usage("images", errEmptySet, "Name images that are there, and that the flow covers.")
+		return usage("images", errEmptySet, "Name existing images that the flow covers.")
 	}
 	if len(sources) > setLimit {
-		return usage("images", fmt.Errorf("the set has %d images, more than %d", len(sources), setLimit), "Part it.")
+		return usage("images", fmt.Errorf("the set has %d images; the limit is %d", len(sources), setLimit), "Split the set.")
 	}
 	r.set = true
 	targets := make([][]plan.Destination, len(sources))
@@ -146,12 +145,12 @@ func (r *resolver) all(ctx context.Context) error {
 		}
 	}
 	if len(r.images) == 0 && len(r.against) == 0 && len(r.others) == 0 {
-		return usage("images", errors.New("no image of the set goes anywhere"), "Look at the flow's teams.")
+		return usage("images", errors.New("no target subscribes to any image of the set"), "Check the flow's teams.")
 	}
 	return nil
 }
 
-// entries are the lines of the set.
+// entries returns the lines of the set.
 func (r *resolver) entries(home string) ([]topology.Image, error) {
 	c := r.c
 	if c.ImagesFrom == "" {
@@ -167,7 +166,7 @@ func (r *resolver) entries(home string) ([]topology.Image, error) {
 		return nil, invalid("imagesFrom", err)
 	}
 	for _, other := range found.Others {
-		r.result.warn(fmt.Sprintf("%s:%d: %s is left out: %s", c.ImagesFrom, other.Line, other.Reference, other.Reason))
+		r.result.warn(fmt.Sprintf("%s:%d: %s is ignored: %s", c.ImagesFrom, other.Line, other.Reference, other.Reason))
 	}
 	return found.Images, nil
 }
@@ -182,14 +181,14 @@ func invalid(input string, err error) error {
 		errs.Problems = append(errs.Problems, agent.Problem{Subject: fmt.Sprintf("%s, line %d", input, p.Line), Reason: p.Reason, Remedy: cmp.Or(p.Remedy, "Correct this line.")})
 	}
 	if wrong.More > 0 {
-		errs.Problems = append(errs.Problems, agent.Problem{Subject: input, Reason: fmt.Sprintf("%d more problems are not shown", wrong.More), Remedy: "Mend these first."})
+		errs.Problems = append(errs.Problems, agent.Problem{Subject: input, Reason: fmt.Sprintf("%d more problems are not shown", wrong.More), Remedy: "Fix these first."})
 	}
 	return errs
 }
 
-// expand makes single images of the lines of a set: those that are named, and
-// those that patterns find in the registry, as far as the flow covers them.
-// With parallel jobs each takes the repositories that a stable hash gives it.
+// expand resolves the lines of a set to images: the ones given by name, and the
+// ones in the registry that match a pattern and that the flow covers. Of parallel
+// jobs, each takes the repositories that a stable hash assigns to it.
 func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) ([]ref.Reference, []rule.Refusal, error) {
 	var sources []ref.Reference
 	var refused []rule.Refusal
@@ -236,8 +235,8 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 	return sources, refused, nil
 }
 
-// slice is this job's part of a set. Jobs of a matrix differ by their variables,
-// and each has its whole set.
+// slice returns this job's part of a set. Jobs of a matrix differ by their
+// variables, so each of them has its own complete set.
 func (r *resolver) slice() plan.Slice {
 	claims := r.c.Claims
 	if strings.EqualFold(claims.ParallelExecution, "MultiConfiguration") {
@@ -246,8 +245,8 @@ func (r *resolver) slice() plan.Slice {
 	return plan.Slice{Position: int(claims.JobPositionInPhase), Total: int(claims.TotalJobsInPhase)}
 }
 
-// list finds what the patterns of a set name: the registry's repositories, and
-// the tags of those that a pattern and the flow cover.
+// list returns the images in the registry that match a pattern of the set and
+// that the flow covers.
 func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]ref.Reference, error) {
 	if err := r.s.SignIn(home, false, nil); err != nil {
 		return nil, usage(home, err, session.Remedy(err))
@@ -296,8 +295,9 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	return all, nil
 }
 
-// repositories lists those that could be meant. Where every pattern names its
-// repository, the catalog, which takes a right of its own, is not asked for.
+// repositories returns the repositories that the patterns could match. If every
+// pattern names its repository, it does not list the catalog, which requires a
+// separate right.
 func (r *resolver) repositories(ctx context.Context, at *session.Registry, patterns []topology.Image) ([]string, error) {
 	seen := map[string]bool{}
 	var named []string

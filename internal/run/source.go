@@ -9,20 +9,20 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// sourceFound is the image as its registry shows it. Of a source that was
-// named by tag, tag holds the attributes; else manifest does.
+// sourceFound is the state of an image in its registry. The attributes are in tag
+// if the source is by tag, otherwise in manifest.
 type sourceFound struct {
 	tree     *transfer.Tree
 	tag      *acr.Attributes
 	manifest *acr.Attributes
 	records  []plan.Record
-	doubts   []string // about what is listed as a seal record and is none
+	doubts   []string // warnings about invalid seal records
 	attached []plan.Attached
 	err      error
 }
 
-// readSource reads the image, and where sealing is made or demanded the locks
-// and seal records too.
+// readSource reads the image. For seal, and if the rules require a seal, it also
+// reads locks and seal records.
 func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *transfer.Replica) (s sourceFound) {
 	source := wanted.Source
 	at, err := r.s.Registry(source.Registry)
@@ -67,7 +67,7 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	}
 	var recordsErr error
 	group.Go(func() {
-		// Beside the tree, which knows the digest first.
+		// Concurrently with the tree, as soon as its digest is known.
 		if digest, ok := <-known; ok && attributes {
 			s.records, s.doubts, recordsErr = readRecords(ctx, at, source.Repository, digest)
 		}

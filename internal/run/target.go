@@ -15,25 +15,24 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// targetFound is one target as its registry shows it.
+// targetFound is the state of one target in its registry.
 type targetFound struct {
 	registry   *session.Registry
 	presence   *transfer.Presence
 	tag        *acr.Attributes
 	repository *acr.Attributes
-	rollback   bool // the tag would move to an older image, by the registry's own times
+	rollback   bool // the tag would move to an older image, by the registries' times
 	err        error
 }
 
-// observe reads one image and its targets, these while the image is still
-// being read.
+// observe reads one image and, concurrently, its targets.
 func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	found := observation{targets: make([]targetFound, len(wanted.Targets))}
 	source := make(chan struct{}) // closed when it has been read
 	inspecting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	read := make(chan struct{}, len(found.targets))
-	first := transfer.NewReplica() // the tag is likely to point there at all targets
+	first := transfer.NewReplica() // the tag probably points at the same image at all targets
 	var group sync.WaitGroup
 	group.Go(func() {
 		defer close(source)
@@ -63,13 +62,14 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	}
 	group.Wait()
 	if tree := found.source.tree; tree != nil && found.source.err == nil && found.lacking() {
-		// The first target had everything, another has not.
+		// The first target had everything, but another does not.
 		found.source.err = tree.Complete(ctx)
 	}
 	return found
 }
 
-// awaitMost gives up on the last targets some time after most have been read.
+// awaitMost calls giveUp if some targets have not been read slowTargetGrace after
+// most others.
 func awaitMost(read <-chan struct{}, targets int, giveUp func()) {
 	for range (targets + 1) / 2 {
 		<-read
@@ -86,15 +86,15 @@ func awaitMost(read <-chan struct{}, targets int, giveUp func()) {
 	}
 }
 
-// lacking reports whether any target lacks something of the image.
+// lacking reports whether any target lacks a part of the image.
 func (f observation) lacking() bool {
 	return slices.ContainsFunc(f.targets, func(t targetFound) bool { return t.presence != nil && !t.presence.Complete() })
 }
 
-// readTarget looks at one target: its tag while the source is still being
-// read, the rest when it is known what to look for.
+// readTarget reads one target: first its tag, concurrently with the source, and
+// the rest once source returns the tree to compare with.
 func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, first *transfer.Replica, source func() *transfer.Tree) (t targetFound) {
-	defer first.Answer(nil, "", "") // however it ends
+	defer first.Answer(nil, "", "") // on every return
 	target := wanted.Targets[i]
 	if t.registry, t.err = r.s.Registry(target.Registry); t.err != nil {
 		return t
@@ -136,8 +136,9 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	return t
 }
 
-// older reports whether the image is older than what a tag of the target points
-// at now, as far as the registries say: then moving the tag is a rollback.
+// older reports whether the image is older than the one that the target's tag
+// points at now, which makes moving the tag a rollback. If a registry reports no
+// time, older returns false.
 func (r *reader) older(ctx context.Context, wanted plan.Wanted, i int, digest, current string) bool {
 	var ours, theirs time.Time
 	var group sync.WaitGroup
@@ -148,8 +149,8 @@ func (r *reader) older(ctx context.Context, wanted plan.Wanted, i int, digest, c
 	return !ours.IsZero() && ours.Before(theirs)
 }
 
-// created returns when a manifest was pushed, by the registry's own clock; zero
-// where the registry does not say.
+// created returns when a manifest was pushed, by the registry's clock. It returns
+// the zero time if that is unknown.
 func (r *reader) created(ctx context.Context, host, repository, digest string) time.Time {
 	at, err := r.s.Registry(host)
 	if err != nil {
@@ -166,10 +167,10 @@ func (r *reader) created(ctx context.Context, host, repository, digest string) t
 	return read.Created
 }
 
-// readLocks reads the locks that a write would run into, while there is still
-// time to refuse: the repository's where something new would come into it, the
-// tag's where it would move. Reading them takes a right that pushing does not;
-// where it is missing, the registry itself will refuse a forbidden write.
+// readLocks reads the locks that could block the write, so that the step can
+// refuse it in time: the repository's lock, and the tag's if the tag would move.
+// Reading locks requires a right that pushing does not. Without that right, the
+// registry itself refuses a write to a locked target.
 func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetFound) {
 	if !t.registry.Azure {
 		return

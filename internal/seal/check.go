@@ -9,22 +9,23 @@ import (
 	"strings"
 )
 
-// Artifact is what the manifest of an artifact says of itself: its type, the
-// digest that it refers to and the media types of its layers.
+// Artifact is the content of an artifact's manifest: its type, the digest of its
+// subject and the media types of its layers.
 type Artifact struct {
 	Type    string
 	Subject string
 	Layers  []string
 }
 
-// RecordLayer returns which layer of an artifact is the seal record of an
-// image, given by digest. The error says why the artifact is not one.
+// RecordLayer returns the index of the layer with the seal record of the image
+// with the given digest. It returns an error if the artifact is not a seal record
+// of that image.
 func (a Artifact) RecordLayer(digest string) (int, error) {
 	switch {
 	case a.Type != ArtifactType:
 		return 0, fmt.Errorf("its manifest has the artifact type %q", a.Type)
 	case a.Subject == "":
-		return 0, errors.New("its manifest refers to nothing")
+		return 0, errors.New("its manifest has no subject")
 	case a.Subject != digest:
 		return 0, fmt.Errorf("its manifest refers to %s", a.Subject)
 	}
@@ -44,9 +45,9 @@ func (a Artifact) RecordLayer(digest string) (int, error) {
 	return found, nil
 }
 
-// Parse reads the seal record of an image, given by digest. Anything but one
-// record of that image is an error. The name of the image may be another one:
-// records travel with an image when it is promoted, and the digest binds.
+// Parse parses the seal record of the image with the given digest. The name of
+// the image may differ: records are copied with an image when it is promoted, and
+// the digest identifies it.
 func Parse(content []byte, digest string) (Record, error) {
 	if err := unique(content); err != nil {
 		return Record{}, err
@@ -59,18 +60,19 @@ func Parse(content []byte, digest string) (Record, error) {
 	case r.Schema != schema:
 		return Record{}, fmt.Errorf("the record has the schema %q", r.Schema)
 	case r.Digest != digest:
-		return Record{}, fmt.Errorf("the record is of the image %q", r.Digest)
+		return Record{}, fmt.Errorf("the record is for the image %q", r.Digest)
 	case r.Run.ID < 0:
-		return Record{}, errors.New("the record has an impossible run id")
+		return Record{}, errors.New("the record has an invalid run id")
 	}
 	return r, nil
 }
 
-// maxDepth bounds the nesting of a record.
+// maxDepth limits the nesting of a record.
 const maxDepth = 8
 
-// unique refuses anything but one JSON object without duplicate names. The
-// standard decoder takes the last of two values and matches names without case.
+// unique returns an error unless content is one JSON object without duplicate
+// names. The standard decoder uses the last of two values and matches names
+// without case.
 func unique(content []byte) error {
 	invalid := errors.New("the record is not one valid JSON object")
 	if trimmed := bytes.TrimSpace(content); len(trimmed) == 0 || trimmed[0] != '{' {
