@@ -16,13 +16,13 @@ import (
 // not.
 var errRestIsMissing = errors.New("the image has arrived by digest; its tag will be set when the whole set has arrived at this registry")
 
-// atomically copies the whole set by digest. Then it sets the tags and locks at
-// each registry where all of it has arrived. A registry that fails keeps its old
-// tags, and the others do not wait for it.
-func (e *executor) atomically(ctx context.Context) {
+// executeAtomically copies the whole set by digest. Then it sets the tags and
+// locks at each registry where all of it has arrived. A registry that fails keeps
+// its old tags, and the others do not wait for it.
+func (e *executor) executeAtomically(ctx context.Context) {
 	arrived := make([][]promote.Result, len(e.parts))
 	e.images(func(i int, next func()) {
-		arrived[i] = promote.Execute(ctx, unlocked(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
+		arrived[i] = promote.Execute(ctx, withoutLocks(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
 	})
 	broken := map[string]bool{}
 	for i, part := range e.parts {
@@ -58,8 +58,8 @@ func (e *executor) atomically(ctx context.Context) {
 	})
 }
 
-// unlocked returns a part without its locks, which are set with the tags.
-func unlocked(p plan.Part) plan.Part {
+// withoutLocks returns a part without its locks, which are set with the tags.
+func withoutLocks(p plan.Part) plan.Part {
 	p.Steps = slices.Clone(p.Steps)
 	for i := range p.Steps {
 		p.Steps[i].Lock = plan.LockNone

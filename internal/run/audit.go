@@ -15,7 +15,7 @@ import (
 // audit reports what is missing of each image at each target.
 func audit(o *order, f *findings, result *collector) {
 	addRun(f, result)
-	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.against...)
+	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.refusals...)
 	result.result.Direction, result.result.Refusals = p.Direction, p.Refusals
 	for i, wanted := range o.images {
 		image := addSource(o, i, f.images[i].source, result)
@@ -27,12 +27,12 @@ func audit(o *order, f *findings, result *collector) {
 }
 
 // auditTarget reports what is missing at one target.
-func auditTarget(target ref.Reference, tree *transfer.Tree, found targetFound, result *collector) report.Target {
+func auditTarget(target ref.Reference, tree *transfer.Tree, found targetState, result *collector) report.Target {
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
 	switch {
 	case found.err != nil:
 		p := problem(report.AtTarget, found.err)
-		t.State, t.Error = unjudged(found.err), p.Reason
+		t.State, t.Error = unreadState(found.err), p.Reason
 		result.done(false, p)
 	case found.presence == nil:
 		t.State = outcome.Pending

@@ -39,16 +39,16 @@ func newCollector(c *agent.Config, version string) *collector {
 	}}
 }
 
-// refused is a refusal as an error.
-type refused struct{ rule.Refusal }
+// refusalError is a refusal as an error.
+type refusalError struct{ rule.Refusal }
 
-func (r *refused) Error() string { return r.Reason }
+func (r *refusalError) Error() string { return r.Reason }
 
 // add records the error that ends the run: a rule that is not met, a registry
 // that could not be listed, or otherwise a usage error.
 func (r *collector) add(err error) {
-	var no *refused
-	var unread *unlisted
+	var no *refusalError
+	var unread *listError
 	var wrong *agent.UsageError
 	var closed *session.Error
 	switch {
@@ -95,8 +95,8 @@ func usage(input string, err error, remedy string) error {
 	return &agent.UsageError{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
 }
 
-// stamp formats a time for result.json. It returns "" for the zero time.
-func stamp(t time.Time) string {
+// formatTime formats a time for result.json. It returns "" for the zero time.
+func formatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}

@@ -40,10 +40,10 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
 	}
 	for _, a := range verdict.Approvers {
-		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: stamp(a.At), Comment: a.Comment})
+		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
 	}
 
-	p := plan.Make(images, verdict, o.against...)
+	p := plan.Make(images, verdict, o.refusals...)
 	r.Direction, r.Refusals = p.Direction, p.Refusals
 	for i, part := range p.Parts {
 		if part.Wanted.Action == plan.Seal {
@@ -167,7 +167,7 @@ func addRules(s *session.Session, o *order, f *findings, result *collector) {
 
 // addSource returns the image for the result, and adds the error if it could not
 // be read.
-func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
+func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	image := report.Image{Source: o.images[i].Source.String()}
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
@@ -183,7 +183,7 @@ func addSource(o *order, i int, s sourceFound, result *collector) report.Image {
 		result.warn(doubt)
 	}
 	if oldest, ok := plan.Oldest(s.records); ok {
-		image.SealedAt = stamp(oldest.Created)
+		image.SealedAt = formatTime(oldest.Created)
 	}
 	if s.err != nil {
 		result.result.Errors = append(result.result.Errors, problem(report.Source, s.err))
@@ -201,7 +201,7 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 	switch {
 	case seen.err != nil:
 		p := problem(report.AtTarget, seen.err)
-		t.State, t.Error = unjudged(seen.err), p.Reason
+		t.State, t.Error = unreadState(seen.err), p.Reason
 		if !slices.Contains(result.result.Errors, p) {
 			// If a registry does not respond, report it once for all images.
 			result.result.Errors = append(result.result.Errors, p)

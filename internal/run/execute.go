@@ -43,7 +43,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 	defer progress.Stop()
 	e := &executor{c: c, s: s, order: o, found: f, parts: p.Parts, progress: progress, result: result}
 	if o.set && plan.Atomic(o.images) {
-		e.atomically(ctx)
+		e.executeAtomically(ctx)
 		return
 	}
 	e.images(func(i int, next func()) {
@@ -159,10 +159,10 @@ func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.D
 	return d, err
 }
 
-func (c *copier) source() sourceFound { return c.found.images[c.at].source }
+func (c *copier) source() sourceState { return c.found.images[c.at].source }
 
 // target returns what was read of a target.
-func (c *copier) target(target ref.Reference) *targetFound {
+func (c *copier) target(target ref.Reference) *targetState {
 	return &c.found.images[c.at].targets[slices.Index(c.order.images[c.at].Targets, target)]
 }
 
@@ -194,7 +194,7 @@ func (e *executor) seal(ctx context.Context, i int) {
 	}
 	oldest, _ := plan.Oldest(found.records)
 	sealed, err := promote.Seal(ctx, e.parts[i], e.image(i), record, oldest.Digest, recorder{at.Data, source.Repository, found.tree.Manifests()[0]}, locker)
-	e.result.result.Images[i].SealedAt = stamp(sealed.At)
+	e.result.result.Images[i].SealedAt = formatTime(sealed.At)
 	if err != nil {
 		fail(sealed.Changed, err)
 		return

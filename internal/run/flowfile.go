@@ -48,7 +48,7 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 	origin.SHA256 = hex.EncodeToString(sum[:])
 	if _, _, pinned := strings.Cut(name, "#sha256:"); pinned {
 		if no := topology.JudgePin(origin.Path, origin.SHA256, origin.Pinned); no != nil {
-			return nil, &refused{*no}
+			return nil, &refusalError{*no}
 		}
 	}
 	file, err := topology.Parse(origin.Path, content)
@@ -89,13 +89,13 @@ func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, rep
 	origin := report.FlowFile{Repository: repository, Ref: ref, Path: path}
 	service, err := s.AzureDevOps()
 	if err != nil {
-		return nil, origin, &refused{rule.Refusal{Rule: rule.FlowUnverified, Subject: name, Reason: err.Error(),
+		return nil, origin, &refusalError{rule.Refusal{Rule: rule.FlowUnverified, Subject: name, Reason: err.Error(),
 			Remedy: "Run this as a task of an Azure Pipelines job, which can read the repository."}}
 	}
 	content, commit, no := service.File(ctx, repository, ref, path)
 	origin.Commit = commit
 	if no != nil {
-		return nil, origin, &refused{*no}
+		return nil, origin, &refusalError{*no}
 	}
 	return content, origin, nil
 }

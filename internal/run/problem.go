@@ -62,9 +62,9 @@ func problem(side report.Side, err error) report.Problem {
 	return p
 }
 
-// unjudged returns the state of a target that could not be read: pending if it
+// unreadState returns the state of a target that could not be read: pending if it
 // could not be reached, failed if it denied access.
-func unjudged(err error) outcome.State {
+func unreadState(err error) outcome.State {
 	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
 		return outcome.Pending
 	}
@@ -79,7 +79,7 @@ func unjudged(err error) outcome.State {
 	return outcome.TargetFailed
 }
 
-func (u *unlisted) problem() report.Problem {
+func (u *listError) problem() report.Problem {
 	p := problem(report.Source, u.err)
 	if errors.Is(u.err, transfer.Denied) {
 		p.Remedy = "Grant the identity the role Container Registry Repository Catalog Lister (AcrPull if the registry does not use repository permissions), or list the repositories by name."

@@ -28,8 +28,8 @@ type findings struct {
 
 // observation is the state of one image and its targets in their registries.
 type observation struct {
-	source  sourceFound
-	targets []targetFound
+	source  sourceState
+	targets []targetState
 }
 
 // imagesAtOnce limits how many images are inspected or copied concurrently.

@@ -44,8 +44,8 @@ func newReporter(config *agent.Config, stdout, stderr io.Writer) *reporter {
 	return p
 }
 
-// ending is the input of the report phase.
-type ending struct {
+// conclusion is the input of the report phase.
+type conclusion struct {
 	result report.Result
 	digest string // of the single image or the set
 	// warnOnPartial makes a partial outcome a success with issues.
@@ -54,7 +54,7 @@ type ending struct {
 
 // watch returns the functions that report requests and retries during the run.
 func (p *reporter) watch() session.Watch {
-	w := session.Watch{Retried: p.again}
+	w := session.Watch{Retried: p.retried}
 	if p.config.Debug {
 		w.Exchange = p.exchange
 	}
@@ -105,23 +105,23 @@ func (p *reporter) exchange(e egress.Exchange) {
 	p.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, status, e.Duration.Milliseconds()))
 }
 
-// mostRetries limits how many retries are logged one by one; the result has the
+// maxLoggedRetries limits how many retries are logged one by one; the result has the
 // total.
-const mostRetries = 20
+const maxLoggedRetries = 20
 
-// again logs a retry: what is retried, why, and when.
-func (p *reporter) again(what, reason string, attempt int, wait time.Duration) {
+// retried logs a retry: what is retried, why, and when.
+func (p *reporter) retried(what, reason string, attempt int, wait time.Duration) {
 	switch n := p.retries.Add(1); {
-	case n < mostRetries:
+	case n < maxLoggedRetries:
 		p.log.Linef("%s: attempt %d failed: %s; retrying in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
-	case n == mostRetries:
+	case n == maxLoggedRetries:
 		p.log.Line("Further retries are not logged; the result has their number and the time waited.")
 	}
 }
 
 // report writes the result to its files and to the output, and returns the exit
 // code.
-func (p *reporter) report(end ending) int {
+func (p *reporter) report(end conclusion) int {
 	r := end.result
 	p.mu.Lock()
 	p.ended = true
@@ -154,7 +154,7 @@ func (p *reporter) report(end ending) int {
 
 // complete ends the task: it writes the facts, issues, output variables and the
 // task's result.
-func (p *reporter) complete(r report.Result, path string, end ending) {
+func (p *reporter) complete(r report.Result, path string, end conclusion) {
 	p.log.Text(report.Facts(r, p.width()))
 	warnings, problems := report.Issues(r)
 	for _, w := range warnings {

@@ -25,8 +25,8 @@ type order struct {
 	others    []ref.Reference
 	setDigest string // set in the decide phase
 
-	flow    *flowFile      // nil if there is none
-	against []rule.Refusal // by the flow file alone
+	flow     *flowFile      // nil if there is none
+	refusals []rule.Refusal // by the flow file alone
 }
 
 // subject names the image or the set for messages.
@@ -146,11 +146,11 @@ func isAzure(host string) bool {
 	return azure
 }
 
-// unlisted is the error of a registry that could not be listed, so that the
+// listError is the error of a registry that could not be listed, so that the
 // images of the set are unknown.
-type unlisted struct{ err error }
+type listError struct{ err error }
 
-func (u *unlisted) Error() string { return u.err.Error() }
-func (u *unlisted) Unwrap() error { return u.err }
+func (u *listError) Error() string { return u.err.Error() }
+func (u *listError) Unwrap() error { return u.err }
 
 var errEmptySet = errors.New("the set is empty: nothing in the source registry matches it")

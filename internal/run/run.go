@@ -61,9 +61,9 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 
 // conclude determines the outcome and adds the network's statistics. s and o are
 // nil if the run ended before there were any.
-func conclude(ctx context.Context, s *session.Session, o *order, result *collector) ending {
+func conclude(ctx context.Context, s *session.Session, o *order, result *collector) conclusion {
 	r := &result.result
-	end := ending{}
+	end := conclusion{}
 	if o != nil {
 		end.warnOnPartial = plan.WarnsOnPartial(o.images)
 		end.digest = o.setDigest

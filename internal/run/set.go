@@ -72,7 +72,7 @@ func (r *resolver) one() error {
 	if len(targets) == 0 && c.Action != agent.Seal && c.Action != agent.Verify {
 		var refused *rule.Refusal
 		if targets, refused = plan.Everywhere(r.flow.File, c.Flow, source); refused != nil {
-			r.against = append(r.against, *refused)
+			r.refusals = append(r.refusals, *refused)
 		}
 	}
 	if r.action == agent.Verify {
@@ -90,7 +90,7 @@ func (r *resolver) route(source ref.Reference, digest string, targets []plan.Des
 		return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
 	}
 	wanted.Digest = digest
-	r.against = append(r.against, refused...)
+	r.refusals = append(r.refusals, refused...)
 	r.images = append(r.images, wanted)
 	for _, way := range wanted.Ways {
 		for _, ignored := range way.Rules.Ignored {
@@ -115,7 +115,7 @@ func (r *resolver) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.against = append(r.against, refused...)
+	r.refusals = append(r.refusals, refused...)
 	if len(sources) == 0 && len(refused) == 0 && len(r.others) == 0 {
 		return usage("images", errEmptySet, "Name existing images that the flow covers.")
 	}
@@ -127,7 +127,7 @@ func (r *resolver) all(ctx context.Context) error {
 	for i, s := range sources {
 		all, refused := plan.Everywhere(r.flow.File, flow.Name, s)
 		if refused != nil {
-			r.against = append(r.against, *refused)
+			r.refusals = append(r.refusals, *refused)
 			continue
 		}
 		targets[i] = all
@@ -144,7 +144,7 @@ func (r *resolver) all(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(r.images) == 0 && len(r.against) == 0 && len(r.others) == 0 {
+	if len(r.images) == 0 && len(r.refusals) == 0 && len(r.others) == 0 {
 		return usage("images", errors.New("no target subscribes to any image of the set"), "Check the flow's teams.")
 	}
 	return nil
@@ -257,7 +257,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	}
 	repositories, err := r.repositories(ctx, at, patterns)
 	if err != nil {
-		return nil, &unlisted{err}
+		return nil, &listError{err}
 	}
 	found := make([][]ref.Reference, len(repositories))
 	failures := make([]error, len(repositories))
@@ -286,7 +286,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	}
 	_ = group.Wait()
 	if err := errors.Join(failures...); err != nil {
-		return nil, &unlisted{err}
+		return nil, &listError{err}
 	}
 	var all []ref.Reference
 	for _, f := range found {

@@ -9,9 +9,9 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// sourceFound is the state of an image in its registry. The attributes are in tag
+// sourceState is the state of an image in its registry. The attributes are in tag
 // if the source is by tag, otherwise in manifest.
-type sourceFound struct {
+type sourceState struct {
 	tree     *transfer.Tree
 	tag      *acr.Attributes
 	manifest *acr.Attributes
@@ -23,7 +23,7 @@ type sourceFound struct {
 
 // readSource reads the image. For seal, and if the rules require a seal, it also
 // reads locks and seal records.
-func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *transfer.Replica) (s sourceFound) {
+func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *transfer.Replica) (s sourceState) {
 	source := wanted.Source
 	at, err := r.s.Registry(source.Registry)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// targetFound is the state of one target in its registry.
-type targetFound struct {
+// targetState is the state of one target in its registry.
+type targetState struct {
 	registry   *session.Registry
 	presence   *transfer.Presence
 	tag        *acr.Attributes
@@ -27,7 +27,7 @@ type targetFound struct {
 
 // observe reads one image and, concurrently, its targets.
 func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
-	found := observation{targets: make([]targetFound, len(wanted.Targets))}
+	found := observation{targets: make([]targetState, len(wanted.Targets))}
 	source := make(chan struct{}) // closed when it has been read
 	inspecting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
@@ -57,7 +57,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	if len(found.targets) > 1 {
 		group.Go(func() {
 			<-source
-			awaitMost(read, len(found.targets), giveUp)
+			awaitMajority(read, len(found.targets), giveUp)
 		})
 	}
 	group.Wait()
@@ -68,9 +68,9 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	return found
 }
 
-// awaitMost calls giveUp if some targets have not been read slowTargetGrace after
-// most others.
-func awaitMost(read <-chan struct{}, targets int, giveUp func()) {
+// awaitMajority calls giveUp if some targets have not been read slowTargetGrace
+// after most others.
+func awaitMajority(read <-chan struct{}, targets int, giveUp func()) {
 	for range (targets + 1) / 2 {
 		<-read
 	}
@@ -88,12 +88,12 @@ func awaitMost(read <-chan struct{}, targets int, giveUp func()) {
 
 // lacking reports whether any target lacks a part of the image.
 func (f observation) lacking() bool {
-	return slices.ContainsFunc(f.targets, func(t targetFound) bool { return t.presence != nil && !t.presence.Complete() })
+	return slices.ContainsFunc(f.targets, func(t targetState) bool { return t.presence != nil && !t.presence.Complete() })
 }
 
 // readTarget reads one target: first its tag, concurrently with the source, and
 // the rest once source returns the tree to compare with.
-func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, first *transfer.Replica, source func() *transfer.Tree) (t targetFound) {
+func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, first *transfer.Replica, source func() *transfer.Tree) (t targetState) {
 	defer first.Answer(nil, "", "") // on every return
 	target := wanted.Targets[i]
 	if t.registry, t.err = r.s.Registry(target.Registry); t.err != nil {
@@ -171,7 +171,7 @@ func (r *reader) created(ctx context.Context, host, repository, digest string) t
 // refuse it in time: the repository's lock, and the tag's if the tag would move.
 // Reading locks requires a right that pushing does not. Without that right, the
 // registry itself refuses a write to a locked target.
-func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetFound) {
+func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetState) {
 	if !t.registry.Azure {
 		return
 	}
