@@ -121,7 +121,7 @@ func TestSecretsMadeOfFewLetters(t *testing.T) {
 		return b.String()
 	}
 	replaced := 0
-	for range 50_000 {
+	for range 10_000 {
 		text, secret, other := word(12), word(4), word(3)
 		var s Secrets
 		s.Add(secret, other)
@@ -135,7 +135,7 @@ func TestSecretsMadeOfFewLetters(t *testing.T) {
 			replaced++
 		}
 	}
-	if replaced < 10_000 {
+	if replaced < 2_000 {
 		t.Errorf("only %d texts had a secret", replaced)
 	}
 }
