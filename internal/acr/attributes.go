@@ -17,24 +17,24 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Attributes are what the registry itself says of a repository, a tag or a
-// manifest. Every one was there in its answer. Digest is what a tag points to,
-// or the manifest's own; a repository has none.
+// Attributes are the registry's metadata of a repository, a tag or a manifest.
+// All of it was in the response. Digest is the digest that a tag points to, or
+// the manifest's own; it is empty for a repository.
 type Attributes struct {
 	Digest                      string
 	Created, Updated            time.Time
 	WriteEnabled, DeleteEnabled bool
 }
 
-// Metadata reads and sets attributes at one registry of Azure
-// (GET and PATCH /acr/v1/…).
+// Metadata reads and sets attributes at one Azure Container Registry (GET and
+// PATCH /acr/v1/…).
 type Metadata struct {
 	host    string
 	client  *azcontainerregistry.Client
 	secrets *sanitize.Secrets // of signing in
 }
 
-// NewMetadata prepares the client; nothing is sent. Requests are signed by s.
+// NewMetadata returns a client that sends nothing yet. s signs its requests.
 func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Metadata, error) {
 	scheme := "https"
 	if plain {
@@ -50,12 +50,12 @@ func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Meta
 	own.Transport = s.Transport(own.Transport)
 	sdk, err := azcontainerregistry.NewClient(scheme+"://"+s.host, nil, &azcontainerregistry.ClientOptions{
 		ClientOptions: azcore.ClientOptions{
-			Transport: final{bounded{client: own, only: ""}},
+			Transport: unauthorizedAsError{sdkTransport{client: own, only: ""}},
 			Retry:     policy.RetryOptions{MaxRetries: -1},
-			// With a header there, the SDK's own sign-in stays out of the way:
-			// it would send the first PATCH without its body, and trust the
-			// challenge. The header itself is replaced below.
-			PerCallPolicies: []policy.Policy{signedBelow{}},
+			// With an Authorization header the SDK skips its own sign-in, which
+			// would send the first PATCH without a body and trust the
+			// challenge. authTransport replaces the header.
+			PerCallPolicies: []policy.Policy{placeholderAuthorization{}},
 		},
 	})
 	if err != nil {
@@ -64,19 +64,19 @@ func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Meta
 	return &Metadata{host: s.host, client: sdk, secrets: &s.secrets}, nil
 }
 
-type signedBelow struct{}
+type placeholderAuthorization struct{}
 
-func (signedBelow) Do(req *policy.Request) (*http.Response, error) {
+func (placeholderAuthorization) Do(req *policy.Request) (*http.Response, error) {
 	req.Raw().Header.Set("Authorization", "Bearer -")
 	return req.Next()
 }
 
-// final turns a 401 into an error, or the SDK would answer it by a sign-in of
-// its own.
-type final struct{ bounded }
+// unauthorizedAsError turns a 401 into an error. The SDK would answer it with
+// its own sign-in.
+type unauthorizedAsError struct{ sdkTransport }
 
-func (f final) Do(req *http.Request) (*http.Response, error) {
-	resp, err := f.bounded.Do(req)
+func (f unauthorizedAsError) Do(req *http.Request) (*http.Response, error) {
+	resp, err := f.sdkTransport.Do(req)
 	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
@@ -84,86 +84,87 @@ func (f final) Do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = &denied{body: body}
-	trouble(req.Context()).note(err)
+	err = &unauthorizedError{body: body}
+	captureFrom(req.Context()).record(err)
 	return nil, err
 }
 
-type denied struct{ body []byte }
+type unauthorizedError struct{ body []byte }
 
-func (*denied) Error() string { return "HTTP 401" }
+func (*unauthorizedError) Error() string { return "HTTP 401" }
 
-// Tag reads a tag's attributes.
+// Tag returns a tag's attributes.
 func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes, error) {
 	op := "reading the attributes of " + repository + ":" + tag
-	seen := &troubles{}
-	answer, err := m.client.GetTagProperties(context.WithValue(ctx, troublesKey{}, seen), repository, tag, nil)
+	seen := &errorCapture{}
+	answer, err := m.client.GetTagProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, tag, nil)
 	if err != nil {
-		return Attributes{}, m.failed(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, err, seen, reading)
 	}
 	if answer.Tag == nil || answer.Tag.ChangeableAttributes == nil {
-		return Attributes{}, m.lacking(op, "tag")
+		return Attributes{}, m.missing(op, "tag")
 	}
 	t := answer.Tag
 	if t.Name != nil && *t.Name != tag {
-		return Attributes{}, m.lacking(op, "tag of this name")
+		return Attributes{}, m.missing(op, "tag of this name")
 	}
 	return m.digested(op, t.Digest, t.CreatedOn, t.LastUpdatedOn, t.ChangeableAttributes.CanWrite, t.ChangeableAttributes.CanDelete)
 }
 
-// Manifest reads a manifest's attributes.
+// Manifest returns a manifest's attributes.
 func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Attributes, error) {
 	op := "reading the attributes of " + repository + "@" + digest
-	seen := &troubles{}
-	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, troublesKey{}, seen), repository, digest, nil)
+	seen := &errorCapture{}
+	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, nil)
 	if err != nil {
-		return Attributes{}, m.failed(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, err, seen, reading)
 	}
 	if answer.Manifest == nil || answer.Manifest.ChangeableAttributes == nil {
-		return Attributes{}, m.lacking(op, "manifest")
+		return Attributes{}, m.missing(op, "manifest")
 	}
 	a := answer.Manifest
 	attributes, err := m.digested(op, a.Digest, a.CreatedOn, a.LastUpdatedOn, a.ChangeableAttributes.CanWrite, a.ChangeableAttributes.CanDelete)
 	if err == nil && attributes.Digest != digest {
-		return Attributes{}, m.lacking(op, "manifest of this digest")
+		return Attributes{}, m.missing(op, "manifest of this digest")
 	}
 	return attributes, err
 }
 
-// Repository reads a repository's attributes; they cover every image in it.
+// Repository returns a repository's attributes, which apply to every image in
+// it.
 func (m *Metadata) Repository(ctx context.Context, repository string) (Attributes, error) {
 	op := "reading the attributes of " + repository
-	seen := &troubles{}
-	answer, err := m.client.GetRepositoryProperties(context.WithValue(ctx, troublesKey{}, seen), repository, nil)
+	seen := &errorCapture{}
+	answer, err := m.client.GetRepositoryProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, nil)
 	if err != nil {
-		return Attributes{}, m.failed(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, err, seen, reading)
 	}
 	if answer.ChangeableAttributes == nil {
-		return Attributes{}, m.lacking(op, "changeableAttributes")
+		return Attributes{}, m.missing(op, "changeableAttributes")
 	}
 	return m.complete(op, answer.CreatedOn, answer.LastUpdatedOn, answer.ChangeableAttributes.CanWrite, answer.ChangeableAttributes.CanDelete)
 }
 
-// SetTag sets whether a tag may be written (moved) and deleted.
+// SetTag sets whether a tag can be written (moved) and deleted.
 func (m *Metadata) SetTag(ctx context.Context, repository, tag string, write, del bool) error {
-	seen := &troubles{}
-	_, err := m.client.UpdateTagProperties(context.WithValue(ctx, troublesKey{}, seen), repository, tag, &azcontainerregistry.ClientUpdateTagPropertiesOptions{
+	seen := &errorCapture{}
+	_, err := m.client.UpdateTagProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, tag, &azcontainerregistry.ClientUpdateTagPropertiesOptions{
 		Value: &azcontainerregistry.TagWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})
 	if err != nil {
-		return m.failed("setting the lock of "+repository+":"+tag, err, seen, writing)
+		return m.sdkError("setting the lock of "+repository+":"+tag, err, seen, writing)
 	}
 	return nil
 }
 
-// SetManifest sets whether a manifest may be written and deleted.
+// SetManifest sets whether a manifest can be written and deleted.
 func (m *Metadata) SetManifest(ctx context.Context, repository, digest string, write, del bool) error {
-	seen := &troubles{}
-	_, err := m.client.UpdateManifestProperties(context.WithValue(ctx, troublesKey{}, seen), repository, digest, &azcontainerregistry.ClientUpdateManifestPropertiesOptions{
+	seen := &errorCapture{}
+	_, err := m.client.UpdateManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, &azcontainerregistry.ClientUpdateManifestPropertiesOptions{
 		Value: &azcontainerregistry.ManifestWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})
 	if err != nil {
-		return m.failed("setting the lock of "+repository+"@"+digest, err, seen, writing)
+		return m.sdkError("setting the lock of "+repository+"@"+digest, err, seen, writing)
 	}
 	return nil
 }
@@ -173,10 +174,10 @@ const (
 	writing = "metadata_write"
 )
 
-// digested are the attributes of what has a digest.
+// digested returns the attributes of something that has a digest.
 func (m *Metadata) digested(op string, digest *string, created, updated *time.Time, write, del *bool) (Attributes, error) {
 	if digest == nil || !ref.IsDigest(*digest) {
-		return Attributes{}, m.lacking(op, "digest")
+		return Attributes{}, m.missing(op, "digest")
 	}
 	attributes, err := m.complete(op, created, updated, write, del)
 	if err == nil {
@@ -188,46 +189,46 @@ func (m *Metadata) digested(op string, digest *string, created, updated *time.Ti
 func (m *Metadata) complete(op string, created, updated *time.Time, write, del *bool) (Attributes, error) {
 	switch {
 	case created == nil || created.IsZero():
-		return Attributes{}, m.lacking(op, "createdTime")
+		return Attributes{}, m.missing(op, "createdTime")
 	case updated == nil || updated.IsZero():
-		return Attributes{}, m.lacking(op, "lastUpdateTime")
+		return Attributes{}, m.missing(op, "lastUpdateTime")
 	case write == nil:
-		return Attributes{}, m.lacking(op, "writeEnabled")
+		return Attributes{}, m.missing(op, "writeEnabled")
 	case del == nil:
-		return Attributes{}, m.lacking(op, "deleteEnabled")
+		return Attributes{}, m.missing(op, "deleteEnabled")
 	}
 	return Attributes{Created: created.UTC(), Updated: updated.UTC(), WriteEnabled: *write, DeleteEnabled: *del}, nil
 }
 
-// lacking is an answer without something that must be there: what is not said
-// counts as neither locked nor open.
-func (m *Metadata) lacking(op, what string) error {
-	return &Error{Host: m.host, Op: op, why: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+// missing is the error for a response without a required field: an absent
+// attribute is neither locked nor unlocked.
+func (m *Metadata) missing(op, what string) error {
+	return &Error{Host: m.host, Op: op, detail: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
 }
 
-func (m *Metadata) failed(op string, err error, seen *troubles, action string) error {
+func (m *Metadata) sdkError(op string, err error, seen *errorCapture, action string) error {
 	var e *Error
 	refused, answeredAtAll := errors.AsType[*azcore.ResponseError](err)
-	unauthorized, is401 := errors.AsType[*denied](seen.first())
+	unauthorized, is401 := errors.AsType[*unauthorizedError](seen.first())
 	switch {
 	case is401:
-		e = answered(m.host, op, http.StatusUnauthorized, unauthorized.body, m.secrets)
+		e = responseError(m.host, op, http.StatusUnauthorized, unauthorized.body, m.secrets)
 	case answeredAtAll && refused.RawResponse != nil:
 		var body []byte
 		if refused.RawResponse.Body != nil {
-			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxAnswer))
+			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxResponse))
 		}
-		e = answered(m.host, op, refused.StatusCode, body, m.secrets)
+		e = responseError(m.host, op, refused.StatusCode, body, m.secrets)
 	case seen.first() != nil:
-		return unanswered(m.host, op, seen.first(), m.secrets)
+		return transportError(m.host, op, seen.first(), m.secrets)
 	default:
-		return &Error{Host: m.host, Op: op, why: "the answer cannot be understood: " + m.secrets.Bounded(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+		return &Error{Host: m.host, Op: op, detail: "the answer cannot be understood: " + m.secrets.Bounded(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
 	}
 	switch {
 	case errors.Is(e, ErrDenied) && e.Remedy == "":
 		e.Remedy = remedy([]string{action})
 	case errors.Is(e, ErrUnsupported):
-		e.why = "this registry keeps no attributes and locks"
+		e.detail = "this registry keeps no attributes and locks"
 	}
 	return e
 }

@@ -67,7 +67,7 @@ func TestAttributes(t *testing.T) {
 
 // TestWhatAnAnswerDoesNotTellIsAnError: an absent attribute is neither locked
 // nor open.
-func TestWhatAnAnswerDoesNotTellIsAnError(t *testing.T) {
+func TestMissingAttributeIsAnError(t *testing.T) {
 	answer := ""
 	m, _ := metadata(t, func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, answer) })
 	readers := map[string]func() (Attributes, error){

@@ -10,8 +10,8 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// challenge is how a registry that is not Azure's wants to be signed in to:
-// not at all (""), "basic", or "bearer" with the realm that gives tokens.
+// challenge is how a registry other than Azure's wants clients to sign in: not
+// at all (""), "basic", or "bearer" with the realm that issues tokens.
 type challenge struct {
 	scheme  string
 	realm   url.URL
@@ -19,7 +19,7 @@ type challenge struct {
 	pinged  bool // the registry said so when asked for nothing else
 }
 
-// ping gives the challenge, and asks for it where it is not known.
+// ping returns the challenge, and requests it if it is not known.
 func (s *SignIn) ping(ctx context.Context) (challenge, error) {
 	if identity, ok := s.credential.(entra); ok {
 		_, err := s.exchange(ctx, identity)
@@ -35,13 +35,13 @@ func (s *SignIn) ping(ctx context.Context) (challenge, error) {
 		c, err := s.pingOnce(ctx)
 		if err == nil {
 			c.pinged = true
-			s.learned(c)
+			s.setChallenge(c)
 		}
 		return c, err
 	})
 }
 
-func (s *SignIn) learned(c challenge) {
+func (s *SignIn) setChallenge(c challenge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.challenge == nil || s.challenge.scheme == "" && (c.scheme != "" || c.pinged) {
@@ -53,27 +53,27 @@ func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {
 	const op = "asking how to sign in"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.host+"/v2/", nil)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, &s.secrets)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, &s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return challenge{}, unanswered(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, &s.secrets)
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		return challenge{}, nil
 	case resp.StatusCode != http.StatusUnauthorized:
-		return challenge{}, answered(s.host, op, resp.StatusCode, body, &s.secrets)
+		return challenge{}, responseError(s.host, op, resp.StatusCode, body, &s.secrets)
 	}
-	return s.choose(resp.Header.Values("Www-Authenticate"))
+	return s.selectChallenge(resp.Header.Values("Www-Authenticate"))
 }
 
-// choose takes the first challenge that can be met.
-func (s *SignIn) choose(headers []string) (challenge, error) {
+// selectChallenge returns the first challenge that the credential can meet.
+func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 	const op = "signing in"
 	_, named := s.credential.(password)
 	var offered []string
@@ -86,11 +86,11 @@ func (s *SignIn) choose(headers []string) (challenge, error) {
 		case scheme == "bearer":
 			realm, err := url.Parse(parameters["realm"])
 			if err != nil || realm.Hostname() == "" || realm.User != nil {
-				return challenge{}, &Error{Host: s.host, Op: op, why: "its challenge names no address for tokens that can be understood", Remedy: "Check the registry's configuration"}
+				return challenge{}, &Error{Host: s.host, Op: op, detail: "its challenge names no address for tokens that can be understood", Remedy: "Check the registry's configuration"}
 			}
 			if !s.owns(realm) {
 				return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied,
-					why:    fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
+					detail: fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
 					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
 			}
 			realm.Host, realm.Fragment = s.host, ""
@@ -98,9 +98,9 @@ func (s *SignIn) choose(headers []string) (challenge, error) {
 		}
 	}
 	if !named && len(offered) > 0 && strings.Contains(strings.Join(offered, " "), "basic") {
-		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, why: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
+		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, detail: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
 	}
-	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, why: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
+	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, detail: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
 }
 
 // parseChallenge reads one WWW-Authenticate challenge (RFC 9110, 11.6.1): the
@@ -116,7 +116,7 @@ func parseChallenge(header string) (scheme string, parameters map[string]string)
 		var value string
 		after = strings.TrimLeft(after, " \t")
 		if strings.HasPrefix(after, `"`) {
-			value, rest = quoted(after[1:])
+			value, rest = quotedString(after[1:])
 		} else {
 			value, rest, _ = strings.Cut(after, ",")
 			value = strings.TrimSpace(value)
@@ -128,8 +128,8 @@ func parseChallenge(header string) (scheme string, parameters map[string]string)
 	return strings.ToLower(scheme), parameters
 }
 
-// quoted reads up to the closing quote, and gives what stands behind it.
-func quoted(text string) (value, rest string) {
+// quotedString reads up to the closing quote, and returns the rest too.
+func quotedString(text string) (value, rest string) {
 	var b strings.Builder
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; c {

@@ -1,13 +1,13 @@
-// Package acr knows what is particular to Azure Container Registry: how to
-// sign in to it (and, more simply, to any other registry), and how the
-// attributes and locks of a repository, a tag or a manifest are read and set.
+// Package acr implements what is specific to Azure Container Registry: signing
+// in to it (and, in a simpler way, to any other registry), and reading and
+// setting the attributes and locks of repositories, tags and manifests.
 //
-// One rule stands above all: an Entra token goes only to a host under the
-// cloud's registry suffix, and only to that registry's own /oauth2/*. What a
-// challenge or a redirect says about it counts for nothing.
+// An Entra token is sent only to a host under the cloud's registry suffix, and
+// only to that registry's own /oauth2/*, whatever a challenge or a redirect
+// says.
 //
-// Images themselves are none of its business; neither is the way to the
-// network, which is handed in as an http.Client.
+// The package does not read or write images. It reaches the network through the
+// http.Client that it is given.
 package acr
 
 import (
@@ -19,8 +19,8 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Cloud is one of Azure's clouds: its name as a service connection bears it,
-// the suffix of its registries, and the host that issues its tokens.
+// Cloud is one of Azure's clouds: its name in service connections, the suffix
+// of its registries, and the host that issues its tokens.
 type Cloud struct{ Name, Suffix, Authority string }
 
 var (
@@ -29,10 +29,10 @@ var (
 	government = Cloud{Name: "AzureUSGovernment", Suffix: "azurecr.us", Authority: "login.microsoftonline.us"}
 )
 
-// Suffix says which cloud's registry a host[:port] is, comparing label by
-// label. It is false for anything that is not plainly one: a look-alike, a
-// trailing dot, a port other than 443, the suffix alone.
-func Suffix(host string) (Cloud, bool) {
+// CloudOf returns the cloud that a registry's host[:port] belongs to. It
+// compares label by label, and reports false for anything else: similar names,
+// a trailing dot, a port other than 443, the suffix alone.
+func CloudOf(host string) (Cloud, bool) {
 	host, err := ref.ParseHost(host)
 	if err != nil {
 		return Cloud{}, false
@@ -45,9 +45,9 @@ func Suffix(host string) (Cloud, bool) {
 	return Cloud{}, false
 }
 
-// CloudNamed finds the cloud that a service connection names as its
-// environment; none named is Azure's public cloud.
-func CloudNamed(name string) (Cloud, error) {
+// CloudByName returns the cloud that a service connection names as its
+// environment; the default is Azure's public cloud.
+func CloudByName(name string) (Cloud, error) {
 	if name == "" {
 		return public, nil
 	}
@@ -59,8 +59,8 @@ func CloudNamed(name string) (Cloud, error) {
 	return Cloud{}, fmt.Errorf("the cloud %q is not known; a service connection for %s, %s or %s is needed", sanitize.Bounded(name, 40), public.Name, china.Name, government.Name)
 }
 
-// Authority gives the host that issues a connection's tokens: the cloud's own,
-// or the one that the connection names, if it is one of that cloud's.
+// authority returns the host that issues a connection's tokens: the cloud's
+// own, or the one that the connection names if it belongs to that cloud.
 func (c Cloud) authority(named string) (string, error) {
 	if named == "" {
 		return c.Authority, nil

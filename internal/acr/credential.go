@@ -4,7 +4,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 )
 
-// Credential says how a registry is signed in to.
+// Credential is a way to sign in to a registry.
 type Credential interface{ describe() string }
 
 type anonymous struct{}
@@ -20,26 +20,27 @@ func (anonymous) describe() string { return "anonymously" }
 func (password) describe() string  { return "with user and password" }
 func (entra) describe() string     { return "with Microsoft Entra ID" }
 
-// String and GoString keep the password out of whatever prints a credential.
+// String and GoString keep the password out of printed credentials.
 func (p password) String() string   { return p.describe() }
 func (p password) GoString() string { return p.describe() }
 
-// Anonymous signs in as nobody: what a registry gives to everyone.
+// Anonymous returns a credential for anonymous access.
 func Anonymous() Credential { return anonymous{} }
 
-// Password signs in with user and password, as a Docker registry connection
-// bears them: a repository-scoped token of a registry, or another registry's.
+// Password returns a credential with user and password, as a Docker registry
+// connection has them: a repository-scoped token of an Azure Container
+// Registry, or a login of another registry.
 func Password(user, pass string) Credential { return password{user, pass} }
 
-// Entra signs in with an identity of Microsoft Entra ID, and is good for
-// registries of Azure alone. The tenant may be empty.
+// Entra returns a credential for an identity of Microsoft Entra ID. It works
+// only for Azure Container Registries. The tenant may be empty.
 func Entra(credential azcore.TokenCredential, tenantID string) Credential {
 	return entra{credential, tenantID}
 }
 
-// clouded is a credential that knows which cloud it belongs to.
-type clouded interface{ Cloud() Cloud }
+// cloudCredential is a credential that belongs to one cloud.
+type cloudCredential interface{ Cloud() Cloud }
 
-// tokenScope is what Entra is asked for, in every cloud: a registry that
-// refuses tokens for Azure Resource Manager accepts this one alone.
+// tokenScope is the scope of Entra tokens in every cloud. Registries that
+// refuse tokens for Azure Resource Manager accept this one.
 var tokenScope = []string{"https://containerregistry.azure.net/.default"}

@@ -19,8 +19,8 @@ import (
 )
 
 // Connection is an Azure Resource Manager service connection, as the agent
-// hands it to a task. Name and ID are the connection's own; Authority is the
-// address it names for its tokens, or empty.
+// passes it to a task. Authority is the address that the connection names for
+// its tokens, or empty.
 type Connection struct {
 	Name, ID         string
 	Cloud            Cloud
@@ -28,29 +28,31 @@ type Connection struct {
 	Tenant, ClientID string
 }
 
-// Identity gives tokens of Microsoft Entra ID for one service connection, or
-// for whoever sits at a prompt.
+// Identity issues tokens of Microsoft Entra ID for one service connection, or
+// for the user at a prompt.
 type Identity struct {
 	name  string
 	cloud Cloud
 	host  string
 	inner azcore.TokenCredential
-	// secrets are what no answer may repeat into an error.
+	// secrets are removed from what responses repeat.
 	secrets sanitize.Secrets
-	// chain tries several ways, of which all but one may fail.
+	// chain is set if the identity tries several credentials, of which all but
+	// one may fail.
 	chain bool
 }
 
 var (
 	_ azcore.TokenCredential = (*Identity)(nil)
-	_ clouded                = (*Identity)(nil)
+	_ cloudCredential        = (*Identity)(nil)
 )
 
-// Cloud is the cloud whose registries this identity is for.
+// Cloud returns the cloud whose registries this identity is for.
 func (i *Identity) Cloud() Cloud { return i.cloud }
 
-// NewSecretCredential is for a connection with a client secret. The client
-// must reach the connection's authority; it is never let elsewhere.
+// NewSecretCredential returns the identity of a connection with a client
+// secret. The client must reach the connection's authority; the identity sends
+// requests to no other host.
 func NewSecretCredential(c Connection, secret string, client *http.Client) (*Identity, error) {
 	i, err := newIdentity(c)
 	if err != nil {
@@ -70,24 +72,24 @@ func NewSecretCredential(c Connection, secret string, client *http.Client) (*Ide
 	return i, nil
 }
 
-// NewFederatedCredential is for a connection with workload identity
-// federation. The client must reach the connection's authority and the
-// collection; it is let to no other host.
+// NewFederatedCredential returns the identity of a connection with workload
+// identity federation. The client must reach the connection's authority and the
+// collection; the identity sends requests to no other host.
 func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*Identity, error) {
 	i, err := newIdentity(c)
 	if err != nil {
 		return nil, err
 	}
-	assertion, err := f.source(c, client, &i.secrets)
+	assertion, err := f.assertionSource(c, client, &i.secrets)
 	if err != nil {
 		return nil, err
 	}
-	// azidentity has a credential of its own for Azure Pipelines, but it takes
-	// the address for the job's token from the environment.
+	// azidentity has a credential for Azure Pipelines, but it takes the address
+	// for the job's token from the environment.
 	i.inner, err = azidentity.NewClientAssertionCredential(c.Tenant, c.ClientID, func(ctx context.Context) (string, error) {
 		text, err := assertion(ctx)
 		if err != nil {
-			trouble(ctx).note(err)
+			captureFrom(ctx).record(err)
 		}
 		return text, err
 	}, &azidentity.ClientAssertionCredentialOptions{
@@ -100,13 +102,14 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 	return i, nil
 }
 
-// NewDefaultCredential is for a prompt: azidentity's chain of the environment,
-// a workload's or machine's identity, and those who signed in with az or azd.
-// It reads the environment and may start these programs.
+// NewDefaultCredential returns the identity of the user at a prompt:
+// azidentity's chain of the environment, a workload or managed identity, and
+// the sign-in of az or azd. It reads the environment and may start these
+// programs.
 func NewDefaultCredential(c Cloud, client *http.Client) (*Identity, error) {
 	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true}
 	options := i.options(client)
-	options.Transport = bounded{client: withoutRedirects(client)}
+	options.Transport = sdkTransport{client: withoutRedirects(client)}
 	inner, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 		ClientOptions:            options,
 		DisableInstanceDiscovery: true,
@@ -137,36 +140,37 @@ func (i *Identity) misconfigured(err error) error {
 func (i *Identity) options(client *http.Client) azcore.ClientOptions {
 	return azcore.ClientOptions{
 		Cloud:     cloud.Configuration{ActiveDirectoryAuthorityHost: "https://" + i.host + "/"},
-		Transport: bounded{client: withoutRedirects(client), only: i.host},
+		Transport: sdkTransport{client: withoutRedirects(client), only: i.host},
 		Retry:     policy.RetryOptions{MaxRetries: -1},
 	}
 }
 
-// GetToken asks Entra, and makes a sentence of what it refuses.
+// GetToken requests a token, and explains errors.
 func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
-	seen := &troubles{}
-	token, err := i.inner.GetToken(context.WithValue(ctx, troublesKey{}, seen), options)
+	seen := &errorCapture{}
+	token, err := i.inner.GetToken(context.WithValue(ctx, errorCaptureKey{}, seen), options)
 	if err == nil {
 		return token, nil
 	}
 	if cause := seen.first(); cause != nil && !i.chain {
-		return azcore.AccessToken{}, unanswered(i.host, i.op(), cause, &i.secrets)
+		return azcore.AccessToken{}, transportError(i.host, i.op(), cause, &i.secrets)
 	}
 	if ctx.Err() != nil {
-		return azcore.AccessToken{}, unanswered(i.host, i.op(), ctx.Err(), &i.secrets)
+		return azcore.AccessToken{}, transportError(i.host, i.op(), ctx.Err(), &i.secrets)
 	}
-	return azcore.AccessToken{}, i.refused(err)
+	return azcore.AccessToken{}, i.entraError(err)
 }
 
 func (i *Identity) op() string { return "signing in as " + i.name }
 
-// refused reads Entra's answer (RFC 6749, 5.2, with AADSTS codes in the
-// description: https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
-func (i *Identity) refused(err error) error {
+// entraError reads Entra's response (RFC 6749, 5.2, with AADSTS codes in the
+// description:
+// https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+func (i *Identity) entraError(err error) error {
 	e := &Error{Host: i.host, Op: i.op(), kind: ErrDenied}
 	failed, ok := errors.AsType[*azidentity.AuthenticationFailedError](err)
 	if !ok || failed.RawResponse == nil {
-		e.why = i.secrets.Bounded(err.Error(), maxMessage)
+		e.detail = i.secrets.Bounded(err.Error(), maxMessage)
 		e.Remedy = "Check the connection's tenant, client id and credential"
 		if i.chain {
 			e.Remedy = "Sign in (az login), or give a user and password for the registry"
@@ -176,7 +180,7 @@ func (i *Identity) refused(err error) error {
 	e.Status = failed.RawResponse.StatusCode
 	var doc struct{ Error, Description string }
 	if failed.RawResponse.Body != nil {
-		body, _ := io.ReadAll(io.LimitReader(failed.RawResponse.Body, maxAnswer))
+		body, _ := io.ReadAll(io.LimitReader(failed.RawResponse.Body, maxResponse))
 		_ = json.Unmarshal(body, &struct {
 			Error       *string `json:"error"`
 			Description *string `json:"error_description"`
@@ -187,52 +191,53 @@ func (i *Identity) refused(err error) error {
 	e.Code, e.Message = i.secrets.Bounded(doc.Error, maxCode), i.secrets.Bounded(description, maxMessage)
 	switch code, _, _ := strings.Cut(e.Message, ":"); code {
 	case "AADSTS7000215":
-		e.why, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
+		e.detail, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
 	case "AADSTS7000222":
-		e.why, e.Remedy = "the client secret has expired", "Renew the connection's client secret, or convert the connection to workload identity federation"
+		e.detail, e.Remedy = "the client secret has expired", "Renew the connection's client secret, or convert the connection to workload identity federation"
 	case "AADSTS70021", "AADSTS700213", "AADSTS7002138", "AADSTS700211", "AADSTS700212", "AADSTS700223":
-		e.why, e.Remedy = "no federated credential of the application matches this service connection", "Compare issuer and subject on the service connection's page with the federated credentials of the app registration or managed identity"
+		e.detail, e.Remedy = "no federated credential of the application matches this service connection", "Compare issuer and subject on the service connection's page with the federated credentials of the app registration or managed identity"
 	case "AADSTS700016":
-		e.why, e.Remedy = "the application is not known in the tenant", "Check the connection's client id and tenant"
+		e.detail, e.Remedy = "the application is not known in the tenant", "Check the connection's client id and tenant"
 	case "AADSTS90002", "AADSTS900023":
-		e.why, e.Remedy = "the tenant does not exist", "Check the connection's tenant id"
+		e.detail, e.Remedy = "the tenant does not exist", "Check the connection's tenant id"
 	case "AADSTS500011", "AADSTS650057":
-		e.why, e.Remedy = "the tenant does not know Azure Container Registry as a resource", "Register the resource provider Microsoft.ContainerRegistry in a subscription of the tenant"
+		e.detail, e.Remedy = "the tenant does not know Azure Container Registry as a resource", "Register the resource provider Microsoft.ContainerRegistry in a subscription of the tenant"
 	case "AADSTS53003", "AADSTS530003":
-		e.why, e.Remedy = "a Conditional Access policy forbids it", "Have the policy let this workload identity in from where the agent runs"
+		e.detail, e.Remedy = "a Conditional Access policy forbids it", "Have the policy let this workload identity in from where the agent runs"
 	default:
 		switch {
 		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
-			e.kind, e.why, e.Remedy = ErrUnreachable, "Microsoft Entra ID is in trouble", "Run it again later"
+			e.kind, e.detail, e.Remedy = ErrUnreachable, "Microsoft Entra ID is in trouble", "Run it again later"
 		case e.Status >= 300 && e.Status < 400:
-			e.why, e.Remedy = "it redirects to another address, which is not followed", "Check what stands in front of it"
+			e.detail, e.Remedy = "it redirects to another address, which is not followed", "Check what stands in front of it"
 		default:
-			e.why, e.Remedy = "the identity is refused", "Check the connection's tenant, client id and credential"
+			e.detail, e.Remedy = "the identity is refused", "Check the connection's tenant, client id and credential"
 		}
 	}
 	return e
 }
 
-// bounded is the http.Client below Azure's SDK: it follows nothing, reads
-// answers only so far, and, if only is set, goes to that host alone.
-type bounded struct {
+// sdkTransport is the HTTP client below Azure's SDK. It follows no redirects
+// and limits the size of responses. If only is set, it sends requests to that
+// host alone.
+type sdkTransport struct {
 	client *http.Client
 	only   string
 }
 
-func (b bounded) Do(req *http.Request) (*http.Response, error) {
+func (b sdkTransport) Do(req *http.Request) (*http.Response, error) {
 	resp, err := b.do(req)
 	if err != nil {
-		trouble(req.Context()).note(err)
+		captureFrom(req.Context()).record(err)
 	}
 	return resp, err
 }
 
-func (b bounded) do(req *http.Request) (*http.Response, error) {
+func (b sdkTransport) do(req *http.Request) (*http.Response, error) {
 	if b.only != "" && (req.URL.Scheme != "https" || !strings.EqualFold(req.URL.Host, b.only)) {
 		return nil, fmt.Errorf("the sign-in would go to %s instead of %s, and was stopped; AZURE_REGIONAL_AUTHORITY_NAME must not be set", sanitize.Bounded(req.URL.Host, 100), b.only)
 	}
-	req, err := ownBody(req)
+	req, err := bufferedBody(req)
 	if err != nil {
 		return nil, err
 	}
@@ -248,10 +253,9 @@ func (b bounded) do(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ownBody gives each try a body of its own. The SDK's GetBody rewinds the one
-// reader that an earlier try, answered before it was read, may still be
-// sending from.
-func ownBody(req *http.Request) (*http.Request, error) {
+// bufferedBody gives each attempt a body of its own. The SDK's GetBody rewinds
+// the one reader that an earlier attempt may still be sending from.
+func bufferedBody(req *http.Request) (*http.Request, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req, nil
 	}
@@ -268,12 +272,12 @@ func ownBody(req *http.Request) (*http.Request, error) {
 
 func readAll(body io.ReadCloser) ([]byte, error) {
 	defer body.Close()
-	read, err := io.ReadAll(io.LimitReader(body, maxAnswer+1))
+	read, err := io.ReadAll(io.LimitReader(body, maxResponse+1))
 	if err != nil {
 		return nil, err
 	}
-	if len(read) > maxAnswer {
-		return nil, fmt.Errorf("more than %d bytes are not read", maxAnswer)
+	if len(read) > maxResponse {
+		return nil, fmt.Errorf("more than %d bytes are not read", maxResponse)
 	}
 	return read, nil
 }

@@ -155,7 +155,7 @@ func TestAuthority(t *testing.T) {
 		}
 	}
 	for name, want := range map[string]string{"": "AzureCloud", "azurecloud": "AzureCloud", "AzureChinaCloud": "AzureChinaCloud", "AzureUSGovernment": "AzureUSGovernment", "AzureStack": ""} {
-		if cloud, err := CloudNamed(name); cloud.Name != want || (err == nil) != (want != "") {
+		if cloud, err := CloudByName(name); cloud.Name != want || (err == nil) != (want != "") {
 			t.Errorf("%q: %v, %v", name, cloud, err)
 		}
 	}
@@ -270,7 +270,7 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 		{"null", `null`, "", 200, nil, "is not one that bears a token"},
 		{"empty", `{"oidcToken":""}`, "", 200, nil, "is not one that bears a token"},
 		{"in trouble", ``, "", 503, ErrUnreachable, "Azure DevOps is in trouble (HTTP 503)"},
-		{"huge", strings.Repeat(" ", maxAnswer+1), "", 200, ErrUnreachable, "bytes are not read"},
+		{"huge", strings.Repeat(" ", maxResponse+1), "", 200, ErrUnreachable, "bytes are not read"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			env := newTestEnv(t)

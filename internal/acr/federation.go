@@ -13,20 +13,20 @@ import (
 
 const oidcVersion = "7.1"
 
-// Federation is how a job gets the token that stands for a service connection:
-// from the collection, with the job's own token, at SYSTEM_OIDCREQUESTURI.
+// Federation describes how a job gets the token of a service connection: from
+// the collection, with the job's own token, at SYSTEM_OIDCREQUESTURI.
 type Federation struct {
 	Collection string
 	RequestURI string
 	JobToken   string
 }
 
-// String and GoString keep the job's token out of whatever prints this.
+// String and GoString keep the job's token out of printed values.
 func (f Federation) String() string   { return "federation with " + f.Collection }
 func (f Federation) GoString() string { return f.String() }
 
-// SameHost refuses an address for the job's token that is not https on the
-// collection's own host: the job's token would go wherever it points.
+// SameHost returns an error unless the address for the job's token is https on
+// the collection's own host: the job's token is sent to it.
 func SameHost(collection, requestURI string) error {
 	home, err := url.Parse(collection)
 	if err != nil || home.Hostname() == "" {
@@ -44,12 +44,13 @@ func SameHost(collection, requestURI string) error {
 	return nil
 }
 
-// address is the host:port of a URL, in lower case; false if it is not valid.
+// address returns the host:port of a URL, in lower case. It reports false if it
+// is not valid.
 func address(u *url.URL) (string, bool) { return ref.HostPort(u.Host, ref.DefaultPort(u.Scheme)) }
 
-// source gives the function that fetches the connection's assertion. It adds
-// what is secret to secrets.
-func (f Federation) source(c Connection, client *http.Client, secrets *sanitize.Secrets) (func(context.Context) (string, error), error) {
+// assertionSource returns the function that fetches the connection's assertion.
+// It adds the job's token and the assertion to secrets.
+func (f Federation) assertionSource(c Connection, client *http.Client, secrets *sanitize.Secrets) (func(context.Context) (string, error), error) {
 	if f.RequestURI == "" {
 		return nil, fmt.Errorf("service connection %s uses workload identity federation, but this job offers no address for its token (SYSTEM_OIDCREQUESTURI); a newer agent or server is needed, or a connection with a client secret", c.Name)
 	}
@@ -76,21 +77,21 @@ func (f Federation) source(c Connection, client *http.Client, secrets *sanitize.
 		}
 		req.Header.Set("Authorization", "Bearer "+f.JobToken)
 		req.Header.Set("Accept", "application/json")
-		// A 401 rather than a redirect to a sign-in page.
+		// Get a 401 instead of a redirect to a sign-in page.
 		req.Header.Set("X-TFS-FedAuthRedirect", "Suppress")
-		return f.ask(client, req, c, secrets)
+		return f.requestAssertion(client, req, c, secrets)
 	}, nil
 }
 
-func (f Federation) ask(client *http.Client, req *http.Request, c Connection, secrets *sanitize.Secrets) (string, error) {
+func (f Federation) requestAssertion(client *http.Client, req *http.Request, c Connection, secrets *sanitize.Secrets) (string, error) {
 	op := "asking for the token of service connection " + c.Name
 	resp, err := client.Do(req)
 	if err != nil {
-		return "", unanswered(req.URL.Host, op, err, secrets)
+		return "", transportError(req.URL.Host, op, err, secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return "", unanswered(req.URL.Host, op, err, secrets)
+		return "", transportError(req.URL.Host, op, err, secrets)
 	}
 	e := &Error{Host: req.URL.Host, Op: op, Status: resp.StatusCode}
 	var doc struct {
@@ -103,13 +104,13 @@ func (f Federation) ask(client *http.Client, req *http.Request, c Connection, se
 		secrets.Add(doc.Token)
 		return doc.Token, nil
 	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
-		e.kind, e.why = ErrDenied, "Azure DevOps does not give it"
+		e.kind, e.detail = ErrDenied, "Azure DevOps does not give it"
 		e.Remedy = "An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
-		e.kind, e.why = ErrUnreachable, "Azure DevOps is in trouble"
+		e.kind, e.detail = ErrUnreachable, "Azure DevOps is in trouble"
 		e.Remedy = "Run it again later"
 	default:
-		e.why = "the answer is not one that bears a token"
+		e.detail = "the answer is not one that bears a token"
 		e.Remedy = "Check what stands between the agent and Azure DevOps"
 	}
 	if resp.StatusCode != http.StatusOK {

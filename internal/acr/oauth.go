@@ -14,35 +14,35 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 )
 
-// authentication is the SDK's client of this registry's /oauth2/*.
-func (s *SignIn) authentication() (*azcontainerregistry.AuthenticationClient, error) {
+// authenticationClient returns the SDK's client for this registry's /oauth2/*.
+func (s *SignIn) authenticationClient() (*azcontainerregistry.AuthenticationClient, error) {
 	return azcontainerregistry.NewAuthenticationClient(s.scheme+"://"+s.host, &azcontainerregistry.AuthenticationClientOptions{
 		ClientOptions: azcore.ClientOptions{
-			Transport: bounded{client: s.client, only: s.host},
+			Transport: sdkTransport{client: s.client, only: s.host},
 			Retry:     policy.RetryOptions{MaxRetries: -1},
 		},
 	})
 }
 
-// tokenError makes a sentence of what the SDK's client reports.
-func (s *SignIn) tokenError(op string, err error, seen *troubles, scopes []string) error {
+// tokenError explains an error of the SDK's client.
+func (s *SignIn) tokenError(op string, err error, seen *errorCapture, scopes []string) error {
 	if refused, ok := errors.AsType[*azcore.ResponseError](err); ok && refused.RawResponse != nil {
 		var body []byte
 		if refused.RawResponse.Body != nil {
-			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxAnswer))
+			body, _ = io.ReadAll(io.LimitReader(refused.RawResponse.Body, maxResponse))
 		}
-		return s.refusedToken(op, refused.StatusCode, body, scopes)
+		return s.tokenResponseError(op, refused.StatusCode, body, scopes)
 	}
 	if cause := seen.first(); cause != nil {
 		err = cause
 	}
-	return unanswered(s.host, op, err, &s.secrets)
+	return transportError(s.host, op, err, &s.secrets)
 }
 
-// refusedToken reads the refusal of the registry's token endpoint.
-func (s *SignIn) refusedToken(op string, status int, body []byte, scopes []string) *Error {
-	e := answered(s.host, op, status, body, &s.secrets)
-	e.scope = len(scopes) > 0
+// tokenResponseError reads a refusal of the registry's token endpoint.
+func (s *SignIn) tokenResponseError(op string, status int, body []byte, scopes []string) *Error {
+	e := responseError(s.host, op, status, body, &s.secrets)
+	e.scopeRefused = len(scopes) > 0
 	if e.kind == ErrDenied && e.Remedy == "" {
 		e.Remedy = remedy(scopes)
 		if _, ok := s.credential.(password); ok && status == http.StatusUnauthorized {
@@ -52,7 +52,7 @@ func (s *SignIn) refusedToken(op string, status int, body []byte, scopes []strin
 	return e
 }
 
-// remedy names the role that grants what the scopes ask for.
+// remedy names the role that grants what the scopes request.
 func remedy(scopes []string) string {
 	all := strings.Join(scopes, " ")
 	switch {
@@ -80,9 +80,9 @@ func forScopes(scopes []string) string {
 	}
 }
 
-// fetchByGet asks for a token as the distribution protocol has it
-// (https://distribution.github.io/distribution/spec/auth/token/), with user
-// and password or as nobody, at the registry's own address alone.
+// fetchByGet requests a token as the distribution protocol specifies
+// (https://distribution.github.io/distribution/spec/auth/token/), with user and
+// password or anonymously, at the registry's own address only.
 func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error) {
 	op := "signing in " + s.credential.describe() + forScopes(scopes)
 	realm, service := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}, s.host
@@ -107,7 +107,7 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	realm.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, &s.secrets)
 	}
 	req.Header.Set("Accept", "application/json")
 	if named {
@@ -115,14 +115,14 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, &s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return token{}, unanswered(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, &s.secrets)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return token{}, s.refusedToken(op, resp.StatusCode, body, scopes)
+		return token{}, s.tokenResponseError(op, resp.StatusCode, body, scopes)
 	}
 	var doc struct {
 		AccessToken string `json:"access_token"`
@@ -135,7 +135,7 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 		text = doc.Token
 	}
 	if !wellFormed(text) {
-		return token{}, &Error{Host: s.host, Op: op, why: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
+		return token{}, &Error{Host: s.host, Op: op, detail: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
 	}
-	return s.issued(text, doc.ExpiresIn), nil
+	return s.receivedToken(text, doc.ExpiresIn), nil
 }

@@ -10,15 +10,15 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// catalog is the one scope that belongs to no repository.
+// catalog is the only scope that belongs to no repository.
 const catalog = "registry:catalog"
 
-// access maps repositories to the actions wanted there. The actions of Azure's
-// registries are pull, push, delete, metadata_read and metadata_write.
+// access maps repositories to the actions required there. The actions of
+// Azure's registries are pull, push, delete, metadata_read and metadata_write.
 type access map[string][]string
 
-// scopes writes the access as token scopes, one for each repository, always
-// in the same order: they are also the key under which tokens are kept.
+// scopes returns the access as token scopes, one for each repository, in a
+// fixed order: they are also the cache key of tokens.
 func (a access) scopes() []string {
 	all := make([]string, 0, len(a))
 	for _, repository := range slices.Sorted(maps.Keys(a)) {
@@ -44,9 +44,9 @@ func (a access) covers(b access) bool {
 	return true
 }
 
-// wanted tells what access one request needs. What it does not understand
-// needs none, and the registry has the last word anyway.
-func wanted(method string, u *url.URL) access {
+// requiredAccess returns the access that a request needs. It is empty for a
+// request of an unknown form; the registry decides anyway.
+func requiredAccess(method string, u *url.URL) access {
 	path := u.EscapedPath()
 	reading := method == http.MethodGet || method == http.MethodHead
 	if rest, ok := strings.CutPrefix(path, "/acr/v1/"); ok {
@@ -91,9 +91,9 @@ func wanted(method string, u *url.URL) access {
 	return need
 }
 
-// repositoryOf takes the repository out of the path behind /v2/: what stands
-// before the last of the protocol's own words, which come two segments (for
-// uploads three) from the end. A repository may bear such words in its name.
+// repositoryOf returns the repository in the path after /v2/: what precedes the
+// last of the protocol's own words, which are two segments (three for uploads)
+// from the end. A repository's name may contain such words.
 func repositoryOf(rest string) string {
 	if i := strings.LastIndex(rest, "/blobs/uploads/"); i > 0 {
 		return rest[:i]

@@ -12,7 +12,7 @@ import (
 
 func encode(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-func TestWanted(t *testing.T) {
+func TestRequiredAccess(t *testing.T) {
 	for _, test := range []struct{ method, path, want string }{
 		{"GET", "/v2/", ""},
 		{"GET", "/v2", ""},
@@ -43,14 +43,14 @@ func TestWanted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(wanted(test.method, u).scopes(), " "); got != test.want {
+		if got := strings.Join(requiredAccess(test.method, u).scopes(), " "); got != test.want {
 			t.Errorf("%s %s: %q; want %q", test.method, test.path, got, test.want)
 		}
 	}
 }
 
 // FuzzWanted: whatever a path says, no scope brings another with it.
-func FuzzWanted(f *testing.F) {
+func FuzzRequiredAccess(f *testing.F) {
 	f.Add("PATCH", "/acr/v1/a%2Fb/_tags/1", "")
 	f.Add("POST", "/v2/a/blobs/uploads/", "from=b")
 	f.Add("GET", "/v2//manifests/", "")
@@ -60,7 +60,7 @@ func FuzzWanted(f *testing.F) {
 			return
 		}
 		u.RawQuery = query
-		for _, scope := range wanted(method, u).scopes() {
+		for _, scope := range requiredAccess(method, u).scopes() {
 			if strings.Count(scope, ":") != 2 || strings.ContainsFunc(scope, unicode.IsSpace) {
 				t.Errorf("%s %s: %q", method, u, scope)
 			}
@@ -87,7 +87,7 @@ func FuzzRefusal(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, status int) {
 		secrets := &sanitize.Secrets{}
 		secrets.Add("s3cret")
-		text := answered("prod.azurecr.io", "reading", status, body, secrets).Error()
+		text := responseError("prod.azurecr.io", "reading", status, body, secrets).Error()
 		if len(text) > 4*maxMessage+1000 || strings.Contains(text, "eyJ") || strings.Contains(text, "s3cret") {
 			t.Errorf("%q", text)
 		}

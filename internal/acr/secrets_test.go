@@ -55,7 +55,7 @@ func echo(rw http.ResponseWriter, r *http.Request, padding int) {
 
 // TestServersThatEchoWhatTheyWereSent: of no credential is so much as a part
 // told.
-func TestServersThatEchoWhatTheyWereSent(t *testing.T) {
+func TestEchoedSecretsAreRemoved(t *testing.T) {
 	const host = "prod.azurecr.io"
 	for _, test := range []struct {
 		name    string

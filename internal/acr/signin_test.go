@@ -56,7 +56,7 @@ func TestSuffix(t *testing.T) {
 		strings.Repeat(long+".", 4) + "azurecr.io": "",
 		"": "",
 	} {
-		if cloud, ok := Suffix(host); ok != (want != "") || cloud.Name != want {
+		if cloud, ok := CloudOf(host); ok != (want != "") || cloud.Name != want {
 			t.Errorf("%q: %q, %v", host, cloud.Name, ok)
 		}
 	}
@@ -69,7 +69,7 @@ func FuzzSuffix(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, host string) {
-		cloud, ok := Suffix(host)
+		cloud, ok := CloudOf(host)
 		if !ok {
 			return
 		}
@@ -251,7 +251,7 @@ func TestTokensAreReplacedAheadOfTheirEnd(t *testing.T) {
 	}
 }
 
-func TestIssued(t *testing.T) {
+func TestNewToken(t *testing.T) {
 	now := time.Now()
 	unix := now.Unix()
 	make := func(payload string) string { return "eyJ9." + encode(payload) + ".s" }
@@ -267,14 +267,14 @@ func TestIssued(t *testing.T) {
 		{make(`{"iat":2000,"exp":1000}`), 0, 4 * time.Minute},
 		{make(`{"exp":"soon"}`), 0, 4 * time.Minute},
 		{make(`{"exp":1e300}`), 0, 4 * time.Minute},
-		{make(`{"iat":1,"exp":99999999999}`), 0, longestLifetime - longestAhead},
+		{make(`{"iat":1,"exp":99999999999}`), 0, maxLifetime - maxRenewBefore},
 		{"opaque", 600, 8 * time.Minute},
 		{"opaque", 0, 4 * time.Minute},
 		{"opaque", -5, 4 * time.Minute},
 		{"opaque", 1 << 60, 4 * time.Minute},
 		{"a.!.c", 600, 8 * time.Minute},
 	} {
-		got := issued(test.text, test.expires, now).renewAt.Sub(now)
+		got := newToken(test.text, test.expires, now).renewAt.Sub(now)
 		if diff := got - test.want; diff < -time.Second || diff > time.Second {
 			t.Errorf("%s, %d: replaced after %s; want %s", test.text, test.expires, got, test.want)
 		}
@@ -357,7 +357,7 @@ func TestCredentialsDoNotPrintThemselves(t *testing.T) {
 	}
 }
 
-func TestARefusedWideScopeCostsNobodyElseTheirs(t *testing.T) {
+func TestRefusedWideScopeFallsBackToNarrowOnes(t *testing.T) {
 	env := newTestEnv(t)
 	r := newRegistry(env, "prod.azurecr.io")
 	r.grant = func(scopes []string) (int, string) {
@@ -532,7 +532,7 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 		{"null", "/oauth2/token", `null`, 200, nil, `the answer bears no token`},
 		{"a line feed", "/oauth2/token", `{"access_token":"a\r\nX: y"}`, 200, nil, `the answer bears no token`},
 		{"no JSON", "/oauth2/exchange", `<html>`, 200, ErrUnreachable, `exchanging the identity's token failed`},
-		{"huge", "/oauth2/exchange", strings.Repeat(" ", maxAnswer+1), 200, ErrUnreachable, `more than 1048576 bytes are not read`},
+		{"huge", "/oauth2/exchange", strings.Repeat(" ", maxResponse+1), 200, ErrUnreachable, `more than 1048576 bytes are not read`},
 		{"echo", "/oauth2/exchange", `{"errors":[{"code":"X","message":"bad token ` + entraToken + ` and eyJhbGci.other.one\n##vso[task.complete]"}]}`, 401, ErrDenied, `“bad token *** and *** ##vso[task.complete]”`},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -7,33 +7,33 @@ import (
 	"time"
 )
 
-// token is a bearer token and when it should be replaced: some time before it
-// expires, so that none ends in the middle of a request.
+// token is a bearer token and when to renew it: some time before it expires, so
+// that it does not expire during a request.
 type token struct {
 	text    string
 	fetched time.Time
 	renewAt time.Time
 }
 
-func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.renewAt) }
+func (t token) valid(now time.Time) bool { return t.text != "" && now.Before(t.renewAt) }
 
-// Lifetimes: what is assumed where none is told, and how far ahead of its end
-// a token is replaced.
+// Lifetimes: the default if none is given, and how long before its end a token
+// is renewed.
 const (
-	assumedLifetime = 5 * time.Minute
-	longestLifetime = 24 * time.Hour
-	longestAhead    = 10 * time.Minute
+	defaultLifetime = 5 * time.Minute
+	maxLifetime     = 24 * time.Hour
+	maxRenewBefore  = 10 * time.Minute
 )
 
-// issued dates a token by its own claims, else by what the answer says of it.
-// A lifetime is counted from now by the issuer's own two times, so that a
-// clock that is wrong here does not matter.
-func issued(text string, expiresIn int64, now time.Time) token {
-	lifetime := assumedLifetime
-	if expiresIn > 0 && expiresIn < int64(longestLifetime/time.Second) {
+// newToken returns a token with the lifetime that its own claims give,
+// otherwise the response. A lifetime is the difference of the issuer's two
+// times, so that a wrong clock on this machine does not matter.
+func newToken(text string, expiresIn int64, now time.Time) token {
+	lifetime := defaultLifetime
+	if expiresIn > 0 && expiresIn < int64(maxLifetime/time.Second) {
 		lifetime = time.Duration(expiresIn) * time.Second
 	}
-	if from, until, ok := times(text); ok {
+	if from, until, ok := tokenTimes(text); ok {
 		if from.IsZero() {
 			from = now
 		}
@@ -41,13 +41,13 @@ func issued(text string, expiresIn int64, now time.Time) token {
 			lifetime = told
 		}
 	}
-	lifetime = min(lifetime, longestLifetime)
-	return token{text: text, fetched: now, renewAt: now.Add(lifetime - min(lifetime/5, longestAhead))}
+	lifetime = min(lifetime, maxLifetime)
+	return token{text: text, fetched: now, renewAt: now.Add(lifetime - min(lifetime/5, maxRenewBefore))}
 }
 
-// times reads iat and exp of a JSON Web Token. The signature is the issuer's
-// business: the token came straight from it.
-func times(text string) (issuedAt, expires time.Time, ok bool) {
+// tokenTimes returns iat and exp of a JSON Web Token. The signature is not
+// checked: the token came from the issuer.
+func tokenTimes(text string) (issuedAt, expires time.Time, ok bool) {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
 		return issuedAt, expires, false
@@ -70,7 +70,7 @@ func times(text string) (issuedAt, expires time.Time, ok bool) {
 	return issuedAt, time.Unix(int64(claims.Expires), 0), true
 }
 
-// wellFormed keeps out what could not stand in a header.
+// wellFormed reports whether a token can be sent in a header.
 func wellFormed(text string) bool {
 	if text == "" || len(text) > maxToken {
 		return false

@@ -142,7 +142,7 @@ func signIn(c *agent.Config, s *session.Session, o *order) error {
 }
 
 func isAzure(host string) bool {
-	_, azure := acr.Suffix(host)
+	_, azure := acr.CloudOf(host)
 	return azure
 }
 

@@ -28,7 +28,7 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 			return acr.Password(docker.Username(), docker.Password().Reveal()), nil
 		}
 	}
-	cloud, azure := acr.Suffix(host)
+	cloud, azure := acr.CloudOf(host)
 	connection, input := c.Azure, "azureSubscription"
 	if c.Target != nil && target {
 		connection, input = c.Target, "targetSubscription"
@@ -63,7 +63,7 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 	if made := s.identities[connection.ID]; made != nil && made.Cloud() == registry {
 		return acr.Entra(made, connection.TenantID()), nil
 	}
-	cloud, err := acr.CloudNamed(connection.Cloud())
+	cloud, err := acr.CloudByName(connection.Cloud())
 	if err != nil {
 		return nil, err
 	}

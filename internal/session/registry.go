@@ -66,7 +66,7 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
-	_, azure := acr.Suffix(host)
+	_, azure := acr.CloudOf(host)
 	data := transfer.NewRegistry(host, images, plain)
 	data.OnRetry(func(r transfer.Retry) {
 		s.network.Repeated(host, r.Wait)

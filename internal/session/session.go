@@ -76,7 +76,7 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 		if err != nil {
 			return nil, &Error{"plain-http", err.Error(), "Write a host, as in --plain-http localhost:5000."}
 		}
-		if _, azure := acr.Suffix(plain); azure {
+		if _, azure := acr.CloudOf(plain); azure {
 			return nil, &Error{"plain-http", fmt.Sprintf("%s is an Azure Container Registry, which supports only HTTPS", plain), "Remove it from --plain-http."}
 		}
 		settings.PlainHTTP = append(settings.PlainHTTP, plain)

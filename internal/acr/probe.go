@@ -5,10 +5,11 @@ import (
 	"net/http"
 )
 
-// asks tells whether a request may have to go unsigned first: a registry that
-// is not Azure's says how it wants to be signed in to by refusing one. An
-// identity of Microsoft Entra ID is for nobody else, and nobody else is asked.
-func (s *SignIn) asks() bool {
+// needsProbe reports whether a request may have to be sent unsigned first: a
+// registry other than Azure's says how to sign in by refusing one. Identities
+// of Microsoft Entra ID are for Azure's registries only, and nothing else is
+// asked.
+func (s *SignIn) needsProbe() bool {
 	if _, ok := s.credential.(entra); ok || s.azure {
 		return false
 	}
@@ -17,15 +18,15 @@ func (s *SignIn) asks() bool {
 	return s.challenge == nil || s.challenge.scheme == ""
 }
 
-// approach sends a request as it is, and learns from the answer how to sign in.
-// It gives the request back if that is still to be sent, signed; else the
-// answer. No request is made for the challenge alone, unless the real one
-// cannot be sent twice, or its answer may be one that is for strangers: who is
-// named by user and password takes no unsigned "not found" for true.
-func (a *authorizing) approach(req *http.Request) (still *http.Request, resp *http.Response, err error) {
+// probe sends a request unsigned, and learns from the response how to sign in.
+// It returns the request if it is still to be sent, signed; otherwise the
+// response. No request is made for the challenge alone, unless the real one
+// cannot be sent twice, or its response may differ for anonymous clients: with
+// user and password an anonymous "not found" is not taken as true.
+func (a *authTransport) probe(req *http.Request) (still *http.Request, resp *http.Response, err error) {
 	s := a.signIn
 	_, named := s.credential.(password)
-	known, end, err := s.learn(req.Context(), named)
+	known, end, err := s.beginProbe(req.Context(), named)
 	if err != nil {
 		closeBody(req)
 		return nil, nil, err
@@ -42,7 +43,7 @@ func (a *authorizing) approach(req *http.Request) (still *http.Request, resp *ht
 	if known != nil && known.scheme != "" {
 		return req, nil, nil
 	}
-	resp, err = a.next.RoundTrip(signed(req, ""))
+	resp, err = a.next.RoundTrip(withAuthorization(req, ""))
 	if err != nil || resp.Request == nil {
 		return nil, resp, err
 	}
@@ -50,13 +51,14 @@ func (a *authorizing) approach(req *http.Request) (still *http.Request, resp *ht
 	var c challenge
 	switch status := resp.StatusCode; {
 	case !own, status < 400:
-		// It answered, or sent us to its storage, without asking who we are.
-		s.learned(challenge{})
+		// The registry answered, or redirected to its storage, without a
+		// challenge.
+		s.setChallenge(challenge{})
 		return nil, resp, nil
 	case status == http.StatusUnauthorized && resp.Header.Get("Www-Authenticate") != "":
-		c, err = s.choose(resp.Header.Values("Www-Authenticate"))
+		c, err = s.selectChallenge(resp.Header.Values("Www-Authenticate"))
 		if err == nil {
-			s.learned(c)
+			s.setChallenge(c)
 		}
 	case status >= 500, status == http.StatusTooManyRequests:
 		return nil, resp, nil
@@ -72,31 +74,32 @@ func (a *authorizing) approach(req *http.Request) (still *http.Request, resp *ht
 	case c.scheme == "":
 		return nil, resp, nil
 	}
-	if still = anew(req); still == nil {
+	if still = rewind(req); still == nil {
 		return nil, resp, nil
 	}
 	discard(resp)
 	return still, nil, nil
 }
 
-// learn gives what is known of the challenge, nil for nothing. Of those who
-// could sign in the first goes alone, and the others wait for what it learns,
-// until it calls end; strangers go along, since all may be open to them.
-func (s *SignIn) learn(ctx context.Context, named bool) (known *challenge, end func(), err error) {
+// beginProbe returns the challenge, nil if it is not known. With user and
+// password the first request goes alone, and the others wait for its result
+// until it calls end. Anonymous requests do not wait, since the registry may be
+// open to all.
+func (s *SignIn) beginProbe(ctx context.Context, named bool) (known *challenge, end func(), err error) {
 	for {
 		s.mu.Lock()
-		known, busy := s.challenge, s.learning
+		known, busy := s.challenge, s.probing
 		if known != nil || !named {
 			s.mu.Unlock()
 			return known, func() {}, nil
 		}
 		if busy == nil {
 			done := make(chan struct{})
-			s.learning = done
+			s.probing = done
 			s.mu.Unlock()
 			return nil, func() {
 				s.mu.Lock()
-				s.learning = nil
+				s.probing = nil
 				s.mu.Unlock()
 				close(done)
 			}, nil

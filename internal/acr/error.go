@@ -16,48 +16,47 @@ import (
 
 var _ explain.Error = (*Error)(nil)
 
-// What an Error is about, for errors.Is.
+// Kinds of Error, for errors.Is.
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrDenied      = errors.New("denied")
 	ErrUnreachable = errors.New("unreachable")
-	// ErrDisallowed is a 405: the thing is locked, in quarantine, or the
+	// ErrDisallowed is a 405: the resource is locked or in quarantine, or the
 	// registry is full.
 	ErrDisallowed = errors.New("disallowed")
-	// ErrUnsupported is a registry that keeps no attributes.
+	// ErrUnsupported is a registry without attributes.
 	ErrUnsupported = errors.New("unsupported")
 )
 
-// Bounds of what is read and told of an answer.
+// Limits of what is read and shown of a response.
 const (
-	maxAnswer  = 1 << 20
-	maxMessage = 512 // characters
-	maxCode    = 64  // characters
-	maxToken   = 64 << 10
+	maxResponse = 1 << 20
+	maxMessage  = 512 // characters
+	maxCode     = 64  // characters
+	maxToken    = 64 << 10
 )
 
-// Error is something a registry or Microsoft Entra ID refused, or did not
-// answer: at which host, what was being done, why, and what to do about it.
-// Code and Message are the server's own words, made harmless; tokens are never
-// among them.
+// Error is a request that a registry or Microsoft Entra ID refused or did not
+// answer: the host, the operation, the cause, and the next step. Code and
+// Message are the server's own, cleaned; they contain no secrets.
 type Error struct {
 	Host, Op      string
 	Status        int
 	Code, Message string
 	Remedy        string
 
-	why string
-	// scope marks the refusal of a token for a scope.
-	scope bool
-	kind  error
-	cause error
+	detail string
+	// scopeRefused is set if a token for a scope was refused.
+	scopeRefused bool
+	kind         error
+	cause        error
 }
 
-// Reason is the error's sentence without the remedy.
+// Reason returns the error's sentence without the remedy.
 func (e *Error) Reason() string {
 	text := e.Host + ": " + e.Op + " failed"
-	if e.why != "" {
-		text += ": " + e.why
+	if e.detail != "" {
+		text += ": " + e.detail
 	}
 	said := []string{}
 	if e.Status != 0 {
@@ -80,70 +79,69 @@ func (e *Error) Explanation() (reason, remedy string) { return e.Reason(), e.Rem
 
 func (e *Error) Error() string { return explain.Text(e.Explanation()) }
 
-// Unwrap gives the cause, if there is one besides the server's answer.
+// Unwrap returns the cause, or nil if the response is the cause.
 func (e *Error) Unwrap() error { return e.cause }
 
-// Is matches ErrNotFound, ErrDenied and their like.
+// Is reports whether target is the error's kind, such as ErrNotFound.
 func (e *Error) Is(target error) bool { return e.kind != nil && target == e.kind }
 
-// unanswered is a request that got no answer at all. What it says of it is the
-// client's sentence, without the URL that http.Client puts around it.
-func unanswered(host, op string, err error, secrets *sanitize.Secrets) *Error {
+// transportError is a request without a response. Its text is the client's,
+// without the URL that http.Client adds.
+func transportError(host, op string, err error, secrets *sanitize.Secrets) *Error {
 	if own, ok := errors.AsType[*Error](err); ok {
 		return own
 	}
 	if wrapped, ok := errors.AsType[*url.Error](err); ok {
 		err = wrapped.Err
 	}
-	e := &Error{Host: host, Op: op, why: secrets.Bounded(err.Error(), maxMessage), kind: ErrUnreachable, cause: err}
+	e := &Error{Host: host, Op: op, detail: secrets.Bounded(err.Error(), maxMessage), kind: ErrUnreachable, cause: err}
 	if errors.Is(err, context.Canceled) {
 		e.kind = nil
 	}
 	return e
 }
 
-// answered reads what a registry says when it does not do what it was asked.
-// Secrets that an answer repeats are taken out of it.
-func answered(host, op string, status int, body []byte, secrets *sanitize.Secrets) *Error {
+// responseError reads a registry's refusal. Secrets are removed from it.
+func responseError(host, op string, status int, body []byte, secrets *sanitize.Secrets) *Error {
 	e := &Error{Host: host, Op: op, Status: status}
-	e.Code, e.Message = said(body, secrets)
+	e.Code, e.Message = parseError(body, secrets)
 	address, firewall := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
 	switch {
 	case status == http.StatusForbidden && firewall:
 		if address == "" {
 			address = "this machine's address"
 		}
-		e.kind, e.why = ErrDenied, "its firewall does not let this machine in"
+		e.kind, e.detail = ErrDenied, "its firewall does not let this machine in"
 		e.Remedy = "Let " + address + " in under Networking of the registry, or run this on an agent inside its network"
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		e.kind, e.why = ErrDenied, "access is denied"
+		e.kind, e.detail = ErrDenied, "access is denied"
 	case status == http.StatusNotFound && e.Code == "":
-		e.kind, e.why = ErrUnsupported, "there is nothing at this address"
+		e.kind, e.detail = ErrUnsupported, "there is nothing at this address"
 		e.Remedy = "Check that it is a registry of Azure"
 	case status == http.StatusNotFound:
-		e.kind, e.why = ErrNotFound, "it does not exist"
+		e.kind, e.detail = ErrNotFound, "it does not exist"
 	case status == http.StatusMethodNotAllowed:
-		e.kind, e.why = ErrDisallowed, "the registry does not allow it"
+		e.kind, e.detail = ErrDisallowed, "the registry does not allow it"
 		e.Remedy = "It may be locked already, in quarantine, or the registry's storage be full: look at its attributes (az acr repository show)"
 	case status == http.StatusTooManyRequests:
-		e.kind, e.why = ErrUnreachable, "the registry asks for fewer requests"
+		e.kind, e.detail = ErrUnreachable, "the registry asks for fewer requests"
 		e.Remedy = "Run it again later, or with fewer images at once"
 	case status >= 500:
-		e.kind, e.why = ErrUnreachable, "the registry is in trouble"
+		e.kind, e.detail = ErrUnreachable, "the registry is in trouble"
 		e.Remedy = "Run it again; if it stays so, look at the registry's health in Azure"
 	case status >= 300 && status < 400:
-		e.why = "it redirects to another address, which is not followed"
+		e.detail = "it redirects to another address, which is not followed"
 		e.Remedy = "Check the registry's name, and what stands in front of it"
 	default:
-		e.why = "an answer like this was not expected"
+		e.detail = "an answer like this was not expected"
 		e.Remedy = "Check the registry's name, and what stands in front of it"
 	}
 	return e
 }
 
-// said reads the first error of the distribution protocol's form, or OAuth's
-// (RFC 6749, 5.2). Anything else says nothing.
-func said(body []byte, secrets *sanitize.Secrets) (code, message string) {
+// parseError reads the first error of the distribution protocol's form, or
+// OAuth's (RFC 6749, 5.2). Both results are empty for any other form.
+func parseError(body []byte, secrets *sanitize.Secrets) (code, message string) {
 	if e := ocierror.Parse(body, secrets); e != (ocierror.Error{}) {
 		return e.Code, e.Message
 	}

@@ -9,14 +9,15 @@ import (
 	"testing"
 )
 
-// guarded is a registry that takes one user and password, and keeps a log.
-type guarded struct {
+// protectedRegistry is a registry that accepts one user and password, and
+// records requests.
+type protectedRegistry struct {
 	mu     sync.Mutex
 	log    []string
 	refuse func(rw http.ResponseWriter, r *http.Request) // those who are not signed in
 }
 
-func (g *guarded) serve(rw http.ResponseWriter, r *http.Request) {
+func (g *protectedRegistry) serve(rw http.ResponseWriter, r *http.Request) {
 	user, password, _ := r.BasicAuth()
 	signed := user == "u" && password == "p"
 	_, _ = io.Copy(io.Discard, r.Body)
@@ -37,21 +38,21 @@ func challenged(rw http.ResponseWriter, _ *http.Request) {
 	rw.WriteHeader(http.StatusUnauthorized)
 }
 
-func newGuarded(t *testing.T, credential Credential, refuse func(http.ResponseWriter, *http.Request)) (*guarded, *http.Client) {
+func newProtectedRegistry(t *testing.T, credential Credential, refuse func(http.ResponseWriter, *http.Request)) (*protectedRegistry, *http.Client) {
 	env := newTestEnv(t)
-	g := &guarded{refuse: refuse}
+	g := &protectedRegistry{refuse: refuse}
 	env.handlers["registry.example"] = g.serve
 	return g, env.signedClient(NewSignIn("registry.example", credential, env.client(), nil, false))
 }
 
-const guardedManifest = "https://registry.example/v2/a/manifests/1"
+const protectedManifest = "https://registry.example/v2/a/manifests/1"
 
-func TestOneRequestLearnsForAll(t *testing.T) {
-	g, client := newGuarded(t, Password("u", "p"), challenged)
+func TestOneRequestProbesForAll(t *testing.T) {
+	g, client := newProtectedRegistry(t, Password("u", "p"), challenged)
 	var group sync.WaitGroup
 	for range 12 {
 		group.Go(func() {
-			if status, _, err := fetch(t, client, "GET", guardedManifest, nil); status != 200 || err != nil {
+			if status, _, err := fetch(t, client, "GET", protectedManifest, nil); status != 200 || err != nil {
 				t.Errorf("%d %v", status, err)
 			}
 		})
@@ -62,9 +63,9 @@ func TestOneRequestLearnsForAll(t *testing.T) {
 	}
 }
 
-// TestABodyThatGoesOnceIsNotTheFirst: its refusal would have cost the body.
-func TestABodyThatGoesOnceIsNotTheFirst(t *testing.T) {
-	g, client := newGuarded(t, Password("u", "p"), challenged)
+// TestUnrepeatableBodyIsNotProbedWith: its refusal would have cost the body.
+func TestUnrepeatableBodyIsNotProbedWith(t *testing.T) {
+	g, client := newProtectedRegistry(t, Password("u", "p"), challenged)
 	once := struct{ io.Reader }{strings.NewReader("layer")}
 	if status, _, err := fetch(t, client, "PUT", "https://registry.example/v2/a/blobs/uploads/1", once); status != 200 || err != nil {
 		t.Errorf("%d %v", status, err)
@@ -74,10 +75,11 @@ func TestABodyThatGoesOnceIsNotTheFirst(t *testing.T) {
 	}
 }
 
-// TestStrangersAreToldNothing: a registry may hide from strangers what is there.
-func TestStrangersAreToldNothing(t *testing.T) {
+// TestAnonymousAnswerIsNotBelieved: a registry may hide what it has from
+// anonymous clients.
+func TestAnonymousAnswerIsNotBelieved(t *testing.T) {
 	for _, status := range []int{http.StatusNotFound, http.StatusForbidden, http.StatusUnauthorized} {
-		g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+		g, client := newProtectedRegistry(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/v2/" {
 				challenged(rw, r)
 				return
@@ -85,7 +87,7 @@ func TestStrangersAreToldNothing(t *testing.T) {
 			rw.WriteHeader(status)
 		})
 		for range 2 {
-			if got, _, err := fetch(t, client, "GET", guardedManifest, nil); got != 200 || err != nil {
+			if got, _, err := fetch(t, client, "GET", protectedManifest, nil); got != 200 || err != nil {
 				t.Errorf("%d: %d %v", status, got, err)
 			}
 		}
@@ -97,13 +99,13 @@ func TestStrangersAreToldNothing(t *testing.T) {
 
 // TestOpenForReadingAlone: what is read unsigned may still be written signed.
 func TestOpenForReadingAlone(t *testing.T) {
-	g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+	g, client := newProtectedRegistry(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet {
 			challenged(rw, r)
 		}
 	})
 	for _, method := range []string{"GET", "POST", "GET"} {
-		if status, _, err := fetch(t, client, method, guardedManifest, nil); status != 200 || err != nil {
+		if status, _, err := fetch(t, client, method, protectedManifest, nil); status != 200 || err != nil {
 			t.Errorf("%s: %d %v", method, status, err)
 		}
 	}
@@ -113,10 +115,10 @@ func TestOpenForReadingAlone(t *testing.T) {
 	}
 }
 
-// TestABusyRegistryTeachesNothing: the next request asks again.
-func TestABusyRegistryTeachesNothing(t *testing.T) {
+// TestBusyRegistrySetsNoChallenge: the next request probes again.
+func TestBusyRegistrySetsNoChallenge(t *testing.T) {
 	busy := true
-	g, client := newGuarded(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
+	g, client := newProtectedRegistry(t, Password("u", "p"), func(rw http.ResponseWriter, r *http.Request) {
 		if busy {
 			busy = false
 			rw.WriteHeader(http.StatusServiceUnavailable)
@@ -125,7 +127,7 @@ func TestABusyRegistryTeachesNothing(t *testing.T) {
 		challenged(rw, r)
 	})
 	for _, want := range []int{503, 200, 200} {
-		if status, _, err := fetch(t, client, "GET", guardedManifest, nil); status != want || err != nil {
+		if status, _, err := fetch(t, client, "GET", protectedManifest, nil); status != want || err != nil {
 			t.Errorf("%d %v, want %d", status, err, want)
 		}
 	}
