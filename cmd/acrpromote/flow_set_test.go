@@ -1,8 +1,6 @@
 package main_test
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"net/http"
 	"os"
@@ -23,8 +21,7 @@ import (
 // line feed.
 func setDigest(members ...string) string {
 	slices.Sort(members)
-	sum := sha256.Sum256([]byte(strings.Join(slices.Compact(members), "\n") + "\n"))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return testimage.Digest([]byte(strings.Join(slices.Compact(members), "\n") + "\n"))
 }
 
 // three pushes and seals three images, and lets the registry be listed.

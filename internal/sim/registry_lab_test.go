@@ -1,8 +1,6 @@
 package sim_test
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +13,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 const (
@@ -168,20 +167,20 @@ func field(t *testing.T, body, name string) string {
 	return value
 }
 
-func sha(content string) string { return fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(content))) }
+func sha(content string) string { return testimage.Digest([]byte(content)) }
 
 // image is the manifest of an image whose layers are as given, its config "{}".
 func image(layers ...string) string {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":%q,"size":2},"layers":[`, ociImage, sha("{}"))
-	for i, layer := range layers {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		fmt.Fprintf(&b, `{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","digest":%q,"size":%d}`, sha(layer), len(layer))
+	config := testimage.Describe(testimage.ConfigType, []byte("{}"))
+	m := testimage.Manifest{SchemaVersion: 2, MediaType: ociImage, Config: &config}
+	for _, layer := range layers {
+		m.Layers = append(m.Layers, testimage.Describe(testimage.LayerType, []byte(layer)))
 	}
-	b.WriteString("]}")
-	return b.String()
+	raw, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return string(raw)
 }
 
 func referrer(subject, artifactType string, n int) string {
