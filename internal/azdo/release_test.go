@@ -3,9 +3,7 @@ package azdo_test
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -171,41 +169,10 @@ func TestReleases(t *testing.T) {
 		}, says: "ignored by hand, which is a bypass: Query work items"},
 		{name: "another stage", ask: azdo.Question{Stage: "test"}, rules: []rule.Name{rule.ApprovalMissing}, says: "stage Test"},
 		{name: "authors are not known", ask: azdo.Question{Authors: true}, rules: []rule.Name{rule.AuthorApproved}, says: "does not say who pushed"},
-		{name: "denied", server: func(d *devops) {
-			d.answer = func(w http.ResponseWriter, _ *http.Request, what string) bool {
-				if strings.HasPrefix(what, "GET /_apis/release") {
-					w.WriteHeader(403)
-					return true
-				}
-				return false
-			}
-		}, rules: unreadable, says: `Grant "Shop Build Service (`},
+		{name: "denied", server: answering("/_apis/release", 403, ""), rules: unreadable, says: `Grant "Shop Build Service (`},
 		{name: "null", server: func(d *devops) { d.release = "null" }, rules: unreadable},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			d, claims := newRelease(t)
-			d.short = true
-			if c.server != nil {
-				c.server(d)
-			}
-			if c.claims != nil {
-				c.claims(&claims)
-			}
-			_, v := d.judge(t, claims, c.ask)
-			if got := ruleNames(v.Refusals); !slices.Equal(got, c.rules) || v.Granted != (c.rules == nil) {
-				t.Errorf("refused by %v, want %v: %+v", got, c.rules, v.Refusals)
-			}
-			said := ""
-			for _, r := range v.Refusals {
-				said += r.Reason + " " + r.Remedy + "\n"
-			}
-			for _, o := range v.Rules {
-				said += o.Detail + "\n"
-			}
-			if !strings.Contains(said, c.says) {
-				t.Errorf("does not say %q: %s", c.says, said)
-			}
-		})
+		c.runOn(t, newRelease)
 	}
 }
 

@@ -85,11 +85,17 @@ type change struct {
 }
 
 func (c change) run(t *testing.T) {
+	c.runOn(t, func(t testing.TB) (*devops, azdo.Claims) {
+		d := newDevops(t)
+		return d, d.claims()
+	})
+}
+
+func (c change) runOn(t *testing.T, start func(testing.TB) (*devops, azdo.Claims)) {
 	t.Run(c.name, func(t *testing.T) {
 		t.Parallel()
-		d := newDevops(t)
+		d, claims := start(t)
 		d.short = !c.wire
-		claims := d.claims()
 		if c.server != nil {
 			c.server(d)
 		}
@@ -177,11 +183,11 @@ func TestForgery(t *testing.T) {
 		{name: "a token's address that asks for a connection", claims: func(c *azdo.Claims) { c.OIDCRequestURI += "?serviceConnectionId=x" }},
 		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "absent (the agent names no address"},
 		{name: "no token to be had", server: func(d *devops) { d.token = nil }, says: "absent (the server gives none (status 404))"},
-		{name: "no method for a token", server: tokenAnswers(405), says: "absent (the server gives none (status 405))"},
-		{name: "token denied, 401", server: tokenAnswers(401), rules: mismatch, says: "denies this job the run's own token: status 401"},
-		{name: "token denied, 403", server: tokenAnswers(403), rules: mismatch, says: "status 403"},
-		{name: "token fails", server: tokenAnswers(503), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 503"},
-		{name: "token bad request", server: tokenAnswers(400), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 400"},
+		{name: "no method for a token", server: answering("/oidctoken", 405, ""), says: "absent (the server gives none (status 405))"},
+		{name: "token denied, 401", server: answering("/oidctoken", 401, ""), rules: mismatch, says: "denies this job the run's own token: status 401"},
+		{name: "token denied, 403", server: answering("/oidctoken", 403, ""), rules: mismatch, says: "status 403"},
+		{name: "token fails", server: answering("/oidctoken", 503, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 503"},
+		{name: "token bad request", server: answering("/oidctoken", 400, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 400"},
 		{name: "token encrypted", server: func(d *devops) { d.token = object{"oidcToken": "a.b.c.d.e"} }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "no signed token"},
 		{name: "token null", server: func(d *devops) { d.token = "null" }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "not a JSON object"},
 	} {
@@ -189,13 +195,20 @@ func TestForgery(t *testing.T) {
 	}
 }
 
-func tokenAnswers(status int) func(*devops) {
+const unauthorized = `{"$id":"1","message":"TF400813: the user is not authorized","typeKey":"UnauthorizedRequestException"}`
+
+// answering has requests for a path answered with a status.
+func answering(path string, status int, body string) func(*devops) {
 	return func(d *devops) {
 		d.answer = func(w http.ResponseWriter, _ *http.Request, what string) bool {
-			if !strings.HasPrefix(what, "POST") {
+			if !strings.Contains(what, path) {
 				return false
 			}
+			if body != "" {
+				w.Header().Set("Content-Type", "application/json")
+			}
 			w.WriteHeader(status)
+			_, _ = io.WriteString(w, body)
 			return true
 		}
 	}
@@ -271,9 +284,9 @@ func TestEvidence(t *testing.T) {
 		{name: "check disabled", server: func(d *devops) { set(d.checks, true, "value", 0, "isDisabled") }, rules: unbound, says: "is disabled now"},
 		{name: "check in another version", server: func(d *devops) { set(d.checks, 3, "value", 0, "version") }, rules: unbound, says: "version 2, but is configured in version 3"},
 		{name: "check gone", server: func(d *devops) { d.checks = object{"count": 0, "value": list{}} }, rules: unbound, says: "not configured there any more"},
-		{name: "checks may not be read", server: checksAnswer(403), says: "whether the check is still configured as it was evaluated is unknown"},
-		{name: "checks fail", server: checksAnswer(500), rules: unreadable, says: "status 500"},
-		{name: "checks of nothing", server: checksAnswer(404), rules: unreadable, says: "404"},
+		{name: "checks may not be read", server: answering("/configurations", 403, unauthorized), says: "whether the check is still configured as it was evaluated is unknown"},
+		{name: "checks fail", server: answering("/configurations", 500, unauthorized), rules: unreadable, says: "status 500"},
+		{name: "checks of nothing", server: answering("/configurations", 404, unauthorized), rules: unreadable, says: "404"},
 		{name: "checks null", server: func(d *devops) { d.checks = "null" }, rules: unreadable, says: "not a JSON object"},
 		{name: "checks list null", server: func(d *devops) { d.checks = object{"value": nil} }, rules: unreadable, says: "lists nothing"},
 		{name: "checks count lies", server: func(d *devops) { set(d.checks, 2, "count") }, rules: unreadable, says: "announces 2 checks"},
@@ -304,20 +317,6 @@ func TestEvidence(t *testing.T) {
 		{name: "author unknown: repository may not be read", ask: azdo.Question{Authors: true}, server: func(d *devops) { d.commit = nil }, rules: []rule.Name{rule.AuthorApproved}, says: "404"},
 	} {
 		c.run(t)
-	}
-}
-
-func checksAnswer(status int) func(*devops) {
-	return func(d *devops) {
-		d.answer = func(w http.ResponseWriter, _ *http.Request, what string) bool {
-			if !strings.HasSuffix(what, "/configurations") {
-				return false
-			}
-			w.Header().Set("Content-Type", "application/json")
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, `{"$id":"1","message":"TF400813: the user is not authorized","typeKey":"UnauthorizedRequestException"}`)
-			return true
-		}
 	}
 }
 

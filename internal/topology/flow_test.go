@@ -40,16 +40,7 @@ func TestPatterns(t *testing.T) {
 		if err := p.read(c.pattern); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range c.yes {
-			if !p.match(name) {
-				t.Errorf("%s does not match %s", c.pattern, name)
-			}
-		}
-		for _, name := range c.not {
-			if p.match(name) {
-				t.Errorf("%s matches %s", c.pattern, name)
-			}
-		}
+		matches(t, c.pattern, p.match, c.yes, c.not)
 	}
 	for _, c := range []struct {
 		pattern  string
@@ -68,16 +59,7 @@ func TestPatterns(t *testing.T) {
 		if err := p.read(c.pattern); err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range c.yes {
-			if !p.match(name) {
-				t.Errorf("%s does not match %s", c.pattern, name)
-			}
-		}
-		for _, name := range c.not {
-			if p.match(name) {
-				t.Errorf("%s matches %s", c.pattern, name)
-			}
-		}
+		matches(t, c.pattern, p.match, c.yes, c.not)
 	}
 	main := example(t, "contract.yaml").Flows["released"].Require
 	for ref, want := range map[string]bool{
@@ -85,6 +67,22 @@ func TestPatterns(t *testing.T) {
 	} {
 		if slices.ContainsFunc(main.Branches, func(p BranchPattern) bool { return p.Match(ref) }) != want {
 			t.Errorf("branch %q: %v", ref, !want)
+		}
+	}
+}
+
+// matches holds a pattern to the names that it matches and those that it does
+// not.
+func matches(t *testing.T, pattern string, match func(string) bool, yes, not []string) {
+	t.Helper()
+	for _, name := range yes {
+		if !match(name) {
+			t.Errorf("%s does not match %s", pattern, name)
+		}
+	}
+	for _, name := range not {
+		if match(name) {
+			t.Errorf("%s matches %s", pattern, name)
 		}
 	}
 }
