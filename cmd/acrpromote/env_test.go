@@ -224,6 +224,17 @@ func ready(t *testing.T) (*testEnv, descriptor) {
 	return env, image
 }
 
+// readyIndex is ready with an image of two platforms.
+func readyIndex(t *testing.T) (*testEnv, descriptor) {
+	t.Helper()
+	env := newTestEnv(t)
+	image := pushIndex(env.prod, cart, release, 1)
+	env.record(image)
+	env.lock(release)
+	env.approve(manager, "")
+	return env, image
+}
+
 // push is the smallest inverted push, with more or other inputs.
 func push(more ...string) inputs {
 	in := inputs{"action": "invertedPush", "source": source, "targets": devHost, "environment": "Production"}

@@ -1,8 +1,6 @@
 package main_test
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
@@ -69,13 +67,13 @@ func newFan(b *testing.B, images int, dead, throttled bool) *fan {
 	f := &fan{cloud: cloud, dir: dir}
 	network := cloud.Network("bench", prodAddress)
 	const password = "a-benchmark-password"
-	auths := map[string]any{}
+	credentials := map[string]string{}
 	open := func(host string) *sim.Registry {
 		r := cloud.Registry(host, sim.RegistryOptions{})
 		r.AddUser("bench", password)
 		r.Grant("bench", "**", sim.RepositoryWriter...)
 		r.Grant("bench", "**", sim.CatalogLister...)
-		auths[host] = map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte("bench:" + password))}
+		credentials[host] = "bench:" + password
 		return r
 	}
 	f.home = open(prodHost)
@@ -115,8 +113,8 @@ func newFan(b *testing.B, images int, dead, throttled bool) *fan {
 		return false
 	})
 	text += "flows:\n  nightly: {from: prod, to: [" + to + "], repositories: [\"shop/*\"], require: {approval: {kind: none}, sealed: false}}\n"
-	config, _ := json.Marshal(map[string]any{"auths": auths})
-	for name, content := range map[string][]byte{"config.json": config, "flows.yml": []byte(text), "images.txt": []byte(strings.Join(f.images, "\n"))} {
+	dockerConfig(b, dir, credentials)
+	for name, content := range map[string][]byte{"flows.yml": []byte(text), "images.txt": []byte(strings.Join(f.images, "\n"))} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			b.Fatal(err)
 		}

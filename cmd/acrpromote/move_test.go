@@ -304,11 +304,7 @@ func TestUpward(t *testing.T) {
 
 // TestLocksAtTheTargets are set after everything has arrived, and read back.
 func TestLocksAtTheTargets(t *testing.T) {
-	env := newTestEnv(t)
-	image := pushIndex(env.prod, cart, release, 1)
-	env.record(image)
-	env.lock(release)
-	env.approve(manager, "")
+	env, image := readyIndex(t)
 	for _, c := range []struct {
 		lock     string
 		registry *sim.Registry

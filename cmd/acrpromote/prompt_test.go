@@ -30,19 +30,26 @@ func newPerson(t *testing.T, passwords map[string]string) *person {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	dockerConfig(t, dir, passwords)
+	return &person{t: t, dir: dir, environ: []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "DOCKER_CONFIG=" + dir, "GORACE=atexit_sleep_ms=0",
+		// What azidentity would ask at a prompt is not there.
+		"AZURE_TOKEN_CREDENTIALS=EnvironmentCredential",
+	}}
+}
+
+// dockerConfig writes Docker's configuration with a credential, "user:password",
+// for each host.
+func dockerConfig(t testing.TB, dir string, credentials map[string]string) {
+	t.Helper()
 	auths := map[string]any{}
-	for host, credential := range passwords {
+	for host, credential := range credentials {
 		auths[host] = map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(credential))}
 	}
 	config, _ := json.Marshal(map[string]any{"auths": auths})
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &person{t: t, dir: dir, environ: []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "DOCKER_CONFIG=" + dir, "GORACE=atexit_sleep_ms=0",
-		// What azidentity would ask at a prompt is not there.
-		"AZURE_TOKEN_CREDENTIALS=EnvironmentCredential",
-	}}
 }
 
 // run types a command. With --output json the document is read and held to the

@@ -27,11 +27,7 @@ func (o outcome) count(host, begin string) int {
 func TestSignInOnce(t *testing.T) {
 	for _, kind := range []string{"federated", "secret"} {
 		t.Run(kind, func(t *testing.T) {
-			env := newTestEnv(t)
-			image := pushIndex(env.prod, cart, release, 1)
-			env.record(image)
-			env.lock(release)
-			env.approve(manager, "")
+			env, _ := readyIndex(t)
 			connection, assertions := env.connection, 1
 			if kind == "secret" {
 				connection, assertions = env.project.SecretConnection("release-secret", tenant, clientID, clientKey), 0
@@ -108,11 +104,7 @@ func TestRepositoryPermissions(t *testing.T) {
 
 // TestTokensExpire in the middle of a run: they are replaced.
 func TestTokensExpire(t *testing.T) {
-	env := newTestEnv(t)
-	image := pushIndex(env.prod, cart, release, 1)
-	env.record(image)
-	env.lock(release)
-	env.approve(manager, "")
+	env, image := readyIndex(t)
 	remove := env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Host == devHost && r.Method == http.MethodPut {
 			env.dev.ExpireTokens()

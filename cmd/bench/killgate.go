@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,12 +229,7 @@ func (g *gate) killAt(ctx context.Context, home string, c command, at int, when 
 	g.reset(s)
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var said bytes.Buffer
-	process := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
-	process.Env = append([]string{"HOME=" + home, "TMPDIR=" + home}, c.environment...)
-	process.Dir = home
-	process.Stdout, process.Stderr = &said, &said
-	process.WaitDelay = time.Second
+	process, said := c.process(ctx, home)
 	if err := process.Start(); err != nil {
 		return false, err
 	}

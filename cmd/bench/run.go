@@ -36,12 +36,7 @@ func do(ctx context.Context, home string, calls []command) (effort, error) {
 func call(ctx context.Context, home string, c command) (effort, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	var said bytes.Buffer
-	process := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
-	process.Env = append([]string{"HOME=" + home, "TMPDIR=" + home}, c.environment...)
-	process.Dir = home
-	process.Stdout, process.Stderr = &said, &said
-	process.WaitDelay = time.Second
+	process, said := c.process(ctx, home)
 	began := time.Now()
 	if err := process.Start(); err != nil {
 		return effort{}, err
@@ -55,6 +50,18 @@ func call(ctx context.Context, home string, c command) (effort, error) {
 		return e, fmt.Errorf("%w: %s", err, last(said.String(), 600))
 	}
 	return e, nil
+}
+
+// process prepares the program, with a home of its own, and returns what it
+// will have printed.
+func (c command) process(ctx context.Context, home string) (*exec.Cmd, *bytes.Buffer) {
+	var said bytes.Buffer
+	process := exec.CommandContext(ctx, c.args[0], c.args[1:]...)
+	process.Env = append([]string{"HOME=" + home, "TMPDIR=" + home}, c.environment...)
+	process.Dir = home
+	process.Stdout, process.Stderr = &said, &said
+	process.WaitDelay = time.Second
+	return process, &said
 }
 
 func newHome(folder string) (string, error) { return os.MkdirTemp(folder, "home-") }
