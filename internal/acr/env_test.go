@@ -8,10 +8,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -45,19 +43,19 @@ func newTestEnv(t *testing.T) *testEnv {
 		t.Fatal(err)
 	}
 	env.roots = ca.Pool()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		host, _, _ := strings.Cut(r.Host, ":")
-		if handler := env.handlers[strings.ToLower(host)]; handler != nil {
-			handler(rw, r)
-			return
+	address, server, err := ca.Serve(func(host string) http.Handler {
+		if handler := env.handlers[host]; handler != nil {
+			return handler
 		}
-		t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
-	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = ca.ServerConfig()
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	env.address = server.Listener.Addr().String()
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	env.address = address
 	return env
 }
 

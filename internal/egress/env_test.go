@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -26,7 +24,7 @@ import (
 type testEnv struct {
 	t        *testing.T
 	caFile   string
-	backend  net.Listener
+	backend  string // address
 	proxy    net.Listener
 	user     string
 	password string
@@ -48,23 +46,21 @@ func newTestEnv(t *testing.T) *testEnv {
 	if err := os.WriteFile(env.caFile, ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		host, _, _ := strings.Cut(strings.ToLower(r.Host), ":")
+	backend, server, err := ca.Serve(func(host string) http.Handler {
 		env.mu.Lock()
-		handler := env.handlers[host]
-		env.mu.Unlock()
-		if handler == nil {
-			t.Errorf("the host %s was asked, %s %s", r.Host, r.Method, r.URL)
-			return
+		defer env.mu.Unlock()
+		if handler := env.handlers[host]; handler != nil {
+			return handler
 		}
-		handler(rw, r)
-	}))
-	server.EnableHTTP2 = true
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.TLS = ca.ServerConfig()
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	env.backend = server.Listener
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	env.backend = backend
 	env.proxy = env.listen(env.tunnel)
 	return env
 }
@@ -120,7 +116,7 @@ func (env *testEnv) tunnel(client net.Conn) {
 		_ = resp.Write(client)
 		return
 	}
-	backend, err := net.Dial("tcp", env.backend.Addr().String())
+	backend, err := net.Dial("tcp", env.backend)
 	if err != nil {
 		return
 	}

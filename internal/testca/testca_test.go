@@ -1,10 +1,15 @@
 package testca
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -74,5 +79,41 @@ func TestCertificateIsForOneHost(t *testing.T) {
 	address, err := x509.ParseCertificate(other.Certificate[0])
 	if err != nil || len(address.IPAddresses) != 1 || !address.IPAddresses[0].Equal(net.IPv4(127, 0, 0, 1)) || address.SerialNumber.Cmp(leaf.SerialNumber) == 0 {
 		t.Errorf("the certificate of an address has %v and the serial number %v: %v", address.IPAddresses, address.SerialNumber, err)
+	}
+}
+
+func TestServe(t *testing.T) {
+	ca, err := New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, server, err := ca.Serve(func(host string) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, host) })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: ca.Pool()},
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		},
+	}
+	client := &http.Client{Transport: transport}
+	for _, host := range []string{"Prod.azurecr.io", "dev.azure.com:8443"} {
+		resp, err := client.Get("https://" + host + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		served, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want, _, _ := strings.Cut(strings.ToLower(host), ":"); string(served) != want {
+			t.Errorf("%s was served as %q", host, served)
+		}
+	}
+	server.Close()
+	transport.CloseIdleConnections()
+	if _, err := client.Get("https://prod.azurecr.io/"); err == nil {
+		t.Error("the server still serves")
 	}
 }
