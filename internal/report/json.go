@@ -13,8 +13,8 @@ import (
 //go:embed schema.json
 var SchemaJSON []byte
 
-// WriteJSON writes result.json: indented, no list ever null, invalid UTF-8
-// replaced, and no character escaped for HTML's sake.
+// WriteJSON writes result.json: indented, without null lists, with invalid UTF-8
+// replaced, and without escaping for HTML.
 func WriteJSON(w io.Writer, r Result) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -22,7 +22,7 @@ func WriteJSON(w io.Writer, r Result) error {
 	return e.Encode(filled(r))
 }
 
-// filled gives empty lists for absent ones, without touching the caller's.
+// filled returns a copy of r with empty lists instead of nil ones.
 func filled(r Result) Result {
 	if r.Schema == "" {
 		r.Schema = Schema

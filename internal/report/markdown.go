@@ -9,13 +9,13 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// longestSummary bounds the summary of the run's page, in bytes.
+// longestSummary limits the summary on the run's page, in bytes.
 const longestSummary = 128 << 10
 
-// Markdown is the summary on the run's page: how it ended, what moved, on
-// whose word, and what to do next; the rest is folded. Text from outside is
-// escaped, so that it can bring neither markup nor links. Of very many images
-// the first are shown and the others counted.
+// Markdown returns the summary for the run's page: how the run ended, the images
+// and their targets, the approval, and what to do next; the rest is folded.
+// Outside text is escaped, so that it can contain neither markup nor links. If
+// there are very many images, the first are shown and the others counted.
 func Markdown(r Result) []byte {
 	for rows := 500; ; rows /= 2 {
 		m := &markdown{rows: rows, field: longField}
@@ -23,7 +23,7 @@ func Markdown(r Result) []byte {
 			m.field = shortField
 		}
 		m.write(r)
-		// Without any row only bounded values are left, which fit.
+		// Without rows, only limited values are left, which fit.
 		if m.b.Len() <= longestSummary || rows == 0 {
 			return []byte(m.b.String())
 		}
@@ -40,8 +40,7 @@ func (m *markdown) line(format string, args ...any) { fmt.Fprintf(&m.b, format+"
 
 func (m *markdown) text(s string) string { return escape(sanitize.Visible(s, m.field)) }
 
-// code shows what is a plain reference, digest or name as code, and anything
-// else escaped.
+// code returns a reference, digest or name as code, and anything else escaped.
 func (m *markdown) code(s string) string {
 	s = sanitize.Visible(s, m.field)
 	if s == "" {
@@ -53,9 +52,9 @@ func (m *markdown) code(s string) string {
 	return "`" + s + "`"
 }
 
-// escape writes every character that could mean something to Markdown, to HTML
-// or to whoever makes links of addresses as a numeric entity, which is always
-// a literal character. Dots and colons mean something only within a word.
+// escape writes every character that may have a meaning in Markdown, in HTML or
+// for automatic links as a numeric entity, which is always a literal character.
+// Dots and colons have a meaning only within a word.
 func escape(s string) string {
 	var b strings.Builder
 	for i, r := range s {
@@ -105,7 +104,7 @@ func (m *markdown) code4seal(r Result) {
 	m.line("")
 	m.line("### Approve with this code: %s", m.code(r.ApprovalCode))
 	m.line("")
-	m.line("Whoever quotes it in the comment has approved these bytes and no others.")
+	m.line("An approver who quotes it in the comment approves these bytes and no others.")
 }
 
 func (m *markdown) images(r Result) {
@@ -119,7 +118,7 @@ func (m *markdown) images(r Result) {
 	for _, image := range r.Images {
 		cells := fmt.Sprintf("| %s | %s |", m.code(image.Source), m.code(short(image.Digest)))
 		if len(image.Targets) == 0 {
-			state := "stays"
+			state := "not moved"
 			if image.SealedAt != "" {
 				state = "sealed " + m.text(moment(image.SealedAt))
 			}
@@ -148,19 +147,19 @@ func (m *markdown) images(r Result) {
 func (m *markdown) more(left int) {
 	if left > 0 {
 		m.line("")
-		m.line("… and %d more; result.json has them all.", left)
+		m.line("… and %d more; result.json lists them all.", left)
 	}
 }
 
 func (m *markdown) approvers(a Approval) {
-	word := onWhoseWord(a)
-	if word == "" {
+	line := approvalLine(a)
+	if line == "" {
 		return
 	}
 	m.line("")
-	m.line("### On whose word")
+	m.line("### Approval")
 	m.line("")
-	m.line("%s.", m.text(upperFirst(word)))
+	m.line("%s.", m.text(upperFirst(line)))
 	left := 0
 	for i, p := range a.Approvers {
 		if i >= m.rows {
@@ -199,7 +198,7 @@ func (m *markdown) next(r Result) {
 		if subject != "" {
 			s += " – " + m.code(subject)
 		}
-		s += ": " + m.text(reason)
+		s += ": " + m.text(sentence(reason))
 		if remedy != "" {
 			s += " **" + m.text(remedy) + "**"
 		}
@@ -214,7 +213,7 @@ func (m *markdown) next(r Result) {
 	m.more(left)
 	if len(r.Refusals) > 0 {
 		m.line("")
-		m.line("Each rule is explained under its name on the troubleshooting page (docs/troubleshooting.md).")
+		m.line("The troubleshooting page explains each rule under its name (docs/troubleshooting.md).")
 	}
 }
 
@@ -235,14 +234,14 @@ func (m *markdown) warnings(r Result) {
 	m.more(left)
 }
 
-// details folds what is read only when something is looked for. The blank
-// lines make Markdown of what stands within the HTML.
+// details writes the folded details. The blank lines let the text within the
+// HTML be read as Markdown.
 func (m *markdown) details(r Result) {
 	m.line("")
 	m.line("<details><summary>Details: rules, digests, run, network</summary>")
 	m.line("")
 	if len(r.Approval.Rules) > 0 {
-		m.line("| Rule | Met | |")
+		m.line("| Rule | Met | Detail |")
 		m.line("|---|---|---|")
 		for _, o := range r.Approval.Rules[:min(len(r.Approval.Rules), m.rows)] {
 			met := "no"
@@ -262,11 +261,11 @@ func (m *markdown) details(r Result) {
 		}
 	}
 	if r.Run.Kind != "" && r.Run.Kind != "none" {
-		kind := "run"
+		kind := "Run"
 		if r.Run.Kind == "release" {
-			kind = "release"
+			kind = "Release"
 		}
-		m.line("- In %s %d, stage %s, attempt %d, requested by %s, %s at %s", kind, r.Run.ID, m.text(r.Run.Stage), r.Run.Attempt, m.text(r.Run.RequestedBy), m.code(r.Run.Branch), m.code(r.Run.Commit))
+		m.line("- %s %d, stage %s, attempt %d, requested by %s, %s at %s", kind, r.Run.ID, m.text(r.Run.Stage), r.Run.Attempt, m.text(r.Run.RequestedBy), m.code(r.Run.Branch), m.code(r.Run.Commit))
 	}
 	for _, fact := range []struct{ name, value string }{
 		{"Direction", r.Direction}, {"Rules", r.Rules}, {"Protection", r.Protection},
@@ -281,7 +280,7 @@ func (m *markdown) details(r Result) {
 		for _, h := range r.Egress[:min(len(r.Egress), m.rows)] {
 			hosts = append(hosts, m.code(h))
 		}
-		m.line("- Hosts reached: %s", strings.Join(hosts, ", "))
+		m.line("- Hosts contacted: %s", strings.Join(hosts, ", "))
 	}
 	if len(r.Traffic) > 0 {
 		m.line("")

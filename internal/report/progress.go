@@ -6,17 +6,17 @@ import (
 	"time"
 )
 
-// Sinks is where progress goes. Percent is for a pipeline (task.setprogress),
-// Live for a terminal (one line, rewritten; "" takes it away), Line for plain
-// lines of a log; each may be nil.
+// Sinks are the destinations of progress. Percent is for a pipeline
+// (task.setprogress), Live for a terminal (one line that is rewritten; ""
+// removes it), Line for plain lines of a log. Each may be nil.
 type Sinks struct {
 	Percent func(percent int, text string)
 	Live    func(text string)
 	Line    func(text string)
 }
 
-// Progress tells how far a copy has come. It says something only when bytes
-// move, and never more often than a reader can use. Safe for concurrent use.
+// Progress reports the progress of copies, at a limited rate and only while
+// bytes move. It is safe for concurrent use.
 type Progress struct {
 	sinks Sinks
 	now   func() time.Time
@@ -37,13 +37,12 @@ const (
 	lineEvery    = 10 * time.Second
 )
 
-// NewProgress tells through sinks, by the clock now.
+// NewProgress returns a Progress that reports to sinks. now is the clock.
 func NewProgress(sinks Sinks, now func() time.Time) *Progress {
 	return &Progress{sinks: sinks, now: now}
 }
 
-// Start adds to what is to be done: bytes and layers. It may be called again
-// when more turns up.
+// Start adds bytes and layers to the total. It may be called several times.
 func (p *Progress) Start(total int64, layers int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -55,24 +54,24 @@ func (p *Progress) Start(total int64, layers int) {
 	p.layers += layers
 }
 
-// Add counts bytes that have arrived; negative ones were sent in vain.
+// Add counts bytes that have arrived. A negative number takes back bytes that
+// have to be sent again.
 func (p *Progress) Add(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.done += n
-	p.tell()
+	p.report()
 }
 
-// LayerDone counts a layer that is there.
+// LayerDone counts a layer that is complete.
 func (p *Progress) LayerDone() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.layersDone++
-	p.tell()
+	p.report()
 }
 
-// Stop takes the live line away. If something was told before, the end is told
-// as well.
+// Stop removes the live line. If plain lines were written, it writes a last one.
 func (p *Progress) Stop() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,9 +85,9 @@ func (p *Progress) Stop() {
 	p.everReported = false
 }
 
-// tell reports where it is due; the caller holds the lock, so that reports
-// appear in the order of what they say.
-func (p *Progress) tell() {
+// report reports the progress if it is due. The caller holds the lock, so that
+// reports are in order.
+func (p *Progress) report() {
 	now := p.now()
 	if p.sinks.Percent != nil {
 		if percent := p.share(); percent > p.percent && (p.lastPercent.IsZero() || now.Sub(p.lastPercent) >= percentEvery || percent == 100) {
@@ -109,6 +108,7 @@ func (p *Progress) tell() {
 	}
 }
 
+// share returns the percentage of the bytes that have arrived.
 func (p *Progress) share() int {
 	if p.total <= 0 {
 		return 0
@@ -128,7 +128,7 @@ func (p *Progress) text(now time.Time) string {
 	return s
 }
 
-// size tells bytes as people read them.
+// size returns a number of bytes in a readable form.
 func size(n int64) string {
 	units := []string{"KiB", "MiB", "GiB", "TiB"}
 	if n < 1024 {

@@ -53,7 +53,8 @@ func at(host string, state outcome.State) Target {
 	return Target{Registry: host, Repository: "shop/cart", Tag: "1.4.2", State: state, Referrers: 2}
 }
 
-// cases are the ways a run can end; each has a golden text and summary.
+// cases returns a result for each way in which a run can end. Each has a golden
+// text and summary.
 func cases() map[string]Result {
 	done := approved(base("invertedPush", outcome.Done))
 	done.Changed = true
@@ -69,29 +70,31 @@ func cases() map[string]Result {
 	refused := base("invertedPush", outcome.Refused)
 	refused.Approval = Approval{Kind: "manual", Guards: "environment Production",
 		Approvers: []Approver{},
-		Rules:     []rule.Outcome{{Rule: rule.RequesterApproved, Detail: "developer@example.com started the run and is the only one who approved it"}, {Rule: rule.MinApprovers, Detail: "0 of 2"}}}
-	refused.Images = cart(at("dev.azurecr.io", outcome.TargetRefused))
+		Rules:     []rule.Outcome{{Rule: rule.RequesterApproved, Detail: "the only approver, developer@example.com, also started the run"}, {Rule: rule.MinApprovers, Detail: "0 of 2"}}}
+	kept := at("dev.azurecr.io", outcome.TargetRefused)
+	kept.Previous = before
+	refused.Images = cart(kept)
 	refused.Refusals = []rule.Refusal{
-		{Rule: rule.RequesterApproved, Subject: "environment Production", Reason: "developer@example.com approved and is the one who started the run.", Remedy: "Let somebody else approve the stage Production."},
-		{Rule: rule.MinApprovers, Subject: "environment Production", Reason: "0 persons who count have approved; 2 are needed.", Remedy: "Two more approvers, other than the requester."},
-		{Rule: rule.TagWouldMove, Subject: "dev.azurecr.io/shop/cart:1.4.2", Reason: "The tag points at " + before + ".", Remedy: "Release under a new tag."},
+		{Rule: rule.RequesterApproved, Subject: "environment Production", Reason: "the approver developer@example.com also started the run", Remedy: "Let another person approve the stage Production."},
+		{Rule: rule.MinApprovers, Subject: "environment Production", Reason: "0 of 2 eligible people have approved", Remedy: "Let two more people approve, other than the requester."},
+		{Rule: rule.TagWouldMove, Subject: "dev.azurecr.io/shop/cart:1.4.2", Reason: "the tag points at " + before, Remedy: "Release under a new tag."},
 	}
-	refused.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry does not answer.", Remedy: "Check its firewall."}}
-	refused.Warnings = []string{"deep is ignored: seal does not take it."}
+	refused.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "the registry does not respond", Remedy: "Check its firewall."}}
+	refused.Warnings = []string{"deep is ignored: seal does not use it."}
 
 	partial := approved(base("invertedPush", outcome.Partial))
 	partial.Changed = true
 	bad := at("web.azurecr.io", outcome.TargetFailed)
 	bad.Error = "403: client with IP '192.0.2.7' is not allowed access"
 	partial.Images = cart(at("dev.azurecr.io", outcome.Copied), bad, at("team-with-a-rather-long-name.azurecr.io", outcome.Pending))
-	partial.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "The registry's firewall refuses this agent (192.0.2.7).", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
+	partial.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "the registry's firewall denies access to this agent (192.0.2.7)", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
 
 	failed := base("seal", outcome.Failed)
 	failed.ApprovalCode = ""
-	failed.Errors = []Problem{{Side: Source, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "There is no such tag.", Remedy: "Push the image first, or correct the tag."}}
+	failed.Errors = []Problem{{Side: Source, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "the tag does not exist", Remedy: "Push the image first, or correct the tag."}}
 
 	misuse := Result{Outcome: outcome.Misuse, Tool: "1.0.0", Transport: "direct", Run: Run{Kind: "none"},
-		Errors: []Problem{{Side: Input, Subject: "action", Reason: `There is no action "invertedpush".`, Remedy: "Did you mean invertedPush?"}, {Side: Input, Subject: "minApprovers", Reason: `minApprovers: "0" is no integer from 1 up.`}}}
+		Errors: []Problem{{Side: Input, Subject: "action", Reason: `unknown action "invertedpush"`, Remedy: "Did you mean invertedPush?"}, {Side: Input, Subject: "minApprovers", Reason: `"0" is not a positive integer`}}}
 
 	dry := approved(base("invertedPush", outcome.Done))
 	dry.DryRun = true
@@ -119,7 +122,7 @@ func cases() map[string]Result {
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"
 
-// hostile has text from outside in every field that can bear it.
+// hostile returns a result with hostile text in every string field.
 func hostile() Result {
 	r := base("invertedPush", outcome.Refused)
 	r.ApprovalCode = ""
@@ -128,7 +131,7 @@ func hostile() Result {
 	return r
 }
 
-// fill puts the nasty text into every string there is, lists included.
+// fill sets every string, also in lists, to the hostile text.
 func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
@@ -155,7 +158,7 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 	want, err := os.ReadFile(path)
 	if err != nil || !bytes.Equal(got, want) {
-		t.Errorf("%s differs (go test -update writes it anew): %v\n%s", path, err, got)
+		t.Errorf("%s differs (run with -update to write it): %v\n%s", path, err, got)
 	}
 }
 
@@ -173,42 +176,43 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func TestClosingLine(t *testing.T) {
+func TestHeadline(t *testing.T) {
 	for _, test := range []struct {
 		result Result
 		want   string
 	}{
-		{Result{Action: "seal", Outcome: outcome.Done}, "done: nothing to do: it was sealed before"},
-		{Result{Action: "seal", Outcome: outcome.Done, DryRun: true, ApprovalCode: code}, "done: would be sealed; nothing was written (dry run)"},
-		{Result{Action: "verify", Outcome: outcome.Done}, "done: would be carried out; nothing was written"},
-		{Result{Action: "audit", Outcome: outcome.Done, Images: cart(at("a", outcome.Present), at("b", outcome.Present))}, "done: everything has arrived in 2 targets"},
+		{Result{Action: "seal", Outcome: outcome.Done}, "done: nothing to do: already sealed"},
+		{Result{Action: "seal", Outcome: outcome.Done, DryRun: true, ApprovalCode: code}, "done: the image would be sealed; nothing was written (dry run)"},
+		{Result{Action: "verify", Outcome: outcome.Done}, "done: the action would be executed; nothing was written"},
+		{Result{Action: "audit", Outcome: outcome.Done, Images: cart(at("a", outcome.Present), at("b", outcome.Present))}, "done: everything has arrived at 2 targets"},
+		{Result{Action: "audit", Outcome: outcome.Partial, Images: cart(at("a", outcome.Present), at("b", outcome.Pending))}, "partial: 1 of 2 targets complete"},
 		{Result{Action: "promote", Outcome: outcome.Done, DryRun: true, Images: cart(at("a", outcome.Present))}, "done: nothing to do; nothing was written (dry run)"},
 		{Result{Action: "promote", Outcome: outcome.Refused}, "refused: nothing was written"},
-		{Result{Action: "promote", Outcome: outcome.Refused, Refusals: make([]rule.Refusal, 1)}, "refused: 1 reason stands against it; nothing was written"},
-		{Result{Action: "promote", Outcome: outcome.Failed, Errors: make([]Problem, 2), Changed: true}, "failed: 2 errors; what had arrived stays, and a rerun completes it"},
+		{Result{Action: "promote", Outcome: outcome.Refused, Refusals: make([]rule.Refusal, 1)}, "refused: 1 rule not met; nothing was written"},
+		{Result{Action: "promote", Outcome: outcome.Failed, Errors: make([]Problem, 2), Changed: true}, "failed: 2 errors; content that arrived stays"},
 	} {
 		text := Text(test.result, 80, false)
 		lines := strings.Split(strings.TrimSpace(text), "\n")
 		if got := lines[len(lines)-1]; got != test.want {
-			t.Errorf("%q, wanted %q", got, test.want)
+			t.Errorf("%q, want %q", got, test.want)
 		}
 		if test.result.DryRun && strings.Contains(text, "Approve with") {
-			t.Error("an image that is not sealed yet is to be approved")
+			t.Error("the code of an image that is not sealed is shown")
 		}
 	}
 }
 
-func TestWhoseWord(t *testing.T) {
+func TestApprovalLine(t *testing.T) {
 	for want, a := range map[string]Approval{
-		"":                                   {},
-		"none required: the flow permits it": {Kind: "none", Granted: true},
-		"granted (manual)":                   {Kind: "manual", Granted: true},
-		"not granted":                        {Kind: "manual"},
-		"stage QA: not granted":              {Guards: "stage QA"},
-		"unapproved: nobody was asked (--approval none)": {Kind: "unapproved"},
+		"":                             {},
+		"none required by the flow":    {Kind: "none", Granted: true},
+		"granted (manual)":             {Kind: "manual", Granted: true},
+		"not granted":                  {Kind: "manual"},
+		"stage QA: not granted":        {Guards: "stage QA"},
+		"unapproved (--approval none)": {Kind: "unapproved"},
 	} {
-		if got := onWhoseWord(a); got != want {
-			t.Errorf("%q, wanted %q", got, want)
+		if got := approvalLine(a); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
 	}
 }
@@ -217,13 +221,13 @@ func TestClassicRelease(t *testing.T) {
 	r := base("invertedPush", outcome.Done)
 	r.Run.Kind = "release"
 	for _, s := range []string{Text(r, 80, false), string(Markdown(r))} {
-		if !strings.Contains(s, "release 4711") || strings.Contains(s, "run 4711") {
+		if s = strings.ToLower(s); !strings.Contains(s, "release 4711") || strings.Contains(s, "run 4711") {
 			t.Error(s)
 		}
 	}
 }
 
-func TestColourChangesNoWord(t *testing.T) {
+func TestColourKeepsText(t *testing.T) {
 	sgr := regexp.MustCompile(`\x1b\[[0-9;]*m`)
 	for name, r := range cases() {
 		plain, coloured := Text(r, 80, false), Text(r, 80, true)
@@ -239,7 +243,7 @@ func TestTextIsWrapped(t *testing.T) {
 			continue
 		}
 		for line := range strings.Lines(Text(r, 80, false)) {
-			// References and digests stay whole; sentences do not run over.
+			// References and digests are not broken.
 			if utf8.RuneCountInString(line) > 95 {
 				t.Errorf("%s: %q", name, line)
 			}
@@ -247,24 +251,24 @@ func TestTextIsWrapped(t *testing.T) {
 	}
 }
 
-func TestTextFromOutsideIsHarmless(t *testing.T) {
+func TestOutsideTextIsEscaped(t *testing.T) {
 	r := hostile()
 	text := Text(r, 80, false)
 	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff"} {
 		if strings.Contains(text, bad) {
-			t.Errorf("the text holds %q", bad)
+			t.Errorf("the text contains %q", bad)
 		}
 	}
 	md := string(Markdown(r))
 	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff", "[click]", "](", "<script", "https://", "www.evil", "##vso", "**b**", "~~~", "&amp;", "![", "evil.example"} {
 		if strings.Contains(md, bad) {
-			t.Errorf("the summary holds %q", bad)
+			t.Errorf("the summary contains %q", bad)
 		}
 	}
 	if strings.Count(md, "</details>") != 1 || strings.Count(md, "<details>") != 1 {
-		t.Error("outside text closes the fold")
+		t.Error("outside text ends the folded details")
 	}
-	// Every row of a table has as many cells as its head.
+	// Every row of a table has as many cells as its header.
 	var head int
 	for line := range strings.Lines(md) {
 		if !strings.HasPrefix(line, "|") {
@@ -274,7 +278,7 @@ func TestTextFromOutsideIsHarmless(t *testing.T) {
 		if n := strings.Count(line, "|"); head == 0 {
 			head = n
 		} else if n != head {
-			t.Errorf("%d bars, the head has %d: %s", n, head, line)
+			t.Errorf("%d bars, the header has %d: %s", n, head, line)
 		}
 	}
 }
@@ -296,8 +300,8 @@ func TestSummaryIsBounded(t *testing.T) {
 		if len(md) > longestSummary || !utf8.Valid(md) || len(md) < 1000 {
 			t.Errorf("%s: %d bytes", name, len(md))
 		}
-		if cut := bytes.Contains(md, []byte("more; result.json has them all.")); cut != (n > 500) {
-			t.Errorf("%s: the rest is counted: %v", name, cut)
+		if cut := bytes.Contains(md, []byte("more; result.json lists them all.")); cut != (n > 500) {
+			t.Errorf("%s: images that are not shown are counted: %v", name, cut)
 		}
 		if !bytes.Contains(md, []byte("image-0:1")) || !bytes.HasSuffix(md, []byte("</details>\n")) {
 			t.Errorf("%s: the beginning or the end is missing", name)
@@ -315,36 +319,36 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestResultsObeyTheSchema(t *testing.T) {
+func TestResultsMatchSchema(t *testing.T) {
 	schema := parseJSON(t, SchemaJSON).(map[string]any)
 	for name, r := range cases() {
 		var doc bytes.Buffer
 		if err := WriteJSON(&doc, r); err != nil {
 			t.Fatal(err)
 		}
-		complaints := check(schema, schema, parseJSON(t, doc.Bytes()), "result")
-		if (len(complaints) > 0) != (name == "hostile") {
-			t.Errorf("%s: %q", name, complaints)
+		violations := check(schema, schema, parseJSON(t, doc.Bytes()), "result")
+		if (len(violations) > 0) != (name == "hostile") {
+			t.Errorf("%s: %q", name, violations)
 		}
 	}
 	for _, broken := range []string{`{}`, `null`, `[]`} {
 		if len(check(schema, schema, parseJSON(t, []byte(broken)), "result")) == 0 {
-			t.Errorf("%s obeys the schema", broken)
+			t.Errorf("%s matches the schema", broken)
 		}
 	}
 }
 
-func TestSchemaHasEveryFieldOfTheTypes(t *testing.T) {
+func TestSchemaHasEveryField(t *testing.T) {
 	schema := parseJSON(t, SchemaJSON).(map[string]any)
 	compare(t, schema, schema, reflect.TypeFor[Result](), "result")
 	rules := schema["$defs"].(map[string]any)["rule"].(map[string]any)["enum"].([]any)
 	for _, name := range rule.All {
 		if !slices.Contains(rules, any(string(name))) {
-			t.Errorf("the schema does not know the rule %s", name)
+			t.Errorf("the schema lacks the rule %s", name)
 		}
 	}
 	if len(rules) != len(rule.All) {
-		t.Error("the schema knows a rule that does not exist")
+		t.Error("the schema has a rule that does not exist")
 	}
 }
 
@@ -357,11 +361,11 @@ func parseJSON(t *testing.T, b []byte) any {
 	return v
 }
 
-// check is the part of JSON Schema that schema.json uses; a keyword that it
-// does not know is a complaint.
-func check(root, schema map[string]any, v any, path string) (complaints []string) {
-	complain := func(format string, args ...any) {
-		complaints = append(complaints, path+": "+fmt.Sprintf(format, args...))
+// check validates a value against the keywords of JSON Schema that schema.json
+// uses. An unknown keyword is a violation.
+func check(root, schema map[string]any, v any, path string) (violations []string) {
+	violate := func(format string, args ...any) {
+		violations = append(violations, path+": "+fmt.Sprintf(format, args...))
 	}
 	if ref, ok := schema["$ref"].(string); ok {
 		name, _ := strings.CutPrefix(ref, "#/$defs/")
@@ -387,29 +391,29 @@ func check(root, schema map[string]any, v any, path string) (complaints []string
 				is = "object"
 			}
 			if is != want {
-				complain("is %s, not %v", is, want)
+				violate("is %s, not %v", is, want)
 			}
 		case "const":
 			if v != want {
-				complain("is not %v", want)
+				violate("is not %v", want)
 			}
 		case "enum":
 			if !slices.Contains(want.([]any), v) {
-				complain("%v is none of %v", v, want)
+				violate("%v is not one of %v", v, want)
 			}
 		case "pattern":
 			if s, ok := v.(string); !ok || !regexp.MustCompile(want.(string)).MatchString(s) {
-				complain("%v does not match %v", v, want)
+				violate("%v does not match %v", v, want)
 			}
 		case "minimum":
 			if n, ok := v.(float64); !ok || n < want.(float64) {
-				complain("%v is below %v", v, want)
+				violate("%v is below %v", v, want)
 			}
 		case "required":
 			object, _ := v.(map[string]any)
 			for _, name := range want.([]any) {
 				if _, ok := object[name.(string)]; !ok {
-					complain("%s is missing", name)
+					violate("%s is missing", name)
 				}
 			}
 		case "properties":
@@ -417,21 +421,21 @@ func check(root, schema map[string]any, v any, path string) (complaints []string
 			for name, value := range object {
 				s, ok := want.(map[string]any)[name].(map[string]any)
 				if !ok {
-					complain("%s is unknown", name)
+					violate("%s is unknown", name)
 					continue
 				}
-				complaints = append(complaints, check(root, s, value, path+"."+name)...)
+				violations = append(violations, check(root, s, value, path+"."+name)...)
 			}
 		case "items":
 			array, _ := v.([]any)
 			for i, value := range array {
-				complaints = append(complaints, check(root, want.(map[string]any), value, fmt.Sprintf("%s[%d]", path, i))...)
+				violations = append(violations, check(root, want.(map[string]any), value, fmt.Sprintf("%s[%d]", path, i))...)
 			}
 		default:
-			complain("the keyword %s is not known here", keyword)
+			violate("unknown keyword %s", keyword)
 		}
 	}
-	return complaints
+	return violations
 }
 
 func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, path string) {
@@ -456,7 +460,7 @@ func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, pat
 				continue
 			}
 			if slices.Contains(required, any(name)) == (options == "omitempty") {
-				t.Errorf("%s.%s: required and omitempty contradict", path, name)
+				t.Errorf("%s.%s: required and omitempty contradict each other", path, name)
 			}
 			compare(t, root, property, f.Type, path+"."+name)
 		}
@@ -469,17 +473,17 @@ func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, pat
 func TestProgress(t *testing.T) {
 	clock := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	now := func() time.Time { return clock }
-	var told []string
+	var reports []string
 	sinks := Sinks{
-		Percent: func(p int, s string) { told = append(told, fmt.Sprintf("%d%% %s", p, s)) },
-		Line:    func(s string) { told = append(told, "line "+s) },
+		Percent: func(p int, s string) { reports = append(reports, fmt.Sprintf("%d%% %s", p, s)) },
+		Line:    func(s string) { reports = append(reports, "line "+s) },
 	}
 	p := NewProgress(sinks, now)
 	p.Start(200<<20, 2)
 	for range 200 {
 		clock = clock.Add(100 * time.Millisecond)
 		p.Add(1 << 20)
-		if len(told) == 1 {
+		if len(reports) == 1 {
 			p.Add(-1 << 20) // a layer is sent again
 			p.Add(1 << 20)
 		}
@@ -490,7 +494,7 @@ func TestProgress(t *testing.T) {
 	p.Stop()
 	percents, lines := 0, []string{}
 	last := -1
-	for _, s := range told {
+	for _, s := range reports {
 		var n int
 		if _, err := fmt.Sscanf(s, "%d%%", &n); err == nil {
 			percents++
@@ -510,20 +514,20 @@ func TestProgress(t *testing.T) {
 
 func TestProgressOnATerminal(t *testing.T) {
 	clock := time.Unix(0, 0)
-	var told []string
-	p := NewProgress(Sinks{Live: func(s string) { told = append(told, s) }, Line: func(string) { t.Error("a plain line on a terminal") }}, func() time.Time { return clock })
+	var reports []string
+	p := NewProgress(Sinks{Live: func(s string) { reports = append(reports, s) }, Line: func(string) { t.Error("a plain line on a terminal") }}, func() time.Time { return clock })
 	p.Start(3000, 1)
 	for range 30 {
 		p.Add(100)
 		clock = clock.Add(50 * time.Millisecond)
 	}
 	p.Stop()
-	if len(told) != 16 || told[0] != "100 B of 2.9 KiB, 0 of 1 layers" || told[15] != "" {
-		t.Errorf("%q", told)
+	if len(reports) != 16 || reports[0] != "100 B of 2.9 KiB, 0 of 1 layers" || reports[15] != "" {
+		t.Errorf("%q", reports)
 	}
 }
 
-func TestProgressIsSilentWhereItIsQuick(t *testing.T) {
+func TestProgressOfQuickCopy(t *testing.T) {
 	clock := time.Unix(0, 0)
 	p := NewProgress(Sinks{Line: func(s string) { t.Error(s) }}, func() time.Time { return clock })
 	p.Start(0, 0)
@@ -532,7 +536,7 @@ func TestProgressIsSilentWhereItIsQuick(t *testing.T) {
 	p.Stop()
 }
 
-func TestProgressOfManyAtOnce(t *testing.T) {
+func TestProgressIsConcurrent(t *testing.T) {
 	var last string
 	p := NewProgress(Sinks{Percent: func(_ int, s string) { last = s }}, time.Now)
 	p.Start(8000, 8)

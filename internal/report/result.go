@@ -1,6 +1,5 @@
-// Package report tells one result to people (Markdown, text) and to programs
-// (result.json). It renders what was decided and done elsewhere; it decides
-// nothing, and it is one of the two packages that write to standard output.
+// Package report renders the result of a run for people (text, Markdown) and for
+// programs (result.json). It decides nothing.
 package report
 
 import (
@@ -8,10 +7,11 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Schema is the identifier of the result document's form.
+// Schema identifies the format of result.json.
 const Schema = "acrpromote/result/v1"
 
-// Result is result.json: everything that was asked, observed, decided and done.
+// Result is the result of a run, as in result.json: what was requested, found,
+// decided and done.
 type Result struct {
 	Schema       string          `json:"schema"`
 	Tool         string          `json:"tool"`
@@ -23,15 +23,15 @@ type Result struct {
 	Rules        string          `json:"rules"`
 	Protection   string          `json:"protection"`
 	ApprovalCode string          `json:"approvalCode"`
-	// Flow says which flow file was in force; nil without one.
+	// Flow is the flow file in force; nil if there is none.
 	Flow     *FlowFile      `json:"flow,omitempty"`
 	Run      Run            `json:"run"`
 	Approval Approval       `json:"approval"`
 	Images   []Image        `json:"images"`
 	Refusals []rule.Refusal `json:"refusals"`
 	Errors   []Problem      `json:"errors"`
-	// Warnings are told in the log and the summary; they are no part of the
-	// document.
+	// Warnings are shown in the log and in the summary, but are not in
+	// result.json.
 	Warnings  []string  `json:"-"`
 	Egress    []string  `json:"egress"`
 	Proxy     string    `json:"proxy"`
@@ -40,9 +40,9 @@ type Result struct {
 	Traffic   []Traffic `json:"traffic"`
 }
 
-// FlowFile is the flow file that was read: from the server (repository, ref and
-// the commit that it was read at) or from the workspace, and the SHA-256 of its
-// bytes in hexadecimal. Pinned is the hash that the input demanded.
+// FlowFile is the flow file that was read: from the server (Repository, Ref, and
+// Commit) or from the workspace. SHA256 is the hash of its content in
+// hexadecimal, and Pinned the hash that the input requires.
 type FlowFile struct {
 	Repository string `json:"repository,omitempty"`
 	Ref        string `json:"ref,omitempty"`
@@ -52,8 +52,8 @@ type FlowFile struct {
 	Pinned     string `json:"-"`
 }
 
-// Run is the run of Azure Pipelines that the program was part of, as far as
-// the server confirmed it. Kind is yaml, release or none.
+// Run is the Azure Pipelines run that the program is part of, as far as the
+// server confirmed it. Kind is yaml, release or none.
 type Run struct {
 	Kind         string `json:"kind"`
 	Organization string `json:"organization"`
@@ -66,8 +66,8 @@ type Run struct {
 	Commit       string `json:"commit"`
 }
 
-// Approval is the verdict as result.json tells it. Kind is manual, automated,
-// none (a flow permits it) or unapproved.
+// Approval is the verdict on the approval. Kind is manual, automated, none (the
+// flow or the action requires no approval) or unapproved (--approval none).
 type Approval struct {
 	Granted   bool           `json:"granted"`
 	Kind      string         `json:"kind"`
@@ -76,7 +76,7 @@ type Approval struct {
 	Rules     []rule.Outcome `json:"rules"`
 }
 
-// Approver is a person whose approval counted. At is RFC 3339, UTC.
+// Approver is a person whose approval counted. At is in RFC 3339, UTC.
 type Approver struct {
 	Name    string `json:"name"`
 	ID      string `json:"id"`
@@ -84,8 +84,8 @@ type Approver struct {
 	Comment string `json:"comment"`
 }
 
-// Image is one image and what became of it at each target. Bytes counts the
-// distinct blobs and manifests of the image itself, not of what is attached.
+// Image is an image and its state at each target. Bytes is the size of the
+// distinct blobs and manifests of the image, without attached artifacts.
 type Image struct {
 	Source   string   `json:"source"`
 	Digest   string   `json:"digest"`
@@ -94,8 +94,9 @@ type Image struct {
 	Targets  []Target `json:"targets"`
 }
 
-// Target is one place an image went to. Previous is the digest that the tag
-// bore before it was moved, else empty. Locked tells what was locked there.
+// Target is an image's target and its state. Previous is the digest that the tag
+// pointed at before it was moved, and Locked is what was locked. Rollback is set
+// if the tag moved to an older image.
 type Target struct {
 	Registry   string        `json:"registry"`
 	Repository string        `json:"repository"`
@@ -104,12 +105,11 @@ type Target struct {
 	Referrers  int           `json:"referrers"`
 	Error      string        `json:"error"`
 	Previous   string        `json:"previous,omitempty"`
-	// Rollback: the tag moved to an image that is older than the previous one.
-	Rollback bool   `json:"rollback,omitempty"`
-	Locked   string `json:"locked,omitempty"`
+	Rollback   bool          `json:"rollback,omitempty"`
+	Locked     string        `json:"locked,omitempty"`
 }
 
-// Side says where a problem lies.
+// Side is the side on which something failed.
 type Side string
 
 const (
@@ -119,7 +119,8 @@ const (
 	Input    Side = "input"
 )
 
-// Problem is one thing that failed: on which side, what, why, what to do next.
+// Problem is a failure: its side, what failed, why, and what to do next. Reason
+// is a clause, and Remedy a sentence or empty.
 type Problem struct {
 	Side    Side   `json:"side"`
 	Subject string `json:"subject"`
@@ -127,7 +128,7 @@ type Problem struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Traffic is what one registry was asked for.
+// Traffic has the requests to a registry.
 type Traffic struct {
 	Registry     string   `json:"registry"`
 	Requests     Requests `json:"requests"`

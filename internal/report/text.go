@@ -17,10 +17,10 @@ const (
 	faint  = "2"
 )
 
-// Text is what a person reads at a prompt and in the agent's log: what moves
-// from where to where, on whose word, everything that stands against it, and
-// how it ended. Sentences are wrapped to width; with colour, SGR sequences are
-// used, and text from outside can bring none of its own.
+// Text returns the result for people at a prompt: the images and their targets,
+// the approval, all refusals and errors, and how the run ended. Sentences are
+// wrapped to width. With colour, the text has SGR sequences; those in outside
+// text are escaped.
 func Text(r Result, width int, colour bool) string {
 	t := newText(width, colour)
 	t.facts(r)
@@ -32,8 +32,8 @@ func Text(r Result, width int, colour bool) string {
 	return t.b.String()
 }
 
-// Facts is Text without what stands against it: for the agent's log, where
-// Issues are told one by one, each as an issue of the run.
+// Facts returns Text without warnings, refusals and errors: for the agent's log,
+// where Issues are logged as issues of the run.
 func Facts(r Result, width int) string {
 	t := newText(width, false)
 	t.facts(r)
@@ -41,14 +41,13 @@ func Facts(r Result, width int) string {
 	return t.b.String()
 }
 
-// Issues tells everything that stands against it, one sentence or two each:
-// the warnings, then the refusals and errors.
+// Issues returns the warnings, and the refusals and errors with their remedies.
 func Issues(r Result) (warnings, problems []string) {
 	for _, w := range r.Warnings {
 		warnings = append(warnings, sanitize.Visible(w, longField))
 	}
 	add := func(kind, subject, reason, remedy string) {
-		problems = append(problems, kind+": "+sanitize.Visible(subject, longField)+": "+strings.TrimRight(sanitize.Visible(reason, longField), ". ")+". "+sanitize.Visible(remedy, longField))
+		problems = append(problems, kind+": "+sanitize.Visible(subject, longField)+": "+strings.TrimRight(sentence(sanitize.Visible(reason, longField))+" "+sanitize.Visible(remedy, longField), " "))
 	}
 	for _, f := range r.Refusals {
 		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
@@ -168,17 +167,17 @@ func (t *text) code(r Result) {
 	if showsCode(r) {
 		t.line("")
 		t.line("Approve with this code: " + t.paint(bold, sanitize.Visible(r.ApprovalCode, 80)))
-		t.line("Whoever quotes it in the comment has approved these bytes and no others.")
+		t.line("An approver who quotes it in the comment approves these bytes and no others.")
 	}
 }
 
 func (t *text) approval(a Approval) {
-	word := onWhoseWord(a)
-	if word == "" {
+	line := approvalLine(a)
+	if line == "" {
 		return
 	}
 	t.line("")
-	t.line(t.paint(bold, "Approval") + "  " + word)
+	t.line(t.paint(bold, "Approval") + "  " + line)
 	for _, p := range a.Approvers {
 		s := sanitize.Visible(p.Name, shortField)
 		if p.At != "" {
@@ -204,7 +203,7 @@ func (t *text) approval(a Approval) {
 	}
 }
 
-// problems lists refusals and errors together: who has to act reads one list.
+// problems writes refusals and errors as one list.
 func (t *text) problems(r Result) {
 	total := len(r.Refusals) + len(r.Errors)
 	if total == 0 {
@@ -268,8 +267,8 @@ func (t *text) end(r Result) {
 	t.line(t.paint(colour, string(r.Outcome)) + ": " + Headline(r))
 }
 
-// wrap breaks at spaces; a word that is too long stays whole, so that it can
-// be copied.
+// wrap breaks a text at spaces. A word that is longer than width is not broken,
+// so that it can be copied.
 func wrap(s string, width int) []string {
 	var lines []string
 	line, used := "", 0

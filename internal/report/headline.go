@@ -8,14 +8,14 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// What is shown of one value in a text for people, in bytes. The document has it
-// whole.
+// Limits of one value in a text for people, in bytes. result.json has the whole
+// value.
 const (
 	shortField = 300
 	longField  = 1500
 )
 
-// Headline says in one line how it ended.
+// Headline returns one line that says how the run ended.
 func Headline(r Result) string {
 	total, arrived, waiting := 0, 0, 0
 	for _, image := range r.Images {
@@ -33,49 +33,63 @@ func Headline(r Result) string {
 	case outcome.Done:
 		switch {
 		case r.Action == "seal" && r.DryRun:
-			return "would be sealed; nothing was written (dry run)"
+			return "the image would be sealed; nothing was written (dry run)"
 		case r.Action == "seal" && r.Changed:
 			return "sealed"
 		case r.Action == "seal":
-			return "nothing to do: it was sealed before"
+			return "nothing to do: already sealed"
 		case r.Action == "verify":
-			return "would be carried out; nothing was written"
+			return "the action would be executed; nothing was written"
 		case r.Action == "audit":
-			return fmt.Sprintf("everything has arrived in %s", targets(total))
+			return fmt.Sprintf("everything has arrived at %s", targets(total))
 		case r.DryRun && waiting == 0:
 			return "nothing to do; nothing was written (dry run)"
 		case r.DryRun:
-			return fmt.Sprintf("would go to %d of %s; nothing was written (dry run)", waiting, targets(total))
+			return fmt.Sprintf("%d of %s would change; nothing was written (dry run)", waiting, targets(total))
 		case !r.Changed:
-			return "nothing to do: everything was there"
+			return "nothing to do: everything already exists"
 		}
-		return fmt.Sprintf("arrived in %s", targets(total))
+		return fmt.Sprintf("arrived at %s", targets(total))
 	case outcome.Refused:
 		switch n := len(r.Refusals); n {
 		case 0:
 			return "nothing was written"
 		case 1:
-			return "1 reason stands against it; nothing was written"
+			return "1 rule not met; nothing was written"
 		default:
-			return fmt.Sprintf("%d reasons stand against it; nothing was written", n)
+			return fmt.Sprintf("%d rules not met; nothing was written", n)
 		}
 	case outcome.Partial:
-		return fmt.Sprintf("%d of %s done; run it again for the others", arrived, targets(total))
+		if r.Action == "audit" {
+			return fmt.Sprintf("%d of %s complete", arrived, targets(total))
+		}
+		return fmt.Sprintf("%d of %s done; run again for the others", arrived, targets(total))
 	case outcome.Misuse:
-		return "the inputs cannot be obeyed; nothing was written"
+		return "invalid inputs; nothing was written"
 	case outcome.Cancelled:
-		return "told to stop; what had arrived stays, and no tag points at anything incomplete"
+		return "stopped; content that arrived stays, and no tag points at an incomplete image"
 	}
 	errors := "1 error"
 	if n := len(r.Errors); n != 1 {
 		errors = fmt.Sprintf("%d errors", n)
 	}
 	if r.Changed {
-		return errors + "; what had arrived stays, and a rerun completes it"
+		return errors + "; content that arrived stays"
 	}
 	return errors + "; nothing was written"
 }
 
+// sentence ends a clause from elsewhere with a full stop, unless it is a
+// sentence already.
+func sentence(s string) string {
+	s = strings.TrimRight(s, ". ")
+	if s == "" || strings.HasSuffix(s, "?") {
+		return s
+	}
+	return s + "."
+}
+
+// targets returns a number of targets in words.
 func targets(n int) string {
 	if n == 1 {
 		return "1 target"
@@ -83,13 +97,13 @@ func targets(n int) string {
 	return fmt.Sprintf("%d targets", n)
 }
 
-// showsCode tells whether an approver is to be told the code now: the image
-// has just been sealed, or was so before.
+// showsCode reports whether to show the approval code: the image is sealed now,
+// by this run or an earlier one.
 func showsCode(r Result) bool {
 	return r.Action == "seal" && r.Outcome == outcome.Done && !r.DryRun && r.ApprovalCode != ""
 }
 
-// words says where a problem lies.
+// words returns the kind of an error on this side.
 func (s Side) words() string {
 	switch s {
 	case Source:
@@ -99,12 +113,12 @@ func (s Side) words() string {
 	case Service:
 		return "error at a service"
 	case Input:
-		return "error in the input"
+		return "input error"
 	}
 	return "error"
 }
 
-// where is a target as a reference.
+// where returns the target as a reference.
 func (t Target) where() string {
 	s := t.Registry + "/" + t.Repository
 	if t.Tag != "" {
@@ -113,24 +127,27 @@ func (t Target) where() string {
 	return s
 }
 
-// note says what else there is to know about a target, in few words.
+// note returns details about a target, in a few words.
 func (t Target) note(dryRun bool) string {
 	var notes []string
 	switch t.State {
 	case outcome.Present:
-		notes = append(notes, "already there")
+		notes = append(notes, "already exists")
 	case outcome.Mounted:
 		notes = append(notes, "no bytes sent")
 	case outcome.Pending:
-		notes = append(notes, "not done yet")
+		notes = append(notes, "incomplete")
 	}
 	if t.Referrers > 0 && t.State != outcome.TargetFailed && t.State != outcome.Pending {
 		notes = append(notes, fmt.Sprintf("%d attached", t.Referrers))
 	}
 	if t.Previous != "" {
 		moved := "moved from "
-		if t.State == outcome.Planned {
+		switch t.State {
+		case outcome.Planned:
 			moved = "moves from "
+		case outcome.TargetRefused, outcome.TargetFailed, outcome.Pending:
+			moved = "tag points at "
 		}
 		if t.Rollback {
 			moved = "rollback: " + moved
@@ -140,18 +157,18 @@ func (t Target) note(dryRun bool) string {
 	if t.Locked != "" && t.Locked != "none" && t.State != outcome.TargetFailed && t.State != outcome.TargetRefused {
 		lock := "locked: "
 		if t.State == outcome.Planned || t.State == outcome.Pending || dryRun {
-			lock = "to be locked: "
+			lock = "will be locked: "
 		}
 		notes = append(notes, lock+sanitize.Visible(t.Locked, shortField))
 	}
 	if t.Error != "" {
-		// The sentence stands in the list of errors.
+		// The error is in the list of errors.
 		notes = append(notes, "see below")
 	}
 	return strings.Join(notes, "; ")
 }
 
-// short is enough of a digest to tell it from others by eye.
+// short returns the beginning of a digest.
 func short(digest string) string {
 	if algorithm, hex, ok := strings.Cut(digest, ":"); ok && len(hex) > 12 {
 		return sanitize.Visible(algorithm, 20) + ":" + sanitize.Visible(hex[:12], 40) + "…"
@@ -159,7 +176,8 @@ func short(digest string) string {
 	return sanitize.Visible(digest, 80)
 }
 
-// moment shows RFC 3339 as people read it; anything else as it is.
+// moment returns a time in RFC 3339 in a readable form, and anything else as it
+// is.
 func moment(at string) string {
 	if len(at) >= 20 && at[10] == 'T' && strings.HasSuffix(at, "Z") {
 		return sanitize.Visible(at[:10]+" "+at[11:16]+" UTC", 40)
@@ -167,16 +185,17 @@ func moment(at string) string {
 	return sanitize.Visible(at, 40)
 }
 
-// onWhoseWord says what the approval rests on; "" where none is taken.
-func onWhoseWord(a Approval) string {
+// approvalLine returns one line about the approval, or "" if the action takes
+// none.
+func approvalLine(a Approval) string {
 	guards := sanitize.Visible(a.Guards, shortField)
 	switch {
 	case a.Kind == "unapproved":
-		return "unapproved: nobody was asked (--approval none)"
+		return "unapproved (--approval none)"
 	case a.Kind == "none" && a.Granted:
-		return "none required: the flow permits it"
+		return "none required by the flow"
 	case a.Kind == "none" && guards == "" && len(a.Rules) == 0:
-		// The action takes none, or was not understood.
+		// The action takes no approval, or is unknown.
 		return ""
 	case a.Kind == "" && guards == "" && len(a.Rules) == 0:
 		return ""
