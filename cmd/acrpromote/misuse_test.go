@@ -28,7 +28,7 @@ func TestMisuse(t *testing.T) {
 		{"promote without targets", promote.with("targets", ""), []string{"targets"}},
 		{"audit without targets", inputs{"action": "audit", "source": source}, []string{"targets"}},
 		{"a source that is no reference", push("source", "not a reference"), []string{"source", "not a reference"}},
-		{"a source without tag", push("source", prodHost+"/"+cart), []string{"neither tag nor digest"}},
+		{"a source without tag", push("source", prodHost+"/"+cart), []string{"no tag or digest"}},
 		{"a source with an upper-case repository", push("source", prodHost+"/Shop:1"), []string{"Shop"}},
 		{"a source that climbs", push("source", prodHost+"/a/../b:1"), []string{"a/../b"}},
 		{"a source with a scheme", push("source", "https://"+source), []string{"https"}},
