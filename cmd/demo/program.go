@@ -124,8 +124,8 @@ func (p *program) run(ctx context.Context, env *environment, stage *sim.Stage, e
 	o.took, o.memory = time.Since(began), memory(ended.State)
 	o.requests, o.dialled = env.cloud.Since(mark), env.prodNetwork.Dialled()[dialled:]
 	o.task, o.output = ended.Result, []byte(strings.Join(ended.Lines, "\n")+"\n")
-	if ended.ExitCode != 0 || len(ended.Told) != 1 {
-		return nil, fmt.Errorf("%s %s ended with exit code %d and the results %q:\n%s", p.path, e.Inputs["action"], ended.ExitCode, ended.Told, o.output)
+	if ended.ExitCode != 0 || len(ended.Completions) != 1 {
+		return nil, fmt.Errorf("%s %s ended with exit code %d and the results %q:\n%s", p.path, e.Inputs["action"], ended.ExitCode, ended.Completions, o.output)
 	}
 	return o, o.read(e.TempDirectory)
 }

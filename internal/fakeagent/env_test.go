@@ -195,8 +195,8 @@ func (env *testEnv) step(job fakeagent.Job, inputs ...string) fakeagent.Outcome 
 	env.t.Helper()
 	o := env.start(job, inputs...).Wait()
 	env.hold(o)
-	if len(o.Told) != 1 {
-		env.t.Errorf("task.complete was told %d times: %q", len(o.Told), o.Told)
+	if len(o.Completions) != 1 {
+		env.t.Errorf("task.complete was sent %d times: %q", len(o.Completions), o.Completions)
 	}
 	return o
 }
@@ -210,7 +210,7 @@ func (env *testEnv) hold(o fakeagent.Outcome) {
 	if o.Held {
 		env.t.Error("a process outlived node by the time that an agent waits")
 	}
-	text := strings.Join(slices.Concat(o.Log, o.Debug, o.Warnings, o.Errors, o.Told), "\n")
+	text := strings.Join(slices.Concat(o.Log, o.Debug, o.Warnings, o.Errors, o.Completions), "\n")
 	for _, trace := range []string{"goroutine ", "\n    at ", "node:internal"} {
 		if strings.Contains(text, trace) {
 			env.t.Errorf("there is a stack trace:\n%s", text)
@@ -218,7 +218,7 @@ func (env *testEnv) hold(o fakeagent.Outcome) {
 	}
 	for _, secret := range env.secretsOfTasks {
 		if strings.Contains(text+o.Summary(), secret) {
-			env.t.Error("a secret of the job was told")
+			env.t.Error("a secret of the job was shown")
 		}
 	}
 	left, err := os.ReadDir(filepath.Join(env.folder, "temp"))
@@ -241,7 +241,7 @@ func fileIn(folder, name string) bool {
 func want(t *testing.T, o fakeagent.Outcome, result string) {
 	t.Helper()
 	if o.Result != result {
-		t.Fatalf("the step is %s, want %s\ntold %q\nerrors %q\nlog\n%s", o.Result, result, o.Told, o.Errors, strings.Join(o.Log, "\n"))
+		t.Fatalf("the step is %s, want %s\ncompletions %q\nerrors %q\nlog\n%s", o.Result, result, o.Completions, o.Errors, strings.Join(o.Log, "\n"))
 	}
 }
 

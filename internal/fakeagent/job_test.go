@@ -30,7 +30,7 @@ func TestInvertedPushInYAMLRun(t *testing.T) {
 				t.Errorf("variables %v, errors %q, warnings %q", o.Variables, o.Errors, o.Warnings)
 			}
 			if s := o.Summary(); !strings.Contains(s, digest) || !strings.Contains(s, manager.DisplayName) {
-				t.Errorf("the summary tells neither what moved nor on whose word:\n%s", s)
+				t.Errorf("the summary shows neither what moved nor who approved it:\n%s", s)
 			}
 			result := report(t, o)
 			if result["outcome"] != "done" || result["run"].(map[string]any)["kind"] != "yaml" {
@@ -141,8 +141,8 @@ func TestRefusals(t *testing.T) {
 			want(t, env.step(build, "action", "seal", "source", source), "Succeeded")
 			o := env.step(test.job(env), append([]string{"action", "invertedPush", "source", source, "targets", devHost}, test.inputs...)...)
 			want(t, o, "Failed")
-			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.rule) {
-				t.Errorf("the errors do not name %s:\n%s", test.rule, told)
+			if shown := strings.Join(o.Errors, "\n"); !strings.Contains(shown, test.rule) {
+				t.Errorf("the errors do not name %s:\n%s", test.rule, shown)
 			}
 			if tags := env.dev.Tags(cart); len(tags) != 0 {
 				t.Errorf("refused, and yet written: %q", tags)
@@ -154,7 +154,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-func TestBadInputIsTold(t *testing.T) {
+func TestBadInputIsReported(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		inputs []string
@@ -172,8 +172,8 @@ func TestBadInputIsTold(t *testing.T) {
 			stage.Begin()
 			o := env.step(stage, test.inputs...)
 			want(t, o, "Failed")
-			if told := strings.Join(o.Errors, "\n"); !strings.Contains(told, test.says) || len(told) > 20_000 {
-				t.Errorf("the errors do not name %q, or are endless: %.2000s", test.says, told)
+			if shown := strings.Join(o.Errors, "\n"); !strings.Contains(shown, test.says) || len(shown) > 20_000 {
+				t.Errorf("the errors do not name %q, or are endless: %.2000s", test.says, shown)
 			}
 			if len(o.Variables) > 4 {
 				t.Errorf("variables %v", o.Variables)

@@ -9,7 +9,7 @@ import (
 )
 
 // running lists the processes of a program that stand in this test's folder.
-// Only Linux tells; elsewhere the streams' end has to do.
+// Only Linux lists them; elsewhere the end of the streams has to do.
 func running(t *testing.T, program, folder string) []string {
 	t.Helper()
 	if runtime.GOOS != "linux" {

@@ -16,7 +16,7 @@ import (
 const nobody = 65534
 
 // readOnly has the agent run by a user who may change nothing in the task's
-// folder, where the tests may choose one; else node itself is told that the
+// folder, where the tests may choose one; else node itself is made to believe that the
 // folder lies on a read-only file system, for an owner can always change modes.
 func readOnly(t *testing.T, env *testEnv) {
 	t.Helper()

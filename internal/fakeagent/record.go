@@ -36,7 +36,7 @@ type Attachment struct {
 // Record is what a step leaves behind on the server.
 type Record struct {
 	Result      string
-	Told        []string // what each task.complete said: "Failed: why"
+	Completions []string // what each task.complete said: "Failed: why"
 	Lines       []string // all, as they were written
 	Log         []string // lines that are no commands
 	Debug       []string
@@ -90,7 +90,7 @@ func (r *reader) line(line string) {
 		r.warn("no such area of commands: " + command.Area)
 		return
 	}
-	if err := r.carryOut(command); err != nil {
+	if err := r.execute(command); err != nil {
 		r.failCommand(line, err.Error())
 	}
 }
@@ -99,13 +99,13 @@ func (r *reader) warn(text string) { r.record.Warnings = append(r.record.Warning
 
 // failCommand is what the agent does where a command fails: the task fails.
 func (r *reader) failCommand(line, why string) {
-	r.record.Errors = append(r.record.Errors, fmt.Sprintf("the command %q could not be carried out: %s", line, why))
+	r.record.Errors = append(r.record.Errors, fmt.Sprintf("the command %q could not be executed: %s", line, why))
 	r.fail()
 }
 
 func (r *reader) fail() { r.record.Result = merge(r.record.Result, "Failed") }
 
-func (r *reader) carryOut(c Command) error {
+func (r *reader) execute(c Command) error {
 	switch strings.ToLower(c.Event) {
 	case "complete":
 		result := c.Properties["result"]
@@ -113,7 +113,7 @@ func (r *reader) carryOut(c Command) error {
 			return fmt.Errorf("%q is no result", result)
 		}
 		r.record.Result = merge(r.record.Result, result)
-		r.record.Told = append(r.record.Told, result+": "+c.Data)
+		r.record.Completions = append(r.record.Completions, result+": "+c.Data)
 	case "logissue", "issue":
 		switch strings.ToLower(c.Properties["type"]) {
 		case "error":

@@ -194,7 +194,7 @@ func (s *Step) Wait() Outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if o.ExitCode != 0 {
-		// Whatever the task has told: the agent takes it for its own fault.
+		// The agent takes this for its own failure, whatever the task reported.
 		s.reader.record.Errors = append(s.reader.record.Errors, fmt.Sprintf("node ended with exit code %d", o.ExitCode))
 		s.reader.record.Result = "Failed"
 	}

@@ -15,7 +15,7 @@ import (
 // large is the size of a layer that takes long on a slow line.
 const large = 48 << 20
 
-// slowly lets uploads to a registry trickle in, and tells when the first has
+// slowly lets uploads to a registry trickle in, and signals when the first has
 // come some way.
 func (env *testEnv) slowly(host string) (begun <-chan struct{}, restore func()) {
 	signal := make(chan struct{})
@@ -91,8 +91,8 @@ func TestCancelInTheMiddleOfALargeCopy(t *testing.T) {
 		if len(o.Signals) != 1 || o.Held {
 			t.Errorf("it took %q (%v), and something held the streams: %v", o.Signals, o.AfterCancel, o.Held)
 		}
-		if o.ExitCode != 0 || len(o.Told) != 1 || !strings.HasPrefix(o.Told[0], "Canceled: ") {
-			t.Errorf("exit code %d, told %q", o.ExitCode, o.Told)
+		if o.ExitCode != 0 || len(o.Completions) != 1 || !strings.HasPrefix(o.Completions[0], "Canceled: ") {
+			t.Errorf("exit code %d, completions %q", o.ExitCode, o.Completions)
 		}
 		t.Logf("ended %v after the cancellation", o.AfterCancel.Round(time.Millisecond))
 	})
