@@ -35,9 +35,9 @@ type failure struct {
 func (c *candidate) when() string {
 	switch {
 	case c.decided.IsZero():
-		return "answered at a time that is not known"
+		return "responded at an unknown time"
 	case !c.decided.Equal(c.at):
-		return fmt.Sprintf("may have answered as early as %s", stamp(c.decided))
+		return fmt.Sprintf("may have responded as early as %s", stamp(c.decided))
 	}
 	return "approved at " + stamp(c.decided)
 }
@@ -53,7 +53,7 @@ func (c *candidate) fail(name rule.Name, format string, args ...any) {
 func (j *judge) readApprovers(index int, a Approval) {
 	unknown := func(what string) {
 		j.refuse(rule.ApprovalUnreadable, j.guards(), j.which(a)+" is granted, but "+what,
-			"An approval counts only if it says who gave it and when: run the stage again and have it approved. "+j.whoMay())
+			"An approval counts only if the server says who gave it and when. Run the stage again and have it approved. "+j.whoMay())
 	}
 	before, knowable := len(j.candidates), true
 	for _, s := range a.Steps {
@@ -72,7 +72,7 @@ func (j *judge) readApprovers(index int, a Approval) {
 		}
 	}
 	if len(j.candidates) == before && knowable {
-		unknown("it names nobody who approved: the check may have been bypassed")
+		unknown("it names no approver: the check may have been bypassed")
 	}
 }
 
@@ -81,13 +81,13 @@ func (j *judge) readApprovers(index int, a Approval) {
 func (s Step) unknowable() string {
 	switch {
 	case s.Status == "rejected":
-		return "one of those who were asked rejected it" + rejecters(Approval{Steps: []Step{s}})
+		return "it was also rejected" + rejecters(Approval{Steps: []Step{s}})
 	case s.Status != approved || s.Automated:
 		return ""
 	case s.Actual == nil || GUID(s.Actual.ID) == "":
 		return "it does not say which person approved"
 	case s.Actual.Group:
-		return fmt.Sprintf("the one who approved is %s, a group and no person", label(*s.Actual))
+		return fmt.Sprintf("the approver is %s, which is a group, not a person", label(*s.Actual))
 	case s.Modified.IsZero():
 		return fmt.Sprintf("it does not say when %s approved", label(*s.Actual))
 	}
@@ -107,7 +107,7 @@ func (s Step) decided() time.Time {
 // judgeCandidate tries every rule on one person's answer.
 func (j *judge) judgeCandidate(c *candidate) {
 	if c.at.After(j.now.Add(skew)) {
-		c.fail(rule.ApprovalUnreadable, "approved at %s, which lies %s in the future of this machine's clock: one of the two clocks is wrong", stamp(c.at), c.at.Sub(j.now).Round(time.Second))
+		c.fail(rule.ApprovalUnreadable, "approved at %s, which is %s in the future by this machine's clock: one of the clocks is wrong", stamp(c.at), c.at.Sub(j.now).Round(time.Second))
 	}
 	if !j.r.RequesterCanApprove {
 		if as := j.requested(c.id); as != "" {
@@ -118,7 +118,7 @@ func (j *judge) judgeCandidate(c *candidate) {
 		c.fail(rule.AuthorApproved, "pushed the source version")
 	}
 	if !j.listed(c.step) {
-		c.fail(rule.ApproverNotListed, "is not on the list of approvers, nor is the group that was asked")
+		c.fail(rule.ApproverNotListed, "is not on the list of approvers, and neither is the group that was asked")
 	}
 	if j.r.MaxAge > 0 && j.now.Sub(c.decided) > j.r.MaxAge {
 		c.fail(rule.ApprovalTooOld, "%s", c.when())
@@ -168,8 +168,8 @@ func (j *judge) judgeApprovers(granted int) {
 	case !short:
 		j.tell(rule.MinApprovers, detail)
 	case granted > 0 && least > 1, len(j.refusals) == 0:
-		j.refuse(rule.MinApprovers, j.guards(), "too few persons who count have approved: "+detail,
-			fmt.Sprintf("%s must approve: let the check ask for as many, and run the stage again. %s", more(least-len(counted)), j.whoMay()))
+		j.refuse(rule.MinApprovers, j.guards(), "not enough eligible approvers: "+detail,
+			fmt.Sprintf("%s must approve. Raise the check's minimum number of approvers accordingly and run the stage again. %s", more(least-len(counted)), j.whoMay()))
 	default:
 		j.told = append(j.told, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
 	}
@@ -180,7 +180,7 @@ func more(n int) string {
 	if n == 1 {
 		return "One more person"
 	}
-	return fmt.Sprintf("%d more persons", n)
+	return fmt.Sprintf("%d more people", n)
 }
 
 // judgeAuthors: who the author is must be known before anybody can be said not
@@ -191,11 +191,11 @@ func (j *judge) judgeAuthors() {
 	}
 	why := j.e.AuthorsUnknown
 	if why == "" {
-		why = "the server's record of it was not read"
+		why = "the server's record of the push was not read"
 	}
 	j.refuse(rule.AuthorApproved, j.guards(),
-		"whoever pushed the source version may not approve it, but who that was is unknown: "+why,
-		"Build from a repository of Azure Repos whose pushes can be read, or let the author approve (authorCanApprove).")
+		"the author of the source version may not approve it, but the author is unknown: "+why,
+		"Build from an Azure Repos repository whose pushes can be read, or allow the author to approve (authorCanApprove).")
 }
 
 // refuseExcluded refuses on account of persons who fail one rule.
@@ -213,23 +213,23 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	again := "Run the stage again and let "
 	switch name {
 	case rule.RequesterApproved:
-		j.refuse(name, j.guards(), "approved by one who asked for it: "+persons, again+"another person approve. "+j.whoMay())
+		j.refuse(name, j.guards(), "the approver also requested this run: "+persons, again+"another person approve. "+j.whoMay())
 	case rule.AuthorApproved:
-		j.refuse(name, j.guards(), "approved by one who wrote it: "+persons, again+"another person approve. "+j.whoMay())
+		j.refuse(name, j.guards(), "the approver is the author: "+persons, again+"another person approve. "+j.whoMay())
 	case rule.ApproverNotListed:
-		j.refuse(name, j.guards(), "approved by one who may not: "+persons, again+"one of these approve: "+list(j.r.Approvers)+".")
+		j.refuse(name, j.guards(), "the approver is not allowed to approve: "+persons, again+"one of these approve: "+list(j.r.Approvers)+".")
 	case rule.ApprovalTooOld:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved anew. "+j.whoMay())
+		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved again. "+j.whoMay())
 	case rule.CommentPattern:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment must contain %s: %s", j.r.patterns(), persons), again+"the approver write into the comment what the pattern asks for.")
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment does not match %s: %s", j.r.patterns(), persons), again+"the approver write a comment that matches.")
 	case rule.ApprovalCode:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment must quote the approval code %s: %s", spell(j.r.Code), persons), again+"the approver quote the code "+spell(j.r.Code)+" in the comment, having looked at what it stands for.")
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment does not quote the approval code %s: %s", spell(j.r.Code), persons), again+"the approver check the image and quote the code "+spell(j.r.Code)+" in the comment.")
 	case rule.ChangedSinceApproval:
-		j.refuse(name, j.sealed(), "the image is not known to be what was approved: "+persons, "Have the stage approved again: an approval counts for what was sealed before it was given. "+j.whoMay())
+		j.refuse(name, j.sealed(), "the image may have changed since it was approved: "+persons, "Have the stage approved again: an approval counts only for images that were sealed before it. "+j.whoMay())
 	case rule.NotSealed:
-		j.refuse(name, j.sealed(), "it was approved before it was sealed: "+persons, "Have the stage approved again, after seal. "+j.whoMay())
+		j.refuse(name, j.sealed(), "the image was approved before it was sealed: "+persons, "Have the stage approved again, now that the image is sealed. "+j.whoMay())
 	default:
-		j.refuse(name, j.guards(), persons, "Set the clock of the agent, then run the step again.")
+		j.refuse(name, j.guards(), persons, "Correct the clock of the agent, then run the step again.")
 	}
 }
 
@@ -251,7 +251,7 @@ func (j *judge) tellRules() {
 		j.tell(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.discounted(rule.ApprovalTooOld))
 	}
 	if len(j.r.CommentPatterns) > 0 {
-		j.tell(rule.CommentPattern, fmt.Sprintf("the comment contains %s", j.r.patterns())+j.discounted(rule.CommentPattern))
+		j.tell(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.discounted(rule.CommentPattern))
 	}
 	if j.r.Code != "" {
 		j.tell(rule.ApprovalCode, "the comment quotes "+spell(j.r.Code)+j.discounted(rule.ApprovalCode))
@@ -284,7 +284,7 @@ func (j *judge) requesterNames() string {
 		}
 	}
 	if len(words) == 0 {
-		return "somebody without a name"
+		return "an unnamed person"
 	}
 	return list(words)
 }

@@ -27,9 +27,9 @@ func JudgeArtifact(a Artifact) (time.Time, *rule.Refusal) {
 	case a.Unread != "":
 		reason, remedy = a.Unread, a.Remedy
 	case !a.Primary:
-		reason = "it has no primary artifact, so nothing says when the image was built"
+		reason = "the release has no primary artifact, so it is unknown when the image was built"
 	case a.BuildID < 1:
-		reason = "its primary artifact was made by no build of Azure Pipelines, so nothing says when the image was built"
+		reason = "the primary artifact was not made by a build of Azure Pipelines, so it is unknown when the image was built"
 	case !a.Build.ID.is(a.BuildID) || a.Build.Started.IsZero():
 		reason = fmt.Sprintf("the record of build %d, which made the release's artifact, does not say when it started", a.BuildID)
 	default:

@@ -19,8 +19,8 @@ func TestJudgeArtifact(t *testing.T) {
 		remedy string
 	}{
 		{"a build", func(*approval.Artifact) {}, "", ""},
-		{"no primary artifact", func(a *approval.Artifact) { *a = approval.Artifact{ReleaseID: 88} }, "it has no primary artifact, so nothing says when the image was built", remedy},
-		{"no build", func(a *approval.Artifact) { a.BuildID = 0 }, "its primary artifact was made by no build of Azure Pipelines, so nothing says when the image was built", remedy},
+		{"no primary artifact", func(a *approval.Artifact) { *a = approval.Artifact{ReleaseID: 88} }, "the release has no primary artifact, so it is unknown when the image was built", remedy},
+		{"no build", func(a *approval.Artifact) { a.BuildID = 0 }, "the primary artifact was not made by a build of Azure Pipelines, so it is unknown when the image was built", remedy},
 		{"another build", func(a *approval.Artifact) { a.Build.ID.Value = 4712 }, silent, remedy},
 		{"a build without a number", func(a *approval.Artifact) { a.Build.ID.Set = false }, silent, remedy},
 		{"a build that did not start", func(a *approval.Artifact) { a.Build.Started = time.Time{} }, silent, remedy},

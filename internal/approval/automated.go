@@ -29,27 +29,27 @@ func (c Check) String() string { return fmt.Sprintf("check %s on %s", c.Definiti
 func (j *judge) judgeAutomated() {
 	subject := j.stage()
 	if len(j.r.Checks) == 0 {
-		j.refuse(rule.AutomatedCheck, subject, "an automated approval is asked for, but nothing names the checks that would give it",
-			"Name the checks in the flow file, or ask for a manual approval.")
+		j.refuse(rule.AutomatedCheck, subject, "an automated approval is required, but the rules name no checks for it",
+			"Name the checks in the flow file, or require a manual approval.")
 		return
 	}
 	if j.e.Source != YAML {
-		j.refuse(rule.AutomatedCheck, subject, "this is no YAML run, and checks are evaluated for stages of YAML runs alone", "Ask for a manual approval.")
+		j.refuse(rule.AutomatedCheck, subject, "this is not a YAML run: Azure DevOps evaluates checks only for the stages of YAML runs", "Require a manual approval.")
 		return
 	}
 	if j.r.Code != "" {
-		j.refuse(rule.ApprovalCode, subject, "the approval code is asked for, and an automated check quotes none", "Ask for a manual approval, or for no code.")
+		j.refuse(rule.ApprovalCode, subject, "the approval code is required, but an automated check cannot quote it", "Require a manual approval, or no approval code.")
 	}
 	suite := j.e.Suite
 	if j.e.Unchecked || suite == nil {
-		j.refuse(rule.AutomatedCheck, subject, "the stage has no check at all", "Add the named checks to what the stage uses.")
+		j.refuse(rule.AutomatedCheck, subject, "the stage has no checks", "Add the named checks to the resources that the stage uses.")
 		return
 	}
 	if !j.judgeContext(suite.Context) {
 		return
 	}
 	if !strings.EqualFold(suite.Status, "approved") {
-		j.disagree(fmt.Sprintf("its check suite is %q", suite.Status))
+		j.disagree(fmt.Sprintf("the status of its check suite is %q", suite.Status))
 		return
 	}
 	real := false
@@ -57,7 +57,7 @@ func (j *judge) judgeAutomated() {
 	for _, c := range j.r.Checks {
 		at, clock, why := j.passedCheck(c, suite)
 		if why != "" {
-			j.refuse(rule.AutomatedCheck, c.Resource, fmt.Sprintf("%s %s. %s", c, why, guarded(suite)), "Have the check pass for this stage, or correct the flow file.")
+			j.refuse(rule.AutomatedCheck, c.Resource, fmt.Sprintf("%s %s. %s", c, why, guarded(suite)), "Make sure that the check passes for this stage, or correct the flow file.")
 			continue
 		}
 		real = real || !clock
@@ -65,7 +65,7 @@ func (j *judge) judgeAutomated() {
 		j.judgeCheckOrder(c, at)
 	}
 	if !real && len(passed) == len(j.r.Checks) {
-		j.refuse(rule.AutomatedCheck, subject, "the named checks look at the hour of the day alone, which approves nothing", "Name a check that looks at the image or the run.")
+		j.refuse(rule.AutomatedCheck, subject, "the named checks look only at the time of day, which is not an approval", "Name a check that looks at the image or the run.")
 		return
 	}
 	j.tell(rule.AutomatedCheck, strings.Join(passed, "; "))
@@ -80,16 +80,16 @@ func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, wh
 			continue
 		}
 		if !strings.EqualFold(run.Status, "approved") {
-			return at, false, fmt.Sprintf("was evaluated and is %q", run.Status)
+			return at, false, fmt.Sprintf("was evaluated, but its status is %q", run.Status)
 		}
 		configuration, known := j.configuration(run)
 		switch {
 		case !known && run.Type == TypeTaskCheck && !j.e.Configurations.Read:
-			return at, false, "passed, but its configuration may not be read, so it could be one of the hour of the day. " + j.e.Configurations.Unknown
+			return at, false, "passed, but its configuration cannot be read, so it could be a check of the time of day. " + j.e.Configurations.Unknown
 		case known && configuration.Disabled:
 			return at, false, "is disabled now"
 		case known && run.Version != 0 && configuration.Version != 0 && run.Version != configuration.Version:
-			return at, false, fmt.Sprintf("was evaluated in version %d and is configured in version %d now", run.Version, configuration.Version)
+			return at, false, fmt.Sprintf("was evaluated in version %d, but its current version is %d", run.Version, configuration.Version)
 		}
 		clock = known && SameGUID(configuration.Definition, businessHours) || SameGUID(c.Definition, businessHours)
 		if !found || run.Completed.Before(at) {
@@ -131,11 +131,11 @@ func (j *judge) judgeCheckOrder(c Check, at time.Time) {
 		switch {
 		case s.problem() != "":
 		case at.IsZero():
-			j.refuse(rule.ApprovalUnreadable, s.Subject, fmt.Sprintf("the server does not say when %s passed", c), "Run the stage again; if it stays so, ask for a manual approval.")
+			j.refuse(rule.ApprovalUnreadable, s.Subject, fmt.Sprintf("the server does not say when %s passed", c), "Run the stage again. If the error persists, require a manual approval.")
 		case !at.After(s.TagUpdated):
-			j.refuse(rule.ChangedSinceApproval, s.Subject, fmt.Sprintf("%s passed at %s, the image was changed at %s", c, stamp(at), stamp(s.TagUpdated)), "Run the stage again.")
+			j.refuse(rule.ChangedSinceApproval, s.Subject, fmt.Sprintf("%s passed at %s, but the image was changed at %s", c, stamp(at), stamp(s.TagUpdated)), "Run the stage again.")
 		case !at.After(s.RecordCreated):
-			j.refuse(rule.NotSealed, s.Subject, fmt.Sprintf("%s passed at %s, the image was sealed at %s", c, stamp(at), stamp(s.RecordCreated)), "Seal before the stage, and run it again.")
+			j.refuse(rule.NotSealed, s.Subject, fmt.Sprintf("%s passed at %s, but the image was sealed at %s", c, stamp(at), stamp(s.RecordCreated)), "Seal the image before the stage, then run the stage again.")
 		}
 	}
 }

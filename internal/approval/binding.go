@@ -12,13 +12,13 @@ import (
 func (j *judge) bind() []Approval {
 	suite := j.e.Suite
 	if j.e.Unchecked {
-		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no check at all, so nobody was asked", j.addApproval())
+		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no checks, so nobody was asked to approve", j.addApproval())
 		return nil
 	}
 	if suite == nil {
 		j.refuse(rule.ApprovalUnreadable, j.stage(),
-			"the check suite of the stage was not read, so nothing says what its approvals guard",
-			"Run the step again; if it stays so, report it as a defect.")
+			"the check suite of the stage was not read, so it is unknown what its approvals guard",
+			"Run the step again. If the error persists, report it as a bug.")
 		return nil
 	}
 	if !j.judgeContext(suite.Context) {
@@ -33,14 +33,14 @@ func (j *judge) bind() []Approval {
 	}
 	if j.r.Environment == "" {
 		j.refuse(rule.ApprovalUnbound, j.stage(),
-			"the input environment is empty, so nothing says whose approval counts. "+guarded(suite),
-			"Name in the input environment the environment whose approval counts, or endpoint:NAME for a service connection.")
+			"the input environment is empty, so it is unknown which approval counts. "+guarded(suite),
+			"Set the input environment to the environment whose approval counts, or to endpoint:NAME for a service connection.")
 	}
 	if len(j.e.Approvals) == 0 {
 		if len(approvals) > 0 {
-			j.disagree("its check suite lists an approval that the timeline of the run does not show")
+			j.disagree("its check suite lists an approval that is missing in the run's timeline")
 		} else {
-			j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval at all. "+guarded(suite), j.addApproval())
+			j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval. "+guarded(suite), j.addApproval())
 		}
 		return nil
 	}
@@ -60,7 +60,7 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 	seen := map[string]bool{}
 	for _, run := range s.Runs {
 		if run.Type == "" {
-			j.disagree("its check suite lists a check without saying of which type it is")
+			j.disagree("its check suite lists a check without a type")
 			return nil, false
 		}
 		if id := GUID(run.ID); id != "" {
@@ -83,7 +83,7 @@ func (j *judge) distinctApprovals() bool {
 	for _, a := range j.e.Approvals {
 		id := GUID(a.ID)
 		if id == "" || seen[id] {
-			j.disagree("an approval bears no id, or the same id as another")
+			j.disagree("an approval has no id, or the same id as another")
 			return false
 		}
 		seen[id] = true
@@ -120,7 +120,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	}
 	for _, a := range loose {
 		j.refuse(rule.ApprovalUnbound, "approval "+a.ID+" of "+j.stage(),
-			fmt.Sprintf("nothing ties the approval %s to %s: the check suite has no check of that id. %s", a.ID, j.guards(), guarded(j.e.Suite)),
+			fmt.Sprintf("the approval %s cannot be linked to %s: the check suite has no check with that id. %s", a.ID, j.guards(), guarded(j.e.Suite)),
 			j.addApproval())
 	}
 	if len(loose) > 0 {
@@ -128,7 +128,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	}
 	for _, run := range runs {
 		if Names(j.r.Environment, run.Resource) && !tied[GUID(run.ID)] {
-			j.disagree(fmt.Sprintf("its check suite lists an approval for %s that the timeline of the run does not show", run.Resource))
+			j.disagree(fmt.Sprintf("its check suite lists an approval for %s that is missing in the run's timeline", run.Resource))
 			return nil, nil
 		}
 	}
@@ -145,8 +145,8 @@ func (j *judge) oneResource(runs []CheckRun) bool {
 	for _, run := range runs {
 		if run.Resource.ID == "" || run.Resource.ID != runs[0].Resource.ID {
 			j.refuse(rule.ApprovalUnbound, j.stage(),
-				fmt.Sprintf("the approvals of the stage guard several resources called %q, or one that bears no id: which of them is meant cannot be told", runs[0].Resource.Name),
-				"Give the resources names of their own.")
+				fmt.Sprintf("the approvals of the stage guard several resources named %q, or one without an id, so it is ambiguous which of them counts", runs[0].Resource.Name),
+				"Give each resource a unique name.")
 			return false
 		}
 	}
@@ -163,7 +163,7 @@ func (j *judge) judgeConfigurations(runs []CheckRun) {
 		if why := j.configurationProblem(run); why != "" {
 			j.refuse(rule.ApprovalUnbound, run.Resource.String(),
 				fmt.Sprintf("the approval check %d of %s %s", run.ConfigurationID, run.Resource, why),
-				fmt.Sprintf("Let whoever administers %s look at its checks (Approvals and checks), then run the stage again and have it approved.", run.Resource))
+				fmt.Sprintf("Ask an administrator of %s to review its checks (Approvals and checks), then run the stage again and have it approved.", run.Resource))
 		}
 	}
 }
@@ -175,23 +175,23 @@ func (j *judge) configurationProblem(run CheckRun) string {
 			continue
 		}
 		if found != nil {
-			return "is configured twice under one number"
+			return "is configured twice with the same number"
 		}
 		found = &j.e.Configurations.Checks[i]
 	}
 	switch {
 	case found == nil:
-		return "was evaluated for this stage, but is not configured there any more"
+		return "was evaluated for this stage, but is no longer configured there"
 	case found.Disabled:
 		return "is disabled now"
 	case !SameGUID(found.Type, TypeApproval):
-		return "is not an approval any more"
+		return "is no longer an approval"
 	case found.Resource.Type != run.Resource.Type || found.Resource.ID != run.Resource.ID:
-		return "is configured on another resource: " + found.Resource.String()
+		return "is now configured on another resource: " + found.Resource.String()
 	case found.Version == 0 || run.Version == 0:
 		j.unversioned = true
 	case found.Version != run.Version:
-		return fmt.Sprintf("was evaluated in version %d, but is configured in version %d now", run.Version, found.Version)
+		return fmt.Sprintf("was evaluated in version %d, but its current version is %d", run.Version, found.Version)
 	}
 	return ""
 }
@@ -202,19 +202,19 @@ func (j *judge) configurationNote() string {
 	case j.e.Source == Release:
 		return ""
 	case j.e.Configurations.Read && j.unversioned:
-		return "; the check is enabled, but the server does not tell in which version it was evaluated and is configured now"
+		return "; the check is enabled, but the server does not report which version was evaluated and which is current"
 	case j.e.Configurations.Read:
-		return "; the check is enabled, and configured as it was evaluated"
+		return "; the check is enabled and unchanged since it was evaluated"
 	case j.e.Configurations.Unknown != "":
-		return "; whether the check is still configured as it was evaluated is unknown: " + j.e.Configurations.Unknown
+		return "; it is unknown whether the check has changed since it was evaluated: " + j.e.Configurations.Unknown
 	}
-	return "; whether the check is still configured as it was evaluated is unknown"
+	return "; it is unknown whether the check has changed since it was evaluated"
 }
 
 // disagree refuses a suite, or a timeline, that contradicts the other.
 func (j *judge) disagree(why string) {
 	j.refuse(rule.ApprovalUnreadable, j.stage(), "the server contradicts itself about the stage: "+why,
-		"Run the stage again and have it approved; where the witnesses differ, nothing counts.")
+		"Run the stage again and have it approved: contradictory records never count.")
 }
 
 // guarded lists what the checks of the stage guard.
@@ -228,7 +228,7 @@ func guarded(s *Suite) string {
 		}
 	}
 	if len(words) == 0 {
-		return "No check of this stage guards anything."
+		return "The checks of this stage guard no resource."
 	}
 	return "The checks of this stage guard: " + list(words) + "."
 }
@@ -237,7 +237,7 @@ func guarded(s *Suite) string {
 func (j *judge) addApproval() string {
 	kind, name := named(j.r.Environment)
 	if name == "" {
-		return "Let a job of the stage deploy to an environment that has an approval (Pipelines, Environments, Approvals and checks), and name it in the input environment."
+		return "Let a job of the stage deploy to an environment with an approval (Pipelines, Environments, Approvals and checks), and set the input environment to its name."
 	}
 	if kind == "endpoint" {
 		return fmt.Sprintf("Add an approval to the service connection %s (Project settings, Service connections, Approvals and checks), and use it in this stage.", name)

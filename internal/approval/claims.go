@@ -50,7 +50,7 @@ func (c Claims) Requesters() []Requester {
 	var list []Requester
 	for _, id := range c.RequesterIDs {
 		if id = GUID(id); id != "" {
-			list = append(list, Requester{Person: Person{ID: id}, As: "asked for this run or stage, as the agent says"})
+			list = append(list, Requester{Person: Person{ID: id}, As: "requested this run or stage, according to the agent"})
 		}
 	}
 	return list

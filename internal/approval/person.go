@@ -11,7 +11,7 @@ func label(p Person) string {
 	switch {
 	case p.Name == "" && p.UniqueName == "":
 		if p.ID == "" {
-			return "somebody without a name"
+			return "an unnamed person"
 		}
 		return p.ID
 	case p.Name == "":

@@ -19,7 +19,7 @@ type Guard struct {
 // binds only those who must come this way.
 func Protection(guards []Guard) string {
 	if len(guards) == 0 {
-		return "unprotected: no service connection is in use, so no check guards the way to the registries"
+		return "unprotected: no service connection is in use, so no check protects the registries"
 	}
 	var protected, bare, unknown []string
 	for _, g := range guards {
@@ -43,7 +43,7 @@ func Protection(guards []Guard) string {
 	}
 	switch {
 	case len(bare) > 0:
-		return fmt.Sprintf("unprotected: %s bears neither a required template nor an approval, so any pipeline that may use it can write to the registries without this step; add one under Approvals and checks", strings.Join(bare, ", "))
+		return fmt.Sprintf("unprotected: %s has neither a required template nor an approval, so any pipeline that can use it can write to the registries without this step; add one under Approvals and checks", strings.Join(bare, ", "))
 	case len(unknown) > 0:
 		return "unknown: " + strings.Join(unknown, "; ")
 	}
@@ -65,11 +65,11 @@ type FlowFile struct {
 // must have passed. If the rules are not verified, warning says why.
 func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verified bool, warning string) {
 	if !file.Bound {
-		return false, fmt.Sprintf("the flow file %s lies in the workspace, where whoever writes the pipeline may change it: name it as NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
+		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
 	}
 	for _, suite := range suites {
 		if !templateRequired(suite, connections) {
-			return false, "the rules are not verified: no required template on a service connection of this step has passed for this stage, so whoever writes the pipeline could name another flow file. Add the check Required template to the service connection"
+			return false, "the rules are not verified: no required template on a service connection of this step has passed for this stage, so the pipeline's author could use another flow file. Add the check Required template to the service connection"
 		}
 	}
 	if len(suites) == 0 {

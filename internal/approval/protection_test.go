@@ -22,11 +22,11 @@ func TestProtection(t *testing.T) {
 		want   string
 	}{
 		{"both", []Guard{read("release-identity", check(TypeApproval, false), check(TypeRequiredTemplate, false))}, "protected: required template, approval on release-identity"},
-		{"one of two connections is bare", []Guard{read("a", check(TypeApproval, false)), read("b", check(exclusiveLock, false))}, "unprotected: b bears"},
-		{"a disabled check guards nothing", []Guard{read("a", check(TypeApproval, true))}, "unprotected: a bears"},
+		{"one of two connections is bare", []Guard{read("a", check(TypeApproval, false)), read("b", check(exclusiveLock, false))}, "unprotected: b has"},
+		{"a disabled check guards nothing", []Guard{read("a", check(TypeApproval, true))}, "unprotected: a has"},
 		{"two", []Guard{read("a", check(TypeApproval, false)), read("b", check(TypeRequiredTemplate, false))}, "protected: approval on a; required template on b"},
 		{"unread", []Guard{read("a", check(TypeApproval, false)), unread}, "unknown: the checks on hidden: grant Reader"},
-		{"bare outweighs unread", []Guard{read("a"), unread}, "unprotected: a bears"},
+		{"bare outweighs unread", []Guard{read("a"), unread}, "unprotected: a has"},
 		{"none in use", nil, "unprotected: no service connection"},
 	} {
 		if got := Protection(c.guards); !strings.HasPrefix(got, c.want) {

@@ -11,12 +11,12 @@ import (
 func (j *judge) bindRelease() []Approval {
 	if j.r.Environment != "" && !SameName(j.r.Environment, j.e.Stage) {
 		j.refuse(rule.ApprovalUnbound, j.stage(),
-			fmt.Sprintf("the approvals read are those of the stage %s, and not of %s, which the input environment names", j.e.Stage, j.r.Environment),
-			"In a classic release leave environment empty, or name the stage whose approval counts.")
+			fmt.Sprintf("these are the approvals of the stage %s, but the input environment names %s", j.e.Stage, j.r.Environment),
+			"In a classic release, leave environment empty or set it to the stage whose approval counts.")
 		return nil
 	}
 	if len(j.e.Approvals) == 0 {
-		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval at all", "Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, Pre-deployment approvals).")
+		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval", "Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, Pre-deployment approvals).")
 		return nil
 	}
 	return j.e.Approvals
@@ -42,7 +42,7 @@ func (j *judge) judgeEntries(a Approval) bool {
 	}
 	if asked == 0 {
 		j.refuse(rule.ApprovalMissing, j.guards(),
-			fmt.Sprintf("no person is asked for %s: Azure DevOps approved it by itself", j.which(a)),
+			fmt.Sprintf("nobody is asked for %s: Azure DevOps approved it automatically", j.which(a)),
 			"Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, or Post-deployment conditions), create a release, and have it approved.")
 		return false
 	}
@@ -57,8 +57,8 @@ func (j *judge) judgeEntries(a Approval) bool {
 		return true
 	case worst == severityNone:
 		j.refuse(rule.ApprovalUnreadable, j.guards(),
-			fmt.Sprintf("%s asks for %s, but has only %d", j.which(a), plural(required, "approver"), asked),
-			"Have the release deployed to the stage again, and approved. "+j.whoMay())
+			fmt.Sprintf("%s requires %s, but has only %d", j.which(a), plural(required, "approver"), asked),
+			"Deploy the release to the stage again and have it approved. "+j.whoMay())
 	default:
 		j.refuseStatus(a, status)
 	}

@@ -177,9 +177,9 @@ func (s *ReleaseStage) set(phase, kind string, entries Entries, e Evidence) (a A
 	for _, entry := range entries.List {
 		switch {
 		case !entry.ID.Set || seen[entry.ID.Value]:
-			return a, fmt.Sprintf("a %s approval of the stage %s bears no number, or the same as another", phase, sanitize.Line(s.Name))
+			return a, fmt.Sprintf("a %s approval of the stage %s has no number, or the same number as another", phase, sanitize.Line(s.Name))
 		case entry.Kind != "" && entry.Kind != kind:
-			return a, fmt.Sprintf("among the %s approvals of the stage %s is one of the type %q", phase, sanitize.Line(s.Name), sanitize.Line(entry.Kind))
+			return a, fmt.Sprintf("one of the %s approvals of the stage %s has the type %q", phase, sanitize.Line(s.Name), sanitize.Line(entry.Kind))
 		case entry.ReleaseID.differs(e.ReleaseID), entry.StageID.differs(s.ID.Value):
 			return a, fmt.Sprintf("a %s approval of the stage %s belongs to another release or stage", phase, sanitize.Line(s.Name))
 		}
@@ -203,7 +203,7 @@ func (g *Gates) notes(phase string) []rule.Outcome {
 		ignored = append(ignored, sanitize.Line(name))
 	}
 	if len(ignored) > 0 {
-		detail += "; ignored by hand, which is a bypass: " + strings.Join(ignored, ", ")
+		detail += "; ignored manually, which bypasses them: " + strings.Join(ignored, ", ")
 	}
-	return []rule.Outcome{{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; told, and not asked for"}}
+	return []rule.Outcome{{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; for information only"}}
 }

@@ -82,15 +82,15 @@ func TestReleaseEvidence(t *testing.T) {
 			e.Refusals, r.Stages[0].Name = []rule.Refusal{refused}, "PRODUCTION"
 		}, want: said([]rule.Refusal{refused}) + "\n" + contradiction + "the release has the stage Production twice"},
 		{name: "an attempt twice", change: record(func(r *approval.ReleaseRecord) { r.Stages[1].Deployments[0].Attempt = 2 }), want: contradiction + "the stage Production has the attempt 2 twice"},
-		{name: "an entry without a number", change: before(func(e *approval.Entry) { e.ID.Set = false }), want: contradiction + "a pre-deployment approval of the stage Production bears no number, or the same as another"},
-		{name: "an entry twice", change: before(func(e *approval.Entry) { e.ID.Value = 21 }), want: contradiction + "a pre-deployment approval of the stage Production bears no number, or the same as another"},
-		{name: "an entry of the other kind", change: before(func(e *approval.Entry) { e.Kind = "postDeploy" }), want: contradiction + `among the pre-deployment approvals of the stage Production is one of the type "postDeploy"`},
+		{name: "an entry without a number", change: before(func(e *approval.Entry) { e.ID.Set = false }), want: contradiction + "a pre-deployment approval of the stage Production has no number, or the same number as another"},
+		{name: "an entry twice", change: before(func(e *approval.Entry) { e.ID.Value = 21 }), want: contradiction + "a pre-deployment approval of the stage Production has no number, or the same number as another"},
+		{name: "an entry of the other kind", change: before(func(e *approval.Entry) { e.Kind = "postDeploy" }), want: contradiction + `one of the pre-deployment approvals of the stage Production has the type "postDeploy"`},
 		{name: "an entry of no kind", change: before(func(e *approval.Entry) { e.Kind = "" }), at: "Production 2: pre-deployment 1 of approved"},
 		{name: "an entry of another release", change: before(func(e *approval.Entry) { e.ReleaseID.Value = 87 }), want: contradiction + "a pre-deployment approval of the stage Production belongs to another release or stage"},
 		{name: "an entry of another stage", change: before(func(e *approval.Entry) { e.StageID.Value = 301 }), want: contradiction + "a pre-deployment approval of the stage Production belongs to another release or stage"},
 		{name: "an entry that names neither", change: before(func(e *approval.Entry) { e.ReleaseID, e.StageID = approval.Number{}, approval.Number{} }), at: "Production 2: pre-deployment 1 of approved"},
 		{name: "an entry after it of the other kind", post: true, change: record(func(r *approval.ReleaseRecord) { r.Stages[1].After.List[0].Kind = "preDeploy" }),
-			want: contradiction + `among the post-deployment approvals of the stage Production is one of the type "preDeploy"`},
+			want: contradiction + `one of the post-deployment approvals of the stage Production has the type "preDeploy"`},
 		{name: "the same, not asked for", change: record(func(r *approval.ReleaseRecord) { r.Stages[1].After.List[0].Kind = "preDeploy" }), at: "Production 2: pre-deployment 1 of approved"},
 		{name: "nobody requested it", change: func(e *approval.Evidence, r *approval.ReleaseRecord) {
 			e.Requesters, r.Stages[1].Deployments[1].Requesters = nil, nil
@@ -132,10 +132,10 @@ func TestReleaseEvidenceOfOneAttempt(t *testing.T) {
 		t.Errorf("requesters: %+v", e.Requesters)
 	}
 	note := func(detail string) rule.Outcome {
-		return rule.Outcome{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; told, and not asked for"}
+		return rule.Outcome{Rule: rule.AutomatedCheck, Met: true, Detail: detail + "; for information only"}
 	}
 	want := []rule.Outcome{
-		note("pre-deployment gates: none; ignored by hand, which is a bypass: Query  work  items"),
+		note("pre-deployment gates: none; ignored manually, which bypasses them: Query work items"),
 		note("post-deployment gates: succeeded"),
 	}
 	if !reflect.DeepEqual(e.Notes, want) {

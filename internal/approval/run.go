@@ -54,7 +54,7 @@ func JudgeClaims(c Claims) []rule.Refusal {
 			claim{"RELEASE_ENVIRONMENTID", c.EnvironmentID > 0},
 			claim{"RELEASE_ATTEMPTNUMBER", c.ReleaseAttempt > 0})
 	default:
-		return []rule.Refusal{mismatch("this job", "the agent says that this job is of the type %q, which is neither a YAML run nor a classic release", sanitize.Line(c.HostType))}
+		return []rule.Refusal{mismatch("this job", "the agent reports the host type %q, which is neither a YAML run nor a classic release", sanitize.Line(c.HostType))}
 	}
 	var missing []string
 	for _, claim := range claims {
@@ -65,7 +65,7 @@ func JudgeClaims(c Claims) []rule.Refusal {
 	if len(missing) == 0 {
 		return nil
 	}
-	return []rule.Refusal{mismatch("this job", "the agent does not say, in a form that can be used: %s", strings.Join(missing, ", "))}
+	return []rule.Refusal{mismatch("this job", "these variables of the agent are missing or invalid: %s", strings.Join(missing, ", "))}
 }
 
 // BuildRecord is the server's record of a YAML run. Text and ids are as the
@@ -86,10 +86,10 @@ func JudgeBuild(c Claims, b BuildRecord) []rule.Refusal {
 	subject := fmt.Sprintf("run %d", c.BuildID)
 	var refusals []rule.Refusal
 	if !b.ID.is(c.BuildID) {
-		refusals = append(refusals, mismatch(subject, "Azure DevOps answered with the record of another run than %d", c.BuildID))
+		refusals = append(refusals, mismatch(subject, "Azure DevOps returned the record of another run, not of %d", c.BuildID))
 	}
 	if !SameGUID(b.PlanID, c.PlanID) {
-		refusals = append(refusals, mismatch(subject, "run %d is not carried out by the plan %s, which this job claims to belong to", c.BuildID, c.PlanID))
+		refusals = append(refusals, mismatch(subject, "run %d is not executed by the plan %s, which this job claims to belong to", c.BuildID, c.PlanID))
 	}
 	if !SameGUID(b.ProjectID, c.ProjectID) {
 		refusals = append(refusals, mismatch(subject, "run %d does not belong to the project %s, which this job claims to belong to", c.BuildID, c.ProjectID))
@@ -134,17 +134,17 @@ func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []
 	phase := records[job.ParentID]
 	stage := records[phase.ParentID]
 	if phase.Type != "Phase" || stage.Type != "Stage" {
-		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "the job %s of run %d does not hang under a stage", c.JobID, c.BuildID)}
+		return TimelineRecord{}, []rule.Refusal{mismatch(subject, "the job %s of run %d is not part of a stage", c.JobID, c.BuildID)}
 	}
 	var refusals []rule.Refusal
 	if c.StageID != "" && !SameGUID(c.StageID, stage.ID) {
-		refusals = append(refusals, mismatch(subject, "the job runs in the stage with the record %s, and not %s, as it claims", stage.ID, c.StageID))
+		refusals = append(refusals, mismatch(subject, "the job runs in the stage with the record %s, not %s as it claims", stage.ID, c.StageID))
 	}
 	if stage.Identifier == "" || !SameName(stage.Identifier, c.StageName) {
-		refusals = append(refusals, mismatch(subject, "the job runs in the stage %q, and not %q, as it claims", sanitize.Line(stage.Identifier), sanitize.Line(c.StageName)))
+		refusals = append(refusals, mismatch(subject, "the job runs in the stage %q, not %q as it claims", sanitize.Line(stage.Identifier), sanitize.Line(c.StageName)))
 	}
 	if stage.Attempt < 1 || stage.Attempt != c.StageAttempt {
-		refusals = append(refusals, mismatch(subject, "the job runs in attempt %d of its stage, and not %d, as it claims", stage.Attempt, c.StageAttempt))
+		refusals = append(refusals, mismatch(subject, "the job runs in attempt %d of its stage, not %d as it claims", stage.Attempt, c.StageAttempt))
 	}
 	return stage, refusals
 }
@@ -176,7 +176,7 @@ func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal)
 	case t.Absent != "":
 		return Token{State: TokenAbsent, Detail: t.Absent}, nil
 	case t.Outside != "":
-		return Token{}, []rule.Refusal{mismatch(subject, "the address that is to give the run's own token does not lie within the collection %s, so it was not asked", t.Outside)}
+		return Token{}, []rule.Refusal{mismatch(subject, "the address for the run's own token is outside the collection %s, so no request was sent", t.Outside)}
 	case t.Denied != 0:
 		return Token{}, []rule.Refusal{mismatch(subject, "Azure DevOps denies this job the run's own token: status %d", t.Denied)}
 	}
@@ -191,7 +191,7 @@ func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal)
 		differs = append(differs, "pipeline")
 	}
 	if len(differs) > 0 {
-		return Token{}, []rule.Refusal{mismatch(subject, "the run's own token names another %s than run %d claims to be", strings.Join(differs, " and another "), c.BuildID)}
+		return Token{}, []rule.Refusal{mismatch(subject, "the run's own token names another %s, but this job claims to be part of run %d", strings.Join(differs, " and another "), c.BuildID)}
 	}
 	return Token{State: TokenMatched}, nil
 }
@@ -203,7 +203,7 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 	subject := fmt.Sprintf("release %d", c.ReleaseID)
 	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
 	if !r.ID.is(c.ReleaseID) {
-		refuse(mismatch(subject, "Azure DevOps answered with the record of another release than %d", c.ReleaseID))
+		refuse(mismatch(subject, "Azure DevOps returned the record of another release, not of %d", c.ReleaseID))
 	}
 	if r.ProjectID != "" && !SameGUID(r.ProjectID, c.ProjectID) {
 		refuse(mismatch(subject, "release %d does not belong to the project %s, which this job claims to belong to", c.ReleaseID, c.ProjectID))
@@ -218,7 +218,7 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 		return "", nil, refusals
 	}
 	if c.EnvironmentName != "" && !SameName(c.EnvironmentName, s.Name) {
-		refuse(mismatch(subject, "the stage with the number %d is called %q, and not %q, as this job claims", c.EnvironmentID, sanitize.Line(s.Name), sanitize.Line(c.EnvironmentName)))
+		refuse(mismatch(subject, "the stage with the number %d is named %q, not %q as this job claims", c.EnvironmentID, sanitize.Line(s.Name), sanitize.Line(c.EnvironmentName)))
 	}
 	d, twice = s.attempt(c.ReleaseAttempt)
 	switch {
@@ -226,19 +226,19 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 		refuse(contradiction(subject, "%s", twice))
 		return "", nil, refusals
 	case d == nil:
-		refuse(mismatch(subject, "the stage %s of release %d has no attempt %d, which this job claims to be", sanitize.Line(s.Name), c.ReleaseID, c.ReleaseAttempt))
+		refuse(mismatch(subject, "the stage %s of release %d has no attempt %d, which this job claims to be part of", sanitize.Line(s.Name), c.ReleaseID, c.ReleaseAttempt))
 		return "", nil, refusals
 	}
 	if d.Status != inProgress {
-		refuse(mismatch(subject, "the attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status)))
+		refuse(mismatch(subject, "attempt %d is not in progress, so this job cannot be part of it: its status is %q", d.Attempt, sanitize.Line(d.Status)))
 	}
 	if c.DeploymentID > 0 && !d.ID.is(c.DeploymentID) {
-		refuse(mismatch(subject, "the attempt %d is the deployment %d, and not %d, as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
+		refuse(mismatch(subject, "attempt %d is deployment %d, not %d as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
 	}
 	// The record need not have the plan.
 	sent := slices.ContainsFunc(d.PlanIDs, func(id string) bool { return GUID(id) != "" })
 	if sent && !slices.ContainsFunc(d.PlanIDs, func(id string) bool { return SameGUID(id, c.PlanID) }) {
-		refuse(mismatch(subject, "the attempt %d is not carried out by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
+		refuse(mismatch(subject, "attempt %d is not executed by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
 	}
 	return s.Name, d, refusals
 }
@@ -248,7 +248,7 @@ func (j *judge) judgeContext(c Context) bool {
 	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
 		j.refuse(rule.ApprovalUnreadable, j.stage(),
 			"the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated",
-			"Nothing can be granted here: approve through a check whose evaluation Azure DevOps describes in full, and report the server's version.")
+			"The approval cannot be verified. Use a check whose evaluation Azure DevOps describes completely, and report the version of the server.")
 		return false
 	}
 	var differs []string
@@ -274,7 +274,7 @@ func (j *judge) judgeContext(c Context) bool {
 		return true
 	}
 	j.refuse(rule.RunMismatch, j.stage(),
-		"the check suite of the stage was evaluated for another one: "+strings.Join(differs, ", "),
+		"the check suite was not evaluated for this stage: "+strings.Join(differs, ", "),
 		"Run the stage again; approvals of another run, stage or attempt never count.")
 	return false
 }
@@ -283,7 +283,7 @@ func (j *judge) judgeContext(c Context) bool {
 func mismatch(subject, format string, args ...any) rule.Refusal {
 	return rule.Refusal{
 		Rule: rule.RunMismatch, Subject: subject, Reason: fmt.Sprintf(format, args...),
-		Remedy: "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
+		Remedy: "Run the step in the job that it belongs to, and remove pipeline variables that have the names of agent variables.",
 	}
 }
 
@@ -292,6 +292,6 @@ func mismatch(subject, format string, args ...any) rule.Refusal {
 func contradiction(subject, format string, args ...any) rule.Refusal {
 	return rule.Refusal{
 		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: fmt.Sprintf(format, args...),
-		Remedy: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
+		Remedy: "Run the stage again: ambiguous records never count.",
 	}
 }

@@ -36,8 +36,8 @@ func remedied(t *testing.T, refusals []rule.Refusal) {
 	t.Helper()
 	for _, r := range refusals {
 		want := map[rule.Name]string{
-			rule.RunMismatch:        "Run this as a step of the job it belongs to, and let no variable of the pipeline pose as one of the agent's.",
-			rule.ApprovalUnreadable: "Run the stage again; where it cannot be told which record is meant, nothing counts.",
+			rule.RunMismatch:        "Run the step in the job that it belongs to, and remove pipeline variables that have the names of agent variables.",
+			rule.ApprovalUnreadable: "Run the stage again: ambiguous records never count.",
 		}[r.Rule]
 		if r.Remedy != want {
 			t.Errorf("remedy of %s: %q", r.Rule, r.Remedy)
@@ -77,7 +77,7 @@ func TestClaimedRequesters(t *testing.T) {
 	c := approval.Claims{RequesterIDs: []string{strings.ToUpper(job), "", zero, "no id", stage}}
 	var got []string
 	for _, r := range c.Requesters() {
-		if r.As != "asked for this run or stage, as the agent says" {
+		if r.As != "requested this run or stage, according to the agent" {
 			t.Errorf("as %q", r.As)
 		}
 		got = append(got, r.ID)
@@ -88,7 +88,7 @@ func TestClaimedRequesters(t *testing.T) {
 }
 
 func TestJudgeClaims(t *testing.T) {
-	const unusable = "run-mismatch, this job: the agent does not say, in a form that can be used: "
+	const unusable = "run-mismatch, this job: these variables of the agent are missing or invalid: "
 	for _, c := range []struct {
 		name   string
 		claims func() approval.Claims
@@ -123,9 +123,9 @@ func TestJudgeClaims(t *testing.T) {
 			unusable + "SYSTEM_TEAMPROJECTID, SYSTEM_PLANID, RELEASE_RELEASEID, RELEASE_ENVIRONMENTID, RELEASE_ATTEMPTNUMBER"},
 
 		{"an unknown host type", yamlClaims, func(c *approval.Claims) { c.HostType = "gates" },
-			`run-mismatch, this job: the agent says that this job is of the type "gates", which is neither a YAML run nor a classic release`},
+			`run-mismatch, this job: the agent reports the host type "gates", which is neither a YAML run nor a classic release`},
 		{"a host type with markup", yamlClaims, func(c *approval.Claims) { c.HostType = "<b>\n" },
-			`run-mismatch, this job: the agent says that this job is of the type "b", which is neither a YAML run nor a classic release`},
+			`run-mismatch, this job: the agent reports the host type "b", which is neither a YAML run nor a classic release`},
 	} {
 		claims := c.claims()
 		c.change(&claims)
@@ -146,8 +146,8 @@ func buildRecord() approval.BuildRecord {
 
 func TestJudgeBuild(t *testing.T) {
 	const (
-		anotherRun     = "run-mismatch, run 4711: Azure DevOps answered with the record of another run than 4711"
-		anotherPlan    = "run-mismatch, run 4711: run 4711 is not carried out by the plan " + plan + ", which this job claims to belong to"
+		anotherRun     = "run-mismatch, run 4711: Azure DevOps returned the record of another run, not of 4711"
+		anotherPlan    = "run-mismatch, run 4711: run 4711 is not executed by the plan " + plan + ", which this job claims to belong to"
 		anotherProject = "run-mismatch, run 4711: run 4711 does not belong to the project " + project + ", which this job claims to belong to"
 		over           = "run-mismatch, run 4711: run 4711 is not in progress, so this job cannot be part of it: its status is "
 		noStart        = "approval-unreadable, run 4711: the record of run 4711 does not say when it started"
@@ -195,9 +195,9 @@ func TestJudgePlace(t *testing.T) {
 		subject  = "run-mismatch, job " + job + " of run 4711: "
 		noJob    = subject + "run 4711 has no job " + job + ", which this step claims to run in"
 		over     = subject + "the job " + job + " of run 4711 is not in progress, so this step cannot run in it: its state is "
-		nowhere  = subject + "the job " + job + " of run 4711 does not hang under a stage"
-		otherID  = subject + "the job runs in the stage with the record " + stage + ", and not " + other + ", as it claims"
-		attempts = subject + "the job runs in attempt %d of its stage, and not %d, as it claims"
+		nowhere  = subject + "the job " + job + " of run 4711 is not part of a stage"
+		otherID  = subject + "the job runs in the stage with the record " + stage + ", not " + other + " as it claims"
+		attempts = subject + "the job runs in attempt %d of its stage, not %d as it claims"
 	)
 	type records = map[string]approval.TimelineRecord
 	set := func(id string, change func(*approval.TimelineRecord)) func(*approval.Claims, records) {
@@ -240,26 +240,26 @@ func TestJudgePlace(t *testing.T) {
 		{"another stage's id", claim(func(c *approval.Claims) { c.StageID = other }), true, []string{otherID}},
 		{"no id of a stage", claim(func(c *approval.Claims) { c.StageID = zero }), true, []string{strings.ReplaceAll(otherID, other, zero)}},
 		{"another stage's name", claim(func(c *approval.Claims) { c.StageName = "Test" }), true,
-			[]string{subject + `the job runs in the stage "Production", and not "Test", as it claims`}},
+			[]string{subject + `the job runs in the stage "Production", not "Test" as it claims`}},
 		{"a name with a long s", func(c *approval.Claims, r records) {
 			c.StageName = "Teſt"
 			set(stage, func(r *approval.TimelineRecord) { r.Identifier = "Test" })(c, r)
-		}, true, []string{subject + `the job runs in the stage "Test", and not "Teſt", as it claims`}},
+		}, true, []string{subject + `the job runs in the stage "Test", not "Teſt" as it claims`}},
 		{"a stage without a name", func(c *approval.Claims, r records) {
 			c.StageName = ""
 			set(stage, func(r *approval.TimelineRecord) { r.Identifier = "" })(c, r)
-		}, true, []string{subject + `the job runs in the stage "", and not "", as it claims`}},
+		}, true, []string{subject + `the job runs in the stage "", not "" as it claims`}},
 		{"names with markup", func(c *approval.Claims, r records) {
 			c.StageName = "<a>\n"
 			set(stage, func(r *approval.TimelineRecord) { r.Identifier = "<b>" })(c, r)
-		}, true, []string{subject + `the job runs in the stage "b", and not "a", as it claims`}},
+		}, true, []string{subject + `the job runs in the stage "b", not "a" as it claims`}},
 		{"another attempt", claim(func(c *approval.Claims) { c.StageAttempt = 1 }), true, []string{fmt.Sprintf(attempts, 2, 1)}},
 		{"no attempt", func(c *approval.Claims, r records) {
 			c.StageAttempt = 0
 			set(stage, func(r *approval.TimelineRecord) { r.Attempt = 0 })(c, r)
 		}, true, []string{fmt.Sprintf(attempts, 0, 0)}},
 		{"another stage in every way", claim(func(c *approval.Claims) { c.StageID, c.StageName, c.StageAttempt = other, "Test", 1 }), true,
-			[]string{otherID, subject + `the job runs in the stage "Production", and not "Test", as it claims`, fmt.Sprintf(attempts, 2, 1)}},
+			[]string{otherID, subject + `the job runs in the stage "Production", not "Test" as it claims`, fmt.Sprintf(attempts, 2, 1)}},
 	} {
 		claims := yamlClaims()
 		r := records{
@@ -286,7 +286,7 @@ func TestJudgePlace(t *testing.T) {
 func TestJudgeToken(t *testing.T) {
 	const (
 		subject = "run-mismatch, the run's own token: "
-		names   = subject + "the run's own token names another %s than run 4711 claims to be"
+		names   = subject + "the run's own token names another %s, but this job claims to be part of run 4711"
 	)
 	token := func(run, pipeline, project string) approval.TokenAnswer {
 		return approval.TokenAnswer{Claims: approval.TokenClaims{RunID: run, PipelineID: pipeline, ProjectID: project}}
@@ -319,7 +319,7 @@ func TestJudgeToken(t *testing.T) {
 		{"absent", approval.TokenAnswer{Absent: "the server gives none (status 404)"}, &record,
 			approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}, ""},
 		{"outside the collection", approval.TokenAnswer{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
-			subject + "the address that is to give the run's own token does not lie within the collection dev.azure.com/contoso, so it was not asked"},
+			subject + "the address for the run's own token is outside the collection dev.azure.com/contoso, so no request was sent"},
 		{"denied", approval.TokenAnswer{Denied: 403}, &record, approval.Token{},
 			subject + "Azure DevOps denies this job the run's own token: status 403"},
 	} {
@@ -335,9 +335,9 @@ func TestJudgeRelease(t *testing.T) {
 	const (
 		mismatch      = "run-mismatch, release 88: "
 		contradiction = "approval-unreadable, release 88: "
-		otherRelease  = mismatch + "Azure DevOps answered with the record of another release than 88"
+		otherRelease  = mismatch + "Azure DevOps returned the record of another release, not of 88"
 		otherProject  = mismatch + "release 88 does not belong to the project " + project + ", which this job claims to belong to"
-		otherPlan     = mismatch + "the attempt 2 is not carried out by the plan " + plan + ", which this job claims to belong to"
+		otherPlan     = mismatch + "attempt 2 is not executed by the plan " + plan + ", which this job claims to belong to"
 	)
 	record := func(change func(*approval.ReleaseRecord)) func(*approval.Claims, *approval.ReleaseRecord) {
 		return func(_ *approval.Claims, r *approval.ReleaseRecord) { change(r) }
@@ -375,32 +375,32 @@ func TestJudgeRelease(t *testing.T) {
 		{"a stage twice", record(func(r *approval.ReleaseRecord) { r.Stages[0].ID, r.Stages[1].Name = number(302), "<b>" }), "",
 			[]string{contradiction + "the release has the stage b twice"}},
 		{"another stage's name", claim(func(c *approval.Claims) { c.EnvironmentName = "Test" }), "Production",
-			[]string{mismatch + `the stage with the number 302 is called "Production", and not "Test", as this job claims`}},
+			[]string{mismatch + `the stage with the number 302 is named "Production", not "Test" as this job claims`}},
 		{"names with markup", func(c *approval.Claims, r *approval.ReleaseRecord) {
 			c.EnvironmentName, r.Stages[1].Name = "<a>", "<b>"
-		}, "<b>", []string{mismatch + `the stage with the number 302 is called "b", and not "a", as this job claims`}},
+		}, "<b>", []string{mismatch + `the stage with the number 302 is named "b", not "a" as this job claims`}},
 		{"no such attempt", claim(func(c *approval.Claims) { c.ReleaseAttempt = 3 }), "",
-			[]string{mismatch + "the stage Production of release 88 has no attempt 3, which this job claims to be"}},
+			[]string{mismatch + "the stage Production of release 88 has no attempt 3, which this job claims to be part of"}},
 		{"an attempt twice", record(func(r *approval.ReleaseRecord) { r.Stages[1].Deployments[0].Attempt = 2 }), "",
 			[]string{contradiction + "the stage Production has the attempt 2 twice"}},
 		{"a deployment that is over", deployment(func(d *approval.Deployment) { d.Status = "succeeded" }), "Production",
-			[]string{mismatch + `the attempt 2 is not in progress, so this job cannot be part of it: its status is "succeeded"`}},
+			[]string{mismatch + `attempt 2 is not in progress, so this job cannot be part of it: its status is "succeeded"`}},
 		{"a status with markup", deployment(func(d *approval.Deployment) { d.Status = "<inProgress>" }), "Production",
-			[]string{mismatch + `the attempt 2 is not in progress, so this job cannot be part of it: its status is "inProgress"`}},
+			[]string{mismatch + `attempt 2 is not in progress, so this job cannot be part of it: its status is "inProgress"`}},
 		{"another deployment", claim(func(c *approval.Claims) { c.DeploymentID = 1002 }), "Production",
-			[]string{mismatch + "the attempt 2 is the deployment 1003, and not 1002, as this job claims"}},
+			[]string{mismatch + "attempt 2 is deployment 1003, not 1002 as this job claims"}},
 		{"a deployment whose number was not sent", deployment(func(d *approval.Deployment) { d.ID = approval.Number{} }), "Production",
-			[]string{mismatch + "the attempt 2 is the deployment 0, and not 1003, as this job claims"}},
+			[]string{mismatch + "attempt 2 is deployment 0, not 1003 as this job claims"}},
 		{"another plan", deployment(func(d *approval.Deployment) { d.PlanIDs = []string{"", other} }), "Production", []string{otherPlan}},
 		{"everything at once", func(c *approval.Claims, r *approval.ReleaseRecord) {
 			r.ID, r.ProjectID = approval.Number{}, other
 			c.EnvironmentName, c.ReleaseAttempt = "Test", 1
 		}, "Production", []string{
 			otherRelease, otherProject,
-			mismatch + `the stage with the number 302 is called "Production", and not "Test", as this job claims`,
-			mismatch + `the attempt 1 is not in progress, so this job cannot be part of it: its status is "failed"`,
-			mismatch + "the attempt 1 is the deployment 1002, and not 1003, as this job claims",
-			mismatch + "the attempt 1 is not carried out by the plan " + plan + ", which this job claims to belong to",
+			mismatch + `the stage with the number 302 is named "Production", not "Test" as this job claims`,
+			mismatch + `attempt 1 is not in progress, so this job cannot be part of it: its status is "failed"`,
+			mismatch + "attempt 1 is deployment 1002, not 1003 as this job claims",
+			mismatch + "attempt 1 is not executed by the plan " + plan + ", which this job claims to belong to",
 		}},
 		{"another release without the stage", func(c *approval.Claims, r *approval.ReleaseRecord) {
 			r.ID, r.Stages = number(89), nil

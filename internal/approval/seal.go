@@ -10,7 +10,7 @@ func (j *judge) judgeSeals() {
 		return
 	}
 	if len(j.r.Seals) == 0 {
-		j.refuse(rule.NotSealed, j.r.Subject, "a seal is asked for, but no image was looked at", "Name the image in the input source.")
+		j.refuse(rule.NotSealed, j.r.Subject, "a seal is required, but no image was read", "Set the input source to the image.")
 	}
 	for _, s := range j.r.Seals {
 		j.refusals = append(j.refusals, JudgeSeal(s)...)
@@ -33,7 +33,7 @@ func (s Seal) problem() string {
 	case s.Problem != "":
 		return s.Problem
 	case !s.Locked:
-		return "the image is not locked, so it may change at any time"
+		return "the image is not locked, so it can change at any time"
 	case s.TagUpdated.IsZero():
 		return "the registry does not say when the image was last changed"
 	case s.RecordCreated.IsZero():
@@ -51,10 +51,10 @@ func (j *judge) judgeOrder(c *candidate) {
 			continue
 		}
 		if !c.decided.After(s.TagUpdated) {
-			c.fail(rule.ChangedSinceApproval, "%s, %s was changed at %s", c.when(), s.Subject, stamp(s.TagUpdated))
+			c.fail(rule.ChangedSinceApproval, "%s, but %s was changed at %s", c.when(), s.Subject, stamp(s.TagUpdated))
 		}
 		if !c.decided.After(s.RecordCreated) {
-			c.fail(rule.NotSealed, "%s, %s was sealed at %s", c.when(), s.Subject, stamp(s.RecordCreated))
+			c.fail(rule.NotSealed, "%s, but %s was sealed at %s", c.when(), s.Subject, stamp(s.RecordCreated))
 		}
 	}
 }

@@ -28,7 +28,7 @@ func (j *judge) refuseStatus(a Approval, status string) {
 	switch status {
 	case "pending", "uninitiated", "deferred":
 		j.refuse(rule.ApprovalPending, subject,
-			fmt.Sprintf("%s is not given yet: its status is %s", j.which(a), status),
+			fmt.Sprintf("%s has not been given yet: its status is %s", j.which(a), status),
 			"Wait for the approval. "+j.whoMay())
 	case "rejected", "canceled", "timedOut", "failed":
 		j.refuse(rule.ApprovalRejected, subject,
@@ -40,11 +40,11 @@ func (j *judge) refuseStatus(a Approval, status string) {
 			"Run the stage again and have it approved. "+j.whoMay())
 	default:
 		if status == "" {
-			status = "not told"
+			status = "missing"
 		}
 		j.refuse(rule.ApprovalUnreadable, subject,
-			fmt.Sprintf("%s has a status that does not say that it was given: %s", j.which(a), status),
-			"Only an approval that says approved, and by whom, counts: run the stage again and have it approved. "+j.whoMay())
+			fmt.Sprintf("%s is not known to have been given: its status is %s", j.which(a), status),
+			"Only an approval with the status approved and a named approver counts. Run the stage again and have it approved. "+j.whoMay())
 	}
 }
 
@@ -54,11 +54,11 @@ func (j *judge) judgeWitness() {
 		return
 	}
 	if j.e.Suite.Status != approved {
-		j.disagree(fmt.Sprintf("the approval says approved, its check suite says %q", j.e.Suite.Status))
+		j.disagree(fmt.Sprintf("the status of the approval is approved, but the status of its check suite is %q", j.e.Suite.Status))
 	}
 	for _, run := range j.e.Suite.Runs {
 		if SameGUID(run.Type, TypeApproval) && Names(j.r.Environment, run.Resource) && run.Status != approved {
-			j.disagree(fmt.Sprintf("the approval says approved, its check on %s says %q", run.Resource, run.Status))
+			j.disagree(fmt.Sprintf("the status of the approval is approved, but the status of its check on %s is %q", run.Resource, run.Status))
 		}
 	}
 }
@@ -105,19 +105,19 @@ func (j *judge) whoMay() string {
 			}
 		}
 	}
-	who := "Anybody whom the approval asks may approve"
+	who := "Anyone whom the check asks can approve"
 	switch {
 	case len(names) > 0:
 		who = "Asked to approve: " + list(names)
 	case asked:
-		who = "Nobody whom the approval asks would count: add an approver to the check"
+		who = "None of the people whom the check asks is eligible: add an approver to the check"
 	}
 	var but []string
 	if !j.r.RequesterCanApprove {
 		but = append(but, "the requester of the run does not count")
 	}
 	if !j.r.AuthorCanApprove {
-		but = append(but, "whoever pushed the source version does not count")
+		but = append(but, "the author of the source version does not count")
 	}
 	if len(j.r.Approvers) > 0 {
 		but = append(but, "only these count: "+list(j.r.Approvers))

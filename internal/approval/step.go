@@ -71,8 +71,8 @@ func notAsked(c Case) Verdict {
 
 func outsideRun(subject string) Verdict {
 	return Verdict{Kind: Manual, Refusals: []rule.Refusal{{Rule: rule.ApprovalMissing, Subject: subject,
-		Reason: "this is no run of Azure Pipelines, so there is no stage whose approval could be read",
-		Remedy: "Run it as a task of the stage that deploys to the protected environment. At a prompt outside any run, --approval none does without approval and seal, and the result then says \"unapproved\"."}}}
+		Reason: "this is not a run of Azure Pipelines, so there is no stage with an approval",
+		Remedy: "Run the task in the stage that deploys to the protected environment. At a prompt outside any run, --approval none skips approval and seal, and the result then says \"unapproved\"."}}}
 }
 
 // merge joins two verdicts: granted only if both are; what both say is kept

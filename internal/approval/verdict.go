@@ -93,15 +93,15 @@ type judge struct {
 func (j *judge) judge() {
 	j.refusals = append(j.refusals, j.e.Refusals...)
 	if !slices.Contains([]Kind{"", Manual, Automated}, j.r.Approval) {
-		j.refuse(rule.AutomatedCheck, j.guards(), fmt.Sprintf("an approval of kind %q is asked for, which is not known", j.r.Approval),
-			"Ask for manual, automated or any.")
+		j.refuse(rule.AutomatedCheck, j.guards(), fmt.Sprintf("the kind of approval %q is unknown", j.r.Approval),
+			"Use manual, automated or any.")
 	}
 	j.judgeSeals()
 	if !j.e.Complete {
 		if len(j.e.Refusals) == 0 {
 			j.refuse(rule.ApprovalUnreadable, j.guards(),
-				"the approvals were not read to the end, and nothing says why",
-				"Run the step again; if it stays so, report it as a defect.")
+				"the approvals were not read completely, for an unknown reason",
+				"Run the step again. If the error persists, report it as a bug.")
 		}
 		return
 	}
@@ -139,7 +139,7 @@ func (j *judge) judge() {
 // tellRun says what the run was bound by. A run that does not fit is a refusal
 // of the evidence.
 func (j *judge) tellRun() {
-	detail := "this job, its stage and its run are as the server has them"
+	detail := "job, stage and run match the server's records"
 	if j.e.Token.State != "" {
 		detail += "; the run's own token: " + string(j.e.Token.State)
 	}

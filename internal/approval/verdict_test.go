@@ -360,7 +360,7 @@ func TestHowPersonsAreNamed(t *testing.T) {
 	// A group's unique name is no address, and says nothing to people.
 	e, r := with(dStatus1, "pending").build()
 	e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: approval.Person{ID: guid(45), Name: "Managers", UniqueName: "vstfs:///x", Group: true}}, {Status: "pending", Assigned: approval.Person{Descriptor: "aad.x"}}}
-	if v := approval.Judge(e, r, now); !strings.Contains(v.Refusals[0].Remedy, "Asked to approve: Managers, somebody without a name;") {
+	if v := approval.Judge(e, r, now); !strings.Contains(v.Refusals[0].Remedy, "Asked to approve: Managers, an unnamed person;") {
 		t.Errorf("%s", v.Refusals[0].Remedy)
 	}
 }

@@ -122,21 +122,21 @@ func TestForgery(t *testing.T) {
 		{name: "nothing forged"},
 		{name: "older agent without a stage id", claims: func(c *azdo.Claims) { c.StageID = "" }},
 		{name: "stage name in another case", claims: func(c *azdo.Claims) { c.StageName = "PRODUCTION" }},
-		{name: "another run of the same pipeline", claims: func(c *azdo.Claims) { c.PlanID = "b0a1c7de-6f0b-4f9e-8d63-6f9a0d4b7e23" }, rules: mismatch, says: "is not carried out by the plan"},
-		{name: "another stage", claims: func(c *azdo.Claims) { c.StageName, c.StageID = "Test", testStageID }, rules: mismatch, says: `the stage "Production", and not "Test"`},
+		{name: "another run of the same pipeline", claims: func(c *azdo.Claims) { c.PlanID = "b0a1c7de-6f0b-4f9e-8d63-6f9a0d4b7e23" }, rules: mismatch, says: "is not executed by the plan"},
+		{name: "another stage", claims: func(c *azdo.Claims) { c.StageName, c.StageID = "Test", testStageID }, rules: mismatch, says: `the stage "Production", not "Test"`},
 		{name: "another stage's id", claims: func(c *azdo.Claims) { c.StageID = testStageID }, rules: mismatch, says: "the stage with the record"},
-		{name: "another attempt", claims: func(c *azdo.Claims) { c.StageAttempt = 2 }, rules: mismatch, says: "attempt 1 of its stage, and not 2"},
+		{name: "another attempt", claims: func(c *azdo.Claims) { c.StageAttempt = 2 }, rules: mismatch, says: "attempt 1 of its stage, not 2"},
 		{name: "a job that is not there", claims: func(c *azdo.Claims) { c.JobID = testApproval[:35] + "7" }, rules: mismatch, says: "has no job"},
 		{name: "a task as job", claims: func(c *azdo.Claims) { c.JobID = "0d1a2b3c-0000-4000-8000-00000000000a" }, rules: mismatch, says: "has no job"},
 		{name: "a phase as job", claims: func(c *azdo.Claims) { c.JobID = phaseID }, rules: mismatch, says: "has no job"},
 		{name: "a job that is over", server: func(d *devops) { recordOf(d, jobID)["state"] = "completed" }, rules: mismatch, says: "is not in progress"},
-		{name: "a job right under the stage", server: func(d *devops) { recordOf(d, jobID)["parentId"] = stageID }, rules: mismatch, says: "does not hang under a stage"},
-		{name: "a job under nothing", server: func(d *devops) { recordOf(d, jobID)["parentId"] = nil }, rules: mismatch, says: "does not hang under a stage"},
-		{name: "a phase under nothing", server: func(d *devops) { recordOf(d, phaseID)["parentId"] = nil }, rules: mismatch, says: "does not hang under a stage"},
+		{name: "a job right under the stage", server: func(d *devops) { recordOf(d, jobID)["parentId"] = stageID }, rules: mismatch, says: "is not part of a stage"},
+		{name: "a job under nothing", server: func(d *devops) { recordOf(d, jobID)["parentId"] = nil }, rules: mismatch, says: "is not part of a stage"},
+		{name: "a phase under nothing", server: func(d *devops) { recordOf(d, phaseID)["parentId"] = nil }, rules: mismatch, says: "is not part of a stage"},
 		{name: "a run that is over", server: func(d *devops) { set(d.build, "completed", "status") }, rules: mismatch, says: "is not in progress"},
 		{name: "a run of another project", server: func(d *devops) { set(d.build, testStageID, "project", "id") }, rules: mismatch, says: "does not belong to the project"},
 		{name: "another run's record", server: func(d *devops) { set(d.build, 4712, "id") }, rules: mismatch, says: "the record of another run"},
-		{name: "no plan in the record", server: func(d *devops) { set(d.build, nil, "orchestrationPlan") }, rules: mismatch, says: "is not carried out by the plan"},
+		{name: "no plan in the record", server: func(d *devops) { set(d.build, nil, "orchestrationPlan") }, rules: mismatch, says: "is not executed by the plan"},
 		{name: "a YAML run that poses as a release", claims: func(c *azdo.Claims) { c.HostType, c.ReleaseID, c.EnvironmentID, c.ReleaseAttempt = "release", 88, 3, 1 }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "404"},
 		{name: "an unknown type of host", claims: func(c *azdo.Claims) { c.HostType = "gates" }, rules: mismatch, says: "neither a YAML run nor a classic release"},
 		{name: "release variables in a YAML run change nothing", claims: func(c *azdo.Claims) { c.ReleaseID, c.EnvironmentID, c.EnvironmentName = 88, 3, "Production" }},
@@ -147,7 +147,7 @@ func TestForgery(t *testing.T) {
 		{name: "no attempt", claims: func(c *azdo.Claims) { c.StageAttempt = 0 }, rules: mismatch, says: "SYSTEM_STAGEATTEMPT"},
 		{name: "no build", claims: func(c *azdo.Claims) { c.BuildID = 0 }, rules: mismatch, says: "BUILD_BUILDID"},
 		{name: "a project that is a path", claims: func(c *azdo.Claims) { c.ProjectID = "../other" }, rules: mismatch, says: "SYSTEM_TEAMPROJECTID"},
-		{name: "the requester by the agent's word", claims: func(c *azdo.Claims) { c.RequesterIDs = []string{bobID} }, rules: []rule.Name{rule.RequesterApproved}, says: "as the agent says"},
+		{name: "the requester by the agent's word", claims: func(c *azdo.Claims) { c.RequesterIDs = []string{bobID} }, rules: []rule.Name{rule.RequesterApproved}, says: "according to the agent"},
 		{name: "two runs at once, told apart by the token", server: func(d *devops) {
 			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4710"})
 		}, rules: mismatch, says: "names another run"},
@@ -161,25 +161,25 @@ func TestForgery(t *testing.T) {
 			d.token = signed(object{"prj_id": projectID, "def_id": 12, "run_id": 4711})
 		}},
 		{name: "a token for a service connection", server: func(d *devops) { d.token = signed(object{"sub": "sc://contoso/Shop/x"}) }, rules: mismatch, says: "names another run"},
-		{name: "a token's address off the collection", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "https://example.com/oidctoken" }, rules: mismatch, says: "does not lie within the collection"},
+		{name: "a token's address off the collection", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "https://example.com/oidctoken" }, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address on a host that begins alike", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "127.0.0.1", "127.0.0.1.example.com", 1)
-		}, rules: mismatch, says: "does not lie within the collection"},
+		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address in another organisation", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/contoso", "/evil", 1)
-		}, rules: mismatch, says: "does not lie within the collection"},
+		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address that climbs out", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/_apis", "/../../evil/_apis", 1)
-		}, rules: mismatch, says: "does not lie within the collection"},
+		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address in another case", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/contoso", "/Contoso", 1)
 		}, says: "absent (the server gives none (status 404))"},
 		{name: "a token's address with a user", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "https://x@", 1)
-		}, rules: mismatch, says: "does not lie within the collection"},
+		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address in the clear", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "http://", 1)
-		}, rules: mismatch, says: "does not lie within the collection"},
+		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address that asks for a connection", claims: func(c *azdo.Claims) { c.OIDCRequestURI += "?serviceConnectionId=x" }},
 		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "absent (the agent names no address"},
 		{name: "no token to be had", server: func(d *devops) { d.token = nil }, says: "absent (the server gives none (status 404))"},
@@ -226,13 +226,13 @@ func TestEvidence(t *testing.T) {
 		{name: "context in both shapes that differ", server: func(d *devops) { in(d.suite, "context").(object)["GraphNode.Name"] = "Test" }, rules: unreadable, says: "says GraphNode.Name twice"},
 		{name: "no context", server: func(d *devops) { set(d.suite, nil, "context") }, rules: unreadable, says: "does not say for which plan"},
 		{name: "attempt is true", server: func(d *devops) { set(d.suite, true, "context", "GraphNode", "Attempt") }, rules: unreadable, says: "GraphNode.Attempt in a way"},
-		{name: "suite of another plan", server: func(d *devops) { set(d.suite, stageID, "context", "PlanId") }, rules: []rule.Name{rule.RunMismatch}, says: "evaluated for another one: plan"},
+		{name: "suite of another plan", server: func(d *devops) { set(d.suite, stageID, "context", "PlanId") }, rules: []rule.Name{rule.RunMismatch}, says: "was not evaluated for this stage: plan"},
 		{name: "suite of another run", server: func(d *devops) { set(d.suite, 4712, "context", "Pipeline", "Owner", "Id") }, rules: []rule.Name{rule.RunMismatch}, says: "run 4712 instead of 4711"},
 		{name: "suite of another stage", server: func(d *devops) { set(d.suite, "Test", "context", "GraphNode", "Name") }, rules: []rule.Name{rule.RunMismatch}, says: "stage Test"},
 		{name: "suite of another attempt", server: func(d *devops) { set(d.suite, 2, "context", "GraphNode", "Attempt") }, rules: []rule.Name{rule.RunMismatch}, says: "attempt 2"},
 		{name: "suite of another checkpoint", server: func(d *devops) { set(d.suite, stageID, "id") }, rules: unreadable, says: "another checkpoint"},
 		{name: "suite not approved", server: func(d *devops) { set(d.suite, "running", "status") }, rules: unreadable, says: "contradicts itself"},
-		{name: "suite without check runs", server: func(d *devops) { set(d.suite, list{}, "checkRuns") }, rules: unbound, says: "guards anything"},
+		{name: "suite without check runs", server: func(d *devops) { set(d.suite, list{}, "checkRuns") }, rules: unbound, says: "guard no resource"},
 		{name: "suite with null check runs", server: func(d *devops) { set(d.suite, nil, "checkRuns") }, rules: unbound},
 		{name: "check without a reference", server: func(d *devops) { set(in(d.suite, run...), nil, "checkConfigurationRef") }, rules: unreadable, says: "does not say what was evaluated"},
 		{name: "check run rejected", server: func(d *devops) { set(in(d.suite, run...), "rejected", "status") }, rules: unreadable},
@@ -245,7 +245,7 @@ func TestEvidence(t *testing.T) {
 		{name: "checkpoint without an approval", server: func(d *devops) {
 			d.dropRecord(approvalID)
 			set(d.suite, list{}, "checkRuns")
-		}, rules: missing, says: "no approval at all"},
+		}, rules: missing, says: "no approval"},
 		{name: "two checkpoints", server: func(d *devops) { d.addRecord(record("Checkpoint", testApproval[:35]+"0", stageID, nil)) }, rules: unreadable, says: "several checkpoints"},
 		{name: "record twice", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", approvalID, checkpointID, nil)) }, rules: unreadable, says: "is there twice"},
 		{name: "record without an id", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", "", checkpointID, nil)) }, rules: unreadable, says: "bears no id"},
@@ -266,7 +266,7 @@ func TestEvidence(t *testing.T) {
 		{name: "count lies", server: func(d *devops) { set(d.approvals, 2, "count") }, rules: unreadable, says: "announces 2 approvals and lists 1"},
 		{name: "approval of another run", server: func(d *devops) { set(d.approvals, 4712, "value", 0, "pipeline", "owner", "id") }, rules: unreadable, says: "belongs to run 4712"},
 		{name: "approval of a run that is not told", server: func(d *devops) { set(d.approvals, nil, "value", 0, "pipeline") }},
-		{name: "no steps", server: func(d *devops) { set(d.approvals, nil, "value", 0, "steps") }, rules: unreadable, says: "names nobody who approved"},
+		{name: "no steps", server: func(d *devops) { set(d.approvals, nil, "value", 0, "steps") }, rules: unreadable, says: "names no approver"},
 		{name: "nobody approved", server: func(d *devops) { set(in(d.approvals, step...), nil, "actualApprover") }, rules: unreadable, says: "does not say which person"},
 		{name: "an approver without an id", server: func(d *devops) { set(in(d.approvals, step...), "", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
 		{name: "an approver whose id is no GUID", server: func(d *devops) { set(in(d.approvals, step...), "bob", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
@@ -282,9 +282,9 @@ func TestEvidence(t *testing.T) {
 		{name: "start not told", server: func(d *devops) { set(d.build, nil, "startTime") }, rules: unreadable, says: "when it started"},
 
 		{name: "check disabled", server: func(d *devops) { set(d.checks, true, "value", 0, "isDisabled") }, rules: unbound, says: "is disabled now"},
-		{name: "check in another version", server: func(d *devops) { set(d.checks, 3, "value", 0, "version") }, rules: unbound, says: "version 2, but is configured in version 3"},
-		{name: "check gone", server: func(d *devops) { d.checks = object{"count": 0, "value": list{}} }, rules: unbound, says: "not configured there any more"},
-		{name: "checks may not be read", server: answering("/configurations", 403, unauthorized), says: "whether the check is still configured as it was evaluated is unknown"},
+		{name: "check in another version", server: func(d *devops) { set(d.checks, 3, "value", 0, "version") }, rules: unbound, says: "version 2, but its current version is 3"},
+		{name: "check gone", server: func(d *devops) { d.checks = object{"count": 0, "value": list{}} }, rules: unbound, says: "no longer configured there"},
+		{name: "checks may not be read", server: answering("/configurations", 403, unauthorized), says: "it is unknown whether the check has changed since it was evaluated"},
 		{name: "checks fail", server: answering("/configurations", 500, unauthorized), rules: unreadable, says: "status 500"},
 		{name: "checks of nothing", server: answering("/configurations", 404, unauthorized), rules: unreadable, says: "404"},
 		{name: "checks null", server: func(d *devops) { d.checks = "null" }, rules: unreadable, says: "not a JSON object"},
