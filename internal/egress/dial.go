@@ -14,23 +14,22 @@ import (
 )
 
 const (
-	// copyBuffer is what is read and written at once in long bodies: the system
-	// is called a tenth as often as with net/http's own buffers.
+	// copyBuffer is the size of reads and writes of long bodies: a tenth of the
+	// system calls that net/http's own buffers take.
 	copyBuffer = 256 << 10
 	readAhead  = 64 << 10
-	// aheadFor is how long a connection that was dialled ahead is kept for its
-	// use.
-	aheadFor = 20 * time.Second
+	// preconnectTTL is how long an unused preconnected connection is kept.
+	preconnectTTL = 20 * time.Second
 )
 
-// dialer dials for the transports. It keeps to the address that a name had
+// dialer dials for the transports. It keeps the address that a name resolved to
 // first, as long as it answers: a registry's replicas do not always agree.
 type dialer struct {
 	net.Dialer
 
-	mu    sync.Mutex
-	known map[string]string // address by name
-	ahead map[string][]chan net.Conn
+	mu           sync.Mutex
+	known        map[string]string // address by name
+	preconnected map[string][]chan net.Conn
 }
 
 func (d *dialer) dial(ctx context.Context, network, name string) (net.Conn, error) {
@@ -60,14 +59,14 @@ func (d *dialer) dial(ctx context.Context, network, name string) (net.Conn, erro
 	return c, nil
 }
 
-// dialAhead begins a connection that somebody will take.
-func (d *dialer) dialAhead(key string, dial func(context.Context) (net.Conn, error)) {
+// preconnect starts a connection that a later request will take.
+func (d *dialer) preconnect(key string, dial func(context.Context) (net.Conn, error)) {
 	ready := make(chan net.Conn, 1)
 	d.mu.Lock()
-	if d.ahead == nil {
-		d.ahead = map[string][]chan net.Conn{}
+	if d.preconnected == nil {
+		d.preconnected = map[string][]chan net.Conn{}
 	}
-	d.ahead[key] = append(d.ahead[key], ready)
+	d.preconnected[key] = append(d.preconnected[key], ready)
 	d.mu.Unlock()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
@@ -78,7 +77,7 @@ func (d *dialer) dialAhead(key string, dial func(context.Context) (net.Conn, err
 			return
 		}
 		ready <- c
-		time.AfterFunc(aheadFor, func() {
+		time.AfterFunc(preconnectTTL, func() {
 			select {
 			case c, ok := <-ready:
 				if ok {
@@ -91,18 +90,18 @@ func (d *dialer) dialAhead(key string, dial func(context.Context) (net.Conn, err
 	}()
 }
 
-// take gives a connection that was dialled ahead, waiting for it if need be;
-// nil if there is none.
+// take returns a preconnected connection, and waits for it if necessary; nil if
+// there is none.
 func (d *dialer) take(ctx context.Context, key string) net.Conn {
 	for {
 		d.mu.Lock()
-		waiting := d.ahead[key]
+		waiting := d.preconnected[key]
 		if len(waiting) == 0 {
 			d.mu.Unlock()
 			return nil
 		}
 		ready := waiting[0]
-		d.ahead[key] = waiting[1:]
+		d.preconnected[key] = waiting[1:]
 		d.mu.Unlock()
 		select {
 		case c, ok := <-ready:
@@ -120,13 +119,14 @@ func (d *dialer) take(ctx context.Context, key string) net.Conn {
 	}
 }
 
-// bulk makes the transport for blobs: HTTP/1.1, because one connection for all
-// of them would have one connection's share of the bandwidth, and buffers for
-// long bodies.
-func (n *Network) bulk() *http.Transport {
+// blobTransport returns the transport for blobs: HTTP/1.1, because a single
+// connection for all of them would get a single connection's share of the
+// bandwidth, and with buffers for long bodies.
+func (n *Network) blobTransport() *http.Transport {
 	t := n.transport.Clone()
 	t.ForceAttemptHTTP2, t.HTTP2 = false, nil
-	// For headers: bodies go past these, and with many targets there are many.
+	// For headers. Bodies bypass these buffers, and with many targets there are
+	// many connections.
 	t.ReadBufferSize, t.WriteBufferSize = 4<<10, 4<<10
 	t.Protocols = new(http.Protocols)
 	t.Protocols.SetHTTP1(true)
@@ -137,18 +137,18 @@ func (n *Network) bulk() *http.Transport {
 		if c := n.dialer.take(ctx, "tcp "+name); c != nil {
 			return c, nil
 		}
-		return n.dialBulk(ctx, network, name)
+		return n.dialBlob(ctx, network, name)
 	}
 	t.DialTLSContext = func(ctx context.Context, network, name string) (net.Conn, error) {
 		if c := n.dialer.take(ctx, "tls "+name); c != nil {
 			return c, nil
 		}
-		return n.dialBulkTLS(ctx, network, name)
+		return n.dialBlobTLS(ctx, network, name)
 	}
 	return t
 }
 
-func (n *Network) dialBulk(ctx context.Context, network, name string) (net.Conn, error) {
+func (n *Network) dialBlob(ctx context.Context, network, name string) (net.Conn, error) {
 	c, err := n.dialer.dial(ctx, network, name)
 	if err != nil {
 		return nil, err
@@ -156,7 +156,7 @@ func (n *Network) dialBulk(ctx context.Context, network, name string) (net.Conn,
 	return plainConn{c}, nil
 }
 
-func (n *Network) dialBulkTLS(ctx context.Context, network, name string) (net.Conn, error) {
+func (n *Network) dialBlobTLS(ctx context.Context, network, name string) (net.Conn, error) {
 	c, err := n.dialer.dial(ctx, network, name)
 	if err != nil {
 		return nil, err
@@ -174,9 +174,9 @@ func (n *Network) dialBulkTLS(ctx context.Context, network, name string) (net.Co
 	return &tlsConn{secure, below}, nil
 }
 
-// DialAhead begins connections for blobs to a host, so that they are there when
-// the first is wanted. Where a proxy lies between, nothing is dialled.
-func (n *Network) DialAhead(host string, connections int) {
+// Preconnect starts connections for blobs to a host, so that they are ready for
+// the first blob. It does nothing if a proxy is used.
+func (n *Network) Preconnect(host string, connections int) {
 	u := &url.URL{Scheme: "https", Host: host, Path: "/v2/"}
 	if at, _ := ref.HostPort(host, ref.DefaultPort("http")); n.plain[at] {
 		u.Scheme = "http"
@@ -190,32 +190,32 @@ func (n *Network) DialAhead(host string, connections int) {
 			return
 		}
 	}
-	n.record(name)
+	n.recordHost(name)
 	for range connections {
 		if u.Scheme == "http" {
-			n.dialer.dialAhead("tcp "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBulk(ctx, "tcp", name) })
+			n.dialer.preconnect("tcp "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBlob(ctx, "tcp", name) })
 		} else {
-			n.dialer.dialAhead("tls "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBulkTLS(ctx, "tcp", name) })
+			n.dialer.preconnect("tls "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBlobTLS(ctx, "tcp", name) })
 		}
 	}
 }
 
-// buffers are lent to whoever sends a long body; only so many at once, however
-// many targets there are, since a slow one keeps its buffer long. The others
-// get small ones.
+// buffers are for long bodies. Their number is limited, however many targets
+// there are, since a slow target keeps its buffer for a long time. The other
+// bodies get small ones.
 var (
 	buffers      = sync.Pool{New: func() any { return new([copyBuffer]byte) }}
 	smallBuffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
-	lent         = make(chan struct{}, 12)
+	largeInUse   = make(chan struct{}, 12)
 )
 
-// borrow gives a buffer for a body of so many bytes, -1 if that is not known.
-func borrow(size int64) (buffer []byte, back func()) {
+// getBuffer returns a buffer for a body of size bytes, -1 if unknown.
+func getBuffer(size int64) (buffer []byte, back func()) {
 	if size < 0 || size > bufferSize {
 		select {
-		case lent <- struct{}{}:
+		case largeInUse <- struct{}{}:
 			large := buffers.Get().(*[copyBuffer]byte)
-			return large[:], func() { buffers.Put(large); <-lent }
+			return large[:], func() { buffers.Put(large); <-largeInUse }
 		default:
 		}
 	}
@@ -223,20 +223,20 @@ func borrow(size int64) (buffer []byte, back func()) {
 	return small[:], func() { smallBuffers.Put(small) }
 }
 
-// plainConn sends long bodies in large pieces: net/http hands them to ReadFrom
-// where a connection has it.
+// plainConn sends long bodies in large pieces: net/http calls ReadFrom if a
+// connection has it.
 type plainConn struct{ net.Conn }
 
-func (c plainConn) ReadFrom(r io.Reader) (int64, error) { return pass(c.Conn, r, copyBuffer/2) }
+func (c plainConn) ReadFrom(r io.Reader) (int64, error) { return copyLarge(c.Conn, r, copyBuffer/2) }
 
-// tlsConn is plainConn over TLS: some records go to the system at once.
+// tlsConn is plainConn over TLS: several records go to the system at once.
 type tlsConn struct {
 	*tls.Conn
 	below *recordConn
 }
 
 func (c *tlsConn) ReadFrom(r io.Reader) (int64, error) {
-	return pass(writerFunc(func(p []byte) (int, error) {
+	return copyLarge(writerFunc(func(p []byte) (int, error) {
 		c.below.hold()
 		n, err := c.Conn.Write(p)
 		if flushErr := c.below.flush(); err == nil {
@@ -250,13 +250,13 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// pass copies, at least so many bytes at once.
-func pass(w io.Writer, r io.Reader, least int) (total int64, err error) {
+// copyLarge copies at least so many bytes at once.
+func copyLarge(w io.Writer, r io.Reader, least int) (total int64, err error) {
 	size := int64(-1)
 	if limited, ok := r.(*io.LimitedReader); ok {
 		size = limited.N
 	}
-	buffer, back := borrow(size)
+	buffer, back := getBuffer(size)
 	defer back()
 	least = min(least, len(buffer)/2)
 	for {
@@ -278,16 +278,16 @@ func pass(w io.Writer, r io.Reader, least int) (total int64, err error) {
 	}
 }
 
-// recordConn lies below TLS, which reads and writes record by record: it puts
-// some of them together.
+// recordConn is the connection below TLS, which reads and writes record by
+// record. It joins some of them.
 type recordConn struct {
 	net.Conn
 	mu      sync.Mutex
 	held    []byte
 	holding bool
 
-	buffer []byte // read ahead; nil while answers are short
-	ahead  []byte
+	buffer  []byte // read ahead; nil while answers are short
+	pending []byte
 }
 
 func (c *recordConn) hold() {
@@ -319,7 +319,7 @@ func (c *recordConn) Write(p []byte) (int, error) {
 }
 
 func (c *recordConn) Read(p []byte) (int, error) {
-	if len(c.ahead) == 0 {
+	if len(c.pending) == 0 {
 		if c.buffer == nil {
 			n, err := c.Conn.Read(p)
 			if n == len(p) && n > 4<<10 {
@@ -328,11 +328,11 @@ func (c *recordConn) Read(p []byte) (int, error) {
 			return n, err
 		}
 		n, err := c.Conn.Read(c.buffer)
-		if c.ahead = c.buffer[:n]; n == 0 {
+		if c.pending = c.buffer[:n]; n == 0 {
 			return 0, err
 		}
 	}
-	n := copy(p, c.ahead)
-	c.ahead = c.ahead[n:]
+	n := copy(p, c.pending)
+	c.pending = c.pending[n:]
 	return n, nil
 }

@@ -58,7 +58,7 @@ func TestLongBodiesArriveAsTheyAre(t *testing.T) {
 		for _, size := range []int{0, 1, longBody, copyBuffer - 1, copyBuffer, 3<<20 + 17} {
 			n, server, _ := echo(t, secure)
 			_, host, _ := strings.Cut(server.URL, "://")
-			client := n.Client(Phase{Name: "moving images", Hosts: []string{host}, Party: host})
+			client := n.Client(Phase{Name: "moving images", Hosts: []string{host}, Registry: host})
 			data := make([]byte, size)
 			rand.Read(data)
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, server.URL+"/v2/a/blobs/uploads/1", struct{ io.Reader }{bytes.NewReader(data)})
@@ -82,12 +82,12 @@ func TestLongBodiesArriveAsTheyAre(t *testing.T) {
 	}
 }
 
-func TestDialAhead(t *testing.T) {
+func TestPreconnect(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		n, server, connections := echo(t, secure)
 		_, host, _ := strings.Cut(server.URL, "://")
-		n.DialAhead(host, 3)
-		client := n.Client(Phase{Name: "moving images", Hosts: []string{host}, Party: host})
+		n.Preconnect(host, 3)
+		client := n.Client(Phase{Name: "moving images", Hosts: []string{host}, Registry: host})
 		for range 5 {
 			resp, err := client.Get(server.URL + "/v2/a/blobs/x")
 			if err != nil {
@@ -99,7 +99,7 @@ func TestDialAhead(t *testing.T) {
 		}
 		n.dialer.mu.Lock()
 		waiting := 0
-		for _, list := range n.dialer.ahead {
+		for _, list := range n.dialer.preconnected {
 			waiting += len(list)
 		}
 		n.dialer.mu.Unlock()
@@ -114,7 +114,7 @@ func TestDialAhead(t *testing.T) {
 	n, server, _ := echo(t, false)
 	_, host, _ := strings.Cut(server.URL, "://")
 	server.Close()
-	n.DialAhead(host, 2)
+	n.Preconnect(host, 2)
 	if _, err := n.Client(Phase{Name: "moving images", Hosts: []string{host}}).Get(server.URL + "/v2/a/blobs/x"); err == nil || !strings.Contains(err.Error(), "refuses the connection") {
 		t.Errorf("error is %v", err)
 	}

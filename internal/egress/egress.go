@@ -1,9 +1,9 @@
-// Package egress is the one way out of the program: a shared transport (proxy,
-// trusted authorities, warm connections), and for each phase of the work a
-// client that speaks only to the hosts named for it, retries reads within
-// bounds, follows redirects without carrying credentials along, and keeps the
-// record of every host that was asked. It knows nothing of registries, tokens
-// or approvals: whoever signs requests does so in front of it.
+// Package egress is the program's only access to the network: a shared
+// transport (proxy, trusted authorities, warm connections), and for each phase
+// of a run a client that reaches only the hosts listed for it, retries reads
+// within limits, follows redirects without passing on credentials, and records
+// every host that was asked. It does not know registries, tokens or approvals;
+// requests are signed before they reach it.
 package egress
 
 import (
@@ -30,32 +30,32 @@ const (
 	bufferSize    = 32 << 10
 )
 
-// Settings say how the network is reached. In a pipeline all of it comes from
-// the agent; at a prompt the environment's proxy may be honoured instead.
+// Settings describe how to reach the network. In a pipeline all of it comes
+// from the agent; at a prompt the environment's proxy may be used instead.
 type Settings struct {
-	// Proxy is the agent's; nil is none.
+	// Proxy is the agent's proxy, or nil.
 	Proxy *Proxy
-	// EnvironmentProxy honours HTTPS_PROXY, NO_PROXY and the system's
-	// SSL_CERT_FILE and SSL_CERT_DIR. It is for a prompt: in a pipeline these
-	// are the author's to set, and could answer for Azure DevOps.
+	// EnvironmentProxy uses HTTPS_PROXY, NO_PROXY and the system's
+	// SSL_CERT_FILE and SSL_CERT_DIR. It is for a prompt: in a pipeline the
+	// pipeline's author can set them, and could answer in place of Azure
+	// DevOps.
 	EnvironmentProxy bool
 	// CAFile is a PEM bundle, added to the system's own authorities.
 	CAFile string
 	// ClientCert and ClientKey are PEM files; both or neither.
 	ClientCert, ClientKey string
-	// PlainHTTP lists the host[:port] that speak HTTP. No other is ever spoken
-	// to without TLS.
+	// PlainHTTP lists the host[:port] that use HTTP. All others use TLS.
 	PlainHTTP []string
-	// Observe, if not nil, is told of each HTTP exchange. It is called from
+	// OnExchange, if not nil, is called for each HTTP exchange, from several
+	// goroutines.
+	OnExchange func(Exchange)
+	// OnRetry, if not nil, is called for each retry, before the wait, from
 	// several goroutines.
-	Observe func(Exchange)
-	// Retried, if not nil, is told of each request that is made again, before
-	// the wait. It is called from several goroutines.
-	Retried func(Retry)
+	OnRetry func(Retry)
 }
 
-// Retry is a request that is made again: which, why, and after which wait.
-// There is no query in it.
+// Retry describes a request that is sent again, why, and after which wait. It
+// has no query.
 type Retry struct {
 	Phase, Method, Host, Path string
 	Reason                    string
@@ -63,11 +63,11 @@ type Retry struct {
 	Wait                      time.Duration
 }
 
-// Exchange is one HTTP request and its answer, without anything that could
-// bear a secret: no header, no query.
+// Exchange describes one HTTP request and its response, without anything that
+// could contain a secret: no header, no query.
 type Exchange struct {
 	Phase, Method, Host, Path string
-	// Status is 0 if there was no answer; then Err says why.
+	// Status is 0 if there was no response; then Err is set.
 	Status   int
 	Duration time.Duration
 	// Attempt counts from 1.
@@ -75,44 +75,45 @@ type Exchange struct {
 	Err     error
 }
 
-// RedirectPolicy says what becomes of a 3xx answer.
+// RedirectPolicy says how to handle a 3xx response.
 type RedirectPolicy int
 
 const (
-	// RefuseRedirects hands the 3xx answer itself to the caller.
+	// RefuseRedirects returns the 3xx response to the caller.
 	RefuseRedirects RedirectPolicy = iota
-	// FollowDownloads follows GET and HEAD, over HTTPS alone, to any host, at
-	// most 5 times; another host gets no credential.
+	// FollowDownloads follows GET and HEAD, over HTTPS only, to any host, at
+	// most 5 times. Another host gets no credentials.
 	FollowDownloads
 )
 
-// Phase is one part of the work and what it may do on the network.
+// Phase is one part of a run and what it may do on the network.
 type Phase struct {
-	// Name stands in error texts: "reading the approvals".
+	// Name is used in error texts: "reading the approvals".
 	Name string
-	// Hosts lists the host[:port] that may be asked. Empty refuses all.
+	// Hosts lists the host[:port] that may be asked. If it is empty, none may.
 	Hosts []string
-	// Party is the registry whose Traffic the requests to it, and what their
-	// redirects lead to, are accounted to; empty is none.
-	Party     string
+	// Registry is the registry in whose Traffic the requests to it, and those
+	// that its redirects lead to, are counted; empty if none.
+	Registry  string
 	Redirects RedirectPolicy
-	// Retries is how often one request may be repeated, after 429, 502, 503,
-	// 504 or a broken connection. Only reads are, and with RepeatWrites
-	// whatever can be sent again: where twice is as once, as in fetching
-	// tokens and setting attributes.
+	// Retries limits the retries of one request, after 429, 502, 503, 504 or a
+	// broken connection. Only reads are retried, and with RepeatWrites every
+	// request that can be sent again: for requests that may safely be repeated,
+	// such as fetching tokens and setting attributes.
 	Retries      int
 	RepeatWrites bool
-	// Timeout bounds one exchange from dialling to the last byte of the body;
-	// 0 is none. Waiting between retries is not counted, it has its own bound.
+	// Timeout limits one exchange from dialing to the last byte of the body; 0
+	// is no limit. Waits between retries are not included; they have a limit of
+	// their own.
 	Timeout time.Duration
-	// Stall is how long a body may make no progress; 0 is one minute.
+	// Stall limits the time without progress of a body; 0 is one minute.
 	Stall time.Duration
-	// BodyLimit ends the reading of longer bodies in an error; 0 is none.
+	// BodyLimit limits the length of a response's body; 0 is no limit.
 	BodyLimit int64
 }
 
-// Network is the shared transport with its record. It is safe for use by
-// several goroutines.
+// Network is the shared transport with its records. It is safe for concurrent
+// use.
 type Network struct {
 	transport *http.Transport
 	blobs     *http.Transport // what is long goes its own way
@@ -122,14 +123,14 @@ type Network struct {
 	settings  Settings
 	plain     map[string]bool
 	warnings  []string
-	ledger    ledger
+	counters  registryCounters
 	pause     pauseFunc
 
 	mu    sync.Mutex
 	hosts map[string]bool
 }
 
-// New checks the settings and builds the transport. Nothing is dialled.
+// New checks the settings and builds the transport. It does not dial.
 func New(s Settings) (*Network, error) {
 	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, pause: pause}
 	for _, host := range s.PlainHTTP {
@@ -141,7 +142,7 @@ func New(s Settings) (*Network, error) {
 	}
 	if !s.EnvironmentProxy {
 		// crypto/x509 reads these when the system's authorities are first
-		// loaded; whoever may set them would choose whom to trust.
+		// loaded. They would change which authorities are trusted.
 		os.Unsetenv("SSL_CERT_FILE")
 		os.Unsetenv("SSL_CERT_DIR")
 	}
@@ -150,7 +151,7 @@ func New(s Settings) (*Network, error) {
 		ClientSessionCache: tls.NewLRUClientSessionCache(0),
 	}
 	if s.CAFile != "" {
-		roots, err := withAuthorities(s.CAFile)
+		roots, err := loadCA(s.CAFile)
 		if err != nil {
 			return nil, err
 		}
@@ -176,9 +177,9 @@ func New(s Settings) (*Network, error) {
 		WriteBufferSize:        bufferSize,
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: dialTimeout},
-		// Bytes are hashed and counted as they travel.
+		// Bytes are hashed and counted as they are sent.
 		DisableCompression:     true,
-		OnProxyConnectResponse: checkProxyAnswer,
+		OnProxyConnectResponse: checkProxyResponse,
 	}
 	switch {
 	case s.Proxy != nil:
@@ -191,11 +192,11 @@ func New(s Settings) (*Network, error) {
 	case s.EnvironmentProxy:
 		n.transport.Proxy = http.ProxyFromEnvironment
 	}
-	n.blobs = n.bulk()
+	n.blobs = n.blobTransport()
 	return n, nil
 }
 
-func withAuthorities(file string) (*x509.CertPool, error) {
+func loadCA(file string) (*x509.CertPool, error) {
 	info, err := os.Stat(file)
 	if err != nil {
 		return nil, fmt.Errorf("the CA file %s cannot be read: %w", file, err)
@@ -209,7 +210,7 @@ func withAuthorities(file string) (*x509.CertPool, error) {
 	}
 	roots, err := x509.SystemCertPool()
 	if err != nil {
-		// A system without authorities of its own still has those of the file.
+		// A system without authorities still has those of the file.
 		roots = x509.NewCertPool()
 	}
 	if !roots.AppendCertsFromPEM(pem) {
@@ -218,25 +219,25 @@ func withAuthorities(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
-// Client gives the client of one phase. All clients share the transport.
+// Client returns the client of one phase. All clients share the transport.
 //
-// http.Client wraps what fails in a url.Error, whose text repeats the whole
-// URL with its query, which may be a signature: whoever tells of it takes that
-// off first.
+// http.Client wraps errors in a url.Error, whose text contains the whole URL
+// with its query, which may be a signature: callers unwrap it before they show
+// it.
 func (n *Network) Client(p Phase) *http.Client {
 	if p.Stall <= 0 {
 		p.Stall = time.Minute
 	}
-	gate := &gate{network: n, phase: p, hosts: slices.Clone(p.Hosts)}
+	transport := &phaseTransport{network: n, phase: p, hosts: slices.Clone(p.Hosts)}
 	return &http.Client{
-		Transport: gate,
-		// The gate follows, below whoever signs requests: so a signature never
-		// reaches a second host.
+		Transport: transport,
+		// The phase's transport follows redirects, below the transport that
+		// signs requests: a signature never reaches a second host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// Hosts lists every host:port that was asked, sorted.
+// Hosts returns every host:port that was asked, sorted.
 func (n *Network) Hosts() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -248,19 +249,19 @@ func (n *Network) Hosts() []string {
 	return hosts
 }
 
-// Warnings lists what of the settings had to be left aside.
+// Warnings returns the settings that were ignored.
 func (n *Network) Warnings() []string { return slices.Clone(n.warnings) }
 
-// Describe tells the proxy in use, without user and password, and the CA file.
-// Either is empty if there is none.
+// Describe returns the proxy in use, without user and password, and the CA
+// file. Either may be empty.
 func (n *Network) Describe() (proxy, ca string) {
 	switch {
 	case n.proxy != nil:
-		proxy = bare(n.proxy.url)
+		proxy = withoutUserinfo(n.proxy.url)
 	case n.settings.EnvironmentProxy:
 		request := &http.Request{URL: &url.URL{Scheme: "https", Host: "registry.example"}}
 		if u, err := http.ProxyFromEnvironment(request); err == nil && u != nil {
-			proxy = bare(u)
+			proxy = withoutUserinfo(u)
 		}
 	}
 	return proxy, n.settings.CAFile
@@ -271,18 +272,18 @@ func (n *Network) speaksHTTP1(host string) bool {
 	return known
 }
 
-func (n *Network) record(host string) {
+func (n *Network) recordHost(host string) {
 	n.mu.Lock()
 	n.hosts[host] = true
 	n.mu.Unlock()
 }
 
-func bare(u *url.URL) string {
+func withoutUserinfo(u *url.URL) string {
 	return (&url.URL{Scheme: u.Scheme, Host: u.Host}).String()
 }
 
-// authority gives host:port in lower case, with the scheme's port where the
-// URL names none. It is false for a host or port that is not valid.
+// authority returns host:port in lower case, with the scheme's port if the URL
+// has none. It reports false if host or port is not valid.
 func authority(u *url.URL) (string, bool) {
 	return ref.HostPort(u.Host, ref.DefaultPort(u.Scheme))
 }

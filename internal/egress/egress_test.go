@@ -110,7 +110,7 @@ func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
 	if got := n.Hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443"}) {
 		t.Errorf("asked %v", got)
 	}
-	var refused *HostNotAllowed
+	var refused *HostNotAllowedError
 	_, _, err := get(t, n.Client(Phase{Name: "copying"}), "https://evil.example/x?secret=1")
 	if !errors.As(err, &refused) || refused.Error() != "copying: evil.example:443 is not among the hosts that may be asked here; nothing was sent to it" {
 		t.Errorf("got %v", err)
@@ -186,7 +186,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 		fmt.Fprint(rw, "layer")
 	})
 	n, _ := env.network(env.settings())
-	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "Prod.azurecr.io", Redirects: FollowDownloads})
+	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Registry: "Prod.azurecr.io", Redirects: FollowDownloads})
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://prod.azurecr.io/blob", nil)
 	for _, name := range secret {
 		req.Header.Set(name, "x")
@@ -206,7 +206,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 	if got := n.Hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443", "store.blob.example:443"}) {
 		t.Errorf("the record says %v", got)
 	}
-	want := []Traffic{{Party: "prod.azurecr.io", Read: 3, BytesRead: n.Traffic()[0].BytesRead}}
+	want := []Traffic{{Registry: "prod.azurecr.io", Read: 3, BytesRead: n.Traffic()[0].BytesRead}}
 	if got := n.Traffic(); !slices.Equal(got, want) || got[0].BytesRead < 5 {
 		t.Errorf("traffic %+v", got)
 	}
@@ -280,18 +280,18 @@ func TestRetries(t *testing.T) {
 		least      time.Duration // of each wait
 		most       time.Duration
 	}{
-		{name: "a read", method: "GET", phase: Phase{Retries: 4}, answers: []int{503, 502, 504, 429}, requests: 5, status: 200, most: longestWait},
+		{name: "a read", method: "GET", phase: Phase{Retries: 4}, answers: []int{503, 502, 504, 429}, requests: 5, status: 200, most: maxWait},
 		{name: "seconds", method: "GET", phase: Phase{Retries: 4}, answers: []int{429, 429}, retryAfter: "7", requests: 3, status: 200, least: 7 * time.Second, most: 8 * time.Second},
 		{name: "a date", method: "HEAD", phase: Phase{Retries: 4}, answers: []int{503}, retryAfter: date, requests: 2, status: 200, least: 20 * time.Second, most: 34 * time.Second},
 		{name: "an hour", method: "GET", phase: Phase{Retries: 4}, answers: []int{429}, retryAfter: "3600", requests: 2, status: 200, least: time.Minute, most: 67 * time.Second},
 		{name: "bounded in all", method: "GET", phase: Phase{Retries: 50}, answers: slices.Repeat([]int{429}, 50), retryAfter: "60", requests: 5, status: 429, least: time.Minute, most: 67 * time.Second},
-		{name: "bounded in count", method: "GET", phase: Phase{Retries: 2}, answers: slices.Repeat([]int{503}, 9), requests: 3, status: 503, most: longestWait},
+		{name: "bounded in count", method: "GET", phase: Phase{Retries: 2}, answers: slices.Repeat([]int{503}, 9), requests: 3, status: 503, most: maxWait},
 		{name: "none", method: "GET", answers: []int{503}, requests: 1, status: 503},
-		{name: "500", method: "GET", phase: Phase{Retries: 2}, answers: []int{500, 200}, requests: 2, status: 200, most: longestWait},
+		{name: "500", method: "GET", phase: Phase{Retries: 2}, answers: []int{500, 200}, requests: 2, status: 200, most: maxWait},
 		{name: "501", method: "GET", phase: Phase{Retries: 2}, answers: []int{501}, requests: 1, status: 501},
 		{name: "403", method: "GET", phase: Phase{Retries: 2}, answers: []int{403}, requests: 1, status: 403},
 		{name: "a write", method: "POST", body: strings.NewReader("x"), phase: Phase{Retries: 2}, answers: []int{503}, requests: 1, status: 503},
-		{name: "a phase of such writes", method: "PATCH", body: strings.NewReader("x"), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{429}, requests: 2, status: 200, most: longestWait},
+		{name: "a phase of such writes", method: "PATCH", body: strings.NewReader("x"), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{429}, requests: 2, status: 200, most: maxWait},
 		{name: "a stream", method: "PUT", body: io.MultiReader(strings.NewReader("x")), phase: Phase{Retries: 2, RepeatWrites: true}, answers: []int{503}, requests: 1, status: 503},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -311,7 +311,7 @@ func TestRetries(t *testing.T) {
 			})
 			n, waited := env.network(env.settings())
 			test.phase.Hosts = []string{"prod.azurecr.io"}
-			test.phase.Party = "prod.azurecr.io"
+			test.phase.Registry = "prod.azurecr.io"
 			req, _ := http.NewRequestWithContext(t.Context(), test.method, "https://prod.azurecr.io/v2/x", test.body)
 			resp, err := n.Client(test.phase).Do(req)
 			if err != nil {
@@ -347,7 +347,7 @@ func TestBrokenConnectionsAreTriedAgain(t *testing.T) {
 	})
 	var told []Exchange
 	s := env.settings()
-	s.Observe = func(e Exchange) { told = append(told, e) }
+	s.OnExchange = func(e Exchange) { told = append(told, e) }
 	n, _ := env.network(s)
 	_, body, err := get(t, n.Client(Phase{Name: "copying", Hosts: []string{"prod.azurecr.io"}, Retries: 5}), "https://prod.azurecr.io/v2/a%2Fb?sig=s1gnature")
 	if err != nil || body != "ok" {
@@ -424,9 +424,9 @@ func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
 func TestUploadsAreWatchedWhileTheNetworkHasTheBytes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancelCause(t.Context())
-		w := &watch{stall: time.Minute, cancel: cancel}
+		w := &watchdog{stall: time.Minute, cancel: cancel}
 		defer w.end()
-		u := &upload{body: io.NopCloser(slowly{time.Hour}), account: &account{}, watch: w}
+		u := &upload{body: io.NopCloser(slowly{time.Hour}), counters: &counters{}, watch: w}
 		for range 3 {
 			if _, err := u.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
@@ -437,7 +437,7 @@ func TestUploadsAreWatchedWhileTheNetworkHasTheBytes(t *testing.T) {
 			}
 		}
 		time.Sleep(2 * time.Second)
-		if slow, ok := context.Cause(ctx).(*tooSlow); !ok || slow.stall != time.Minute {
+		if slow, ok := context.Cause(ctx).(*timeoutError); !ok || slow.stall != time.Minute {
 			t.Errorf("a minute on the network: %v", context.Cause(ctx))
 		}
 	})
@@ -460,7 +460,7 @@ func TestUploadsAreCounted(t *testing.T) {
 	n, _ := env.network(env.settings())
 	body := io.MultiReader(strings.NewReader("first"), strings.NewReader("second"))
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, "https://prod.azurecr.io/v2/x/blobs/uploads/1", body)
-	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Party: "prod.azurecr.io"}).Do(req)
+	resp, err := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Registry: "prod.azurecr.io"}).Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -469,7 +469,7 @@ func TestUploadsAreCounted(t *testing.T) {
 	if string(arrived) != "11" {
 		t.Errorf("%s bytes arrived", arrived)
 	}
-	if got := n.Traffic(); len(got) != 1 || got[0] != (Traffic{Party: "prod.azurecr.io", Write: 1, BytesWritten: 11, BytesRead: 2}) {
+	if got := n.Traffic(); len(got) != 1 || got[0] != (Traffic{Registry: "prod.azurecr.io", Write: 1, BytesWritten: 11, BytesRead: 2}) {
 		t.Errorf("traffic %+v", got)
 	}
 }
@@ -480,7 +480,7 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 		env.handle(host, func(http.ResponseWriter, *http.Request) {})
 	}
 	n, _ := env.network(env.settings())
-	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io", "login.microsoftonline.com"}, Party: "prod.azurecr.io"})
+	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io", "login.microsoftonline.com"}, Registry: "prod.azurecr.io"})
 	ctx := t.Context()
 	for _, r := range [][2]string{
 		{"POST", "https://prod.azurecr.io/oauth2/exchange"},
@@ -500,7 +500,7 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
-	if got := n.Traffic(); len(got) != 1 || got[0] != (Traffic{Party: "prod.azurecr.io", Read: 2, Write: 2, Referrers: 1, Token: 2}) {
+	if got := n.Traffic(); len(got) != 1 || got[0] != (Traffic{Registry: "prod.azurecr.io", Read: 2, Write: 2, Referrers: 1, Token: 2}) {
 		t.Errorf("traffic %+v", got)
 	}
 }
@@ -592,11 +592,11 @@ func TestNamesThatDoNotResolveAreExplained(t *testing.T) {
 		{&net.OpError{Op: "proxyconnect", Err: &net.OpError{Op: "dial", Err: &net.DNSError{Name: "p", IsNotFound: true}}}, "cannot be reached: the name of the proxy does not resolve", true},
 		{errors.New("bad\n##vso[task.complete] " + strings.Repeat("x", 500)), "did not answer as HTTP should (bad ##vso[task.complete] " + strings.Repeat("x", 175) + "…)", false},
 	} {
-		got, remedy, final := reason(test.err)
+		got, remedy, final := classify(test.err)
 		if got != test.want || final != test.final || remedy == "" {
 			t.Errorf("%v: %q, %q, final %v", test.err, got, remedy, final)
 		}
-		if final == passing(&Error{cause: test.err, final: final}) {
+		if final == transient(&Error{cause: test.err, final: final}) {
 			t.Errorf("%v: tried again against its nature", test.err)
 		}
 	}
@@ -606,7 +606,7 @@ func TestNamesThatDoNotResolveAreExplained(t *testing.T) {
 // sentence of its own, and each try and the end explain it once.
 func TestUnclassifiedErrorsAreExplainedOnce(t *testing.T) {
 	var tried []Retry
-	n, err := New(Settings{Retried: func(r Retry) { tried = append(tried, r) }})
+	n, err := New(Settings{OnRetry: func(r Retry) { tried = append(tried, r) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -621,7 +621,7 @@ func TestUnclassifiedErrorsAreExplainedOnce(t *testing.T) {
 	if len(tried) != 2 || tried[0].Reason != want || tried[1].Reason != want {
 		t.Errorf("tried again %+v, want the reason %q", tried, want)
 	}
-	g := &gate{network: n, phase: Phase{Name: "reading"}}
+	g := &phaseTransport{network: n, phase: Phase{Name: "reading"}}
 	again := fmt.Errorf("after 3 bytes: %w", cause(err))
 	if got := g.explain("other.example", again); got != again {
 		t.Errorf("explained once more: %v", got)
@@ -716,12 +716,12 @@ func FuzzRedirect(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	g := &gate{network: n, phase: Phase{Redirects: FollowDownloads}}
+	g := &phaseTransport{network: n, phase: Phase{Redirects: FollowDownloads}}
 	f.Fuzz(func(t *testing.T, location string) {
 		req, _ := http.NewRequest(http.MethodGet, "https://prod.azurecr.io/v2/x/blobs/y", nil)
 		req.Header.Set("Authorization", "Bearer t")
 		resp := &http.Response{StatusCode: http.StatusTemporaryRedirect, Header: http.Header{"Location": {location}}}
-		next, err := g.follow(req, resp, 0)
+		next, err := g.redirect(req, resp, 0)
 		if err != nil || next == nil {
 			return
 		}

@@ -171,7 +171,7 @@ func closeIdle(n *Network) {
 	n.blobs.CloseIdleConnections()
 	n.dialer.mu.Lock()
 	defer n.dialer.mu.Unlock()
-	for _, waiting := range n.dialer.ahead {
+	for _, waiting := range n.dialer.preconnected {
 		for _, ready := range waiting {
 			select {
 			case c, ok := <-ready:
@@ -182,7 +182,7 @@ func closeIdle(n *Network) {
 			}
 		}
 	}
-	n.dialer.ahead = nil
+	n.dialer.preconnected = nil
 }
 
 // cause takes off what http.Client wraps around an error.

@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// Bounds of what an agent may list.
+// Limits of the agent's bypass list.
 const (
 	maxBypass        = 1000
 	maxBypassPattern = 4096
 )
 
-// Proxy is the agent's proxy. URL bears user and password if it wants them;
-// they go to the proxy alone. Bypass holds regular expressions as the agent
-// lists them in AGENT_PROXYBYPASSLIST.
+// Proxy is the agent's proxy. URL has user and password if the proxy requires
+// them; they are sent to the proxy only. Bypass holds regular expressions as
+// the agent lists them in AGENT_PROXYBYPASSLIST.
 type Proxy struct {
 	URL    *url.URL
 	Bypass []string
@@ -30,8 +30,8 @@ type agentProxy struct {
 	bypass []*regexp.Regexp
 }
 
-// newAgentProxy leaves out the patterns that cannot be understood (their hosts
-// go through the proxy) and tells them as warnings.
+// newAgentProxy skips invalid patterns (their hosts use the proxy) and returns
+// warnings about them.
 func newAgentProxy(p Proxy) (*agentProxy, []string, error) {
 	if p.URL == nil || p.URL.Hostname() == "" {
 		return nil, nil, errors.New("the agent's proxy (AGENT_PROXYURL) names no host; it should look like http://proxy.example.com:3128")
@@ -64,9 +64,10 @@ func newAgentProxy(p Proxy) (*agentProxy, []string, error) {
 	return proxy, warnings, nil
 }
 
-// choose answers as the agent's own client does (microsoft/azure-pipelines-agent,
-// VstsAgentWebProxy.IsBypassed): loopback is never proxied, and a pattern is
-// searched in scheme://host, with the port where it is not the scheme's own.
+// choose decides as the agent's own client does
+// (microsoft/azure-pipelines-agent, VstsAgentWebProxy.IsBypassed): loopback is
+// never proxied, and a pattern is searched in scheme://host, with the port if
+// it is not the scheme's default.
 func (p *agentProxy) choose(req *http.Request) (*url.URL, error) {
 	if p.bypassed(req.URL) {
 		return nil, nil
@@ -102,19 +103,19 @@ func isLoopback(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// proxyAnswer is a proxy's answer to CONNECT that is not 200.
-type proxyAnswer struct {
+// proxyStatusError is a proxy's response to CONNECT other than 200.
+type proxyStatusError struct {
 	proxy  string
 	status int
 }
 
-func (e *proxyAnswer) Error() string {
+func (e *proxyStatusError) Error() string {
 	return fmt.Sprintf("the proxy %s answered HTTP %d", e.proxy, e.status)
 }
 
-func checkProxyAnswer(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
+func checkProxyResponse(_ context.Context, proxy *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
 		return nil
 	}
-	return &proxyAnswer{proxy: proxy.Host, status: resp.StatusCode}
+	return &proxyStatusError{proxy: proxy.Host, status: resp.StatusCode}
 }

@@ -13,10 +13,10 @@ import (
 	"acrpromote/internal/retryafter"
 )
 
-// Bounds of waiting for a server that has no time for us.
+// Limits of waiting for a busy server.
 const (
-	firstWait    = 250 * time.Millisecond
-	longestWait  = 10 * time.Second
+	initialWait  = 250 * time.Millisecond
+	maxWait      = 10 * time.Second
 	maxTotalWait = 5 * time.Minute
 )
 
@@ -33,39 +33,39 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// budget is what one request may still spend on repetitions, redirects
-// included.
+// budget is what one request may still use for retries, redirects included.
 type budget struct {
 	left int
-	// all says that writes may be repeated too.
-	all  bool
-	wait time.Duration
-	used int
+	// repeatWrites allows to repeat writes too.
+	repeatWrites bool
+	wait         time.Duration
+	used         int
 }
 
-// leg is one host on the way of a request.
-type leg struct {
-	host    string
-	account *account
-	window  *window // nil where nobody counts: the storage behind a registry
-	blob    bool
+// hop is one host on the way of a request.
+type hop struct {
+	host     string
+	counters *counters
+	window   *window // nil where nobody counts: the storage behind a registry
+	blob     bool
 }
 
-// longBody is more than a request that only asks bears, in bytes. While a long
-// one is sent, others may begin.
+// longBody is the size from which on a body counts as long, in bytes. While a
+// long body is sent, other requests may begin.
 const longBody = 64 << 10
 
-// next says whether to try again after this end, and how long to wait before.
+// next reports whether to try again, and how long to wait before.
 func (b *budget) next(req *http.Request, resp *http.Response, err error) (time.Duration, bool) {
-	if b.left <= 0 || !repeatable(req, b.all) {
+	if b.left <= 0 || !repeatable(req, b.repeatWrites) {
 		return 0, false
 	}
-	wait := min(firstWait<<min(b.used, 10), longestWait)
-	// Half of it at random: many who failed together shall not return together.
+	wait := min(initialWait<<min(b.used, 10), maxWait)
+	// Half of it is random, so that requests that failed together do not return
+	// together.
 	wait = wait/2 + rand.N(wait/2+1)
 	switch {
 	case err != nil:
-		if !passing(err) {
+		if !transient(err) {
 			return 0, false
 		}
 	case resp.StatusCode == http.StatusTooManyRequests, resp.StatusCode == http.StatusInternalServerError, resp.StatusCode == http.StatusBadGateway,
@@ -96,16 +96,15 @@ func repeatable(req *http.Request, all bool) bool {
 	return all
 }
 
-// passing tells errors that another try may outlive from those that would only
-// come again.
-func passing(err error) bool {
+// transient reports whether another try may succeed.
+func transient(err error) bool {
 	if errors.Is(err, context.Canceled) {
 		return false
 	}
 	if e, ok := errors.AsType[*Error](err); ok && e.final {
 		return false
 	}
-	if answer, ok := errors.AsType[*proxyAnswer](err); ok {
+	if answer, ok := errors.AsType[*proxyStatusError](err); ok {
 		return answer.status == http.StatusBadGateway || answer.status == http.StatusServiceUnavailable || answer.status == http.StatusGatewayTimeout
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
@@ -123,10 +122,10 @@ func passing(err error) bool {
 	return true
 }
 
-// send makes the request, again where it may and should be.
-func (g *gate) send(req *http.Request, leg leg, budget *budget) (*http.Response, error) {
+// send sends the request, and retries if it may.
+func (g *phaseTransport) send(req *http.Request, at hop, budget *budget) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
-		resp, err := g.inTurn(req, leg, attempt)
+		resp, err := g.sendLimited(req, at, attempt)
 		if req.Context().Err() != nil {
 			return resp, err
 		}
@@ -137,39 +136,39 @@ func (g *gate) send(req *http.Request, leg leg, budget *budget) (*http.Response,
 		if resp != nil {
 			discard(resp.Body)
 		}
-		leg.account.retries.Add(1)
-		leg.account.waited.Add(int64(wait))
-		if g.network.settings.Retried != nil {
-			g.network.settings.Retried(retried(g.phase.Name, req, leg.host, resp, err, attempt, wait))
+		at.counters.retries.Add(1)
+		at.counters.waited.Add(int64(wait))
+		if g.network.settings.OnRetry != nil {
+			g.network.settings.OnRetry(newRetry(g.phase.Name, req, at.host, resp, err, attempt, wait))
 		}
 		if err := g.network.pause(req.Context(), wait); err != nil {
-			return nil, g.explain(leg.host, err)
+			return nil, g.explain(at.host, err)
 		}
-		if req, err = rewound(req); err != nil {
-			return nil, g.explain(leg.host, err)
+		if req, err = rewind(req); err != nil {
+			return nil, g.explain(at.host, err)
 		}
 	}
 }
 
-// inTurn makes the request when the registry's window has a place for it.
-func (g *gate) inTurn(req *http.Request, leg leg, attempt int) (*http.Response, error) {
-	if leg.window == nil {
-		return g.exchange(req, leg, attempt)
+// sendLimited sends the request when the registry's window admits it.
+func (g *phaseTransport) sendLimited(req *http.Request, at hop, attempt int) (*http.Response, error) {
+	if at.window == nil {
+		return g.exchange(req, at, attempt)
 	}
-	ticket, err := leg.window.enter(req.Context(), g.network.pause, attempt > 1)
+	permit, err := at.window.acquire(req.Context(), g.network.pause, attempt > 1)
 	if err != nil {
 		closeBody(req)
-		return nil, g.explain(leg.host, err)
+		return nil, g.explain(at.host, err)
 	}
 	if req.ContentLength > longBody {
-		ticket.leave()
+		permit.release()
 	}
-	resp, err := g.exchange(req, leg, attempt)
-	ticket.end(resp)
+	resp, err := g.exchange(req, at, attempt)
+	permit.done(resp)
 	return resp, err
 }
 
-func retried(phase string, req *http.Request, host string, resp *http.Response, err error, attempt int, wait time.Duration) Retry {
+func newRetry(phase string, req *http.Request, host string, resp *http.Response, err error, attempt int, wait time.Duration) Retry {
 	r := Retry{Phase: phase, Method: req.Method, Host: host, Path: req.URL.EscapedPath(), Attempt: attempt, Wait: wait}
 	switch {
 	case resp != nil:
@@ -183,7 +182,7 @@ func retried(phase string, req *http.Request, host string, resp *http.Response, 
 	return r
 }
 
-func rewound(req *http.Request) (*http.Request, error) {
+func rewind(req *http.Request) (*http.Request, error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req, nil
 	}

@@ -11,18 +11,18 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Traffic is what was asked on behalf of one registry: requests by kind, each
-// real exchange counted, retries and redirects to storage included; bytes of
-// bodies; how often and how long a retry was waited for.
+// Traffic counts what was sent and received for one registry: requests by kind,
+// each exchange counted, retries and redirects to storage included; bytes of
+// bodies; number and waits of retries.
 type Traffic struct {
-	Party                         string
+	Registry                      string
 	Read, Write, Referrers, Token int
 	BytesRead, BytesWritten       int64
 	Retries                       int
 	Waited                        time.Duration
 }
 
-type account struct {
+type counters struct {
 	windows       [4]window
 	requests      [4]atomic.Int64
 	read, written atomic.Int64
@@ -30,12 +30,12 @@ type account struct {
 	waited        atomic.Int64
 }
 
-type ledger struct {
-	mu       sync.Mutex
-	accounts map[string]*account
+type registryCounters struct {
+	mu     sync.Mutex
+	byName map[string]*counters
 }
 
-// The kinds of request, as a registry limits them.
+// Kinds of request, as registries limit them.
 const (
 	kindRead = iota
 	kindWrite
@@ -56,20 +56,20 @@ func kind(req *http.Request) int {
 	}
 }
 
-// Repeated accounts to a registry what was repeated above the network, after
-// such a wait: what cannot be sent again as it is.
-func (n *Network) Repeated(party string, wait time.Duration) {
-	at, _ := ref.HostPort(party, ref.DefaultPort("https"))
-	a := n.ledger.account(party, at)
+// CountRetry counts a retry that was made above the network, after such a wait:
+// of a request that cannot be sent again as it is.
+func (n *Network) CountRetry(registry string, wait time.Duration) {
+	at, _ := ref.HostPort(registry, ref.DefaultPort("https"))
+	a := n.counters.of(registry, at)
 	a.retries.Add(1)
 	a.waited.Add(int64(wait))
 }
 
-// account finds whom a request to this host is accounted to: the context's
-// registry if the request goes to it, with all that follows from there; else
-// nobody, as when that registry's credentials are fetched elsewhere.
-func (l *ledger) account(party, host string) *account {
-	name := strings.ToLower(party)
+// of returns the counters for a request to host: the registry's if the request
+// goes to it or follows from such a request; otherwise nobody's, such as when
+// the registry's credentials are fetched elsewhere.
+func (l *registryCounters) of(registry, host string) *counters {
+	name := strings.ToLower(registry)
 	https, _ := ref.HostPort(name, ref.DefaultPort("https"))
 	plain, _ := ref.HostPort(name, ref.DefaultPort("http"))
 	if host != https && host != plain {
@@ -77,29 +77,29 @@ func (l *ledger) account(party, host string) *account {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.accounts == nil {
-		l.accounts = map[string]*account{}
+	if l.byName == nil {
+		l.byName = map[string]*counters{}
 	}
-	a := l.accounts[name]
+	a := l.byName[name]
 	if a == nil {
-		a = &account{}
-		l.accounts[name] = a
+		a = &counters{}
+		l.byName[name] = a
 	}
 	return a
 }
 
-// Traffic tells the accounts of all registries, sorted by name. What belongs
-// to no registry is not told.
+// Traffic returns the counters of all registries, sorted by name. Requests that
+// belong to no registry are not included.
 func (n *Network) Traffic() []Traffic {
-	n.ledger.mu.Lock()
-	defer n.ledger.mu.Unlock()
+	n.counters.mu.Lock()
+	defer n.counters.mu.Unlock()
 	all := []Traffic{}
-	for name, a := range n.ledger.accounts {
+	for name, a := range n.counters.byName {
 		if name == "" {
 			continue
 		}
 		all = append(all, Traffic{
-			Party:        name,
+			Registry:     name,
 			Read:         int(a.requests[kindRead].Load()),
 			Write:        int(a.requests[kindWrite].Load()),
 			Referrers:    int(a.requests[kindReferrers].Load()),
@@ -110,6 +110,6 @@ func (n *Network) Traffic() []Traffic {
 			Waited:       time.Duration(a.waited.Load()),
 		})
 	}
-	slices.SortFunc(all, func(a, b Traffic) int { return strings.Compare(a.Party, b.Party) })
+	slices.SortFunc(all, func(a, b Traffic) int { return strings.Compare(a.Registry, b.Registry) })
 	return all
 }

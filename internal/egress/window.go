@@ -9,60 +9,60 @@ import (
 	"acrpromote/internal/retryafter"
 )
 
-// Bounds of what one registry is asked at once, by kind of request.
+// Limits of concurrent requests to one registry, by kind.
 const (
-	firstWindow = 16
-	mostWindow  = 64
+	initialWindow = 16
+	maxWindow     = 64
 )
 
-// window bounds how many requests of one kind a registry is asked at once. It
-// opens while answers are good: by one for each, until the registry once had
-// enough, and slowly from then on. It closes by half when the registry has
-// enough, and altogether for as long as the registry asks to be left alone.
+// window limits the concurrent requests of one kind to a registry, like TCP's
+// congestion window. It grows by one for each good response until the registry
+// throttles for the first time, and slowly from then on. It halves when the
+// registry throttles, and closes for as long as Retry-After says.
 type window struct {
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced when somebody may go on
-	width   int
-	enough  int // the width at which to grow slowly; 0 is none yet
-	busy    int
-	full    bool // somebody had to wait
-	good    int  // answers since the last change of width
-	shut    time.Time
-	closed  int // how often it was closed
+	mu          sync.Mutex
+	changed     chan struct{} // closed and replaced when a request may go on
+	limit       int
+	threshold   int // the limit from which on to grow slowly; 0 if not known yet
+	inFlight    int
+	saturated   bool // a request had to wait
+	successes   int  // responses since the limit last changed
+	closedUntil time.Time
+	shrinks     int // how often the limit was halved
 }
 
-// ticket is one request's place in a window.
-type ticket struct {
-	window *window
-	closed int
-	left   bool
+// permit is one request's place in a window.
+type permit struct {
+	window   *window
+	shrinks  int
+	released bool
 }
 
-// enter waits until the registry may be asked again, and for a place. Who comes
-// again has waited already.
-func (w *window) enter(ctx context.Context, pause pauseFunc, again bool) (*ticket, error) {
-	var waited time.Time // for the end of this silence
+// acquire waits until the registry may be asked again, and for a place. A retry
+// has waited already.
+func (w *window) acquire(ctx context.Context, pause pauseFunc, again bool) (*permit, error) {
+	var waited time.Time // until this time
 	if again {
 		w.mu.Lock()
-		waited = w.shut
+		waited = w.closedUntil
 		w.mu.Unlock()
 	}
 	for {
 		w.mu.Lock()
-		if w.width == 0 {
-			w.width = firstWindow
+		if w.limit == 0 {
+			w.limit = initialWindow
 		}
-		shut, wait := w.shut, time.Duration(0)
+		shut, wait := w.closedUntil, time.Duration(0)
 		if shut.After(waited) {
 			wait = time.Until(shut)
 		}
-		if wait <= 0 && w.busy < w.width {
-			w.busy++
-			t := &ticket{window: w, closed: w.closed}
+		if wait <= 0 && w.inFlight < w.limit {
+			w.inFlight++
+			t := &permit{window: w, shrinks: w.shrinks}
 			w.mu.Unlock()
 			return t, nil
 		}
-		w.full = true
+		w.saturated = true
 		if w.changed == nil {
 			w.changed = make(chan struct{})
 		}
@@ -83,14 +83,14 @@ func (w *window) enter(ctx context.Context, pause pauseFunc, again bool) (*ticke
 	}
 }
 
-// leave gives the place back; a long body is sent without one.
-func (t *ticket) leave() {
+// release returns the place; a long body is sent without one.
+func (t *permit) release() {
 	w := t.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !t.left {
-		t.left = true
-		w.busy--
+	if !t.released {
+		t.released = true
+		w.inFlight--
 		w.wake()
 	}
 }
@@ -102,10 +102,10 @@ func (w *window) wake() {
 	}
 }
 
-// end gives the place back and learns from the answer; resp is nil where there
+// done returns the place and adapts the window to the response, nil if there
 // was none.
-func (t *ticket) end(resp *http.Response) {
-	t.leave()
+func (t *permit) done(resp *http.Response) {
+	t.release()
 	if resp == nil {
 		return
 	}
@@ -115,21 +115,21 @@ func (t *ticket) end(resp *http.Response) {
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		if asked := retryafter.Parse(resp.Header, time.Now()); asked > 0 {
-			if until := time.Now().Add(asked); until.After(w.shut) {
-				w.shut = until
+			if until := time.Now().Add(asked); until.After(w.closedUntil) {
+				w.closedUntil = until
 			}
 		}
-		if t.closed != w.closed {
-			return // it was asked before the window was made smaller
+		if t.shrinks != w.shrinks {
+			return // it was sent before the limit was halved
 		}
-		w.closed++
-		w.width = max(1, w.width/2)
-		w.enough, w.good, w.full = w.width, 0, false
+		w.shrinks++
+		w.limit = max(1, w.limit/2)
+		w.threshold, w.successes, w.saturated = w.limit, 0, false
 	default:
-		w.good++
-		if w.full && w.width < mostWindow && (w.enough == 0 || w.good >= w.width) {
-			w.width++
-			w.good, w.full = 0, false
+		w.successes++
+		if w.saturated && w.limit < maxWindow && (w.threshold == 0 || w.successes >= w.limit) {
+			w.limit++
+			w.successes, w.saturated = 0, false
 			w.wake()
 		}
 	}

@@ -16,29 +16,29 @@ func answered(status int, after string) *http.Response {
 func passAll(t *testing.T, w *window, n int, resp *http.Response) {
 	t.Helper()
 	for n > 0 {
-		var tickets []*ticket
+		var permits []*permit
 		for range n {
 			w.mu.Lock()
-			room := w.width == 0 || w.busy < w.width
+			room := w.limit == 0 || w.inFlight < w.limit
 			if !room {
-				w.full = true // as who waits would say
+				w.saturated = true // as who waits would say
 			}
 			w.mu.Unlock()
 			if !room {
 				break
 			}
-			ticket, err := w.enter(t.Context(), pause, true)
+			permit, err := w.acquire(t.Context(), pause, true)
 			if err != nil {
 				t.Fatal(err)
 			}
-			tickets = append(tickets, ticket)
+			permits = append(permits, permit)
 		}
-		n -= len(tickets)
-		for _, ticket := range tickets {
+		n -= len(permits)
+		for _, permit := range permits {
 			w.mu.Lock()
-			w.full = w.full || n > 0
+			w.saturated = w.saturated || n > 0
 			w.mu.Unlock()
-			ticket.end(resp)
+			permit.done(resp)
 		}
 	}
 }
@@ -46,57 +46,57 @@ func passAll(t *testing.T, w *window, n int, resp *http.Response) {
 func TestWindow(t *testing.T) {
 	var w window
 	passAll(t, &w, 500, answered(200, ""))
-	if w.width != mostWindow {
-		t.Fatalf("after many good answers it is %d wide", w.width)
+	if w.limit != maxWindow {
+		t.Fatalf("after many good answers it is %d wide", w.limit)
 	}
 	// All that were asked at once make it smaller once.
-	var tickets []*ticket
+	var permits []*permit
 	for range 10 {
-		ticket, err := w.enter(t.Context(), pause, false)
+		permit, err := w.acquire(t.Context(), pause, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tickets = append(tickets, ticket)
+		permits = append(permits, permit)
 	}
-	for _, ticket := range tickets {
-		ticket.end(answered(429, ""))
+	for _, permit := range permits {
+		permit.done(answered(429, ""))
 	}
-	if w.width != mostWindow/2 {
-		t.Fatalf("after 429 it is %d wide", w.width)
+	if w.limit != maxWindow/2 {
+		t.Fatalf("after 429 it is %d wide", w.limit)
 	}
-	passAll(t, &w, mostWindow/2+1, answered(200, ""))
-	if w.width < mostWindow/2 || w.width > mostWindow/2+2 {
-		t.Fatalf("it grew to %d at once", w.width)
+	passAll(t, &w, maxWindow/2+1, answered(200, ""))
+	if w.limit < maxWindow/2 || w.limit > maxWindow/2+2 {
+		t.Fatalf("it grew to %d at once", w.limit)
 	}
 	for range 20 {
-		ticket, err := w.enter(t.Context(), pause, false)
+		permit, err := w.acquire(t.Context(), pause, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		ticket.end(answered(503, ""))
+		permit.done(answered(503, ""))
 	}
-	if w.width != 1 {
-		t.Fatalf("after many 503 it is %d wide", w.width)
+	if w.limit != 1 {
+		t.Fatalf("after many 503 it is %d wide", w.limit)
 	}
-	if w.busy != 0 {
-		t.Errorf("%d places are taken", w.busy)
+	if w.inFlight != 0 {
+		t.Errorf("%d places are taken", w.inFlight)
 	}
 }
 
 func TestWindowHoldsToWhatItIs(t *testing.T) {
 	var w window
-	var tickets []*ticket
-	for range firstWindow {
-		ticket, err := w.enter(t.Context(), pause, false)
+	var permits []*permit
+	for range initialWindow {
+		permit, err := w.acquire(t.Context(), pause, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tickets = append(tickets, ticket)
+		permits = append(permits, permit)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	entered := make(chan error)
 	go func() {
-		_, err := w.enter(ctx, pause, false)
+		_, err := w.acquire(ctx, pause, false)
 		entered <- err
 	}()
 	cancel()
@@ -104,16 +104,16 @@ func TestWindowHoldsToWhatItIs(t *testing.T) {
 		t.Fatal("one more came in")
 	}
 	go func() {
-		_, err := w.enter(t.Context(), pause, false)
+		_, err := w.acquire(t.Context(), pause, false)
 		entered <- err
 	}()
-	tickets[0].leave() // a long body goes on without a place
+	permits[0].release() // a long body goes on without a place
 	if err := <-entered; err != nil {
 		t.Error(err)
 	}
-	tickets[0].end(answered(200, ""))
-	if w.busy != firstWindow {
-		t.Errorf("%d places are taken", w.busy)
+	permits[0].done(answered(200, ""))
+	if w.inFlight != initialWindow {
+		t.Errorf("%d places are taken", w.inFlight)
 	}
 }
 
@@ -121,26 +121,26 @@ func TestWindowHoldsToWhatItIs(t *testing.T) {
 func TestWindowObeysRetryAfter(t *testing.T) { synctest.Test(t, obeysRetryAfter) }
 
 func obeysRetryAfter(t *testing.T) {
-	var account account
+	var counts counters
 	var waits []time.Duration
 	noted := func(_ context.Context, d time.Duration) error {
 		waits = append(waits, d)
 		return nil
 	}
-	enter := func(kind int, again bool) *ticket {
-		ticket, err := account.windows[kind].enter(t.Context(), noted, again)
+	enter := func(kind int, again bool) *permit {
+		permit, err := counts.windows[kind].acquire(t.Context(), noted, again)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ticket
+		return permit
 	}
-	enter(kindWrite, false).end(answered(429, "30"))
-	enter(kindRead, false).end(answered(200, ""))
-	enter(kindWrite, true).end(answered(200, "")) // it has waited itself
+	enter(kindWrite, false).done(answered(429, "30"))
+	enter(kindRead, false).done(answered(200, ""))
+	enter(kindWrite, true).done(answered(200, "")) // it has waited itself
 	if len(waits) != 0 {
 		t.Fatalf("waited %v", waits)
 	}
-	enter(kindWrite, false).end(answered(200, ""))
+	enter(kindWrite, false).done(answered(200, ""))
 	if len(waits) != 1 || waits[0] != 30*time.Second {
 		t.Errorf("waited %v", waits)
 	}

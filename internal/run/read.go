@@ -50,7 +50,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	r := &reader{c, s, o}
 	f := &findings{images: make([]observation, len(o.images))}
 	if !c.ReadOnly() {
-		s.DialAhead(plan.Registries(o.images, o.others))
+		s.Preconnect(plan.Registries(o.images, o.others))
 	}
 	var all sync.WaitGroup
 	var wrong error

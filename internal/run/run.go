@@ -75,7 +75,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		r.Egress = s.Hosts()
 		for _, t := range s.Traffic() {
 			r.Traffic = append(r.Traffic, report.Traffic{
-				Registry: t.Party, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(),
+				Registry: t.Registry, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(),
 				Requests: report.Requests{Read: t.Read, Write: t.Write, Referrers: t.Referrers, Token: t.Token},
 			})
 		}

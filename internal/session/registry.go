@@ -54,22 +54,22 @@ func (s *Session) Registry(host string) (*Registry, error) {
 
 func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
 	tokens := s.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Name: "signing in to " + host, Hosts: []string{host}, Registry: host, Retries: retryLimit, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
 	images := s.network.Client(egress.Phase{
-		Name: "transferring images", Hosts: []string{host}, Party: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
+		Name: "transferring images", Hosts: []string{host}, Registry: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
 	})
 	images.Transport = signIn.Transport(images.Transport)
 	attributes := s.network.Client(egress.Phase{
-		Name: "reading and setting locks", Hosts: []string{host}, Party: host, Retries: retryLimit, RepeatWrites: true,
+		Name: "reading and setting locks", Hosts: []string{host}, Registry: host, Retries: retryLimit, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	_, azure := acr.CloudOf(host)
 	data := transfer.NewRegistry(host, images, plain)
 	data.OnRetry(func(r transfer.Retry) {
-		s.network.Repeated(host, r.Wait)
+		s.network.CountRetry(host, r.Wait)
 		s.watch.Retried(r.What, r.Reason, r.Attempt, r.Wait)
 	})
 	return &Registry{

@@ -63,8 +63,8 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 		CAFile:           c.TLS.CAFile,
 		ClientCert:       c.TLS.ClientCert,
 		ClientKey:        c.TLS.ClientKey,
-		Observe:          watch.Exchange,
-		Retried: func(r egress.Retry) {
+		OnExchange:       watch.Exchange,
+		OnRetry: func(r egress.Retry) {
 			watch.Retried(r.Phase+", "+r.Method+" "+r.Host+r.Path, r.Reason, r.Attempt, r.Wait)
 		},
 	}
@@ -112,22 +112,22 @@ func (s *Session) Traffic() []egress.Traffic { return s.network.Traffic() }
 // Warnings returns the warnings about the network settings.
 func (s *Session) Warnings() []string { return s.network.Warnings() }
 
-// How many connections DialAhead opens to each registry.
+// How many connections Preconnect opens to each registry.
 const (
 	fewRegistries     = 4 // registries
 	connectionsToFew  = 6
 	connectionsToMany = 2
 )
 
-// DialAhead opens connections before the first manifest shows what to copy, so
+// Preconnect opens connections before the first manifest shows what to copy, so
 // that they are ready by then.
-func (s *Session) DialAhead(hosts []string) {
+func (s *Session) Preconnect(hosts []string) {
 	each := connectionsToFew
 	if len(hosts) > fewRegistries {
 		each = connectionsToMany
 	}
 	for _, host := range hosts {
-		s.network.DialAhead(host, each)
+		s.network.Preconnect(host, each)
 	}
 }
 

@@ -12,38 +12,38 @@ import (
 
 const (
 	maxHops = 5
-	// maxDiscard is read off an answer nobody wants, so that its connection
-	// can be used again; a longer one costs the connection.
+	// maxDiscard is how much of an unwanted response is read so that its
+	// connection can be used again. A longer one closes the connection.
 	maxDiscard = 64 << 10
 )
 
-// gate is the transport of one phase: it lets pass what the phase may do,
-// follows redirects, and repeats what may be repeated.
-type gate struct {
+// phaseTransport is the transport of one phase: it checks requests against what
+// the phase may do, follows redirects, and retries.
+type phaseTransport struct {
 	network *Network
 	phase   Phase
 	hosts   []string
 }
 
-// RoundTrip sends the request. A redirect that is followed shows in the
-// answer's Request alone.
-func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
-	host, err := g.permit(req.URL)
-	if err == nil && !g.listed(req.URL, host) {
-		err = &HostNotAllowed{Host: host, Phase: g.phase.Name}
+// RoundTrip sends the request. A followed redirect is visible only in the
+// response's Request.
+func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	host, err := g.checkURL(req.URL)
+	if err == nil && !g.allowed(req.URL, host) {
+		err = &HostNotAllowedError{Host: host, Phase: g.phase.Name}
 	}
 	if err != nil {
 		closeBody(req)
 		return nil, err
 	}
-	budget := budget{left: g.phase.Retries, wait: maxTotalWait, all: g.phase.RepeatWrites}
-	account := g.network.ledger.account(g.phase.Party, host)
-	leg := leg{host: host, account: account, blob: isBlob(req.URL.Path)}
-	if g.phase.Party != "" {
-		leg.window = &account.windows[kind(req)]
+	budget := budget{left: g.phase.Retries, wait: maxTotalWait, repeatWrites: g.phase.RepeatWrites}
+	counters := g.network.counters.of(g.phase.Registry, host)
+	at := hop{host: host, counters: counters, blob: isBlob(req.URL.Path)}
+	if g.phase.Registry != "" {
+		at.window = &counters.windows[kind(req)]
 	}
 	for hops := 0; ; hops++ {
-		resp, err := g.send(req, leg, &budget)
+		resp, err := g.send(req, at, &budget)
 		if err != nil {
 			if e, ok := err.(*Error); ok && hops > 0 {
 				e.redirected = true
@@ -53,7 +53,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		if g.phase.Redirects != FollowDownloads {
 			return resp, nil
 		}
-		next, err := g.follow(req, resp, hops)
+		next, err := g.redirect(req, resp, hops)
 		if err != nil {
 			discard(resp.Body)
 			return nil, err
@@ -63,19 +63,19 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		discard(resp.Body)
 		req = next
-		leg.host, _ = authority(req.URL)
-		leg.window = nil
+		at.host, _ = authority(req.URL)
+		at.window = nil
 	}
 }
 
-// isBlob tells what a registry keeps apart from manifests: what is long.
+// isBlob reports whether a path is that of a blob.
 func isBlob(path string) bool {
 	return strings.HasPrefix(path, "/v2/") && strings.Contains(path, "/blobs/")
 }
 
-// permit checks what holds for every request, first or redirected, and gives
-// its host:port.
-func (g *gate) permit(u *url.URL) (string, error) {
+// checkURL checks what applies to every request, first or redirected, and
+// returns its host:port.
+func (g *phaseTransport) checkURL(u *url.URL) (string, error) {
 	if _, _, err := ref.SplitPort(u.Host); err != nil {
 		return "", &Error{Phase: g.phase.Name, Host: sanitize.Bounded(u.Host, maxText), Reason: "has no valid port: " + err.Error(), Remedy: "Correct its address"}
 	}
@@ -96,7 +96,7 @@ func (g *gate) permit(u *url.URL) (string, error) {
 	return host, nil
 }
 
-func (g *gate) listed(u *url.URL, host string) bool {
+func (g *phaseTransport) allowed(u *url.URL, host string) bool {
 	for _, allowed := range g.hosts {
 		if at, ok := ref.HostPort(allowed, ref.DefaultPort(u.Scheme)); ok && at == host {
 			return true
@@ -105,13 +105,13 @@ func (g *gate) listed(u *url.URL, host string) bool {
 	return false
 }
 
-// carried are the headers that another host is told. All others stay behind:
-// a list of what is secret could never be complete.
-var carried = []string{"Accept", "If-Match", "If-None-Match", "If-Range", "Range", "User-Agent"}
+// forwardedHeaders are the headers that are sent to another host. A list of
+// secret headers could never be complete.
+var forwardedHeaders = []string{"Accept", "If-Match", "If-None-Match", "If-Range", "Range", "User-Agent"}
 
-// follow gives the request that the answer sends us to, or nil if the answer
-// is to be handed out as it is.
-func (g *gate) follow(req *http.Request, resp *http.Response, hops int) (*http.Request, error) {
+// redirect returns the request that the response redirects to, or nil if the
+// response is to be returned as it is.
+func (g *phaseTransport) redirect(req *http.Request, resp *http.Response, hops int) (*http.Request, error) {
 	switch resp.StatusCode {
 	case http.StatusMovedPermanently, http.StatusFound, http.StatusSeeOther, http.StatusTemporaryRedirect, http.StatusPermanentRedirect:
 	default:
@@ -141,14 +141,14 @@ func (g *gate) follow(req *http.Request, resp *http.Response, hops int) (*http.R
 	if target.Scheme == "http" && (req.URL.Scheme != "http" || to != from) {
 		return refuse("redirects to "+to+" over plain HTTP, which nothing protects", "It is not followed; check what stands in front of the registry")
 	}
-	if _, err := g.permit(target); err != nil {
+	if _, err := g.checkURL(target); err != nil {
 		return nil, err
 	}
 	next := req.Clone(req.Context())
 	next.URL, next.Host, next.Response = target, "", resp
 	if to != from || target.Scheme != req.URL.Scheme {
 		next.Header = http.Header{}
-		for _, name := range carried {
+		for _, name := range forwardedHeaders {
 			if values := req.Header.Values(name); values != nil {
 				next.Header[http.CanonicalHeaderKey(name)] = values
 			}

@@ -17,23 +17,23 @@ import (
 
 var (
 	_ explain.Error = (*Error)(nil)
-	_ explain.Error = (*HostNotAllowed)(nil)
+	_ explain.Error = (*HostNotAllowedError)(nil)
 )
 
-// HostNotAllowed is a request to a host that its phase does not name. Nothing
-// was dialled.
-type HostNotAllowed struct{ Host, Phase string }
+// HostNotAllowedError is a request to a host that its phase does not list. It
+// was not sent.
+type HostNotAllowedError struct{ Host, Phase string }
 
-func (e *HostNotAllowed) Error() string { return explain.Text(e.Explanation()) }
+func (e *HostNotAllowedError) Error() string { return explain.Text(e.Explanation()) }
 
 // Explanation implements explain.Error.
-func (e *HostNotAllowed) Explanation() (reason, remedy string) {
-	return phrase(e.Phase, e.Host+" is not among the hosts that may be asked here; nothing was sent to it"), ""
+func (e *HostNotAllowedError) Explanation() (reason, remedy string) {
+	return withPhase(e.Phase, e.Host+" is not among the hosts that may be asked here; nothing was sent to it"), ""
 }
 
-// Error is a request that got no answer, or one that was not let out: in which
-// phase, to which host, why, and what to check. It never holds a query, a user
-// or a password. Unwrap gives the cause, for errors.Is and errors.As alone.
+// Error is a request that was not sent or got no response: phase, host, cause,
+// and what to check. It never contains a query, a user or a password. Unwrap
+// returns the cause, for errors.Is and errors.As only.
 type Error struct {
 	Phase, Host    string
 	Reason, Remedy string
@@ -45,37 +45,36 @@ type Error struct {
 
 func (e *Error) Error() string { return explain.Text(e.Explanation()) }
 
-// Explanation implements explain.Error; the reason says phase and host too.
+// Explanation implements explain.Error. The reason includes phase and host.
 func (e *Error) Explanation() (reason, remedy string) {
 	host := e.Host
 	if e.redirected {
 		host += " (where a redirect led)"
 	}
-	return phrase(e.Phase, host+" "+e.Reason), e.Remedy
+	return withPhase(e.Phase, host+" "+e.Reason), e.Remedy
 }
 
 func (e *Error) Unwrap() error { return e.cause }
 
-func phrase(phase, text string) string {
+func withPhase(phase, text string) string {
 	if phase == "" {
 		return text
 	}
 	return phase + ": " + text
 }
 
-// explain makes a sentence of what the transport reports. What is explained
-// already stays as it is: it may be about another host, that of a body's
-// source.
-func (g *gate) explain(host string, err error) error {
+// explain explains an error of the transport. An explained error stays as it
+// is: it may be about another host, that of a body's source.
+func (g *phaseTransport) explain(host string, err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
 	}
 	e := &Error{Phase: g.phase.Name, Host: host, cause: err}
-	e.Reason, e.Remedy, e.final = reason(err)
+	e.Reason, e.Remedy, e.final = classify(err)
 	return e
 }
 
-// maxText is how much of a text from outside is told, in characters.
+// maxText limits a text from outside, in characters.
 const maxText = 200
 
 const (
@@ -83,11 +82,11 @@ const (
 	checkProxy   = "Check the agent's proxy settings"
 )
 
-func reason(err error) (reason, remedy string, final bool) {
+func classify(err error) (reason, remedy string, final bool) {
 	var (
-		slow      *tooSlow
-		long      *tooLong
-		answer    *proxyAnswer
+		slow      *timeoutError
+		long      *bodyLimitError
+		answer    *proxyStatusError
 		dns       *net.DNSError
 		operation *net.OpError
 		untrusted x509.UnknownAuthorityError
@@ -130,7 +129,7 @@ func reason(err error) (reason, remedy string, final bool) {
 	case isAlert(operation):
 		return "broke off the TLS handshake (" + sanitize.Bounded(operation.Err.Error(), maxText) + ")", "Check which TLS versions and client certificates it asks for", true
 	case viaProxy:
-		return "cannot be reached: the proxy does not answer (" + system(err) + ")", checkProxy, false
+		return "cannot be reached: the proxy does not answer (" + systemError(err) + ")", checkProxy, false
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "cannot be reached: it refuses the connection", checkNetwork, false
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
@@ -144,13 +143,13 @@ func reason(err error) (reason, remedy string, final bool) {
 	}
 }
 
-// isAlert recognises what crypto/tls makes of a TLS alert, whose own type it
-// keeps to itself.
+// isAlert reports whether an error is a TLS alert, for which crypto/tls has no
+// exported type.
 func isAlert(e *net.OpError) bool {
 	return e != nil && (e.Op == "remote error" || e.Op == "local error")
 }
 
-func proxyReason(answer *proxyAnswer) (reason, remedy string, final bool) {
+func proxyReason(answer *proxyStatusError) (reason, remedy string, final bool) {
 	switch answer.status {
 	case http.StatusProxyAuthRequired:
 		return fmt.Sprintf("cannot be reached: the proxy %s wants another user or password (HTTP 407)", answer.proxy), "Check the agent's proxy user and password", true
@@ -163,8 +162,9 @@ func proxyReason(answer *proxyAnswer) (reason, remedy string, final bool) {
 	}
 }
 
-// system names the innermost cause, which for a dial is the system's own word.
-func system(err error) string {
+// systemError returns the text of the innermost cause, which for a dial is the
+// system's.
+func systemError(err error) string {
 	var number syscall.Errno
 	if errors.As(err, &number) {
 		return number.Error()
