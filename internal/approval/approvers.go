@@ -9,29 +9,30 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// skew is by how much the clocks of the server and of this machine may differ.
+// skew is the tolerated difference between the server's clock and this machine's.
 const skew = 5 * time.Minute
 
-// candidate is one person's answer to one approval, and every rule it fails.
+// candidate is one person's response to one approval, with every rule it fails.
 type candidate struct {
 	Person
 	approval int
 	id       string
-	at       time.Time // when the answer was last written
+	at       time.Time // when the response was last written
 	decided  time.Time // the earliest time at which the person may have decided
 	comment  string
 	step     Step
 	fails    []failure
 }
 
-// failure is one rule that a candidate fails, and why: the end of a sentence
-// that begins with their name.
+// failure is one rule that a candidate fails. why continues a sentence that
+// begins with the person's name.
 type failure struct {
 	rule rule.Name
 	why  string
 }
 
-// when says since when the answer may stand, in the middle of a sentence.
+// when returns a phrase with the earliest time of the decision, to follow the
+// person's name.
 func (c *candidate) when() string {
 	switch {
 	case c.decided.IsZero():
@@ -49,7 +50,7 @@ func (c *candidate) fail(name rule.Name, format string, args ...any) {
 	c.fails = append(c.fails, failure{name, fmt.Sprintf(format, args...)})
 }
 
-// readApprovers finds who gave a granted approval, and judges each.
+// readApprovers collects and judges the people who gave a granted approval.
 func (j *judge) readApprovers(index int, a Approval) {
 	unknown := func(what string) {
 		j.refuse(rule.ApprovalUnreadable, j.guards(), j.which(a)+" is granted, but "+what,
@@ -76,8 +77,8 @@ func (j *judge) readApprovers(index int, a Approval) {
 	}
 }
 
-// unknowable says why a step of a granted approval leaves open who approved;
-// empty if it does not. Steps that are still pending do not matter.
+// unknowable returns why a step of a granted approval does not show who approved,
+// or "" if it does. Steps that are still pending do not matter.
 func (s Step) unknowable() string {
 	switch {
 	case s.Status == "rejected":
@@ -94,9 +95,9 @@ func (s Step) unknowable() string {
 	return ""
 }
 
-// decided is the earliest time at which the answer may have been made up. It
-// is when it was written, unless it was given early for a later time, or last
-// written by somebody else: then it may be as old as the question.
+// decided returns the earliest time at which the approver may have decided. That
+// is when the response was written, unless it was deferred or last written by
+// someone else: then it may be as old as the request for approval.
 func (s Step) decided() time.Time {
 	if s.Deferred || GUID(s.ModifiedBy) != "" && !SameGUID(s.ModifiedBy, s.Actual.ID) {
 		return s.Initiated
@@ -104,7 +105,7 @@ func (s Step) decided() time.Time {
 	return s.Modified
 }
 
-// judgeCandidate tries every rule on one person's answer.
+// judgeCandidate checks one person's response against every rule.
 func (j *judge) judgeCandidate(c *candidate) {
 	if c.at.After(j.now.Add(skew)) {
 		c.fail(rule.ApprovalUnreadable, "approved at %s, which is %s in the future by this machine's clock: one of the clocks is wrong", stamp(c.at), c.at.Sub(j.now).Round(time.Second))
@@ -132,8 +133,8 @@ func (j *judge) judgeCandidate(c *candidate) {
 	j.judgeOrder(c)
 }
 
-// judgeApprovers counts. Every approval needs one person who counts, all of
-// them together as many distinct persons as are asked for.
+// judgeApprovers counts the eligible approvers. Each approval needs at least one,
+// and all approvals together need the required number of distinct people.
 func (j *judge) judgeApprovers(granted int) {
 	j.judgeAuthors()
 	least := max(j.r.MinApprovers, 1)
@@ -183,8 +184,8 @@ func more(n int) string {
 	return fmt.Sprintf("%d more people", n)
 }
 
-// judgeAuthors: who the author is must be known before anybody can be said not
-// to be the author.
+// judgeAuthors refuses if the author is unknown but may not approve: without the
+// author, nobody can be shown to be someone else.
 func (j *judge) judgeAuthors() {
 	if j.r.AuthorCanApprove || j.e.AuthorsKnown {
 		return
@@ -198,7 +199,7 @@ func (j *judge) judgeAuthors() {
 		"Build from an Azure Repos repository whose pushes can be read, or allow the author to approve (authorCanApprove).")
 }
 
-// refuseExcluded refuses on account of persons who fail one rule.
+// refuseExcluded refuses because of the people who fail one rule.
 func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	var words []string
 	for _, c := range excluded {
@@ -233,7 +234,7 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	}
 }
 
-// tellRules says of each rule that was in force that it is met.
+// tellRules reports each rule in force as met, unless it was refused.
 func (j *judge) tellRules() {
 	if len(j.candidates) == 0 {
 		return
@@ -262,7 +263,7 @@ func (j *judge) tellRules() {
 	}
 }
 
-// discounted names those who approved, and fail a rule that others meet.
+// discounted lists the people who approved but fail a rule that others meet.
 func (j *judge) discounted(name rule.Name) string {
 	var words []string
 	for _, c := range j.candidates {
@@ -298,7 +299,7 @@ func quoted(comment string) string {
 	return fmt.Sprintf("%q", comment)
 }
 
-// matches tells whether a comment bears all that is asked of it.
+// matches reports whether a comment matches all patterns.
 func (r Rules) matches(comment string) bool {
 	for _, p := range r.CommentPatterns {
 		if !p.MatchString(comment) {

@@ -12,15 +12,15 @@ import (
 type Artifact struct {
 	ReleaseID int
 	Primary   bool // the release has a primary artifact
-	BuildID   int  // the build that made it; 0: no build of Azure Pipelines
+	BuildID   int  // the build that made it; 0 if it is not from Azure Pipelines
 	Build     BuildRecord
-	// Unread says why the records could not be read, and Remedy what to do.
+	// Unread is why the records could not be read, and Remedy what to do.
 	Unread, Remedy string
 }
 
-// JudgeArtifact returns when the build of the artifact started: what it pushed
-// is newer. If nothing says when, nothing says what this release built, and
-// that is a refusal.
+// JudgeArtifact returns when the build of the artifact started: anything it
+// pushed is newer. If the time is unknown, it is unknown what the build made, and
+// JudgeArtifact refuses.
 func JudgeArtifact(a Artifact) (time.Time, *rule.Refusal) {
 	reason, remedy := "", "Seal in the pipeline that builds and pushes the image, or make its build the primary artifact of the release."
 	switch {

@@ -9,13 +9,13 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// businessHours is the definition of Azure DevOps' own check on the time of
-// day. It looks at no image and no run, so it approves nothing.
+// businessHours is the definition of Azure DevOps' check of the time of day. It
+// looks at neither image nor run, so it is not an approval.
 const businessHours = "445fde2f-6c39-441c-807f-8a59ff2e075f"
 
-// Check names one automated check: by its definition, a configuration's number
-// or the GUID of a check type or task check definition, and by what it guards,
-// written as Rules.Environment is.
+// Check identifies one automated check. Definition is the number of a
+// configuration, or the GUID of a check type or of a task check's definition.
+// Resource is what the check guards, in the form of Rules.Environment.
 type Check struct {
 	Definition string
 	Resource   string
@@ -23,9 +23,9 @@ type Check struct {
 
 func (c Check) String() string { return fmt.Sprintf("check %s on %s", c.Definition, c.Resource) }
 
-// judgeAutomated: an automated approval is that every named check was
-// evaluated for this stage and passed. A stage with no checks never meets it,
-// neither does one whose only named checks look at the clock.
+// judgeAutomated decides an automated approval: every named check must have been
+// evaluated for this stage and have passed. A stage without checks never
+// qualifies, and neither does one whose named checks look only at the time.
 func (j *judge) judgeAutomated() {
 	subject := j.stage()
 	if len(j.r.Checks) == 0 {
@@ -71,8 +71,8 @@ func (j *judge) judgeAutomated() {
 	j.tell(rule.AutomatedCheck, strings.Join(passed, "; "))
 }
 
-// passedCheck finds the evaluation of a named check: when it passed, and
-// whether it is one of the clock; or why it does not count.
+// passedCheck returns when a named check passed and whether it is a check of the
+// time of day, or why it does not count.
 func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, why string) {
 	found := false
 	for _, run := range suite.Runs {
@@ -103,7 +103,7 @@ func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, wh
 	return at, clock, ""
 }
 
-// defines tells whether an evaluation is of the definition: a configuration's
+// defines reports whether an evaluation is of the definition: a configuration's
 // number, or the GUID of its type or of its task check.
 func (j *judge) defines(definition string, run CheckRun) bool {
 	if number, err := strconv.Atoi(definition); err == nil {
@@ -125,7 +125,8 @@ func (j *judge) configuration(run CheckRun) (Configuration, bool) {
 	return Configuration{}, false
 }
 
-// judgeCheckOrder: what a check passed must not have changed since.
+// judgeCheckOrder refuses an image that was changed or sealed after a check
+// passed.
 func (j *judge) judgeCheckOrder(c Check, at time.Time) {
 	for _, s := range j.r.Seals {
 		switch {

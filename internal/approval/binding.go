@@ -6,9 +6,9 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// bind returns the approvals that the check suite ties to the named resource.
-// A contributor may create an environment, is its administrator then, and may
-// approve there: an approval that guards anything else is none.
+// bind returns the approvals that the check suite links to the named resource.
+// An approval on any other resource does not count, because a contributor can
+// create an environment, is its administrator, and can approve there.
 func (j *judge) bind() []Approval {
 	suite := j.e.Suite
 	if j.e.Unchecked {
@@ -55,7 +55,7 @@ func (j *judge) bind() []Approval {
 	return bound
 }
 
-// approvalRuns picks the evaluated approvals out of the suite.
+// approvalRuns returns the evaluated approvals of the suite.
 func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 	seen := map[string]bool{}
 	for _, run := range s.Runs {
@@ -77,7 +77,7 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 	return runs, true
 }
 
-// distinctApprovals refuses approvals without ids, and one that is there twice.
+// distinctApprovals refuses approvals without an id and duplicate ids.
 func (j *judge) distinctApprovals() bool {
 	seen := map[string]bool{}
 	for _, a := range j.e.Approvals {
@@ -91,10 +91,10 @@ func (j *judge) distinctApprovals() bool {
 	return true
 }
 
-// join ties approvals to check runs. Azure DevOps does not document how: the
-// same id is taken for certain. Failing that, no mistake is possible only
-// where every evaluated approval guards the named resource and there are as
-// many of them as approvals.
+// join links approvals to check runs. Azure DevOps does not document how they are
+// related. Equal ids are certain. Without them, the link is unambiguous only if
+// every evaluated approval guards the named resource and there are as many of
+// them as approvals.
 func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	byID := map[string]CheckRun{}
 	everyRunGuards := true
@@ -140,7 +140,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	return bound, guarding
 }
 
-// oneResource refuses two resources that bear the named name.
+// oneResource refuses if several resources have the given name.
 func (j *judge) oneResource(runs []CheckRun) bool {
 	for _, run := range runs {
 		if run.Resource.ID == "" || run.Resource.ID != runs[0].Resource.ID {
@@ -153,8 +153,8 @@ func (j *judge) oneResource(runs []CheckRun) bool {
 	return true
 }
 
-// judgeConfigurations compares the checks as they were evaluated with the
-// checks as they are configured now.
+// judgeConfigurations compares the evaluated checks with their current
+// configuration.
 func (j *judge) judgeConfigurations(runs []CheckRun) {
 	if !j.e.Configurations.Read {
 		return
@@ -196,7 +196,7 @@ func (j *judge) configurationProblem(run CheckRun) string {
 	return ""
 }
 
-// configurationNote says what is not known of the check's configuration.
+// configurationNote returns what is known about changes of the check.
 func (j *judge) configurationNote() string {
 	switch {
 	case j.e.Source == Release:
@@ -211,13 +211,13 @@ func (j *judge) configurationNote() string {
 	return "; it is unknown whether the check has changed since it was evaluated"
 }
 
-// disagree refuses a suite, or a timeline, that contradicts the other.
+// disagree refuses if suite and timeline contradict each other.
 func (j *judge) disagree(why string) {
 	j.refuse(rule.ApprovalUnreadable, j.stage(), "the server contradicts itself about the stage: "+why,
 		"Run the stage again and have it approved: contradictory records never count.")
 }
 
-// guarded lists what the checks of the stage guard.
+// guarded returns a sentence that lists what the checks of the stage guard.
 func guarded(s *Suite) string {
 	var words []string
 	for _, run := range s.Runs {
@@ -233,7 +233,7 @@ func guarded(s *Suite) string {
 	return "The checks of this stage guard: " + list(words) + "."
 }
 
-// addApproval says where the approval that is missing is to be configured.
+// addApproval returns the remedy for a missing approval.
 func (j *judge) addApproval() string {
 	kind, name := named(j.r.Environment)
 	if name == "" {

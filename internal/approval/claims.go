@@ -2,9 +2,9 @@ package approval
 
 import "strings"
 
-// Claims are what a job says about its own run. They come from variables,
-// which the author of the pipeline can set: none of them is believed before
-// the server's records confirm it. Comments name the agent's variables.
+// Claims are what a job says about its own run. They come from variables, which
+// the pipeline's author can set, so none of them is trusted until the server's
+// records confirm it. The comments name the agent's variables.
 type Claims struct {
 	HostType  string // SYSTEM_HOSTTYPE
 	ProjectID string // SYSTEM_TEAMPROJECTID
@@ -24,16 +24,15 @@ type Claims struct {
 	ReleaseAttempt  int    // RELEASE_ATTEMPTNUMBER
 	DeploymentID    int    // RELEASE_DEPLOYMENTID
 
-	// RequesterIDs can only exclude more persons: BUILD_REQUESTEDFORID,
+	// RequesterIDs can only exclude more people: BUILD_REQUESTEDFORID,
 	// BUILD_QUEUEDBYID, BUILD_STAGEREQUESTEDBYID, BUILD_STAGEREQUESTEDFORID,
 	// RELEASE_REQUESTEDFORID, RELEASE_DEPLOYMENT_REQUESTEDFORID.
 	RequesterIDs []string
 }
 
-// Source returns what kind of run the job says it is part of; empty if the
-// host type is neither kind. The host type alone decides: a release job also
-// has the variables of a build, and any pipeline may set variables named
-// RELEASE_*.
+// Source returns the kind of run that the job claims to be part of, or "" if the
+// host type is neither. Only the host type decides: a release job also has the
+// variables of a build, and any pipeline can set variables named RELEASE_*.
 func (c Claims) Source() Source {
 	switch {
 	case strings.EqualFold(c.HostType, "build"):
@@ -44,8 +43,8 @@ func (c Claims) Source() Source {
 	return ""
 }
 
-// Requesters returns those who asked for the run, the stage or the deployment
-// according to the agent.
+// Requesters returns the people who requested the run, the stage or the
+// deployment according to the agent.
 func (c Claims) Requesters() []Requester {
 	var list []Requester
 	for _, id := range c.RequesterIDs {

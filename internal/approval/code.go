@@ -5,19 +5,19 @@ import (
 	"unicode"
 )
 
-// codeLength is how many characters an approval code has. A shorter one could
-// be forged, and an empty one is quoted by every comment.
+// codeLength is the number of characters of an approval code. A shorter code
+// could be forged, and every comment contains an empty one.
 const codeLength = 24
 
-// Quotes tells whether a comment quotes an approval code. Upper and lower
-// case, spaces and dashes are forgiven, nothing else.
+// Quotes reports whether a comment quotes an approval code. It ignores case,
+// spaces and dashes, and nothing else.
 func Quotes(comment, code string) bool {
 	code = bare(code)
 	return len(code) == codeLength && strings.Contains(bare(comment), code)
 }
 
-// bare removes spaces and dashes and raises ASCII letters. Other letters stay
-// as they are: Unicode would raise the long s to S.
+// bare removes spaces and dashes and converts ASCII letters to upper case. It
+// keeps other letters, because Unicode maps the long s to S.
 func bare(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
@@ -30,7 +30,7 @@ func bare(s string) string {
 	}, s)
 }
 
-// spell writes a code in groups of four, as seal shows it.
+// spell formats a code in groups of four, as seal shows it.
 func spell(code string) string {
 	code = bare(code)
 	var groups []string

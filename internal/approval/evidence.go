@@ -1,7 +1,7 @@
-// Package approval turns evidence into a verdict: did the right people let
-// this image out? It is pure: it reads no clock, file or network, and what it
-// judges was read elsewhere (Azure DevOps by package azdo, registries by
-// package acr). What it cannot be sure of it refuses, in words.
+// Package approval turns evidence into a verdict: whether the right people
+// approved these images. It is pure: it uses no clock, file or network. Package
+// azdo reads the evidence from Azure DevOps, and package acr from registries.
+// Whatever is uncertain is refused, with a reason.
 package approval
 
 import (
@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Source says what kind of run the evidence is about.
+// Source is the kind of run that the evidence is about.
 type Source string
 
 const (
@@ -18,17 +18,17 @@ const (
 	Release Source = "release"
 )
 
-// Types of checks as Azure DevOps numbers them (public check type ids).
+// Check types of Azure DevOps (public ids).
 const (
 	TypeApproval         = "8c6f20a7-a545-4486-9777-f762fafe0d4d"
 	TypeTaskCheck        = "fe1de3ee-a436-41b4-bb20-f6eb4cb879a7"
 	TypeRequiredTemplate = "4020e66e-b0f3-47e1-bc88-48f3cc59b5f3"
 )
 
-// Evidence is everything the server said about the approvals of one stage of
-// one run. Complete says that all of it was read; what could not be read, or
-// did not fit this run, stands in Refusals. Evidence that is neither complete
-// nor says why is refused.
+// Evidence is everything that the server reported about the approvals of one
+// stage of one run. Complete reports whether all of it was read. Refusals has what
+// could not be read or does not match this run. Evidence that is incomplete
+// without a refusal is refused too.
 type Evidence struct {
 	Source       Source
 	Organization string
@@ -40,29 +40,30 @@ type Evidence struct {
 	Stage        string
 	Attempt      int
 
-	// Requesters asked for this run, this stage or this deployment.
+	// Requesters requested this run, this stage or this deployment.
 	Requesters []Requester
-	// Authors pushed the source version, by the server's record. They count
-	// only if AuthorsKnown; AuthorsUnknown says why they are not.
+	// Authors pushed the source version, according to the server's record. They
+	// are valid only if AuthorsKnown; otherwise AuthorsUnknown is the reason.
 	Authors        []Person
 	AuthorsKnown   bool
 	AuthorsUnknown string
 
-	// Unchecked: the stage has no checkpoint, so it waited for nothing.
+	// Unchecked reports that the stage has no checkpoint, so it waited for
+	// nothing.
 	Unchecked      bool
 	Approvals      []Approval
-	Suite          *Suite // the second witness of a YAML run
+	Suite          *Suite // of a YAML run; it must agree with Approvals
 	Configurations Configurations
 	Token          Token
 
 	Complete bool
 	Refusals []rule.Refusal
-	// Notes are facts that people should know and that refuse nothing.
+	// Notes are facts to report that refuse nothing.
 	Notes []rule.Outcome
 }
 
-// Person is an identity as Azure DevOps describes it. Persons are compared by
-// ID alone. Group is true for a group.
+// Person is an identity of Azure DevOps. People are compared only by ID. Group
+// reports whether the identity is a group.
 type Person struct {
 	ID         string
 	Name       string
@@ -71,16 +72,16 @@ type Person struct {
 	Group      bool
 }
 
-// Requester is a person who asked for the run, and how: "queued run 4711".
+// Requester is a person who requested the run. As says how: "queued run 4711".
 type Requester struct {
 	Person
 	As string
 }
 
-// Approval is one approval and what became of it. Status is the server's
-// word. For a classic release it is the set of entries before, or after, one
-// deployment of a stage: Phase names which, Required is how many must approve
-// (0: all), and Status is empty because the entries alone tell it.
+// Approval is one approval and its result. Status is as the server sent it. In a
+// classic release an approval is the set of entries before or after one deployment
+// of a stage: Phase says which, Required is how many must approve (0 means all),
+// and Status is empty because it follows from the entries.
 type Approval struct {
 	ID       string
 	Phase    string
@@ -89,22 +90,22 @@ type Approval struct {
 	Steps    []Step
 }
 
-// Step is one assigned approver's part of an approval. Times are the
-// server's; Initiated is when the approver could first have answered,
-// Modified when the answer was last written, by ModifiedBy (an id).
+// Step is one assigned approver's part of an approval. Times are the server's:
+// Initiated is when the approver could first respond, Modified when the response
+// was last written. ModifiedBy is the id of the person who wrote it.
 type Step struct {
 	Status     string
 	Assigned   Person
-	Actual     *Person // nil: nobody is named
+	Actual     *Person // nil if the server names nobody
 	Comment    string
 	Initiated  time.Time
 	Modified   time.Time
 	ModifiedBy string
-	Deferred   bool // answered early, for a later time
-	Automated  bool // classic: no person was asked
+	Deferred   bool // the response takes effect at a later time
+	Automated  bool // in a classic release: nobody was asked
 }
 
-// Suite is the check suite of a stage, evaluated by the server.
+// Suite is the check suite of a stage, as evaluated by the server.
 type Suite struct {
 	ID      string
 	Status  string
@@ -112,7 +113,8 @@ type Suite struct {
 	Runs    []CheckRun
 }
 
-// Context says what a suite was evaluated for. Empty or zero: not told.
+// Context is what a suite was evaluated for. A field is empty or zero if the
+// server did not send it.
 type Context struct {
 	PlanID    string
 	ProjectID string
@@ -121,8 +123,8 @@ type Context struct {
 	Attempt   int
 }
 
-// CheckRun is one evaluated check. ConfigurationID and Version say which
-// configuration was evaluated; a Version of 0 was not told.
+// CheckRun is one evaluated check. ConfigurationID and Version identify the
+// configuration that was evaluated; Version is 0 if it is unknown.
 type CheckRun struct {
 	ID              string
 	Status          string
@@ -130,7 +132,7 @@ type CheckRun struct {
 	TypeName        string
 	ConfigurationID int
 	Version         int
-	Completed       time.Time // zero: not told
+	Completed       time.Time // zero if unknown
 	Resource        Resource
 }
 
@@ -141,18 +143,18 @@ type Resource struct {
 	Name string
 }
 
-// Configurations are the checks that the named resource has now. Where they
-// may not be read, Read is false and Unknown says why.
+// Configurations are the checks that the named resource has now. If they could
+// not be read, Read is false and Unknown is the reason.
 type Configurations struct {
 	Read    bool
 	Unknown string
 	Checks  []Configuration
 }
 
-// Configuration is one check as it is configured now.
+// Configuration is the current configuration of one check.
 type Configuration struct {
 	ID       int
-	Version  int // 0: not told
+	Version  int // 0 if unknown
 	Type     string
 	Disabled bool
 	// Definition is the GUID of a task check's definition; empty for others.
@@ -160,8 +162,8 @@ type Configuration struct {
 	Resource   Resource
 }
 
-// Token tells what the run's own signed token said. A token that does not fit
-// is a refusal, never a Token.
+// Token is the result of checking the run's own signed token. A token that does
+// not match is a refusal, never a Token.
 type Token struct {
 	State  TokenState
 	Detail string

@@ -4,8 +4,8 @@ import "strings"
 
 const zeroGUID = "00000000-0000-0000-0000-000000000000"
 
-// GUID returns a GUID in its one spelling, in lower case and with dashes. It
-// is empty for the zero GUID and for anything that is not a GUID.
+// GUID returns a GUID in canonical form: in lower case, with dashes. It returns ""
+// for the zero GUID and for anything that is not a GUID.
 func GUID(s string) string {
 	if len(s) != len(zeroGUID) || s == zeroGUID {
 		return ""
@@ -25,8 +25,8 @@ func GUID(s string) string {
 	return strings.ToLower(s)
 }
 
-// SameGUID reports whether two GUIDs are the same. The zero GUID and anything
-// that is not a GUID equal nothing, not even themselves.
+// SameGUID reports whether two GUIDs are equal. The zero GUID and anything that
+// is not a GUID equal nothing, not even themselves.
 func SameGUID(a, b string) bool {
 	a, b = GUID(a), GUID(b)
 	return a != "" && a == b

@@ -6,7 +6,8 @@ import (
 	"strings"
 )
 
-// label names a person so that two of the same display name can be told apart.
+// label returns a name for a person that distinguishes people with the same
+// display name.
 func label(p Person) string {
 	switch {
 	case p.Name == "" && p.UniqueName == "":
@@ -22,7 +23,7 @@ func label(p Person) string {
 	return fmt.Sprintf("%s (%s)", p.Name, p.UniqueName)
 }
 
-// requested says how the person asked for the run; empty if not at all.
+// requested returns how the person requested the run, or "" if they did not.
 func (j *judge) requested(id string) string {
 	for _, r := range j.e.Requesters {
 		if SameGUID(r.ID, id) {
@@ -35,18 +36,18 @@ func (j *judge) requested(id string) string {
 	return ""
 }
 
-// wrote tells whether the person pushed the source version.
+// wrote reports whether the person pushed the source version.
 func (j *judge) wrote(id string) bool {
 	return slices.ContainsFunc(j.e.Authors, func(p Person) bool { return SameGUID(p.ID, id) })
 }
 
-// listed tells whether the list of approvers has the person who approved, or
-// the group on whose behalf they did.
+// listed reports whether the person who approved, or the group on whose behalf
+// they approved, is on the list of approvers.
 func (j *judge) listed(s Step) bool {
 	if len(j.r.Approvers) == 0 {
 		return true
 	}
-	person := s.Assigned // not answered yet: the person who is asked
+	person := s.Assigned // if there is no response yet
 	if s.Actual != nil {
 		person = *s.Actual
 	}
@@ -65,13 +66,13 @@ func (j *judge) listed(s Step) bool {
 	return false
 }
 
-// onBehalf tells whether somebody answered for a group that was asked. A person
-// may choose a display name at will, but not be asked as a group.
+// onBehalf reports whether someone responded for a group that was asked. People
+// can choose any display name, but cannot make themselves a group.
 func onBehalf(s Step) bool {
 	return s.Assigned.Group && s.Actual != nil && !SameGUID(s.Assigned.ID, s.Actual.ID)
 }
 
-// groupName tells whether a name has the form [Project]\Group.
+// groupName reports whether a name has the form [Project]\Group.
 func groupName(name string) bool {
 	scope, group, ok := strings.Cut(name, `]\`)
 	return ok && strings.HasPrefix(scope, "[") && group != ""

@@ -12,11 +12,11 @@ type Guard struct {
 	Checks Configurations
 }
 
-// Protection says what stands between a service connection and whoever writes
-// a pipeline: "protected: …" where every connection in use bears an enabled
-// required template or approval, "unprotected: …" where one bears neither, and
-// "unknown: …" where one could not be read. It refuses nothing: a refusal here
-// binds only those who must come this way.
+// Protection describes how the service connections are protected from other
+// pipelines: "protected: …" if every connection in use has an enabled required
+// template or approval, "unprotected: …" if one has neither, and "unknown: …" if
+// the checks of one could not be read. It refuses nothing, because a refusal would
+// stop only this step, not the other pipelines.
 func Protection(guards []Guard) string {
 	if len(guards) == 0 {
 		return "unprotected: no service connection is in use, so no check protects the registries"
@@ -50,19 +50,19 @@ func Protection(guards []Guard) string {
 	return "protected: " + strings.Join(protected, "; ")
 }
 
-// FlowFile says where the rules in force were read. Bound is true where the
-// author of the pipeline could not choose the file's content: the server's copy,
-// or a pinned hash.
+// FlowFile is where the rules in force were read. Bound reports whether the
+// pipeline's author could not change the content: it is the server's copy, or its
+// hash is pinned.
 type FlowFile struct {
 	Path   string
 	SHA256 string
 	Bound  bool
 }
 
-// RulesVerified reports whether the author of the pipeline could not have chosen
-// other rules: the file must be bound, and in every suite that was read of this
-// stage a required template on one of the step's service connections, by id,
-// must have passed. If the rules are not verified, warning says why.
+// RulesVerified reports whether the pipeline's author could not have used other
+// rules: the file must be bound, and in every check suite of this stage a required
+// template on one of the step's service connections, given by id, must have
+// passed. If the rules are not verified, warning says why.
 func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verified bool, warning string) {
 	if !file.Bound {
 		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
@@ -78,9 +78,9 @@ func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verifi
 	return true, ""
 }
 
-// templateRequired reports whether the stage's suite shows that a required
-// template on one of the service connections, by id, was evaluated and passed:
-// then the pipeline extends a template that its author did not choose.
+// templateRequired reports whether, according to the stage's suite, a required
+// template on one of the service connections, given by id, was evaluated and
+// passed. Then the pipeline extends a template that its author did not choose.
 func templateRequired(suite *Suite, connections []string) bool {
 	if suite == nil {
 		return false

@@ -6,8 +6,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// bindRelease returns the sets of approvals of the stage, if it is the one
-// that is named. In a classic release the approvals hang on the stage itself.
+// bindRelease returns the approvals of the stage, if it is the one that the rules
+// name. In a classic release the approvals belong to the stage itself.
 func (j *judge) bindRelease() []Approval {
 	if j.r.Environment != "" && !SameName(j.r.Environment, j.e.Stage) {
 		j.refuse(rule.ApprovalUnbound, j.stage(),
@@ -22,9 +22,9 @@ func (j *judge) bindRelease() []Approval {
 	return j.e.Approvals
 }
 
-// judgeEntries judges the entries of one set: as many of them as are required
-// must be approved by persons. Where nobody is configured, Azure DevOps leaves
-// one entry that approved itself.
+// judgeEntries judges the entries of one approval: as many as required must have
+// been approved by people. If no approver is configured, Azure DevOps creates one
+// entry and approves it automatically.
 func (j *judge) judgeEntries(a Approval) bool {
 	asked, given := 0, 0
 	worst := severityNone
@@ -65,8 +65,8 @@ func (j *judge) judgeEntries(a Approval) bool {
 	return false
 }
 
-// What keeps a set of entries from being granted, the least grave first. From
-// a rejection on, no number of other approvals outweighs it.
+// Reasons for not granting a set of entries, by increasing severity. From
+// severityRejected on, no number of approvals outweighs them.
 const (
 	severityNone = iota
 	severitySkipped

@@ -9,13 +9,13 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// ReleaseRecord is the server's record of a classic release: its stages, their
-// deployments and approvals are one document. Text and ids are as the server
-// sent them; empty is what it did not send.
+// ReleaseRecord is the server's record of a classic release: one document with
+// its stages and their deployments and approvals. Texts and ids are as the server
+// sent them, and empty if it did not send them.
 type ReleaseRecord struct {
 	ID         Number
 	ProjectID  string
-	Requesters []Requester // who created it, and for whom
+	Requesters []Requester // who created it and for whom
 	Stages     []ReleaseStage
 }
 
@@ -42,28 +42,28 @@ type Deployment struct {
 // Gates are the automated checks before or after a deployment.
 type Gates struct {
 	Status  string
-	Ignored []string // the names of those that a person switched off
+	Ignored []string // names of the gates that a person disabled
 }
 
 // Entries are the approvers' parts of a stage's approvals, of all attempts.
 type Entries struct {
-	Required int // how many must approve; 0: all
+	Required int // how many must approve; 0 means all
 	List     []Entry
 }
 
 // Entry is one approver's part of an approval.
 type Entry struct {
 	ID        Number
-	Kind      string // preDeploy or postDeploy; empty: not sent
+	Kind      string // preDeploy or postDeploy; empty if not sent
 	Attempt   int
 	ReleaseID Number
 	StageID   Number
 	Step      Step
 }
 
-// Evidence adds the approvals of a stage to the evidence, which says of which
-// stage and attempt the job is part; an empty name is that stage. It reports
-// whether there is a stage of that name.
+// Evidence adds the approvals of the named stage to the evidence e, which has the
+// stage and attempt of the job; an empty name means that stage. It reports whether
+// the release has the named stage.
 func (r ReleaseRecord) Evidence(e Evidence, stage string, postDeployment bool) (Evidence, bool) {
 	refuse := func(why string) (Evidence, bool) {
 		e.Refusals = append(slices.Clip(e.Refusals), contradiction(fmt.Sprintf("release %d", e.ReleaseID), "%s", why))
@@ -101,8 +101,8 @@ func (r ReleaseRecord) Evidence(e Evidence, stage string, postDeployment bool) (
 	return e, true
 }
 
-// stage finds the one stage that is meant; nil if there is none. If there are
-// two, twice says so.
+// stage returns the stage for which meant returns true, or nil if there is none.
+// If there are several, twice is the reason to refuse.
 func (r ReleaseRecord) stage(meant func(ReleaseStage) bool) (found *ReleaseStage, twice string) {
 	for i, s := range r.Stages {
 		if !meant(s) {
@@ -116,8 +116,8 @@ func (r ReleaseRecord) stage(meant func(ReleaseStage) bool) (found *ReleaseStage
 	return found, ""
 }
 
-// attempt finds one attempt at the stage; nil if there is none. If there are
-// two, twice says so.
+// attempt returns one attempt at the stage, or nil if there is none. If there are
+// several, twice is the reason to refuse.
 func (s *ReleaseStage) attempt(number int) (found *Deployment, twice string) {
 	for i, d := range s.Deployments {
 		if d.Attempt != number {
@@ -131,8 +131,8 @@ func (s *ReleaseStage) attempt(number int) (found *Deployment, twice string) {
 	return found, ""
 }
 
-// newest returns the number of the newest attempt at the stage, also where it
-// still waits for its approval.
+// newest returns the number of the newest attempt at the stage, even if it still
+// waits for its approval.
 func (s *ReleaseStage) newest() int {
 	newest := 0
 	for _, d := range s.Deployments {
@@ -144,8 +144,8 @@ func (s *ReleaseStage) newest() int {
 	return newest
 }
 
-// fill adds the approvals of one attempt, who asked for it, and its gates. It
-// returns why the record contradicts itself; empty if it does not.
+// fill adds the approvals, requesters and gates of one attempt to the evidence. It
+// returns why the record contradicts itself, or "" if it does not.
 func (s *ReleaseStage) fill(e *Evidence, d *Deployment, postDeployment bool) (why string) {
 	before, why := s.set("pre-deployment", "preDeploy", s.Before, *e)
 	if why != "" {
@@ -191,8 +191,8 @@ func (s *ReleaseStage) set(phase, kind string, entries Entries, e Evidence) (a A
 	return a, ""
 }
 
-// notes tells the state of gates, and which of them were ignored. For a manual
-// approval they refuse nothing.
+// notes reports the status of gates and which of them were ignored. They have no
+// effect on a manual approval.
 func (g *Gates) notes(phase string) []rule.Outcome {
 	if g == nil || (g.Status == "" || g.Status == "none") && len(g.Ignored) == 0 {
 		return nil

@@ -6,46 +6,46 @@ import (
 	"time"
 )
 
-// Kind is which approval is asked for, or was given.
+// Kind is the kind of approval that is required or was given.
 type Kind string
 
 const (
 	Manual    Kind = "manual"
 	Automated Kind = "automated"
 	Any       Kind = "any"
-	// None: a flow permits it.
+	// None means that a flow requires no approval.
 	None Kind = "none"
-	// Unapproved: asked for at a prompt, outside any run.
+	// Unapproved means no approval, at a prompt outside any run.
 	Unapproved Kind = "unapproved"
 )
 
-// Rules are what an approval must meet. The zero value asks for one manual
-// approval by somebody other than the requester and the author.
+// Rules are what an approval must meet. The zero value requires one manual
+// approval by someone other than the requester and the author.
 type Rules struct {
 	Approval Kind // "" is Manual
 	// Environment is the name of the resource whose approvals count:
 	// an environment, or endpoint:NAME for a service connection. In a
 	// classic release it is the stage, and may be empty.
 	Environment         string
-	MinApprovers        int // distinct persons; below 1 is 1
+	MinApprovers        int // distinct people; below 1 means 1
 	RequesterCanApprove bool
 	AuthorCanApprove    bool
-	// Approvers are the unique names or descriptors of persons and groups
-	// who may approve, or [Project]\Group names; empty is anybody.
+	// Approvers are the unique names or descriptors of people and groups who
+	// may approve, or [Project]\Group names. If it is empty, anyone may.
 	Approvers []string
-	MaxAge    time.Duration // 0: none
-	// CommentPatterns must all be found in the approver's comment.
+	MaxAge    time.Duration // 0 means no limit
+	// CommentPatterns must all match the approver's comment.
 	CommentPatterns []*regexp.Regexp
-	// Checks are what makes an automated approval.
+	// Checks are the checks that an automated approval requires.
 	Checks []Check
-	Code   string // "": not demanded
-	Seals  []Seal // nil: sealing is not demanded
-	// Subject is the image, or set of images, that would be let out.
+	Code   string // "" if not required
+	Seals  []Seal // nil if sealing is not required
+	// Subject is the image or set of images to approve.
 	Subject string
 }
 
-// Seal is what the registry says about the seal of one image, by its own
-// times. Problem says why there is no seal; it is empty if there is one.
+// Seal is the state of the seal of one image, with the registry's timestamps.
+// Problem is why there is no seal, or "" if there is one.
 type Seal struct {
 	Subject       string
 	Locked        bool
@@ -57,8 +57,8 @@ type Seal struct {
 // endpointPrefix marks a service connection in Rules.Environment.
 const endpointPrefix = "endpoint:"
 
-// Names tells whether environment, as Rules.Environment has it, names r.
-// Names are compared without case.
+// Names reports whether environment, in the form of Rules.Environment, names r.
+// It ignores case.
 func Names(environment string, r Resource) bool {
 	kind, name := named(environment)
 	return name != "" && r.Type == kind && SameName(r.Name, name)
@@ -72,9 +72,10 @@ func named(environment string) (kind, name string) {
 	return "environment", environment
 }
 
-// SameName compares two names without case. Both foldings have to agree:
-// folding one way alone takes the Kelvin sign for k and the long s for s, and
-// whoever may create an environment could so create a second "Release".
+// SameName reports whether two names are equal, ignoring case. Both the lower and
+// the upper case must be equal: one alone equates the Kelvin sign with k and the
+// long s with s, so that anyone who can create environments could create a second
+// "Release".
 func SameName(a, b string) bool { return folded(a) == folded(b) }
 
 func folded(s string) string { return strings.ToLower(s) + "\x00" + strings.ToUpper(s) }

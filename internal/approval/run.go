@@ -14,11 +14,11 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// inProgress is the server's word for a run, a job or a deployment that is
-// being executed. This job cannot be part of any other.
+// inProgress is the server's state of a run, job or deployment that is being
+// executed. This job must be part of such ones.
 const inProgress = "inProgress"
 
-// Number is a whole number of a record. Set reports whether the server sent it.
+// Number is an integer of a record. Set reports whether the server sent it.
 type Number struct {
 	Value int
 	Set   bool
@@ -30,8 +30,8 @@ func (n Number) is(value int) bool { return n.Set && n.Value == value }
 // differs reports whether the server sent another number.
 func (n Number) differs(value int) bool { return n.Set && n.Value != value }
 
-// JudgeClaims refuses a job that does not say which job of which run it is.
-// With incomplete claims the server is not asked at all.
+// JudgeClaims refuses a job that does not say which job of which run it is. With
+// incomplete claims no request is sent to the server.
 func JudgeClaims(c Claims) []rule.Refusal {
 	type claim struct {
 		variable string
@@ -68,8 +68,8 @@ func JudgeClaims(c Claims) []rule.Refusal {
 	return []rule.Refusal{mismatch("this job", "these variables of the agent are missing or invalid: %s", strings.Join(missing, ", "))}
 }
 
-// BuildRecord is the server's record of a YAML run. Text and ids are as the
-// server sent them; empty or zero is what it did not send.
+// BuildRecord is the server's record of a YAML run. Texts and ids are as the
+// server sent them, and empty or zero if it did not send them.
 type BuildRecord struct {
 	ID         Number
 	PlanID     string
@@ -80,8 +80,8 @@ type BuildRecord struct {
 	Requesters []Requester
 }
 
-// JudgeBuild compares the record of a run with what the job claims. The ids of
-// a run and of its plan are what tells two runs of a pipeline apart.
+// JudgeBuild compares the record of a run with the job's claims. Two runs of a
+// pipeline differ by the ids of the run and of its plan.
 func JudgeBuild(c Claims, b BuildRecord) []rule.Refusal {
 	subject := fmt.Sprintf("run %d", c.BuildID)
 	var refusals []rule.Refusal
@@ -106,9 +106,9 @@ func JudgeBuild(c Claims, b BuildRecord) []rule.Refusal {
 	return refusals
 }
 
-// TimelineRecord is one record of a run's timeline: a stage, a phase, a job, a
-// checkpoint. Record ids are the same in every run of a pipeline: they place a
-// job within its run, and do not say which run that is.
+// TimelineRecord is one record of a run's timeline: a stage, a phase, a job or a
+// checkpoint. Record ids are the same in every run of a pipeline: they locate a
+// job within its run but do not identify the run.
 type TimelineRecord struct {
 	ID         string
 	ParentID   string
@@ -118,10 +118,9 @@ type TimelineRecord struct {
 	State      string
 }
 
-// JudgePlace finds the stage that the job runs in, from the job's record
-// upwards, and compares it with what the job claims. The records are those of
-// the run's timeline, by GUID. Where the job has no place, the stage returned
-// is the zero record.
+// JudgePlace finds the stage that the job runs in, starting from the job's record,
+// and compares it with the job's claims. records are the records of the run's
+// timeline by GUID. If the job has no stage, JudgePlace returns the zero record.
 func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []rule.Refusal) {
 	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
 	job := records[GUID(c.JobID)]
@@ -149,27 +148,25 @@ func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []
 	return stage, refusals
 }
 
-// TokenAnswer is what came of asking for the run's own signed token. Where the
-// token could not be read, there is no TokenAnswer.
+// TokenAnswer is the result of the request for the run's own signed token.
 type TokenAnswer struct {
-	// Absent says why there is no token to compare; the next two say why none
-	// was given. At most one of the three is set; if none is, Claims are what
-	// the token says.
-	Absent  string
-	Outside string // the collection that the address of the token is not within
-	Denied  int    // the status with which the server denied it
+	// At most one of Absent, Outside and Denied is set. If none is, Claims are
+	// the claims of the token.
+	Absent  string // why there is no token to compare
+	Outside string // the collection, if the address of the token is outside of it
+	Denied  int    // the status, if the server denied the request
 	Claims  TokenClaims
 }
 
-// TokenClaims are the claims of the run's own token, as text.
+// TokenClaims are the claims of the run's own token.
 type TokenClaims struct {
 	RunID      string
 	PipelineID string
 	ProjectID  string
 }
 
-// JudgeToken compares the run's own token with what the job claims, and with
-// the record of the run, which is nil where it could not be read.
+// JudgeToken compares the run's own token with the job's claims and with the
+// record of the run, which is nil if it could not be read.
 func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal) {
 	const subject = "the run's own token"
 	switch {
@@ -196,9 +193,9 @@ func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal)
 	return Token{State: TokenMatched}, nil
 }
 
-// JudgeRelease compares the record of a release with what the job claims, and
-// returns the name of the stage and the deployment that the job belongs to.
-// Where it has no place in the release, the deployment is nil.
+// JudgeRelease compares the record of a release with the job's claims, and returns
+// the name of the stage and the deployment that the job belongs to. If the job is
+// not part of the release, the deployment is nil.
 func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refusals []rule.Refusal) {
 	subject := fmt.Sprintf("release %d", c.ReleaseID)
 	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
@@ -235,7 +232,7 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 	if c.DeploymentID > 0 && !d.ID.is(c.DeploymentID) {
 		refuse(mismatch(subject, "attempt %d is deployment %d, not %d as this job claims", d.Attempt, d.ID.Value, c.DeploymentID))
 	}
-	// The record need not have the plan.
+	// The plan is optional in the record.
 	sent := slices.ContainsFunc(d.PlanIDs, func(id string) bool { return GUID(id) != "" })
 	if sent && !slices.ContainsFunc(d.PlanIDs, func(id string) bool { return SameGUID(id, c.PlanID) }) {
 		refuse(mismatch(subject, "attempt %d is not executed by the plan %s, which this job claims to belong to", d.Attempt, c.PlanID))
@@ -243,7 +240,7 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 	return s.Name, d, refusals
 }
 
-// judgeContext compares what the suite was evaluated for with this stage.
+// judgeContext refuses a suite that was not evaluated for this stage.
 func (j *judge) judgeContext(c Context) bool {
 	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
 		j.refuse(rule.ApprovalUnreadable, j.stage(),
@@ -287,8 +284,8 @@ func mismatch(subject, format string, args ...any) rule.Refusal {
 	}
 }
 
-// contradiction refuses a record that contradicts itself, or lacks what every
-// such record has.
+// contradiction refuses a record that contradicts itself or lacks a required
+// field.
 func contradiction(subject, format string, args ...any) rule.Refusal {
 	return rule.Refusal{
 		Rule: rule.ApprovalUnreadable, Subject: subject, Reason: fmt.Sprintf(format, args...),

@@ -4,7 +4,7 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// judgeSeals refuses what is not sealed at all, whoever approved it.
+// judgeSeals refuses images that are not sealed, regardless of approvals.
 func (j *judge) judgeSeals() {
 	if j.r.Seals == nil {
 		return
@@ -17,7 +17,7 @@ func (j *judge) judgeSeals() {
 	}
 }
 
-// JudgeSeal refuses an image that is not sealed, whenever it was approved.
+// JudgeSeal refuses an image that is not sealed, regardless of approvals.
 func JudgeSeal(s Seal) []rule.Refusal {
 	why := s.problem()
 	if why == "" {
@@ -27,7 +27,7 @@ func JudgeSeal(s Seal) []rule.Refusal {
 		Remedy: "Run the action seal on the image after the build has pushed it, and have the stage approved after that."}}
 }
 
-// problem says why an image is not sealed; empty if it is.
+// problem returns why an image is not sealed, or "" if it is.
 func (s Seal) problem() string {
 	switch {
 	case s.Problem != "":
@@ -42,9 +42,9 @@ func (s Seal) problem() string {
 	return ""
 }
 
-// judgeOrder: an approval is one of the image only if the image was sealed,
-// and has not changed since, before it was given. All times are servers', and
-// at the same instant is not before.
+// judgeOrder checks that the image was sealed before the approval was given, and
+// has not changed since. All times are from servers, and equal times do not count
+// as before.
 func (j *judge) judgeOrder(c *candidate) {
 	for _, s := range j.r.Seals {
 		if s.problem() != "" {
@@ -59,7 +59,7 @@ func (j *judge) judgeOrder(c *candidate) {
 	}
 }
 
-// sealed names what the seals are about.
+// sealed returns the subject of the seals.
 func (j *judge) sealed() string {
 	if j.r.Subject != "" {
 		return j.r.Subject

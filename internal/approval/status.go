@@ -7,10 +7,10 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// The one word of the server that grants.
+// approved is the only status that grants.
 const approved = "approved"
 
-// judgeStatus tells whether one approval was given, and refuses if it was not.
+// judgeStatus reports whether an approval was given, and refuses if it was not.
 func (j *judge) judgeStatus(a Approval) bool {
 	if j.e.Source == Release {
 		return j.judgeEntries(a)
@@ -22,7 +22,7 @@ func (j *judge) judgeStatus(a Approval) bool {
 	return false
 }
 
-// refuseStatus says what a status other than approved means.
+// refuseStatus refuses because of a status other than approved.
 func (j *judge) refuseStatus(a Approval, status string) {
 	subject := j.guards()
 	switch status {
@@ -48,7 +48,7 @@ func (j *judge) refuseStatus(a Approval, status string) {
 	}
 }
 
-// judgeWitness asks the suite whether it too says approved.
+// judgeWitness refuses unless the suite's status is approved too.
 func (j *judge) judgeWitness() {
 	if j.e.Source == Release {
 		return
@@ -63,7 +63,7 @@ func (j *judge) judgeWitness() {
 	}
 }
 
-// which names an approval in a sentence.
+// which returns a name for an approval within a sentence.
 func (j *judge) which(a Approval) string {
 	if a.Phase != "" {
 		return "the " + a.Phase + " approval of " + j.stage()
@@ -71,7 +71,7 @@ func (j *judge) which(a Approval) string {
 	return "the approval for " + j.guards()
 }
 
-// rejecters says who answered, and with which words.
+// rejecters returns who rejected an approval, with their comments.
 func rejecters(a Approval) string {
 	var words []string
 	for _, s := range a.Steps {
@@ -89,7 +89,8 @@ func rejecters(a Approval) string {
 	return ", by " + strings.Join(words, ", ")
 }
 
-// whoMay says who is asked by the approvals of the stage, and would count.
+// whoMay returns a sentence that says who is asked to approve and who is
+// eligible.
 func (j *judge) whoMay() string {
 	asked := false
 	var names []string

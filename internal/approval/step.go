@@ -7,38 +7,37 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Case is what one step wants to let out, and what was read about it.
+// Case is what one step wants to do, and what was read about it.
 type Case struct {
-	// Asked is true for the actions that let images out. Sealing and auditing
-	// need no approval.
+	// Asked reports whether the action needs an approval. Sealing and auditing
+	// do not.
 	Asked bool
-	// Unapproved lifts approval and seal together, which is possible at a
-	// prompt outside any run only.
+	// Unapproved waives both approval and seal, which is possible only at a
+	// prompt outside any run.
 	Unapproved bool
-	// InRun is true inside a run of Azure Pipelines.
+	// InRun reports whether the step is part of a run of Azure Pipelines.
 	InRun bool
-	// Subject is the image, or set of images, that would be let out, and Images
-	// how many there are.
+	// Subject names the image or set of images, and Images is their number.
 	Subject string
 	Images  int
-	// RunRefusals say why the run is not the one that it claims to be, or why it
-	// could not be read.
+	// RunRefusals are why the run is not what the job claims, or why it could
+	// not be read.
 	RunRefusals []rule.Refusal
-	// Parts are judged one by one; none where no rule asks for an approval.
+	// Parts are judged one by one. It is empty if no rule requires an approval.
 	Parts []Part
-	// Seals are those of images that must be sealed, for the case that no rule
-	// asks for an approval.
+	// Seals are the seals of images that must be sealed even if no rule requires
+	// an approval.
 	Seals []Seal
 }
 
-// Part is a group of images under the same rules, and the evidence for them;
-// nil where it was not read.
+// Part is a group of images under the same rules. Evidence is nil if it was not
+// read.
 type Part struct {
 	Rules    Rules
 	Evidence *Evidence
 }
 
-// Decide returns the verdict on a whole step: granted only if every part is.
+// Decide returns the verdict on a whole step. It is granted only if every part is.
 func Decide(c Case, now time.Time) Verdict {
 	switch {
 	case !c.Asked:
@@ -59,8 +58,8 @@ func Decide(c Case, now time.Time) Verdict {
 	return sum
 }
 
-// notAsked is the verdict where every rule in force asks for no approval. There
-// is no time to compare a seal with, and still an unsealed image stays.
+// notAsked returns the verdict if no rule in force requires an approval. There is
+// no approval time to compare a seal with, but an unsealed image is still refused.
 func notAsked(c Case) Verdict {
 	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Images > 0, Refusals: slices.Clone(c.RunRefusals)}
 	for _, s := range c.Seals {
@@ -75,8 +74,8 @@ func outsideRun(subject string) Verdict {
 		Remedy: "Run the task in the stage that deploys to the protected environment. At a prompt outside any run, --approval none skips approval and seal, and the result then says \"unapproved\"."}}}
 }
 
-// merge joins two verdicts: granted only if both are; what both say is kept
-// once.
+// merge combines two verdicts without duplicates. The result is granted only if
+// both are.
 func merge(a, b Verdict) Verdict {
 	a.Granted = a.Granted && b.Granted
 	a.Guards += " and " + b.Guards

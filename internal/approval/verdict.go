@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// Verdict is what was decided and why: every rule in force, met or not, and
-// every refusal at once.
+// Verdict is a decision with its reasons: every rule in force, met or not, and
+// all refusals.
 type Verdict struct {
 	Granted   bool
 	Kind      Kind
@@ -29,8 +29,7 @@ type Approver struct {
 }
 
 // Judge turns evidence into a verdict. It is granted if and only if no rule
-// refuses; of None (a flow permits it) and Unapproved the evidence is not
-// looked at.
+// refuses. For None and Unapproved, Judge does not look at the evidence.
 func Judge(e Evidence, r Rules, now time.Time) Verdict {
 	switch r.Approval {
 	case None:
@@ -57,7 +56,8 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 	return v
 }
 
-// judgeAny: by persons, else by the named checks; without any that is manual.
+// judgeAny accepts a manual approval, or otherwise an automated one if the rules
+// name checks.
 func judgeAny(e Evidence, r Rules, now time.Time) Verdict {
 	r.Approval = Manual
 	manual := Judge(e, r, now)
@@ -69,7 +69,7 @@ func judgeAny(e Evidence, r Rules, now time.Time) Verdict {
 	if automated.Granted {
 		return automated
 	}
-	// Both are told; what stands against both is told once.
+	// Report the refusals of both, without duplicates.
 	for _, refusal := range automated.Refusals {
 		if !slices.Contains(manual.Refusals, refusal) {
 			manual.Refusals = append(manual.Refusals, refusal)
@@ -78,14 +78,14 @@ func judgeAny(e Evidence, r Rules, now time.Time) Verdict {
 	return manual
 }
 
-// judge holds one judgement while it is made.
+// judge is the state of one judgement.
 type judge struct {
 	e   Evidence
 	r   Rules
 	now time.Time
 
 	candidates  []*candidate
-	unversioned bool // a check's version was not told
+	unversioned bool // the version of a check is unknown
 	refusals    []rule.Refusal
 	told        []rule.Outcome
 }
@@ -136,8 +136,7 @@ func (j *judge) judge() {
 	j.judgeApprovers(len(granted))
 }
 
-// tellRun says what the run was bound by. A run that does not fit is a refusal
-// of the evidence.
+// tellRun reports that the run matches. A mismatch is a refusal of the evidence.
 func (j *judge) tellRun() {
 	detail := "job, stage and run match the server's records"
 	if j.e.Token.State != "" {
@@ -154,13 +153,13 @@ func (j *judge) refuse(name rule.Name, subject, reason, remedy string) {
 	j.refusals = append(j.refusals, rule.Refusal{Rule: name, Subject: subject, Reason: reason, Remedy: remedy})
 }
 
-// tell says that a rule is met, unless it turns out to be refused.
+// tell reports a rule as met, unless it is refused.
 func (j *judge) tell(name rule.Name, detail string) {
 	j.told = append(j.told, rule.Outcome{Rule: name, Met: true, Detail: detail})
 }
 
-// outcomes lists the rules that were judged in the order of rule.All. A rule
-// that refuses is not met, whatever else was told of it.
+// outcomes returns the judged rules in the order of rule.All. A refused rule is
+// not met, even if it was also reported as met.
 func (j *judge) outcomes() []rule.Outcome {
 	var list []rule.Outcome
 	for _, name := range rule.All {
@@ -189,7 +188,7 @@ func (j *judge) outcomes() []rule.Outcome {
 	return list
 }
 
-// approvers lists each person who counts once, by the newest approval.
+// approvers returns each eligible approver once, with their newest approval.
 func (j *judge) approvers() []Approver {
 	var list []Approver
 	for _, c := range j.candidates {
@@ -206,7 +205,7 @@ func (j *judge) approvers() []Approver {
 	return list
 }
 
-// guards says in words whose approval counts.
+// guards returns the name of the resource whose approval counts.
 func (j *judge) guards() string {
 	if j.e.Source == Release {
 		return "stage " + j.e.Stage
@@ -218,7 +217,7 @@ func (j *judge) guards() string {
 	return Resource{Type: kind, Name: name}.String()
 }
 
-// stage says in words which stage of which run the evidence is about.
+// stage returns the name of the stage and run that the evidence is about.
 func (j *judge) stage() string {
 	s := "stage " + j.e.Stage
 	switch {
@@ -230,7 +229,8 @@ func (j *judge) stage() string {
 	return s
 }
 
-// String names the resource as people do.
+// String returns the kind and name of the resource, such as "service connection
+// prod".
 func (r Resource) String() string {
 	name := r.Name
 	if name == "" {
@@ -261,7 +261,7 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// list joins sorted, distinct words for a sentence.
+// list joins words, sorted and without duplicates, with commas.
 func list(words []string) string {
 	words = slices.Clone(words)
 	slices.Sort(words)
