@@ -19,7 +19,7 @@ func TestMerge(t *testing.T) {
 	}
 	for _, pair := range [][2]bool{{true, false}, {false, true}, {false, false}} {
 		if merge(Verdict{Granted: pair[0]}, Verdict{Granted: pair[1]}).Granted {
-			t.Errorf("%v merged is granted", pair)
+			t.Errorf("merging %v grants", pair)
 		}
 	}
 }

@@ -14,20 +14,20 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// A scenario says in a few words what happened to one stage. The builder makes
-// evidence of it, the oracle says what must come out; neither looks at the
-// other. Each field is an index into the words of dimensions.
+// A scenario describes what happened to one stage. build makes evidence of it, and
+// expect, the oracle, returns the expected result; they are independent of each
+// other. Each element is an index into the values of one of the dimensions.
 type scenario [dimensions]int
 
 const (
-	dEnvironment = iota // what the input environment says
+	dEnvironment = iota // the input environment
 	dApprovals          // how many approvals the stage has
-	dJoin               // how approvals and checks of the suite belong together
+	dJoin               // how approvals and checks of the suite are related
 	dStatus1
 	dStatus2
 	dSuite   // the suite's status
 	dRun     // the status of the check runs
-	dContext // what in the suite's context is wrong
+	dContext // what is wrong in the suite context
 	dConfig  // the check's configuration now
 	dWho1    // who approved the first approval
 	dWho2
@@ -37,7 +37,7 @@ const (
 	dAuthor
 	dList
 	dWhen   // when it was approved
-	dAnswer // how the answer was written
+	dAnswer // how the response was written
 	dSeal
 	dMaxAge
 	dComment
@@ -47,16 +47,16 @@ const (
 	dimensions
 )
 
-var words = [dimensions][]string{
+var values = [dimensions][]string{
 	dEnvironment: {"Production", "PRODUCTION", "", "Releaſe", "endpoint:production", "Test"},
 	dApprovals:   {"1", "2", "0", "unchecked"},
-	dJoin:        {"same id", "other ids", "other ids and a foreign check", "guards another", "one more check", "twice", "check without type", "two resources", "wrong type of check", "foreign check beside it", "no ids", "other ids, the first guards another"},
+	dJoin:        {"same id", "other ids", "other ids and a foreign check", "guards another", "one more check", "twice", "check without type", "two resources", "wrong type of check", "with a foreign check", "no ids", "other ids, the first guards another"},
 	dStatus1:     {"approved", "pending", "uninitiated", "deferred", "rejected", "canceled", "timedOut", "failed", "skipped", "undefined", "completed", "bypassed", "", "Approved"},
 	dStatus2:     {"approved", "pending", "rejected", "skipped", "completed"},
 	dSuite:       {"approved", "running", "rejected", "bypassed", ""},
 	dRun:         {"approved", "running", "bypassed"},
 	dContext:     {"right", "plan", "build", "stage", "attempt", "project", "no plan", "no build", "no stage", "no attempt", "no project", "stage in capitals"},
-	dConfig:      {"right", "disabled", "other version", "version not told", "evaluated version not told", "gone", "not an approval", "elsewhere", "twice", "may not be read", "on another type of resource"},
+	dConfig:      {"right", "disabled", "other version", "version unknown", "evaluated version unknown", "gone", "not an approval", "elsewhere", "twice", "cannot be read", "on another type of resource"},
 	dWho1:        {"bob", "alice", "queuer", "author", "carol", "claimed", "nobody", "zero", "group", "no step"},
 	dWho2:        {"carol", "bob", "alice", "author"},
 	dSecond:      {"none", "carol approved", "carol pending", "carol rejected", "alice approved"},
@@ -65,24 +65,24 @@ var words = [dimensions][]string{
 	dAuthor:      {"may", "may not", "may not, unknown"},
 	dList:        {"none", "bob", "carol's group by name", "bob's descriptor", "display name of bob", "carol and bob"},
 	dWhen:        {"an hour ago", "two hours ago", "at the tag", "at the record", "before the tag", "between tag and record", "in 5 minutes", "in 6 minutes", "unknown"},
-	dAnswer:      {"by oneself", "by nobody that is told", "written by another", "deferred", "deferred, question unknown"},
-	dSeal:        {"not demanded", "sealed", "not locked", "no record", "tag time unknown", "record time unknown", "no image"},
+	dAnswer:      {"by the approver", "by an unknown person", "written by another", "deferred", "deferred, initiated unknown"},
+	dSeal:        {"not required", "sealed", "not locked", "no record", "tag time unknown", "record time unknown", "no image"},
 	dMaxAge:      {"none", "1h", "59m59s"},
-	dComment:     {"CHG0001 and the code", "nothing", "CHG0001", "the code in other clothes", "the code with a slip", "the code with a long s"},
-	dPattern:     {"none", "demanded"},
-	dCode:        {"none", "demanded", "too short"},
-	dEvidence:    {"complete", "incomplete, said why", "incomplete, silent", "complete, but another run"},
+	dComment:     {"CHG0001 and the code", "nothing", "CHG0001", "the code in another format", "the code with a slip", "the code with a long s"},
+	dPattern:     {"none", "required"},
+	dCode:        {"none", "required", "too short"},
+	dEvidence:    {"complete", "incomplete, with a reason", "incomplete, without a reason", "complete, but another run"},
 }
 
 func (s scenario) is(dimension int, any ...string) bool {
-	return slices.Contains(any, words[dimension][s[dimension]])
+	return slices.Contains(any, values[dimension][s[dimension]])
 }
 
 func (s scenario) String() string {
 	var b strings.Builder
 	for d, i := range s {
 		if i != 0 {
-			fmt.Fprintf(&b, "%d=%q ", d, words[d][i])
+			fmt.Fprintf(&b, "%d=%q ", d, values[d][i])
 		}
 	}
 	return b.String()
@@ -110,16 +110,16 @@ var people = map[string]approval.Person{
 	"group": {ID: guid(7), Name: `[Shop]\Release Managers`, Descriptor: "vssgp.rm", Group: true},
 }
 
-// build makes evidence and rules of a scenario.
+// build returns the evidence and rules for a scenario.
 func (s scenario) build() (approval.Evidence, approval.Rules) {
 	r := approval.Rules{
-		Environment:         words[dEnvironment][s[dEnvironment]],
+		Environment:         values[dEnvironment][s[dEnvironment]],
 		RequesterCanApprove: s.is(dRequester, "may"),
 		AuthorCanApprove:    s.is(dAuthor, "may"),
-		MinApprovers:        map[string]int{"1": 1, "2": 2, "0": 0}[words[dMin][s[dMin]]],
+		MinApprovers:        map[string]int{"1": 1, "2": 2, "0": 0}[values[dMin][s[dMin]]],
 		Subject:             "prod.example/shop/cart:1.4.2",
 	}
-	switch words[dList][s[dList]] {
+	switch values[dList][s[dList]] {
 	case "bob":
 		r.Approvers = []string{"BOB@example.com"}
 	case "carol's group by name":
@@ -131,25 +131,25 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 	case "carol and bob":
 		r.Approvers = []string{"carol@example.com", "bob@example.com"}
 	}
-	switch words[dMaxAge][s[dMaxAge]] {
+	switch values[dMaxAge][s[dMaxAge]] {
 	case "1h":
 		r.MaxAge = time.Hour
 	case "59m59s":
 		r.MaxAge = time.Hour - time.Second
 	}
-	if s.is(dPattern, "demanded") {
+	if s.is(dPattern, "required") {
 		r.CommentPatterns = []*regexp.Regexp{regexp.MustCompile(`CHG\d{4}`)}
 	}
-	switch words[dCode][s[dCode]] {
-	case "demanded":
+	switch values[dCode][s[dCode]] {
+	case "required":
 		r.Code = code
 	case "too short":
 		r.Code = "ABCD"
 	}
 	seal := approval.Seal{Subject: "prod.example/shop/cart:1.4.2", Locked: true, TagUpdated: tagged, RecordCreated: recorded}
 	r.Seals = []approval.Seal{seal}
-	switch words[dSeal][s[dSeal]] {
-	case "not demanded":
+	switch values[dSeal][s[dSeal]] {
+	case "not required":
 		r.Seals = nil
 	case "not locked":
 		r.Seals[0].Locked = false
@@ -167,9 +167,9 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		Source: approval.YAML, Project: "Shop", ProjectID: guid(900), PlanID: guid(901), BuildID: 4711, Stage: "Production", Attempt: 2,
 		Requesters: []approval.Requester{{Person: people["alice"], As: "is the person that run 4711 was requested for"}, {Person: people["queuer"]}, {Person: approval.Person{ID: strings.ToUpper(guid(6))}}},
 		Token:      approval.Token{State: approval.TokenMatched},
-		Complete:   !s.is(dEvidence, "incomplete, said why", "incomplete, silent"),
+		Complete:   !s.is(dEvidence, "incomplete, with a reason", "incomplete, without a reason"),
 	}
-	if s.is(dEvidence, "incomplete, said why") {
+	if s.is(dEvidence, "incomplete, with a reason") {
 		e.Refusals = []rule.Refusal{{Rule: rule.ApprovalUnreadable, Subject: "the approvals", Reason: "503", Remedy: "again"}}
 	}
 	if s.is(dEvidence, "complete, but another run") {
@@ -181,7 +181,7 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 	e.Unchecked = s.is(dApprovals, "unchecked")
 
 	context := approval.Context{PlanID: strings.ToUpper(guid(901)), ProjectID: guid(900), BuildID: 4711, Stage: "Production", Attempt: 2}
-	switch words[dContext][s[dContext]] {
+	switch values[dContext][s[dContext]] {
 	case "plan":
 		context.PlanID = guid(902)
 	case "build":
@@ -205,18 +205,18 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 	case "stage in capitals":
 		context.Stage = "PRODUCTION"
 	}
-	suite := &approval.Suite{ID: guid(904), Status: words[dSuite][s[dSuite]], Context: context}
+	suite := &approval.Suite{ID: guid(904), Status: values[dSuite][s[dSuite]], Context: context}
 	e.Suite = suite
 
-	n := map[string]int{"0": 0, "1": 1, "2": 2, "unchecked": 0}[words[dApprovals][s[dApprovals]]]
+	n := map[string]int{"0": 0, "1": 1, "2": 2, "unchecked": 0}[values[dApprovals][s[dApprovals]]]
 	for i := range n {
-		a := approval.Approval{ID: guid(100 + i), Status: words[dStatus1+i][s[dStatus1+i]]}
-		who := words[dWho1+i][s[dWho1+i]]
+		a := approval.Approval{ID: guid(100 + i), Status: values[dStatus1+i][s[dStatus1+i]]}
+		who := values[dWho1+i][s[dWho1+i]]
 		if who != "no step" {
 			a.Steps = append(a.Steps, s.step("approved", who))
 		}
 		if i == 0 {
-			switch words[dSecond][s[dSecond]] {
+			switch values[dSecond][s[dSecond]] {
 			case "carol approved":
 				a.Steps = append(a.Steps, s.step("approved", "carol"))
 			case "carol pending":
@@ -229,7 +229,7 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		}
 		e.Approvals = append(e.Approvals, a)
 		run := approval.CheckRun{
-			ID: strings.ToUpper(a.ID), Status: words[dRun][s[dRun]], Type: approval.TypeApproval, ConfigurationID: 20 + i, Version: 3,
+			ID: strings.ToUpper(a.ID), Status: values[dRun][s[dRun]], Type: approval.TypeApproval, ConfigurationID: 20 + i, Version: 3,
 			Resource: approval.Resource{Type: "environment", ID: "7", Name: "Production"},
 		}
 		if s.is(dJoin, "other ids", "other ids and a foreign check") {
@@ -256,17 +256,17 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		if s.is(dJoin, "check without type") {
 			run.Type = ""
 		}
-		if s.is(dConfig, "evaluated version not told") {
+		if s.is(dConfig, "evaluated version unknown") {
 			run.Version = 0
 		}
 		suite.Runs = append(suite.Runs, run)
 		configuration := approval.Configuration{ID: 20 + i, Version: 3, Type: approval.TypeApproval, Resource: run.Resource}
-		switch words[dConfig][s[dConfig]] {
+		switch values[dConfig][s[dConfig]] {
 		case "disabled":
 			configuration.Disabled = true
 		case "other version":
 			configuration.Version = 4
-		case "version not told":
+		case "version unknown":
 			configuration.Version = 0
 		case "not an approval":
 			configuration.Type = approval.TypeTaskCheck
@@ -282,17 +282,17 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 			e.Configurations.Checks = append(e.Configurations.Checks, configuration)
 		}
 	}
-	e.Configurations.Read = !s.is(dConfig, "may not be read")
+	e.Configurations.Read = !s.is(dConfig, "cannot be read")
 	if !e.Configurations.Read {
 		e.Configurations.Checks = nil
 	}
 	foreign := approval.CheckRun{ID: guid(300), Status: "approved", Type: approval.TypeApproval, Resource: approval.Resource{Type: "environment", ID: "8", Name: "Release"}}
-	switch words[dJoin][s[dJoin]] {
-	case "other ids and a foreign check", "foreign check beside it":
+	switch values[dJoin][s[dJoin]] {
+	case "other ids and a foreign check", "with a foreign check":
 		suite.Runs = append(suite.Runs, foreign)
 	case "one more check":
 		foreign.Resource = approval.Resource{Type: "environment", ID: "7", Name: "Production"}
-		foreign.Status = words[dRun][s[dRun]]
+		foreign.Status = values[dRun][s[dRun]]
 		suite.Runs = append(suite.Runs, foreign)
 	case "twice":
 		if len(suite.Runs) > 0 {
@@ -313,21 +313,21 @@ func (s scenario) step(status, who string) approval.Step {
 		step.Actual = &p
 	}
 	step.ModifiedBy = strings.ToUpper(p.ID)
-	switch words[dAnswer][s[dAnswer]] {
-	case "by nobody that is told":
+	switch values[dAnswer][s[dAnswer]] {
+	case "by an unknown person":
 		step.ModifiedBy = ""
 	case "written by another":
 		step.ModifiedBy = guid(800)
 	case "deferred":
 		step.Deferred = true
-	case "deferred, question unknown":
+	case "deferred, initiated unknown":
 		step.Deferred, step.Initiated = true, time.Time{}
 	}
 	return step
 }
 
 func (s scenario) modified() time.Time {
-	switch words[dWhen][s[dWhen]] {
+	switch values[dWhen][s[dWhen]] {
 	case "two hours ago":
 		return now.Add(-2 * time.Hour)
 	case "at the tag":
@@ -349,12 +349,12 @@ func (s scenario) modified() time.Time {
 }
 
 func (s scenario) comment() string {
-	switch words[dComment][s[dComment]] {
+	switch values[dComment][s[dComment]] {
 	case "nothing":
 		return ""
 	case "CHG0001":
 		return "CHG0001"
-	case "the code in other clothes":
+	case "the code in another format":
 		return "CHG0001: abcd efgh‐jkmn–pqrs\tTVWX\u00a0yz01."
 	case "the code with a slip":
 		return "CHG0001: ABCD-EFGH-JKMN-PQRS-TVWX-YZO1"
@@ -364,16 +364,16 @@ func (s scenario) comment() string {
 	return "CHG0001 " + code
 }
 
-// expect is the oracle: the names of the rules that must refuse. It follows the
-// contract sentence by sentence, and knows nothing of evidence.
+// expect is the oracle: it returns the names of the rules that must refuse. It
+// follows the contract sentence by sentence and does not use the evidence.
 func (s scenario) expect() map[rule.Name]bool {
 	out := map[rule.Name]bool{}
-	// A seal that is missing is told whatever else there is.
+	// A missing seal is always reported.
 	if s.is(dSeal, "not locked", "no record", "tag time unknown", "record time unknown", "no image") {
 		out[rule.NotSealed] = true
 	}
 	switch {
-	case s.is(dEvidence, "incomplete, said why", "incomplete, silent"):
+	case s.is(dEvidence, "incomplete, with a reason", "incomplete, without a reason"):
 		out[rule.ApprovalUnreadable] = true
 		return out
 	case s.is(dEvidence, "complete, but another run"):
@@ -385,7 +385,7 @@ func (s scenario) expect() map[rule.Name]bool {
 		out[rule.ApprovalMissing] = true
 		return out
 	}
-	// The second witness.
+	// The check suite.
 	switch {
 	case s.is(dContext, "no plan", "no build", "no stage", "no attempt"):
 		out[rule.ApprovalUnreadable] = true
@@ -401,14 +401,14 @@ func (s scenario) expect() map[rule.Name]bool {
 		out[rule.ApprovalUnbound] = true
 	}
 	if none {
-		if s.is(dJoin, "one more check", "other ids and a foreign check", "foreign check beside it") {
+		if s.is(dJoin, "one more check", "other ids and a foreign check", "with a foreign check") {
 			out[rule.ApprovalUnreadable] = true // an approval that no timeline shows
 		} else {
 			out[rule.ApprovalMissing] = true
 		}
 		return out
 	}
-	// What it guards.
+	// The guarded resource.
 	named := s.is(dEnvironment, "Production", "PRODUCTION")
 	switch {
 	case !named || s.is(dJoin, "guards another", "other ids and a foreign check", "wrong type of check", "other ids, the first guards another"):
@@ -424,7 +424,7 @@ func (s scenario) expect() map[rule.Name]bool {
 	if s.is(dConfig, "disabled", "other version", "gone", "not an approval", "elsewhere", "twice", "on another type of resource") {
 		out[rule.ApprovalUnbound] = true
 	}
-	// What the server says became of it.
+	// The status.
 	granted := map[int]bool{}
 	verdicts := map[string]rule.Name{
 		"pending": rule.ApprovalPending, "uninitiated": rule.ApprovalPending, "deferred": rule.ApprovalPending,
@@ -436,7 +436,7 @@ func (s scenario) expect() map[rule.Name]bool {
 		if i == 1 && !two {
 			continue
 		}
-		status := words[dStatus1+i][s[dStatus1+i]]
+		status := values[dStatus1+i][s[dStatus1+i]]
 		if status == "approved" {
 			granted[i] = true
 			continue
@@ -451,7 +451,7 @@ func (s scenario) expect() map[rule.Name]bool {
 	if all && (!s.is(dSuite, "approved") || !s.is(dRun, "approved")) {
 		out[rule.ApprovalUnreadable] = true
 	}
-	// Who approved.
+	// The approvers.
 	type answer struct {
 		approval int
 		who      string
@@ -462,7 +462,7 @@ func (s scenario) expect() map[rule.Name]bool {
 		if !granted[i] {
 			continue
 		}
-		here := []string{words[dWho1+i][s[dWho1+i]]}
+		here := []string{values[dWho1+i][s[dWho1+i]]}
 		if i == 0 {
 			switch {
 			case s.is(dSecond, "carol approved"):
@@ -520,7 +520,7 @@ func (s scenario) expect() map[rule.Name]bool {
 	return out
 }
 
-// fails lists the rules that one person's answer fails.
+// fails returns the rules that one person's response fails.
 func (s scenario) fails(who string) []rule.Name {
 	var out []rule.Name
 	if s.is(dWhen, "in 6 minutes") {
@@ -535,25 +535,25 @@ func (s scenario) fails(who string) []rule.Name {
 	allowed := map[string][]string{
 		"bob": {"bob"}, "carol's group by name": {"carol"}, "bob's descriptor": {"bob"}, "display name of bob": {}, "carol and bob": {"bob", "carol"},
 	}
-	if list, demanded := allowed[words[dList][s[dList]]]; demanded && !slices.Contains(list, who) {
+	if list, demanded := allowed[values[dList][s[dList]]]; demanded && !slices.Contains(list, who) {
 		out = append(out, rule.ApproverNotListed)
 	}
-	// The earliest time at which the decision may have been taken.
+	// The earliest time at which the person may have decided.
 	at := s.modified()
 	switch {
 	case s.is(dAnswer, "written by another", "deferred"):
 		at = asked
-	case s.is(dAnswer, "deferred, question unknown"):
+	case s.is(dAnswer, "deferred, initiated unknown"):
 		at = time.Time{}
 	}
 	oldest := map[string]time.Time{"1h": now.Add(-time.Hour), "59m59s": now.Add(-time.Hour + time.Second)}
-	if limit, demanded := oldest[words[dMaxAge][s[dMaxAge]]]; demanded && at.Before(limit) {
+	if limit, demanded := oldest[values[dMaxAge][s[dMaxAge]]]; demanded && at.Before(limit) {
 		out = append(out, rule.ApprovalTooOld)
 	}
-	if s.is(dPattern, "demanded") && s.is(dComment, "nothing") {
+	if s.is(dPattern, "required") && s.is(dComment, "nothing") {
 		out = append(out, rule.CommentPattern)
 	}
-	if s.is(dCode, "too short") || s.is(dCode, "demanded") && !s.is(dComment, "CHG0001 and the code", "the code in other clothes") {
+	if s.is(dCode, "too short") || s.is(dCode, "required") && !s.is(dComment, "CHG0001 and the code", "the code in another format") {
 		out = append(out, rule.ApprovalCode)
 	}
 	if s.is(dSeal, "sealed") {
@@ -567,18 +567,18 @@ func (s scenario) fails(who string) []rule.Name {
 	return out
 }
 
-// TestJudgeAgreesWithTheOracle tries the scenario in which all is well, every
-// single deviation from it, every pair of deviations, and as many random ones.
-func TestJudgeAgreesWithTheOracle(t *testing.T) {
+// TestJudgeMatchesOracle tests the granted scenario, every single deviation from
+// it, every pair of deviations, and random scenarios.
+func TestJudgeMatchesOracle(t *testing.T) {
 	var cases []scenario
 	cases = append(cases, scenario{})
 	for d := range dimensions {
-		for i := 1; i < len(words[d]); i++ {
+		for i := 1; i < len(values[d]); i++ {
 			one := scenario{}
 			one[d] = i
 			cases = append(cases, one)
 			for d2 := d + 1; d2 < dimensions; d2++ {
-				for i2 := 1; i2 < len(words[d2]); i2++ {
+				for i2 := 1; i2 < len(values[d2]); i2++ {
 					pair := one
 					pair[d2] = i2
 					cases = append(cases, pair)
@@ -591,7 +591,7 @@ func TestJudgeAgreesWithTheOracle(t *testing.T) {
 		var s scenario
 		for d := range dimensions {
 			if random.Intn(4) == 0 {
-				s[d] = random.Intn(len(words[d]))
+				s[d] = random.Intn(len(values[d]))
 			}
 		}
 		cases = append(cases, s)
@@ -606,7 +606,7 @@ func TestJudgeAgreesWithTheOracle(t *testing.T) {
 		for _, refusal := range v.Refusals {
 			got[refusal.Rule] = true
 			if refusal.Subject == "" || refusal.Reason == "" || refusal.Remedy == "" {
-				t.Errorf("%v: a refusal leaves something unsaid: %+v", s, refusal)
+				t.Errorf("%v: a refusal has an empty field: %+v", s, refusal)
 			}
 		}
 		if !maps.Equal(got, want) || v.Granted != (len(want) == 0) {
@@ -617,7 +617,7 @@ func TestJudgeAgreesWithTheOracle(t *testing.T) {
 		}
 		for _, o := range v.Rules {
 			if o.Met == got[o.Rule] && !(o.Rule == rule.MinApprovers && !o.Met) {
-				t.Errorf("%v: rule %s is told met=%v, and is refused: %v", s, o.Rule, o.Met, got[o.Rule])
+				t.Errorf("%v: rule %s is reported met=%v, refused: %v", s, o.Rule, o.Met, got[o.Rule])
 			}
 		}
 		if v.Granted {
@@ -628,7 +628,7 @@ func TestJudgeAgreesWithTheOracle(t *testing.T) {
 		}
 	}
 	if granted < 1000 || len(cases)-granted < 1000 {
-		t.Errorf("%d of %d cases are granted: the table tests one side only", granted, len(cases))
+		t.Errorf("%d of %d cases are granted: the table tests only one result", granted, len(cases))
 	}
 	t.Logf("%d cases, %d granted", len(cases), granted)
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// exclusiveLock is the type of a check that asks nobody.
+// exclusiveLock is the type of a check that involves no person.
 const exclusiveLock = "2ef31ad6-baa0-403a-8b45-2cbc9b4e5563"
 
 func TestProtection(t *testing.T) {

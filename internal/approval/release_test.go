@@ -10,9 +10,9 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// TestReleaseAgreesWithTheOracle tries every combination of three entries'
-// statuses with every required count, and with the requester among them.
-func TestReleaseAgreesWithTheOracle(t *testing.T) {
+// TestReleaseMatchesOracle tests every combination of the statuses of three
+// entries with every required count, and with the requester among the approvers.
+func TestReleaseMatchesOracle(t *testing.T) {
 	statuses := []string{"absent", "approved", "pending", "rejected", "skipped", "canceled", "reassigned", "undefined", "automated"}
 	who := []string{"bob", "carol", "alice"} // alice is the requester
 	cases, granted := 0, 0
@@ -56,8 +56,8 @@ func TestReleaseAgreesWithTheOracle(t *testing.T) {
 	}
 }
 
-// expectRelease is the oracle for one set of entries by bob, carol and alice,
-// of whom alice asked for the deployment.
+// expectRelease is the oracle for one set of entries by bob, carol and alice. Alice
+// requested the deployment.
 func expectRelease(set []string, required int) map[rule.Name]bool {
 	count := func(status ...string) (n int) {
 		for _, s := range set {
@@ -94,7 +94,7 @@ func expectRelease(set []string, required int) map[rule.Name]bool {
 	return only(rule.ApprovalUnreadable)
 }
 
-func TestReleaseNamesItsStage(t *testing.T) {
+func TestReleaseStage(t *testing.T) {
 	bob := people["bob"]
 	set := func(phase, status string) approval.Approval {
 		return approval.Approval{ID: phase, Phase: phase, Steps: []approval.Step{{Status: status, Assigned: bob, Actual: &bob, Modified: now.Add(-time.Hour)}}}

@@ -18,8 +18,7 @@ func releaseEntry(id, attempt int, kind, status string) approval.Entry {
 		Step: approval.Step{Status: status, Assigned: bob, Actual: &bob, Modified: now.Add(-time.Hour)}}
 }
 
-// releaseRecord is a release whose stage Production is being deployed for the
-// second time.
+// releaseRecord returns a release in the second deployment of its stage Production.
 func releaseRecord() approval.ReleaseRecord {
 	by := func(name, as string) []approval.Requester {
 		return []approval.Requester{{Person: people[name], As: as}}
@@ -45,8 +44,7 @@ func releaseRecord() approval.ReleaseRecord {
 	}
 }
 
-// TestReleaseEvidence starts from what is known of the job, whose stage is
-// Production.
+// TestReleaseEvidence starts from the evidence of a job in the stage Production.
 func TestReleaseEvidence(t *testing.T) {
 	const contradiction = "approval-unreadable, release 88: "
 	before := func(change func(*approval.Entry)) func(*approval.Evidence, *approval.ReleaseRecord) {
@@ -73,7 +71,7 @@ func TestReleaseEvidence(t *testing.T) {
 		{name: "another stage, whose newest attempt waits", change: none, stage: "test", at: "Test 2: pre-deployment 0 of pending"},
 		{name: "another stage, deployed again", change: record(func(r *approval.ReleaseRecord) { r.Stages[0].Deployments[0].Attempt = 3 }), stage: "Test", at: "Test 3: pre-deployment 0 of "},
 		{name: "no such stage", change: none, stage: "Prod", missing: true},
-		{name: "the job has no place", change: func(e *approval.Evidence, _ *approval.ReleaseRecord) {
+		{name: "the job has no stage", change: func(e *approval.Evidence, _ *approval.ReleaseRecord) {
 			e.Stage, e.Refusals = "", []rule.Refusal{refused}
 		}, want: said([]rule.Refusal{refused})},
 		{name: "the job is not part of it", change: func(e *approval.Evidence, _ *approval.ReleaseRecord) { e.Refusals = []rule.Refusal{refused} }, want: said([]rule.Refusal{refused})},
@@ -91,7 +89,7 @@ func TestReleaseEvidence(t *testing.T) {
 		{name: "an entry that names neither", change: before(func(e *approval.Entry) { e.ReleaseID, e.StageID = approval.Number{}, approval.Number{} }), at: "Production 2: pre-deployment 1 of approved"},
 		{name: "an entry after it of the other kind", post: true, change: record(func(r *approval.ReleaseRecord) { r.Stages[1].After.List[0].Kind = "preDeploy" }),
 			want: contradiction + `one of the post-deployment approvals of the stage Production has the type "preDeploy"`},
-		{name: "the same, not asked for", change: record(func(r *approval.ReleaseRecord) { r.Stages[1].After.List[0].Kind = "preDeploy" }), at: "Production 2: pre-deployment 1 of approved"},
+		{name: "the same, not requested", change: record(func(r *approval.ReleaseRecord) { r.Stages[1].After.List[0].Kind = "preDeploy" }), at: "Production 2: pre-deployment 1 of approved"},
 		{name: "nobody requested it", change: func(e *approval.Evidence, r *approval.ReleaseRecord) {
 			e.Requesters, r.Stages[1].Deployments[1].Requesters = nil, nil
 		},
@@ -121,8 +119,8 @@ func TestReleaseEvidence(t *testing.T) {
 	}
 }
 
-// TestReleaseEvidenceOfOneAttempt: who asked for another attempt, and what its
-// gates said, does not belong to this one.
+// TestReleaseEvidenceOfOneAttempt checks that requesters and gates of another
+// attempt do not count.
 func TestReleaseEvidenceOfOneAttempt(t *testing.T) {
 	r := releaseRecord()
 	r.Stages[1].Deployments[0].GatesBefore = &approval.Gates{Status: "failed"}

@@ -22,7 +22,7 @@ const (
 	long    = 400 // longer than a name in a sentence may be
 )
 
-// said writes refusals as a test compares them: one line each.
+// said formats refusals for comparison, one line each.
 func said(refusals []rule.Refusal) string {
 	var lines []string
 	for _, r := range refusals {
@@ -65,7 +65,7 @@ func TestSource(t *testing.T) {
 		"release": approval.Release, "RELEASE": approval.Release, "deployment": approval.Release, "Deployment": approval.Release,
 		"": "", "gates": "", "builds": "",
 	} {
-		// The variables of the other kind change nothing.
+		// The variables of the other kind have no effect.
 		c := approval.Claims{HostType: host, BuildID: 1, ReleaseID: 1}
 		if got := c.Source(); got != want {
 			t.Errorf("%q: %q, want %q", host, got, want)

@@ -14,27 +14,27 @@ import (
 	"acrpromote/internal/rule"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "update the golden files")
 
-// with returns the scenario in which all is well, but for the given words.
+// with returns the granted scenario with the given deviations.
 func with(deviations ...any) scenario {
 	var s scenario
 	for i := 0; i < len(deviations); i += 2 {
 		d := deviations[i].(int)
-		for j, word := range words[d] {
+		for j, word := range values[d] {
 			if word == deviations[i+1].(string) {
 				s[d] = j
 			}
 		}
-		if words[d][s[d]] != deviations[i+1].(string) {
+		if values[d][s[d]] != deviations[i+1].(string) {
 			panic(fmt.Sprintf("no such word: %v", deviations[i+1]))
 		}
 	}
 	return s
 }
 
-// TestVerdictsInWords keeps what people read.
-func TestVerdictsInWords(t *testing.T) {
+// TestVerdictTexts compares the texts of verdicts with a golden file.
+func TestVerdictTexts(t *testing.T) {
 	var b strings.Builder
 	for _, c := range []struct {
 		name string
@@ -42,35 +42,35 @@ func TestVerdictsInWords(t *testing.T) {
 		more func(*approval.Evidence, *approval.Rules)
 	}{
 		{name: "granted", s: with()},
-		{name: "granted, every rule in force", s: with(dSeal, "sealed", dMaxAge, "1h", dPattern, "demanded", dCode, "demanded", dList, "bob", dAuthor, "may not")},
-		{name: "granted, the check's version not told", s: with(dConfig, "version not told")},
+		{name: "granted, every rule in force", s: with(dSeal, "sealed", dMaxAge, "1h", dPattern, "required", dCode, "required", dList, "bob", dAuthor, "may not")},
+		{name: "granted, the check's version unknown", s: with(dConfig, "version unknown")},
 		{name: "granted by two", s: with(dSecond, "carol approved", dMin, "2")},
-		{name: "granted, the requester not counted", s: with(dSecond, "alice approved")},
-		{name: "granted, the check's configuration unknown", s: with(dConfig, "may not be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "granted, the requester does not count", s: with(dSecond, "alice approved")},
+		{name: "granted, the check's configuration unknown", s: with(dConfig, "cannot be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Configurations.Unknown = "the job may not read the checks of environment Production (status 403)"
 			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}
 		}},
 		{name: "the requester alone", s: with(dWho1, "alice")},
 		{name: "the requester may approve", s: with(dWho1, "alice", dRequester, "may")},
-		{name: "a slip in the code", s: with(dCode, "demanded", dComment, "the code with a slip")},
-		{name: "requesters of whom little is known", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "a slip in the code", s: with(dCode, "required", dComment, "the code with a slip")},
+		{name: "requesters with few fields", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Requesters = []approval.Requester{{Person: approval.Person{ID: guid(50), Name: "Dave"}}, {Person: approval.Person{ID: guid(51), UniqueName: "erin@example.com"}}, {Person: approval.Person{ID: guid(52)}}}
 		}},
-		{name: "a requester of whom nothing is known", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "a requester without fields", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Requesters = []approval.Requester{{Person: approval.Person{ID: guid(52)}}}
 		}},
-		{name: "two who asked for it", s: with(dWho1, "queuer", dSecond, "alice approved")},
+		{name: "two requesters", s: with(dWho1, "queuer", dSecond, "alice approved")},
 		{name: "the author unknown", s: with(dAuthor, "may not, unknown"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.AuthorsUnknown = "the source lies in a repository of the type GitHub"
 		}},
-		{name: "an environment of one's own", s: with(dJoin, "guards another")},
+		{name: "an approval on another environment", s: with(dJoin, "guards another")},
 		{name: "no approval for the service connection", s: with(dEnvironment, "endpoint:production"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			for i, r := range []approval.Resource{{Type: "variablegroup", ID: "4", Name: "secrets"}, {}, {Type: "queue", ID: "9"}, {Type: "securefile", Name: "key"}, {Name: "x"}, {Type: "repository"}} {
 				e.Suite.Runs = append(e.Suite.Runs, approval.CheckRun{ID: guid(600 + i), Type: approval.TypeTaskCheck, Resource: r})
 			}
 		}},
 		{name: "neither environment nor approval", s: with(dEnvironment, "", dApprovals, "0")},
-		{name: "no environment named", s: with(dEnvironment, "")},
+		{name: "no environment is named", s: with(dEnvironment, "")},
 		{name: "no approval", s: with(dApprovals, "0")},
 		{name: "no check", s: with(dApprovals, "unchecked")},
 		{name: "pending", s: with(dStatus1, "pending"), more: func(e *approval.Evidence, _ *approval.Rules) {
@@ -89,22 +89,22 @@ func TestVerdictsInWords(t *testing.T) {
 		{name: "another attempt", s: with(dContext, "attempt")},
 		{name: "changed since", s: with(dSeal, "sealed", dWhen, "before the tag")},
 		{name: "not locked", s: with(dSeal, "not locked")},
-		{name: "everything at once", s: with(dWho1, "alice", dMin, "2", dList, "bob", dMaxAge, "59m59s", dPattern, "demanded", dCode, "demanded", dComment, "nothing", dAuthor, "may not, unknown", dSeal, "no record")},
+		{name: "everything at once", s: with(dWho1, "alice", dMin, "2", dList, "bob", dMaxAge, "59m59s", dPattern, "required", dCode, "required", dComment, "nothing", dAuthor, "may not, unknown", dSeal, "no record")},
 		{name: "one of two", s: with(dMin, "2")},
 		{name: "clocks", s: with(dWhen, "in 6 minutes")},
-		{name: "silent", s: with(dEvidence, "incomplete, silent")},
-		{name: "no status told", s: with(dStatus1, "")},
+		{name: "incomplete without a reason", s: with(dEvidence, "incomplete, without a reason")},
+		{name: "no status", s: with(dStatus1, "")},
 		{name: "two approvals", s: with(dApprovals, "2")},
-		{name: "anybody may approve", s: with(dStatus1, "pending", dRequester, "may"), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "anyone may approve", s: with(dStatus1, "pending", dRequester, "may"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: people["alice"]}, {Status: "pending"}}
 			e.Token = approval.Token{}
 		}},
-		{name: "rejected without a word, by somebody and by nobody", s: with(dStatus1, "rejected", dSecond, "carol approved"), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "rejected without a comment, by someone and by nobody", s: with(dStatus1, "rejected", dSecond, "carol approved"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Approvals[0].Steps[0].Status, e.Approvals[0].Steps[0].Comment = "rejected", ""
 			e.Approvals[0].Steps = append(e.Approvals[0].Steps, approval.Step{Status: "rejected"})
 		}},
 		{name: "canceled by nobody", s: with(dStatus1, "canceled")},
-		{name: "a group on the list of persons", s: with(dStatus1, "pending", dList, "bob"), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "a group on the list of people", s: with(dStatus1, "pending", dList, "bob"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: people["group"]}, {Status: "pending", Assigned: people["carol"]}}
 		}},
 		{name: "release, pending after the deployment", s: with(), more: func(e *approval.Evidence, r *approval.Rules) {
@@ -118,7 +118,7 @@ func TestVerdictsInWords(t *testing.T) {
 				}}
 			r.Environment = ""
 		}},
-		{name: "release, another stage named", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+		{name: "release, another stage is named", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
 			*e = approval.Evidence{Source: approval.Release, ReleaseID: 88, BuildID: 4711, Stage: "Test", Attempt: 1, Complete: true}
 		}},
 	} {
@@ -153,7 +153,7 @@ func TestVerdictsInWords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if string(want) != b.String() {
-		t.Errorf("the verdicts read otherwise than %s; if that is meant, run with -update. Now:\n%s", golden, b.String())
+		t.Errorf("the verdicts differ from %s; to update it, run with -update. Now:\n%s", golden, b.String())
 	}
 }
 
@@ -182,7 +182,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%q: kind %q granted %v refused %q", c.kind, v.Kind, v.Granted, refused)
 		}
 	}
-	// Nothing is looked at where nothing is asked for.
+	// Without a required approval the evidence does not matter.
 	for _, kind := range []approval.Kind{approval.None, approval.Unapproved} {
 		v := approval.Judge(approval.Evidence{}, approval.Rules{Approval: kind, Seals: []approval.Seal{{}}}, now)
 		if len(v.Refusals) > 0 || len(v.Rules) > 0 {
@@ -197,9 +197,9 @@ func TestKinds(t *testing.T) {
 	}
 }
 
-// TestEveryApprovalNeedsOneWhoCounts: an approver of one approval does not
-// stand in for another.
-func TestEveryApprovalNeedsOneWhoCounts(t *testing.T) {
+// TestEachApprovalNeedsEligibleApprover checks that an approver of one approval
+// does not count for another.
+func TestEachApprovalNeedsEligibleApprover(t *testing.T) {
 	for _, c := range []struct {
 		s       scenario
 		granted bool
@@ -222,9 +222,9 @@ func TestEveryApprovalNeedsOneWhoCounts(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatMattersIsRefused: who is not counted in an approval that others
-// have given is no reason to refuse another.
-func TestOnlyWhatMattersIsRefused(t *testing.T) {
+// TestIneligibleApproverAmongOthers checks that an ineligible approver of an
+// approval that others have given is no reason to refuse.
+func TestIneligibleApproverAmongOthers(t *testing.T) {
 	e, r := with(dApprovals, "2", dSecond, "alice approved", dWho2, "author", dAuthor, "may not").build()
 	v := approval.Judge(e, r, now)
 	if len(v.Refusals) != 1 || v.Refusals[0].Rule != rule.AuthorApproved {
@@ -232,8 +232,9 @@ func TestOnlyWhatMattersIsRefused(t *testing.T) {
 	}
 }
 
-// TestApproverIsListedOnceByTheNewest: one person, two approvals.
-func TestApproverIsListedOnceByTheNewest(t *testing.T) {
+// TestApproverOfTwoApprovals checks that an approver is listed once, with the
+// newest approval.
+func TestApproverOfTwoApprovals(t *testing.T) {
 	e, r := with(dApprovals, "2", dWho2, "bob").build()
 	e.Approvals[0].Steps[0].Modified = now.Add(-30 * time.Minute)
 	e.Approvals[0].Steps[0].Comment = "newest"
@@ -247,7 +248,7 @@ func TestApproverIsListedOnceByTheNewest(t *testing.T) {
 	}
 }
 
-func TestGroupsAndPersons(t *testing.T) {
+func TestGroupsAndPeople(t *testing.T) {
 	bob := people["bob"]
 	named := bob
 	named.Name = `[Shop]\Release Managers` // a person may choose any display name
@@ -289,7 +290,7 @@ func TestGroupsAndPersons(t *testing.T) {
 	}
 }
 
-func TestApprovalsWithoutOrWithTheSameID(t *testing.T) {
+func TestApprovalsWithoutDistinctIDs(t *testing.T) {
 	for name, change := range map[string]func(*approval.Evidence){
 		"no id":   func(e *approval.Evidence) { e.Approvals[0].ID = "" },
 		"zero id": func(e *approval.Evidence) { e.Approvals[0].ID = "00000000-0000-0000-0000-000000000000" },
@@ -317,9 +318,9 @@ func TestApprovalsWithoutOrWithTheSameID(t *testing.T) {
 	}
 }
 
-// TestWitnessOfOtherChecks: the suite as a whole is asked, and the approvals on
-// the named resource; what other checks say is in the suite's status already.
-func TestWitnessOfOtherChecks(t *testing.T) {
+// TestSuiteWithOtherChecks checks that the status of the suite and of the approvals
+// on the named resource count. The suite's status covers other checks.
+func TestSuiteWithOtherChecks(t *testing.T) {
 	for name, run := range map[string]approval.CheckRun{
 		"another check on the resource": {ID: guid(700), Status: "running", Type: approval.TypeTaskCheck, Resource: approval.Resource{Type: "environment", ID: "7", Name: "Production"}},
 		"an approval of another":        {ID: guid(701), Status: "running", Type: approval.TypeApproval, Resource: approval.Resource{Type: "environment", ID: "8", Name: "Release"}},
@@ -332,9 +333,9 @@ func TestWitnessOfOtherChecks(t *testing.T) {
 	}
 }
 
-// TestIncompleteEvidenceSaysWhyOnce: a reason that is there is not repeated.
-func TestIncompleteEvidenceSaysWhyOnce(t *testing.T) {
-	for _, word := range []string{"incomplete, said why", "incomplete, silent"} {
+// TestIncompleteEvidenceHasOneReason checks that an existing reason is not repeated.
+func TestIncompleteEvidenceHasOneReason(t *testing.T) {
+	for _, word := range []string{"incomplete, with a reason", "incomplete, without a reason"} {
 		e, r := with(dEvidence, word).build()
 		if v := approval.Judge(e, r, now); len(v.Refusals) != 1 {
 			t.Errorf("%s: %+v", word, v.Refusals)
@@ -342,7 +343,7 @@ func TestIncompleteEvidenceSaysWhyOnce(t *testing.T) {
 	}
 }
 
-func TestHowPersonsAreNamed(t *testing.T) {
+func TestNamesOfPeople(t *testing.T) {
 	for want, p := range map[string]approval.Person{
 		"Bob (bob@example.com)": {Name: "Bob", UniqueName: "bob@example.com"},
 		"bob@example.com":       {UniqueName: "bob@example.com"},
@@ -357,7 +358,7 @@ func TestHowPersonsAreNamed(t *testing.T) {
 			t.Errorf("%+v, want %q", v.Approvers, want)
 		}
 	}
-	// A group's unique name is no address, and says nothing to people.
+	// The unique name of a group is not an address and means nothing to people.
 	e, r := with(dStatus1, "pending").build()
 	e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: approval.Person{ID: guid(45), Name: "Managers", UniqueName: "vstfs:///x", Group: true}}, {Status: "pending", Assigned: approval.Person{Descriptor: "aad.x"}}}
 	if v := approval.Judge(e, r, now); !strings.Contains(v.Refusals[0].Remedy, "Asked to approve: Managers, an unnamed person;") {
@@ -388,7 +389,7 @@ func TestQuotes(t *testing.T) {
 	}
 	for _, bad := range []string{"", "ABCD", "- -", strings.Repeat("A", 23), strings.Repeat("A", 25)} {
 		if approval.Quotes(strings.Repeat("A", 100)+bad, bad) {
-			t.Errorf("%q is taken for a code", bad)
+			t.Errorf("Quotes accepts the code %q", bad)
 		}
 	}
 }
@@ -437,7 +438,7 @@ func TestSeveralSeals(t *testing.T) {
 	}
 }
 
-func TestCommentIsTheApproversOwn(t *testing.T) {
+func TestOnlyApproversOwnCommentCounts(t *testing.T) {
 	e, r := with(dMin, "0", dSecond, "carol approved").build()
 	e.Approvals[0].Steps[0].Comment = ""
 	e.Approvals[0].Steps[1].Comment = "CHG0002"
