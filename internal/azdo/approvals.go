@@ -11,8 +11,8 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// The library's models of 7.1 know neither the run that an approval belongs
-// to nor a deferred answer; these do.
+// The library's models of 7.1 lack an approval's run and deferral; these have
+// them.
 type approvalList struct {
 	Count number         `json:"count"`
 	Value []approvalItem `json:"value"`
@@ -23,7 +23,7 @@ type approvalItem struct {
 	Status   string         `json:"status"`
 	Steps    []approvalStep `json:"steps"`
 	Required int            `json:"minRequiredApprovers"`
-	// DeferredTo is when an answer that was given early takes effect.
+	// DeferredTo is when a deferred decision takes effect.
 	DeferredTo *azuredevops.Time `json:"deferredTo"`
 	Pipeline   *struct {
 		Owner *struct {
@@ -43,8 +43,8 @@ type approvalStep struct {
 	DeferredTo       *azuredevops.Time `json:"deferredTo"`
 }
 
-// readApprovals reads the approvals of the given ids: each of them, once, and
-// no other.
+// readApprovals reads the approvals with the given ids: each exactly once, and
+// no others.
 func (s *Service) readApprovals(ctx context.Context, ids []string) ([]approval.Approval, error) {
 	var list approvalList
 	query := url.Values{"approvalIds": {strings.Join(ids, ",")}, "$expand": {"steps"}}

@@ -10,9 +10,9 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// ArtifactStarted returns when the build started that made the primary
-// artifact of a classic release. It costs one request. What the run could not
-// read is not refused again.
+// ArtifactStarted returns when the build that made the primary artifact of a
+// classic release started. It costs one request. If the run could not be read,
+// it does not refuse again.
 func (s *Service) ArtifactStarted(ctx context.Context) (time.Time, *rule.Refusal) {
 	if _, refusals := s.Run(ctx); s.run.release == nil && len(refusals) > 0 {
 		return time.Time{}, nil

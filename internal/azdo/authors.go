@@ -13,17 +13,17 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// authors are those who brought the source version to the server: who pushed
-// it, and who opened the pull request that it is, or completes. A commit's own
-// author field is text that anybody writes, and is never looked at.
+// authors are the persons who brought the source version to the server: who
+// pushed it, and who opened its pull request. A commit's author field is text
+// that anyone can write, and is not used.
 type authors struct {
 	persons []approval.Person
 	known   bool
 	unknown string
 }
 
-// readAuthors asks the repository: a run of a pull request costs one request,
-// any other run two, side by side.
+// readAuthors asks the repository: one request for a run of a pull request, two
+// in parallel for any other run.
 func (s *Service) readAuthors(ctx context.Context) authors {
 	b := s.run.build
 	if b.Repository == nil || b.Repository.Type != "TfsGit" || b.SourceVersion == "" {
@@ -66,7 +66,7 @@ func (s *Service) inRepository(b *build, route map[string]string) map[string]str
 	return s.inProject(route)
 }
 
-func one(i *identity, missing string) authors {
+func singleAuthor(i *identity, missing string) authors {
 	p := i.person()
 	if p.ID == "" {
 		return authors{unknown: missing}
@@ -74,7 +74,7 @@ func one(i *identity, missing string) authors {
 	return authors{known: true, persons: []approval.Person{p}}
 }
 
-func (s *Service) unread(what string, err error) authors {
+func (s *Service) unreadAuthors(what string, err error) authors {
 	return authors{unknown: s.unreadable(what, err, `the permission "Read" on the repository`).Reason}
 }
 
@@ -85,9 +85,9 @@ func (s *Service) pullRequestAuthor(ctx context.Context, b *build, number int) a
 	what := fmt.Sprintf("the pull request %d", number)
 	err := s.get(ctx, areaGit, locationPullRequest, "7.1-preview.1", s.inRepository(b, map[string]string{"pullRequestId": strconv.Itoa(number)}), nil, &document)
 	if err != nil {
-		return s.unread(what, err)
+		return s.unreadAuthors(what, err)
 	}
-	return one(document.CreatedBy, what+" does not say who opened it")
+	return singleAuthor(document.CreatedBy, what+" does not say who opened it")
 }
 
 func (s *Service) pusher(ctx context.Context, b *build) authors {
@@ -100,16 +100,17 @@ func (s *Service) pusher(ctx context.Context, b *build) authors {
 	what := "the push of " + s.secrets.Line(b.SourceVersion)
 	err := s.get(ctx, areaGit, locationCommit, "7.1-preview.1", s.inRepository(b, map[string]string{"commitId": b.SourceVersion}), url.Values{}, &document)
 	if err != nil {
-		return s.unread(what, err)
+		return s.unreadAuthors(what, err)
 	}
 	if !strings.EqualFold(document.CommitID, b.SourceVersion) || document.Push == nil {
 		return authors{unknown: what + " is not recorded"}
 	}
-	return one(document.Push.PushedBy, what+" does not say who pushed")
+	return singleAuthor(document.Push.PushedBy, what+" does not say who pushed")
 }
 
-// mergedBy finds who opened the pull requests whose merge the source version
-// is: whoever completes one pushes what somebody else wrote. There may be none.
+// mergedBy returns who opened the pull requests that were merged as the source
+// version, if there are any: the person who completes one pushes the work of
+// another.
 func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 	body, err := json.Marshal(map[string]any{
 		"queries": []any{map[string]any{"type": "lastMergeCommit", "items": []string{b.SourceVersion}}},
@@ -120,7 +121,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 	what := "the pull requests merged as " + s.secrets.Line(b.SourceVersion)
 	client := s.areas[areaGit]
 	if client == nil {
-		return s.unread(what, &malformed{"it does not list the resource area of repositories"})
+		return s.unreadAuthors(what, &malformed{"it does not list the resource area of repositories"})
 	}
 	var document struct {
 		Results *[]map[string][]struct {
@@ -128,7 +129,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 		} `json:"results"`
 	}
 	if err := s.send(ctx, client, http.MethodPost, locationMergeQuery, "7.1-preview.1", s.inRepository(b, map[string]string{}), nil, body, &document); err != nil {
-		return s.unread(what, err)
+		return s.unreadAuthors(what, err)
 	}
 	if document.Results == nil {
 		return authors{unknown: what + " are not told"}
@@ -137,7 +138,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 	for _, result := range *document.Results {
 		for _, requests := range result {
 			for _, request := range requests {
-				opened := one(request.CreatedBy, what+" do not say who opened them")
+				opened := singleAuthor(request.CreatedBy, what+" do not say who opened them")
 				if !opened.known {
 					return opened
 				}

@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// build is a build's record as far as it is needed.
+// build is a build's record, with the fields that are needed.
 type build struct {
 	ID                number            `json:"id"`
 	Status            string            `json:"status"`
@@ -42,7 +42,7 @@ type build struct {
 
 func (b *build) started() time.Time { return at(b.StartTime) }
 
-// record is what is compared with the job's claims.
+// record returns the values that are compared with the job's claims.
 func (b *build) record() approval.BuildRecord {
 	r := approval.BuildRecord{ID: approval.Number(b.ID), Status: b.Status, Started: b.started(), Requesters: b.requesters()}
 	if b.OrchestrationPlan != nil {
@@ -57,24 +57,24 @@ func (b *build) record() approval.BuildRecord {
 	return r
 }
 
-// requesters are both whom the run was requested for and who queued it.
+// requesters returns whom the run was requested for, and who queued it.
 func (b *build) requesters() []approval.Requester {
-	return asked([]asker{
+	return requestersOf([]role{
 		{b.RequestedFor, fmt.Sprintf("is the person that run %d was requested for", b.ID.Value)},
 		{b.RequestedBy, fmt.Sprintf("queued run %d", b.ID.Value)},
 	})
 }
 
-// asker is one who asked for something, and how.
-type asker struct {
-	who *identity
-	as  string
+// role is an identity and what it did to request something.
+type role struct {
+	identity *identity
+	as       string
 }
 
-func asked(askers []asker) []approval.Requester {
+func requestersOf(askers []role) []approval.Requester {
 	var list []approval.Requester
 	for _, a := range askers {
-		if p := a.who.person(); p.ID != "" {
+		if p := a.identity.person(); p.ID != "" {
 			list = append(list, approval.Requester{Person: p, As: a.as})
 		}
 	}

@@ -30,9 +30,9 @@ type configuration struct {
 }
 
 // Checks reads the checks that a resource has now: "environment" and its
-// number, or "endpoint" and the GUID of a service connection. Where the job
-// may not read them, Read is false and Unknown says what to grant; a refusal
-// is returned where the answer is neither.
+// number, or "endpoint" and the GUID of a service connection. If the job is not
+// permitted to read them, Read is false and Unknown says what to grant. Any
+// other failure returns a refusal.
 func (s *Service) Checks(ctx context.Context, kind, id string) (approval.Configurations, []rule.Refusal) {
 	if _, refusals := s.Run(ctx); s.areas == nil {
 		return approval.Configurations{}, refusals
@@ -46,7 +46,7 @@ func (s *Service) checks(ctx context.Context, r approval.Resource) (approval.Con
 	err := s.get(ctx, areaChecks, locationConfigurations, "7.2-preview.1", s.inProject(nil), query, &list)
 	what := "the checks of " + r.String()
 	permission := fmt.Sprintf("the role Reader of %s", r)
-	var a *answer
+	var a *statusError
 	if errors.As(err, &a) && (a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized) {
 		return approval.Configurations{Unknown: fmt.Sprintf("the job may not read %s (status %d). %s", what, a.Status, s.grant(permission))}, nil
 	}

@@ -19,7 +19,7 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Resource areas and locations, as the server numbers them
+// Resource areas and locations, by the server's identifiers
 // (azure-devops-go-api/v7, the clients of each package).
 const (
 	areaBuild     = "965220d5-5bb9-42cf-8d67-9b146df2a5a4"
@@ -41,17 +41,17 @@ const (
 	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
 )
 
-// bodyLimit bounds every answer. Real timelines reach 2.1 MB.
-const bodyLimit = 16 << 20
+// maxBody limits each response. Real timelines reach 2.1 MB.
+const maxBody = 16 << 20
 
-// answer is an answer that is no document: a status other than 200, or a body
-// that is not JSON. Message is the server's own, made short and plain.
-type answer struct {
+// statusError is a response other than a document: a status other than 200, or
+// a body other than JSON. Message is the server's own, cleaned.
+type statusError struct {
 	Status  int
 	Message string
 }
 
-func (a *answer) Error() string {
+func (a *statusError) Error() string {
 	s := fmt.Sprintf("status %d", a.Status)
 	if a.Message != "" {
 		s += ": " + a.Message
@@ -59,33 +59,32 @@ func (a *answer) Error() string {
 	return s
 }
 
-// malformed is an answer that is JSON and yet cannot be understood. Why may hold
-// text of the answer as it is.
-type malformed struct{ why string }
+// malformed is a response that is JSON and yet invalid. The reason may contain
+// text of the response as it is.
+type malformed struct{ reason string }
 
-func (m *malformed) Error() string { return m.why }
+func (m *malformed) Error() string { return m.reason }
 
-// guard stands between the library and the network. The library loses the
-// status of a 5xx with HTML, takes any 2xx for a document, and writes the
-// session header of an answer into a variable of the package, from whichever
-// goroutine it runs in.
-type guard struct {
+// checkedTransport checks responses before the library sees them. The library
+// loses the status of a 5xx with HTML, takes any 2xx for a document, and writes
+// the session header of a response into a package variable, from any goroutine.
+type checkedTransport struct {
 	next    http.RoundTripper
 	secrets *sanitize.Secrets
 }
 
-func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
+func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
 	response, err := g.next.RoundTrip(request)
 	if err != nil {
 		return nil, err
 	}
 	response.Header.Del("X-TFS-Session")
 	if response.StatusCode == http.StatusOK && isJSON(response.Header.Get("Content-Type")) {
-		response.Body = &bounded{body: response.Body, left: bodyLimit}
+		response.Body = &limitedBody{body: response.Body, left: maxBody}
 		return response, nil
 	}
 	defer response.Body.Close()
-	a := &answer{Status: response.StatusCode}
+	a := &statusError{Status: response.StatusCode}
 	if isJSON(response.Header.Get("Content-Type")) {
 		head, _ := io.ReadAll(io.LimitReader(response.Body, 64<<10))
 		a.Message = g.message(head)
@@ -93,8 +92,8 @@ func (g guard) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, a
 }
 
-// message takes the server's sentence out of an error document.
-func (g guard) message(body []byte) string {
+// message returns the server's message in an error document.
+func (g checkedTransport) message(body []byte) string {
 	var document struct {
 		Message string `json:"message"`
 	}
@@ -109,15 +108,15 @@ func isJSON(contentType string) bool {
 	return err == nil && media == "application/json"
 }
 
-// bounded ends a body that is longer than a document may be in an error.
-type bounded struct {
+// limitedBody returns an error if a body is longer than maxBody.
+type limitedBody struct {
 	body io.ReadCloser
 	left int64
 }
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedBody) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, &malformed{fmt.Sprintf("it is longer than %d MiB", bodyLimit>>20)}
+		return 0, &malformed{fmt.Sprintf("it is longer than %d MiB", maxBody>>20)}
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]
@@ -127,9 +126,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (b *bounded) Close() error { return b.body.Close() }
+func (b *limitedBody) Close() error { return b.body.Close() }
 
-// connect asks where everything is: one OPTIONS and one GET.
+// connect reads the resource areas: one OPTIONS and one GET.
 func (s *Service) connect(ctx context.Context) error {
 	var document struct {
 		Value *[]struct {
@@ -169,8 +168,8 @@ func (s *Service) connect(ctx context.Context) error {
 	return nil
 }
 
-// clientAt makes the client of an area. An address off the collection would
-// receive the job's token, and could answer for Azure DevOps.
+// clientAt returns the client of an area. An address outside the collection
+// would receive the job's token, and could answer in place of Azure DevOps.
 func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
 	u, err := url.Parse(strings.TrimRight(location, "/"))
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
@@ -197,10 +196,10 @@ func (s *Service) get(ctx context.Context, area, location, version string, route
 	return s.send(ctx, client, http.MethodGet, location, version, route, query, nil, v)
 }
 
-// send asks once and decodes strictly.
+// send sends one request and decodes the response strictly.
 func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, location, version string, route map[string]string, query url.Values, body []byte, v any) (err error) {
-	// The library dereferences what a server may leave out (ids, templates and
-	// versions of its locations).
+	// The library dereferences fields that a server may omit (ids, templates
+	// and versions of its locations).
 	defer func() {
 		if recover() != nil {
 			err = &malformed{"it describes its own interface incompletely"}

@@ -13,10 +13,9 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// decode reads one whole JSON object into v: null, an array, a truncated body,
-// anything behind the object, and a name that stands twice are errors. The
-// standard decoder takes null for an empty value, and the last of two values
-// for the true one.
+// decode reads one whole JSON object into v. null, an array, a truncated body,
+// anything after the object, and a duplicate name are errors. The standard
+// decoder takes null as an empty value, and the last of two values.
 func decode(raw []byte, v any) error {
 	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
 	if len(raw) == 0 {
@@ -31,12 +30,12 @@ func decode(raw []byte, v any) error {
 	return uniqueNames(raw)
 }
 
-// maxNames bounds how many names one object may have.
+// maxNames limits the names of one object.
 const maxNames = 1000
 
-// uniqueNames refuses an object that bears one name twice, in any case: the
-// standard decoder matches names without case. raw is known to be valid JSON,
-// so that a name is a string with a colon behind it.
+// uniqueNames returns an error if an object has a name twice, in any case: the
+// standard decoder matches names without case. raw must be valid JSON, so that
+// a name is a string followed by a colon.
 func uniqueNames(raw []byte) error {
 	var names [][]byte // of all objects that are open
 	var open []int     // where in names each of them begins
@@ -89,7 +88,7 @@ func bareName(quoted []byte) []byte {
 	return []byte(name)
 }
 
-// quote shows text of an answer in an error, if it is not too long for one.
+// quote returns text of a response for an error, if it is not too long.
 func quote(text string) string {
 	const longest = 300
 	if len(text) > longest {
@@ -98,7 +97,7 @@ func quote(text string) string {
 	return strconv.Quote(text)
 }
 
-// identity is an IdentityRef as far as it is needed.
+// identity is an IdentityRef, with the fields that are needed.
 type identity struct {
 	ID          string `json:"id"`
 	DisplayName string `json:"displayName"`
@@ -120,20 +119,21 @@ func (i *identity) person() approval.Person {
 	}
 }
 
-// groupDescriptor knows the subject kinds that Azure DevOps gives to groups.
+// groupDescriptor reports whether a descriptor is that of a group, by the
+// subject kinds that Azure DevOps gives to groups.
 func groupDescriptor(descriptor string) bool {
 	return strings.HasPrefix(descriptor, "vssgp.") || strings.HasPrefix(descriptor, "aadgp.") ||
 		strings.HasPrefix(descriptor, "Microsoft.TeamFoundation.Identity;")
 }
 
-// groupUniqueName knows the forms that only groups bear: a person's is an
-// address or DOMAIN\name.
+// groupUniqueName reports whether a unique name has a form that only groups
+// have: a person's is an address or DOMAIN\name.
 func groupUniqueName(name string) bool {
 	return strings.HasPrefix(name, "vstfs:///") || strings.HasPrefix(name, "[") && strings.Contains(name, `]\`)
 }
 
-// at is a time of the server, or zero. The server writes times it does not
-// have as 0001-01-01T00:00:00.
+// at returns a time of the server, or zero. The server writes absent times as
+// 0001-01-01T00:00:00.
 func at(t *azuredevops.Time) time.Time {
 	if t == nil || t.Time.Year() <= 1 {
 		return time.Time{}
@@ -141,8 +141,8 @@ func at(t *azuredevops.Time) time.Time {
 	return t.Time.UTC()
 }
 
-// number is a whole number that some answers write as text. Set tells whether
-// it was there at all.
+// number is a whole number that some responses write as text. Set reports
+// whether it was present.
 type number struct {
 	Value int
 	Set   bool

@@ -17,13 +17,13 @@ func (s *Service) stageOf(name string) (approval.TimelineRecord, error) {
 	}
 	stage, known, err := s.run.timeline.stage(name)
 	if err == nil && stage.ID == "" {
-		err = &UnknownStage{Stage: name, Known: known}
+		err = &UnknownStageError{Stage: name, Known: known}
 	}
 	return stage, err
 }
 
-// readStage reads what was approved for a stage, and what its approvals guard.
-func (s *Service) readStage(ctx context.Context, q Question, stage approval.TimelineRecord, e *approval.Evidence) {
+// readStage reads the approvals of a stage, and what they guard.
+func (s *Service) readStage(ctx context.Context, q Query, stage approval.TimelineRecord, e *approval.Evidence) {
 	subject := fmt.Sprintf("stage %s of run %d", stage.Identifier, s.claims.BuildID)
 	checkpoint, ids, err := s.run.timeline.approvals(stage)
 	if err != nil {
@@ -63,9 +63,9 @@ func (s *Service) readStage(ctx context.Context, q Question, stage approval.Time
 	e.Complete = len(refusals) == 0
 }
 
-// configurations reads the checks that the resources have now on which
-// judging rests: what the approvals guard, and what automated checks do.
-func (s *Service) configurations(ctx context.Context, q Question, suite *approval.Suite) (approval.Configurations, []rule.Refusal) {
+// configurations reads the present checks of the resources that the decision
+// depends on: what the approvals guard, and what automated checks do.
+func (s *Service) configurations(ctx context.Context, q Query, suite *approval.Suite) (approval.Configurations, []rule.Refusal) {
 	var resources []approval.Resource
 	if guarded, ok := guardedResource(suite, q.Environment); ok {
 		resources = append(resources, guarded)
@@ -98,9 +98,9 @@ func (s *Service) configurations(ctx context.Context, q Question, suite *approva
 	return sum, slices.Concat(unread...)
 }
 
-// guardedResource finds the named resource among those that the evaluated
-// approvals guard. Where there is none, or more than one, there is nothing to
-// ask for: judging refuses.
+// guardedResource returns the named resource among those that the evaluated
+// approvals guard. If there is none, or more than one, there is nothing to
+// read: the decision is a refusal.
 func guardedResource(suite *approval.Suite, environment string) (found approval.Resource, ok bool) {
 	if suite == nil {
 		return approval.Resource{}, false

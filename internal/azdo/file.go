@@ -26,9 +26,9 @@ type fileDocument struct {
 }
 
 // File reads a file of a repository of this project (or PROJECT/NAME) from the
-// server: at the branch, tag or commit that ref names. It answers the content
-// and the commit that the server read it at. What cannot be read is
-// flow-unverified: the one file that this is used for.
+// server: at the branch, tag or commit that ref names. It returns the content
+// and the commit that the server read it at. If it cannot be read, the refusal
+// is flow-unverified: only flow files are read this way.
 //
 // https://learn.microsoft.com/rest/api/azure/devops/git/items/get
 func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byte, string, *rule.Refusal) {
@@ -58,7 +58,7 @@ func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byt
 	const permission = `the permission "Read" on the repository`
 	if err := s.get(ctx, areaGit, locationItem, "7.1-preview.1", route, query, &document); err != nil {
 		unread := s.unreadable("the flow file", err, permission)
-		var a *answer
+		var a *statusError
 		if errors.As(err, &a) && a.Status == http.StatusNotFound {
 			unread.Remedy = "Name the repository by its own name (NAME, or PROJECT/NAME), not by an alias, and a ref and path that are there; have the job use it (uses: repositories, or a checkout), and grant " + s.identity() + " " + permission + "."
 		}
@@ -75,7 +75,7 @@ func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byt
 	return []byte(document.Content), document.CommitID, nil
 }
 
-// versionOf tells how the server names a ref.
+// versionOf returns how the server names a ref.
 func versionOf(ref string) (kind, version string) {
 	if branch, ok := strings.CutPrefix(ref, "refs/heads/"); ok {
 		return "branch", branch

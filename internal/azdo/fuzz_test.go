@@ -15,9 +15,9 @@ import (
 )
 
 // memory answers requests without a network.
-type memory struct{ handler http.Handler }
+type handlerTransport struct{ handler http.Handler }
 
-func (m memory) RoundTrip(r *http.Request) (*http.Response, error) {
+func (m handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	recorder := httptest.NewRecorder()
 	m.handler.ServeHTTP(recorder, r)
 	return recorder.Result(), nil
@@ -59,7 +59,7 @@ func text(v any) string {
 
 // bears tells, knowing nothing of how the package reads it, whether a document
 // has what a grant must rest on.
-var bears = map[string]func(d any) bool{
+var required = map[string]func(d any) bool{
 	"build": func(d any) bool {
 		return text(member(d, "status")) == "inprogress" && text(member(d, "orchestrationPlan", "planId")) == planID && text(member(d, "id")) == "4711" && text(member(d, "project", "id")) == projectID
 	},
@@ -142,14 +142,14 @@ func fuzz(f *testing.F, name string) {
 	f.Add([]byte("{}"))
 	f.Add([]byte(`{"value":null}`))
 	f.Add([]byte("<!DOCTYPE html>"))
-	client := &http.Client{Transport: memory{d}}
+	client := &http.Client{Transport: handlerTransport{d}}
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		*target = string(raw)
 		s, err := azdo.New(client, claims, jobToken)
 		if err != nil {
 			t.Fatal(err)
 		}
-		e, err := s.Evidence(context.Background(), azdo.Question{Environment: "Production"})
+		e, err := s.Evidence(context.Background(), azdo.Query{Environment: "Production"})
 		if err != nil {
 			return
 		}
@@ -160,7 +160,7 @@ func fuzz(f *testing.F, name string) {
 			}
 			return
 		}
-		if document := parse(raw); !json.Valid(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))) || !bears[name](document) {
+		if document := parse(raw); !json.Valid(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))) || !required[name](document) {
 			t.Fatalf("granted on the strength of %q", raw)
 		}
 	})

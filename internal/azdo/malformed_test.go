@@ -30,7 +30,7 @@ func TestEveryNodeReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		client := &http.Client{Transport: memory{d}}
+		client := &http.Client{Transport: handlerTransport{d}}
 		tried, granted := 0, 0
 		try := func(document any, what string) {
 			raw, err := json.Marshal(document)
@@ -43,7 +43,7 @@ func TestEveryNodeReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			tried++
-			e, err := s.Evidence(context.Background(), azdo.Question{Environment: "Production"})
+			e, err := s.Evidence(context.Background(), azdo.Query{Environment: "Production"})
 			if err != nil {
 				t.Fatalf("%s: %s: %v", name, what, err)
 			}
@@ -54,7 +54,7 @@ func TestEveryNodeReplaced(t *testing.T) {
 			if !v.Granted {
 				return
 			}
-			if granted++; !bears[name](parse(raw)) {
+			if granted++; !required[name](parse(raw)) {
 				t.Errorf("%s: %s: granted", name, what)
 			}
 		}

@@ -12,8 +12,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// release is a classic release's record as far as it is needed: approvals,
-// gates and deployments of every stage stand in this one document.
+// release is a classic release's record, with the fields that are needed: this
+// one document has the approvals, gates and deployments of every stage.
 type release struct {
 	ID               number    `json:"id"`
 	CreatedBy        *identity `json:"createdBy"`
@@ -34,7 +34,7 @@ type release struct {
 	} `json:"artifacts"`
 }
 
-// releaseStage is what the documents call an environment.
+// releaseStage is a stage, which the documents call an environment.
 type releaseStage struct {
 	ID                    number          `json:"id"`
 	Name                  string          `json:"name"`
@@ -128,8 +128,8 @@ func (s *Service) loadRelease(ctx context.Context) {
 	s.takeRelease(&r)
 }
 
-// takeRelease fills the run from the release's record, and has it compared
-// with what the agent claims.
+// takeRelease fills the run from the release's record, and compares it with the
+// agent's claims.
 func (s *Service) takeRelease(r *release) {
 	c := s.claims
 	record := r.record()
@@ -163,12 +163,12 @@ func (s *Service) takeRelease(r *release) {
 	run.RequestedBy = names(run.Requesters)
 }
 
-// record is what is compared with the job's claims, and what holds the
+// record returns the values that are compared with the job's claims, and the
 // approvals.
 func (r *release) record() approval.ReleaseRecord {
 	record := approval.ReleaseRecord{
 		ID: approval.Number(r.ID),
-		Requesters: asked([]asker{
+		Requesters: requestersOf([]role{
 			{r.CreatedBy, fmt.Sprintf("created release %d", r.ID.Value)},
 			{r.CreatedFor, fmt.Sprintf("is the person that release %d was created for", r.ID.Value)},
 		}),
@@ -193,7 +193,7 @@ func (r *release) record() approval.ReleaseRecord {
 func (d *deployment) record() approval.Deployment {
 	record := approval.Deployment{
 		Attempt: d.Attempt, ID: approval.Number(d.DeploymentID), Status: d.Status,
-		Requesters: asked([]asker{
+		Requesters: requestersOf([]role{
 			{d.RequestedFor, fmt.Sprintf("is the person that attempt %d of the deployment was requested for", d.Attempt)},
 			{d.RequestedBy, fmt.Sprintf("requested attempt %d of the deployment", d.Attempt)},
 		}),
@@ -227,8 +227,8 @@ func entries(list []releaseEntry, policy *approvalPolicy) approval.Entries {
 	return out
 }
 
-// releaseEvidence takes the approvals of a stage out of the release's record.
-func (s *Service) releaseEvidence(q Question, run Run, refusals []rule.Refusal) (approval.Evidence, error) {
+// releaseEvidence returns the approvals of a stage in the release's record.
+func (s *Service) releaseEvidence(q Query, run Run, refusals []rule.Refusal) (approval.Evidence, error) {
 	c := s.claims
 	e := approval.Evidence{
 		Source: approval.Release, Organization: run.Organization, Project: run.Project, ProjectID: c.ProjectID, PlanID: c.PlanID,
@@ -240,7 +240,7 @@ func (s *Service) releaseEvidence(q Question, run Run, refusals []rule.Refusal) 
 	}
 	e, found := s.run.record.Evidence(e, q.Stage, q.PostDeployment)
 	if !found {
-		unknown := &UnknownStage{Stage: q.Stage}
+		unknown := &UnknownStageError{Stage: q.Stage}
 		for _, known := range s.run.record.Stages {
 			unknown.Known = append(unknown.Known, known.Name)
 		}
@@ -252,7 +252,7 @@ func (s *Service) releaseEvidence(q Question, run Run, refusals []rule.Refusal) 
 func (r releaseEntry) step() approval.Step {
 	s := approval.Step{
 		Status: r.Status, Assigned: r.Approver.person(), Comment: r.Comments,
-		Initiated: at(r.CreatedOn), Modified: r.answered(), Automated: r.IsAutomated,
+		Initiated: at(r.CreatedOn), Modified: r.decidedAt(), Automated: r.IsAutomated,
 	}
 	if r.ApprovedBy != nil {
 		actual := r.ApprovedBy.person()
@@ -261,9 +261,9 @@ func (r releaseEntry) step() approval.Step {
 	return s
 }
 
-// answered is when the newest entry of the history was written, or, without a
-// history, the record itself: later things change the record too.
-func (r releaseEntry) answered() time.Time {
+// decidedAt returns when the newest entry of the history was written, or,
+// without a history, the record itself: later events change the record too.
+func (r releaseEntry) decidedAt() time.Time {
 	var newest time.Time
 	for _, h := range r.History {
 		if t := at(h.ModifiedOn); t.After(newest) {

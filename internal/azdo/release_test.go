@@ -64,7 +64,7 @@ func newRelease(t testing.TB) (*devops, azdo.Claims) {
 
 func TestRelease(t *testing.T) {
 	d, claims := newRelease(t)
-	e, v := d.judge(t, claims, azdo.Question{})
+	e, v := d.judge(t, claims, azdo.Query{})
 	if !v.Granted || v.Guards != "stage Production" || len(v.Approvers) != 1 || !v.Approvers[0].At.Equal(day.Add(10*hour+30*time.Minute+500*time.Millisecond)) {
 		t.Fatalf("%+v", v)
 	}
@@ -160,15 +160,15 @@ func TestReleases(t *testing.T) {
 		{name: "entry of the other kind", server: entries(entry(22, 2, "approved", object{"approvalType": "postDeploy"})), rules: unreadable, says: "has the type"},
 		{name: "entry of another release", server: entries(entry(22, 2, "approved", object{"release": object{"id": 87}})), rules: unreadable, says: "belongs to another"},
 		{name: "entry of another stage", server: entries(entry(22, 2, "approved", object{"releaseEnvironment": object{"id": 301}})), rules: unreadable, says: "belongs to another"},
-		{name: "post-deployment too, and pending", ask: azdo.Question{PostDeployment: true}, rules: []rule.Name{rule.ApprovalPending}, says: "the post-deployment approval"},
-		{name: "post-deployment too, and given", ask: azdo.Question{PostDeployment: true}, server: func(d *devops) {
+		{name: "post-deployment too, and pending", ask: azdo.Query{PostDeployment: true}, rules: []rule.Name{rule.ApprovalPending}, says: "the post-deployment approval"},
+		{name: "post-deployment too, and given", ask: azdo.Query{PostDeployment: true}, server: func(d *devops) {
 			set(stage(d), list{entry(23, 2, "approved", object{"approvalType": "postDeploy"})}, "postDeployApprovals")
 		}},
 		{name: "gates ignored", server: func(d *devops) {
 			set(in(stage(d), "deploySteps", 1), object{"status": "succeeded", "ignoredGates": list{object{"name": "Query work items"}}}, "preDeploymentGates")
 		}, says: "ignored manually, which bypasses them: Query work items"},
-		{name: "another stage", ask: azdo.Question{Stage: "test"}, rules: []rule.Name{rule.ApprovalMissing}, says: "stage Test"},
-		{name: "authors are not known", ask: azdo.Question{Authors: true}, rules: []rule.Name{rule.AuthorApproved}, says: "does not say who pushed"},
+		{name: "another stage", ask: azdo.Query{Stage: "test"}, rules: []rule.Name{rule.ApprovalMissing}, says: "stage Test"},
+		{name: "authors are not known", ask: azdo.Query{Authors: true}, rules: []rule.Name{rule.AuthorApproved}, says: "does not say who pushed"},
 		{name: "denied", server: answering("/_apis/release", 403, ""), rules: unreadable, says: `Grant "Shop Build Service (`},
 		{name: "null", server: func(d *devops) { d.release = "null" }, rules: unreadable},
 	} {
@@ -178,8 +178,8 @@ func TestReleases(t *testing.T) {
 
 func TestReleaseUnknownStage(t *testing.T) {
 	d, claims := newRelease(t)
-	_, err := d.service(t, claims).Evidence(context.Background(), azdo.Question{Stage: "Prod"})
-	var unknown *azdo.UnknownStage
+	_, err := d.service(t, claims).Evidence(context.Background(), azdo.Query{Stage: "Prod"})
+	var unknown *azdo.UnknownStageError
 	if !errors.As(err, &unknown) || !slices.Equal(unknown.Known, []string{"Test", "Production"}) {
 		t.Errorf("%v", err)
 	}

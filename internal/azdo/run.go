@@ -12,8 +12,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// loaded is what reading the run found, kept for the evidence.
-type loaded struct {
+// loadedRun is what was read of the run, kept for the evidence.
+type loadedRun struct {
 	run      Run
 	refusals []rule.Refusal
 	project  string
@@ -27,16 +27,15 @@ type loaded struct {
 	record  *approval.ReleaseRecord // of the release
 }
 
-// What the job's identity needs, as far as it is documented.
+// Permissions that the job's identity needs, as far as they are documented.
 const (
 	viewBuilds    = `the permission "View builds" on the pipeline`
 	viewApprovals = `the permission "View builds" on the pipeline and the role Reader of what the stage's checks guard (which of them reading approvals takes is not documented)`
 )
 
-// Run reads the run and has it compared with what the agent claims. It asks:
-// OPTIONS and the resource areas, then the build, its timeline and the run's
-// own token at once. What does not fit, or cannot be read, comes back as
-// refusals.
+// Run reads the run and compares it with the agent's claims. Requests: OPTIONS
+// and the resource areas, then the build, its timeline and the run's own token
+// in parallel. What does not match, or cannot be read, is returned as refusals.
 func (s *Service) Run(ctx context.Context) (Run, []rule.Refusal) {
 	s.read.Do(func() {
 		source := s.claims.Source()
@@ -67,7 +66,7 @@ func (s *Service) refuse(refusals ...rule.Refusal) {
 
 func (s *Service) loadBuild(ctx context.Context) {
 	c := s.claims
-	// Nothing here depends on anything else here.
+	// These are independent of each other.
 	var (
 		b           build
 		t           timeline
@@ -102,7 +101,7 @@ func (s *Service) loadBuild(ctx context.Context) {
 	s.refuse(refusals...)
 }
 
-// takeBuild fills the run from the build's record and returns the record; nil
+// takeBuild fills the run from the build's record and returns the record, nil
 // if it could not be read.
 func (s *Service) takeBuild(b *build, err error) *approval.BuildRecord {
 	if err != nil {
@@ -147,11 +146,11 @@ func (s *Service) takeTimeline(t *timeline, err error) {
 	s.run.bound = s.run.bound && stage.ID != ""
 }
 
-// Evidence reads the approvals of the stage that is asked for, and the check
-// suite of that stage, at once; then the configuration of the checks on the
-// named resource. The error is an *UnknownStage, or nil: whatever cannot be
-// read stands in the evidence as a refusal.
-func (s *Service) Evidence(ctx context.Context, q Question) (approval.Evidence, error) {
+// Evidence reads the approvals of the requested stage and its check suite, in
+// parallel; then the configuration of the checks on the named resource. The
+// error is an *UnknownStageError, or nil: anything that cannot be read is a
+// refusal in the evidence.
+func (s *Service) Evidence(ctx context.Context, q Query) (approval.Evidence, error) {
 	run, refusals := s.Run(ctx)
 	if run.Kind == approval.Release {
 		return s.releaseEvidence(q, run, refusals)
@@ -173,7 +172,7 @@ func (s *Service) Evidence(ctx context.Context, q Question) (approval.Evidence, 
 		return e, nil
 	}
 	stage, err := s.stageOf(q.Stage)
-	var unknown *UnknownStage
+	var unknown *UnknownStageError
 	if errors.As(err, &unknown) {
 		return e, unknown
 	}

@@ -303,7 +303,7 @@ func (d *devops) service(t testing.TB, claims azdo.Claims) *azdo.Service {
 	t.Helper()
 	client := d.Client()
 	if d.short {
-		client = &http.Client{Transport: memory{d}}
+		client = &http.Client{Transport: handlerTransport{d}}
 	}
 	s, err := azdo.New(client, claims, jobToken)
 	if err != nil {
@@ -313,7 +313,7 @@ func (d *devops) service(t testing.TB, claims azdo.Claims) *azdo.Service {
 }
 
 // judge reads the evidence and judges it by the strictest of ordinary rules.
-func (d *devops) judge(t testing.TB, claims azdo.Claims, q azdo.Question) (approval.Evidence, approval.Verdict) {
+func (d *devops) judge(t testing.TB, claims azdo.Claims, q azdo.Query) (approval.Evidence, approval.Verdict) {
 	t.Helper()
 	if q.Environment == "" {
 		q.Environment = "Production"

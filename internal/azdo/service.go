@@ -1,9 +1,9 @@
 // Package azdo reads Azure DevOps: the run that this program is part of, the
 // stage, and the approvals given for it. It turns documents into the records
-// and the evidence of package approval, which judges them: also whether what
-// the environment claims about the run is true. What does not fit, or cannot be
-// read, becomes a refusal in the evidence, never an error that could be
-// overlooked.
+// and the evidence of package approval, which decides about them, and also
+// whether the environment's claims about the run are true. What does not match,
+// or cannot be read, becomes a refusal in the evidence, never an error that
+// could be overlooked.
 package azdo
 
 import (
@@ -22,9 +22,9 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Claims are what the agent said about the run, and where to ask. None of it
-// is believed without asking the server, but for Collection, which must come
-// from the system connection.
+// Claims are what the agent says about the run, and where to ask. Each is
+// compared with what the server says, except Collection, which must come from
+// the system connection.
 type Claims struct {
 	approval.Claims
 
@@ -33,8 +33,8 @@ type Claims struct {
 	OIDCRequestURI string // SYSTEM_OIDCREQUESTURI
 }
 
-// Run is the run as the server confirmed it. Fields are empty as far as it
-// could not be read. ID is a build's or a release's.
+// Run is the run as the server confirmed it. Fields that could not be read are
+// empty. ID is a build's or a release's.
 type Run struct {
 	Kind         approval.Source
 	Organization string
@@ -53,38 +53,38 @@ type Run struct {
 	Token        approval.Token
 }
 
-// Question is what the evidence is wanted for.
-type Question struct {
+// Query says which evidence is needed.
+type Query struct {
 	Stage          string // "" is the stage that this job runs in
 	Environment    string // as approval.Rules.Environment
 	PostDeployment bool   // classic: the approvals after the deployment too
 	Authors        bool   // who pushed the source version must be known
-	// Checks name resources whose checks are to be known too, written as
+	// Checks lists resources whose checks are needed too, written as
 	// Environment is: those of an automated approval.
 	Checks []string
 }
 
-// Same reports whether another question has the same evidence. Names are
-// compared without case.
-func (q Question) Same(other Question) bool {
+// Equal reports whether another query has the same evidence. Names are compared
+// without case.
+func (q Query) Equal(other Query) bool {
 	return strings.EqualFold(q.Stage, other.Stage) && strings.EqualFold(q.Environment, other.Environment) &&
 		q.PostDeployment == other.PostDeployment && q.Authors == other.Authors && slices.EqualFunc(q.Checks, other.Checks, strings.EqualFold)
 }
 
-// UnknownStage says that the run has no stage of the name that was asked for.
-type UnknownStage struct {
+// UnknownStageError is a stage name that the run does not have.
+type UnknownStageError struct {
 	Stage string
 	Known []string
 }
 
-func (e *UnknownStage) Error() string {
+func (e *UnknownStageError) Error() string {
 	if len(e.Known) == 0 {
 		return fmt.Sprintf("approvalStage %q: this run has no stage at all", e.Stage)
 	}
 	return fmt.Sprintf("approvalStage %q: this run has no such stage; its stages are %s", e.Stage, strings.Join(e.Known, ", "))
 }
 
-// Service reads one run. Its methods may be called one after another; each
+// Service reads one run. Its methods must be called one after another; each
 // document is read once.
 type Service struct {
 	claims     Claims
@@ -95,13 +95,13 @@ type Service struct {
 	connection *azuredevops.Connection
 
 	read  sync.Once
-	run   loaded
+	run   loadedRun
 	areas map[string]*azuredevops.Client // by resource area
 	base  *azuredevops.Client
 }
 
-// New prepares reading; it asks nothing yet. The client must not follow
-// redirects nor add credentials; token is the job's.
+// New returns a service that sends nothing yet. The client must not follow
+// redirects or add credentials; token is the job's.
 func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	collection, err := parseCollection(claims.Collection)
 	if err != nil {
@@ -111,14 +111,14 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 		return nil, errors.New("the system connection bears no access token: run this as a step of an Azure Pipelines job")
 	}
 	if client.Transport == nil {
-		// The library's own transport would go around the one way out.
+		// The library's own transport would bypass egress.
 		return nil, errors.New("reading Azure DevOps needs a transport of its own")
 	}
 	guarded := *client
 	guarded.Jar = nil
 	s := &Service{claims: claims, token: token, collection: collection, http: &guarded}
 	s.secrets.Add(token)
-	guarded.Transport = guard{next: client.Transport, secrets: &s.secrets}
+	guarded.Transport = checkedTransport{next: client.Transport, secrets: &s.secrets}
 	s.connection = &azuredevops.Connection{
 		AuthorizationString:     "Bearer " + token,
 		BaseUrl:                 collection.String(),
@@ -128,7 +128,7 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	return s, nil
 }
 
-// Hosts lists the hosts that reading the run will ask, for an allow-list.
+// Hosts returns the hosts that reading the run asks, for an allow-list.
 func Hosts(claims Claims) ([]string, error) {
 	collection, err := parseCollection(claims.Collection)
 	if err != nil {
@@ -157,7 +157,7 @@ func parseCollection(s string) (*url.URL, error) {
 	return u, nil
 }
 
-// hostPort is the host with its port, in lower case, as one compares it.
+// hostPort returns host and port in lower case, for comparison.
 func hostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
@@ -169,8 +169,9 @@ func hostPort(u *url.URL) string {
 	return strings.ToLower(u.Hostname()) + ":" + port
 }
 
-// releaseHost is where Azure DevOps Services keeps the releases of a
-// collection; a server on premises keeps them where everything else is.
+// releaseHost returns the host on which Azure DevOps Services keeps a
+// collection's releases; a server on premises keeps them on the collection's
+// host.
 func releaseHost(host string) string {
 	lower := strings.ToLower(host)
 	if lower == "dev.azure.com" {
@@ -195,8 +196,8 @@ func collectionHost(host string) string {
 	return host
 }
 
-// organization is the name that Azure DevOps puts into the names of its build
-// service identities.
+// organization returns the name that Azure DevOps uses in the names of its
+// build service identities.
 func (s *Service) organization() string {
 	host := strings.ToLower(s.collection.Hostname())
 	if name, ok := strings.CutSuffix(host, ".visualstudio.com"); ok {

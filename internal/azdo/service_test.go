@@ -24,7 +24,7 @@ var day = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 
 func TestOneJudgement(t *testing.T) {
 	d := newDevops(t)
-	e, v := d.judge(t, d.claims(), azdo.Question{})
+	e, v := d.judge(t, d.claims(), azdo.Query{})
 	if !v.Granted {
 		t.Fatalf("refused: %+v", v.Refusals)
 	}
@@ -78,7 +78,7 @@ type change struct {
 	name   string
 	server func(*devops)
 	claims func(*azdo.Claims)
-	ask    azdo.Question
+	ask    azdo.Query
 	wire   bool        // over a real connection
 	rules  []rule.Name // nil: granted
 	says   string
@@ -239,7 +239,7 @@ func TestEvidence(t *testing.T) {
 		{name: "guards an environment of one's own", server: func(d *devops) { set(in(d.suite, run...), "My own", "checkConfigurationRef", "resource", "name") }, rules: unbound, says: "environment My own (approval)"},
 		{name: "guards a connection of that name", server: func(d *devops) { set(in(d.suite, run...), "endpoint", "checkConfigurationRef", "resource", "type") }, rules: unbound, says: "service connection Production"},
 		{name: "another id, the only approval", server: func(d *devops) { set(in(d.suite, run...), testApproval, "id") }},
-		{name: "unknown environment", ask: azdo.Question{Environment: "Prod"}, rules: unbound, says: "guard: environment Production (approval)"},
+		{name: "unknown environment", ask: azdo.Query{Environment: "Prod"}, rules: unbound, says: "guard: environment Production (approval)"},
 
 		{name: "no checkpoint", server: func(d *devops) { d.dropRecord(checkpointID) }, rules: missing, says: "Add an approval to the environment Production"},
 		{name: "checkpoint without an approval", server: func(d *devops) {
@@ -301,20 +301,20 @@ func TestEvidence(t *testing.T) {
 		}, rules: unreadable, says: "no HTTPS address"},
 		{name: "area missing", server: func(d *devops) { set(d.areas, in(d.areas, "value").(list)[:1], "value") }, rules: unreadable, says: "does not list the resource area"},
 
-		{name: "author did not approve", ask: azdo.Question{Authors: true}},
-		{name: "author approved", ask: azdo.Question{Authors: true}, server: func(d *devops) { set(d.commit, ref(bobID, "Bob"), "push", "pushedBy") }, rules: []rule.Name{rule.AuthorApproved}, says: "pushed the source version"},
-		{name: "author of the merged pull request approved", ask: azdo.Question{Authors: true}, server: func(d *devops) {
+		{name: "author did not approve", ask: azdo.Query{Authors: true}},
+		{name: "author approved", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.commit, ref(bobID, "Bob"), "push", "pushedBy") }, rules: []rule.Name{rule.AuthorApproved}, says: "pushed the source version"},
+		{name: "author of the merged pull request approved", ask: azdo.Query{Authors: true}, server: func(d *devops) {
 			d.pulls = object{"results": list{object{strings.Repeat("a", 40): list{object{"createdBy": ref(bobID, "Bob")}}}}}
 		}, rules: []rule.Name{rule.AuthorApproved}, says: "Bob"},
-		{name: "author of the built pull request approved", ask: azdo.Question{Authors: true}, server: func(d *devops) {
+		{name: "author of the built pull request approved", ask: azdo.Query{Authors: true}, server: func(d *devops) {
 			set(d.build, "refs/pull/77/merge", "sourceBranch")
 			set(d.pull, ref(bobID, "Bob"), "createdBy")
 		}, rules: []rule.Name{rule.AuthorApproved}, says: "Bob"},
-		{name: "author unknown: GitHub", ask: azdo.Question{Authors: true}, server: func(d *devops) { set(d.build, "GitHub", "repository", "type") }, rules: []rule.Name{rule.AuthorApproved}, says: "repository of the type GitHub"},
-		{name: "author unknown: no push", ask: azdo.Question{Authors: true}, server: func(d *devops) { set(d.commit, nil, "push") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
-		{name: "author unknown: another commit", ask: azdo.Question{Authors: true}, server: func(d *devops) { set(d.commit, "b", "commitId") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
-		{name: "author unknown: no results", ask: azdo.Question{Authors: true}, server: func(d *devops) { d.pulls = object{} }, rules: []rule.Name{rule.AuthorApproved}, says: "are not told"},
-		{name: "author unknown: repository may not be read", ask: azdo.Question{Authors: true}, server: func(d *devops) { d.commit = nil }, rules: []rule.Name{rule.AuthorApproved}, says: "404"},
+		{name: "author unknown: GitHub", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.build, "GitHub", "repository", "type") }, rules: []rule.Name{rule.AuthorApproved}, says: "repository of the type GitHub"},
+		{name: "author unknown: no push", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.commit, nil, "push") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
+		{name: "author unknown: another commit", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.commit, "b", "commitId") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
+		{name: "author unknown: no results", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.pulls = object{} }, rules: []rule.Name{rule.AuthorApproved}, says: "are not told"},
+		{name: "author unknown: repository may not be read", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.commit = nil }, rules: []rule.Name{rule.AuthorApproved}, says: "404"},
 	} {
 		c.run(t)
 	}
@@ -330,7 +330,7 @@ func TestRetriedStage(t *testing.T) {
 	set(d.suite, 2, "context", "GraphNode", "Attempt")
 	claims := d.claims()
 	claims.StageAttempt = 2
-	e, v := d.judge(t, claims, azdo.Question{})
+	e, v := d.judge(t, claims, azdo.Query{})
 	if !v.Granted || e.Attempt != 2 {
 		t.Errorf("attempt %d, refused: %+v", e.Attempt, v.Refusals)
 	}
@@ -339,7 +339,7 @@ func TestRetriedStage(t *testing.T) {
 func TestJobRetriedByItself(t *testing.T) {
 	d := newDevops(t)
 	recordOf(d, jobID)["attempt"] = 2 // the Stage stays at attempt 1
-	if _, v := d.judge(t, d.claims(), azdo.Question{}); !v.Granted {
+	if _, v := d.judge(t, d.claims(), azdo.Query{}); !v.Granted {
 		t.Errorf("refused: %+v", v.Refusals)
 	}
 }
@@ -350,28 +350,28 @@ func TestAnotherStage(t *testing.T) {
 	set(d.suite, testPointID, "id")
 	set(d.suite, "Test", "context", "GraphNode", "Name")
 	set(in(d.suite, "checkRuns", 0), testApproval, "id")
-	e, v := d.judge(t, d.claims(), azdo.Question{Stage: "test"})
+	e, v := d.judge(t, d.claims(), azdo.Query{Stage: "test"})
 	if !v.Granted || e.Stage != "Test" {
 		t.Errorf("stage %s, refused: %+v", e.Stage, v.Refusals)
 	}
 
 	older := newDevops(t)
 	older.addRecord(record("Stage", "5d0a8f0e-3c55-5d0b-9a9e-1f7c35b1a945", nil, object{"identifier": "Test", "attempt": 2}))
-	if e, v := older.judge(t, older.claims(), azdo.Question{Stage: "Test"}); e.Attempt != 2 || !slices.Equal(ruleNames(v.Refusals), []rule.Name{rule.ApprovalMissing}) {
+	if e, v := older.judge(t, older.claims(), azdo.Query{Stage: "Test"}); e.Attempt != 2 || !slices.Equal(ruleNames(v.Refusals), []rule.Name{rule.ApprovalMissing}) {
 		t.Errorf("the newest attempt has no checkpoint: attempt %d, %+v", e.Attempt, v.Refusals)
 	}
 
 	twice := newDevops(t)
 	twice.addRecord(record("Stage", "5d0a8f0e-3c55-5d0b-9a9e-1f7c35b1a945", nil, object{"identifier": "TEST"}))
-	if _, v := twice.judge(t, twice.claims(), azdo.Question{Stage: "Test"}); !slices.Equal(ruleNames(v.Refusals), []rule.Name{rule.ApprovalUnreadable}) {
+	if _, v := twice.judge(t, twice.claims(), azdo.Query{Stage: "Test"}); !slices.Equal(ruleNames(v.Refusals), []rule.Name{rule.ApprovalUnreadable}) {
 		t.Errorf("one attempt twice: %+v", v.Refusals)
 	}
 }
 
 func TestUnknownStage(t *testing.T) {
 	d := newDevops(t)
-	_, err := d.service(t, d.claims()).Evidence(context.Background(), azdo.Question{Stage: "Prod", Environment: "Production"})
-	var unknown *azdo.UnknownStage
+	_, err := d.service(t, d.claims()).Evidence(context.Background(), azdo.Query{Stage: "Prod", Environment: "Production"})
+	var unknown *azdo.UnknownStageError
 	if !errors.As(err, &unknown) || !slices.Equal(unknown.Known, []string{"Production", "Test"}) {
 		t.Fatalf("error: %v", err)
 	}
@@ -526,7 +526,7 @@ func TestCancelled(t *testing.T) {
 	d := newDevops(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	e, err := d.service(t, d.claims()).Evidence(ctx, azdo.Question{Environment: "Production"})
+	e, err := d.service(t, d.claims()).Evidence(ctx, azdo.Query{Environment: "Production"})
 	if err != nil || e.Complete || len(e.Refusals) != 1 || !strings.Contains(e.Refusals[0].Reason, "was cancelled") {
 		t.Errorf("%v %+v", err, e)
 	}
@@ -590,7 +590,7 @@ func TestNoRedirectIsFollowed(t *testing.T) {
 		}
 		return false
 	}
-	_, v := d.judge(t, d.claims(), azdo.Question{})
+	_, v := d.judge(t, d.claims(), azdo.Query{})
 	if v.Granted || elsewhere != 0 {
 		t.Errorf("granted %v, asked elsewhere %d times", v.Granted, elsewhere)
 	}

@@ -35,7 +35,7 @@ type suite struct {
 	CheckRuns []struct {
 		ID     string `json:"id"`
 		Status string `json:"status"`
-		// Ended is kept as text: a date that cannot be read is one not told.
+		// Ended is text: a date that cannot be read counts as absent.
 		Ended string `json:"completedDate"`
 		Ref   *struct {
 			ID       int       `json:"id"`
@@ -46,7 +46,7 @@ type suite struct {
 	} `json:"checkRuns"`
 }
 
-// readSuite reads the check suite of a stage, whose id is its checkpoint's.
+// readSuite reads the check suite of a stage; its id is the checkpoint's.
 func (s *Service) readSuite(ctx context.Context, checkpoint string) (*approval.Suite, error) {
 	var document suite
 	query := url.Values{"$expand": {"resources"}}
@@ -76,16 +76,16 @@ func (d *suite) suite(checkpoint string) (*approval.Suite, error) {
 			TypeName:        run.Ref.Type.Name,
 			ConfigurationID: run.Ref.ID,
 			Version:         run.Ref.Version,
-			Completed:       completed(run.Ended),
+			Completed:       completedAt(run.Ended),
 			Resource:        run.Ref.Resource.resource(),
 		})
 	}
 	return out, nil
 }
 
-// suiteContext reads what the suite was evaluated for. Real answers nest the
+// suiteContext reads what the suite was evaluated for. Real responses nest the
 // keys ("GraphNode": {"Name": …}), the published example joins them
-// ("GraphNode.Name"): either is taken, both at once must agree.
+// ("GraphNode.Name"): both are accepted, and must agree if both are present.
 func suiteContext(context map[string]json.RawMessage) (approval.Context, error) {
 	var c approval.Context
 	var buildID, attempt number
@@ -116,7 +116,7 @@ func suiteContext(context map[string]json.RawMessage) (approval.Context, error) 
 	return c, nil
 }
 
-// lookUp finds every value of a dotted path, nested and joined, in any case.
+// lookUp returns every value of a dotted path, nested and joined, in any case.
 func lookUp(object map[string]json.RawMessage, path string) []json.RawMessage {
 	var values []json.RawMessage
 	for name, raw := range object {
@@ -135,8 +135,8 @@ func lookUp(object map[string]json.RawMessage, path string) []json.RawMessage {
 	return values
 }
 
-// completed reads the date of an evaluation; zero where there is none.
-func completed(s string) time.Time {
+// completedAt reads the date of an evaluation; zero if there is none.
+func completedAt(s string) time.Time {
 	t, err := time.Parse(time.RFC3339Nano, s)
 	if err != nil || t.Year() < 2000 {
 		return time.Time{}

@@ -25,8 +25,8 @@ type timeline struct {
 	children map[string][]approval.TimelineRecord
 }
 
-// index prepares looking records up. A record without an id, or an id that
-// stands twice, leaves open what belongs to what.
+// index prepares lookups of records. A record without an id, or a duplicate id,
+// makes the relations of records ambiguous.
 func (t *timeline) index() error {
 	if len(t.Records) == 0 {
 		return &malformed{"it has no records"}
@@ -50,8 +50,7 @@ func (t *timeline) index() error {
 	return nil
 }
 
-// stage finds another stage by its name: its newest attempt. known lists the
-// stages there are.
+// stage returns the newest attempt of a stage by name. known lists the stages.
 func (t *timeline) stage(name string) (found approval.TimelineRecord, known []string, err error) {
 	several := false
 	for _, r := range t.byID {
@@ -77,9 +76,9 @@ func (t *timeline) stage(name string) (found approval.TimelineRecord, known []st
 	return found, known, nil
 }
 
-// approvals lists the approvals under a stage: the id of such a record is the
-// id of its approval. There is a Checkpoint, which succeeds, even where a
-// stage has no check; a Checkpoint alone proves nothing.
+// approvals returns the approvals under a stage: the id of such a record is its
+// approval's id. There is a Checkpoint, which succeeds, even if a stage has no
+// check; a Checkpoint alone proves nothing.
 func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, ids []string, err error) {
 	for _, r := range t.children[stage.ID] {
 		if r.Type != "Checkpoint" {
@@ -101,6 +100,6 @@ func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, 
 	return checkpoint, ids, nil
 }
 
-// maxApprovals bounds how many approvals of one stage are asked for: their ids
-// travel in one address.
+// maxApprovals limits the approvals of one stage that are requested: their ids
+// are part of one address.
 const maxApprovals = 40

@@ -17,8 +17,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// runToken is what the run's own signed token says of the run. It came over
-// TLS from the collection's own host, so reading its claims is enough.
+// runToken has the claims of the run's own signed token. The token came over
+// TLS from the collection's own host, so its signature is not checked.
 type runToken struct {
 	RunID     claim `json:"run_id"`
 	DefID     claim `json:"def_id"`
@@ -45,9 +45,9 @@ func (c *claim) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// readToken asks for the run's own token, naming no service connection.
-// Where the server has none to give (404, 405), or the agent names no address,
-// there is nothing to compare.
+// readToken requests the run's own token, without a service connection. If the
+// server has none (404, 405), or the agent gives no address, there is nothing
+// to compare.
 func (s *Service) readToken(ctx context.Context) (approval.TokenAnswer, *rule.Refusal) {
 	if s.claims.OIDCRequestURI == "" {
 		return approval.TokenAnswer{Absent: "the agent names no address that gives one"}, nil
@@ -58,7 +58,7 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenAnswer, *rule.Re
 	}
 	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
 	claims, err := s.askToken(ctx, u.String())
-	var a *answer
+	var a *statusError
 	switch {
 	case err == nil:
 		return approval.TokenAnswer{Claims: claims}, nil
@@ -71,8 +71,8 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenAnswer, *rule.Re
 	return approval.TokenAnswer{}, &unread
 }
 
-// within tells whether an address lies in the collection: on its host, and, as
-// organisations share one, under its path.
+// within reports whether an address is in the collection: on its host, and, as
+// organizations share one, under its path.
 func (s *Service) within(u *url.URL) bool {
 	root := strings.ToLower(s.collection.Path) + "/"
 	return u.Scheme == s.collection.Scheme && u.User == nil && hostPort(u) == hostPort(s.collection) &&

@@ -44,15 +44,15 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	guards.Go(func() { f.protection = r.protection(ctx, service) })
 	defer guards.Wait()
 	f.evidence = make([]*approval.Evidence, len(r.groups))
-	questions := make([]azdo.Question, len(r.groups))
+	questions := make([]azdo.Query, len(r.groups))
 	for i, g := range r.groups {
 		questions[i] = r.question(g.Rules)
-		if same := slices.IndexFunc(questions[:i], questions[i].Same); same >= 0 {
+		if same := slices.IndexFunc(questions[:i], questions[i].Equal); same >= 0 {
 			f.evidence[i] = f.evidence[same]
 			continue
 		}
 		evidence, err := service.Evidence(ctx, questions[i])
-		var unknown *azdo.UnknownStage
+		var unknown *azdo.UnknownStageError
 		if errors.As(err, &unknown) {
 			return usage("approvalStage", unknown, "Set approvalStage to a stage of this run, or leave it empty to use the current stage.")
 		}
@@ -85,14 +85,14 @@ func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *fin
 	if r.flow == nil || !r.flow.bound || r.c.Claims.Classic() {
 		return
 	}
-	if evidence, err := service.Evidence(ctx, azdo.Question{}); err == nil {
+	if evidence, err := service.Evidence(ctx, azdo.Query{}); err == nil {
 		f.suites = []*approval.Suite{evidence.Suite}
 	}
 }
 
 // question returns the question for the evidence that the rules need.
-func (r *reader) question(t topology.Rules) azdo.Question {
-	q := azdo.Question{
+func (r *reader) question(t topology.Rules) azdo.Query {
+	q := azdo.Query{
 		Stage:          r.c.ApprovalStage,
 		Environment:    t.Environment,
 		PostDeployment: r.c.PostDeployment.Or(false),

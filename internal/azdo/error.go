@@ -10,33 +10,33 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// unreadable turns a failed read into a refusal: what was read, where, why it
-// failed, and what to grant to whom. permission is what the job's identity
+// unreadable returns the refusal for a failed read: what was read, where, why
+// it failed, and what to grant to whom. permission is what the job's identity
 // needs for it.
 func (s *Service) unreadable(what string, err error, permission string) rule.Refusal {
 	host := s.collection.Host
 	r := rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: what}
-	var a *answer
+	var a *statusError
 	var m *malformed
 	switch {
 	case errors.Is(err, context.Canceled):
 		r.Reason = fmt.Sprintf("reading %s from Azure DevOps (%s) was cancelled", what, host)
 		r.Remedy = "Run the step again."
 	case errors.As(err, &a):
-		r.Reason, r.Remedy = s.refusedBy(what, a, permission)
+		r.Reason, r.Remedy = s.describeStatus(what, a, permission)
 	case errors.As(err, &m):
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, s.secrets.Line(m.why))
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, s.secrets.Line(m.reason))
 		r.Remedy = "Run the step again; if it stays so, look whether a proxy answers in place of Azure DevOps."
 	default:
 		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, s.cause(err))
 		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
 	}
-	// Whatever the server quotes back, secrets stay here.
+	// Secrets that the server repeats are removed.
 	r.Reason = s.secrets.Redact(r.Reason)
 	return r
 }
 
-func (s *Service) refusedBy(what string, a *answer, permission string) (reason, remedy string) {
+func (s *Service) describeStatus(what string, a *statusError, permission string) (reason, remedy string) {
 	host := s.collection.Host
 	said := ""
 	if a.Message != "" {
@@ -60,13 +60,13 @@ func (s *Service) refusedBy(what string, a *answer, permission string) (reason, 
 		"Run the step again once Azure DevOps answers; its state is told at status.dev.azure.com."
 }
 
-// grant says what to give to the identity that the job runs as.
+// grant returns what to grant to the identity that the job runs as.
 func (s *Service) grant(permission string) string {
 	return fmt.Sprintf("Grant %s %s; where the job's authorization scope is not limited to the project, grant it to \"Project Collection Build Service (%s)\".",
 		s.identity(), permission, s.organization())
 }
 
-// identity is the name of the build service that the job's token stands for.
+// identity returns the name of the build service whose token the job has.
 func (s *Service) identity() string {
 	project := s.claims.ProjectName
 	if s.run.project != "" {
@@ -78,8 +78,8 @@ func (s *Service) identity() string {
 	return fmt.Sprintf("%q", fmt.Sprintf("%s Build Service (%s)", project, s.organization()))
 }
 
-// cause is the innermost part of a network error that says something: the
-// outer ones repeat the URL.
+// cause returns the innermost network error that is specific: the outer ones
+// repeat the URL.
 func (s *Service) cause(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
