@@ -172,7 +172,7 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
-		for _, d := range s.tree.LeftOut() {
+		for _, d := range s.tree.Excluded() {
 			result.warn(fmt.Sprintf("attached %s %s is not copied: the flow excludes it", d.ArtifactType, d.Digest))
 		}
 		for _, d := range s.tree.Foreign() {

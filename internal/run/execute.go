@@ -115,14 +115,14 @@ type copier struct {
 }
 
 func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, promote.CopyResult, error)) {
-	deliveries := make([]transfer.Delivery, len(steps))
+	deliveries := make([]transfer.Destination, len(steps))
 	failures := make([]error, len(steps))
 	var inspected sync.WaitGroup
 	for i, step := range steps {
 		inspected.Go(func() { deliveries[i], failures[i] = c.delivery(ctx, step.Target) })
 	}
 	inspected.Wait()
-	var to []transfer.Delivery
+	var to []transfer.Destination
 	var index []int // of each delivery's step
 	for i, err := range failures {
 		if err != nil {
@@ -132,7 +132,7 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 		to, index = append(to, deliveries[i]), append(index, i)
 	}
 	var ended atomic.Int32
-	transfer.Deliver(ctx, c.source().tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
+	transfer.Copy(ctx, c.source().tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
 		step := steps[index[i]]
 		c.target(step.Target).registry.Sent(err)
 		done(index[i], promote.CopyResult{State: string(out.State), Changed: out.Changed}, err)
@@ -144,12 +144,12 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 }
 
 // delivery returns the delivery of the image to one target.
-func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.Delivery, error) {
+func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.Destination, error) {
 	found := c.target(target)
 	if err := found.registry.Open(); err != nil {
-		return transfer.Delivery{}, err
+		return transfer.Destination{}, err
 	}
-	d := transfer.Delivery{To: found.registry.Data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
+	d := transfer.Destination{To: found.registry.Data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
 	if !c.untagged || d.Tag == "" {
 		return d, nil
 	}

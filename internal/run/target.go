@@ -94,7 +94,7 @@ func (f observation) lacking() bool {
 // readTarget reads one target: first its tag, concurrently with the source, and
 // the rest once source returns the tree to compare with.
 func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, first *transfer.Replica, source func() *transfer.Tree) (t targetState) {
-	defer first.Answer(nil, "", "") // on every return
+	defer first.Set(nil, "", "") // on every return
 	target := wanted.Targets[i]
 	if t.registry, t.err = r.s.Registry(target.Registry); t.err != nil {
 		return t
@@ -113,7 +113,7 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		}
 		tagDigest = d.Digest
 	}
-	first.Answer(at.Data, target.Repository, tagDigest)
+	first.Set(at.Data, target.Repository, tagDigest)
 	if tagDigest == "" && r.c.Action != agent.Audit {
 		readLocks(ctx, target, false, &t)
 	}

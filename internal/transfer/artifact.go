@@ -82,18 +82,18 @@ func (a Artifact) manifest() (*Manifest, error) {
 func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
 	m, err := a.manifest()
 	if err != nil {
-		return Descriptor{}, at(Target, r.failed(ctx, "attaching to", repo, a.Subject.Digest, err))
+		return Descriptor{}, withSide(Target, r.transportError(ctx, "attaching to", repo, a.Subject.Digest, err))
 	}
 	data := map[string][]byte{ref.DigestOf(emptyConfig): emptyConfig}
 	for _, c := range a.Contents {
 		data[ref.DigestOf(c.Data)] = c.Data
 	}
-	blobs, err := distinct(m.blobs)
+	blobs, err := unique(m.blobs)
 	if err == nil {
-		err = each(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
+		err = forEach(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
 	}
 	if err != nil {
-		return Descriptor{}, at(Target, r.own(ctx, "attaching to", repo, a.Subject.Digest, err))
+		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching to", repo, a.Subject.Digest, err))
 	}
 	if err := r.PutManifest(ctx, repo, "", m); err != nil {
 		return Descriptor{}, err
@@ -104,12 +104,12 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 // putSmallBlob uploads a blob that is in memory, unless the repository has it.
 func (r *Registry) putSmallBlob(ctx context.Context, repo string, data []byte) error {
 	d := Descriptor{Digest: ref.DigestOf(data), Size: int64(len(data))}
-	_, err := r.upload(ctx, repo, "", d, bytesOf(data), false, silent{})
-	var again *passingError
+	_, err := r.upload(ctx, repo, "", d, bytesOpener(data), false, noProgress{})
+	var again *transientError
 	if errors.As(err, &again) {
 		err = again.err
 	}
-	return at(Target, err)
+	return withSide(Target, err)
 }
 
 // PutManifest puts a manifest by tag ("": by its digest), and lists it with its
@@ -121,7 +121,7 @@ func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifes
 	}
 	listed, err := r.putManifest(ctx, repo, ref, m, true)
 	if err == nil && m.subject != nil && !listed {
-		_, err = r.list(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
+		_, err = r.addToFallbackList(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
 	}
-	return at(Target, err)
+	return withSide(Target, err)
 }

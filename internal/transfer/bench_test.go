@@ -38,7 +38,7 @@ func BenchmarkLayer(b *testing.B) {
 	for range b.N {
 		// One that remembers the blob would not send it again.
 		to := quick(strings.TrimPrefix(target.URL, "http://"))
-		if _, err := to.upload(b.Context(), "r", "", d, verify(from.download("r", d), d), true, silent{}); err != nil {
+		if _, err := to.upload(b.Context(), "r", "", d, verify(from.download("r", d), d), true, noProgress{}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -50,7 +50,7 @@ func BenchmarkHash(b *testing.B) {
 	d := Descriptor{Digest: ref.DigestOf(content), Size: int64(len(content))}
 	b.SetBytes(d.Size)
 	for range b.N {
-		source, err := verify(bytesOf(content), d)(b.Context())
+		source, err := verify(bytesOpener(content), d)(b.Context())
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -98,7 +98,7 @@ func BenchmarkReferrers(b *testing.B) {
 				if !whole {
 					target := quick(strings.TrimPrefix(elsewhere.URL, "http://"))
 					options.Replica = NewReplica()
-					options.Replica.Answer(target, "r", image.Digest)
+					options.Replica.Set(target, "r", image.Digest)
 				}
 				tree, err := ReadTree(b.Context(), p.registry(), "r", "1.0", options)
 				if err != nil || len(tree.Referrers()) != len(all) {

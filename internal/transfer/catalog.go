@@ -23,7 +23,7 @@ const (
 func (r *Registry) Repositories(ctx context.Context, most int) ([]string, error) {
 	const op = "listing the repositories"
 	var names []string
-	err := r.pages(ctx, op, "", fmt.Sprintf("%s://%s/v2/_catalog?n=%d", r.scheme, r.host, listPage), fmt.Sprintf("%s://%s/v2/_catalog", r.scheme, r.host), func(body []byte) (int, error) {
+	err := r.eachPage(ctx, op, "", fmt.Sprintf("%s://%s/v2/_catalog?n=%d", r.scheme, r.host, listPage), fmt.Sprintf("%s://%s/v2/_catalog", r.scheme, r.host), func(body []byte) (int, error) {
 		var page struct {
 			Repositories []string `json:"repositories"`
 		}
@@ -33,7 +33,7 @@ func (r *Registry) Repositories(ctx context.Context, most int) ([]string, error)
 	}, most)
 	names = slices.DeleteFunc(names, func(name string) bool { return !ref.IsRepository(name) })
 	slices.Sort(names)
-	return slices.Compact(names), at(Source, r.own(ctx, op, "", "", err))
+	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, "", "", err))
 }
 
 // Tags lists the tags of a repository, sorted.
@@ -41,7 +41,7 @@ func (r *Registry) Repositories(ctx context.Context, most int) ([]string, error)
 func (r *Registry) Tags(ctx context.Context, repo string, most int) ([]string, error) {
 	const op = "listing the tags of"
 	var names []string
-	err := r.pages(ctx, op, repo, fmt.Sprintf("%stags/list?n=%d", r.within(repo), listPage), r.within(repo), func(body []byte) (int, error) {
+	err := r.eachPage(ctx, op, repo, fmt.Sprintf("%stags/list?n=%d", r.repositoryURL(repo), listPage), r.repositoryURL(repo), func(body []byte) (int, error) {
 		var page struct {
 			Tags []string `json:"tags"`
 		}
@@ -50,25 +50,25 @@ func (r *Registry) Tags(ctx context.Context, repo string, most int) ([]string, e
 		return len(names), err
 	}, most)
 	slices.Sort(names)
-	return slices.Compact(names), at(Source, r.own(ctx, op, repo, "", err))
+	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, repo, "", err))
 }
 
 // pages reads the pages of a list; take is given each body and tells how many
 // names there are so far.
-func (r *Registry) pages(ctx context.Context, op, repo, page, within string, take func([]byte) (int, error), most int) error {
+func (r *Registry) eachPage(ctx context.Context, op, repo, page, within string, take func([]byte) (int, error), most int) error {
 	seen := map[string]bool{}
 	for len(seen) < maxListPages {
 		seen[page] = true
-		a, err := r.get(ctx, call{op: op, url: page, repo: repo, limit: listBytes})
+		a, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: listBytes})
 		if err != nil {
 			return err
 		}
 		if a.status != http.StatusOK {
-			return r.refused(op, repo, "", a.status, a.body)
+			return r.statusError(op, repo, "", a.status, a.body)
 		}
 		count, err := take(a.body)
 		if err != nil {
-			return r.corrupt(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
+			return r.corruptError(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		if count > most {
 			break
@@ -76,11 +76,11 @@ func (r *Registry) pages(ctx context.Context, op, repo, page, within string, tak
 		next, err := nextPage(page, within, a.header.Values("Link"))
 		switch {
 		case err != nil:
-			return r.corrupt(op, repo, "", err.Error())
+			return r.corruptError(op, repo, "", err.Error())
 		case next == "":
 			return nil
 		case seen[next]:
-			return r.corrupt(op, repo, "", "the pages of the list lead in a circle")
+			return r.corruptError(op, repo, "", "the pages of the list lead in a circle")
 		}
 		page = next
 	}

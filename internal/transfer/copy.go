@@ -32,7 +32,7 @@ type Outcome struct {
 }
 
 // copying is one copy on its way.
-type copying struct {
+type targetCopy struct {
 	tree     *Tree
 	src      *Registry
 	srcRepo  string
@@ -45,46 +45,46 @@ type copying struct {
 
 	ctx    context.Context // of its blobs
 	cancel context.CancelFunc
-	wanted map[string]Descriptor // blobs that are not known to be there; never changes
+	toSend map[string]Descriptor // blobs that are not known to be there; never changes
 
-	mu       sync.Mutex
-	changed  sync.Cond
-	pending  map[string]bool // blobs that have not arrived
-	underway int
-	failure  error // of the first blob that failed
-	out      Outcome
-	unlisted map[string][]Descriptor // by subject: what the target did not list itself
+	mu           sync.Mutex
+	changed      sync.Cond
+	pendingBlobs map[string]bool // blobs that have not arrived
+	inFlight     int
+	failure      error // of the first blob that failed
+	out          Outcome
+	unlisted     map[string][]Descriptor // by subject: what the target did not list itself
 }
 
-func newCopying(ctx context.Context, v *convoy, d Delivery) *copying {
-	c := &copying{tree: v.tree, src: v.src, srcRepo: v.srcRepo, dst: d.To, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: v.progress, puts: keyed.NewCache[*node, struct{}](0, keepAll), unlisted: make(map[string][]Descriptor)}
+func newTargetCopy(ctx context.Context, v *fanOut, d Destination) *targetCopy {
+	c := &targetCopy{tree: v.tree, src: v.src, srcRepo: v.srcRepo, dst: d.To, repo: d.Repository, tag: d.Tag,
+		presence: d.Presence, progress: v.progress, puts: keyed.NewCache[*node, struct{}](0, keepErrors), unlisted: make(map[string][]Descriptor)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
 	if c.consistent() && !c.presence.Complete() {
-		c.wanted = c.lacks()
-		c.pending = make(map[string]bool, len(c.wanted))
-		for digest := range c.wanted {
-			c.pending[digest] = true
+		c.toSend = c.missingBlobs()
+		c.pendingBlobs = make(map[string]bool, len(c.toSend))
+		for digest := range c.toSend {
+			c.pendingBlobs[digest] = true
 		}
 	}
 	return c
 }
 
 // consistent tells whether the target was inspected for this very copy.
-func (c *copying) consistent() bool { return c.presence.tree == c.tree && c.presence.tag == c.tag }
+func (c *targetCopy) consistent() bool { return c.presence.tree == c.tree && c.presence.tag == c.tag }
 
-func (c *copying) deliver(ctx context.Context) (Outcome, error) {
+func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
 	if !c.consistent() {
 		return Outcome{}, &Error{Side: Target, Registry: c.dst.host, Repository: c.repo, Reference: c.tag, Op: "copying to", Kind: Unexpected,
 			Reason: "the target was inspected for another image or tag"}
 	}
-	err := c.run(ctx)
+	err := c.copyAll(ctx)
 	c.out.Changed = c.out.blobs+c.out.manifests+c.out.lists > 0 || c.out.mounts > 0 && c.mountFrom() != ""
-	return c.out, at(Target, c.dst.own(ctx, "copying to", c.repo, c.tag, err))
+	return c.out, withSide(Target, c.dst.wrap(ctx, "copying to", c.repo, c.tag, err))
 }
 
-func (c *copying) run(ctx context.Context) error {
+func (c *targetCopy) copyAll(ctx context.Context) error {
 	t, p := c.tree, c.presence
 	var total int64
 	for _, b := range t.blobs {
@@ -92,8 +92,8 @@ func (c *copying) run(ctx context.Context) error {
 	}
 	c.progress.Start(total, len(t.blobs))
 	for _, b := range t.blobs {
-		if !c.wants(b) {
-			c.dst.hold(c.repo, b.Digest)
+		if !c.needs(b) {
+			c.dst.recordBlob(c.repo, b.Digest)
 			c.progress.LayerDone()
 			c.progress.Add(b.Size)
 		}
@@ -102,11 +102,11 @@ func (c *copying) run(ctx context.Context) error {
 		c.out.State = Present
 		return nil
 	}
-	if err := c.putAll(ctx); err != nil {
-		return c.giveUp(err)
+	if err := c.putManifests(ctx); err != nil {
+		return c.abort(err)
 	}
 	switch {
-	case c.presence.home && c.out.blobs == 0:
+	case c.presence.sameRepository && c.out.blobs == 0:
 		c.out.State = Retagged
 	case c.dst.same(c.src) && c.out.blobs == 0:
 		c.out.State = Mounted
@@ -118,21 +118,21 @@ func (c *copying) run(ctx context.Context) error {
 
 // putAll puts the manifests, each as soon as its blobs have arrived: what the
 // root contains, then what is attached, then the root.
-func (c *copying) putAll(ctx context.Context) error {
-	steps := []func(context.Context) error{c.awaitTurn}
-	if !c.presence.company {
-		steps = append(steps, func(ctx context.Context) error { return c.presence.lookForCompany(ctx, c.dst, c.repo) })
+func (c *targetCopy) putManifests(ctx context.Context) error {
+	steps := []func(context.Context) error{c.awaitManifestTurn}
+	if !c.presence.digestTagsChecked {
+		steps = append(steps, func(ctx context.Context) error { return c.presence.checkDigestTags(ctx, c.dst, c.repo) })
 	}
-	if err := each(ctx, steps, func(ctx context.Context, step func(context.Context) error) error { return step(ctx) }); err != nil {
+	if err := forEach(ctx, steps, func(ctx context.Context, step func(context.Context) error) error { return step(ctx) }); err != nil {
 		return err
 	}
 	if err := c.presence.conflict; err != nil {
 		return err
 	}
-	if err := c.lookAgain(ctx); err != nil {
+	if err := c.recheckRoot(ctx); err != nil {
 		return err
 	}
-	if err := c.putContents(ctx); err != nil {
+	if err := c.putChildren(ctx); err != nil {
 		return err
 	}
 	if err := c.putReferrers(ctx); err != nil {
@@ -145,14 +145,14 @@ func (c *copying) putAll(ctx context.Context) error {
 }
 
 // giveUp ends the sending of blobs. Where one of them failed, that is the reason.
-func (c *copying) giveUp(err error) error {
+func (c *targetCopy) abort(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.failure != nil {
 		err = c.failure
 	}
 	c.cancel()
-	for c.underway > 0 {
+	for c.inFlight > 0 {
 		c.changed.Wait()
 	}
 	return err
@@ -160,7 +160,7 @@ func (c *copying) giveUp(err error) error {
 
 // lacks are the blobs that are not known to be at the target: those of missing
 // manifests, and those that were looked for in vain.
-func (c *copying) lacks() map[string]Descriptor {
+func (c *targetCopy) missingBlobs() map[string]Descriptor {
 	blobs := make(map[string]Descriptor)
 	for _, n := range c.tree.order {
 		if _, missing := c.presence.missing[n.Digest]; missing {
@@ -169,7 +169,7 @@ func (c *copying) lacks() map[string]Descriptor {
 			}
 		}
 	}
-	for digest, b := range c.presence.blobs {
+	for digest, b := range c.presence.missingBlobs {
 		blobs[digest] = b
 	}
 	return blobs
@@ -178,8 +178,8 @@ func (c *copying) lacks() map[string]Descriptor {
 // lookAgain looks for the root by its digest where every blob turned out to be
 // there: the image may be there under another tag, and then none of its
 // manifests is written again.
-func (c *copying) lookAgain(ctx context.Context) error {
-	if c.presence.home || c.presence.Root || c.tag == "" || c.sentAny() {
+func (c *targetCopy) recheckRoot(ctx context.Context) error {
+	if c.presence.sameRepository || c.presence.Root || c.tag == "" || c.sentAny() {
 		return nil
 	}
 	_, err := c.dst.Resolve(ctx, c.repo, c.tree.Digest())
@@ -190,12 +190,12 @@ func (c *copying) lookAgain(ctx context.Context) error {
 		return err
 	}
 	c.presence.Root, c.presence.missing = true, make(map[string]Descriptor)
-	return c.presence.lookForManifests(ctx, c.dst, c.repo)
+	return c.presence.checkManifests(ctx, c.dst, c.repo)
 }
 
 // mountFrom is the repository of the target's registry that has the blobs: the
 // source's, inside one registry.
-func (c *copying) mountFrom() string {
+func (c *targetCopy) mountFrom() string {
 	if c.dst.same(c.src) {
 		return c.srcRepo
 	}
@@ -204,27 +204,27 @@ func (c *copying) mountFrom() string {
 
 // blame says on which side a blob failed: its bytes are the source's, their
 // arrival is the target's.
-func (c *copying) blame(b Descriptor, err error) error {
-	var wrong wrongBytes
+func (c *targetCopy) blobError(b Descriptor, err error) error {
+	var wrong digestMismatch
 	var origin *sourceError
 	switch {
 	case errors.As(err, &wrong):
-		return at(Source, c.src.corrupt("reading the blob", c.srcRepo, b.Digest, wrong.reason))
+		return withSide(Source, c.src.corruptError("reading the blob", c.srcRepo, b.Digest, wrong.reason))
 	case errors.As(err, &origin):
-		return at(Source, c.src.own(c.ctx, "reading the blob", c.srcRepo, b.Digest, origin.err))
+		return withSide(Source, c.src.wrap(c.ctx, "reading the blob", c.srcRepo, b.Digest, origin.err))
 	}
-	return at(Target, err)
+	return withSide(Target, err)
 }
 
 // putContents puts what the root contains, the innermost first.
-func (c *copying) putContents(ctx context.Context) error {
-	return each(ctx, c.tree.root.children, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
+func (c *targetCopy) putChildren(ctx context.Context) error {
+	return forEach(ctx, c.tree.root.children, func(ctx context.Context, n *node) error { return c.putTree(ctx, n, true) })
 }
 
 // putWhole puts a manifest after all that it contains.
-func (c *copying) putWhole(ctx context.Context, n *node, lag bool) error {
+func (c *targetCopy) putTree(ctx context.Context, n *node, lag bool) error {
 	for _, child := range n.children {
-		if err := c.putWhole(ctx, child, lag); err != nil {
+		if err := c.putTree(ctx, child, lag); err != nil {
 			return err
 		}
 	}
@@ -232,7 +232,7 @@ func (c *copying) putWhole(ctx context.Context, n *node, lag bool) error {
 }
 
 // putOnce puts a manifest by its digest, though several may contain it.
-func (c *copying) putOnce(ctx context.Context, n *node, lag bool) error {
+func (c *targetCopy) putOnce(ctx context.Context, n *node, lag bool) error {
 	_, err := c.puts.Get(ctx, n, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, c.put(ctx, n, n.Digest, lag)
 	})
@@ -240,10 +240,10 @@ func (c *copying) putOnce(ctx context.Context, n *node, lag bool) error {
 }
 
 // put puts a manifest that is missing, and notes what is to be listed.
-func (c *copying) put(ctx context.Context, n *node, reference string, lag bool) error {
+func (c *targetCopy) put(ctx context.Context, n *node, reference string, lag bool) error {
 	if _, missing := c.presence.missing[n.Digest]; !missing && ref.NamesDigest(reference) {
 		if c.presence.unlisted[n.Digest] {
-			c.note(n)
+			c.noteUnlisted(n)
 		}
 		return nil
 	}
@@ -258,12 +258,12 @@ func (c *copying) put(ctx context.Context, n *node, reference string, lag bool) 
 	c.out.manifests++
 	c.mu.Unlock()
 	if n.subject != nil && !listed {
-		c.note(n)
+		c.noteUnlisted(n)
 	}
 	return nil
 }
 
-func (c *copying) note(n *node) {
+func (c *targetCopy) noteUnlisted(n *node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	subject := n.subject.Digest
@@ -272,13 +272,13 @@ func (c *copying) note(n *node) {
 
 // putReferrers puts what is attached, the nearest first, and then completes
 // the lists of it where the target does not keep them itself.
-func (c *copying) putReferrers(ctx context.Context) error {
+func (c *targetCopy) putReferrers(ctx context.Context) error {
 	levels := make(map[int][]*node)
 	deepest := 0
 	for _, n := range c.tree.order {
-		if n.attached > 0 && n.nesting == 0 {
-			levels[n.attached] = append(levels[n.attached], n)
-			deepest = max(deepest, n.attached)
+		if n.referrerDepth > 0 && n.indexDepth == 0 {
+			levels[n.referrerDepth] = append(levels[n.referrerDepth], n)
+			deepest = max(deepest, n.referrerDepth)
 		}
 	}
 	for level := 1; level <= deepest; level++ {
@@ -286,15 +286,15 @@ func (c *copying) putReferrers(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.completeLists(ctx)
+	return c.writeFallbackLists(ctx)
 }
 
-func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
+func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 	var mu sync.Mutex
 	var refused []*node
-	err := each(ctx, nodes, func(ctx context.Context, n *node) error {
-		err := c.putAttached(ctx, n)
-		if err != nil && subjectMissing(err) {
+	err := forEach(ctx, nodes, func(ctx context.Context, n *node) error {
+		err := c.putReferrer(ctx, n)
+		if err != nil && mayLackSubject(err) {
 			mu.Lock()
 			refused = append(refused, n)
 			mu.Unlock()
@@ -311,19 +311,19 @@ func (c *copying) putLevel(ctx context.Context, nodes []*node) error {
 	for _, n := range refused {
 		c.puts.Delete(n)
 	}
-	return each(ctx, refused, func(ctx context.Context, n *node) error { return c.putWhole(ctx, n, true) })
+	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.putTree(ctx, n, true) })
 }
 
 // putAttached puts something attached: company by its tags.
-func (c *copying) putAttached(ctx context.Context, n *node) error {
+func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
 	byDigest := true
 	for _, tag := range n.tags {
-		if c.presence.tags[tag] != n {
+		if c.presence.tagsToPut[tag] != n {
 			continue
 		}
 		byDigest = false
 		for _, child := range n.children {
-			if err := c.putWhole(ctx, child, true); err != nil {
+			if err := c.putTree(ctx, child, true); err != nil {
 				return err
 			}
 		}
@@ -334,16 +334,16 @@ func (c *copying) putAttached(ctx context.Context, n *node) error {
 	if !byDigest || len(n.tags) > 0 && n.subject == nil {
 		return nil
 	}
-	return c.putWhole(ctx, n, false)
+	return c.putTree(ctx, n, false)
 }
 
 // putRootByDigest makes the root known without a tag.
-func (c *copying) putRootByDigest(ctx context.Context) error {
+func (c *targetCopy) putRootByDigest(ctx context.Context) error {
 	root := c.tree.root
 	return c.putOnce(ctx, root, true)
 }
 
-func (c *copying) completeLists(ctx context.Context) error {
+func (c *targetCopy) writeFallbackLists(ctx context.Context) error {
 	if !c.tree.options.Referrers {
 		return nil
 	}
@@ -355,8 +355,8 @@ func (c *copying) completeLists(ctx context.Context) error {
 	for s := range pending {
 		subjects = append(subjects, s)
 	}
-	return each(ctx, subjects, func(ctx context.Context, s string) error {
-		wrote, err := c.dst.list(ctx, c.repo, s, pending[s])
+	return forEach(ctx, subjects, func(ctx context.Context, s string) error {
+		wrote, err := c.dst.addToFallbackList(ctx, c.repo, s, pending[s])
 		if wrote {
 			c.mu.Lock()
 			c.out.lists++
@@ -368,13 +368,13 @@ func (c *copying) completeLists(ctx context.Context) error {
 
 // putRoot puts the root, by its tag and last. A root that is attached to
 // something itself has to be listed there before its tag is seen.
-func (c *copying) putRoot(ctx context.Context) error {
+func (c *targetCopy) putRoot(ctx context.Context) error {
 	root := c.tree.root
 	if root.subject != nil && c.tree.options.Referrers {
 		if err := c.putRootByDigest(ctx); err != nil {
 			return err
 		}
-		if err := c.completeLists(ctx); err != nil {
+		if err := c.writeFallbackLists(ctx); err != nil {
 			return err
 		}
 	}

@@ -74,7 +74,7 @@ func (j job) run(t *testing.T) (copied, error) {
 		options.Replica = NewReplica()
 		options.Resolved = func(string) {
 			d, _ := dst.Resolve(t.Context(), j.dstRepo, j.tag)
-			options.Replica.Answer(dst, j.dstRepo, d.Digest)
+			options.Replica.Set(dst, j.dstRepo, d.Digest)
 		}
 	}
 	tree, err := ReadTree(t.Context(), src, j.srcRepo, j.ref, options)

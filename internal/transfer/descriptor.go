@@ -21,7 +21,7 @@ type Descriptor struct {
 
 // maxSize is far beyond what a registry takes (ACR: 200 GiB a layer) and small
 // enough that sums do not overflow.
-const maxSize = 1 << 45
+const maxBlobSize = 1 << 45
 
 // emptyDigest is the digest of no bytes at all.
 const emptyDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
@@ -43,7 +43,7 @@ func fromV1(d v1.Descriptor) (Descriptor, error) {
 		}
 		return Descriptor{}, fmt.Errorf("the digest %s is %v", sanitize.Bounded(digest, 150), err)
 	}
-	if d.Size < 0 || d.Size > maxSize {
+	if d.Size < 0 || d.Size > maxBlobSize {
 		return Descriptor{}, fmt.Errorf("the size of %s is %d", digest, d.Size)
 	}
 	return Descriptor{MediaType: string(d.MediaType), Digest: digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations}, nil
@@ -51,7 +51,7 @@ func fromV1(d v1.Descriptor) (Descriptor, error) {
 
 // checkNames keeps anything out of a path that is no name.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
-func checkNames(host, op, repo, reference string) error {
+func checkReference(host, op, repo, reference string) error {
 	reason := ""
 	switch {
 	case repo == "" && reference == "": // the registry as a whole

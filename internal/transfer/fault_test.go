@@ -299,7 +299,7 @@ func TestSilenceIsGivenUp(t *testing.T) {
 				dst.script = times(c.n, "PUT", "/blobs/", func(http.ResponseWriter, *http.Request) { <-over })
 			}
 			a, b := src.registry(), dst.registry()
-			a.stall, b.stall, b.commit = 250*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond
+			a.stallTimeout, b.stallTimeout, b.commitTimeout = 250*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond
 			tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -363,7 +363,7 @@ func TestCancelEndsEverything(t *testing.T) {
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, Cancelled) {
 			t.Errorf("error is %v", err)
 		}
-		if n := uploads.Load(); n > window {
+		if n := uploads.Load(); n > maxRequests {
 			t.Errorf("%d uploads were begun at once", n)
 		}
 		a.client.CloseIdleConnections()
@@ -404,7 +404,7 @@ func TestErrorsOfTheClient(t *testing.T) {
 		{"a wrapped dial", fmt.Errorf("transport connection broken: %w", dial), Unreachable, "no answer: transport connection broken: dial tcp: too many open files; " + check},
 		{"an explained dial", &explained{"r.example did not answer", "Check the name", dial}, Unreachable, "r.example did not answer; Check the name"},
 		{"an explained refusal", &explained{"the identity is refused", "Grant it a role", nil}, Unexpected, "the identity is refused; Grant it a role"},
-		{"an answer that broke off", fmt.Errorf("%w: %w", errCut, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
+		{"an answer that broke off", fmt.Errorf("%w: %w", errBroken, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
 			"no answer: the source broke off: r.example broke off the connection. Try again; " + check},
 		{"no network", errors.New("no such thing"), Unexpected, "no such thing"},
 	} {

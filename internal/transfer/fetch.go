@@ -23,31 +23,31 @@ func (r *Registry) manifest(ctx context.Context, repo, reference string, want De
 	m, err := r.manifests.Get(ctx, key(repo, reference), func(ctx context.Context) (*Manifest, error) {
 		m, err := r.fetch(ctx, repo, reference, want)
 		if err == nil {
-			r.kept.Add(m.Size)
+			r.manifestBytes.Add(m.Size)
 		}
 		return m, err
 	})
 	if err != nil {
-		return nil, r.own(ctx, "reading the manifest", repo, reference, err)
+		return nil, r.wrap(ctx, "reading the manifest", repo, reference, err)
 	}
-	r.remember(repo, m)
+	r.cacheManifest(repo, m)
 	return m, nil
 }
 
 // maxKept bounds the bytes of manifests that are remembered beyond the trees
 // which hold them.
-const maxKept = 16 << 20
+const maxManifestBytes = 16 << 20
 
-func (r *Registry) remember(repo string, m *Manifest) {
+func (r *Registry) cacheManifest(repo string, m *Manifest) {
 	id := key(repo, m.Digest)
 	r.tags.Set(id, m.Descriptor)
-	if r.kept.Load() > maxKept {
+	if r.manifestBytes.Load() > maxManifestBytes {
 		r.manifests.Delete(id)
 		return
 	}
 	if _, ok := r.manifests.Peek(id); !ok {
 		r.manifests.Set(id, m)
-		r.kept.Add(m.Size)
+		r.manifestBytes.Add(m.Size)
 	}
 }
 
@@ -56,7 +56,7 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 	if err != nil {
 		return nil, err
 	}
-	r.remember(repo, m)
+	r.cacheManifest(repo, m)
 	r.tags.Set(key(repo, tag), m.Descriptor)
 	return m, nil
 }
@@ -66,26 +66,26 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	const op = "reading the manifest"
-	a, err := r.get(ctx, call{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
+	a, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
 	if err != nil {
 		return nil, err
 	}
 	if a.status != http.StatusOK {
-		return nil, r.refused(op, repo, reference, a.status, a.body)
+		return nil, r.statusError(op, repo, reference, a.status, a.body)
 	}
 	digest := ref.DigestOf(a.body)
 	if ref.NamesDigest(reference) && digest != reference {
-		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
+		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
 	}
 	if said := a.header.Get("Docker-Content-Digest"); said != "" && said != digest {
-		return nil, r.corrupt(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", sanitize.Bounded(said, 100), digest))
+		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", sanitize.Bounded(said, 100), digest))
 	}
 	m, kind, err := parseManifest(a.body, mediaType(a.header.Get("Content-Type")), want.MediaType)
 	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {
 		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but what points to it says %d", m.Size, want.Size)
 	}
 	if err != nil {
-		e := r.corrupt(op, repo, reference, err.Error())
+		e := r.corruptError(op, repo, reference, err.Error())
 		if e.Kind = kind; kind == Unsupported {
 			e.Remedy = "rebuild it in a current format, or leave it out"
 		}

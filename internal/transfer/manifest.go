@@ -34,7 +34,7 @@ type Manifest struct {
 	unread   bool         // only the descriptor is known, and what it is attached to
 }
 
-func known(mediaType string) bool {
+func isManifestType(mediaType string) bool {
 	t := types.MediaType(mediaType)
 	return t.IsImage() || t.IsIndex()
 }
@@ -65,14 +65,14 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return nil, Corrupt, fmt.Errorf("it is no valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
-	if known(shape.MediaType) && known(contentType) && shape.MediaType != contentType {
+	if isManifestType(shape.MediaType) && isManifestType(contentType) && shape.MediaType != contentType {
 		return nil, Corrupt, fmt.Errorf("it calls itself %s, but the registry calls it %s", shape.MediaType, contentType)
 	}
 	kind := shape.MediaType
 	if kind == "" {
 		// OCI leaves mediaType to the writer's choice.
 		kind = contentType
-		if !known(kind) && known(hint) {
+		if !isManifestType(kind) && isManifestType(hint) {
 			kind = hint
 		}
 	}
@@ -84,7 +84,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		return nil, Unsupported, fmt.Errorf("its media type %q is not one that is copied (an OCI or Docker image manifest or index)", sanitize.Bounded(kind, 100))
 	}
 	index := types.MediaType(kind).IsIndex()
-	if known(hint) && types.MediaType(hint).IsIndex() != index {
+	if isManifestType(hint) && types.MediaType(hint).IsIndex() != index {
 		return nil, Corrupt, fmt.Errorf("it is a %s, but what points to it calls it a %s", kind, hint)
 	}
 	if shape.SchemaVersion != 2 {
@@ -92,7 +92,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	}
 	// What can be read as both is read differently by different clients
 	// (CVE-2021-41190).
-	if index && (given(shape.Config) || given(shape.Layers)) || !index && given(shape.Manifests) {
+	if index && (isSet(shape.Config) || isSet(shape.Layers)) || !index && isSet(shape.Manifests) {
 		return nil, Corrupt, fmt.Errorf("it can be read as an image and as an index")
 	}
 
@@ -106,13 +106,13 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	if err != nil {
 		return nil, Corrupt, err
 	}
-	if err := m.consistent(); err != nil {
+	if err := m.checkSizes(); err != nil {
 		return nil, Corrupt, err
 	}
 	return m, "", nil
 }
 
-func given(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }
+func isSet(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }
 
 func (m *Manifest) parseIndex() error {
 	var doc v1.IndexManifest
@@ -128,7 +128,7 @@ func (m *Manifest) parseIndex() error {
 		}
 		m.children = append(m.children, d)
 	}
-	return m.pointAt(doc.Subject)
+	return m.setSubject(doc.Subject)
 }
 
 func (m *Manifest) parseImage() error {
@@ -158,10 +158,10 @@ func (m *Manifest) parseImage() error {
 			m.foreign = append(m.foreign, d)
 		}
 	}
-	return m.pointAt(doc.Subject)
+	return m.setSubject(doc.Subject)
 }
 
-func (m *Manifest) pointAt(subject *v1.Descriptor) error {
+func (m *Manifest) setSubject(subject *v1.Descriptor) error {
 	if subject == nil {
 		return nil
 	}
@@ -174,7 +174,7 @@ func (m *Manifest) pointAt(subject *v1.Descriptor) error {
 }
 
 // consistent refuses one digest with two sizes.
-func (m *Manifest) consistent() error {
+func (m *Manifest) checkSizes() error {
 	sizes := make(map[string]int64, len(m.blobs)+len(m.children))
 	for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {
 		for _, d := range list {

@@ -8,9 +8,9 @@ import (
 
 // each does the work for all items, some at once. The first error stops the
 // others and is returned once all have ended.
-func each[T any](ctx context.Context, items []T, work func(context.Context, T) error) error {
+func forEach[T any](ctx context.Context, items []T, work func(context.Context, T) error) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(window)
+	group.SetLimit(maxRequests)
 	for _, item := range items {
 		group.Go(func() error { return work(ctx, item) })
 	}

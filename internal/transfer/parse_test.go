@@ -94,12 +94,12 @@ func FuzzParseManifest(f *testing.F) {
 		}
 		for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {
 			for _, d := range list {
-				if ref.CheckDigest(d.Digest) != nil || d.Size < 0 || d.Size > maxSize {
+				if ref.CheckDigest(d.Digest) != nil || d.Size < 0 || d.Size > maxBlobSize {
 					t.Errorf("took %+v", d)
 				}
 			}
 		}
-		if !known(m.MediaType) {
+		if !isManifestType(m.MediaType) {
 			t.Errorf("took a %s", m.MediaType)
 		}
 	})
@@ -120,7 +120,7 @@ func FuzzParseReferrers(f *testing.F) {
 				t.Errorf("took %+v", d)
 			}
 		}
-		if once, err := distinct(list); err == nil && len(once) > len(list) {
+		if once, err := unique(list); err == nil && len(once) > len(list) {
 			t.Error("more became of it")
 		}
 	})

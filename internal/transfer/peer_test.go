@@ -64,7 +64,7 @@ func (p *peer) registry() *Registry { return quick(p.host()) }
 func quick(host string) *Registry {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	r := NewRegistry(host, &http.Client{Transport: transport}, true)
-	r.pause = time.Millisecond
+	r.retryPause = time.Millisecond
 	return r
 }
 

@@ -13,28 +13,28 @@ type Presence struct {
 	TagDigest string // what the tag points to there; "" if there is no such tag
 	Root      bool   // the root is there
 
-	tree     *Tree
-	tag      string
-	missing  map[string]Descriptor // manifests, by digest
-	unlisted map[string]bool       // manifests there, but not in the list of their subject's referrers
-	blobs    map[string]Descriptor // blobs that were looked for and are not there
-	home     bool                  // the target's repository is the source's
+	tree           *Tree
+	tag            string
+	missing        map[string]Descriptor // manifests, by digest
+	unlisted       map[string]bool       // manifests there, but not in the list of their subject's referrers
+	missingBlobs   map[string]Descriptor // blobs that were looked for and are not there
+	sameRepository bool                  // the target's repository is the source's
 
-	company  bool             // the tags of the company were looked for
-	tags     map[string]*node // those to be put
-	conflict error            // one that must not be moved
+	digestTagsChecked bool             // the tags of the company were looked for
+	tagsToPut         map[string]*node // those to be put
+	conflict          error            // one that must not be moved
 }
 
 // Complete tells that there is nothing to do: the tag points to the root, and
 // whatever was looked for is there.
 func (p Presence) Complete() bool {
 	return p.tree != nil && p.Root && (p.tag == "" || p.TagDigest == p.tree.Digest()) &&
-		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.blobs) == 0 && len(p.tags) == 0 && p.conflict == nil
+		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.missingBlobs) == 0 && len(p.tagsToPut) == 0 && p.conflict == nil
 }
 
 // Conflict tells of something at the target that would be lost: a copy ends in
 // this error.
-func (p Presence) Conflict() error { return at(Target, p.conflict) }
+func (p Presence) Conflict() error { return withSide(Target, p.conflict) }
 
 // Missing lists manifests, then blobs, that are not there or, referrers, not
 // listed there; in the order of the tree.
@@ -50,7 +50,7 @@ func (p Presence) Missing() []Descriptor {
 		}
 	}
 	for _, b := range p.tree.blobs {
-		if _, missing := p.blobs[b.Digest]; missing || !p.Root {
+		if _, missing := p.missingBlobs[b.Digest]; missing || !p.Root {
 			list = append(list, b)
 		}
 	}
@@ -66,16 +66,16 @@ func (p Presence) Missing() []Descriptor {
 // Resolve: an answer from earlier in the run counts.
 func (r *Registry) Inspect(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
 	p, err := r.inspect(ctx, repo, tag, t, deep)
-	return p, at(Target, err)
+	return p, withSide(Target, err)
 }
 
 func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
-	p := Presence{tree: t, tag: tag, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), blobs: make(map[string]Descriptor)}
+	p := Presence{tree: t, tag: tag, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
 	ref := tag
 	if ref == "" {
 		ref = t.Digest()
 	}
-	p.home = r.same(t.source) && repo == t.repo
+	p.sameRepository = r.same(t.source) && repo == t.repo
 	d, err := r.Resolve(ctx, repo, ref)
 	switch {
 	case isNotFound(err):
@@ -87,7 +87,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 			p.TagDigest = d.Digest
 		}
 	}
-	if p.home {
+	if p.sameRepository {
 		// The source was read here: it is all there.
 		p.Root = true
 	} else if !p.Root {
@@ -96,16 +96,16 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 		}
 		return p, nil
 	}
-	if !p.home {
-		if err := p.lookForManifests(ctx, r, repo); err != nil {
+	if !p.sameRepository {
+		if err := p.checkManifests(ctx, r, repo); err != nil {
 			return Presence{}, err
 		}
 	}
 	if deep {
 		if slices.ContainsFunc(t.order, func(n *node) bool { return n.unread }) {
-			return Presence{}, r.failed(ctx, "looking for the blobs of", repo, tag, errors.New("the image was not read whole at its source"))
+			return Presence{}, r.transportError(ctx, "looking for the blobs of", repo, tag, errors.New("the image was not read whole at its source"))
 		}
-		if err := p.lookForBlobs(ctx, r, repo); err != nil {
+		if err := p.checkBlobs(ctx, r, repo); err != nil {
 			return Presence{}, err
 		}
 	}
@@ -114,7 +114,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 
 // lookForManifests asks for lists of referrers, and for each manifest that such
 // a list does not vouch for: all at once.
-func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo string) error {
+func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string) error {
 	bySubject := make(map[string][]*node)
 	var alone []*node
 	for _, n := range p.tree.order {
@@ -145,7 +145,7 @@ func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo strin
 			for i, n := range nodes {
 				wanted[i] = n.Descriptor
 			}
-			list, err := r.listFor(ctx, repo, subject, wanted, p.tree.listedByTag(subject))
+			list, err := r.referrersExpecting(ctx, repo, subject, wanted, p.tree.hasFallbackTag(subject))
 			if err != nil {
 				return err
 			}
@@ -176,39 +176,39 @@ func (p *Presence) lookForManifests(ctx context.Context, r *Registry, repo strin
 	for _, n := range alone {
 		jobs = append(jobs, head(n))
 	}
-	if !p.company {
-		jobs = append(jobs, func(ctx context.Context) error { return p.lookForCompany(ctx, r, repo) })
+	if !p.digestTagsChecked {
+		jobs = append(jobs, func(ctx context.Context) error { return p.checkDigestTags(ctx, r, repo) })
 	}
 	call := func(ctx context.Context, job func(context.Context) error) error { return job(ctx) }
-	if err := each(ctx, jobs, call); err != nil {
-		return r.own(ctx, "looking for", repo, "", err)
+	if err := forEach(ctx, jobs, call); err != nil {
+		return r.wrap(ctx, "looking for", repo, "", err)
 	}
-	for _, n := range p.tags {
+	for _, n := range p.tagsToPut {
 		p.missing[n.Digest] = n.Descriptor
 	}
-	return r.own(ctx, "looking for", repo, "", each(ctx, later, call))
+	return r.wrap(ctx, "looking for", repo, "", forEach(ctx, later, call))
 }
 
 // lookForBlobs asks for each blob.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
-func (p *Presence) lookForBlobs(ctx context.Context, r *Registry, repo string) error {
+func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
-	err := each(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
+	err := forEach(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
 		const op = "looking for the blob"
-		c := call{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
+		c := request{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
 		a, err := r.do(ctx, c)
 		switch {
 		case err != nil:
 			return err
 		case a.status == http.StatusNotFound:
 			mu.Lock()
-			p.blobs[b.Digest] = b
+			p.missingBlobs[b.Digest] = b
 			mu.Unlock()
 			return nil
 		case a.status != http.StatusOK:
-			return r.explain(ctx, c, a.status)
+			return r.headError(ctx, c, a.status)
 		}
 		return nil
 	})
-	return r.own(ctx, "looking for the blob", repo, "", err)
+	return r.wrap(ctx, "looking for the blob", repo, "", err)
 }

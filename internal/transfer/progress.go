@@ -11,8 +11,8 @@ type Progress interface {
 	LayerDone()
 }
 
-type silent struct{}
+type noProgress struct{}
 
-func (silent) Start(int64, int) {}
-func (silent) Add(int64)        {}
-func (silent) LayerDone()       {}
+func (noProgress) Start(int64, int) {}
+func (noProgress) Add(int64)        {}
+func (noProgress) LayerDone()       {}

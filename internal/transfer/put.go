@@ -23,19 +23,19 @@ import (
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, lag bool) (listed bool, err error) {
 	const op = "putting the manifest"
-	c := call{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
-	var count tries
+	c := request{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
+	var count attemptCount
 	for {
 		var asked time.Duration
 		again := false
 		a, err := r.do(ctx, c)
 		switch {
 		case err != nil:
-			again = repeatable(err)
+			again = isTransient(err)
 		case a.status == http.StatusCreated || a.status == http.StatusOK || a.status == http.StatusNoContent:
-			return r.tookManifest(ctx, repo, reference, m, a)
+			return r.confirmManifest(ctx, repo, reference, m, a)
 		default:
-			e := r.refused(op, repo, reference, a.status, a.body)
+			e := r.statusError(op, repo, reference, a.status, a.body)
 			if e.Kind == Locked && ref.NamesDigest(reference) {
 				// A lock refuses an equal manifest too; what is there is there.
 				if d, err := r.head(ctx, repo, reference); err == nil && d.Digest == m.Digest {
@@ -43,20 +43,20 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 				}
 			}
 			asked = retryafter.Parse(a.header, time.Now())
-			again = passing(a.status) || lag && lagging(e)
+			again = isTransientStatus(a.status) || lag && isUnknownReference(e)
 			err = e
 		}
-		over, n := count.spent(err)
+		over, n := count.add(err)
 		if !again || over {
 			return false, err
 		}
-		if err := r.rest(ctx, retry{op, repo, reference, err}, n, asked); err != nil {
-			return false, r.failed(ctx, op, repo, reference, err)
+		if err := r.waitToRetry(ctx, failure{op, repo, reference, err}, n, asked); err != nil {
+			return false, r.transportError(ctx, op, repo, reference, err)
 		}
 	}
 }
 
-func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manifest, a *answer) (listed bool, err error) {
+func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Manifest, a *response) (listed bool, err error) {
 	const op = "putting the manifest"
 	said := a.header.Get("Docker-Content-Digest")
 	if said == "" {
@@ -67,15 +67,15 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 		said = d.Digest
 	}
 	if said != m.Digest {
-		return false, r.corrupt(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
+		return false, r.corruptError(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
 	}
 	r.tags.Set(key(repo, ref), m.Descriptor)
 	r.tags.Set(key(repo, m.Digest), m.Descriptor)
-	if isCompany(ref) {
-		r.companies.Delete(repo)
+	if isDigestTag(ref) {
+		r.digestTagLists.Delete(repo)
 	}
 	if m.subject != nil {
-		r.unlist(repo, m.subject.Digest)
+		r.forgetReferrers(repo, m.subject.Digest)
 	}
 	return a.header.Get("OCI-Subject") != "", nil
 }
@@ -84,23 +84,23 @@ func (r *Registry) tookManifest(ctx context.Context, repo, ref string, m *Manife
 func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, error) {
 	for n := 1; ; n++ {
 		d, err := r.head(ctx, repo, ref)
-		if !isNotFound(err) || n == attempts {
+		if !isNotFound(err) || n == maxAttempts {
 			return d, err
 		}
-		if err := r.rest(ctx, retry{"looking for", repo, ref, err}, n, 0); err != nil {
-			return d, r.failed(ctx, "looking for", repo, ref, err)
+		if err := r.waitToRetry(ctx, failure{"looking for", repo, ref, err}, n, 0); err != nil {
+			return d, r.transportError(ctx, "looking for", repo, ref, err)
 		}
 	}
 }
 
 // lagging tells whether a registry misses something that it took before.
-func lagging(e *Error) bool {
+func isUnknownReference(e *Error) bool {
 	return slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, e.Code)
 }
 
 // subjectMissing tells whether a referrer may have been refused because its
 // subject is not there. The spec forbids that; registries differ.
-func subjectMissing(err error) bool {
+func mayLackSubject(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 {
 		return false

@@ -73,10 +73,10 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
 			Reason: fmt.Sprintf("%q is no digest", sanitize.Bounded(digest, 100)), Remedy: "resolve the tag first"}
 	}
-	list, err := r.attached.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+	list, err := r.referrerLists.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.listReferrers(ctx, repo, digest)
 	})
-	return list, r.own(ctx, "listing what is attached to", repo, digest, err)
+	return list, r.wrap(ctx, "listing what is attached to", repo, digest, err)
 }
 
 // listReferrers asks the API, page by page, and reads the fallback tag where
@@ -87,10 +87,10 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 	learned := func() {}
 	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
 		// One learns for all whether there is an API at all.
-		if err := r.probing.Acquire(ctx, 1); err != nil {
+		if err := r.apiProbe.Acquire(ctx, 1); err != nil {
 			return referrerList{}, err
 		}
-		learned = sync.OnceFunc(func() { r.probing.Release(1) })
+		learned = sync.OnceFunc(func() { r.apiProbe.Release(1) })
 		defer learned()
 	}
 	if r.noReferrersAPI.Load() {
@@ -105,12 +105,12 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 	seen := make(map[string]bool)
 	for len(seen) < maxReferrerPages {
 		seen[page] = true
-		a, err := r.get(ctx, call{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
+		a, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
 		if err != nil {
 			return referrerList{}, err
 		}
 		first := len(seen) == 1
-		if first && withoutAPI(a) {
+		if first && lacksReferrersAPI(a) {
 			// An unknown repository says nothing about the registry.
 			if ocierror.Parse(a.body, nil).Code != "NAME_UNKNOWN" {
 				r.noReferrersAPI.Store(true)
@@ -119,38 +119,38 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			return r.fallbackList(ctx, repo, digest)
 		}
 		if a.status != http.StatusOK {
-			return referrerList{}, r.refused(op, repo, digest, a.status, a.body)
+			return referrerList{}, r.statusError(op, repo, digest, a.status, a.body)
 		}
 		entries, err := parseReferrers(a.body)
 		if err != nil {
-			return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
 		r.referrersAPI.Store(true)
 		learned()
 		list.entries = append(list.entries, entries...)
 		if len(list.entries) > maxReferrers {
-			return referrerList{}, r.tooMany(op, repo, digest)
+			return referrerList{}, r.tooManyError(op, repo, digest)
 		}
-		next, err := nextPage(page, r.within(repo), a.header.Values("Link"))
+		next, err := nextPage(page, r.repositoryURL(repo), a.header.Values("Link"))
 		if err != nil {
-			return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
 		if next == "" {
-			list.entries, err = distinct(list.entries)
+			list.entries, err = unique(list.entries)
 			if err != nil {
-				return referrerList{}, r.corrupt(op, repo, digest, err.Error())
+				return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 			}
 			return list, nil
 		}
 		if seen[next] {
-			return referrerList{}, r.corrupt(op, repo, digest, "the pages of the list lead in a circle")
+			return referrerList{}, r.corruptError(op, repo, digest, "the pages of the list lead in a circle")
 		}
 		page = next
 	}
-	return referrerList{}, r.tooMany(op, repo, digest)
+	return referrerList{}, r.tooManyError(op, repo, digest)
 }
 
-func (r *Registry) tooMany(op, repo, digest string) *Error {
+func (r *Registry) tooManyError(op, repo, digest string) *Error {
 	return &Error{Registry: r.host, Repository: repo, Reference: digest, Op: op, Kind: TooLarge,
 		Reason: fmt.Sprintf("the list has more than %d entries or %d pages", maxReferrers, maxReferrerPages),
 		Remedy: "remove what is no longer needed, or copy without referrers"}
@@ -158,7 +158,7 @@ func (r *Registry) tooMany(op, repo, digest string) *Error {
 
 // withoutAPI tells whether the answer is that of a registry which does not know
 // the path: 404 by the spec; others refuse the method, or show a page to people.
-func withoutAPI(a *answer) bool {
+func lacksReferrersAPI(a *response) bool {
 	switch a.status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return true
@@ -173,7 +173,7 @@ func withoutAPI(a *answer) bool {
 // registry need not be asked whether it keeps lists itself: one that does is to
 // list what stands in such tags.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#enabling-the-referrers-api
-func (r *Registry) listFor(ctx context.Context, repo, subject string, wanted []Descriptor, tagged bool) (referrerList, error) {
+func (r *Registry) referrersExpecting(ctx context.Context, repo, subject string, wanted []Descriptor, tagged bool) (referrerList, error) {
 	if tagged && !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
 		list, err := r.fallbackList(ctx, repo, subject)
 		if err == nil && !slices.ContainsFunc(wanted, func(d Descriptor) bool { return !list.has(d.Digest) }) {
@@ -186,13 +186,13 @@ func (r *Registry) listFor(ctx context.Context, repo, subject string, wanted []D
 // fallbackList reads that tag, once a run, unless the repository's tags are
 // known in this run and it is not among them.
 func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
-	return r.fallbacks.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
-		return r.readFallback(ctx, repo, digest)
+	return r.fallbackLists.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
+		return r.readFallbackList(ctx, repo, digest)
 	})
 }
 
-func (r *Registry) readFallback(ctx context.Context, repo, digest string) (referrerList, error) {
-	if tags, ok := r.companies.Wait(ctx, repo); ok && !tags.bare(digest) {
+func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
+	if tags, ok := r.digestTagLists.Wait(ctx, repo); ok && !tags.mayHaveFallbackList(digest) {
 		return referrerList{}, nil
 	}
 	m, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{})
@@ -204,13 +204,13 @@ func (r *Registry) readFallback(ctx context.Context, repo, digest string) (refer
 	}
 	entries, err := parseReferrers(m.Raw)
 	if err == nil && len(entries) > maxReferrers {
-		return referrerList{}, r.tooMany("listing what is attached to", repo, digest)
+		return referrerList{}, r.tooManyError("listing what is attached to", repo, digest)
 	}
 	if err == nil {
-		entries, err = distinct(entries)
+		entries, err = unique(entries)
 	}
 	if err != nil {
-		return referrerList{}, r.corrupt("listing what is attached to", repo, digest, err.Error())
+		return referrerList{}, r.corruptError("listing what is attached to", repo, digest, err.Error())
 	}
 	return referrerList{entries: entries}, nil
 }
@@ -235,7 +235,7 @@ func parseReferrers(raw []byte) ([]Descriptor, error) {
 	return list, nil
 }
 
-func distinct(list []Descriptor) ([]Descriptor, error) {
+func unique(list []Descriptor) ([]Descriptor, error) {
 	sizes := make(map[string]int64, len(list))
 	var once []Descriptor
 	for _, d := range list {
@@ -264,7 +264,7 @@ func nextPage(page, within string, links []string) (string, error) {
 			}
 			params, rest := linkParams(rest)
 			header = rest
-			if !relNext(params) {
+			if !isRelNext(params) {
 				continue
 			}
 			base, err := url.Parse(page)
@@ -302,7 +302,7 @@ func linkParams(s string) (params, rest string) {
 	return s, ""
 }
 
-func relNext(params string) bool {
+func isRelNext(params string) bool {
 	for p := range strings.SplitSeq(params, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(p), "=")
 		if !strings.EqualFold(strings.TrimSpace(name), "rel") {

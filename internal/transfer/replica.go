@@ -16,22 +16,22 @@ import (
 // source knows nothing of targets and those who inspect them nothing of it.
 type Replica struct {
 	once       sync.Once
-	answered   chan struct{}
+	known      chan struct{}
 	registry   *Registry
 	repository string
 	digest     string
 }
 
 // NewReplica returns a Replica of which nothing is known yet.
-func NewReplica() *Replica { return &Replica{answered: make(chan struct{})} }
+func NewReplica() *Replica { return &Replica{known: make(chan struct{})} }
 
 // Answer says that a tag of the repository points to digest, or, where that is
 // empty, that there is no such tag or that it could not be read. Only the first
 // answer counts.
-func (r *Replica) Answer(registry *Registry, repository, digest string) {
+func (r *Replica) Set(registry *Registry, repository, digest string) {
 	r.once.Do(func() {
 		r.registry, r.repository, r.digest = registry, repository, digest
-		close(r.answered)
+		close(r.known)
 	})
 }
 
@@ -39,7 +39,7 @@ func (r *Replica) Answer(registry *Registry, repository, digest string) {
 // with this digest; nil if it has another or none.
 func (r *Replica) holding(ctx context.Context, digest string) (*Registry, string) {
 	select {
-	case <-r.answered:
+	case <-r.known:
 		if r.digest == digest {
 			return r.registry, r.repository
 		}
@@ -49,24 +49,24 @@ func (r *Replica) holding(ctx context.Context, digest string) (*Registry, string
 }
 
 // patience is how long the reader of a tree waits for its replica.
-const patience = time.Second
+const maxReplicaWait = time.Second
 
 // decide finds out whether the replica has the image.
-func (t *Tree) decide(ctx context.Context, digest string) {
+func (t *Tree) resolveReplica(ctx context.Context, digest string) {
 	if t.options.Replica == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, maxReplicaWait)
 	defer cancel()
 	near, repo := t.options.Replica.holding(ctx, digest)
 	// To tell what is excluded, everything has to be read.
 	if near != nil && len(t.options.Exclude) == 0 && !near.same(t.source) {
-		t.near, t.nearRepo, t.nearEnd = near, repo, time.Now().Add(t.source.near)
+		t.replica, t.replicaRepo, t.replicaDeadline = near, repo, time.Now().Add(t.source.replicaTimeout)
 	}
 }
 
 // holder is the place that has the image already, nil if there is none.
-func (t *Tree) holder() *Registry {
-	<-t.decided
-	return t.near
+func (t *Tree) awaitReplica() *Registry {
+	<-t.replicaKnown
+	return t.replica
 }

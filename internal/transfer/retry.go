@@ -11,23 +11,23 @@ import (
 )
 
 const (
-	attempts  = 3
-	throttles = 10 // of one thing; being asked to wait is no failure
-	waitLimit = time.Minute
+	maxAttempts  = 3
+	maxThrottled = 10 // of one thing; being asked to wait is no failure
+	maxWait      = time.Minute
 )
 
 // tries counts what failed of one thing and what was only put off.
-type tries struct{ failed, throttled int }
+type attemptCount struct{ failed, throttled int }
 
 // spent counts an error, and tells whether there is no further try for it, and
 // the number of the wait before the next.
-func (t *tries) spent(err error) (over bool, n int) {
+func (t *attemptCount) add(err error) (over bool, n int) {
 	if errors.Is(err, Throttled) {
 		t.throttled++
-		return t.throttled >= throttles, t.throttled
+		return t.throttled >= maxThrottled, t.throttled
 	}
 	t.failed++
-	return t.failed >= attempts, t.failed
+	return t.failed >= maxAttempts, t.failed
 }
 
 // Retry is something that is done again: what, why, and after which wait.
@@ -40,30 +40,30 @@ type Retry struct {
 
 // OnRetry has f told of everything that is done again. It is called from
 // several goroutines; set it before anything else.
-func (r *Registry) OnRetry(f func(Retry)) { r.retried = f }
+func (r *Registry) OnRetry(f func(Retry)) { r.onRetry = f }
 
 // retry is what failed, of which operation on what.
-type retry struct {
+type failure struct {
 	op, repo, ref string
 	cause         error
 }
 
 // rest sleeps before the n-th repetition (from 1): as long as the registry
 // asked for, else twice as long each time, with jitter.
-func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Duration) error {
+func (r *Registry) waitToRetry(ctx context.Context, what failure, n int, asked time.Duration) error {
 	d := asked
 	if d <= 0 {
-		d = r.pause << (n - 1)
+		d = r.retryPause << (n - 1)
 	}
-	d = min(d, waitLimit)
+	d = min(d, maxWait)
 	d += rand.N(d/4 + 1)
-	if r.retried != nil {
+	if r.onRetry != nil {
 		reason := what.cause.Error()
 		if e, ok := errors.AsType[*Error](what.cause); ok {
 			reason = e.Reason
 		}
 		place := Error{Registry: r.host, Repository: what.repo, Reference: what.ref}
-		r.retried(Retry{What: what.op + " " + place.Subject(), Reason: sanitize.Line(reason), Attempt: n, Wait: d})
+		r.onRetry(Retry{What: what.op + " " + place.Subject(), Reason: sanitize.Line(reason), Attempt: n, Wait: d})
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -76,10 +76,10 @@ func (r *Registry) rest(ctx context.Context, what retry, n int, asked time.Durat
 }
 
 // passing tells whether a status may be gone at the next try.
-func passing(status int) bool {
+func isTransientStatus(status int) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500 && status != http.StatusNotImplemented
 }
 
 // repeatable tells whether an error without an answer may be gone at the next
 // try.
-func repeatable(err error) bool { return errors.Is(err, Unreachable) }
+func isTransient(err error) bool { return errors.Is(err, Unreachable) }

@@ -49,7 +49,7 @@ func (s Stated) Type() string {
 func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Stated, error) {
 	m, err := r.manifest(ctx, repo, digest, Descriptor{})
 	if err != nil {
-		return Stated{}, at(Source, err)
+		return Stated{}, withSide(Source, err)
 	}
 	s := Stated{ArtifactType: m.ArtifactType}
 	if m.subject != nil {
@@ -60,13 +60,13 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (State
 	}
 	var doc v1.Manifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return Stated{}, at(Source, r.corrupt("reading the manifest", repo, digest, "it is no valid image manifest"))
+		return Stated{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is no valid image manifest"))
 	}
 	s.ArtifactType, s.ConfigType = doc.ArtifactType, string(doc.Config.MediaType)
 	for _, l := range doc.Layers {
 		d, err := fromV1(l)
 		if err != nil {
-			return Stated{}, at(Source, r.corrupt("reading the manifest", repo, digest, err.Error()))
+			return Stated{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, err.Error()))
 		}
 		s.Layers = append(s.Layers, Layer{d, l.Data})
 	}
@@ -79,7 +79,7 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (State
 func (r *Registry) ReadContent(ctx context.Context, repo string, l Layer) ([]byte, error) {
 	const op = "reading the blob"
 	if l.Size > maxContent {
-		return nil, at(Source, &Error{Registry: r.host, Repository: repo, Reference: l.Digest, Op: op, Kind: TooLarge,
+		return nil, withSide(Source, &Error{Registry: r.host, Repository: repo, Reference: l.Digest, Op: op, Kind: TooLarge,
 			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, maxContent)})
 	}
 	content, err := r.contents.Get(ctx, l.Digest, func(ctx context.Context) ([]byte, error) {
@@ -96,9 +96,9 @@ func (r *Registry) ReadContent(ctx context.Context, repo string, l Layer) ([]byt
 			return nil, err
 		}
 		if ref.DigestOf(content) != l.Digest {
-			return nil, r.corrupt(op, repo, l.Digest, "what came has the digest "+ref.DigestOf(content))
+			return nil, r.corruptError(op, repo, l.Digest, "what came has the digest "+ref.DigestOf(content))
 		}
 		return content, nil
 	})
-	return content, at(Source, r.own(ctx, op, repo, l.Digest, err))
+	return content, withSide(Source, r.wrap(ctx, op, repo, l.Digest, err))
 }

@@ -37,42 +37,42 @@ type Options struct {
 // Tree is a whole image at its source: the root, what it contains, what is
 // attached. It does not change after ReadTree has returned it, but for Complete.
 type Tree struct {
-	source  *Registry
-	repo    string
-	options Options
-	company func() (company, error) // of the repository
+	source     *Registry
+	repo       string
+	options    Options
+	digestTags func() (digestTags, error) // of the repository
 
-	decided  chan struct{} // closed when near is known
-	near     *Registry     // that has the image already; or nil
-	nearRepo string
-	nearEnd  time.Time // from when on it is not waited for
+	replicaKnown    chan struct{} // closed when near is known
+	replica         *Registry     // that has the image already; or nil
+	replicaRepo     string
+	replicaDeadline time.Time // from when on it is not waited for
 
-	root    *node
-	nodes   map[string]*node // by digest
-	order   []*node          // as they were found: root, children, referrers
-	blobs   []Descriptor     // configs and layers, each once, without foreign ones
-	foreign []Descriptor
-	left    []Descriptor // attached, and left out on purpose
-	bytes   int64
+	root     *node
+	nodes    map[string]*node // by digest
+	order    []*node          // as they were found: root, children, referrers
+	blobs    []Descriptor     // configs and layers, each once, without foreign ones
+	foreign  []Descriptor
+	excluded []Descriptor // attached, and left out on purpose
+	bytes    int64
 }
 
 // node is one manifest of a tree.
 type node struct {
 	*Manifest
-	children []*node
-	attached int      // 0: part of the image; n: n referrers away from it
-	nesting  int      // indexes above it
-	tags     []string // under which it is found, being company
+	children      []*node
+	referrerDepth int      // 0: part of the image; n: n referrers away from it
+	indexDepth    int      // indexes above it
+	tags          []string // under which it is found, being company
 }
 
 // lead is something to be read: a descriptor somebody gave, and where it hangs.
-type lead struct {
+type pending struct {
 	Descriptor
-	tag      string // instead of a digest: it may be company of something
-	parent   string // digest of the index that contains it, or ""
-	subject  string // digest that it is listed as attached to, or ""
-	attached int
-	nesting  int
+	tag           string // instead of a digest: it may be company of something
+	parent        string // digest of the index that contains it, or ""
+	subject       string // digest that it is listed as attached to, or ""
+	referrerDepth int
+	indexDepth    int
 }
 
 // Digest is the root's digest.
@@ -90,16 +90,18 @@ func (t *Tree) Bytes() int64 { return t.bytes }
 func (t *Tree) Foreign() []Descriptor { return t.foreign }
 
 // Manifests lists the root, then everything that it contains.
-func (t *Tree) Manifests() []Descriptor { return t.list(func(n *node) bool { return n.attached == 0 }) }
+func (t *Tree) Manifests() []Descriptor {
+	return t.list(func(n *node) bool { return n.referrerDepth == 0 })
+}
 
 // Referrers lists what is attached, company included, with the artifact type that its own
 // manifest gives. Manifests inside of an attached index are not listed.
 func (t *Tree) Referrers() []Descriptor {
-	return t.list(func(n *node) bool { return n.attached > 0 && n.nesting == 0 })
+	return t.list(func(n *node) bool { return n.referrerDepth > 0 && n.indexDepth == 0 })
 }
 
 // LeftOut lists what is attached and was left out on purpose.
-func (t *Tree) LeftOut() []Descriptor { return t.left }
+func (t *Tree) Excluded() []Descriptor { return t.excluded }
 
 func (t *Tree) list(want func(*node) bool) []Descriptor {
 	var list []Descriptor
@@ -120,25 +122,25 @@ func (t *Tree) list(want func(*node) bool) []Descriptor {
 // wait for that: see treeReader.
 func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t, err := readTree(ctx, src, repo, ref, opt)
-	return t, at(Source, err)
+	return t, withSide(Source, err)
 }
 
 func readTree(ctx context.Context, src *Registry, repo, reference string, opt Options) (*Tree, error) {
-	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), decided: make(chan struct{})}
+	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), replicaKnown: make(chan struct{})}
 	// Whoever asks ahead ends before this does.
 	var ahead sync.WaitGroup
 	defer ahead.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if opt.Referrers {
-		var tags company
+		var tags digestTags
 		var err error
 		listed := make(chan struct{})
 		ahead.Go(func() {
 			defer close(listed)
-			tags, err = src.company(ctx, repo)
+			tags, err = src.digestTags(ctx, repo)
 		})
-		t.company = func() (company, error) {
+		t.digestTags = func() (digestTags, error) {
 			<-listed
 			return tags, err
 		}
@@ -147,7 +149,7 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		// The root's digest has to be known before its referrers can be asked for.
 		m, err := src.manifest(ctx, repo, reference, Descriptor{})
 		if err != nil {
-			close(t.decided)
+			close(t.replicaKnown)
 			return nil, err
 		}
 		reference = m.Digest
@@ -156,8 +158,8 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		opt.Resolved(reference)
 	}
 	ahead.Go(func() {
-		defer close(t.decided)
-		t.decide(ctx, reference)
+		defer close(t.replicaKnown)
+		t.resolveReplica(ctx, reference)
 	})
 	r := newTreeReader(ctx, t)
 	if err := t.readRounds(r, reference); err != nil {
@@ -171,21 +173,21 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 
 func (t *Tree) readRounds(r *treeReader, ref string) error {
 	opt := t.options
-	round := []lead{{Descriptor: Descriptor{Digest: ref, Size: -1}}}
+	round := []pending{{Descriptor: Descriptor{Digest: ref, Size: -1}}}
 	raw := int64(0)
 	for len(round) > 0 {
 		found, err := t.readRound(r, round)
 		if err != nil {
 			return err
 		}
-		var next []lead
+		var next []pending
 		for i, f := range found {
 			l := round[i]
 			if f.manifest == nil {
 				continue // no such company
 			}
 			if l.subject != "" && slices.Contains(opt.Exclude, f.manifest.ArtifactType) {
-				t.left = append(t.left, f.manifest.Descriptor)
+				t.excluded = append(t.excluded, f.manifest.Descriptor)
 				continue
 			}
 			if n, ok := t.nodes[f.manifest.Digest]; ok {
@@ -194,7 +196,7 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 				}
 				continue
 			}
-			n := &node{Manifest: f.manifest, attached: l.attached, nesting: l.nesting}
+			n := &node{Manifest: f.manifest, referrerDepth: l.referrerDepth, indexDepth: l.indexDepth}
 			if l.tag != "" {
 				n.tags = []string{l.tag}
 			}
@@ -205,23 +207,23 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 			t.order = append(t.order, n)
 			raw += n.Size
 			for _, c := range n.Manifest.children {
-				next = append(next, lead{Descriptor: c, parent: n.Digest, attached: l.attached, nesting: l.nesting + 1})
+				next = append(next, pending{Descriptor: c, parent: n.Digest, referrerDepth: l.referrerDepth, indexDepth: l.indexDepth + 1})
 			}
 			for _, d := range f.referrers {
 				if d.ArtifactType != "" && slices.Contains(opt.Exclude, d.ArtifactType) {
-					t.left = append(t.left, d)
+					t.excluded = append(t.excluded, d)
 					continue
 				}
-				next = append(next, lead{Descriptor: d, subject: n.Digest, attached: l.attached + 1})
+				next = append(next, pending{Descriptor: d, subject: n.Digest, referrerDepth: l.referrerDepth + 1})
 			}
-			for _, tag := range f.company {
-				next = append(next, lead{Descriptor: Descriptor{Size: -1}, tag: tag, attached: l.attached + 1})
+			for _, tag := range f.digestTags {
+				next = append(next, pending{Descriptor: Descriptor{Size: -1}, tag: tag, referrerDepth: l.referrerDepth + 1})
 			}
 		}
 		if len(t.order)+len(next) > maxManifests || raw > maxRawBytes {
-			return t.tooLarge(t.root.Digest, fmt.Sprintf("it has more than %d manifests, or more than %d MiB of them", maxManifests, maxRawBytes>>20))
+			return t.tooLargeError(t.root.Digest, fmt.Sprintf("it has more than %d manifests, or more than %d MiB of them", maxManifests, maxRawBytes>>20))
 		}
-		if round, err = t.fresh(next); err != nil {
+		if round, err = t.dropKnown(next); err != nil {
 			return err
 		}
 	}
@@ -229,14 +231,14 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 }
 
 // reading is what one lead led to.
-type reading struct {
-	manifest  *Manifest
-	referrers []Descriptor
-	company   []string // tags
+type readResult struct {
+	manifest   *Manifest
+	referrers  []Descriptor
+	digestTags []string // tags
 }
 
-func (t *Tree) readRound(r *treeReader, round []lead) ([]reading, error) {
-	found := make([]reading, len(round))
+func (t *Tree) readRound(r *treeReader, round []pending) ([]readResult, error) {
+	found := make([]readResult, len(round))
 	type job struct {
 		i    int
 		list bool
@@ -248,7 +250,7 @@ func (t *Tree) readRound(r *treeReader, round []lead) ([]reading, error) {
 			jobs = append(jobs, job{i, true})
 		}
 	}
-	err := each(r.ctx, jobs, func(_ context.Context, j job) error {
+	err := forEach(r.ctx, jobs, func(_ context.Context, j job) error {
 		l := round[j.i]
 		if j.list {
 			list, err := r.list(l, l.Digest)
@@ -265,12 +267,12 @@ func (t *Tree) readRound(r *treeReader, round []lead) ([]reading, error) {
 	if err != nil || !t.options.Referrers {
 		return found, err
 	}
-	company, err := t.company()
+	company, err := t.digestTags()
 	for i, f := range found {
 		if err == nil && f.manifest != nil {
-			found[i].company = company.of(f.manifest.Digest)
-			if !company.listed && round[i].attached == maxNesting {
-				found[i].company = nil // nobody said that there is anything
+			found[i].digestTags = company.tagsOf(f.manifest.Digest)
+			if !company.listed && round[i].referrerDepth == maxNesting {
+				found[i].digestTags = nil // nobody said that there is anything
 			}
 		}
 	}
@@ -280,16 +282,16 @@ func (t *Tree) readRound(r *treeReader, round []lead) ([]reading, error) {
 // attachedTo lists referrers: what the registry knows of, and what a fallback
 // tag lists beside that, from a time before the registry kept lists itself.
 // Where the list of tags tells of such a tag, both are asked for at once.
-func (t *Tree) attachedTo(ctx context.Context, digest string) ([]Descriptor, error) {
+func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, error) {
 	if t.source.noReferrersAPI.Load() {
-		if company, err := t.company(); err == nil && !company.bare(digest) {
+		if company, err := t.digestTags(); err == nil && !company.mayHaveFallbackList(digest) {
 			return nil, nil // the list of tags has told it
 		}
 	}
 	var tagged sync.WaitGroup
 	defer tagged.Wait()
 	tagged.Go(func() {
-		if t.listedByTag(digest) {
+		if t.hasFallbackTag(digest) {
 			_, _ = t.source.fallbackList(ctx, t.repo, digest)
 		}
 	})
@@ -297,49 +299,49 @@ func (t *Tree) attachedTo(ctx context.Context, digest string) ([]Descriptor, err
 	if err != nil || !list.api {
 		return list.entries, err
 	}
-	company, err := t.company()
-	if err != nil || !company.bare(digest) {
+	company, err := t.digestTags()
+	if err != nil || !company.mayHaveFallbackList(digest) {
 		return list.entries, err
 	}
 	old, err := t.source.fallbackList(ctx, t.repo, digest)
 	if err != nil {
 		return nil, err
 	}
-	all, err := distinct(slices.Concat(list.entries, old.entries))
+	all, err := unique(slices.Concat(list.entries, old.entries))
 	if err != nil {
-		return nil, t.source.corrupt("listing what is attached to", t.repo, digest, err.Error())
+		return nil, t.source.corruptError("listing what is attached to", t.repo, digest, err.Error())
 	}
 	return all, nil
 }
 
 // listedByTag tells whether the source is known to have a fallback tag that
 // lists what is attached to the manifest.
-func (t *Tree) listedByTag(digest string) bool {
-	company, err := t.company()
-	return err == nil && company.listed && company.bare(digest)
+func (t *Tree) hasFallbackTag(digest string) bool {
+	company, err := t.digestTags()
+	return err == nil && company.listed && company.mayHaveFallbackList(digest)
 }
 
-func (t *Tree) read(r *treeReader, l lead) (*Manifest, error) {
-	if l.parent != "" && !known(l.MediaType) {
-		return nil, t.wrong(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, sanitize.Bounded(l.MediaType, 100)))
+func (t *Tree) read(r *treeReader, l pending) (*Manifest, error) {
+	if l.parent != "" && !isManifestType(l.MediaType) {
+		return nil, t.pendingError(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, sanitize.Bounded(l.MediaType, 100)))
 	}
 	m, err := r.manifest(l)
-	return t.checked(l, m, err)
+	return t.checkPending(l, m, err)
 }
 
-func (t *Tree) wrong(l lead, kind Kind, reason string) *Error {
-	e := t.source.corrupt("reading the manifest", t.repo, l.Digest, reason)
+func (t *Tree) pendingError(l pending, kind Kind, reason string) *Error {
+	e := t.source.corruptError("reading the manifest", t.repo, l.Digest, reason)
 	e.Kind = kind
 	return e
 }
 
 // checked holds what was read to what led there.
-func (t *Tree) checked(l lead, m *Manifest, err error) (*Manifest, error) {
+func (t *Tree) checkPending(l pending, m *Manifest, err error) (*Manifest, error) {
 	switch {
 	case isNotFound(err) && l.parent != "":
-		return nil, t.wrong(l, NotFound, fmt.Sprintf("the index %s names it, but it is not there", l.parent))
+		return nil, t.pendingError(l, NotFound, fmt.Sprintf("the index %s names it, but it is not there", l.parent))
 	case isNotFound(err) && l.subject != "":
-		e := t.wrong(l, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", l.subject))
+		e := t.pendingError(l, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", l.subject))
 		e.Remedy = "mend the list of what is attached, or copy without referrers"
 		return nil, e
 	case err != nil || l.tag != "":
@@ -348,13 +350,13 @@ func (t *Tree) checked(l lead, m *Manifest, err error) (*Manifest, error) {
 	// A manifest read before, in another place of the tree or of the run, was
 	// not compared with this descriptor.
 	if l.Size >= 0 && m.Size != l.Size {
-		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, l.Size))
+		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, l.Size))
 	}
-	if known(l.MediaType) && types.MediaType(l.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
-		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, l.MediaType))
+	if isManifestType(l.MediaType) && types.MediaType(l.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
+		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, l.MediaType))
 	}
 	if l.subject != "" && (m.subject == nil || m.subject.Digest != l.subject) {
-		return nil, t.wrong(l, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", l.subject))
+		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", l.subject))
 	}
 	return m, nil
 }
@@ -362,12 +364,12 @@ func (t *Tree) checked(l lead, m *Manifest, err error) (*Manifest, error) {
 // fresh drops the leads to what was read already and refuses circles and what
 // is nested too deep. (A circle takes a digest that contains itself, but bytes
 // from outside are checked, not trusted.)
-func (t *Tree) fresh(leads []lead) ([]lead, error) {
-	var fresh []lead
+func (t *Tree) dropKnown(leads []pending) ([]pending, error) {
+	var fresh []pending
 	coming := make(map[string]int64)
 	for _, l := range leads {
-		if l.nesting > maxNesting || l.attached > maxNesting {
-			return nil, t.tooLarge(l.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
+		if l.indexDepth > maxNesting || l.referrerDepth > maxNesting {
+			return nil, t.tooLargeError(l.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
 		}
 		if l.tag != "" {
 			fresh = append(fresh, l)
@@ -375,7 +377,7 @@ func (t *Tree) fresh(leads []lead) ([]lead, error) {
 		}
 		if n, ok := t.nodes[l.Digest]; ok {
 			if n.Size != l.Size {
-				return nil, t.source.corrupt("reading the manifest", t.repo, l.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, l.Size))
+				return nil, t.source.corruptError("reading the manifest", t.repo, l.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, l.Size))
 			}
 			continue
 		}
@@ -383,13 +385,13 @@ func (t *Tree) fresh(leads []lead) ([]lead, error) {
 			fresh = append(fresh, l)
 		}
 		if err := sameSize(coming, l.Descriptor); err != nil {
-			return nil, t.source.corrupt("reading the manifest", t.repo, l.Digest, err.Error())
+			return nil, t.source.corruptError("reading the manifest", t.repo, l.Digest, err.Error())
 		}
 	}
 	return fresh, nil
 }
 
-func (t *Tree) tooLarge(digest, reason string) error {
+func (t *Tree) tooLargeError(digest, reason string) error {
 	return &Error{Registry: t.source.host, Repository: t.repo, Reference: digest, Op: "reading the manifest", Kind: TooLarge,
 		Reason: reason, Remedy: "copy its parts one by one"}
 }
@@ -400,7 +402,7 @@ func (t *Tree) finish() error {
 	sizes := make(map[string]int64)
 	taken := make(map[string]bool)
 	for _, n := range t.order {
-		if n.attached == 0 {
+		if n.referrerDepth == 0 {
 			t.bytes += n.Size
 		}
 		for _, c := range n.Manifest.children {
@@ -416,7 +418,7 @@ func (t *Tree) finish() error {
 			}
 			for _, d := range list {
 				if err := sameSize(sizes, d); err != nil {
-					return t.source.corrupt("reading the manifest", t.repo, n.Digest, err.Error())
+					return t.source.corruptError("reading the manifest", t.repo, n.Digest, err.Error())
 				}
 				id := fmt.Sprint(foreign, d.Digest)
 				if taken[id] {
@@ -428,13 +430,13 @@ func (t *Tree) finish() error {
 					continue
 				}
 				t.blobs = append(t.blobs, d)
-				if n.attached == 0 {
+				if n.referrerDepth == 0 {
 					t.bytes += d.Size
 				}
 			}
 		}
 		if len(sizes) > maxBlobs {
-			return t.tooLarge(t.root.Digest, fmt.Sprintf("it has more than %d blobs", maxBlobs))
+			return t.tooLargeError(t.root.Digest, fmt.Sprintf("it has more than %d blobs", maxBlobs))
 		}
 	}
 	return t.acyclic()
@@ -450,7 +452,7 @@ func (t *Tree) acyclic() error {
 		case done:
 			return nil
 		case walking:
-			return t.source.corrupt("reading the manifest", t.repo, n.Digest, "it contains itself")
+			return t.source.corruptError("reading the manifest", t.repo, n.Digest, "it contains itself")
 		}
 		state[n] = walking
 		for _, c := range n.children {

@@ -26,33 +26,33 @@ import (
 // there already, or in the repository mounted from.
 func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, open opener, early bool, progress Progress) (mounted bool, err error) {
 	const op = "uploading the blob"
-	stopped := func(err error) (bool, error) { return false, r.failed(ctx, op, repo, d.Digest, err) }
+	stopped := func(err error) (bool, error) { return false, r.transportError(ctx, op, repo, d.Digest, err) }
 	if from == "" && !r.noMount.Load() {
 		// One repository of a registry gets it, the others mount it from there.
-		unlock, err := r.carried.LockUnless(ctx, d.Digest, func() bool { return r.holder(d.Digest) != "" })
+		unlock, err := r.uploads.LockUnless(ctx, d.Digest, func() bool { return r.repositoryWithBlob(d.Digest) != "" })
 		if err != nil {
 			return stopped(err)
 		}
 		defer unlock()
 	}
-	byParts := r.byParts.Load()
-	var count tries
+	byParts := r.usePatch.Load()
+	var count attemptCount
 	for {
 		// A mount that was answered with 5xx twice may be what breaks.
 		plain := count.failed >= 2
 		mounted, asked, err := r.tryUpload(ctx, repo, from, d, open, early, plain, byParts, progress)
-		var again *passingError
-		var body *bodyRefused
-		var wrong wrongBytes
-		if errors.As(err, &wrong) && wrong.pieced && count.failed+1 < attempts {
-			err = &passingError{err}
+		var again *transientError
+		var body *putRefused
+		var wrong digestMismatch
+		if errors.As(err, &wrong) && wrong.pieced && count.failed+1 < maxAttempts {
+			err = &transientError{err}
 		}
 		switch {
 		case err == nil:
 			if byParts && !mounted {
-				r.byParts.Store(true)
+				r.usePatch.Store(true)
 			}
-			r.hold(repo, d.Digest)
+			r.recordBlob(repo, d.Digest)
 			return mounted, nil
 		case ctx.Err() != nil:
 			return stopped(ctx.Err())
@@ -64,37 +64,37 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 		case !errors.As(err, &again):
 			return false, err
 		}
-		over, n := count.spent(again.err)
+		over, n := count.add(again.err)
 		if over {
 			return false, again.err
 		}
-		if err := r.rest(ctx, retry{op, repo, d.Digest, again.err}, n, asked); err != nil {
+		if err := r.waitToRetry(ctx, failure{op, repo, d.Digest, again.err}, n, asked); err != nil {
 			return stopped(err)
 		}
 	}
 }
 
 // passingError marks an error that the next attempt may not meet.
-type passingError struct{ err error }
+type transientError struct{ err error }
 
-func (p *passingError) Error() string { return p.err.Error() }
-func (p *passingError) Unwrap() error { return p.err }
+func (p *transientError) Error() string { return p.err.Error() }
+func (p *transientError) Unwrap() error { return p.err }
 
 // bodyRefused marks the refusal of a blob that came in one PUT, where PATCH may
 // do; sure: no other attempt with PUT would.
-type bodyRefused struct {
+type putRefused struct {
 	err  error
 	sure bool
 }
 
-func (b *bodyRefused) Error() string { return b.err.Error() }
-func (b *bodyRefused) Unwrap() error { return b.err }
+func (b *putRefused) Error() string { return b.err.Error() }
+func (b *putRefused) Unwrap() error { return b.err }
 
 func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descriptor, open opener, early, plain, byParts bool, progress Progress) (mounted bool, asked time.Duration, err error) {
-	if _, found := r.found.Peek(repo); early && from == "" && d.Size > 0 && !found && r.holder(d.Digest) == "" {
-		a := openAhead(ctx, open)
-		defer a.drop()
-		open = a.take
+	if _, found := r.blobsFound.Peek(repo); early && from == "" && d.Size > 0 && !found && r.repositoryWithBlob(d.Digest) == "" {
+		a := prefetchBlob(ctx, open)
+		defer a.close()
+		open = a.open
 	}
 	location, there, asked, err := r.openUpload(ctx, repo, from, d, plain)
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descripto
 	}
 	if there {
 		if from == "" {
-			r.found.Set(repo, true)
+			r.blobsFound.Set(repo, true)
 		}
 		progress.LayerDone()
 		progress.Add(d.Size)
@@ -113,16 +113,16 @@ func (r *Registry) tryUpload(ctx context.Context, repo, from string, d Descripto
 }
 
 // ahead is a blob that is being opened before it is known to be needed.
-type ahead struct {
+type prefetchedBlob struct {
 	cancel context.CancelFunc
 	ready  chan struct{}
 	source io.ReadCloser
 	err    error
 }
 
-func openAhead(ctx context.Context, open opener) *ahead {
+func prefetchBlob(ctx context.Context, open opener) *prefetchedBlob {
 	ctx, cancel := context.WithCancel(ctx)
-	a := &ahead{cancel: cancel, ready: make(chan struct{})}
+	a := &prefetchedBlob{cancel: cancel, ready: make(chan struct{})}
 	go func() {
 		defer close(a.ready)
 		a.source, a.err = open(ctx)
@@ -131,13 +131,13 @@ func openAhead(ctx context.Context, open opener) *ahead {
 }
 
 // take is the opener that waits for what was begun; it is asked once.
-func (a *ahead) take(context.Context) (io.ReadCloser, error) {
+func (a *prefetchedBlob) open(context.Context) (io.ReadCloser, error) {
 	<-a.ready // ends with the context that it was opened with
 	return a.source, a.err
 }
 
 // drop ends it, used or not.
-func (a *ahead) drop() {
+func (a *prefetchedBlob) close() {
 	a.cancel()
 	<-a.ready
 	if a.source != nil {
@@ -154,17 +154,17 @@ func (a *ahead) drop() {
 func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descriptor, plain bool) (location string, there bool, asked time.Duration, err error) {
 	const op = "opening an upload of the blob"
 	sessions := r.url(repo, "blobs", "uploads/")
-	post := func(query string) (*answer, error) {
-		a, err := r.do(ctx, call{op: op, method: http.MethodPost, url: sessions + query, repo: repo, ref: d.Digest, body: []byte{}})
-		if err != nil && repeatable(err) {
-			err = &passingError{err}
+	post := func(query string) (*response, error) {
+		a, err := r.do(ctx, request{op: op, method: http.MethodPost, url: sessions + query, repo: repo, ref: d.Digest, body: []byte{}})
+		if err != nil && isTransient(err) {
+			err = &transientError{err}
 		}
 		return a, err
 	}
-	var a *answer
+	var a *response
 	holder := from == ""
 	if holder {
-		from = r.holder(d.Digest)
+		from = r.repositoryWithBlob(d.Digest)
 	}
 	if self := from == "" || from == repo; !plain && (!self || !r.noSelfMount.Load()) {
 		if self {
@@ -177,7 +177,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		switch a.status {
 		case http.StatusCreated:
 			if said := a.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
-				return "", false, 0, r.corrupt(op, repo, d.Digest, "the registry mounted "+sanitize.Bounded(said, 100)+" instead")
+				return "", false, 0, r.corruptError(op, repo, d.Digest, "the registry mounted "+sanitize.Bounded(said, 100)+" instead")
 			}
 			return "", true, 0, nil
 		case http.StatusAccepted:
@@ -187,7 +187,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		case http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
 			// It says nothing about mounting.
 		default:
-			if e := r.refused(op, repo, d.Digest, a.status, a.body); e.Code == "REGISTRY_DISALLOWED_OPERATION" {
+			if e := r.statusError(op, repo, d.Digest, a.status, a.body); e.Code == "REGISTRY_DISALLOWED_OPERATION" {
 				return "", false, 0, e
 			}
 			if self && (a.status < 500 || a.status == http.StatusNotImplemented) && a.status != http.StatusUnauthorized && a.status != http.StatusForbidden {
@@ -202,13 +202,13 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		}
 	}
 	if a.status != http.StatusAccepted {
-		err = r.refused(op, repo, d.Digest, a.status, a.body)
-		if passing(a.status) {
-			err = &passingError{err}
+		err = r.statusError(op, repo, d.Digest, a.status, a.body)
+		if isTransientStatus(a.status) {
+			err = &transientError{err}
 		}
 		return "", false, retryafter.Parse(a.header, time.Now()), err
 	}
-	location, err = r.session(sessions, a.header.Get("Location"))
+	location, err = r.uploadURL(sessions, a.header.Get("Location"))
 	if err != nil {
 		e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: a.status, Reason: err.Error()}
 		return "", false, 0, e
@@ -218,7 +218,7 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 
 // session is where a blob is put. It stays at the registry: our token goes
 // there, and so does the image.
-func (r *Registry) session(base, location string) (string, error) {
+func (r *Registry) uploadURL(base, location string) (string, error) {
 	if location == "" {
 		return "", errors.New("the registry opened an upload without saying where")
 	}
@@ -238,7 +238,7 @@ func (r *Registry) session(base, location string) (string, error) {
 }
 
 // closing is where a session is closed with a blob's digest.
-func closing(location, digest string) string {
+func closeURL(location, digest string) string {
 	// Appended, not rebuilt: the rest is the registry's, byte for byte.
 	switch {
 	case !strings.Contains(location, "?"):
@@ -257,17 +257,17 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	if err != nil {
 		return 0, &sourceError{err}
 	}
-	ctx, watch := watchFor(ctx)
+	ctx, watch := withWatchdog(ctx)
 	defer watch.stop()
-	body := &cargo{source: source, size: d.Size, progress: progress, watch: watch, stall: r.stall, commit: r.commit}
+	body := &uploadBody{source: source, size: d.Size, progress: progress, watch: watch, stall: r.stallTimeout, commit: r.commitTimeout}
 	defer body.end()
-	method, address := http.MethodPut, closing(location, d.Digest)
+	method, address := http.MethodPut, closeURL(location, d.Digest)
 	if byParts {
 		method, address = http.MethodPatch, location
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
-		return 0, r.failed(ctx, op, repo, d.Digest, err)
+		return 0, r.transportError(ctx, op, repo, d.Digest, err)
 	}
 	req.ContentLength = d.Size
 	if d.Size == 0 {
@@ -288,22 +288,22 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 		}
 		return 0, failed(&sourceError{cause})
 	case err != nil:
-		e := r.failed(ctx, op, repo, d.Digest, err)
-		if repeatable(e) {
-			return 0, failed(&passingError{e})
+		e := r.transportError(ctx, op, repo, d.Digest, err)
+		if isTransient(e) {
+			return 0, failed(&transientError{e})
 		}
 		return 0, failed(e)
 	}
 	defer resp.Body.Close()
-	watch.within(r.stall)
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, refusalBytes))
-	a := &answer{status: resp.StatusCode, header: resp.Header, body: text}
+	watch.arm(r.stallTimeout)
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorBody))
+	a := &response{status: resp.StatusCode, header: resp.Header, body: text}
 	closed := !byParts
 	if byParts && a.status == http.StatusAccepted && n == d.Size {
 		// It has all of it, and still has to hear what it is.
 		if a, err = r.closeUpload(ctx, repo, location, d, a); err != nil {
-			if repeatable(err) {
-				err = &passingError{err}
+			if isTransient(err) {
+				err = &transientError{err}
 			}
 			return 0, failed(err)
 		}
@@ -311,34 +311,34 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	}
 	if closed && (a.status == http.StatusCreated || a.status == http.StatusNoContent) {
 		if n != d.Size {
-			return 0, failed(&passingError{&Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: a.status,
+			return 0, failed(&transientError{&Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: a.status,
 				Reason: fmt.Sprintf("the registry was content with %d of %d bytes", n, d.Size)}})
 		}
 		if said := a.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
-			return 0, failed(r.corrupt(op, repo, d.Digest, "the registry stored "+sanitize.Bounded(said, 100)+" instead"))
+			return 0, failed(r.corruptError(op, repo, d.Digest, "the registry stored "+sanitize.Bounded(said, 100)+" instead"))
 		}
 		progress.LayerDone()
 		progress.Add(n - told)
 		return 0, nil
 	}
-	e := r.refused(op, repo, d.Digest, a.status, a.body)
+	e := r.statusError(op, repo, d.Digest, a.status, a.body)
 	err = e
 	switch {
-	case passing(a.status),
+	case isTransientStatus(a.status),
 		// The token ran out on the way; a body cannot be sent twice, a blob can.
 		a.status == http.StatusUnauthorized,
 		e.Code == "BLOB_UPLOAD_INVALID", e.Code == "BLOB_UPLOAD_UNKNOWN":
-		err = &passingError{e}
+		err = &transientError{e}
 	}
 	if !byParts && d.Size > 0 {
-		err = withPatch(e, err)
+		err = markPutRefused(e, err)
 	}
 	return retryafter.Parse(a.header, time.Now()), failed(err)
 }
 
 // withPatch marks what may be a refusal of the body in a PUT. A session that is
 // unknown or broken may also be one that got lost.
-func withPatch(e *Error, err error) error {
+func markPutRefused(e *Error, err error) error {
 	switch e.Status {
 	case http.StatusBadRequest, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusLengthRequired, http.StatusUnsupportedMediaType:
 	default:
@@ -346,24 +346,24 @@ func withPatch(e *Error, err error) error {
 	}
 	switch e.Code {
 	case "", "UNSUPPORTED":
-		return &bodyRefused{err, true}
+		return &putRefused{err, true}
 	case "BLOB_UPLOAD_INVALID", "BLOB_UPLOAD_UNKNOWN":
-		return &bodyRefused{err, false}
+		return &putRefused{err, false}
 	}
 	return err
 }
 
 // closeUpload ends a session into which a blob went by PATCH.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-a-blob-in-chunks
-func (r *Registry) closeUpload(ctx context.Context, repo, location string, d Descriptor, patched *answer) (*answer, error) {
+func (r *Registry) closeUpload(ctx context.Context, repo, location string, d Descriptor, patched *response) (*response, error) {
 	const op = "uploading the blob"
 	if next := patched.header.Get("Location"); next != "" {
 		var err error
-		if location, err = r.session(location, next); err != nil {
+		if location, err = r.uploadURL(location, next); err != nil {
 			return nil, &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: patched.status, Reason: err.Error()}
 		}
 	}
-	return r.do(ctx, call{op: op, method: http.MethodPut, url: closing(location, d.Digest), repo: repo, ref: d.Digest, body: []byte{}})
+	return r.do(ctx, request{op: op, method: http.MethodPut, url: closeURL(location, d.Digest), repo: repo, ref: d.Digest, body: []byte{}})
 }
 
 // sourceError is an error of the bytes' origin, not of where they go.
@@ -373,6 +373,6 @@ func (s *sourceError) Error() string { return s.err.Error() }
 func (s *sourceError) Unwrap() error { return s.err }
 
 // bytesOf opens what is in memory.
-func bytesOf(data []byte) opener {
+func bytesOpener(data []byte) opener {
 	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
 }

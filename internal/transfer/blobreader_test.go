@@ -115,7 +115,7 @@ func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
 		return hang
 	}
 	a, b := src.registry(), dst.registry()
-	a.stall = time.Second
+	a.stallTimeout = time.Second
 	var mutex sync.Mutex
 	var told []Retry
 	a.OnRetry(func(r Retry) {
@@ -161,7 +161,7 @@ func TestContentRange(t *testing.T) {
 		"bytes 5-9/10": true, "bytes 5-9/*": true,
 		"": false, "bytes 5-9": false, "bytes 4-9/10": false, "bytes 5-8/10": false, "bytes 5-9/11": false, "items 5-9/10": false, "bytes */10": false,
 	} {
-		if got := continues(header, 5, 10); got != want {
+		if got := isContentRange(header, 5, 10); got != want {
 			t.Errorf("%q: %v", header, got)
 		}
 	}

@@ -96,7 +96,7 @@ func (e *Error) Is(target error) bool {
 
 // at says on which side an error happened, where that is not known yet; the
 // role to grant depends on it.
-func at(side Side, err error) error {
+func withSide(side Side, err error) error {
 	var e *Error
 	if err == nil || !errors.As(err, &e) || e.Side != "" {
 		return err
@@ -104,7 +104,7 @@ func at(side Side, err error) error {
 	told := *e
 	told.Side = side
 	if told.Kind == Denied {
-		told.Remedy = denied(&told)
+		told.Remedy = deniedRemedy(&told)
 	}
 	return &told
 }
@@ -112,7 +112,7 @@ func at(side Side, err error) error {
 // denied tells which role is missing. A registry in ABAC mode honours only the
 // second of each pair (learn.microsoft.com, container-registry-rbac-abac-
 // repository-permissions).
-func denied(e *Error) string {
+func deniedRemedy(e *Error) string {
 	role := "AcrPull (or, where permissions are by repository, Container Registry Repository Reader)"
 	if e.Side == Target {
 		role = "AcrPush (or, where permissions are by repository, Container Registry Repository Writer)"

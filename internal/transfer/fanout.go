@@ -11,7 +11,7 @@ import (
 )
 
 // Delivery is one place to which a tree is brought.
-type Delivery struct {
+type Destination struct {
 	To         *Registry
 	Repository string
 	Tag        string   // "": by digest
@@ -32,11 +32,11 @@ type Delivery struct {
 //
 // A registry that wants a subject before its referrers gets the root by digest
 // first and the tag last: the tag is never visible before what is attached.
-func Deliver(ctx context.Context, t *Tree, to []Delivery, progress Progress, done func(i int, out Outcome, err error)) {
+func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, done func(i int, out Outcome, err error)) {
 	if progress == nil {
-		progress = silent{}
+		progress = noProgress{}
 	}
-	if slices.ContainsFunc(to, func(d Delivery) bool { return !d.Presence.Complete() }) {
+	if slices.ContainsFunc(to, func(d Destination) bool { return !d.Presence.Complete() }) {
 		if err := t.Complete(ctx); err != nil {
 			for i := range to {
 				done(i, Outcome{}, err)
@@ -44,19 +44,19 @@ func Deliver(ctx context.Context, t *Tree, to []Delivery, progress Progress, don
 			return
 		}
 	}
-	v := &convoy{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
+	v := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
 	for _, d := range to {
-		v.copies = append(v.copies, newCopying(ctx, v, d))
+		v.copies = append(v.copies, newTargetCopy(ctx, v, d))
 	}
-	v.going.Go(func() { v.run(ctx) })
+	v.running.Go(func() { v.run(ctx) })
 	for i, c := range v.copies {
-		v.going.Go(func() {
+		v.running.Go(func() {
 			defer c.cancel()
-			out, err := c.deliver(ctx)
+			out, err := c.run(ctx)
 			done(i, out, err)
 		})
 	}
-	v.going.Wait()
+	v.running.Wait()
 }
 
 const (
@@ -67,25 +67,25 @@ const (
 	smallWidth = 16
 	// maxLate is how often a registry may keep others waiting before it reads
 	// everything for itself.
-	maxLate = 2
+	maxSlowReads = 2
 )
 
 // convoy brings the blobs of a tree to all places that lack them.
-type convoy struct {
+type fanOut struct {
 	tree     *Tree
 	src      *Registry
 	srcRepo  string
 	progress Progress
-	copies   []*copying
-	going    sync.WaitGroup // everything that was begun
+	copies   []*targetCopy
+	running  sync.WaitGroup // everything that was begun
 
-	late sync.Map // of *Registry: *atomic.Int32
+	slowReads sync.Map // of *Registry: *atomic.Int32
 }
 
-func (v *convoy) run(ctx context.Context) {
+func (v *fanOut) run(ctx context.Context) {
 	var large, small, empty []Descriptor
 	for _, b := range v.tree.blobs {
-		if !slices.ContainsFunc(v.copies, func(c *copying) bool { return c.wants(b) }) {
+		if !slices.ContainsFunc(v.copies, func(c *targetCopy) bool { return c.needs(b) }) {
 			continue
 		}
 		switch {
@@ -98,15 +98,15 @@ func (v *convoy) run(ctx context.Context) {
 		}
 	}
 	// First, since no bytes tell of them: with the last byte all is there.
-	v.lane(ctx, empty, smallWidth, v.src.small)
+	v.sendBlobs(ctx, empty, smallWidth, v.src.smallDownloads)
 	var lanes sync.WaitGroup
-	lanes.Go(func() { v.lane(ctx, large, largeWidth, v.src.large) })
-	lanes.Go(func() { v.lane(ctx, small, smallWidth, v.src.small) })
+	lanes.Go(func() { v.sendBlobs(ctx, large, largeWidth, v.src.largeDownloads) })
+	lanes.Go(func() { v.sendBlobs(ctx, small, smallWidth, v.src.smallDownloads) })
 	lanes.Wait()
 }
 
 // lane brings blobs, the largest first: they take longest.
-func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readings *semaphore.Weighted) {
+func (v *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, readings *semaphore.Weighted) {
 	slices.SortStableFunc(blobs, func(a, b Descriptor) int {
 		switch {
 		case a.Size > b.Size:
@@ -121,18 +121,18 @@ func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readin
 	for _, b := range blobs {
 		group.Go(func() error {
 			// Another image of the run may be bringing it to the same places.
-			unlock, err := v.src.readings.LockUnless(ctx, b.Digest, func() bool { return v.held(b) })
+			unlock, err := v.src.downloads.LockUnless(ctx, b.Digest, func() bool { return v.atAllTargets(b) })
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			if !v.held(b) {
+			if !v.atAllTargets(b) {
 				if err := readings.Acquire(ctx, 1); err != nil {
 					return err
 				}
 				defer readings.Release(1)
 			}
-			v.bring(ctx, b)
+			v.sendBlob(ctx, b)
 			return nil
 		})
 	}
@@ -140,27 +140,29 @@ func (v *convoy) lane(ctx context.Context, blobs []Descriptor, width int, readin
 }
 
 // held tells whether each registry that is to get the blob is known to have it.
-func (v *convoy) held(b Descriptor) bool {
-	return !slices.ContainsFunc(v.copies, func(c *copying) bool { return c.wants(b) && c.mountFrom() == "" && c.dst.holder(b.Digest) == "" })
+func (v *fanOut) atAllTargets(b Descriptor) bool {
+	return !slices.ContainsFunc(v.copies, func(c *targetCopy) bool {
+		return c.needs(b) && c.mountFrom() == "" && c.dst.repositoryWithBlob(b.Digest) == ""
+	})
 }
 
 // bring sends one blob to all who lack it, and returns when its reading is
 // over; who was left behind goes on.
-func (v *convoy) bring(ctx context.Context, b Descriptor) {
+func (v *fanOut) sendBlob(ctx context.Context, b Descriptor) {
 	open := verify(v.src.download(v.srcRepo, b), b)
-	s := newShare(ctx, open, b.Size, v.src.wait, func(to *Registry) { v.lateness(to).Add(1) })
+	s := newTee(ctx, open, b.Size, v.src.teeWait, func(to *Registry) { v.slowCount(to).Add(1) })
 	type part struct {
-		c      *copying
+		c      *targetCopy
 		to     *Registry
 		shared bool
 	}
 	var parts []part
 	for _, c := range v.copies {
-		if !c.wants(b) || !c.begin() {
+		if !c.needs(b) || !c.beginBlob() {
 			continue
 		}
-		p := part{c: c, to: v.first(c.dst)}
-		p.shared = v.lateness(p.to).Load() < maxLate
+		p := part{c: c, to: v.canonical(c.dst)}
+		p.shared = v.slowCount(p.to).Load() < maxSlowReads
 		if p.shared {
 			s.expect(p.to)
 		}
@@ -168,29 +170,29 @@ func (v *convoy) bring(ctx context.Context, b Descriptor) {
 	}
 	if len(parts) == 1 {
 		s.cancel()
-		parts[0].c.send(b, open, true)
-		parts[0].c.end()
+		parts[0].c.sendBlob(b, open, true)
+		parts[0].c.endBlob()
 		return
 	}
 	for _, p := range parts {
-		v.going.Go(func() {
-			defer p.c.end()
+		v.running.Go(func() {
+			defer p.c.endBlob()
 			if !p.shared {
-				p.c.send(b, open, true)
+				p.c.sendBlob(b, open, true)
 				return
 			}
-			defer s.left(p.to)
-			p.c.send(b, s.opener(p.to), false)
+			defer s.leave(p.to)
+			p.c.sendBlob(b, s.opener(p.to), false)
 		})
 	}
 	s.mu.Lock()
 	s.startIfReady()
 	s.mu.Unlock()
-	s.over()
+	s.awaitEnd()
 }
 
 // first is the value that stands for a registry in this convoy.
-func (v *convoy) first(r *Registry) *Registry {
+func (v *fanOut) canonical(r *Registry) *Registry {
 	for _, c := range v.copies {
 		if c.dst.same(r) {
 			return c.dst
@@ -199,39 +201,39 @@ func (v *convoy) first(r *Registry) *Registry {
 	return r
 }
 
-func (v *convoy) lateness(r *Registry) *atomic.Int32 {
-	n, _ := v.late.LoadOrStore(r, new(atomic.Int32))
+func (v *fanOut) slowCount(r *Registry) *atomic.Int32 {
+	n, _ := v.slowReads.LoadOrStore(r, new(atomic.Int32))
 	return n.(*atomic.Int32)
 }
 
 // wants tells whether the blob has to be sent there.
-func (c *copying) wants(b Descriptor) bool {
-	_, wanted := c.wanted[b.Digest]
+func (c *targetCopy) needs(b Descriptor) bool {
+	_, wanted := c.toSend[b.Digest]
 	return wanted
 }
 
 // begin and end enclose the sending of one blob; none begins once the copy has
 // failed.
-func (c *copying) begin() bool {
+func (c *targetCopy) beginBlob() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ctx.Err() != nil {
 		return false
 	}
-	c.underway++
+	c.inFlight++
 	return true
 }
 
-func (c *copying) end() {
+func (c *targetCopy) endBlob() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.underway--
+	c.inFlight--
 	c.changed.Broadcast()
 }
 
 // send brings one blob, and ends the copy if that fails. early: who else lacks
 // it reads for itself, so that nobody has to be waited for.
-func (c *copying) send(b Descriptor, open opener, early bool) {
+func (c *targetCopy) sendBlob(b Descriptor, open opener, early bool) {
 	mounted, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -239,37 +241,37 @@ func (c *copying) send(b Descriptor, open opener, early bool) {
 	switch {
 	case err != nil:
 		if c.failure == nil && c.ctx.Err() == nil {
-			c.failure = c.blame(b, err)
+			c.failure = c.blobError(b, err)
 		}
 		c.cancel()
 	case mounted:
 		c.out.mounts++
-		delete(c.pending, b.Digest)
+		delete(c.pendingBlobs, b.Digest)
 	default:
 		c.out.blobs++
-		delete(c.pending, b.Digest)
+		delete(c.pendingBlobs, b.Digest)
 	}
 }
 
 // awaitBlobs waits until all blobs have arrived.
-func (c *copying) awaitBlobs(ctx context.Context) error {
-	return c.await(ctx, func() bool { return len(c.pending) == 0 })
+func (c *targetCopy) awaitBlobs(ctx context.Context) error {
+	return c.await(ctx, func() bool { return len(c.pendingBlobs) == 0 })
 }
 
 // awaitBlobsOf waits until those of one manifest have.
-func (c *copying) awaitBlobsOf(ctx context.Context, n *node) error {
+func (c *targetCopy) awaitBlobsOf(ctx context.Context, n *node) error {
 	return c.await(ctx, func() bool {
-		return !slices.ContainsFunc(n.blobs, func(b Descriptor) bool { return c.pending[b.Digest] })
+		return !slices.ContainsFunc(n.blobs, func(b Descriptor) bool { return c.pendingBlobs[b.Digest] })
 	})
 }
 
 // awaitTurn waits until manifests may be put: a blob had to be sent, or all of
 // them turned out to be there, which tells something of the manifests too.
-func (c *copying) awaitTurn(ctx context.Context) error {
-	return c.await(ctx, func() bool { return len(c.pending) == 0 || c.out.blobs > 0 })
+func (c *targetCopy) awaitManifestTurn(ctx context.Context) error {
+	return c.await(ctx, func() bool { return len(c.pendingBlobs) == 0 || c.out.blobs > 0 })
 }
 
-func (c *copying) sentAny() bool {
+func (c *targetCopy) sentAny() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.out.blobs > 0
@@ -277,7 +279,7 @@ func (c *copying) sentAny() bool {
 
 // await waits until it is so, or a blob has failed. Where it ends in an error,
 // no blob is underway any more.
-func (c *copying) await(ctx context.Context, so func() bool) error {
+func (c *targetCopy) await(ctx context.Context, so func() bool) error {
 	wake := func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -295,7 +297,7 @@ func (c *copying) await(ctx context.Context, so func() bool) error {
 	}
 	failure := c.failure
 	c.cancel()
-	for c.underway > 0 {
+	for c.inFlight > 0 {
 		c.changed.Wait()
 	}
 	switch {

@@ -14,7 +14,7 @@ import (
 )
 
 // aheadWidth is how many requests of one tree are made before their turn.
-const aheadWidth = 32
+const maxPrefetches = 32
 
 // treeReader asks for what belongs to one tree, each thing once, and ahead: what
 // a manifest or a list names is asked for as soon as it is known. The rounds of
@@ -34,18 +34,18 @@ type treeReader struct {
 func newTreeReader(ctx context.Context, t *Tree) *treeReader {
 	r := &treeReader{
 		tree: t, ctx: ctx,
-		manifests: keyed.NewCache[string, *Manifest](0, keepAll),
-		lists:     keyed.NewCache[string, []Descriptor](0, keepAll),
+		manifests: keyed.NewCache[string, *Manifest](0, keepErrors),
+		lists:     keyed.NewCache[string, []Descriptor](0, keepErrors),
 	}
-	r.prefetches.SetLimit(aheadWidth)
+	r.prefetches.SetLimit(maxPrefetches)
 	return r
 }
 
 // keepAll keeps errors as answers: an error ends the reading of the tree.
-func keepAll(error) bool { return true }
+func keepErrors(error) bool { return true }
 
 // ahead does something before its turn, if somebody is free to.
-func (r *treeReader) ahead(do func()) {
+func (r *treeReader) prefetch(do func()) {
 	r.prefetches.TryGo(func() error {
 		if r.ctx.Err() == nil {
 			do()
@@ -55,7 +55,7 @@ func (r *treeReader) ahead(do func()) {
 }
 
 // manifest reads what a lead names; nil if it is company that there is not.
-func (r *treeReader) manifest(l lead) (*Manifest, error) {
+func (r *treeReader) manifest(l pending) (*Manifest, error) {
 	name := l.Digest
 	if l.tag != "" {
 		name = l.tag
@@ -65,57 +65,57 @@ func (r *treeReader) manifest(l lead) (*Manifest, error) {
 		m, err := r.tree.fetch(r.ctx, l)
 		if err == nil && m != nil {
 			r.bytes.Add(int64(len(m.Raw)))
-			r.follow(l, m)
+			r.prefetchContents(l, m)
 		}
 		return m, err
 	})
 }
 
 // list reads what is attached to a manifest.
-func (r *treeReader) list(l lead, digest string) ([]Descriptor, error) {
+func (r *treeReader) list(l pending, digest string) ([]Descriptor, error) {
 	return r.lists.Get(r.ctx, digest, func(context.Context) ([]Descriptor, error) {
-		list, err := r.tree.attachedTo(r.ctx, digest)
+		list, err := r.tree.listReferrers(r.ctx, digest)
 		if err != nil {
 			return list, err
 		}
 		for _, d := range list {
 			if d.ArtifactType == "" || !slices.Contains(r.tree.options.Exclude, d.ArtifactType) {
-				r.read(lead{Descriptor: d, subject: digest, attached: l.attached + 1})
+				r.prefetchManifest(pending{Descriptor: d, subject: digest, referrerDepth: l.referrerDepth + 1})
 			}
 		}
-		r.lookNear(digest, list)
+		r.prefetchAtReplica(digest, list)
 		return list, nil
 	})
 }
 
 // read asks ahead for a manifest, and for what is attached to it.
-func (r *treeReader) read(l lead) {
-	if l.nesting > maxNesting || l.attached > maxNesting || r.count.Load() > maxManifests || r.bytes.Load() > maxRawBytes || l.tag == "" && ref.CheckDigest(l.Digest) != nil {
+func (r *treeReader) prefetchManifest(l pending) {
+	if l.indexDepth > maxNesting || l.referrerDepth > maxNesting || r.count.Load() > maxManifests || r.bytes.Load() > maxRawBytes || l.tag == "" && ref.CheckDigest(l.Digest) != nil {
 		return // its turn will tell
 	}
-	r.ahead(func() { _, _ = r.manifest(l) })
+	r.prefetch(func() { _, _ = r.manifest(l) })
 	if r.tree.options.Referrers && l.tag == "" {
-		r.ahead(func() { _, _ = r.list(l, l.Digest) })
+		r.prefetch(func() { _, _ = r.list(l, l.Digest) })
 	}
 }
 
 // follow asks ahead for what a manifest leads to.
-func (r *treeReader) follow(l lead, m *Manifest) {
+func (r *treeReader) prefetchContents(l pending, m *Manifest) {
 	for _, c := range m.children {
-		if known(c.MediaType) {
-			r.read(lead{Descriptor: c, parent: m.Digest, attached: l.attached, nesting: l.nesting + 1})
+		if isManifestType(c.MediaType) {
+			r.prefetchManifest(pending{Descriptor: c, parent: m.Digest, referrerDepth: l.referrerDepth, indexDepth: l.indexDepth + 1})
 		}
 	}
 	if !r.tree.options.Referrers {
 		return
 	}
 	if l.tag != "" {
-		r.ahead(func() { _, _ = r.list(l, m.Digest) })
+		r.prefetch(func() { _, _ = r.list(l, m.Digest) })
 	}
-	r.ahead(func() {
-		if company, err := r.tree.company(); err == nil && company.listed {
-			for _, tag := range company.of(m.Digest) {
-				r.read(lead{Descriptor: Descriptor{Size: -1}, tag: tag, attached: l.attached + 1})
+	r.prefetch(func() {
+		if company, err := r.tree.digestTags(); err == nil && company.listed {
+			for _, tag := range company.tagsOf(m.Digest) {
+				r.prefetchManifest(pending{Descriptor: Descriptor{Size: -1}, tag: tag, referrerDepth: l.referrerDepth + 1})
 			}
 		}
 	})
@@ -124,43 +124,43 @@ func (r *treeReader) follow(l lead, m *Manifest) {
 // lookNear asks ahead for what Inspect of the place that holds the image will
 // want to know: its list of what is attached, and where that is a tag, which
 // vouches for nothing, each of it.
-func (r *treeReader) lookNear(subject string, list []Descriptor) {
+func (r *treeReader) prefetchAtReplica(subject string, list []Descriptor) {
 	t := r.tree
-	near := t.holder()
+	near := t.awaitReplica()
 	if near == nil || len(list) == 0 {
 		return
 	}
-	tagged := t.listedByTag(subject)
+	tagged := t.hasFallbackTag(subject)
 	ask := func(do func(context.Context)) {
-		r.ahead(func() {
-			ctx, cancel := context.WithDeadline(r.ctx, t.nearEnd)
+		r.prefetch(func() {
+			ctx, cancel := context.WithDeadline(r.ctx, t.replicaDeadline)
 			defer cancel()
 			do(ctx)
 		})
 	}
-	ask(func(ctx context.Context) { _, _ = near.listFor(ctx, t.nearRepo, subject, list, tagged) })
+	ask(func(ctx context.Context) { _, _ = near.referrersExpecting(ctx, t.replicaRepo, subject, list, tagged) })
 	if !tagged || near.referrersAPI.Load() {
 		return
 	}
 	for _, d := range list {
-		ask(func(ctx context.Context) { _, _ = near.Resolve(ctx, t.nearRepo, d.Digest) })
+		ask(func(ctx context.Context) { _, _ = near.Resolve(ctx, t.replicaRepo, d.Digest) })
 	}
 }
 
 // fetch makes the requests for one manifest. Where the image is somewhere
 // already, what it contains is read there, which tells also that it is there;
 // and of what is attached the descriptor is enough.
-func (t *Tree) fetch(ctx context.Context, l lead) (*Manifest, error) {
+func (t *Tree) fetch(ctx context.Context, l pending) (*Manifest, error) {
 	inside := l.tag != "" || l.parent != "" || l.subject != ""
 	switch {
-	case !inside || t.holder() == nil:
+	case !inside || t.awaitReplica() == nil:
 	case l.tag != "":
-		if m, ok := t.glimpse(ctx, l.tag); ok {
+		if m, ok := t.sameTag(ctx, l.tag); ok {
 			return m, nil
 		}
 	case l.parent != "":
-		short, cancel := context.WithDeadline(ctx, t.nearEnd)
-		m, err := t.near.manifest(short, t.nearRepo, l.Digest, l.Descriptor)
+		short, cancel := context.WithDeadline(ctx, t.replicaDeadline)
+		m, err := t.replica.manifest(short, t.replicaRepo, l.Digest, l.Descriptor)
 		cancel()
 		if err == nil {
 			return m, nil
@@ -172,7 +172,7 @@ func (t *Tree) fetch(ctx context.Context, l lead) (*Manifest, error) {
 }
 
 // readManifest reads one manifest at the source.
-func (t *Tree) readManifest(ctx context.Context, l lead) (*Manifest, error) {
+func (t *Tree) readManifest(ctx context.Context, l pending) (*Manifest, error) {
 	if l.tag == "" {
 		return t.source.manifest(ctx, t.repo, l.Digest, l.Descriptor)
 	}
@@ -185,14 +185,14 @@ func (t *Tree) readManifest(ctx context.Context, l lead) (*Manifest, error) {
 
 // glimpse looks at company without reading it, where the place that holds the
 // image has the same under this tag.
-func (t *Tree) glimpse(ctx context.Context, tag string) (*Manifest, bool) {
+func (t *Tree) sameTag(ctx context.Context, tag string) (*Manifest, bool) {
 	var here, there Descriptor
 	var mine, theirs error
 	var both sync.WaitGroup
 	both.Go(func() {
-		short, cancel := context.WithDeadline(ctx, t.nearEnd)
+		short, cancel := context.WithDeadline(ctx, t.replicaDeadline)
 		defer cancel()
-		there, theirs = t.near.Resolve(short, t.nearRepo, tag)
+		there, theirs = t.replica.Resolve(short, t.replicaRepo, tag)
 	})
 	here, mine = t.source.Resolve(ctx, t.repo, tag)
 	both.Wait()
@@ -208,7 +208,7 @@ func (t *Tree) glimpse(ctx context.Context, tag string) (*Manifest, bool) {
 // Complete reads what was left unread because a place holds the image already:
 // somebody lacks it after all. It must not run beside other uses of the tree.
 func (t *Tree) Complete(ctx context.Context) error {
-	return at(Source, t.source.own(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx)))
+	return withSide(Source, t.source.wrap(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx)))
 }
 
 func (t *Tree) complete(ctx context.Context) error {
@@ -221,8 +221,8 @@ func (t *Tree) complete(ctx context.Context) error {
 	if len(unread) == 0 {
 		return nil
 	}
-	err := each(ctx, unread, func(ctx context.Context, n *node) error {
-		m, err := t.full(ctx, n)
+	err := forEach(ctx, unread, func(ctx context.Context, n *node) error {
+		m, err := t.fullManifest(ctx, n)
 		if err == nil {
 			n.Manifest = m
 		}
@@ -235,17 +235,17 @@ func (t *Tree) complete(ctx context.Context) error {
 }
 
 // full is a node's manifest, read whole.
-func (t *Tree) full(ctx context.Context, n *node) (*Manifest, error) {
+func (t *Tree) fullManifest(ctx context.Context, n *node) (*Manifest, error) {
 	if !n.unread {
 		return n.Manifest, nil
 	}
-	l := lead{Descriptor: n.Descriptor, attached: n.attached}
+	l := pending{Descriptor: n.Descriptor, referrerDepth: n.referrerDepth}
 	if n.subject != nil {
 		l.subject = n.subject.Digest
 	}
 	m, err := t.readManifest(ctx, l)
-	if m, err = t.checked(l, m, err); err == nil && m == nil {
-		err = t.wrong(l, NotFound, "the tag was there a moment ago")
+	if m, err = t.checkPending(l, m, err); err == nil && m == nil {
+		err = t.pendingError(l, NotFound, "the tag was there a moment ago")
 	}
-	return m, at(Source, err)
+	return m, withSide(Source, err)
 }

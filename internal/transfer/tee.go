@@ -21,50 +21,50 @@ var errBehind = errors.New("the others went ahead")
 // until each of the registries that want the blob is ready for it or turns out
 // not to need it; then the source is read once, through a ring, at the pace of
 // the slowest. Who keeps others waiting for too long is left behind.
-type share struct {
+type tee struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   opener
 	size   int64
 	wait   time.Duration
-	late   func(*Registry) // told of who was left behind
+	onSlow func(*Registry) // told of who was left behind
 
 	mu      sync.Mutex
-	moved   sync.Cond
+	changed sync.Cond
 	members map[*Registry]int // that have not ended, by registry
-	readers []*reader
+	readers []*teeReader
 	started time.Time
 	timer   *time.Timer
 	ring    []byte
-	filling sync.WaitGroup
+	filler  sync.WaitGroup
 	head    int64 // bytes read
 	err     error
 }
 
 // reader is one target's place in a share.
-type reader struct {
-	share  *share
+type teeReader struct {
+	tee    *tee
 	to     *Registry
-	source io.ReadCloser // of the only reader: it needs no ring
+	direct io.ReadCloser // of the only reader: it needs no ring
 	pos    int64
-	debt   time.Duration // for which others waited for this one
+	delay  time.Duration // for which others waited for this one
 	behind bool
 	closed bool
 }
 
-func newShare(ctx context.Context, open opener, size int64, wait time.Duration, late func(*Registry)) *share {
-	s := &share{open: open, size: size, wait: wait, late: late, members: make(map[*Registry]int)}
+func newTee(ctx context.Context, open opener, size int64, wait time.Duration, late func(*Registry)) *tee {
+	s := &tee{open: open, size: size, wait: wait, onSlow: late, members: make(map[*Registry]int)}
 	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.moved.L = &s.mu
+	s.changed.L = &s.mu
 	return s
 }
 
 // expect announces a member. All are announced before the first opens.
-func (s *share) expect(to *Registry) { s.members[to]++ }
+func (s *tee) expect(to *Registry) { s.members[to]++ }
 
 // opener gives a member's bytes: the shared ones to the first of a registry
 // that asks in time, its own to everybody else.
-func (s *share) opener(to *Registry) opener {
+func (s *tee) opener(to *Registry) opener {
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		s.mu.Lock()
 		if !s.started.IsZero() || s.has(to) {
@@ -72,7 +72,7 @@ func (s *share) opener(to *Registry) opener {
 			return s.open(ctx)
 		}
 		defer s.mu.Unlock()
-		r := &reader{share: s, to: to}
+		r := &teeReader{tee: s, to: to}
 		s.readers = append(s.readers, r)
 		if s.timer == nil {
 			s.timer = time.AfterFunc(s.wait, func() {
@@ -87,14 +87,14 @@ func (s *share) opener(to *Registry) opener {
 }
 
 // left says that a member has ended, with the blob or without it.
-func (s *share) left(to *Registry) {
+func (s *tee) leave(to *Registry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.members[to]--
 	s.startIfReady()
 }
 
-func (s *share) has(to *Registry) bool {
+func (s *tee) has(to *Registry) bool {
 	for _, r := range s.readers {
 		if r.to == to {
 			return true
@@ -103,7 +103,7 @@ func (s *share) has(to *Registry) bool {
 	return false
 }
 
-func (s *share) startIfReady() {
+func (s *tee) startIfReady() {
 	for to, n := range s.members {
 		if n > 0 && !s.has(to) {
 			return
@@ -113,7 +113,7 @@ func (s *share) startIfReady() {
 }
 
 // start begins to read; s.mu is held.
-func (s *share) start() {
+func (s *tee) start() {
 	if !s.started.IsZero() {
 		return
 	}
@@ -123,7 +123,7 @@ func (s *share) start() {
 	}
 	for to, n := range s.members {
 		if n > 0 && !s.has(to) {
-			s.late(to)
+			s.onSlow(to)
 		}
 	}
 	if len(s.readers) > 1 {
@@ -132,23 +132,23 @@ func (s *share) start() {
 			most = smallRingBytes
 		}
 		s.ring = make([]byte, min(s.size, most))
-		s.filling.Go(s.fill)
+		s.filler.Go(s.fill)
 	}
-	s.moved.Broadcast()
+	s.changed.Broadcast()
 }
 
 // over waits until nobody reads any more; some may still read for themselves.
-func (s *share) over() {
+func (s *tee) awaitEnd() {
 	s.mu.Lock()
 	for s.started.IsZero() || s.active() > 0 {
-		s.moved.Wait()
+		s.changed.Wait()
 	}
 	s.mu.Unlock()
 	s.cancel()
-	s.filling.Wait()
+	s.filler.Wait()
 }
 
-func (s *share) active() (n int) {
+func (s *tee) active() (n int) {
 	for _, r := range s.readers {
 		if !r.behind && !r.closed {
 			n++
@@ -158,7 +158,7 @@ func (s *share) active() (n int) {
 }
 
 // fill reads the source into the ring.
-func (s *share) fill() {
+func (s *tee) fill() {
 	source, err := s.open(s.ctx)
 	if err != nil {
 		s.advance(0, err)
@@ -166,7 +166,7 @@ func (s *share) fill() {
 	}
 	defer source.Close()
 	for {
-		room := s.room()
+		room := s.nextBuffer()
 		if room == nil {
 			return
 		}
@@ -176,19 +176,19 @@ func (s *share) fill() {
 	}
 }
 
-func (s *share) advance(n int, err error) (more bool) {
+func (s *tee) advance(n int, err error) (more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.head += int64(n)
 	s.err = err
-	s.moved.Broadcast()
+	s.changed.Broadcast()
 	return err == nil && s.head < s.size
 }
 
 // room waits until the slowest reader leaves some, and leaves behind whom the
 // others would wait for too long: half the time that was given to come, and a
 // quarter of the time since. nil: nobody reads.
-func (s *share) room() []byte {
+func (s *tee) nextBuffer() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var since time.Time
@@ -213,25 +213,25 @@ func (s *share) room() []byte {
 				if r.behind || r.closed || r.pos != slowest {
 					continue
 				}
-				if r.debt += now.Sub(since); r.debt > s.wait/2+now.Sub(s.started)/4 {
+				if r.delay += now.Sub(since); r.delay > s.wait/2+now.Sub(s.started)/4 {
 					r.behind = true
-					s.late(r.to)
-					s.moved.Broadcast()
+					s.onSlow(r.to)
+					s.changed.Broadcast()
 				}
 			}
 		}
 		since = now
-		tick := time.AfterFunc(20*time.Millisecond, s.moved.Broadcast)
-		s.moved.Wait()
+		tick := time.AfterFunc(20*time.Millisecond, s.changed.Broadcast)
+		s.changed.Wait()
 		tick.Stop()
 	}
 }
 
-func (r *reader) Read(p []byte) (int, error) {
-	s := r.share
+func (r *teeReader) Read(p []byte) (int, error) {
+	s := r.tee
 	s.mu.Lock()
 	for !r.closed && !r.behind && (s.started.IsZero() || s.ring != nil && r.pos == s.head && s.err == nil) {
-		s.moved.Wait()
+		s.changed.Wait()
 	}
 	switch {
 	case r.closed:
@@ -258,39 +258,39 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, errBehind // and what was copied may be overwritten
 	}
 	r.pos += int64(n)
-	s.moved.Broadcast()
+	s.changed.Broadcast()
 	return n, nil
 }
 
-func (r *reader) readAlone(p []byte) (int, error) {
-	if r.source == nil {
-		source, err := r.share.open(r.share.ctx)
+func (r *teeReader) readAlone(p []byte) (int, error) {
+	if r.direct == nil {
+		source, err := r.tee.open(r.tee.ctx)
 		if err != nil {
 			return 0, err
 		}
-		r.share.mu.Lock()
-		r.source = source
+		r.tee.mu.Lock()
+		r.direct = source
 		closed := r.closed
-		r.share.mu.Unlock()
+		r.tee.mu.Unlock()
 		if closed {
 			source.Close()
 			return 0, errClosed
 		}
 	}
-	return r.source.Read(p)
+	return r.direct.Read(p)
 }
 
-func (r *reader) Close() error {
-	s := r.share
+func (r *teeReader) Close() error {
+	s := r.tee
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.closed = true
 	if s.active() == 0 && !s.started.IsZero() {
 		s.cancel()
 	}
-	if r.source != nil {
-		r.source.Close()
+	if r.direct != nil {
+		r.direct.Close()
 	}
-	s.moved.Broadcast()
+	s.changed.Broadcast()
 	return nil
 }

@@ -28,7 +28,7 @@ func newHeld(t *testing.T, api bool) *held {
 	job{src: h.src, dst: h.dst, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0", tag: "1.0", referrers: true}.must(t)
 	h.near = h.dst.registry()
 	h.options = Options{Referrers: true, Replica: NewReplica()}
-	h.options.Replica.Answer(h.near, "dev/cart", h.src.tag("shop/cart", "1.0"))
+	h.options.Replica.Set(h.near, "dev/cart", h.src.tag("shop/cart", "1.0"))
 	h.src.clear()
 	h.dst.clear()
 	return h
@@ -83,7 +83,7 @@ func sameTree(t *testing.T, got, want *Tree) {
 	}
 	for i, n := range got.order {
 		w := want.order[i]
-		if n.Digest != w.Digest || string(n.Raw) != string(w.Raw) || n.ArtifactType != w.ArtifactType || n.attached != w.attached || !reflect.DeepEqual(n.tags, w.tags) {
+		if n.Digest != w.Digest || string(n.Raw) != string(w.Raw) || n.ArtifactType != w.ArtifactType || n.referrerDepth != w.referrerDepth || !reflect.DeepEqual(n.tags, w.tags) {
 			t.Errorf("manifest %d is %+v, want %+v", i, n.Descriptor, w.Descriptor)
 		}
 	}
@@ -101,13 +101,13 @@ func TestHeldImageForAnotherTarget(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var deliveries []Delivery
+	var deliveries []Destination
 	for _, r := range []*Registry{h.near, to} {
 		p, err := r.Inspect(t.Context(), "dev/cart", "1.0", tree, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		deliveries = append(deliveries, Delivery{To: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
+		deliveries = append(deliveries, Destination{To: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
 	}
 	ends := deliverAll(t, tree, deliveries)
 	if ends[0].out.State != Present || ends[1].out.State != Copied || ends[1].err != nil {
@@ -169,7 +169,7 @@ func TestHeldImageWithAFalseList(t *testing.T) {
 func TestSlowPlaceIsNotWaitedFor(t *testing.T) {
 	h := newHeld(t, true)
 	h.options.Replica = NewReplica()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*maxReplicaWait)
 	defer cancel()
 	tree, err := ReadTree(ctx, h.src.registry(), "shop/cart", "1.0", h.options)
 	if err != nil {
@@ -190,7 +190,7 @@ func TestPlaceThatFallsSilent(t *testing.T) {
 		defer close(over)
 		h.dst.script = func(http.ResponseWriter, *http.Request) bool { <-over; return true }
 		from := h.src.registry()
-		from.near = 100 * time.Millisecond
+		from.replicaTimeout = 100 * time.Millisecond
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
 		tree, err := ReadTree(ctx, from, "shop/cart", "1.0", h.options)

@@ -17,7 +17,7 @@ type watchdog struct {
 }
 
 // watchFor returns a context that the watchdog ends.
-func watchFor(ctx context.Context) (context.Context, *watchdog) {
+func withWatchdog(ctx context.Context) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{ctx: ctx, cancel: cancel}
 	w.timer = time.AfterFunc(time.Hour, func() { cancel(errStalled) })
@@ -25,10 +25,10 @@ func watchFor(ctx context.Context) (context.Context, *watchdog) {
 	return ctx, w
 }
 
-func (w *watchdog) within(d time.Duration) { w.timer.Reset(d) }
+func (w *watchdog) arm(d time.Duration) { w.timer.Reset(d) }
 
 // rest stops counting: it is somebody else's turn.
-func (w *watchdog) rest() { w.timer.Stop() }
+func (w *watchdog) disarm() { w.timer.Stop() }
 
 func (w *watchdog) stop() {
 	w.timer.Stop()

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	refusalBytes   = 8 << 10 // of a refusal's body that are read
-	explainedRunes = 600     // of an explanation that are kept
+	maxErrorBody   = 8 << 10 // of a refusal's body that are read
+	maxExplanation = 600     // of an explanation that are kept
 )
 
 // refused turns an answer that is no success into an error.
-func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error {
+func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *Error {
 	said := ocierror.Parse(body, nil)
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Status: status, Code: said.Code}
 	answer := fmt.Sprintf("the registry answered %d", status)
@@ -52,7 +52,7 @@ func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Kind = Denied
 		e.Reason = "access is denied: " + answer
-		e.Remedy = denied(e)
+		e.Remedy = deniedRemedy(e)
 	case status == http.StatusNotFound:
 		e.Kind = NotFound
 		e.Reason = "it is not there: " + answer
@@ -80,7 +80,7 @@ func (r *Registry) refused(op, repo, ref string, status int, body []byte) *Error
 // failed turns an error without an answer into one of this package. The address
 // that net/http puts around it is dropped: after a redirect to storage it bears
 // a signature.
-func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) *Error {
+func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err error) *Error {
 	var u *url.Error
 	for errors.As(err, &u) {
 		err = u.Err
@@ -102,25 +102,25 @@ func (r *Registry) failed(ctx context.Context, op, repo, ref string, err error) 
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 			e.Reason = "the time given was not enough"
 		}
-	case errors.As(err, &explained) && !errors.Is(err, errCut):
+	case errors.As(err, &explained) && !errors.Is(err, errBroken):
 		// The client that was given to us explains what it refuses, signing in
 		// for one, and what lies between it and the registry.
 		reason, remedy := explained.Explanation()
-		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, explainedRunes), sanitize.Line(remedy)
-		if network(err) {
+		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, maxExplanation), sanitize.Line(remedy)
+		if isNetworkError(err) {
 			e.Kind = Unreachable
 		}
-	case certificate(err):
+	case isCertificateError(err):
 		e.Kind = Unreachable
 		e.Reason = "its certificate is not trusted: " + sanitize.Line(err.Error())
 		e.Remedy = "add the authority that signed it to the CA file in use"
-	case network(err):
+	case isNetworkError(err):
 		e.Kind = Unreachable
 		e.Reason = "no answer: " + sanitize.Line(err.Error())
 		e.Remedy = fmt.Sprintf("check that %s exists and that this machine reaches it, and the storage that it redirects to", r.host)
 	default:
 		e.Kind = Unexpected
-		e.Reason = sanitize.Bounded(err.Error(), explainedRunes)
+		e.Reason = sanitize.Bounded(err.Error(), maxExplanation)
 	}
 	return e
 }
@@ -133,7 +133,7 @@ type netError interface {
 	Temporary() bool
 }
 
-func certificate(err error) bool {
+func isCertificateError(err error) bool {
 	var authority x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
@@ -141,14 +141,14 @@ func certificate(err error) bool {
 }
 
 // network tells whether an error means that nobody answered, or not to the end.
-func network(err error) bool {
+func isNetworkError(err error) bool {
 	var n netError
-	return errors.As(err, &n) || certificate(err) || broken(err)
+	return errors.As(err, &n) || isCertificateError(err) || isBrokenConnection(err)
 }
 
 // broken tells whether a connection ended in the middle. net/http has no type
 // for it in HTTP/2 streams and for a server that closes early; it gives text.
-func broken(err error) bool {
+func isBrokenConnection(err error) bool {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}

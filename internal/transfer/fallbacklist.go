@@ -14,11 +14,11 @@ import (
 // that did not process the subject itself: read, append, put. Another writer
 // between read and put is overwritten; the protocol has nothing against that.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
-func (r *Registry) list(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
+func (r *Registry) addToFallbackList(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
 	const op = "listing what is attached to"
-	unlock, err := r.listing.Lock(ctx, key(repo, subject))
+	unlock, err := r.fallbackWrites.Lock(ctx, key(repo, subject))
 	if err != nil {
-		return false, r.failed(ctx, op, repo, subject, err)
+		return false, r.transportError(ctx, op, repo, subject, err)
 	}
 	defer unlock()
 
@@ -38,10 +38,10 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 		return false, err
 	default:
 		if listed, err = parseReferrers(present.Raw); err != nil {
-			return false, r.corrupt(op, repo, tag, err.Error())
+			return false, r.corruptError(op, repo, tag, err.Error())
 		}
 		if err := json.Unmarshal(present.Raw, &doc); err != nil {
-			return false, r.corrupt(op, repo, tag, err.Error())
+			return false, r.corruptError(op, repo, tag, err.Error())
 		}
 		entries = doc.Manifests
 	}
@@ -52,7 +52,7 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 		}
 		raw, err := json.Marshal(d)
 		if err != nil {
-			return false, r.failed(ctx, op, repo, tag, err)
+			return false, r.transportError(ctx, op, repo, tag, err)
 		}
 		entries = append(entries, raw)
 		listed = append(listed, d)
@@ -64,15 +64,15 @@ func (r *Registry) list(ctx context.Context, repo, subject string, referrers []D
 	doc.SchemaVersion, doc.MediaType, doc.Manifests = 2, string(types.OCIImageIndex), entries
 	raw, err := json.Marshal(doc)
 	if err != nil {
-		return false, r.failed(ctx, op, repo, tag, err)
+		return false, r.transportError(ctx, op, repo, tag, err)
 	}
 	if len(raw) > maxManifest || len(entries) > maxReferrers {
-		return false, r.tooMany(op, repo, subject)
+		return false, r.tooManyError(op, repo, subject)
 	}
 	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: doc.MediaType, Digest: ref.DigestOf(raw), Size: int64(len(raw))}}
 	if _, err := r.putManifest(ctx, repo, tag, m, true); err != nil {
 		return false, err
 	}
-	r.unlist(repo, subject)
+	r.forgetReferrers(repo, subject)
 	return true, nil
 }

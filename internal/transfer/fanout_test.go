@@ -16,7 +16,7 @@ type fan struct {
 	src    *peer
 	from   *Registry
 	tree   *Tree
-	to     []Delivery
+	to     []Destination
 	places []*peer
 }
 
@@ -25,7 +25,7 @@ func newFan(t *testing.T, places ...*peer) *fan {
 	f := &fan{src: newPeer(t), places: places}
 	f.src.rich("shop/cart", "1.0")
 	f.from = f.src.registry()
-	f.from.wait = time.Minute
+	f.from.teeWait = time.Minute
 	var err error
 	if f.tree, err = ReadTree(t.Context(), f.from, "shop/cart", "1.0", Options{Referrers: true}); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func (f *fan) place(t *testing.T, r *Registry, repo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.to = append(f.to, Delivery{To: r, Repository: repo, Tag: "1.0", Presence: p})
+	f.to = append(f.to, Destination{To: r, Repository: repo, Tag: "1.0", Presence: p})
 }
 
 // reads checks how often each blob was read at the source.
@@ -68,11 +68,11 @@ type end struct {
 }
 
 // deliverAll delivers and returns the ends, each of which has to be reported once.
-func deliverAll(t *testing.T, tree *Tree, to []Delivery) []end {
+func deliverAll(t *testing.T, tree *Tree, to []Destination) []end {
 	t.Helper()
 	ends := make([]end, len(to))
 	told := make([]atomic.Int32, len(to))
-	Deliver(t.Context(), tree, to, nil, func(i int, out Outcome, err error) {
+	Copy(t.Context(), tree, to, nil, func(i int, out Outcome, err error) {
 		told[i].Add(1)
 		ends[i] = end{out, err}
 	})
@@ -87,7 +87,7 @@ func deliverAll(t *testing.T, tree *Tree, to []Delivery) []end {
 // deliverOne delivers to one place.
 func deliverOne(ctx context.Context, tree *Tree, to *Registry, repo, tag string, p Presence, progress Progress) (Outcome, error) {
 	var last end
-	Deliver(ctx, tree, []Delivery{{To: to, Repository: repo, Tag: tag, Presence: p}}, progress, func(_ int, out Outcome, err error) {
+	Copy(ctx, tree, []Destination{{To: to, Repository: repo, Tag: tag, Presence: p}}, progress, func(_ int, out Outcome, err error) {
 		last = end{out, err}
 	})
 	return last.out, last.err
@@ -196,7 +196,7 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 				"config": f.src.blob("shop/cart", "application/vnd.oci.image.config.v1+json", []byte("{}")),
 				"layers": []Descriptor{f.src.blob("shop/cart", ociLayer, big), f.src.blob("shop/cart", ociLayer, []byte("small"))}})
 			f.from = f.src.registry()
-			f.from.wait = 200 * time.Millisecond
+			f.from.teeWait = 200 * time.Millisecond
 			var err error
 			if f.tree, err = ReadTree(t.Context(), f.from, "shop/cart", "1.0", Options{}); err != nil {
 				t.Fatal(err)
@@ -215,7 +215,7 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 				healthy.Wait() // they end while the bad one is still at it
 				cancel()
 			}()
-			Deliver(ctx, f.tree, f.to, nil, func(i int, _ Outcome, err error) {
+			Copy(ctx, f.tree, f.to, nil, func(i int, _ Outcome, err error) {
 				if i == 1 {
 					if err == nil {
 						t.Error("the bad target is content")
@@ -267,7 +267,7 @@ func TestSlowTargetEndsWellByItself(t *testing.T) {
 	f.src.manifest("shop/cart", "1.0", ociImage, document{"schemaVersion": 2, "mediaType": ociImage,
 		"config": f.src.blob("shop/cart", "application/vnd.oci.image.config.v1+json", []byte("{}")), "layers": []Descriptor{f.src.blob("shop/cart", ociLayer, big)}})
 	f.from = f.src.registry()
-	f.from.wait = 100 * time.Millisecond
+	f.from.teeWait = 100 * time.Millisecond
 	var err error
 	if f.tree, err = ReadTree(t.Context(), f.from, "shop/cart", "1.0", Options{}); err != nil {
 		t.Fatal(err)
@@ -281,7 +281,7 @@ func TestSlowTargetEndsWellByItself(t *testing.T) {
 		others.Wait()
 		close(gate)
 	}()
-	Deliver(t.Context(), f.tree, f.to, nil, func(i int, _ Outcome, err error) {
+	Copy(t.Context(), f.tree, f.to, nil, func(i int, _ Outcome, err error) {
 		if err != nil {
 			t.Error(err)
 		}
