@@ -149,13 +149,13 @@ func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.D
 	if err := found.registry.Open(); err != nil {
 		return transfer.Destination{}, err
 	}
-	d := transfer.Destination{To: found.registry.Data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
+	d := transfer.Destination{Registry: found.registry.Data, Repository: target.Repository, Tag: target.Tag, Presence: *found.presence}
 	if !c.untagged || d.Tag == "" {
 		return d, nil
 	}
 	var err error
 	d.Tag = ""
-	d.Presence, err = d.To.Inspect(ctx, d.Repository, d.Tag, c.source().tree, c.c.Deep.Or(false))
+	d.Presence, err = d.Registry.Inspect(ctx, d.Repository, d.Tag, c.source().tree, c.c.Deep.Or(false))
 	return d, err
 }
 

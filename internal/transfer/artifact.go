@@ -11,7 +11,7 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Content is one blob of an artifact, small enough for memory.
+// Content is the content of one layer of an artifact.
 type Content struct {
 	MediaType string
 	Data      []byte
@@ -20,18 +20,19 @@ type Content struct {
 	Inline bool
 }
 
-// Artifact is a small thing attached to a manifest: a record, a receipt.
+// Artifact is a small artifact that refers to a manifest, such as a seal record.
 type Artifact struct {
 	Type     string     // artifactType
-	Subject  Descriptor // media type, digest and size have to be right
+	Subject  Descriptor // with media type, digest and size
 	Contents []Content
 }
 
-// emptyConfig is the config of an artifact that needs none.
+// emptyConfig is the config of an artifact without one.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md#guidance-for-an-empty-descriptor
 var emptyConfig = []byte("{}")
 
-// manifest is what PutArtifact puts: the same for the same artifact, always.
+// manifest returns the manifest of the artifact: always the same for the same
+// artifact.
 func (a Artifact) manifest() (*Manifest, error) {
 	describe := func(mediaType string, data []byte) (v1.Descriptor, error) {
 		h, err := v1.NewHash(ref.DigestOf(data))
@@ -58,7 +59,7 @@ func (a Artifact) manifest() (*Manifest, error) {
 		doc.Layers = append(doc.Layers, d)
 	}
 	if len(doc.Layers) == 0 {
-		// The spec wants one layer at least: the empty one again.
+		// The spec requires at least one layer: the empty one again.
 		doc.Layers = []v1.Descriptor{config}
 	}
 	if a.Subject.Digest != "" {
@@ -76,9 +77,9 @@ func (a Artifact) manifest() (*Manifest, error) {
 	return m, err
 }
 
-// PutArtifact attaches an artifact to its subject in a repository: blobs, then
-// the manifest by its digest, then, where the registry does not list it itself,
-// the fallback tag.
+// PutArtifact attaches an artifact to its subject in a repository. It puts the
+// blobs, then the manifest by its digest, and then the fallback tag if the
+// registry does not list referrers itself.
 func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
 	m, err := a.manifest()
 	if err != nil {
@@ -105,15 +106,15 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 func (r *Registry) putSmallBlob(ctx context.Context, repo string, data []byte) error {
 	d := Descriptor{Digest: ref.DigestOf(data), Size: int64(len(data))}
 	_, err := r.upload(ctx, repo, "", d, bytesOpener(data), false, noProgress{})
-	var again *transientError
-	if errors.As(err, &again) {
-		err = again.err
+	var transient *transientError
+	if errors.As(err, &transient) {
+		err = transient.err
 	}
 	return withSide(Target, err)
 }
 
-// PutManifest puts a manifest by tag ("": by its digest), and lists it with its
-// subject where the registry does not do that itself.
+// PutManifest puts a manifest by tag ("": by its digest), and adds it to the
+// fallback list of its subject if the registry does not list referrers itself.
 func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifest) error {
 	ref := tag
 	if ref == "" {

@@ -9,29 +9,29 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// State is what a copy came to; the words are those of result.json.
+// State is how a copy to one target ended. The values are those of result.json.
 type State string
 
 // The states.
 const (
-	Copied   State = "copied"   // something was sent from the source's registry
-	Mounted  State = "mounted"  // inside one registry: all blobs were there
-	Retagged State = "retagged" // inside one repository: one manifest was put
+	Copied   State = "copied"   // blobs or manifests were sent from the source's registry
+	Mounted  State = "mounted"  // within one registry: all blobs were mounted
+	Retagged State = "retagged" // within one repository: one manifest was put
 	Present  State = "present"  // nothing was missing
 )
 
-// Outcome is what a copy did.
+// Outcome is the outcome of a copy to one target.
 type Outcome struct {
 	State   State
-	Changed bool // something was written; also where the copy failed later
+	Changed bool // something was written, even if the copy failed later
 
 	manifests int // that were put
 	blobs     int // that were sent
-	mounts    int // blobs that were mounted, or found when they were about to be sent
+	mounts    int // blobs that were mounted, or turned out to exist
 	lists     int // fallback tags that were written
 }
 
-// copying is one copy on its way.
+// targetCopy is a running copy to one target.
 type targetCopy struct {
 	tree     *Tree
 	src      *Registry
@@ -41,24 +41,24 @@ type targetCopy struct {
 	tag      string
 	presence Presence
 	progress Progress
-	puts     *keyed.Cache[*node, struct{}] // manifests that have been put, and what failed
+	puts     *keyed.Cache[*node, struct{}] // manifests that were put, or failed
 
-	ctx    context.Context // of its blobs
+	ctx    context.Context // of the blobs
 	cancel context.CancelFunc
-	toSend map[string]Descriptor // blobs that are not known to be there; never changes
+	toSend map[string]Descriptor // blobs that are not known to exist; never changes
 
 	mu           sync.Mutex
 	changed      sync.Cond
-	pendingBlobs map[string]bool // blobs that have not arrived
+	pendingBlobs map[string]bool // that are not complete
 	inFlight     int
 	failure      error // of the first blob that failed
 	out          Outcome
-	unlisted     map[string][]Descriptor // by subject: what the target did not list itself
+	unlisted     map[string][]Descriptor // by subject: referrers that the target has not listed itself
 }
 
-func newTargetCopy(ctx context.Context, v *fanOut, d Destination) *targetCopy {
-	c := &targetCopy{tree: v.tree, src: v.src, srcRepo: v.srcRepo, dst: d.To, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: v.progress, puts: keyed.NewCache[*node, struct{}](0, keepErrors), unlisted: make(map[string][]Descriptor)}
+func newTargetCopy(ctx context.Context, f *fanOut, d Destination) *targetCopy {
+	c := &targetCopy{tree: f.tree, src: f.src, srcRepo: f.srcRepo, dst: d.Registry, repo: d.Repository, tag: d.Tag,
+		presence: d.Presence, progress: f.progress, puts: keyed.NewCache[*node, struct{}](0, keepErrors), unlisted: make(map[string][]Descriptor)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
 	if c.consistent() && !c.presence.Complete() {
@@ -71,7 +71,7 @@ func newTargetCopy(ctx context.Context, v *fanOut, d Destination) *targetCopy {
 	return c
 }
 
-// consistent tells whether the target was inspected for this very copy.
+// consistent reports whether the target was inspected for this copy.
 func (c *targetCopy) consistent() bool { return c.presence.tree == c.tree && c.presence.tag == c.tag }
 
 func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
@@ -116,8 +116,8 @@ func (c *targetCopy) copyAll(ctx context.Context) error {
 	return nil
 }
 
-// putAll puts the manifests, each as soon as its blobs have arrived: what the
-// root contains, then what is attached, then the root.
+// putManifests puts the manifests, each as soon as its blobs are complete: the
+// children, then the referrers, then the root.
 func (c *targetCopy) putManifests(ctx context.Context) error {
 	steps := []func(context.Context) error{c.awaitManifestTurn}
 	if !c.presence.digestTagsChecked {
@@ -144,7 +144,7 @@ func (c *targetCopy) putManifests(ctx context.Context) error {
 	return c.putRoot(ctx)
 }
 
-// giveUp ends the sending of blobs. Where one of them failed, that is the reason.
+// abort ends the sending of blobs. If a blob has failed, it returns that error.
 func (c *targetCopy) abort(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -158,8 +158,8 @@ func (c *targetCopy) abort(err error) error {
 	return err
 }
 
-// lacks are the blobs that are not known to be at the target: those of missing
-// manifests, and those that were looked for in vain.
+// missingBlobs returns the blobs that are not known to be at the target: those of
+// missing manifests, and those that Inspect did not find.
 func (c *targetCopy) missingBlobs() map[string]Descriptor {
 	blobs := make(map[string]Descriptor)
 	for _, n := range c.tree.order {
@@ -175,9 +175,8 @@ func (c *targetCopy) missingBlobs() map[string]Descriptor {
 	return blobs
 }
 
-// lookAgain looks for the root by its digest where every blob turned out to be
-// there: the image may be there under another tag, and then none of its
-// manifests is written again.
+// recheckRoot looks for the root by digest if every blob turned out to exist: the
+// image may be there under another tag, and its manifests need not be put again.
 func (c *targetCopy) recheckRoot(ctx context.Context) error {
 	if c.presence.sameRepository || c.presence.Root || c.tag == "" || c.sentAny() {
 		return nil
@@ -193,8 +192,8 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 	return c.presence.checkManifests(ctx, c.dst, c.repo)
 }
 
-// mountFrom is the repository of the target's registry that has the blobs: the
-// source's, inside one registry.
+// mountFrom returns the repository to mount blobs from: the source's, if source
+// and target are in one registry.
 func (c *targetCopy) mountFrom() string {
 	if c.dst.same(c.src) {
 		return c.srcRepo
@@ -202,45 +201,46 @@ func (c *targetCopy) mountFrom() string {
 	return ""
 }
 
-// blame says on which side a blob failed: its bytes are the source's, their
-// arrival is the target's.
+// blobError returns the error of a blob with the side that failed: the source if
+// reading it failed, the target if writing it did.
 func (c *targetCopy) blobError(b Descriptor, err error) error {
-	var wrong digestMismatch
-	var origin *sourceError
+	var mismatch digestMismatch
+	var reading *sourceError
 	switch {
-	case errors.As(err, &wrong):
-		return withSide(Source, c.src.corruptError("reading the blob", c.srcRepo, b.Digest, wrong.reason))
-	case errors.As(err, &origin):
-		return withSide(Source, c.src.wrap(c.ctx, "reading the blob", c.srcRepo, b.Digest, origin.err))
+	case errors.As(err, &mismatch):
+		return withSide(Source, c.src.corruptError("reading the blob", c.srcRepo, b.Digest, mismatch.reason))
+	case errors.As(err, &reading):
+		return withSide(Source, c.src.wrap(c.ctx, "reading the blob", c.srcRepo, b.Digest, reading.err))
 	}
 	return withSide(Target, err)
 }
 
-// putContents puts what the root contains, the innermost first.
+// putChildren puts the manifests that the root contains, the innermost first.
 func (c *targetCopy) putChildren(ctx context.Context) error {
 	return forEach(ctx, c.tree.root.children, func(ctx context.Context, n *node) error { return c.putTree(ctx, n, true) })
 }
 
-// putWhole puts a manifest after all that it contains.
-func (c *targetCopy) putTree(ctx context.Context, n *node, lag bool) error {
+// putTree puts a manifest after its children.
+func (c *targetCopy) putTree(ctx context.Context, n *node, retryUnknown bool) error {
 	for _, child := range n.children {
-		if err := c.putTree(ctx, child, lag); err != nil {
+		if err := c.putTree(ctx, child, retryUnknown); err != nil {
 			return err
 		}
 	}
-	return c.putOnce(ctx, n, lag)
+	return c.putOnce(ctx, n, retryUnknown)
 }
 
-// putOnce puts a manifest by its digest, though several may contain it.
-func (c *targetCopy) putOnce(ctx context.Context, n *node, lag bool) error {
+// putOnce puts a manifest by its digest, once even if several indexes contain it.
+func (c *targetCopy) putOnce(ctx context.Context, n *node, retryUnknown bool) error {
 	_, err := c.puts.Get(ctx, n, func(ctx context.Context) (struct{}, error) {
-		return struct{}{}, c.put(ctx, n, n.Digest, lag)
+		return struct{}{}, c.put(ctx, n, n.Digest, retryUnknown)
 	})
 	return err
 }
 
-// put puts a manifest that is missing, and notes what is to be listed.
-func (c *targetCopy) put(ctx context.Context, n *node, reference string, lag bool) error {
+// put puts a manifest that is missing, and records a referrer that the target has
+// not listed.
+func (c *targetCopy) put(ctx context.Context, n *node, reference string, retryUnknown bool) error {
 	if _, missing := c.presence.missing[n.Digest]; !missing && ref.NamesDigest(reference) {
 		if c.presence.unlisted[n.Digest] {
 			c.noteUnlisted(n)
@@ -250,7 +250,7 @@ func (c *targetCopy) put(ctx context.Context, n *node, reference string, lag boo
 	if err := c.awaitBlobsOf(ctx, n); err != nil {
 		return err
 	}
-	listed, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, lag)
+	listed, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, retryUnknown)
 	if err != nil {
 		return err
 	}
@@ -270,8 +270,8 @@ func (c *targetCopy) noteUnlisted(n *node) {
 	c.unlisted[subject] = append(c.unlisted[subject], n.Descriptor)
 }
 
-// putReferrers puts what is attached, the nearest first, and then completes
-// the lists of it where the target does not keep them itself.
+// putReferrers puts the referrers, each after its subject, and then adds them to
+// fallback lists if the target has no lists of its own.
 func (c *targetCopy) putReferrers(ctx context.Context) error {
 	levels := make(map[int][]*node)
 	deepest := 0
@@ -291,7 +291,7 @@ func (c *targetCopy) putReferrers(ctx context.Context) error {
 
 func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 	var mu sync.Mutex
-	var refused []*node
+	var refused []*node // perhaps for want of their subject
 	err := forEach(ctx, nodes, func(ctx context.Context, n *node) error {
 		err := c.putReferrer(ctx, n)
 		if err != nil && mayLackSubject(err) {
@@ -314,7 +314,7 @@ func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.putTree(ctx, n, true) })
 }
 
-// putAttached puts something attached: company by its tags.
+// putReferrer puts one referrer, by its digest tags if it has any.
 func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
 	byDigest := true
 	for _, tag := range n.tags {
@@ -337,7 +337,7 @@ func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
 	return c.putTree(ctx, n, false)
 }
 
-// putRootByDigest makes the root known without a tag.
+// putRootByDigest puts the root without a tag.
 func (c *targetCopy) putRootByDigest(ctx context.Context) error {
 	root := c.tree.root
 	return c.putOnce(ctx, root, true)
@@ -348,15 +348,15 @@ func (c *targetCopy) writeFallbackLists(ctx context.Context) error {
 		return nil
 	}
 	c.mu.Lock()
-	pending := c.unlisted
+	unlisted := c.unlisted
 	c.unlisted = make(map[string][]Descriptor)
 	c.mu.Unlock()
-	subjects := make([]string, 0, len(pending))
-	for s := range pending {
+	subjects := make([]string, 0, len(unlisted))
+	for s := range unlisted {
 		subjects = append(subjects, s)
 	}
 	return forEach(ctx, subjects, func(ctx context.Context, s string) error {
-		wrote, err := c.dst.addToFallbackList(ctx, c.repo, s, pending[s])
+		wrote, err := c.dst.addToFallbackList(ctx, c.repo, s, unlisted[s])
 		if wrote {
 			c.mu.Lock()
 			c.out.lists++
@@ -366,8 +366,8 @@ func (c *targetCopy) writeFallbackLists(ctx context.Context) error {
 	})
 }
 
-// putRoot puts the root, by its tag and last. A root that is attached to
-// something itself has to be listed there before its tag is seen.
+// putRoot puts the root, by its tag and last. A root that is a referrer itself has
+// to be listed before its tag exists.
 func (c *targetCopy) putRoot(ctx context.Context) error {
 	root := c.tree.root
 	if root.subject != nil && c.tree.options.Referrers {
@@ -382,7 +382,7 @@ func (c *targetCopy) putRoot(ctx context.Context) error {
 	case c.tag == "":
 		return c.putRootByDigest(ctx)
 	case c.presence.TagDigest == root.Digest:
-		return nil // it was there, and something else was mended
+		return nil // the tag was right, and something else was missing
 	}
 	return c.put(ctx, root, c.tag, true)
 }

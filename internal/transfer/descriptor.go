@@ -9,24 +9,24 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Descriptor points at a manifest or a blob.
+// Descriptor describes a manifest or a blob.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md
 type Descriptor struct {
 	MediaType    string            `json:"mediaType"`
 	Digest       string            `json:"digest"`
-	Size         int64             `json:"size"` // bytes; -1 where a registry did not tell
+	Size         int64             `json:"size"` // bytes; -1 if the registry has not returned it
 	ArtifactType string            `json:"artifactType,omitempty"`
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
-// maxSize is far beyond what a registry takes (ACR: 200 GiB a layer) and small
-// enough that sums do not overflow.
+// maxBlobSize is far above the limits of registries (ACR: 200 GiB a layer), and
+// small enough for sums not to overflow.
 const maxBlobSize = 1 << 45
 
-// emptyDigest is the digest of no bytes at all.
+// emptyDigest is the digest of empty content.
 const emptyDigest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-// key names a manifest of a repository.
+// key returns the cache key of a manifest in a repository.
 func key(repo, reference string) string {
 	if ref.NamesDigest(reference) {
 		return repo + "@" + reference
@@ -34,7 +34,7 @@ func key(repo, reference string) string {
 	return repo + ":" + reference
 }
 
-// fromV1 takes over a descriptor of a parsed manifest.
+// fromV1 converts and checks a descriptor of a parsed manifest.
 func fromV1(d v1.Descriptor) (Descriptor, error) {
 	digest := d.Digest.String()
 	if err := ref.CheckDigest(digest); err != nil {
@@ -49,12 +49,13 @@ func fromV1(d v1.Descriptor) (Descriptor, error) {
 	return Descriptor{MediaType: string(d.MediaType), Digest: digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations}, nil
 }
 
-// checkNames keeps anything out of a path that is no name.
+// checkReference returns an error unless the names are valid: they become part of
+// a URL.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func checkReference(host, op, repo, reference string) error {
 	reason := ""
 	switch {
-	case repo == "" && reference == "": // the registry as a whole
+	case repo == "" && reference == "": // a request to the registry itself
 	case !ref.IsRepository(repo):
 		reason = fmt.Sprintf("%q is no name of a repository", sanitize.Bounded(repo, 100))
 	case reference == "":

@@ -14,92 +14,91 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// Cosign before version 3 attaches by the name of a tag alone: what belongs to
-// the manifest sha256:<hex> lies under sha256-<hex> with one of these endings.
+// digestTagSuffixes are the suffixes of digest tags: cosign before version 3
+// attaches to the manifest sha256:<hex> by the tag sha256-<hex> and a suffix.
 // https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#storage
 var digestTagSuffixes = []string{".att", ".sbom", ".sig"}
 
 const (
-	tagsPage      = 1000     // tags asked for at once
+	tagsPage      = 1000     // tags of one page
 	tagsBytes     = 16 << 20 // of one page
 	maxTagPages   = 1000
-	maxDigestTags = 100_000 // tags with the name of a digest, in one repository
+	maxDigestTags = 100_000 // of one repository
 )
 
-// company are the tags of a repository that are named after digests. Where the
-// registry does not tell its tags, each has to be asked for by its name.
+// digestTags are the tags of a repository that are named after digests. If the
+// registry does not list its tags, each has to be looked for by name.
 type digestTags struct {
 	listed bool
 	tags   map[string]bool
 }
 
-// of gives the tags under which something may belong to the manifest.
-func (c digestTags) tagsOf(digest string) []string {
+// tagsOf returns the tags that may attach something to the manifest.
+func (d digestTags) tagsOf(digest string) []string {
 	var tags []string
-	for _, ending := range digestTagSuffixes {
-		if tag := ref.DigestTag(digest) + ending; !c.listed || c.tags[tag] {
+	for _, suffix := range digestTagSuffixes {
+		if tag := ref.DigestTag(digest) + suffix; !d.listed || d.tags[tag] {
 			tags = append(tags, tag)
 		}
 	}
 	return tags
 }
 
-// bare tells whether there may be a list of referrers under the fallback tag,
-// whatever the registry's own list says.
-func (c digestTags) mayHaveFallbackList(digest string) bool {
-	return !c.listed || c.tags[ref.DigestTag(digest)]
+// mayHaveFallbackList reports whether the fallback tag of the manifest may exist.
+func (d digestTags) mayHaveFallbackList(digest string) bool {
+	return !d.listed || d.tags[ref.DigestTag(digest)]
 }
 
-// company lists the tags that are named after digests, once a run.
+// digestTags lists the digest tags of a repository, once a run.
 func (r *Registry) digestTags(ctx context.Context, repo string) (digestTags, error) {
-	c, err := r.digestTagLists.Get(ctx, repo, func(ctx context.Context) (digestTags, error) { return r.listDigestTags(ctx, repo) })
-	return c, r.wrap(ctx, "listing the tags of", repo, "", err)
+	d, err := r.digestTagLists.Get(ctx, repo, func(ctx context.Context) (digestTags, error) { return r.listDigestTags(ctx, repo) })
+	return d, r.wrap(ctx, "listing the tags of", repo, "", err)
 }
 
-// listCompany reads the tags behind "sha256-" and stops where a sorted list
-// has passed them. A registry that heeds neither is read to the end.
+// listDigestTags lists the tags after "sha256-", and stops when a sorted list has
+// passed them. If the registry supports neither, it reads the whole list.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags, error) {
 	const op = "listing the tags of"
-	const before, behind = ref.DigestTagPrefix, ref.DigestTagPrefix + "g"
-	c := digestTags{listed: true, tags: make(map[string]bool)}
-	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.repositoryURL(repo), before, tagsPage)
+	const first, end = ref.DigestTagPrefix, ref.DigestTagPrefix + "g"
+	d := digestTags{listed: true, tags: make(map[string]bool)}
+	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.repositoryURL(repo), first, tagsPage)
 	seen := make(map[string]bool)
-	sorted, last := true, before
+	sorted, last := true, first
 	for len(seen) < maxTagPages {
 		seen[page] = true
-		a, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes})
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes})
 		if err != nil {
 			return digestTags{}, err
 		}
-		if a.status != http.StatusOK {
-			if len(seen) == 1 && cannotListTags(a) {
+		if resp.status != http.StatusOK {
+			if len(seen) == 1 && cannotListTags(resp) {
 				return digestTags{}, nil
 			}
-			return digestTags{}, r.statusError(op, repo, "", a.status, a.body)
+			return digestTags{}, r.statusError(op, repo, "", resp.status, resp.body)
 		}
 		var doc struct {
 			Tags []string `json:"tags"`
 		}
-		if err := json.Unmarshal(a.body, &doc); err != nil {
+		if err := json.Unmarshal(resp.body, &doc); err != nil {
 			return digestTags{}, r.corruptError(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		for _, tag := range doc.Tags {
 			sorted = sorted && tag > last
 			last = tag
 			if isDigestTag(tag) {
-				c.tags[tag] = true
+				d.tags[tag] = true
 			}
 		}
-		if len(c.tags) > maxDigestTags {
+		if len(d.tags) > maxDigestTags {
 			break
 		}
-		next, err := nextPage(page, r.repositoryURL(repo), a.header.Values("Link"))
+		next, err := nextPage(page, r.repositoryURL(repo), resp.header.Values("Link"))
 		switch {
 		case err != nil:
 			return digestTags{}, r.corruptError(op, repo, "", err.Error())
-		case next == "", sorted && last >= behind:
-			return c, nil
+		case next == "", sorted && last >= end:
+			return d, nil
 		case seen[next]:
 			return digestTags{}, r.corruptError(op, repo, "", "the pages of the list lead in a circle")
 		}
@@ -110,41 +109,42 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		Remedy: "remove what is no longer needed, or copy without referrers"}
 }
 
-// untold tells whether a registry, for this credential, has no list of tags.
-func cannotListTags(a *response) bool {
-	switch a.status {
+// cannotListTags reports whether the registry does not list tags, at least not for
+// this credential.
+func cannotListTags(resp *response) bool {
+	switch resp.status {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented, http.StatusBadRequest:
 		return true
 	}
-	return ocierror.Parse(a.body, nil).Code == "UNSUPPORTED"
+	return ocierror.Parse(resp.body, nil).Code == "UNSUPPORTED"
 }
 
-// isCompany recognises sha256-<hex>, bare or with an ending.
+// isDigestTag reports whether tag is sha256-<hex>, with or without a suffix.
 func isDigestTag(tag string) bool {
-	_, ending, ok := ref.ParseDigestTag(tag)
-	return ok && (ending == "" || slices.Contains(digestTagSuffixes, ending))
+	_, suffix, ok := ref.ParseDigestTag(tag)
+	return ok && (suffix == "" || slices.Contains(digestTagSuffixes, suffix))
 }
 
-// lookForCompany asks for the tags of the company, all at once. One that points
-// elsewhere is moved only if nothing is lost by that: somebody may have signed
-// at the target.
+// checkDigestTags resolves the digest tags of the tree, all at once. A tag that
+// points elsewhere may only move if nothing is lost: there may be signatures that
+// were made at the target.
 func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string) error {
 	p.digestTagsChecked, p.tagsToPut = true, make(map[string]*node)
 	if p.sameRepository {
 		return nil
 	}
-	type place struct {
+	type tagged struct {
 		tag  string
 		node *node
 	}
-	var places []place
+	var all []tagged
 	for _, n := range p.tree.order {
 		for _, tag := range n.tags {
-			places = append(places, place{tag, n})
+			all = append(all, tagged{tag, n})
 		}
 	}
 	var mu sync.Mutex
-	err := forEach(ctx, places, func(ctx context.Context, at place) error {
+	err := forEach(ctx, all, func(ctx context.Context, at tagged) error {
 		d, err := r.Resolve(ctx, repo, at.tag)
 		if err == nil && d.Digest == at.node.Digest {
 			return nil
@@ -156,11 +156,11 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 				if here, err = p.tree.fullManifest(ctx, at.node); err != nil {
 					return err
 				}
-				mine, theirs := contents(here), contents(there)
-				if isSubset(mine, theirs) {
+				ours, theirs := contents(here), contents(there)
+				if isSubset(ours, theirs) {
 					return nil
 				}
-				if !isSubset(theirs, mine) {
+				if !isSubset(theirs, ours) {
 					return &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by", Kind: Conflict,
 						Reason: fmt.Sprintf("the tag bears %s there, with contents that %s of the source has not", d.Digest, at.node.Digest),
 						Remedy: "bring both together at the source, delete the tag at the target, or copy without referrers"}
@@ -182,7 +182,7 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 	return r.wrap(ctx, "looking for", repo, "", err)
 }
 
-// parts are what a manifest brings, its config left aside.
+// contents returns the layers or children of a manifest.
 func contents(m *Manifest) []Descriptor {
 	if len(m.blobs) == 0 {
 		return m.children

@@ -8,41 +8,41 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Kind sorts what can go wrong by what somebody has to do about it. It is an
-// error itself, so that errors.Is(err, transfer.NotFound) asks for it.
+// Kind classifies errors by what has to be done about them. It is an error
+// itself, for errors.Is(err, transfer.NotFound).
 type Kind string
 
 // The kinds of error.
 const (
 	NotFound    Kind = "not found"         // repository, manifest or blob is not there
-	Denied      Kind = "denied"            // a role is missing, or the credential is wrong
-	Firewall    Kind = "firewall"          // this address may not reach the registry
-	Unreachable Kind = "unreachable"       // nobody answered, or the connection broke
-	Locked      Kind = "locked"            // ACR: a lock, a quarantine or full storage
-	Corrupt     Kind = "corrupt"           // bytes are not what their digest or descriptor says
-	TooLarge    Kind = "too large"         // beyond what a registry or this package takes
-	Throttled   Kind = "throttled"         // 429, even after waiting
-	Conflict    Kind = "conflict"          // the target has something else that would be lost
-	Unsupported Kind = "unsupported"       // a media type or digest that is not copied
-	Cancelled   Kind = "cancelled"         // told to stop
+	Denied      Kind = "denied"            // the identity has no such role, or the credential is wrong
+	Firewall    Kind = "firewall"          // the registry does not accept this address
+	Unreachable Kind = "unreachable"       // no response, or the connection broke
+	Locked      Kind = "locked"            // ACR: locked, quarantined, or out of storage
+	Corrupt     Kind = "corrupt"           // content does not match its digest or descriptor
+	TooLarge    Kind = "too large"         // beyond a limit of the registry or of this package
+	Throttled   Kind = "throttled"         // 429, after retries
+	Conflict    Kind = "conflict"          // something at the target would be overwritten
+	Unsupported Kind = "unsupported"       // a media type or digest that cannot be copied
+	Cancelled   Kind = "cancelled"         // by the context
 	Unexpected  Kind = "unexpected answer" // anything else
 )
 
 func (k Kind) Error() string { return string(k) }
 
-// Side is the end of a copy at which something failed.
+// Side is the side of a copy that failed.
 type Side string
 
-// The sides; empty where a function serves both.
+// The sides. A function that serves both leaves the side empty.
 const (
 	Source Side = "source"
 	Target Side = "target"
 )
 
-// Error is every error of this package: what was being done, to which registry
-// and repository, why it failed, and what to do next. Text from a registry in
-// it is short and free of control characters. errors.Is takes a Kind, and
-// whatever Err wraps.
+// Error is the type of all errors of this package: which operation failed, at
+// which registry and repository, why, and what to do next. Text from a registry
+// is bounded and has no control characters. errors.Is matches a Kind, and what
+// Err wraps.
 type Error struct {
 	Side       Side
 	Registry   string // host[:port]
@@ -50,14 +50,14 @@ type Error struct {
 	Reference  string // tag or digest, "" if none
 	Op         string // "reading the manifest"
 	Kind       Kind
-	Status     int    // HTTP status, 0 if there was no answer
+	Status     int    // HTTP status, 0 if there was no response
 	Code       string // the registry's own error code, "" if none
-	Reason     string // why, without op and place
-	Remedy     string // what to do, "" where nothing helps but trying again
-	Err        error  // the cause, nil if there is none beyond Reason
+	Reason     string // without Op and Subject
+	Remedy     string // "" if only another attempt may help
+	Err        error  // the cause, nil if Reason is all there is
 }
 
-// Subject is the place that the error is about: registry/repository:tag.
+// Subject returns what the error is about: registry/repository:tag.
 func (e *Error) Subject() string {
 	s := e.Registry
 	if e.Repository != "" {
@@ -88,37 +88,37 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is lets a Kind be asked for.
+// Is reports whether target is the error's Kind.
 func (e *Error) Is(target error) bool {
 	k, ok := target.(Kind)
 	return ok && e.Kind == k
 }
 
-// at says on which side an error happened, where that is not known yet; the
-// role to grant depends on it.
+// withSide returns err with its side set, if it has none. The role to grant
+// depends on it.
 func withSide(side Side, err error) error {
 	var e *Error
 	if err == nil || !errors.As(err, &e) || e.Side != "" {
 		return err
 	}
-	told := *e
-	told.Side = side
-	if told.Kind == Denied {
-		told.Remedy = deniedRemedy(&told)
+	sided := *e
+	sided.Side = side
+	if sided.Kind == Denied {
+		sided.Remedy = deniedRemedy(&sided)
 	}
-	return &told
+	return &sided
 }
 
-// denied tells which role is missing. A registry in ABAC mode honours only the
-// second of each pair (learn.microsoft.com, container-registry-rbac-abac-
-// repository-permissions).
+// deniedRemedy returns a remedy that names the missing role. A registry in ABAC
+// mode honours only the second of each pair (learn.microsoft.com,
+// container-registry-rbac-abac-repository-permissions).
 func deniedRemedy(e *Error) string {
 	role := "AcrPull (or, where permissions are by repository, Container Registry Repository Reader)"
 	if e.Side == Target {
 		role = "AcrPush (or, where permissions are by repository, Container Registry Repository Writer)"
 	}
 	if e.Status == 401 {
-		// Azure answers so, too, to whom a right is missing.
+		// Azure responds with 401 to missing permissions as well.
 		return fmt.Sprintf("check the credential for %s, and that the identity has %s for repository %s", e.Registry, role, e.Repository)
 	}
 	return fmt.Sprintf("grant the identity %s on %s", role, e.Registry)

@@ -10,9 +10,10 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// list writes referrers into the fallback tag of their subject, for a registry
-// that did not process the subject itself: read, append, put. Another writer
-// between read and put is overwritten; the protocol has nothing against that.
+// addToFallbackList adds referrers to the fallback tag of their subject, for a
+// registry that does not list them itself. It reads, appends and puts the list. If
+// another client writes it in between, that change is lost; the protocol has no
+// way to prevent it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (r *Registry) addToFallbackList(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
 	const op = "listing what is attached to"
@@ -22,7 +23,7 @@ func (r *Registry) addToFallbackList(ctx context.Context, repo, subject string, 
 	}
 	defer unlock()
 
-	var entries []json.RawMessage // as they are: other writers' fields stay
+	var entries []json.RawMessage // unparsed, to keep fields of other clients
 	tag := ref.DigestTag(subject)
 	present, err := r.fetch(ctx, repo, tag, Descriptor{})
 	var doc struct {

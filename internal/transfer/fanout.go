@@ -10,28 +10,28 @@ import (
 	"golang.org/x/sync/semaphore"
 )
 
-// Delivery is one place to which a tree is brought.
+// Destination is one target of a copy.
 type Destination struct {
-	To         *Registry
+	Registry   *Registry
 	Repository string
 	Tag        string   // "": by digest
-	Presence   Presence // what Inspect of the same place answered
+	Presence   Presence // the result of Inspect, with the same repository and tag
 }
 
-// Deliver brings a tree to several places at once: what the presence of each
-// says is missing, blobs first, then contained manifests, then attached ones,
-// then the root, put by its tag ("": by its digest). A blob that more than one
-// place lacks is read once at the source; inside one registry it is sent once,
-// and mounted from there. A place that fails, or is slow, neither fails the
-// others nor makes them wait; where it fails, its tag is as it was.
+// Copy copies a tree to several targets at the same time. At each target it writes
+// what is missing: blobs first, then the manifests that the root contains, then
+// the referrers, and the root last, by its tag. A blob that several targets need
+// is read once at the source; within one registry it is sent once, and mounted
+// in the other repositories. A target that fails or is slow neither fails nor
+// delays the others. If a target fails, its tag has not changed.
 //
-// done is called once for each delivery, by its index, as soon as that one has
-// ended; also where it failed the outcome says what had been sent. Calls may
-// overlap. Deliver returns when all of them have, and nothing of it goes on
-// then. progress may be nil.
+// done is called once for each target, with its index, as soon as the copy to it
+// has ended. If it failed, the outcome tells whether anything was written. Calls
+// may overlap. Copy returns when all copies have ended, and leaves no goroutine
+// behind. progress may be nil.
 //
-// A registry that wants a subject before its referrers gets the root by digest
-// first and the tag last: the tag is never visible before what is attached.
+// A registry that requires a subject before its referrers gets the root by digest
+// first, and by tag last: the tag never exists before the referrers.
 func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, done func(i int, out Outcome, err error)) {
 	if progress == nil {
 		progress = noProgress{}
@@ -44,48 +44,47 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 			return
 		}
 	}
-	v := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
+	f := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
 	for _, d := range to {
-		v.copies = append(v.copies, newTargetCopy(ctx, v, d))
+		f.copies = append(f.copies, newTargetCopy(ctx, f, d))
 	}
-	v.running.Go(func() { v.run(ctx) })
-	for i, c := range v.copies {
-		v.running.Go(func() {
+	f.running.Go(func() { f.run(ctx) })
+	for i, c := range f.copies {
+		f.running.Go(func() {
 			defer c.cancel()
 			out, err := c.run(ctx)
 			done(i, out, err)
 		})
 	}
-	v.running.Wait()
+	f.running.Wait()
 }
 
 const (
-	// What is larger than this goes through a lane of its own, so that it does
-	// not keep the small ones waiting.
+	// Larger blobs have a limit of their own, so that they do not delay small ones.
 	largeBlob  = 4 << 20
 	largeWidth = 8
 	smallWidth = 16
-	// maxLate is how often a registry may keep others waiting before it reads
-	// everything for itself.
+	// maxSlowReads is how often a target may delay others before it reads every
+	// blob for itself.
 	maxSlowReads = 2
 )
 
-// convoy brings the blobs of a tree to all places that lack them.
+// fanOut sends the blobs of a tree to all targets that need them.
 type fanOut struct {
 	tree     *Tree
 	src      *Registry
 	srcRepo  string
 	progress Progress
 	copies   []*targetCopy
-	running  sync.WaitGroup // everything that was begun
+	running  sync.WaitGroup // all goroutines
 
 	slowReads sync.Map // of *Registry: *atomic.Int32
 }
 
-func (v *fanOut) run(ctx context.Context) {
+func (f *fanOut) run(ctx context.Context) {
 	var large, small, empty []Descriptor
-	for _, b := range v.tree.blobs {
-		if !slices.ContainsFunc(v.copies, func(c *targetCopy) bool { return c.needs(b) }) {
+	for _, b := range f.tree.blobs {
+		if !slices.ContainsFunc(f.copies, func(c *targetCopy) bool { return c.needs(b) }) {
 			continue
 		}
 		switch {
@@ -97,16 +96,17 @@ func (v *fanOut) run(ctx context.Context) {
 			empty = append(empty, b)
 		}
 	}
-	// First, since no bytes tell of them: with the last byte all is there.
-	v.sendBlobs(ctx, empty, smallWidth, v.src.smallDownloads)
-	var lanes sync.WaitGroup
-	lanes.Go(func() { v.sendBlobs(ctx, large, largeWidth, v.src.largeDownloads) })
-	lanes.Go(func() { v.sendBlobs(ctx, small, smallWidth, v.src.smallDownloads) })
-	lanes.Wait()
+	// First, so that progress by bytes is complete with the last byte.
+	f.sendBlobs(ctx, empty, smallWidth, f.src.smallDownloads)
+	var both sync.WaitGroup
+	both.Go(func() { f.sendBlobs(ctx, large, largeWidth, f.src.largeDownloads) })
+	both.Go(func() { f.sendBlobs(ctx, small, smallWidth, f.src.smallDownloads) })
+	both.Wait()
 }
 
-// lane brings blobs, the largest first: they take longest.
-func (v *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, readings *semaphore.Weighted) {
+// sendBlobs sends blobs, the largest first, since they take longest. limit is the
+// limit of downloads from the source.
+func (f *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, limit *semaphore.Weighted) {
 	slices.SortStableFunc(blobs, func(a, b Descriptor) int {
 		switch {
 		case a.Size > b.Size:
@@ -120,80 +120,81 @@ func (v *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, r
 	group.SetLimit(width)
 	for _, b := range blobs {
 		group.Go(func() error {
-			// Another image of the run may be bringing it to the same places.
-			unlock, err := v.src.downloads.LockUnless(ctx, b.Digest, func() bool { return v.atAllTargets(b) })
+			// Another image of the run may be sending it to the same targets.
+			unlock, err := f.src.downloads.LockUnless(ctx, b.Digest, func() bool { return f.atAllTargets(b) })
 			if err != nil {
 				return err
 			}
 			defer unlock()
-			if !v.atAllTargets(b) {
-				if err := readings.Acquire(ctx, 1); err != nil {
+			if !f.atAllTargets(b) {
+				if err := limit.Acquire(ctx, 1); err != nil {
 					return err
 				}
-				defer readings.Release(1)
+				defer limit.Release(1)
 			}
-			v.sendBlob(ctx, b)
+			f.sendBlob(ctx, b)
 			return nil
 		})
 	}
-	_ = group.Wait() // stopped: each of the copies finds out for itself
+	_ = group.Wait() // the context's error, which each copy returns itself
 }
 
-// held tells whether each registry that is to get the blob is known to have it.
-func (v *fanOut) atAllTargets(b Descriptor) bool {
-	return !slices.ContainsFunc(v.copies, func(c *targetCopy) bool {
+// atAllTargets reports whether each registry that needs the blob is known to have
+// it in some repository.
+func (f *fanOut) atAllTargets(b Descriptor) bool {
+	return !slices.ContainsFunc(f.copies, func(c *targetCopy) bool {
 		return c.needs(b) && c.mountFrom() == "" && c.dst.repositoryWithBlob(b.Digest) == ""
 	})
 }
 
-// bring sends one blob to all who lack it, and returns when its reading is
-// over; who was left behind goes on.
-func (v *fanOut) sendBlob(ctx context.Context, b Descriptor) {
-	open := verify(v.src.download(v.srcRepo, b), b)
-	s := newTee(ctx, open, b.Size, v.src.teeWait, func(to *Registry) { v.slowCount(to).Add(1) })
-	type part struct {
+// sendBlob sends one blob to all targets that need it, and returns when its shared
+// download has ended. Targets that were left behind go on.
+func (f *fanOut) sendBlob(ctx context.Context, b Descriptor) {
+	open := verify(f.src.download(f.srcRepo, b), b)
+	t := newTee(ctx, open, b.Size, f.src.teeWait, func(to *Registry) { f.slowCount(to).Add(1) })
+	type receiver struct {
 		c      *targetCopy
 		to     *Registry
-		shared bool
+		shared bool // has a part in the tee
 	}
-	var parts []part
-	for _, c := range v.copies {
+	var receivers []receiver
+	for _, c := range f.copies {
 		if !c.needs(b) || !c.beginBlob() {
 			continue
 		}
-		p := part{c: c, to: v.canonical(c.dst)}
-		p.shared = v.slowCount(p.to).Load() < maxSlowReads
+		p := receiver{c: c, to: f.canonical(c.dst)}
+		p.shared = f.slowCount(p.to).Load() < maxSlowReads
 		if p.shared {
-			s.expect(p.to)
+			t.expect(p.to)
 		}
-		parts = append(parts, p)
+		receivers = append(receivers, p)
 	}
-	if len(parts) == 1 {
-		s.cancel()
-		parts[0].c.sendBlob(b, open, true)
-		parts[0].c.endBlob()
+	if len(receivers) == 1 {
+		t.cancel()
+		receivers[0].c.sendBlob(b, open, true)
+		receivers[0].c.endBlob()
 		return
 	}
-	for _, p := range parts {
-		v.running.Go(func() {
+	for _, p := range receivers {
+		f.running.Go(func() {
 			defer p.c.endBlob()
 			if !p.shared {
 				p.c.sendBlob(b, open, true)
 				return
 			}
-			defer s.leave(p.to)
-			p.c.sendBlob(b, s.opener(p.to), false)
+			defer t.leave(p.to)
+			p.c.sendBlob(b, t.opener(p.to), false)
 		})
 	}
-	s.mu.Lock()
-	s.startIfReady()
-	s.mu.Unlock()
-	s.awaitEnd()
+	t.mu.Lock()
+	t.startIfReady()
+	t.mu.Unlock()
+	t.awaitEnd()
 }
 
-// first is the value that stands for a registry in this convoy.
-func (v *fanOut) canonical(r *Registry) *Registry {
-	for _, c := range v.copies {
+// canonical returns the one client that stands for a registry here.
+func (f *fanOut) canonical(r *Registry) *Registry {
+	for _, c := range f.copies {
 		if c.dst.same(r) {
 			return c.dst
 		}
@@ -201,19 +202,18 @@ func (v *fanOut) canonical(r *Registry) *Registry {
 	return r
 }
 
-func (v *fanOut) slowCount(r *Registry) *atomic.Int32 {
-	n, _ := v.slowReads.LoadOrStore(r, new(atomic.Int32))
+func (f *fanOut) slowCount(r *Registry) *atomic.Int32 {
+	n, _ := f.slowReads.LoadOrStore(r, new(atomic.Int32))
 	return n.(*atomic.Int32)
 }
 
-// wants tells whether the blob has to be sent there.
+// needs reports whether the blob has to be sent to the target.
 func (c *targetCopy) needs(b Descriptor) bool {
 	_, wanted := c.toSend[b.Digest]
 	return wanted
 }
 
-// begin and end enclose the sending of one blob; none begins once the copy has
-// failed.
+// beginBlob begins the sending of one blob, unless the copy has failed.
 func (c *targetCopy) beginBlob() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -231,8 +231,8 @@ func (c *targetCopy) endBlob() {
 	c.changed.Broadcast()
 }
 
-// send brings one blob, and ends the copy if that fails. early: who else lacks
-// it reads for itself, so that nobody has to be waited for.
+// sendBlob sends one blob, and ends the copy if that fails. early is that of
+// upload: set if no other target has to be waited for.
 func (c *targetCopy) sendBlob(b Descriptor, open opener, early bool) {
 	mounted, err := c.dst.upload(c.ctx, c.repo, c.mountFrom(), b, open, early, c.progress)
 	c.mu.Lock()
@@ -253,20 +253,20 @@ func (c *targetCopy) sendBlob(b Descriptor, open opener, early bool) {
 	}
 }
 
-// awaitBlobs waits until all blobs have arrived.
+// awaitBlobs waits until all blobs are complete.
 func (c *targetCopy) awaitBlobs(ctx context.Context) error {
 	return c.await(ctx, func() bool { return len(c.pendingBlobs) == 0 })
 }
 
-// awaitBlobsOf waits until those of one manifest have.
+// awaitBlobsOf waits until the blobs of one manifest are complete.
 func (c *targetCopy) awaitBlobsOf(ctx context.Context, n *node) error {
 	return c.await(ctx, func() bool {
 		return !slices.ContainsFunc(n.blobs, func(b Descriptor) bool { return c.pendingBlobs[b.Digest] })
 	})
 }
 
-// awaitTurn waits until manifests may be put: a blob had to be sent, or all of
-// them turned out to be there, which tells something of the manifests too.
+// awaitManifestTurn waits until manifests may be put: when a blob had to be sent,
+// or when all of them turned out to exist, as the manifests then may.
 func (c *targetCopy) awaitManifestTurn(ctx context.Context) error {
 	return c.await(ctx, func() bool { return len(c.pendingBlobs) == 0 || c.out.blobs > 0 })
 }
@@ -277,9 +277,9 @@ func (c *targetCopy) sentAny() bool {
 	return c.out.blobs > 0
 }
 
-// await waits until it is so, or a blob has failed. Where it ends in an error,
-// no blob is underway any more.
-func (c *targetCopy) await(ctx context.Context, so func() bool) error {
+// await waits until cond is true, or a blob has failed. If it returns an error, no
+// blob is in flight.
+func (c *targetCopy) await(ctx context.Context, cond func() bool) error {
 	wake := func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -290,7 +290,7 @@ func (c *targetCopy) await(ctx context.Context, so func() bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for c.failure == nil && c.ctx.Err() == nil && ctx.Err() == nil {
-		if so() {
+		if cond() {
 			return nil
 		}
 		c.changed.Wait()

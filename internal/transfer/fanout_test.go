@@ -40,7 +40,7 @@ func (f *fan) place(t *testing.T, r *Registry, repo string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.to = append(f.to, Destination{To: r, Repository: repo, Tag: "1.0", Presence: p})
+	f.to = append(f.to, Destination{Registry: r, Repository: repo, Tag: "1.0", Presence: p})
 }
 
 // reads checks how often each blob was read at the source.
@@ -87,7 +87,7 @@ func deliverAll(t *testing.T, tree *Tree, to []Destination) []end {
 // deliverOne delivers to one place.
 func deliverOne(ctx context.Context, tree *Tree, to *Registry, repo, tag string, p Presence, progress Progress) (Outcome, error) {
 	var last end
-	Copy(ctx, tree, []Destination{{To: to, Repository: repo, Tag: tag, Presence: p}}, progress, func(_ int, out Outcome, err error) {
+	Copy(ctx, tree, []Destination{{Registry: to, Repository: repo, Tag: tag, Presence: p}}, progress, func(_ int, out Outcome, err error) {
 		last = end{out, err}
 	})
 	return last.out, last.err

@@ -9,9 +9,9 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// manifest reads a manifest by tag or digest and verifies it, once a run. A tag
-// that was resolved in this run already is read by the digest that it had. want
-// is what is known of it.
+// manifest reads and verifies a manifest, by tag or digest, once a run. A tag that
+// has been resolved in this run is read by its digest. want is the descriptor as
+// far as it is known.
 func (r *Registry) manifest(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	if !ref.NamesDigest(reference) {
 		d, ok := r.tags.Peek(key(repo, reference))
@@ -34,8 +34,7 @@ func (r *Registry) manifest(ctx context.Context, repo, reference string, want De
 	return m, nil
 }
 
-// maxKept bounds the bytes of manifests that are remembered beyond the trees
-// which hold them.
+// maxManifestBytes bounds the bytes of manifests in the cache.
 const maxManifestBytes = 16 << 20
 
 func (r *Registry) cacheManifest(repo string, m *Manifest) {
@@ -61,26 +60,26 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 	return m, nil
 }
 
-// fetch reads one manifest. A tag's manifest has the digest that its bytes
-// have: it is compared with the registry's word where there is one.
+// fetch reads one manifest and computes its digest, which has to be the one that
+// was requested, or, of a tag, the one in the response's header if there is one.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	const op = "reading the manifest"
-	a, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
+	resp, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
 	if err != nil {
 		return nil, err
 	}
-	if a.status != http.StatusOK {
-		return nil, r.statusError(op, repo, reference, a.status, a.body)
+	if resp.status != http.StatusOK {
+		return nil, r.statusError(op, repo, reference, resp.status, resp.body)
 	}
-	digest := ref.DigestOf(a.body)
+	digest := ref.DigestOf(resp.body)
 	if ref.NamesDigest(reference) && digest != reference {
-		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(a.body)))
+		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(resp.body)))
 	}
-	if said := a.header.Get("Docker-Content-Digest"); said != "" && said != digest {
+	if said := resp.header.Get("Docker-Content-Digest"); said != "" && said != digest {
 		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", sanitize.Bounded(said, 100), digest))
 	}
-	m, kind, err := parseManifest(a.body, mediaType(a.header.Get("Content-Type")), want.MediaType)
+	m, kind, err := parseManifest(resp.body, mediaType(resp.header.Get("Content-Type")), want.MediaType)
 	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {
 		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but what points to it says %d", m.Size, want.Size)
 	}

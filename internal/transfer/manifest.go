@@ -12,26 +12,26 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// maxManifest is what a registry must take at least, and what ACR takes at
-// most, in bytes.
+// maxManifest is the size in bytes that registries have to accept at least, and
+// that ACR accepts at most.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 const maxManifest = 4 << 20
 
-// acceptManifests lists what this package understands. The rest is asked for
-// too, so that a refusal can name it.
+// acceptManifests lists the media types that are supported. Others are accepted as
+// well, so that errors can name them.
 const acceptManifests = string(types.OCIImageIndex) + ", " + string(types.OCIManifestSchema1) + ", " +
 	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", */*;q=0.1"
 
-// Manifest is a manifest or an index: its bytes, and what they point at.
+// Manifest is an image manifest or an index: its bytes, and what they refer to.
 type Manifest struct {
 	Descriptor        // of itself; ArtifactType is artifactType, else the type of the config
-	Raw        []byte // exactly as they are hashed
+	Raw        []byte // as they are hashed
 
-	subject  *Descriptor  // the manifest that this one is attached to
+	subject  *Descriptor  // the manifest that this one refers to
 	children []Descriptor // manifests that an index contains
-	blobs    []Descriptor // config and layers in their order, foreign ones left out
+	blobs    []Descriptor // config and layers in their order, without foreign ones
 	foreign  []Descriptor // layers that are not distributed with the image
-	unread   bool         // only the descriptor is known, and what it is attached to
+	unread   bool         // only the descriptor and the subject are known
 }
 
 func isManifestType(mediaType string) bool {
@@ -39,7 +39,7 @@ func isManifestType(mediaType string) bool {
 	return t.IsImage() || t.IsIndex()
 }
 
-// mediaType is a Content-Type without its parameters.
+// mediaType returns a Content-Type without its parameters.
 func mediaType(header string) string {
 	t, _, err := mime.ParseMediaType(header)
 	if err != nil {
@@ -48,9 +48,8 @@ func mediaType(header string) string {
 	return t
 }
 
-// parseManifest understands the bytes of a manifest. contentType is what the
-// registry calls them, hint what the descriptor that led here does; the body's
-// own word counts first.
+// parseManifest parses a manifest. contentType is its media type in the response's
+// header, hint that of its descriptor. The one in the manifest takes precedence.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/manifest.md
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 // https://distribution.github.io/distribution/spec/manifest-v2-2/
@@ -70,7 +69,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	}
 	kind := shape.MediaType
 	if kind == "" {
-		// OCI leaves mediaType to the writer's choice.
+		// mediaType is optional in OCI manifests.
 		kind = contentType
 		if !isManifestType(kind) && isManifestType(hint) {
 			kind = hint
@@ -90,8 +89,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	if shape.SchemaVersion != 2 {
 		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion)
 	}
-	// What can be read as both is read differently by different clients
-	// (CVE-2021-41190).
+	// Clients would not agree on what it is (CVE-2021-41190).
 	if index && (isSet(shape.Config) || isSet(shape.Layers)) || !index && isSet(shape.Manifests) {
 		return nil, Corrupt, fmt.Errorf("it can be read as an image and as an index")
 	}
@@ -173,7 +171,7 @@ func (m *Manifest) setSubject(subject *v1.Descriptor) error {
 	return nil
 }
 
-// consistent refuses one digest with two sizes.
+// checkSizes returns an error if a digest has two sizes.
 func (m *Manifest) checkSizes() error {
 	sizes := make(map[string]int64, len(m.blobs)+len(m.children))
 	for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {

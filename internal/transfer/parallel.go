@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// each does the work for all items, some at once. The first error stops the
-// others and is returned once all have ended.
+// forEach calls work for all items, several at a time. The first error cancels
+// the others, and is returned when all have ended.
 func forEach[T any](ctx context.Context, items []T, work func(context.Context, T) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxRequests)

@@ -8,36 +8,36 @@ import (
 	"sync"
 )
 
-// Presence is what of a tree is at a target, as one look at it showed.
+// Presence is what a target has of a tree, as Inspect found it.
 type Presence struct {
-	TagDigest string // what the tag points to there; "" if there is no such tag
-	Root      bool   // the root is there
+	TagDigest string // that the tag points to, "" if there is no such tag
+	Root      bool   // the root manifest is there
 
 	tree           *Tree
 	tag            string
 	missing        map[string]Descriptor // manifests, by digest
-	unlisted       map[string]bool       // manifests there, but not in the list of their subject's referrers
-	missingBlobs   map[string]Descriptor // blobs that were looked for and are not there
-	sameRepository bool                  // the target's repository is the source's
+	unlisted       map[string]bool       // manifests that are there, but not in the list of their subject's referrers
+	missingBlobs   map[string]Descriptor // known to be missing: only looked for if Inspect is deep
+	sameRepository bool                  // the target is the source's repository
 
-	digestTagsChecked bool             // the tags of the company were looked for
-	tagsToPut         map[string]*node // those to be put
-	conflict          error            // one that must not be moved
+	digestTagsChecked bool
+	tagsToPut         map[string]*node // digest tags
+	conflict          error            // a digest tag that must not move
 }
 
-// Complete tells that there is nothing to do: the tag points to the root, and
-// whatever was looked for is there.
+// Complete reports whether there is nothing to copy: the tag points to the root,
+// and nothing is missing.
 func (p Presence) Complete() bool {
 	return p.tree != nil && p.Root && (p.tag == "" || p.TagDigest == p.tree.Digest()) &&
 		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.missingBlobs) == 0 && len(p.tagsToPut) == 0 && p.conflict == nil
 }
 
-// Conflict tells of something at the target that would be lost: a copy ends in
-// this error.
+// Conflict returns an error if a copy would overwrite something at the target: it
+// fails with that error.
 func (p Presence) Conflict() error { return withSide(Target, p.conflict) }
 
-// Missing lists manifests, then blobs, that are not there or, referrers, not
-// listed there; in the order of the tree.
+// Missing returns the manifests, then the blobs, that are missing, in the order of
+// the tree. Referrers that are there but not listed count as missing.
 func (p Presence) Missing() []Descriptor {
 	if p.tree == nil {
 		return nil
@@ -57,13 +57,13 @@ func (p Presence) Missing() []Descriptor {
 	return list
 }
 
-// Inspect looks at the target repository: where the tag points, and, only if
-// the root is there, which of the contained and attached manifests are. With
-// deep it also looks for every blob, instead of trusting that a manifest has
-// what it names. tag "" looks for the root by its digest.
+// Inspect finds out what the target repository has of a tree: where the tag
+// points, and, if the root is there, which of the other manifests are. If deep is
+// set it looks for every blob as well, instead of trusting that a manifest's
+// blobs exist. An empty tag looks for the root by digest.
 //
-// What is refused is an error, never an absence. The tag is asked for with
-// Resolve: an answer from earlier in the run counts.
+// A request that is denied is an error, and never counts as absence. The tag is
+// resolved with Resolve: a result from earlier in the run counts.
 func (r *Registry) Inspect(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
 	p, err := r.inspect(ctx, repo, tag, t, deep)
 	return p, withSide(Target, err)
@@ -88,11 +88,11 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 		}
 	}
 	if p.sameRepository {
-		// The source was read here: it is all there.
+		// The source has been read from here: everything exists.
 		p.Root = true
 	} else if !p.Root {
 		for _, n := range t.order {
-			p.missing[n.Digest] = n.Descriptor // and with them all blobs
+			p.missing[n.Digest] = n.Descriptor // and its blobs
 		}
 		return p, nil
 	}
@@ -112,8 +112,8 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 	return p, nil
 }
 
-// lookForManifests asks for lists of referrers, and for each manifest that such
-// a list does not vouch for: all at once.
+// checkManifests requests lists of referrers, and each manifest whose existence
+// no such list shows, all at once.
 func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string) error {
 	bySubject := make(map[string][]*node)
 	var alone []*node
@@ -155,13 +155,13 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 				listed := list.has(n.Digest)
 				switch {
 				case list.api && listed:
-					// The registry lists what it has.
+					// The registry lists only what exists.
 				case list.api && n != p.tree.root:
-					// It lists all that it has of them: this one it has not.
+					// It lists everything: this one does not exist.
 					p.missing[n.Digest] = n.Descriptor
 				case list.api:
 				default:
-					// A fallback tag lists what somebody once wrote.
+					// A fallback tag lists what a client has written.
 					if !listed {
 						p.unlisted[n.Digest] = true
 					}
@@ -189,24 +189,24 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 	return r.wrap(ctx, "looking for", repo, "", forEach(ctx, later, call))
 }
 
-// lookForBlobs asks for each blob.
+// checkBlobs looks for each blob.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
 	err := forEach(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
 		const op = "looking for the blob"
-		c := request{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
-		a, err := r.do(ctx, c)
+		req := request{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
+		resp, err := r.do(ctx, req)
 		switch {
 		case err != nil:
 			return err
-		case a.status == http.StatusNotFound:
+		case resp.status == http.StatusNotFound:
 			mu.Lock()
 			p.missingBlobs[b.Digest] = b
 			mu.Unlock()
 			return nil
-		case a.status != http.StatusOK:
-			return r.headError(ctx, c, a.status)
+		case resp.status != http.StatusOK:
+			return r.headError(ctx, req, resp.status)
 		}
 		return nil
 	})

@@ -1,13 +1,13 @@
 package transfer
 
-// Progress is told how a copy gets on. Its methods are called concurrently.
+// Progress receives the progress of a copy. Its methods are called concurrently.
 type Progress interface {
-	// Start tells what there is to do, in bytes of distinct blobs and in blobs
-	// (layers and configs). What turns out to be there already counts as done.
+	// Start adds the size of a copy, in bytes and in blobs (layers and configs).
+	// Those that are there already count as done.
 	Start(total int64, layers int)
-	// Add counts bytes; negative ones where a blob starts again.
+	// Add adds bytes that were sent; negative if a blob starts again.
 	Add(n int64)
-	// LayerDone counts a blob that has arrived.
+	// LayerDone adds a blob that is complete.
 	LayerDone()
 }
 

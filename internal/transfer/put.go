@@ -13,52 +13,52 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// putManifest puts a manifest by tag or digest, and compares the digest that
-// the registry answers; where it answers none, it is asked for. Repeating is
-// harmless: the same bytes have the same digest. listed reports that the registry
-// processes the subject by itself (OCI-Subject).
+// putManifest puts a manifest by tag or digest, and compares the digest that the
+// registry returns, or, if it returns none, that of another request. Retries are
+// safe: the same content has the same digest. listed reports whether the registry
+// lists the manifest as a referrer itself (OCI-Subject).
 //
-// lag repeats where something that was put before is not seen yet: replicas of
-// a registry agree a little later.
+// retryUnknown retries if the registry does not know something that was put
+// before: its replicas may lag.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
-func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, lag bool) (listed bool, err error) {
+func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, retryUnknown bool) (listed bool, err error) {
 	const op = "putting the manifest"
-	c := request{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
+	req := request{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
 	var count attemptCount
 	for {
-		var asked time.Duration
-		again := false
-		a, err := r.do(ctx, c)
+		var retryAfter time.Duration
+		retry := false
+		resp, err := r.do(ctx, req)
 		switch {
 		case err != nil:
-			again = isTransient(err)
-		case a.status == http.StatusCreated || a.status == http.StatusOK || a.status == http.StatusNoContent:
-			return r.confirmManifest(ctx, repo, reference, m, a)
+			retry = isTransient(err)
+		case resp.status == http.StatusCreated || resp.status == http.StatusOK || resp.status == http.StatusNoContent:
+			return r.confirmManifest(ctx, repo, reference, m, resp)
 		default:
-			e := r.statusError(op, repo, reference, a.status, a.body)
+			e := r.statusError(op, repo, reference, resp.status, resp.body)
 			if e.Kind == Locked && ref.NamesDigest(reference) {
-				// A lock refuses an equal manifest too; what is there is there.
+				// A lock refuses an equal manifest too, which is fine if it exists.
 				if d, err := r.head(ctx, repo, reference); err == nil && d.Digest == m.Digest {
 					return true, nil
 				}
 			}
-			asked = retryafter.Parse(a.header, time.Now())
-			again = isTransientStatus(a.status) || lag && isUnknownReference(e)
+			retryAfter = retryafter.Parse(resp.header, time.Now())
+			retry = isTransientStatus(resp.status) || retryUnknown && isUnknownReference(e)
 			err = e
 		}
-		over, n := count.add(err)
-		if !again || over {
+		last, n := count.add(err)
+		if !retry || last {
 			return false, err
 		}
-		if err := r.waitToRetry(ctx, failure{op, repo, reference, err}, n, asked); err != nil {
+		if err := r.waitToRetry(ctx, failure{op, repo, reference, err}, n, retryAfter); err != nil {
 			return false, r.transportError(ctx, op, repo, reference, err)
 		}
 	}
 }
 
-func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Manifest, a *response) (listed bool, err error) {
+func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Manifest, resp *response) (listed bool, err error) {
 	const op = "putting the manifest"
-	said := a.header.Get("Docker-Content-Digest")
+	said := resp.header.Get("Docker-Content-Digest")
 	if said == "" {
 		d, err := r.readBack(ctx, repo, ref)
 		if err != nil {
@@ -77,10 +77,10 @@ func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Man
 	if m.subject != nil {
 		r.forgetReferrers(repo, m.subject.Digest)
 	}
-	return a.header.Get("OCI-Subject") != "", nil
+	return resp.header.Get("OCI-Subject") != "", nil
 }
 
-// readBack asks for what was just put; that it is not there yet is lag.
+// readBack resolves what was just put, and retries while it does not exist.
 func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, error) {
 	for n := 1; ; n++ {
 		d, err := r.head(ctx, repo, ref)
@@ -93,13 +93,14 @@ func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, 
 	}
 }
 
-// lagging tells whether a registry misses something that it took before.
+// isUnknownReference reports whether a registry does not know what a manifest
+// refers to.
 func isUnknownReference(e *Error) bool {
 	return slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, e.Code)
 }
 
-// subjectMissing tells whether a referrer may have been refused because its
-// subject is not there. The spec forbids that; registries differ.
+// mayLackSubject reports whether a referrer may have been refused because its
+// subject does not exist. The spec forbids that, but registries differ.
 func mayLackSubject(err error) bool {
 	var e *Error
 	if !errors.As(err, &e) || e.Status < 400 || e.Status >= 500 {

@@ -23,10 +23,10 @@ const (
 	maxReferrerPages = 200
 )
 
-// referrerList is what a registry lists as attached to one manifest.
+// referrerList is a list of the referrers of one manifest.
 type referrerList struct {
 	entries []Descriptor
-	api     bool // the registry's own list; else the fallback tag's
+	api     bool // from the referrers API, not from a fallback tag
 }
 
 func (l referrerList) has(digest string) bool {
@@ -38,11 +38,11 @@ func (l referrerList) has(digest string) bool {
 	return false
 }
 
-// Referrers lists what is attached to a manifest of the repository; artifactType
-// "" means everything. What is not there has nothing attached to it.
+// Referrers returns the referrers of a manifest with an artifact type, or all if
+// artifactType is empty. A manifest that does not exist has none.
 //
-// The registry's filter is not used: one answer serves every question of a run.
-// Where a list does not tell an entry's artifact type the manifest does.
+// It does not use the registry's filter, so that one response serves all calls of
+// a run. If the list has no artifact type of a referrer, its manifest is read.
 func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType string) ([]Descriptor, error) {
 	list, err := r.referrers(ctx, repo, digest)
 	if err != nil {
@@ -51,7 +51,7 @@ func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType str
 	var found []Descriptor
 	for _, d := range list.entries {
 		if artifactType != "" && d.ArtifactType != artifactType {
-			// Some lists give the config's type in any case.
+			// Some registries list the media type of the config instead.
 			if d.ArtifactType != "" && d.ArtifactType != string(types.OCIEmptyJSON) {
 				continue
 			}
@@ -79,59 +79,59 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 	return list, r.wrap(ctx, "listing what is attached to", repo, digest, err)
 }
 
-// listReferrers asks the API, page by page, and reads the fallback tag where
-// there is no API.
+// listReferrers reads all pages of the referrers API, or the fallback tag if the
+// registry has no such API.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
 	const op = "listing what is attached to"
-	learned := func() {}
+	release := func() {}
 	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
-		// One learns for all whether there is an API at all.
+		// One request finds out for all whether there is such an API.
 		if err := r.apiProbe.Acquire(ctx, 1); err != nil {
 			return referrerList{}, err
 		}
-		learned = sync.OnceFunc(func() { r.apiProbe.Release(1) })
-		defer learned()
+		release = sync.OnceFunc(func() { r.apiProbe.Release(1) })
+		defer release()
 	}
 	if r.noReferrersAPI.Load() {
-		learned()
+		release()
 		return r.fallbackList(ctx, repo, digest)
 	}
 	if r.referrersAPI.Load() {
-		learned()
+		release()
 	}
 	list := referrerList{api: true}
 	page := r.url(repo, "referrers", digest)
 	seen := make(map[string]bool)
 	for len(seen) < maxReferrerPages {
 		seen[page] = true
-		a, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
 		if err != nil {
 			return referrerList{}, err
 		}
 		first := len(seen) == 1
-		if first && lacksReferrersAPI(a) {
-			// An unknown repository says nothing about the registry.
-			if ocierror.Parse(a.body, nil).Code != "NAME_UNKNOWN" {
+		if first && lacksReferrersAPI(resp) {
+			// That the repository is unknown says nothing about the registry.
+			if ocierror.Parse(resp.body, nil).Code != "NAME_UNKNOWN" {
 				r.noReferrersAPI.Store(true)
 			}
-			learned()
+			release()
 			return r.fallbackList(ctx, repo, digest)
 		}
-		if a.status != http.StatusOK {
-			return referrerList{}, r.statusError(op, repo, digest, a.status, a.body)
+		if resp.status != http.StatusOK {
+			return referrerList{}, r.statusError(op, repo, digest, resp.status, resp.body)
 		}
-		entries, err := parseReferrers(a.body)
+		entries, err := parseReferrers(resp.body)
 		if err != nil {
 			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
 		r.referrersAPI.Store(true)
-		learned()
+		release()
 		list.entries = append(list.entries, entries...)
 		if len(list.entries) > maxReferrers {
 			return referrerList{}, r.tooManyError(op, repo, digest)
 		}
-		next, err := nextPage(page, r.repositoryURL(repo), a.header.Values("Link"))
+		next, err := nextPage(page, r.repositoryURL(repo), resp.header.Values("Link"))
 		if err != nil {
 			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
@@ -156,22 +156,22 @@ func (r *Registry) tooManyError(op, repo, digest string) *Error {
 		Remedy: "remove what is no longer needed, or copy without referrers"}
 }
 
-// withoutAPI tells whether the answer is that of a registry which does not know
-// the path: 404 by the spec; others refuse the method, or show a page to people.
-func lacksReferrersAPI(a *response) bool {
-	switch a.status {
+// lacksReferrersAPI reports whether the response is that of a registry without the
+// API: 404 by the spec; others refuse the method, or respond with a web page.
+func lacksReferrersAPI(resp *response) bool {
+	switch resp.status {
 	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return true
 	case http.StatusOK:
-		return strings.HasPrefix(mediaType(a.header.Get("Content-Type")), "text/html")
+		return strings.HasPrefix(mediaType(resp.header.Get("Content-Type")), "text/html")
 	}
-	return ocierror.Parse(a.body, nil).Code == "UNSUPPORTED"
+	return ocierror.Parse(resp.body, nil).Code == "UNSUPPORTED"
 }
 
-// listFor is referrers for somebody who knows what should be listed. tagged:
-// it is by a fallback tag elsewhere. Where such a tag lists all of it here, the
-// registry need not be asked whether it keeps lists itself: one that does is to
-// list what stands in such tags.
+// referrersExpecting is referrers for a caller that expects some. tagged says that
+// a fallback tag lists them at the source. If such a tag lists all of them here,
+// there is no need to find out whether the registry has the API: one that has it
+// must list them as well.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#enabling-the-referrers-api
 func (r *Registry) referrersExpecting(ctx context.Context, repo, subject string, wanted []Descriptor, tagged bool) (referrerList, error) {
 	if tagged && !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
@@ -183,8 +183,8 @@ func (r *Registry) referrersExpecting(ctx context.Context, repo, subject string,
 	return r.referrers(ctx, repo, subject)
 }
 
-// fallbackList reads that tag, once a run, unless the repository's tags are
-// known in this run and it is not among them.
+// fallbackList reads the fallback tag of a manifest, once a run. There is no
+// request if the repository's tags are known and it is not among them.
 func (r *Registry) fallbackList(ctx context.Context, repo, digest string) (referrerList, error) {
 	return r.fallbackLists.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.readFallbackList(ctx, repo, digest)
@@ -215,7 +215,7 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 	return referrerList{entries: entries}, nil
 }
 
-// parseReferrers reads a list of referrers: an OCI index.
+// parseReferrers parses a list of referrers: an OCI index.
 func parseReferrers(raw []byte) ([]Descriptor, error) {
 	var doc v1.IndexManifest
 	if err := json.Unmarshal(raw, &doc); err != nil {
@@ -237,21 +237,21 @@ func parseReferrers(raw []byte) ([]Descriptor, error) {
 
 func unique(list []Descriptor) ([]Descriptor, error) {
 	sizes := make(map[string]int64, len(list))
-	var once []Descriptor
+	var distinct []Descriptor
 	for _, d := range list {
 		if _, twice := sizes[d.Digest]; !twice {
-			once = append(once, d)
+			distinct = append(distinct, d)
 		}
 		if err := sameSize(sizes, d); err != nil {
 			return nil, err
 		}
 	}
-	return once, nil
+	return distinct, nil
 }
 
-// nextPage finds the address of the next page (RFC 8288). It has to lead to
-// the same repository of the same registry: our token goes with it.
-func nextPage(page, within string, links []string) (string, error) {
+// nextPage returns the URL of the next page (RFC 8288). It has to begin with
+// prefix, the same repository of the same registry, since the token is sent there.
+func nextPage(page, prefix string, links []string) (string, error) {
 	for _, header := range links {
 		for len(header) > 0 {
 			_, rest, ok := strings.Cut(header, "<")
@@ -275,7 +275,7 @@ func nextPage(page, within string, links []string) (string, error) {
 			if err != nil {
 				return "", fmt.Errorf("the Link header cannot be read")
 			}
-			if next.User != nil || !strings.HasPrefix(next.Scheme+"://"+next.Host+next.Path, within) || strings.Contains(next.Path, "/../") {
+			if next.User != nil || !strings.HasPrefix(next.Scheme+"://"+next.Host+next.Path, prefix) || strings.Contains(next.Path, "/../") {
 				return "", fmt.Errorf("the next page of the list lies elsewhere (%s)", sanitize.Bounded(next.Host+next.Path, 100))
 			}
 			next.Fragment = ""
@@ -285,8 +285,8 @@ func nextPage(page, within string, links []string) (string, error) {
 	return "", nil
 }
 
-// linkParams splits a link's parameters from the links after it: a comma
-// inside of quotes does not end them.
+// linkParams splits a link's parameters from the links after it. A comma in quotes
+// does not end them.
 func linkParams(s string) (params, rest string) {
 	quoted := false
 	for i := 0; i < len(s); i++ {

@@ -18,54 +18,54 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// window is how many small requests one registry gets at once, at most: the
-// client that is given to us may know better.
+// maxRequests bounds the small requests to one registry at a time; the HTTP client
+// may allow fewer.
 const maxRequests = 64
 
-// Registry is one registry for one run: it remembers what it was told, so that
-// nothing is asked twice, and what the registry can and cannot do. Its methods
-// are safe for concurrent use.
+// Registry is the client of one registry during one run. It caches what the
+// registry has answered, so that nothing is requested twice, and remembers what
+// the registry supports. Its methods are safe for concurrent use.
 type Registry struct {
 	host   string // host[:port]
 	scheme string
 	client *http.Client
 
 	requests       *semaphore.Weighted // small requests
-	uploads        keyed.Mutex[string] // of blobs on their way here, by digest
-	downloads      keyed.Mutex[string] // of blobs on their way from here, by digest
-	largeDownloads *semaphore.Weighted // blobs on their way from here, for all images of the run
+	uploads        keyed.Mutex[string] // of blobs to this registry, by digest
+	downloads      keyed.Mutex[string] // of blobs from this registry, by digest
+	largeDownloads *semaphore.Weighted // for all images of the run
 	smallDownloads *semaphore.Weighted
 	fallbackWrites keyed.Mutex[string] // one writer of a fallback tag at a time
 
 	manifests        *cache[*Manifest]    // by repository@digest
 	tags             *cache[Descriptor]   // by repository:tag or repository@digest
 	referrerLists    *cache[referrerList] // by repository@digest of the subject
-	fallbackLists    *cache[referrerList] // likewise, what a fallback tag lists
+	fallbackLists    *cache[referrerList] // the same, of fallback tags
 	digestTagLists   *cache[digestTags]   // by repository
-	blobRepositories *cache[string]       // a repository that has a blob, by its digest
+	blobRepositories *cache[string]       // a repository that has a blob, by digest
 	contents         *cache[[]byte]       // small blobs that were read, by digest
-	manifestBytes    atomic.Int64         // bytes in manifests
+	manifestBytes    atomic.Int64         // in manifests
 
-	// What the registry showed that it cannot do; see upload and referrers.
+	// What the registry has shown to support; see upload and referrers.
 	noSelfMount    atomic.Bool
 	noMount        atomic.Bool
 	noReferrersAPI atomic.Bool
 	referrersAPI   atomic.Bool
-	apiProbe       *semaphore.Weighted // one asks whether there is a referrers API
-	usePatch       atomic.Bool         // a blob goes by PATCH: its PUT takes no body
-	blobsFound     *cache[bool]        // repositories in which a blob was found that was about to be sent
+	apiProbe       *semaphore.Weighted // of the one request that finds out about the referrers API
+	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
+	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
 
-	retryPause     time.Duration // before the first repetition
-	stallTimeout   time.Duration // without a byte, after which a stream is given up
-	commitTimeout  time.Duration // that a registry may take to commit a whole blob
-	teeWait        time.Duration // for others who want the same blob from here
-	replicaTimeout time.Duration // for a place that has an image of ours, all in all
+	retryPause     time.Duration // before the first retry
+	stallTimeout   time.Duration // without a byte, until a stream is given up
+	commitTimeout  time.Duration // for the registry to commit a whole blob
+	teeWait        time.Duration // for other targets that want the same blob
+	replicaTimeout time.Duration // for all requests to a replica
 
 	onRetry func(Retry)
 }
 
-// cache keeps what the registry has answered. That something is not there is an
-// answer too; other errors may be gone at the next try.
+// cache keeps responses of the registry. It keeps NotFound as well; other errors
+// may be gone at the next attempt.
 type cache[V any] = keyed.Cache[string, V]
 
 // cacheLimit bounds the entries of one cache.
@@ -73,9 +73,9 @@ const cacheLimit = 50_000
 
 func newCache[V any]() *cache[V] { return keyed.NewCache[string, V](cacheLimit, isNotFound) }
 
-// NewRegistry speaks to host (host[:port]) through client, which authorises
-// requests, repeats reads that met 429 or 5xx, and follows redirects of
-// downloads. plain means HTTP.
+// NewRegistry returns the client of host (host[:port]). The HTTP client signs in,
+// retries reads on 429 and 5xx, and follows redirects of downloads. plain means
+// HTTP instead of HTTPS.
 func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 	r := &Registry{
 		host:           host,
@@ -107,20 +107,20 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 	return r
 }
 
-// hold notes that a repository has a blob: others can mount it from there.
+// recordBlob records that a repository has a blob, which can be mounted from it.
 func (r *Registry) recordBlob(repo, digest string) {
 	if _, known := r.blobRepositories.Peek(digest); !known {
 		r.blobRepositories.Set(digest, repo)
 	}
 }
 
-// holder is a repository that has the blob, "" if none is known.
+// repositoryWithBlob returns a repository that has the blob, "" if none is known.
 func (r *Registry) repositoryWithBlob(digest string) string {
 	repo, _ := r.blobRepositories.Peek(digest)
 	return repo
 }
 
-// same tells whether two values speak of one registry.
+// same reports whether r and other are clients of the same registry.
 func (r *Registry) same(other *Registry) bool {
 	return r == other || r.scheme == other.scheme && ref.CanonicalHost(r.host) == ref.CanonicalHost(other.host)
 }
@@ -129,103 +129,103 @@ func (r *Registry) url(repo, what, ref string) string {
 	return fmt.Sprintf("%s://%s/v2/%s/%s/%s", r.scheme, r.host, repo, what, ref)
 }
 
-// within is what the address of everything in a repository begins with.
+// repositoryURL returns the prefix of every URL in a repository.
 func (r *Registry) repositoryURL(repo string) string {
 	return fmt.Sprintf("%s://%s/v2/%s/", r.scheme, r.host, repo)
 }
 
-// call is one small request: everything but the streams of blobs.
+// request is a small request: any but those that stream blobs.
 type request struct {
 	op, method, url string
 	repo, ref       string
 	accept          string
 	contentType     string
 	body            []byte
-	limit           int64 // of a good answer's body, in bytes; 0 if it does not matter
+	limit           int64 // of the body of a 2xx response, in bytes; 0 if the body is not used
 }
 
-// answer is what came back of a call, read whole.
+// response is the response to a request, with its whole body.
 type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// do makes one small request and reads the answer, whatever its status.
-func (r *Registry) do(ctx context.Context, c request) (*response, error) {
-	if err := checkReference(r.host, c.op, c.repo, c.ref); err != nil {
+// do sends a small request and reads the response, whatever its status.
+func (r *Registry) do(ctx context.Context, req request) (*response, error) {
+	if err := checkReference(r.host, req.op, req.repo, req.ref); err != nil {
 		return nil, err
 	}
 	if err := r.requests.Acquire(ctx, 1); err != nil {
-		return nil, r.transportError(ctx, c.op, c.repo, c.ref, err)
+		return nil, r.transportError(ctx, req.op, req.repo, req.ref, err)
 	}
 	defer r.requests.Release(1)
 
 	ctx, watch := withWatchdog(ctx)
 	defer watch.stop()
 	var body io.Reader
-	if c.body != nil {
-		body = bytes.NewReader(c.body)
+	if req.body != nil {
+		body = bytes.NewReader(req.body)
 	}
-	req, err := http.NewRequestWithContext(ctx, c.method, c.url, body)
+	httpReq, err := http.NewRequestWithContext(ctx, req.method, req.url, body)
 	if err != nil {
-		return nil, r.transportError(ctx, c.op, c.repo, c.ref, err)
+		return nil, r.transportError(ctx, req.op, req.repo, req.ref, err)
 	}
-	if c.accept != "" {
-		req.Header.Set("Accept", c.accept)
+	if req.accept != "" {
+		httpReq.Header.Set("Accept", req.accept)
 	}
-	if c.contentType != "" {
-		req.Header.Set("Content-Type", c.contentType)
+	if req.contentType != "" {
+		httpReq.Header.Set("Content-Type", req.contentType)
 	}
-	// Otherwise net/http asks for gzip and hides Content-Length.
-	req.Header.Set("Accept-Encoding", "identity")
-	resp, err := r.client.Do(req)
+	// Otherwise net/http requests gzip and hides Content-Length.
+	httpReq.Header.Set("Accept-Encoding", "identity")
+	httpResp, err := r.client.Do(httpReq)
 	if err != nil {
-		return nil, r.transportError(ctx, c.op, c.repo, c.ref, err)
+		return nil, r.transportError(ctx, req.op, req.repo, req.ref, err)
 	}
-	defer resp.Body.Close()
-	// Only now: until here the client may have been waiting for a Retry-After.
+	defer httpResp.Body.Close()
+	// Not earlier: the client may have waited for a Retry-After.
 	watch.arm(r.stallTimeout)
-	good := resp.StatusCode/100 == 2 && c.limit > 0
-	limit := c.limit
-	if !good {
+	ok := httpResp.StatusCode/100 == 2 && req.limit > 0
+	limit := req.limit
+	if !ok {
 		limit = maxErrorBody
 	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	data, err := io.ReadAll(io.LimitReader(httpResp.Body, limit+1))
 	switch {
-	case !good:
-		// A refusal is one, even if its text does not arrive whole.
+	case !ok:
+		// An error response counts even if its body is incomplete.
 		data = data[:min(int64(len(data)), limit)]
 	case err != nil:
-		return nil, r.transportError(ctx, c.op, c.repo, c.ref, fmt.Errorf("%w: %w", errBroken, err))
+		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
 	case int64(len(data)) > limit:
-		return nil, &Error{Registry: r.host, Repository: c.repo, Reference: c.ref, Op: c.op, Kind: TooLarge, Status: resp.StatusCode,
+		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: httpResp.StatusCode,
 			Reason: fmt.Sprintf("the answer is longer than the %d bytes that are taken", limit)}
 	}
-	return &response{status: resp.StatusCode, header: resp.Header, body: data}, nil
+	return &response{status: httpResp.StatusCode, header: httpResp.Header, body: data}, nil
 }
 
-// get reads something small. A body that breaks off is read again: whoever
-// repeats requests below us does not see it.
-func (r *Registry) get(ctx context.Context, c request) (*response, error) {
-	c.method = http.MethodGet
+// get sends a GET request, and repeats it if the body breaks off, which the HTTP
+// client does not see.
+func (r *Registry) get(ctx context.Context, req request) (*response, error) {
+	req.method = http.MethodGet
 	for n := 1; ; n++ {
-		a, err := r.do(ctx, c)
+		resp, err := r.do(ctx, req)
 		if err == nil || n == maxAttempts || !errors.Is(err, errBroken) && !errors.Is(err, errStalled) {
-			return a, err
+			return resp, err
 		}
-		if err := r.waitToRetry(ctx, failure{c.op, c.repo, c.ref, err}, n, 0); err != nil {
-			return nil, r.transportError(ctx, c.op, c.repo, c.ref, err)
+		if err := r.waitToRetry(ctx, failure{req.op, req.repo, req.ref, err}, n, 0); err != nil {
+			return nil, r.transportError(ctx, req.op, req.repo, req.ref, err)
 		}
 	}
 }
 
-// Resolve asks what a tag or digest points to, once a run: whoever asks again
-// gets the same answer, NotFound too. It is one HEAD; where the answer has no
-// digest, the manifest is read and hashed.
+// Resolve returns the descriptor that a tag or digest points to. The result is
+// cached for the run, NotFound as well. It takes one HEAD request; if the
+// response has no digest, the manifest is read and hashed.
 //
-// Called for the target's tag while ReadTree is busy at the source, it saves
-// Inspect a round trip.
+// Calling it for the target's tag while ReadTree reads the source saves Inspect
+// a round trip.
 func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, error) {
 	d, err := r.tags.Get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
 		return r.head(ctx, repo, ref)
@@ -233,29 +233,29 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 	return d, r.wrap(ctx, "looking for", repo, ref, err)
 }
 
-// unlist drops what is known to be attached to a manifest.
+// forgetReferrers deletes the cached referrers of a manifest.
 func (r *Registry) forgetReferrers(repo, digest string) {
 	r.referrerLists.Delete(key(repo, digest))
 	r.fallbackLists.Delete(key(repo, digest))
 }
 
-// head asks for a manifest's digest, size and type.
+// head requests a manifest's digest, size and media type.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor, error) {
 	const op = "looking for"
-	c := request{op: op, method: http.MethodHead, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests}
-	a, err := r.do(ctx, c)
+	req := request{op: op, method: http.MethodHead, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests}
+	resp, err := r.do(ctx, req)
 	if err != nil {
 		return Descriptor{}, err
 	}
 	switch {
-	case a.status == http.StatusOK:
-	case a.status == http.StatusNotFound:
-		return Descriptor{}, r.statusError(op, repo, reference, a.status, nil)
+	case resp.status == http.StatusOK:
+	case resp.status == http.StatusNotFound:
+		return Descriptor{}, r.statusError(op, repo, reference, resp.status, nil)
 	default:
-		return Descriptor{}, r.headError(ctx, c, a.status)
+		return Descriptor{}, r.headError(ctx, req, resp.status)
 	}
-	digest := a.header.Get("Docker-Content-Digest")
+	digest := resp.header.Get("Docker-Content-Digest")
 	if digest == "" {
 		m, err := r.fetch(ctx, repo, reference, Descriptor{})
 		if err != nil {
@@ -270,27 +270,28 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 		return Descriptor{}, r.corruptError(op, repo, reference, "the registry answers with another digest, "+digest)
 	}
 	size := int64(-1)
-	if n := a.header.Get("Content-Length"); n != "" {
+	if n := resp.header.Get("Content-Length"); n != "" {
 		if v, err := strconv.ParseInt(n, 10, 64); err == nil && v >= 0 {
 			size = v
 		}
 	}
-	return Descriptor{MediaType: mediaType(a.header.Get("Content-Type")), Digest: digest, Size: size}, nil
+	return Descriptor{MediaType: mediaType(resp.header.Get("Content-Type")), Digest: digest, Size: size}, nil
 }
 
-// explain finds out why a HEAD was refused: its answer has no body, and the
-// firewall tells only in the body what it did not like.
-func (r *Registry) headError(ctx context.Context, c request, status int) error {
-	plain := r.statusError(c.op, c.repo, c.ref, status, nil)
+// headError returns the error of a HEAD request that failed. The response has no
+// body, and a firewall names the blocked address only in the body, so the
+// request is repeated as GET.
+func (r *Registry) headError(ctx context.Context, req request, status int) error {
+	plain := r.statusError(req.op, req.repo, req.ref, status, nil)
 	if status != http.StatusForbidden && status != http.StatusUnauthorized && status != http.StatusMethodNotAllowed {
 		return plain
 	}
-	c.method, c.limit = http.MethodGet, maxErrorBody
-	a, err := r.do(ctx, c)
-	if err != nil || a.status != status {
+	req.method, req.limit = http.MethodGet, maxErrorBody
+	resp, err := r.do(ctx, req)
+	if err != nil || resp.status != status {
 		return plain
 	}
-	return r.statusError(c.op, c.repo, c.ref, status, a.body)
+	return r.statusError(req.op, req.repo, req.ref, status, resp.body)
 }
 
 func (r *Registry) corruptError(op, repo, ref, reason string) *Error {
@@ -298,8 +299,8 @@ func (r *Registry) corruptError(op, repo, ref, reason string) *Error {
 		Remedy: "do not use it: find out who or what changed it, and push it again"}
 }
 
-// own makes sure that an error is one of this package; waiting for somebody
-// else's answer ends in the context's.
+// wrap returns err as an *Error. It may be the context's, of a caller that waited
+// for another's request.
 func (r *Registry) wrap(ctx context.Context, op, repo, ref string, err error) error {
 	var e *Error
 	if err == nil || errors.As(err, &e) {

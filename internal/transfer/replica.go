@@ -4,16 +4,18 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Replica is the target that was the first to say what its tag points to. The
-// targets are inspected while the source is still being read; where the first
-// of them has the image already, ReadTree reads there what the image contains:
-// one request then shows both what a manifest is and that the target has it.
-// Of what is attached nothing is read where its descriptor is enough.
+// Replica is a target that may have the image already: the first target whose
+// tag was resolved. Targets are inspected while the source is still being read.
+// If the replica has the image, ReadTree reads the manifests that the image
+// contains from there: one request returns a manifest and shows that the target
+// has it. Referrers are not read at all if their descriptors are enough.
 //
-// It is a value that is set once and waited for, so that the reader of the
-// source knows nothing of targets and those who inspect them nothing of it.
+// A Replica is set once and waited for. The reader of the source needs to know
+// nothing about targets, and their inspection nothing about the reader.
 type Replica struct {
 	once       sync.Once
 	known      chan struct{}
@@ -22,12 +24,11 @@ type Replica struct {
 	digest     string
 }
 
-// NewReplica returns a Replica of which nothing is known yet.
+// NewReplica returns a Replica that is not set.
 func NewReplica() *Replica { return &Replica{known: make(chan struct{})} }
 
-// Answer says that a tag of the repository points to digest, or, where that is
-// empty, that there is no such tag or that it could not be read. Only the first
-// answer counts.
+// Set sets the target, and the digest that its tag points to: empty if there is
+// no such tag, or if it could not be read. Only the first call has an effect.
 func (r *Replica) Set(registry *Registry, repository, digest string) {
 	r.once.Do(func() {
 		r.registry, r.repository, r.digest = registry, repository, digest
@@ -35,8 +36,8 @@ func (r *Replica) Set(registry *Registry, repository, digest string) {
 	})
 }
 
-// holding waits for the answer and returns the repository that has the image
-// with this digest; nil if it has another or none.
+// holding waits until r is set and returns its registry and repository if the
+// tag there points to digest, and nil otherwise.
 func (r *Replica) holding(ctx context.Context, digest string) (*Registry, string) {
 	select {
 	case <-r.known:
@@ -48,25 +49,130 @@ func (r *Replica) holding(ctx context.Context, digest string) (*Registry, string
 	return nil, ""
 }
 
-// patience is how long the reader of a tree waits for its replica.
+// maxReplicaWait is how long ReadTree waits for the replica.
 const maxReplicaWait = time.Second
 
-// decide finds out whether the replica has the image.
+// resolveReplica finds out whether the replica has the image.
 func (t *Tree) resolveReplica(ctx context.Context, digest string) {
 	if t.options.Replica == nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, maxReplicaWait)
 	defer cancel()
-	near, repo := t.options.Replica.holding(ctx, digest)
-	// To tell what is excluded, everything has to be read.
-	if near != nil && len(t.options.Exclude) == 0 && !near.same(t.source) {
-		t.replica, t.replicaRepo, t.replicaDeadline = near, repo, time.Now().Add(t.source.replicaTimeout)
+	replica, repo := t.options.Replica.holding(ctx, digest)
+	// To find out what is excluded, everything has to be read.
+	if replica != nil && len(t.options.Exclude) == 0 && !replica.same(t.source) {
+		t.replica, t.replicaRepo, t.replicaDeadline = replica, repo, time.Now().Add(t.source.replicaTimeout)
 	}
 }
 
-// holder is the place that has the image already, nil if there is none.
+// awaitReplica returns the registry that has the image already, nil if there is
+// none.
 func (t *Tree) awaitReplica() *Registry {
 	<-t.replicaKnown
 	return t.replica
+}
+
+// fetch reads one manifest. If there is a replica, manifests that the image
+// contains are read from there, which shows that they exist there as well; of
+// referrers the descriptor is enough.
+func (t *Tree) fetch(ctx context.Context, p pending) (*Manifest, error) {
+	inside := p.tag != "" || p.parent != "" || p.subject != ""
+	switch {
+	case !inside || t.awaitReplica() == nil:
+	case p.tag != "":
+		if m, ok := t.sameTag(ctx, p.tag); ok {
+			return m, nil
+		}
+	case p.parent != "":
+		short, cancel := context.WithDeadline(ctx, t.replicaDeadline)
+		m, err := t.replica.manifest(short, t.replicaRepo, p.Digest, p.Descriptor)
+		cancel()
+		if err == nil {
+			return m, nil
+		}
+	case p.subject != "" && p.ArtifactType != "" && p.Size >= 0 && types.MediaType(p.MediaType).IsImage():
+		return &Manifest{Descriptor: p.Descriptor, subject: &Descriptor{Digest: p.subject}, unread: true}, nil
+	}
+	return t.readManifest(ctx, p)
+}
+
+// readManifest reads one manifest at the source.
+func (t *Tree) readManifest(ctx context.Context, p pending) (*Manifest, error) {
+	if p.tag == "" {
+		return t.source.manifest(ctx, t.repo, p.Digest, p.Descriptor)
+	}
+	m, err := t.source.manifest(ctx, t.repo, p.tag, Descriptor{})
+	if isNotFound(err) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// sameTag returns the descriptor of a digest tag, without reading the manifest,
+// if the tag points to the same manifest at the replica.
+func (t *Tree) sameTag(ctx context.Context, tag string) (*Manifest, bool) {
+	var here, there Descriptor
+	var mine, theirs error
+	var both sync.WaitGroup
+	both.Go(func() {
+		short, cancel := context.WithDeadline(ctx, t.replicaDeadline)
+		defer cancel()
+		there, theirs = t.replica.Resolve(short, t.replicaRepo, tag)
+	})
+	here, mine = t.source.Resolve(ctx, t.repo, tag)
+	both.Wait()
+	if isNotFound(mine) {
+		return nil, true
+	}
+	if mine != nil || theirs != nil || here.Digest != there.Digest || here.Size < 0 || !types.MediaType(here.MediaType).IsImage() {
+		return nil, false
+	}
+	return &Manifest{Descriptor: here, unread: true}, true
+}
+
+// Complete reads the manifests that were not read because a replica has the
+// image: they are needed for a target that does not. It must not run
+// concurrently with other uses of the tree.
+func (t *Tree) Complete(ctx context.Context) error {
+	return withSide(Source, t.source.wrap(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx)))
+}
+
+func (t *Tree) complete(ctx context.Context) error {
+	var unread []*node
+	for _, n := range t.order {
+		if n.unread {
+			unread = append(unread, n)
+		}
+	}
+	if len(unread) == 0 {
+		return nil
+	}
+	err := forEach(ctx, unread, func(ctx context.Context, n *node) error {
+		m, err := t.fullManifest(ctx, n)
+		if err == nil {
+			n.Manifest = m
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return t.finish()
+}
+
+// fullManifest returns the whole manifest of a node.
+func (t *Tree) fullManifest(ctx context.Context, n *node) (*Manifest, error) {
+	if !n.unread {
+		return n.Manifest, nil
+	}
+	p := pending{Descriptor: n.Descriptor, referrerDepth: n.referrerDepth}
+	if n.subject != nil {
+		p.subject = n.subject.Digest
+	}
+	m, err := t.readManifest(ctx, p)
+	if m, err = t.checkPending(p, m, err); err == nil && m == nil {
+		err = t.pendingError(p, NotFound, "the tag was there a moment ago")
+	}
+	return m, withSide(Source, err)
 }

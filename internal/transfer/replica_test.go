@@ -107,7 +107,7 @@ func TestHeldImageForAnotherTarget(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		deliveries = append(deliveries, Destination{To: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
+		deliveries = append(deliveries, Destination{Registry: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
 	}
 	ends := deliverAll(t, tree, deliveries)
 	if ends[0].out.State != Present || ends[1].out.State != Copied || ends[1].err != nil {

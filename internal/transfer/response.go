@@ -16,57 +16,57 @@ import (
 )
 
 const (
-	maxErrorBody   = 8 << 10 // of a refusal's body that are read
-	maxExplanation = 600     // of an explanation that are kept
+	maxErrorBody   = 8 << 10 // bytes of an error response
+	maxExplanation = 600     // characters of an explanation
 )
 
-// refused turns an answer that is no success into an error.
+// statusError returns the error of a response whose status is not a success.
 func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *Error {
 	said := ocierror.Parse(body, nil)
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Status: status, Code: said.Code}
-	answer := fmt.Sprintf("the registry answered %d", status)
+	summary := fmt.Sprintf("the registry answered %d", status)
 	if text := http.StatusText(status); text != "" {
-		answer += " " + text
+		summary += " " + text
 	}
 	switch {
 	case said.Code != "" && said.Message != "":
-		answer += fmt.Sprintf(" (%s: %s)", said.Code, said.Message)
+		summary += fmt.Sprintf(" (%s: %s)", said.Code, said.Message)
 	case said.Code != "":
-		answer += fmt.Sprintf(" (%s)", said.Code)
+		summary += fmt.Sprintf(" (%s)", said.Code)
 	}
-	e.Reason = answer
+	e.Reason = summary
 	address, firewall := said.Firewall()
 	switch {
 	case status == http.StatusMethodNotAllowed || said.Code == "REGISTRY_DISALLOWED_OPERATION":
 		// One code for three causes: shared with quarantine and full storage.
 		e.Kind = Locked
-		e.Reason = "the operation is not allowed there: " + answer
+		e.Reason = "the operation is not allowed there: " + summary
 		e.Remedy = fmt.Sprintf("%s is locked, quarantined or out of storage: look at its attributes (az acr repository show) and at the usage of %s", e.Subject(), r.host)
 	case status == http.StatusForbidden && firewall:
 		e.Kind = Firewall
 		if address != "" {
 			address = " " + address
 		}
-		e.Reason = fmt.Sprintf("the firewall of %s does not let this machine in: %s", r.host, answer)
+		e.Reason = fmt.Sprintf("the firewall of %s does not let this machine in: %s", r.host, summary)
 		e.Remedy = fmt.Sprintf("allow the address%s in the network rules of %s, or run where its private endpoint is reached", address, r.host)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Kind = Denied
-		e.Reason = "access is denied: " + answer
+		e.Reason = "access is denied: " + summary
 		e.Remedy = deniedRemedy(e)
 	case status == http.StatusNotFound:
 		e.Kind = NotFound
-		e.Reason = "it is not there: " + answer
+		e.Reason = "it is not there: " + summary
 		e.Remedy = "check the names of registry, repository and tag"
 	case status == http.StatusTooManyRequests:
 		e.Kind = Throttled
-		e.Reason = "the registry is asked too often: " + answer
+		e.Reason = "the registry is asked too often: " + summary
 		e.Remedy = "run again later, or with fewer copies at the same time"
 	case status == http.StatusRequestEntityTooLarge:
 		e.Kind = TooLarge
 		e.Remedy = "the registry, or a proxy before it, does not take anything this large"
 	case said.Code == "DIGEST_INVALID":
 		e.Kind = Corrupt
-		e.Reason = "what arrived is not what was sent: " + answer
+		e.Reason = "what arrived is not what was sent: " + summary
 		e.Remedy = "run again; if it repeats, something on the way changes the bytes"
 	default:
 		e.Kind = Unexpected
@@ -77,9 +77,8 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 	return e
 }
 
-// failed turns an error without an answer into one of this package. The address
-// that net/http puts around it is dropped: after a redirect to storage it bears
-// a signature.
+// transportError returns the error of a request without a response. It drops the
+// URL that net/http adds, which has a signature after a redirect to storage.
 func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err error) *Error {
 	var u *url.Error
 	for errors.As(err, &u) {
@@ -103,8 +102,8 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 			e.Reason = "the time given was not enough"
 		}
 	case errors.As(err, &explained) && !errors.Is(err, errBroken):
-		// The client that was given to us explains what it refuses, signing in
-		// for one, and what lies between it and the registry.
+		// The HTTP client explains its own errors, such as those of signing in,
+		// and those of the network between it and the registry.
 		reason, remedy := explained.Explanation()
 		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, maxExplanation), sanitize.Line(remedy)
 		if isNetworkError(err) {
@@ -125,8 +124,7 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 	return e
 }
 
-// netError is what a net.Error is; this package does not dial, and does not
-// import net.
+// netError is net.Error. This package does not dial, and does not import net.
 type netError interface {
 	error
 	Timeout() bool
@@ -140,14 +138,14 @@ func isCertificateError(err error) bool {
 	return errors.As(err, &authority) || errors.As(err, &name) || errors.As(err, &invalid)
 }
 
-// network tells whether an error means that nobody answered, or not to the end.
+// isNetworkError reports whether there was no response, or an incomplete one.
 func isNetworkError(err error) bool {
 	var n netError
 	return errors.As(err, &n) || isCertificateError(err) || isBrokenConnection(err)
 }
 
-// broken tells whether a connection ended in the middle. net/http has no type
-// for it in HTTP/2 streams and for a server that closes early; it gives text.
+// isBrokenConnection reports whether a connection was closed in the middle. For
+// HTTP/2 streams, and for servers that close early, net/http has only texts.
 func isBrokenConnection(err error) bool {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true

@@ -12,46 +12,46 @@ import (
 
 const (
 	maxAttempts  = 3
-	maxThrottled = 10 // of one thing; being asked to wait is no failure
+	maxThrottled = 10 // attempts that met 429, which do not count as failed
 	maxWait      = time.Minute
 )
 
-// tries counts what failed of one thing and what was only put off.
+// attemptCount counts the failed and the throttled attempts of one operation.
 type attemptCount struct{ failed, throttled int }
 
-// spent counts an error, and tells whether there is no further try for it, and
-// the number of the wait before the next.
-func (t *attemptCount) add(err error) (over bool, n int) {
+// add counts an error. It reports whether it was the last attempt, and how many
+// of its kind there were.
+func (c *attemptCount) add(err error) (last bool, n int) {
 	if errors.Is(err, Throttled) {
-		t.throttled++
-		return t.throttled >= maxThrottled, t.throttled
+		c.throttled++
+		return c.throttled >= maxThrottled, c.throttled
 	}
-	t.failed++
-	return t.failed >= maxAttempts, t.failed
+	c.failed++
+	return c.failed >= maxAttempts, c.failed
 }
 
-// Retry is something that is done again: what, why, and after which wait.
+// Retry is an operation that is about to be repeated.
 type Retry struct {
-	What    string // op and place
+	What    string // operation and subject
 	Reason  string
 	Attempt int // that failed, from 1
 	Wait    time.Duration
 }
 
-// OnRetry has f told of everything that is done again. It is called from
-// several goroutines; set it before anything else.
+// OnRetry sets a function that is called before each retry, from several
+// goroutines. It must be set before the first request.
 func (r *Registry) OnRetry(f func(Retry)) { r.onRetry = f }
 
-// retry is what failed, of which operation on what.
+// failure is an operation that failed, and why.
 type failure struct {
 	op, repo, ref string
 	cause         error
 }
 
-// rest sleeps before the n-th repetition (from 1): as long as the registry
-// asked for, else twice as long each time, with jitter.
-func (r *Registry) waitToRetry(ctx context.Context, what failure, n int, asked time.Duration) error {
-	d := asked
+// waitToRetry waits before the n-th retry (from 1): for retryAfter if the registry
+// has set it, else twice as long each time, with jitter.
+func (r *Registry) waitToRetry(ctx context.Context, what failure, n int, retryAfter time.Duration) error {
+	d := retryAfter
 	if d <= 0 {
 		d = r.retryPause << (n - 1)
 	}
@@ -75,11 +75,11 @@ func (r *Registry) waitToRetry(ctx context.Context, what failure, n int, asked t
 	}
 }
 
-// passing tells whether a status may be gone at the next try.
+// isTransientStatus reports whether the next attempt may not meet the status.
 func isTransientStatus(status int) bool {
 	return status == http.StatusTooManyRequests || status == http.StatusRequestTimeout || status >= 500 && status != http.StatusNotImplemented
 }
 
-// repeatable tells whether an error without an answer may be gone at the next
-// try.
+// isTransient reports whether the next attempt may not meet an error without a
+// response.
 func isTransient(err error) bool { return errors.Is(err, Unreachable) }

@@ -13,11 +13,11 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// opener gives a blob's bytes from the start, once an attempt.
+// opener opens a blob at its first byte. It is called once an attempt.
 type opener func(context.Context) (io.ReadCloser, error)
 
-// checked hashes a blob as it passes, and holds the last bytes back until the
-// digest is known to be right: a wrong blob never becomes a whole upload.
+// verifyingReader hashes a blob while it is read, and returns the last bytes only
+// if the digest is right: a blob with another digest is never uploaded whole.
 type verifyingReader struct {
 	io.ReadCloser
 	want Descriptor
@@ -26,7 +26,7 @@ type verifyingReader struct {
 	err  error
 }
 
-// verify lets only the right bytes out of an opener.
+// verify returns an opener that verifies the blob.
 func verify(open opener, want Descriptor) opener {
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		source, err := open(ctx)
@@ -37,47 +37,46 @@ func verify(open opener, want Descriptor) opener {
 	}
 }
 
-func (c *verifyingReader) Read(p []byte) (int, error) {
-	left := c.want.Size - c.n
+func (v *verifyingReader) Read(p []byte) (int, error) {
+	left := v.want.Size - v.n
 	switch {
-	case c.err != nil:
-		return 0, c.err
+	case v.err != nil:
+		return 0, v.err
 	case left == 0:
 		return 0, io.EOF
 	case int64(len(p)) > left:
 		p = p[:left]
 	}
-	n, err := c.ReadCloser.Read(p)
-	c.hash.Write(p[:n])
-	c.n += int64(n)
+	n, err := v.ReadCloser.Read(p)
+	v.hash.Write(p[:n])
+	v.n += int64(n)
 	switch {
-	case c.n == c.want.Size:
+	case v.n == v.want.Size:
 		err = nil
-		if sum := ref.EncodeDigest(c.hash.Sum(nil)); sum != c.want.Digest {
-			o, ok := c.ReadCloser.(*blobReader)
-			n, err = 0, digestMismatch{fmt.Sprintf("what came has the digest %s", sum), ok && o.resumes > 0}
+		if sum := ref.EncodeDigest(v.hash.Sum(nil)); sum != v.want.Digest {
+			b, ok := v.ReadCloser.(*blobReader)
+			n, err = 0, digestMismatch{fmt.Sprintf("what came has the digest %s", sum), ok && b.resumes > 0}
 		}
 	case err == io.EOF:
-		err = fmt.Errorf("%w after %d of %d bytes", errBroken, c.n, c.want.Size)
+		err = fmt.Errorf("%w after %d of %d bytes", errBroken, v.n, v.want.Size)
 	}
-	c.err = err
+	v.err = err
 	return n, err
 }
 
-// wrongBytes is content that is not what its digest says. Where it was pieced
-// together, one of the pieces may be no piece of it.
+// digestMismatch is the error of content that does not match its digest.
 type digestMismatch struct {
-	reason string
-	pieced bool
+	reason  string
+	resumed bool // it was read in several responses, one of which may be wrong
 }
 
-func (w digestMismatch) Error() string { return w.reason }
+func (d digestMismatch) Error() string { return d.reason }
 
 var errClosed = errors.New("the upload is over")
 
-// cargo is the body of an upload: what net/http reads. It counts, and tells the
-// watchdog of the target whose turn it is. net/http may read for a moment
-// longer than the request lasts; end cuts that off, and waits for it.
+// uploadBody is the request body of an upload. It counts the bytes, and arms the
+// target's watchdog only while the target is waited for. net/http may read for a
+// moment longer than the request lasts; end stops that, and waits for it.
 type uploadBody struct {
 	source        io.ReadCloser
 	size          int64
@@ -86,69 +85,69 @@ type uploadBody struct {
 	stall, commit time.Duration
 
 	mu         sync.Mutex
-	n          int64 // bytes handed on
-	unreported int64 // of them, the last ones: told once they have arrived
+	n          int64 // bytes read
+	unreported int64 // the last of them: reported when the upload is complete
 	err        error // of the source
 	closed     bool
-	reads      sync.WaitGroup // reading
+	reads      sync.WaitGroup
 }
 
-func (c *uploadBody) Read(p []byte) (int, error) {
-	c.mu.Lock()
-	n, err, over := c.n, c.err, c.closed
-	if !over {
-		c.reads.Add(1)
-		defer c.reads.Done()
+func (b *uploadBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	n, err, closed := b.n, b.err, b.closed
+	if !closed {
+		b.reads.Add(1)
+		defer b.reads.Done()
 	}
-	c.mu.Unlock()
+	b.mu.Unlock()
 	switch {
-	case over:
+	case closed:
 		return 0, errClosed
 	case err != nil:
 		return 0, err
-	case n == c.size:
+	case n == b.size:
 		return 0, io.EOF
 	}
-	c.watch.disarm()
-	got, err := c.source.Read(p)
-	return c.advance(got, err)
+	b.watch.disarm()
+	got, err := b.source.Read(p)
+	return b.advance(got, err)
 }
 
-func (c *uploadBody) advance(got int, err error) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+func (b *uploadBody) advance(got int, err error) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
 		return 0, errClosed
 	}
-	c.n += int64(got)
-	c.err = err
-	if c.n == c.size {
-		c.unreported = int64(got)
-		c.watch.arm(c.commit)
+	b.n += int64(got)
+	b.err = err
+	if b.n == b.size {
+		b.unreported = int64(got)
+		b.watch.arm(b.commit)
 		return got, err
 	}
-	c.progress.Add(int64(got))
-	c.watch.arm(c.stall)
+	b.progress.Add(int64(got))
+	b.watch.arm(b.stall)
 	return got, err
 }
 
-// Close is called by net/http when it wants no more; that the source cannot be
-// read any further is not the source's fault then.
-func (c *uploadBody) Close() error {
-	c.mu.Lock()
-	c.closed = true
-	c.mu.Unlock()
-	return c.source.Close()
+// Close is called by net/http when it needs no more. An error of the source after
+// that does not count.
+func (b *uploadBody) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	return b.source.Close()
 }
 
-// end stops the cargo and tells how many bytes went through, how many of them
-// were told, and what was wrong with the source, if anything.
-func (c *uploadBody) end() (n, told int64, err error) {
-	c.mu.Lock()
-	c.closed = true
-	n, told, err = c.n, c.n-c.unreported, c.err
-	c.mu.Unlock()
-	c.source.Close()
-	c.reads.Wait()
-	return n, told, err
+// end closes the body. It returns how many bytes were read, how many of them were
+// reported as progress, and the error of the source.
+func (b *uploadBody) end() (n, reported int64, err error) {
+	b.mu.Lock()
+	b.closed = true
+	n, reported, err = b.n, b.n-b.unreported, b.err
+	b.mu.Unlock()
+	b.source.Close()
+	b.reads.Wait()
+	return n, reported, err
 }

@@ -8,94 +8,94 @@ import (
 	"time"
 )
 
-// How far the fastest reader of a shared blob may be ahead of the slowest.
+// How far the fastest reader of a blob may be ahead of the slowest.
 const (
 	ringBytes      = 512 << 10
-	smallRingBytes = 128 << 10 // of a blob that goes through the lane of small ones
+	smallRingBytes = 128 << 10 // of a small blob
 )
 
-// errBehind is told to a target that was left behind: it reads for itself.
+// errBehind is returned to a reader that was left behind: it reads for itself.
 var errBehind = errors.New("the others went ahead")
 
-// share lets several targets have one reading of a blob. It waits, for a while,
-// until each of the registries that want the blob is ready for it or turns out
-// not to need it; then the source is read once, through a ring, at the pace of
-// the slowest. Who keeps others waiting for too long is left behind.
+// tee lets several targets share one download of a blob. It waits, for a while,
+// until each target is ready for the blob or turns out not to need it. Then it
+// reads the source once, through a ring buffer, at the speed of the slowest
+// target. A target that delays the others for too long is left behind.
 type tee struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	open   opener
 	size   int64
 	wait   time.Duration
-	onSlow func(*Registry) // told of who was left behind
+	onSlow func(*Registry) // called for each target that is left behind
 
 	mu      sync.Mutex
 	changed sync.Cond
-	members map[*Registry]int // that have not ended, by registry
+	members map[*Registry]int // number that have not ended, by registry
 	readers []*teeReader
 	started time.Time
 	timer   *time.Timer
 	ring    []byte
 	filler  sync.WaitGroup
-	head    int64 // bytes read
+	head    int64 // bytes read from the source
 	err     error
 }
 
-// reader is one target's place in a share.
+// teeReader is one target's reader of a tee.
 type teeReader struct {
 	tee    *tee
 	to     *Registry
-	direct io.ReadCloser // of the only reader: it needs no ring
+	direct io.ReadCloser // the source, if this is the only reader
 	pos    int64
-	delay  time.Duration // for which others waited for this one
+	delay  time.Duration // that it has caused the others
 	behind bool
 	closed bool
 }
 
-func newTee(ctx context.Context, open opener, size int64, wait time.Duration, late func(*Registry)) *tee {
-	s := &tee{open: open, size: size, wait: wait, onSlow: late, members: make(map[*Registry]int)}
-	s.ctx, s.cancel = context.WithCancel(ctx)
-	s.changed.L = &s.mu
-	return s
+func newTee(ctx context.Context, open opener, size int64, wait time.Duration, onSlow func(*Registry)) *tee {
+	t := &tee{open: open, size: size, wait: wait, onSlow: onSlow, members: make(map[*Registry]int)}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	t.changed.L = &t.mu
+	return t
 }
 
-// expect announces a member. All are announced before the first opens.
-func (s *tee) expect(to *Registry) { s.members[to]++ }
+// expect adds a member. All members are added before the first opens.
+func (t *tee) expect(to *Registry) { t.members[to]++ }
 
-// opener gives a member's bytes: the shared ones to the first of a registry
-// that asks in time, its own to everybody else.
-func (s *tee) opener(to *Registry) opener {
+// opener returns the opener of a member. The first of each registry that opens in
+// time gets a reader of the tee, the others a download of their own.
+func (t *tee) opener(to *Registry) opener {
 	return func(ctx context.Context) (io.ReadCloser, error) {
-		s.mu.Lock()
-		if !s.started.IsZero() || s.has(to) {
-			s.mu.Unlock()
-			return s.open(ctx)
+		t.mu.Lock()
+		if !t.started.IsZero() || t.has(to) {
+			t.mu.Unlock()
+			return t.open(ctx)
 		}
-		defer s.mu.Unlock()
-		r := &teeReader{tee: s, to: to}
-		s.readers = append(s.readers, r)
-		if s.timer == nil {
-			s.timer = time.AfterFunc(s.wait, func() {
-				s.mu.Lock()
-				defer s.mu.Unlock()
-				s.start()
+		defer t.mu.Unlock()
+		r := &teeReader{tee: t, to: to}
+		t.readers = append(t.readers, r)
+		if t.timer == nil {
+			t.timer = time.AfterFunc(t.wait, func() {
+				t.mu.Lock()
+				defer t.mu.Unlock()
+				t.start()
 			})
 		}
-		s.startIfReady()
+		t.startIfReady()
 		return r, nil
 	}
 }
 
-// left says that a member has ended, with the blob or without it.
-func (s *tee) leave(to *Registry) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.members[to]--
-	s.startIfReady()
+// leave removes a member that has ended, with or without the blob.
+func (t *tee) leave(to *Registry) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.members[to]--
+	t.startIfReady()
 }
 
-func (s *tee) has(to *Registry) bool {
-	for _, r := range s.readers {
+func (t *tee) has(to *Registry) bool {
+	for _, r := range t.readers {
 		if r.to == to {
 			return true
 		}
@@ -103,53 +103,54 @@ func (s *tee) has(to *Registry) bool {
 	return false
 }
 
-func (s *tee) startIfReady() {
-	for to, n := range s.members {
-		if n > 0 && !s.has(to) {
+func (t *tee) startIfReady() {
+	for to, n := range t.members {
+		if n > 0 && !t.has(to) {
 			return
 		}
 	}
-	s.start()
+	t.start()
 }
 
-// start begins to read; s.mu is held.
-func (s *tee) start() {
-	if !s.started.IsZero() {
+// start begins to read the source; t.mu is held.
+func (t *tee) start() {
+	if !t.started.IsZero() {
 		return
 	}
-	s.started = time.Now()
-	if s.timer != nil {
-		s.timer.Stop()
+	t.started = time.Now()
+	if t.timer != nil {
+		t.timer.Stop()
 	}
-	for to, n := range s.members {
-		if n > 0 && !s.has(to) {
-			s.onSlow(to)
+	for to, n := range t.members {
+		if n > 0 && !t.has(to) {
+			t.onSlow(to)
 		}
 	}
-	if len(s.readers) > 1 {
+	if len(t.readers) > 1 {
 		most := int64(ringBytes)
-		if s.size <= largeBlob {
+		if t.size <= largeBlob {
 			most = smallRingBytes
 		}
-		s.ring = make([]byte, min(s.size, most))
-		s.filler.Go(s.fill)
+		t.ring = make([]byte, min(t.size, most))
+		t.filler.Go(t.fill)
 	}
-	s.changed.Broadcast()
+	t.changed.Broadcast()
 }
 
-// over waits until nobody reads any more; some may still read for themselves.
-func (s *tee) awaitEnd() {
-	s.mu.Lock()
-	for s.started.IsZero() || s.active() > 0 {
-		s.changed.Wait()
+// awaitEnd waits until no reader is active. Those that were left behind may still
+// have downloads of their own.
+func (t *tee) awaitEnd() {
+	t.mu.Lock()
+	for t.started.IsZero() || t.active() > 0 {
+		t.changed.Wait()
 	}
-	s.mu.Unlock()
-	s.cancel()
-	s.filler.Wait()
+	t.mu.Unlock()
+	t.cancel()
+	t.filler.Wait()
 }
 
-func (s *tee) active() (n int) {
-	for _, r := range s.readers {
+func (t *tee) active() (n int) {
+	for _, r := range t.readers {
 		if !r.behind && !r.closed {
 			n++
 		}
@@ -158,111 +159,112 @@ func (s *tee) active() (n int) {
 }
 
 // fill reads the source into the ring.
-func (s *tee) fill() {
-	source, err := s.open(s.ctx)
+func (t *tee) fill() {
+	source, err := t.open(t.ctx)
 	if err != nil {
-		s.advance(0, err)
+		t.advance(0, err)
 		return
 	}
 	defer source.Close()
 	for {
-		room := s.nextBuffer()
-		if room == nil {
+		buffer := t.nextBuffer()
+		if buffer == nil {
 			return
 		}
-		if n, err := source.Read(room); !s.advance(n, err) {
+		if n, err := source.Read(buffer); !t.advance(n, err) {
 			return
 		}
 	}
 }
 
-func (s *tee) advance(n int, err error) (more bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.head += int64(n)
-	s.err = err
-	s.changed.Broadcast()
-	return err == nil && s.head < s.size
+func (t *tee) advance(n int, err error) (more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.head += int64(n)
+	t.err = err
+	t.changed.Broadcast()
+	return err == nil && t.head < t.size
 }
 
-// room waits until the slowest reader leaves some, and leaves behind whom the
-// others would wait for too long: half the time that was given to come, and a
-// quarter of the time since. nil: nobody reads.
-func (s *tee) nextBuffer() []byte {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// nextBuffer waits until the slowest reader has freed part of the ring, and returns
+// that part; nil if no reader is active. It leaves a reader behind that has
+// delayed the others for longer than half the time that members had to open, and
+// a quarter of the time since.
+func (t *tee) nextBuffer() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	var since time.Time
 	for {
-		if s.active() == 0 {
+		if t.active() == 0 {
 			return nil
 		}
-		slowest, fastest := s.head, int64(-1)
-		for _, r := range s.readers {
+		slowest, fastest := t.head, int64(-1)
+		for _, r := range t.readers {
 			if !r.behind && !r.closed {
 				slowest, fastest = min(slowest, r.pos), max(fastest, r.pos)
 			}
 		}
-		size := int64(len(s.ring))
-		if free := size - (s.head - slowest); free > 0 {
-			from := s.head % size
-			return s.ring[from:min(from+free, size)]
+		size := int64(len(t.ring))
+		if free := size - (t.head - slowest); free > 0 {
+			from := t.head % size
+			return t.ring[from:min(from+free, size)]
 		}
 		now := time.Now()
-		if fastest == s.head && !since.IsZero() {
-			for _, r := range s.readers {
+		if fastest == t.head && !since.IsZero() {
+			for _, r := range t.readers {
 				if r.behind || r.closed || r.pos != slowest {
 					continue
 				}
-				if r.delay += now.Sub(since); r.delay > s.wait/2+now.Sub(s.started)/4 {
+				if r.delay += now.Sub(since); r.delay > t.wait/2+now.Sub(t.started)/4 {
 					r.behind = true
-					s.onSlow(r.to)
-					s.changed.Broadcast()
+					t.onSlow(r.to)
+					t.changed.Broadcast()
 				}
 			}
 		}
 		since = now
-		tick := time.AfterFunc(20*time.Millisecond, s.changed.Broadcast)
-		s.changed.Wait()
+		tick := time.AfterFunc(20*time.Millisecond, t.changed.Broadcast)
+		t.changed.Wait()
 		tick.Stop()
 	}
 }
 
 func (r *teeReader) Read(p []byte) (int, error) {
-	s := r.tee
-	s.mu.Lock()
-	for !r.closed && !r.behind && (s.started.IsZero() || s.ring != nil && r.pos == s.head && s.err == nil) {
-		s.changed.Wait()
+	t := r.tee
+	t.mu.Lock()
+	for !r.closed && !r.behind && (t.started.IsZero() || t.ring != nil && r.pos == t.head && t.err == nil) {
+		t.changed.Wait()
 	}
 	switch {
 	case r.closed:
-		s.mu.Unlock()
+		t.mu.Unlock()
 		return 0, errClosed
 	case r.behind:
-		s.mu.Unlock()
+		t.mu.Unlock()
 		return 0, errBehind
-	case s.ring == nil:
-		s.mu.Unlock()
-		return r.readAlone(p)
-	case r.pos == s.head:
-		s.mu.Unlock()
-		return 0, s.err
+	case t.ring == nil:
+		t.mu.Unlock()
+		return r.readDirect(p)
+	case r.pos == t.head:
+		t.mu.Unlock()
+		return 0, t.err
 	}
-	size := int64(len(s.ring))
+	size := int64(len(t.ring))
 	from := r.pos % size
-	part := s.ring[from:min(from+s.head-r.pos, size)]
-	s.mu.Unlock()
+	part := t.ring[from:min(from+t.head-r.pos, size)]
+	t.mu.Unlock()
 	n := copy(p, part)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if r.behind {
-		return 0, errBehind // and what was copied may be overwritten
+		return 0, errBehind // part may have been overwritten
 	}
 	r.pos += int64(n)
-	s.changed.Broadcast()
+	t.changed.Broadcast()
 	return n, nil
 }
 
-func (r *teeReader) readAlone(p []byte) (int, error) {
+func (r *teeReader) readDirect(p []byte) (int, error) {
 	if r.direct == nil {
 		source, err := r.tee.open(r.tee.ctx)
 		if err != nil {
@@ -281,16 +283,16 @@ func (r *teeReader) readAlone(p []byte) (int, error) {
 }
 
 func (r *teeReader) Close() error {
-	s := r.tee
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	t := r.tee
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	r.closed = true
-	if s.active() == 0 && !s.started.IsZero() {
-		s.cancel()
+	if t.active() == 0 && !t.started.IsZero() {
+		t.cancel()
 	}
 	if r.direct != nil {
 		r.direct.Close()
 	}
-	s.changed.Broadcast()
+	t.changed.Broadcast()
 	return nil
 }

@@ -20,39 +20,38 @@ const (
 	maxBlobs     = 100_000  // distinct, in one tree
 )
 
-// Options say what belongs to an image.
+// Options are options of ReadTree.
 type Options struct {
-	// Referrers brings what is attached to the root and to everything that it
-	// contains, recursively: what says so itself, and what the name of a tag says.
+	// Referrers includes the referrers of the root and of all manifests that it
+	// contains, recursively: those with a subject, and those under digest tags.
 	Referrers bool
-	// Exclude leaves attached artifacts of these types where they are, and all
-	// that is attached to them.
+	// Exclude excludes referrers of these artifact types, with their referrers.
 	Exclude []string
 	// Resolved, if not nil, is called with the root's digest as soon as it is known.
 	Resolved func(digest string)
-	// Replica, if not nil, is where the image may be already.
+	// Replica, if not nil, is a target that may have the image already.
 	Replica *Replica
 }
 
-// Tree is a whole image at its source: the root, what it contains, what is
-// attached. It does not change after ReadTree has returned it, but for Complete.
+// Tree is an image at its source: the root manifest, the manifests that it
+// contains, and the referrers. Only Complete changes it after ReadTree.
 type Tree struct {
 	source     *Registry
 	repo       string
 	options    Options
 	digestTags func() (digestTags, error) // of the repository
 
-	replicaKnown    chan struct{} // closed when near is known
-	replica         *Registry     // that has the image already; or nil
+	replicaKnown    chan struct{} // closed when the next three are set
+	replica         *Registry     // that has the image already, or nil
 	replicaRepo     string
-	replicaDeadline time.Time // from when on it is not waited for
+	replicaDeadline time.Time // of requests to it
 
 	root     *node
 	nodes    map[string]*node // by digest
-	order    []*node          // as they were found: root, children, referrers
+	order    []*node          // root, children, referrers
 	blobs    []Descriptor     // configs and layers, each once, without foreign ones
 	foreign  []Descriptor
-	excluded []Descriptor // attached, and left out on purpose
+	excluded []Descriptor // referrers
 	bytes    int64
 }
 
@@ -60,47 +59,48 @@ type Tree struct {
 type node struct {
 	*Manifest
 	children      []*node
-	referrerDepth int      // 0: part of the image; n: n referrers away from it
-	indexDepth    int      // indexes above it
-	tags          []string // under which it is found, being company
+	referrerDepth int      // 0: part of the image; n: referrer of a manifest with n-1
+	indexDepth    int      // number of indexes above it
+	tags          []string // its digest tags
 }
 
-// lead is something to be read: a descriptor somebody gave, and where it hangs.
+// pending is a manifest that is to be read: its descriptor, and where it was found.
 type pending struct {
 	Descriptor
-	tag           string // instead of a digest: it may be company of something
+	tag           string // a digest tag, instead of a digest
 	parent        string // digest of the index that contains it, or ""
-	subject       string // digest that it is listed as attached to, or ""
+	subject       string // digest of the manifest that lists it as a referrer, or ""
 	referrerDepth int
 	indexDepth    int
 }
 
-// Digest is the root's digest.
+// Digest returns the digest of the root manifest.
 func (t *Tree) Digest() string { return t.root.Digest }
 
-// Root is the manifest at the top.
+// Root returns the root manifest.
 func (t *Tree) Root() *Manifest { return t.root.Manifest }
 
-// Bytes sums the distinct blobs and manifests of the image itself, without what
-// is attached to it.
+// Bytes returns the size of the image: distinct blobs and manifests, without
+// referrers.
 func (t *Tree) Bytes() int64 { return t.bytes }
 
-// Foreign lists layers that are left where they are: their manifests name them
-// as not distributable.
+// Foreign returns the layers that are not copied: their media types mark them as
+// not distributable.
 func (t *Tree) Foreign() []Descriptor { return t.foreign }
 
-// Manifests lists the root, then everything that it contains.
+// Manifests returns the root, then all manifests that it contains.
 func (t *Tree) Manifests() []Descriptor {
 	return t.list(func(n *node) bool { return n.referrerDepth == 0 })
 }
 
-// Referrers lists what is attached, company included, with the artifact type that its own
-// manifest gives. Manifests inside of an attached index are not listed.
+// Referrers returns the referrers, those under digest tags included, with the
+// artifact types of their own manifests. Manifests that an index among them
+// contains are not included.
 func (t *Tree) Referrers() []Descriptor {
 	return t.list(func(n *node) bool { return n.referrerDepth > 0 && n.indexDepth == 0 })
 }
 
-// LeftOut lists what is attached and was left out on purpose.
+// Excluded returns the referrers that Options.Exclude has excluded.
 func (t *Tree) Excluded() []Descriptor { return t.excluded }
 
 func (t *Tree) list(want func(*node) bool) []Descriptor {
@@ -113,13 +113,13 @@ func (t *Tree) list(want func(*node) bool) []Descriptor {
 	return list
 }
 
-// ReadTree reads a whole image by tag or digest, each manifest once and
-// verified against its digest. Something that is named but not there, not what
-// it is said to be, or nested too deep is an error that names it.
+// ReadTree reads an image by tag or digest. It reads each manifest once, and
+// verifies it against its digest. A manifest that does not exist, does not match
+// its descriptor or is nested too deep is an error that names it.
 //
-// It is put together in rounds, so that its order does not depend on who
-// answers first: what a round finds is read by the next. The requests do not
-// wait for that: see treeReader.
+// The tree is built in rounds, so that its order does not depend on timing: what
+// a round finds is read in the next. The requests are made earlier; see
+// treeReader.
 func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options) (*Tree, error) {
 	t, err := readTree(ctx, src, repo, ref, opt)
 	return t, withSide(Source, err)
@@ -127,16 +127,15 @@ func ReadTree(ctx context.Context, src *Registry, repo, ref string, opt Options)
 
 func readTree(ctx context.Context, src *Registry, repo, reference string, opt Options) (*Tree, error) {
 	t := &Tree{source: src, repo: repo, options: opt, nodes: make(map[string]*node), replicaKnown: make(chan struct{})}
-	// Whoever asks ahead ends before this does.
-	var ahead sync.WaitGroup
-	defer ahead.Wait()
+	var background sync.WaitGroup
+	defer background.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if opt.Referrers {
 		var tags digestTags
 		var err error
 		listed := make(chan struct{})
-		ahead.Go(func() {
+		background.Go(func() {
 			defer close(listed)
 			tags, err = src.digestTags(ctx, repo)
 		})
@@ -146,7 +145,7 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		}
 	}
 	if !ref.NamesDigest(reference) {
-		// The root's digest has to be known before its referrers can be asked for.
+		// Listing referrers takes the root's digest.
 		m, err := src.manifest(ctx, repo, reference, Descriptor{})
 		if err != nil {
 			close(t.replicaKnown)
@@ -157,7 +156,7 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 	if opt.Resolved != nil {
 		opt.Resolved(reference)
 	}
-	ahead.Go(func() {
+	background.Go(func() {
 		defer close(t.replicaKnown)
 		t.resolveReplica(ctx, reference)
 	})
@@ -182,23 +181,23 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 		}
 		var next []pending
 		for i, f := range found {
-			l := round[i]
+			p := round[i]
 			if f.manifest == nil {
-				continue // no such company
+				continue // there is no such digest tag
 			}
-			if l.subject != "" && slices.Contains(opt.Exclude, f.manifest.ArtifactType) {
+			if p.subject != "" && slices.Contains(opt.Exclude, f.manifest.ArtifactType) {
 				t.excluded = append(t.excluded, f.manifest.Descriptor)
 				continue
 			}
 			if n, ok := t.nodes[f.manifest.Digest]; ok {
-				if l.tag != "" {
-					n.tags = append(n.tags, l.tag)
+				if p.tag != "" {
+					n.tags = append(n.tags, p.tag)
 				}
 				continue
 			}
-			n := &node{Manifest: f.manifest, referrerDepth: l.referrerDepth, indexDepth: l.indexDepth}
-			if l.tag != "" {
-				n.tags = []string{l.tag}
+			n := &node{Manifest: f.manifest, referrerDepth: p.referrerDepth, indexDepth: p.indexDepth}
+			if p.tag != "" {
+				n.tags = []string{p.tag}
 			}
 			if t.root == nil {
 				t.root = n
@@ -207,17 +206,17 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 			t.order = append(t.order, n)
 			raw += n.Size
 			for _, c := range n.Manifest.children {
-				next = append(next, pending{Descriptor: c, parent: n.Digest, referrerDepth: l.referrerDepth, indexDepth: l.indexDepth + 1})
+				next = append(next, pending{Descriptor: c, parent: n.Digest, referrerDepth: p.referrerDepth, indexDepth: p.indexDepth + 1})
 			}
 			for _, d := range f.referrers {
 				if d.ArtifactType != "" && slices.Contains(opt.Exclude, d.ArtifactType) {
 					t.excluded = append(t.excluded, d)
 					continue
 				}
-				next = append(next, pending{Descriptor: d, subject: n.Digest, referrerDepth: l.referrerDepth + 1})
+				next = append(next, pending{Descriptor: d, subject: n.Digest, referrerDepth: p.referrerDepth + 1})
 			}
 			for _, tag := range f.digestTags {
-				next = append(next, pending{Descriptor: Descriptor{Size: -1}, tag: tag, referrerDepth: l.referrerDepth + 1})
+				next = append(next, pending{Descriptor: Descriptor{Size: -1}, tag: tag, referrerDepth: p.referrerDepth + 1})
 			}
 		}
 		if len(t.order)+len(next) > maxManifests || raw > maxRawBytes {
@@ -230,11 +229,11 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 	return t.finish()
 }
 
-// reading is what one lead led to.
+// readResult is what reading a pending manifest found.
 type readResult struct {
 	manifest   *Manifest
 	referrers  []Descriptor
-	digestTags []string // tags
+	digestTags []string
 }
 
 func (t *Tree) readRound(r *treeReader, round []pending) ([]readResult, error) {
@@ -251,41 +250,41 @@ func (t *Tree) readRound(r *treeReader, round []pending) ([]readResult, error) {
 		}
 	}
 	err := forEach(r.ctx, jobs, func(_ context.Context, j job) error {
-		l := round[j.i]
+		p := round[j.i]
 		if j.list {
-			list, err := r.list(l, l.Digest)
+			list, err := r.list(p, p.Digest)
 			found[j.i].referrers = list
 			return err
 		}
-		m, err := t.read(r, l)
+		m, err := t.read(r, p)
 		found[j.i].manifest = m
-		if err == nil && m != nil && l.tag != "" {
-			found[j.i].referrers, err = r.list(l, m.Digest)
+		if err == nil && m != nil && p.tag != "" {
+			found[j.i].referrers, err = r.list(p, m.Digest)
 		}
 		return err
 	})
 	if err != nil || !t.options.Referrers {
 		return found, err
 	}
-	company, err := t.digestTags()
+	tags, err := t.digestTags()
 	for i, f := range found {
 		if err == nil && f.manifest != nil {
-			found[i].digestTags = company.tagsOf(f.manifest.Digest)
-			if !company.listed && round[i].referrerDepth == maxNesting {
-				found[i].digestTags = nil // nobody said that there is anything
+			found[i].digestTags = tags.tagsOf(f.manifest.Digest)
+			if !tags.listed && round[i].referrerDepth == maxNesting {
+				found[i].digestTags = nil // guessed: too deep to look for them
 			}
 		}
 	}
 	return found, err
 }
 
-// attachedTo lists referrers: what the registry knows of, and what a fallback
-// tag lists beside that, from a time before the registry kept lists itself.
-// Where the list of tags tells of such a tag, both are asked for at once.
+// listReferrers lists the referrers of a manifest: those that the registry lists,
+// and those that a fallback tag lists, which may be older than the registry's
+// own list. If the list of tags has such a tag, both are requested at once.
 func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, error) {
 	if t.source.noReferrersAPI.Load() {
-		if company, err := t.digestTags(); err == nil && !company.mayHaveFallbackList(digest) {
-			return nil, nil // the list of tags has told it
+		if tags, err := t.digestTags(); err == nil && !tags.mayHaveFallbackList(digest) {
+			return nil, nil // there is no fallback tag
 		}
 	}
 	var tagged sync.WaitGroup
@@ -299,8 +298,8 @@ func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, 
 	if err != nil || !list.api {
 		return list.entries, err
 	}
-	company, err := t.digestTags()
-	if err != nil || !company.mayHaveFallbackList(digest) {
+	tags, err := t.digestTags()
+	if err != nil || !tags.mayHaveFallbackList(digest) {
 		return list.entries, err
 	}
 	old, err := t.source.fallbackList(ctx, t.repo, digest)
@@ -314,81 +313,79 @@ func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, 
 	return all, nil
 }
 
-// listedByTag tells whether the source is known to have a fallback tag that
-// lists what is attached to the manifest.
+// hasFallbackTag reports whether the source is known to have a fallback tag with
+// the referrers of the manifest.
 func (t *Tree) hasFallbackTag(digest string) bool {
-	company, err := t.digestTags()
-	return err == nil && company.listed && company.mayHaveFallbackList(digest)
+	tags, err := t.digestTags()
+	return err == nil && tags.listed && tags.mayHaveFallbackList(digest)
 }
 
-func (t *Tree) read(r *treeReader, l pending) (*Manifest, error) {
-	if l.parent != "" && !isManifestType(l.MediaType) {
-		return nil, t.pendingError(l, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", l.parent, sanitize.Bounded(l.MediaType, 100)))
+func (t *Tree) read(r *treeReader, p pending) (*Manifest, error) {
+	if p.parent != "" && !isManifestType(p.MediaType) {
+		return nil, t.pendingError(p, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", p.parent, sanitize.Bounded(p.MediaType, 100)))
 	}
-	m, err := r.manifest(l)
-	return t.checkPending(l, m, err)
+	m, err := r.manifest(p)
+	return t.checkPending(p, m, err)
 }
 
-func (t *Tree) pendingError(l pending, kind Kind, reason string) *Error {
-	e := t.source.corruptError("reading the manifest", t.repo, l.Digest, reason)
+func (t *Tree) pendingError(p pending, kind Kind, reason string) *Error {
+	e := t.source.corruptError("reading the manifest", t.repo, p.Digest, reason)
 	e.Kind = kind
 	return e
 }
 
-// checked holds what was read to what led there.
-func (t *Tree) checkPending(l pending, m *Manifest, err error) (*Manifest, error) {
+// checkPending compares a manifest with what was expected.
+func (t *Tree) checkPending(p pending, m *Manifest, err error) (*Manifest, error) {
 	switch {
-	case isNotFound(err) && l.parent != "":
-		return nil, t.pendingError(l, NotFound, fmt.Sprintf("the index %s names it, but it is not there", l.parent))
-	case isNotFound(err) && l.subject != "":
-		e := t.pendingError(l, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", l.subject))
+	case isNotFound(err) && p.parent != "":
+		return nil, t.pendingError(p, NotFound, fmt.Sprintf("the index %s names it, but it is not there", p.parent))
+	case isNotFound(err) && p.subject != "":
+		e := t.pendingError(p, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", p.subject))
 		e.Remedy = "mend the list of what is attached, or copy without referrers"
 		return nil, e
-	case err != nil || l.tag != "":
+	case err != nil || p.tag != "":
 		return m, err
 	}
-	// A manifest read before, in another place of the tree or of the run, was
-	// not compared with this descriptor.
-	if l.Size >= 0 && m.Size != l.Size {
-		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, l.Size))
+	// The manifest may have been read before, by another descriptor.
+	if p.Size >= 0 && m.Size != p.Size {
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, p.Size))
 	}
-	if isManifestType(l.MediaType) && types.MediaType(l.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
-		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, l.MediaType))
+	if isManifestType(p.MediaType) && types.MediaType(p.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, p.MediaType))
 	}
-	if l.subject != "" && (m.subject == nil || m.subject.Digest != l.subject) {
-		return nil, t.pendingError(l, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", l.subject))
+	if p.subject != "" && (m.subject == nil || m.subject.Digest != p.subject) {
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", p.subject))
 	}
 	return m, nil
 }
 
-// fresh drops the leads to what was read already and refuses circles and what
-// is nested too deep. (A circle takes a digest that contains itself, but bytes
-// from outside are checked, not trusted.)
-func (t *Tree) dropKnown(leads []pending) ([]pending, error) {
-	var fresh []pending
-	coming := make(map[string]int64)
-	for _, l := range leads {
-		if l.indexDepth > maxNesting || l.referrerDepth > maxNesting {
-			return nil, t.tooLargeError(l.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
+// dropKnown returns those of found that have not been read yet, and an error if
+// one is nested too deep.
+func (t *Tree) dropKnown(found []pending) ([]pending, error) {
+	var unread []pending
+	sizes := make(map[string]int64)
+	for _, p := range found {
+		if p.indexDepth > maxNesting || p.referrerDepth > maxNesting {
+			return nil, t.tooLargeError(p.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
 		}
-		if l.tag != "" {
-			fresh = append(fresh, l)
+		if p.tag != "" {
+			unread = append(unread, p)
 			continue
 		}
-		if n, ok := t.nodes[l.Digest]; ok {
-			if n.Size != l.Size {
-				return nil, t.source.corruptError("reading the manifest", t.repo, l.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, l.Size))
+		if n, ok := t.nodes[p.Digest]; ok {
+			if n.Size != p.Size {
+				return nil, t.source.corruptError("reading the manifest", t.repo, p.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, p.Size))
 			}
 			continue
 		}
-		if _, twice := coming[l.Digest]; !twice {
-			fresh = append(fresh, l)
+		if _, twice := sizes[p.Digest]; !twice {
+			unread = append(unread, p)
 		}
-		if err := sameSize(coming, l.Descriptor); err != nil {
-			return nil, t.source.corruptError("reading the manifest", t.repo, l.Digest, err.Error())
+		if err := sameSize(sizes, p.Descriptor); err != nil {
+			return nil, t.source.corruptError("reading the manifest", t.repo, p.Digest, err.Error())
 		}
 	}
-	return fresh, nil
+	return unread, nil
 }
 
 func (t *Tree) tooLargeError(digest, reason string) error {
@@ -396,7 +393,7 @@ func (t *Tree) tooLargeError(digest, reason string) error {
 		Reason: reason, Remedy: "copy its parts one by one"}
 }
 
-// finish links children, collects blobs and sums.
+// finish links children to their parents, and collects the blobs.
 func (t *Tree) finish() error {
 	t.blobs, t.foreign, t.bytes = nil, nil, 0
 	sizes := make(map[string]int64)
@@ -442,7 +439,8 @@ func (t *Tree) finish() error {
 	return t.acyclic()
 }
 
-// acyclic makes sure that walking the children ends.
+// acyclic returns an error if a manifest contains itself. That takes a digest that
+// contains itself, but content from outside is not trusted.
 func (t *Tree) acyclic() error {
 	const walking, done = 1, 2
 	state := make(map[*node]int)

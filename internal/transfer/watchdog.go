@@ -8,15 +8,15 @@ import (
 
 var errStalled = errors.New("the connection went silent")
 
-// watchdog ends a request over which no byte moves any more. It counts from
-// each call of within, until rest.
+// watchdog cancels a request that transfers no more bytes: when the time of the
+// last call of arm is over, unless disarm has been called.
 type watchdog struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
 }
 
-// watchFor returns a context that the watchdog ends.
+// withWatchdog returns a context that the watchdog cancels.
 func withWatchdog(ctx context.Context) (context.Context, *watchdog) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	w := &watchdog{ctx: ctx, cancel: cancel}
@@ -27,7 +27,7 @@ func withWatchdog(ctx context.Context) (context.Context, *watchdog) {
 
 func (w *watchdog) arm(d time.Duration) { w.timer.Reset(d) }
 
-// rest stops counting: it is somebody else's turn.
+// disarm stops the timer while another party is waited for.
 func (w *watchdog) disarm() { w.timer.Stop() }
 
 func (w *watchdog) stop() {
