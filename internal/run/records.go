@@ -86,7 +86,7 @@ func readRecord(ctx context.Context, at *transfer.Registry, repository, record, 
 	if why != nil {
 		return seal.Run{}, why, nil
 	}
-	content, err := at.ReadContent(ctx, repository, stated.Layers[layer])
+	content, err := at.ReadLayer(ctx, repository, stated.Layers[layer])
 	if err != nil {
 		return seal.Run{}, notOne(err), failure(err)
 	}

@@ -15,8 +15,8 @@ import (
 type Content struct {
 	MediaType string
 	Data      []byte
-	// Inline puts the data into the descriptor as well, so that reading the
-	// manifest is enough. OCI 1.1 allows it, and oras writes its empty config so.
+	// Inline embeds the data in the descriptor as well, so that reading the
+	// manifest is enough. OCI 1.1 allows it, and oras does it for empty configs.
 	Inline bool
 }
 

@@ -62,7 +62,7 @@ func (r *Registry) download(repo string, d Descriptor) opener {
 		if err := checkReference(r.host, op, repo, d.Digest); err != nil {
 			return nil, err
 		}
-		if content, ok := r.contents.Peek(d.Digest); ok && int64(len(content)) == d.Size {
+		if content, ok := r.layers.Peek(d.Digest); ok && int64(len(content)) == d.Size {
 			return io.NopCloser(bytes.NewReader(content)), nil
 		}
 		b := &blobReader{registry: r, repo: repo, blob: d}

@@ -32,6 +32,6 @@
 // responses), error, descriptor, manifest, fetch, referrers, digesttags, tree,
 // prefetch, replica (what is not read at the source), presence, blobreader
 // (downloads with resumption), stream (verification, request bodies), upload, put,
-// fallbacklist, copy (to one target), fanout and tee (to many), artifact, catalog;
-// parallel, retry, watchdog and progress are tools.
+// fallbacklist, copy (to one target), fanout and tee (to many), artifact,
+// readartifact, catalog; parallel, retry, watchdog and progress are tools.
 package transfer

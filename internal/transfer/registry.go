@@ -43,7 +43,7 @@ type Registry struct {
 	fallbackLists    *cache[referrerList] // the same, of fallback tags
 	digestTagLists   *cache[digestTags]   // by repository
 	blobRepositories *cache[string]       // a repository that has a blob, by digest
-	contents         *cache[[]byte]       // small blobs that were read, by digest
+	layers           *cache[[]byte]       // small blobs, by digest
 	manifestBytes    atomic.Int64         // in manifests
 
 	// What the registry has shown to support; see upload and referrers.
@@ -92,7 +92,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		fallbackLists:    newCache[referrerList](),
 		digestTagLists:   newCache[digestTags](),
 		blobRepositories: newCache[string](),
-		contents:         keyed.NewCache[string, []byte](maxContents, nil),
+		layers:           keyed.NewCache[string, []byte](maxLayers, nil),
 		blobsFound:       newCache[bool](),
 
 		retryPause:     500 * time.Millisecond,

@@ -13,45 +13,45 @@ import (
 )
 
 const (
-	// maxContent bounds a blob that is read into memory, in bytes.
-	maxContent = 64 << 10
-	// maxContents bounds how many of them are kept.
-	maxContents = 256
+	// maxLayer bounds a layer that is read into memory, in bytes.
+	maxLayer = 64 << 10
+	// maxLayers bounds the layers in the cache.
+	maxLayers = 256
 )
 
-// Stated is what the manifest of an artifact says of itself. What a list of
-// referrers says of it may have been written by anyone who can push.
-type Stated struct {
+// ArtifactManifest is what the manifest of an artifact says. A list of referrers
+// may say something else: anyone with push access may have written it.
+type ArtifactManifest struct {
 	ArtifactType string // "" if it has none
 	ConfigType   string // the media type of the config; "" in an index
-	Subject      string // digest; "" if it refers to nothing
+	Subject      string // digest; "" if it has none
 	Layers       []Layer
 }
 
-// Layer is a layer of an artifact. Data is what the descriptor holds inline,
-// not yet compared with the digest; nil if it holds nothing.
+// Layer is a layer of an artifact. Data is the content that is embedded in its
+// descriptor, nil if there is none; it has not been compared with the digest.
 type Layer struct {
 	Descriptor
 	Data []byte
 }
 
-// Type is the type that an artifact has by its own manifest.
+// Type returns the artifact type.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
-func (s Stated) Type() string {
-	if s.ArtifactType != "" {
-		return s.ArtifactType
+func (m ArtifactManifest) Type() string {
+	if m.ArtifactType != "" {
+		return m.ArtifactType
 	}
-	return s.ConfigType
+	return m.ConfigType
 }
 
-// ReadArtifact reads the manifest of an artifact by digest, verified, once a
+// ReadArtifact reads and verifies the manifest of an artifact, by digest, once a
 // run.
-func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Stated, error) {
+func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (ArtifactManifest, error) {
 	m, err := r.manifest(ctx, repo, digest, Descriptor{})
 	if err != nil {
-		return Stated{}, withSide(Source, err)
+		return ArtifactManifest{}, withSide(Source, err)
 	}
-	s := Stated{ArtifactType: m.ArtifactType}
+	s := ArtifactManifest{ArtifactType: m.ArtifactType}
 	if m.subject != nil {
 		s.Subject = m.subject.Digest
 	}
@@ -60,29 +60,28 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (State
 	}
 	var doc v1.Manifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return Stated{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is no valid image manifest"))
+		return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is no valid image manifest"))
 	}
 	s.ArtifactType, s.ConfigType = doc.ArtifactType, string(doc.Config.MediaType)
 	for _, l := range doc.Layers {
 		d, err := fromV1(l)
 		if err != nil {
-			return Stated{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, err.Error()))
+			return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, err.Error()))
 		}
 		s.Layers = append(s.Layers, Layer{d, l.Data})
 	}
 	return s, nil
 }
 
-// ReadContent returns the content of a small layer: what its descriptor holds
-// inline, if that is the layer's content, else the blob. A copy does not read
-// it again.
-func (r *Registry) ReadContent(ctx context.Context, repo string, l Layer) ([]byte, error) {
+// ReadLayer returns the content of a small layer: that in its descriptor if its
+// digest is right, else the blob. A copy does not read it again.
+func (r *Registry) ReadLayer(ctx context.Context, repo string, l Layer) ([]byte, error) {
 	const op = "reading the blob"
-	if l.Size > maxContent {
+	if l.Size > maxLayer {
 		return nil, withSide(Source, &Error{Registry: r.host, Repository: repo, Reference: l.Digest, Op: op, Kind: TooLarge,
-			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, maxContent)})
+			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, maxLayer)})
 	}
-	content, err := r.contents.Get(ctx, l.Digest, func(ctx context.Context) ([]byte, error) {
+	content, err := r.layers.Get(ctx, l.Digest, func(ctx context.Context) ([]byte, error) {
 		if int64(len(l.Data)) == l.Size && ref.DigestOf(l.Data) == l.Digest {
 			return l.Data, nil
 		}

@@ -26,7 +26,7 @@ func TestReadArtifact(t *testing.T) {
 		}
 		p.clear()
 		for range 2 {
-			got, err := r.ReadContent(t.Context(), "r", stated.Layers[0])
+			got, err := r.ReadLayer(t.Context(), "r", stated.Layers[0])
 			if err != nil || string(got) != string(content) {
 				t.Errorf("inline %v: %q, %v", inline, got, err)
 			}
@@ -45,7 +45,7 @@ func TestReadArtifact(t *testing.T) {
 		// What lies in the manifest is not believed if it is something else.
 		lie := stated.Layers[0]
 		lie.Data = []byte(`{"sealed":null}`)
-		if got, err := p.registry().ReadContent(t.Context(), "r", lie); err != nil || string(got) != string(content) {
+		if got, err := p.registry().ReadLayer(t.Context(), "r", lie); err != nil || string(got) != string(content) {
 			t.Errorf("inline %v: another content in the manifest: %q, %v", inline, got, err)
 		}
 	}
@@ -65,12 +65,12 @@ func TestReadArtifactOfAnotherKind(t *testing.T) {
 	if _, err := r.ReadArtifact(t.Context(), "r", "sha256:"+strings.Repeat("0", 64)); !errors.Is(err, NotFound) {
 		t.Errorf("what is not there: %v", err)
 	}
-	large := Layer{Descriptor: Descriptor{Digest: "sha256:" + strings.Repeat("0", 64), Size: maxContent + 1}}
-	if _, err := r.ReadContent(t.Context(), "r", large); !errors.Is(err, TooLarge) {
+	large := Layer{Descriptor: Descriptor{Digest: "sha256:" + strings.Repeat("0", 64), Size: maxLayer + 1}}
+	if _, err := r.ReadLayer(t.Context(), "r", large); !errors.Is(err, TooLarge) {
 		t.Errorf("a large blob: %v", err)
 	}
 	large.Size = 5
-	if _, err := r.ReadContent(t.Context(), "r", large); !errors.Is(err, NotFound) {
+	if _, err := r.ReadLayer(t.Context(), "r", large); !errors.Is(err, NotFound) {
 		t.Errorf("a blob that is not there: %v", err)
 	}
 }
