@@ -45,6 +45,30 @@ func (d *decoder) fail(n *yaml.Node, path string, m mistake) {
 	d.add(n.Line, n.Column, m.reason, m.remedy)
 }
 
+// mistyped reports a node that is not what is expected there, by the name of its
+// key.
+func (d *decoder) mistyped(n *yaml.Node, path, what, remedy string) {
+	m := expected(what, n, remedy)
+	if name := keyName(path); name != "" {
+		m.reason = name + ": " + m.reason
+	}
+	d.fail(n, path, m)
+}
+
+// keyName returns the last key of a path; an element of a list has its list's.
+func keyName(path string) string {
+	for {
+		parent, name := path, ""
+		if slash := strings.LastIndexByte(path, '/'); slash >= 0 {
+			parent, name = path[:slash], path[slash+1:]
+		}
+		if _, err := strconv.Atoi(name); err != nil || name == "" {
+			return name
+		}
+		path = parent
+	}
+}
+
 // key is one key that a struct takes.
 type key struct {
 	name     string
@@ -99,7 +123,7 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.sequence(n, v, path)
 	case reflect.Bool:
 		if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" || n.Value != "true" && n.Value != "false" {
-			d.fail(n, path, expected("true or false", n, "Write true or false, without quotes."))
+			d.mistyped(n, path, "true or false", "Write true or false, without quotes.")
 			return
 		}
 		v.SetBool(n.Value == "true")
@@ -115,13 +139,13 @@ func (d *decoder) text(n *yaml.Node, path string, number bool) bool {
 	tag := n.ShortTag()
 	switch {
 	case n.Kind != yaml.ScalarNode:
-		d.fail(n, path, expected("a single value", n, "Write one value."))
+		d.mistyped(n, path, "a single value", "Write one value.")
 	case number && (tag == "!!int" || tag == "!!str"):
 		return true
 	case number:
-		d.fail(n, path, expected("an integer", n, ""))
+		d.mistyped(n, path, "an integer", "")
 	case tag != "!!str":
-		d.fail(n, path, expected("text", n, fmt.Sprintf("Put it in quotes: %s.", quote(n.Value))))
+		d.mistyped(n, path, "text", fmt.Sprintf("Put it in quotes: %s.", quote(n.Value)))
 	case n.Value == "":
 		d.fail(n, path, mistake{"empty value", "Set a value, or remove the key."})
 	default:
@@ -156,7 +180,7 @@ func found(n *yaml.Node) string {
 // pairs calls each for the keys of a mapping. It reports whether n is a mapping.
 func (d *decoder) pairs(n *yaml.Node, path string, each func(name string, key, value *yaml.Node)) bool {
 	if n.Kind != yaml.MappingNode {
-		d.fail(n, path, expected("a mapping", n, "Write one key: value per line."))
+		d.mistyped(n, path, "a mapping", "Write one key: value per line.")
 		return false
 	}
 	first := map[string]*yaml.Node{}
@@ -257,7 +281,7 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string) {
 		if n.Kind == yaml.ScalarNode {
 			remedy = fmt.Sprintf("Write [%s].", quote(n.Value))
 		}
-		d.fail(n, path, expected("a list", n, remedy))
+		d.mistyped(n, path, "a list", remedy)
 		return
 	}
 	if len(n.Content) == 0 {

@@ -53,6 +53,8 @@ func TestPatterns(t *testing.T) {
 		{"~1.2", []string{"1.2.9"}, []string{"1.3.0"}},
 		{"^1.2 || 3.x", []string{"1.9.0", "3.4.5"}, []string{"2.0.0"}},
 		{"1.2 - 1.4", []string{"1.2.0", "1.4.9"}, []string{"1.5.0"}},
+		// https://semver.org, 2: numbers have no leading zeros.
+		{">=1.0", []string{"1.5.0", "v1.5", "10.5.0"}, []string{"01.5.0", "1.05.0", "1.5.00", "v01.5", "1.05", "1.5.0-01", "1.5.0.0"}},
 		{"1.x", []string{"1.x"}, []string{"1.2"}},
 	} {
 		var p TagPattern

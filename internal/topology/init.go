@@ -114,7 +114,7 @@ func (a Answers) flowFile(hosts []string) string {
 		b.WriteString("  environments:                   # one tag per environment; moving it needs that environment's approval\n    from: prod\n    to: [prod]\n")
 		fmt.Fprintf(&b, "%s    movingTags: %s\n    require:\n", repositories, flowList(a.Environments))
 		fmt.Fprintf(&b, "      approval: {kind: manual, environment: \"{tag}\", minApprovers: %d}\n", a.MinApprovers)
-		fmt.Fprintf(&b, "      branches: %s\n", flowList(a.Branches))
+		fmt.Fprintf(&b, "      branches: %s\n      sealed: true\n", flowList(a.Branches))
 	}
 	return b.String()
 }

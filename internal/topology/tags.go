@@ -48,17 +48,21 @@ func (p TagPattern) match(tag string) bool {
 	return ok && p.bound.Check(v)
 }
 
+// version reads a tag as a semantic version: without leading zeros, as
+// https://semver.org has it, but for a patch number that may be left out.
 func version(tag string) (*semver.Version, bool) {
 	numbers := strings.TrimPrefix(tag, "v")
-	major, minor, parted := strings.Cut(numbers, ".")
-	if len(tag) > 128 || !parted || !digit(major) || !digit(minor) {
+	if len(tag) > 128 || !strings.Contains(numbers, ".") {
 		return nil, false
 	}
-	// Most are complete versions, which need no regular expression.
-	v, err := semver.StrictNewVersion(numbers)
-	if err != nil {
-		v, err = semver.NewVersion(numbers)
+	core := numbers
+	if end := strings.IndexAny(numbers, "-+"); end >= 0 {
+		core = numbers[:end]
 	}
+	if strings.Count(core, ".") == 1 {
+		numbers = core + ".0" + numbers[len(core):]
+	}
+	v, err := semver.StrictNewVersion(numbers)
 	return v, err == nil
 }
 
