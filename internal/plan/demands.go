@@ -6,10 +6,10 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Demands lists the attached artifacts that the rules for any target ask for.
-// Of what is sealed or audited nothing is demanded: it does not move.
+// Demands lists the attached artifacts that the rules for any target require. An
+// audit requires none.
 func (w Wanted) Demands() []topology.Attached {
-	if w.Action == Seal || w.Action == Audit {
+	if w.Action == Audit {
 		return nil
 	}
 	var all []topology.Attached

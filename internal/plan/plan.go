@@ -38,6 +38,8 @@ type Wanted struct {
 	// Covered: the ways are those of a flow file, by which coverage and
 	// direction were judged when they were found.
 	Covered bool
+	// Named: the image was given by name, not found by a pattern.
+	Named bool
 	// SealExisting: a flow permits sealing what an earlier run pushed.
 	SealExisting bool
 }
@@ -77,6 +79,7 @@ type Attributes struct {
 // be read; then the plan holds no step.
 type Source struct {
 	Unreadable bool
+	Missing    bool // it is not there; then it is unreadable too
 	Digest     string
 	Children   []string    // digests of the manifests that an index names, nested ones too
 	Tag        *Attributes // for seal, where the source was named by tag
@@ -161,6 +164,9 @@ type Plan struct {
 	Direction string // checked or unchecked
 	Parts     []Part // in the order of the images
 	Refusals  []rule.Refusal
+	// Withheld: an image that was given by name does not exist at the source, so
+	// the set is not what was meant, and nothing of it is written.
+	Withheld bool
 }
 
 // Part is what is to be done with one image. Record tells that a seal record
@@ -177,7 +183,7 @@ type Part struct {
 func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 	p := Plan{Direction: "checked", Refusals: slices.Concat(v.Refusals, against)}
 	p.Parts = make([]Part, 0, len(images))
-	if !v.Granted && v.Kind != approval.Unapproved && len(v.Refusals) == 0 && slices.ContainsFunc(images, takesApproval) {
+	if !v.Granted && v.Kind != approval.Unapproved && len(v.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
 		// No verdict known is so; were there one, it would not be a yes.
 		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
 			Reason: "the approvals were judged, and the verdict neither grants nor refuses", Remedy: "Report it as a defect."})
@@ -192,11 +198,14 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 		p.Refusals = append(p.Refusals, refusals...)
 	}
 	p.Refusals = append(p.Refusals, judgeNames(images)...)
+	if p.Withheld = slices.ContainsFunc(images, func(i Image) bool { return i.Wanted.Named && i.Observed.Source.Missing }); p.Withheld {
+		for _, part := range p.Parts {
+			for i := range part.Steps {
+				part.Steps[i].Work = Wait
+			}
+		}
+	}
 	return p
-}
-
-func takesApproval(i Image) bool {
-	return i.Wanted.Action == Promote || i.Wanted.Action == InvertedPush
 }
 
 // plan decides about one image.
@@ -206,7 +215,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 	refusals := judgeDirection(w)
 	if !source.Unreadable {
 		refusals = append(refusals, judgeDigest(w, source)...)
-		if w.Action != Seal && w.Action != Audit {
+		if w.Action != Audit {
 			refusals = append(refusals, judgeAttached(w, source)...)
 		}
 		if w.Action == Seal {

@@ -35,7 +35,8 @@ func ParseDestination(s string) (Destination, error) {
 	return Destination{Registry: t.Registry, Repository: t.Repository, Tag: t.Tag}, err
 }
 
-// Everywhere are all targets of the flow that covers an image.
+// Everywhere returns all targets of the flow that covers an image: those that
+// subscribe to it, none if none does.
 func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
 	found, refused := f.Select(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
 	if refused != nil {
@@ -46,6 +47,17 @@ func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destinat
 		all = append(all, Destination{Registry: string(f.Registries[name].Host)})
 	}
 	return all, nil
+}
+
+// JudgeSubscribed refuses an image that was named and that goes nowhere: a flow
+// covers it, and no target of the flow subscribes to it.
+func JudgeSubscribed(source ref.Reference, targets []Destination) *rule.Refusal {
+	if len(targets) > 0 {
+		return nil
+	}
+	return &rule.Refusal{Rule: rule.NotInFlow, Subject: source.String(),
+		Reason: "no target of this flow subscribes to " + source.Repository,
+		Remedy: "Name an image that a team of the flow subscribes to, or ask the owners of the flow file to add it to a team."}
 }
 
 // Subject finds what verify is asked about: what stays in its registry or goes

@@ -115,7 +115,8 @@ const (
 	Immutable Name = "immutable"
 
 	// NotInFlow: no flow covers the image on its way to the target.
-	// Decided by: topology.(*File).Select, plan.judgeWay.
+	// Decided by: topology.(*File).Select, plan.JudgeSubscribed,
+	// plan.judgeWay.
 	NotInFlow Name = "not-in-flow"
 
 	// Branch: the run is of a branch that the flow does not take.

@@ -9,12 +9,18 @@ import (
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
+	"acrpromote/internal/session"
 	"acrpromote/internal/transfer"
 )
 
 // audit reports what is missing of each image at each target.
-func audit(o *order, f *findings, result *collector) {
+func audit(s *session.Session, o *order, f *findings, result *collector) {
 	addRun(f, result)
+	addRules(s, o, f, result)
+	if o.set {
+		o.setDigest = setDigest(o, f)
+	}
+	result.result.ApprovalCode = approvalCode(o, f)
 	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.refusals...)
 	result.result.Direction, result.result.Refusals = p.Direction, p.Refusals
 	for i, wanted := range o.images {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"acrpromote/internal/report"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
+	"acrpromote/internal/transfer"
 )
 
 // decide has the evidence judged and makes the plan, and adds both to the
@@ -66,7 +68,7 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 	for i, wanted := range o.images {
 		s := f.images[i].source
 		source := plan.Source{
-			Unreadable: s.err != nil || s.tree == nil, Tag: attributes(s.tag), Manifest: attributes(s.manifest),
+			Unreadable: s.err != nil || s.tree == nil, Missing: errors.Is(s.err, transfer.NotFound), Tag: attributes(s.tag), Manifest: attributes(s.manifest),
 			Records: s.records, RunStarted: f.run.Started, Branch: f.run.Branch, Attached: s.attached, Now: now,
 		}
 		if s.tree != nil {

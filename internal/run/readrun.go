@@ -17,7 +17,11 @@ import (
 // readRun reads the run, and its approvals if the action needs one.
 func (r *reader) readRun(ctx context.Context, f *findings) error {
 	c := r.c
-	if !c.InRun || c.Unapproved() || c.Action == agent.Audit {
+	if !c.InRun || c.Unapproved() {
+		return nil
+	}
+	if c.Action == agent.Audit {
+		r.readRules(ctx, f)
 		return nil
 	}
 	service, err := r.s.AzureDevOps()
@@ -76,6 +80,23 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 // DevOps.
 func unreadable(err error, remedy string) rule.Refusal {
 	return rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: "Azure DevOps", Reason: err.Error(), Remedy: remedy}
+}
+
+// readRules reads of an audit's run only what shows whether the rules are
+// verified. An audit does not depend on the run: what cannot be read leaves them
+// unverified.
+func (r *reader) readRules(ctx context.Context, f *findings) {
+	if r.flow == nil || !r.flow.bound || r.c.Claims.Classic() {
+		return
+	}
+	service, err := r.s.AzureDevOps()
+	if err != nil {
+		return
+	}
+	if run, refusals := service.Run(ctx); len(refusals) == 0 {
+		f.run = run
+		r.readTemplate(ctx, service, f)
+	}
 }
 
 // readTemplate reads the check suite of this stage if no approval of the stage

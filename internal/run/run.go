@@ -44,12 +44,12 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		result.unexecuted = true
 		return s, o
 	case c.Action == agent.Audit:
-		audit(o, found, result)
+		audit(s, o, found, result)
 		return s, o
 	}
 	decided := decide(c, s, o, found, result, time.Now())
 	switch {
-	case len(decided.Refusals) > 0 || c.ReadOnly():
+	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
 		return s, o
 	case ctx.Err() != nil:
 		result.unexecuted = true

@@ -71,25 +71,29 @@ func (r *resolver) one() error {
 	}
 	if len(targets) == 0 && c.Action != agent.Seal && c.Action != agent.Verify {
 		var refused *rule.Refusal
-		if targets, refused = plan.Everywhere(r.flow.File, c.Flow, source); refused != nil {
+		if targets, refused = plan.Everywhere(r.flow.File, c.Flow, source); refused == nil {
+			refused = plan.JudgeSubscribed(source, targets)
+		}
+		if refused != nil {
 			r.refusals = append(r.refusals, *refused)
 		}
 	}
 	if r.action == agent.Verify {
 		r.action = plan.Subject(r.flow.File, source, targets)
 	}
-	return r.route(source, c.Digest, targets)
+	return r.route(source, true, c.Digest, targets)
 }
 
-// route adds one image with its routes in the flow file.
-func (r *resolver) route(source ref.Reference, digest string, targets []plan.Destination) error {
+// route adds one image with its routes in the flow file. named is false for an
+// image that a pattern of the set found.
+func (r *resolver) route(source ref.Reference, named bool, digest string, targets []plan.Destination) error {
 	wanted, refused, err := plan.Route(r.flow.File, plan.Order{
 		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
 	})
 	if err != nil {
 		return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
 	}
-	wanted.Digest = digest
+	wanted.Digest, wanted.Named = digest, named
 	r.refusals = append(r.refusals, refused...)
 	r.images = append(r.images, wanted)
 	for _, way := range wanted.Ways {
@@ -111,7 +115,7 @@ func (r *resolver) all(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sources, refused, err := r.expand(ctx, flow, string(home.Host), entries)
+	sources, named, refused, err := r.expand(ctx, flow, string(home.Host), entries)
 	if err != nil {
 		return err
 	}
@@ -137,10 +141,14 @@ func (r *resolver) all(ctx context.Context) error {
 	}
 	for i, s := range sources {
 		if r.action != plan.Seal && len(targets[i]) == 0 {
+			if no := plan.JudgeSubscribed(s, targets[i]); named[s] && no != nil {
+				r.refusals = append(r.refusals, *no)
+				continue
+			}
 			r.result.warn(fmt.Sprintf("no target subscribes to %s", s))
 			continue
 		}
-		if err := r.route(s, "", targets[i]); err != nil {
+		if err := r.route(s, named[s], "", targets[i]); err != nil {
 			return err
 		}
 	}
@@ -188,10 +196,10 @@ func invalid(input string, err error) error {
 
 // expand resolves the lines of a set to images: the ones given by name, and the
 // ones in the registry that match a pattern and that the flow covers. Of parallel
-// jobs, each takes the repositories that a stable hash assigns to it.
-func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) ([]ref.Reference, []rule.Refusal, error) {
-	var sources []ref.Reference
-	var refused []rule.Refusal
+// jobs, each takes the repositories that a stable hash assigns to it. named are
+// the ones given by name.
+func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) (sources []ref.Reference, named map[ref.Reference]bool, refused []rule.Refusal, err error) {
+	named = map[ref.Reference]bool{}
 	seen := map[ref.Reference]bool{}
 	slice := r.slice()
 	add := func(image ref.Reference) {
@@ -219,20 +227,21 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 			refused = append(refused, *no)
 			continue
 		}
+		named[image] = true
 		add(image)
 	}
 	if len(patterns) == 0 {
-		return sources, refused, nil
+		return sources, named, refused, nil
 	}
 	found, err := r.list(ctx, flow, home, patterns)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	for _, image := range found {
 		add(image)
 	}
 	slices.SortFunc(sources, func(a, b ref.Reference) int { return strings.Compare(a.String(), b.String()) })
-	return sources, refused, nil
+	return sources, named, refused, nil
 }
 
 // slice returns this job's part of a set. Jobs of a matrix differ by their
@@ -271,7 +280,8 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 			tags, err := at.Data.Tags(ctx, repository, setLimit)
 			failures[i] = err
 			for _, tag := range tags {
-				if !flow.Covers(repository, tag) {
+				// A digest tag is something attached to an image, not an image.
+				if _, _, attached := ref.ParseDigestTag(tag); attached || !flow.Covers(repository, tag) {
 					continue
 				}
 				for _, p := range patterns {
