@@ -87,8 +87,6 @@ func (s Step) unknowable() string {
 		return ""
 	case s.Actual == nil || GUID(s.Actual.ID) == "":
 		return "it does not say which person approved"
-	case s.Actual.Group:
-		return fmt.Sprintf("the approver is %s, which is a group, not a person", label(*s.Actual))
 	case s.Modified.IsZero():
 		return fmt.Sprintf("it does not say when %s approved", label(*s.Actual))
 	}
@@ -97,7 +95,10 @@ func (s Step) unknowable() string {
 
 // decided returns the earliest time at which the approver may have decided. That
 // is when the response was written, unless it was deferred or last written by
-// someone else: then it may be as old as the request for approval.
+// someone else: then it may be as old as the request for approval. The earliest
+// time is the strict one for every rule that compares times: an approval has to
+// be younger than the seal, younger than its maximum age, and younger than what
+// is attached to the image.
 func (s Step) decided() time.Time {
 	if s.Deferred || GUID(s.ModifiedBy) != "" && !SameGUID(s.ModifiedBy, s.Actual.ID) {
 		return s.Initiated
@@ -117,6 +118,9 @@ func (j *judge) judgeCandidate(c *candidate) {
 	}
 	if !j.r.AuthorCanApprove && j.wrote(c.id) {
 		c.fail(rule.AuthorApproved, "pushed the source version")
+	}
+	if what := c.notAPerson(); what != "" && (c.Group || !j.names(c.Person)) {
+		c.fail(rule.NotAPerson, "is %s", what)
 	}
 	if !j.listed(c.step) {
 		c.fail(rule.ApproverNotListed, "is not on the list of approvers, and neither is the group that was asked")
@@ -219,6 +223,9 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 		j.refuse(name, j.guards(), "the approver is the author: "+persons, again+"another person approve. "+j.whoMay())
 	case rule.ApproverNotListed:
 		j.refuse(name, j.guards(), "the approver is not allowed to approve: "+persons, again+"one of these approve: "+list(j.r.Approvers)+".")
+	case rule.NotAPerson:
+		j.refuse(name, j.guards(), "the approver is not a person: "+persons,
+			again+"a person approve. To let a service identity approve, name it in approvers, by its unique name or descriptor. "+j.whoMay())
 	case rule.ApprovalTooOld:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved again. "+j.whoMay())
 	case rule.CommentPattern:
@@ -248,6 +255,7 @@ func (j *judge) tellRules() {
 	if len(j.r.Approvers) > 0 {
 		j.tell(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.discounted(rule.ApproverNotListed))
 	}
+	j.tell(rule.NotAPerson, "only people count"+j.namedServices()+j.discounted(rule.NotAPerson))
 	if j.r.MaxAge > 0 {
 		j.tell(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.discounted(rule.ApprovalTooOld))
 	}
@@ -261,6 +269,20 @@ func (j *judge) tellRules() {
 		j.tell(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.discounted(rule.NotSealed))
 		j.tell(rule.ChangedSinceApproval, "unchanged since before the approval"+j.discounted(rule.ChangedSinceApproval))
 	}
+}
+
+// namedServices names the identities that counted without being people.
+func (j *judge) namedServices() string {
+	var words []string
+	for _, c := range j.candidates {
+		if what := c.notAPerson(); what != "" && c.counts() {
+			words = append(words, c.label()+", "+what)
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return ", and what approvers names: " + list(words)
 }
 
 // discounted lists the people who approved but fail a rule that others meet.

@@ -63,12 +63,14 @@ type Evidence struct {
 }
 
 // Person is an identity of Azure DevOps. People are compared only by ID. Group
-// reports whether the identity is a group.
+// reports whether the identity is a group. Whether it is a person at all is
+// decided by its descriptor, which begins with the type of the subject.
 type Person struct {
 	ID         string
 	Name       string
 	UniqueName string
 	Descriptor string
+	Kind       string // subjectKind of the Graph API: user, group, …; empty if the server does not say
 	Group      bool
 }
 

@@ -57,13 +57,13 @@ var values = [dimensions][]string{
 	dRun:         {"approved", "running", "bypassed"},
 	dContext:     {"right", "plan", "build", "stage", "attempt", "project", "no plan", "no build", "no stage", "no attempt", "no project", "stage in capitals"},
 	dConfig:      {"right", "disabled", "other version", "version unknown", "evaluated version unknown", "gone", "not an approval", "elsewhere", "twice", "cannot be read", "on another type of resource"},
-	dWho1:        {"bob", "alice", "queuer", "author", "carol", "claimed", "nobody", "zero", "group", "no step"},
+	dWho1:        {"bob", "alice", "queuer", "author", "carol", "claimed", "nobody", "zero", "group", "no step", "service", "unknown kind"},
 	dWho2:        {"carol", "bob", "alice", "author"},
 	dSecond:      {"none", "carol approved", "carol pending", "carol rejected", "alice approved"},
 	dMin:         {"1", "2", "0"},
 	dRequester:   {"may not", "may"},
 	dAuthor:      {"may", "may not", "may not, unknown"},
-	dList:        {"none", "bob", "carol's group by name", "bob's descriptor", "display name of bob", "carol and bob"},
+	dList:        {"none", "bob", "carol's group by name", "bob's descriptor", "display name of bob", "carol and bob", "service"},
 	dWhen:        {"an hour ago", "two hours ago", "at the tag", "at the record", "before the tag", "between tag and record", "in 5 minutes", "in 6 minutes", "unknown"},
 	dAnswer:      {"by the approver", "by an unknown person", "written by another", "deferred", "deferred, initiated unknown"},
 	dSeal:        {"not required", "sealed", "not locked", "no record", "tag time unknown", "record time unknown", "no image"},
@@ -105,7 +105,8 @@ func person(n int, name string) approval.Person {
 
 var people = map[string]approval.Person{
 	"alice": person(1, "Alice"), "queuer": person(2, "Queuer"), "author": person(3, "Author"),
-	"bob": person(4, "Bob"), "carol": person(5, "Carol"), "claimed": {ID: guid(6), Name: "Claimed", UniqueName: "claimed@example.com"},
+	"bob": person(4, "Bob"), "carol": person(5, "Carol"), "claimed": person(6, "Claimed"),
+	"service": {ID: guid(8), Name: "Deploy", UniqueName: "deploy", Descriptor: "aadsp.Deploy"}, "unknown kind": {ID: guid(9), Name: "Ghost", UniqueName: "ghost@example.com"},
 	"zero":  {ID: "00000000-0000-0000-0000-000000000000", Name: "Zero"},
 	"group": {ID: guid(7), Name: `[Shop]\Release Managers`, Descriptor: "vssgp.rm", Group: true},
 }
@@ -130,6 +131,8 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 		r.Approvers = []string{"Bob"}
 	case "carol and bob":
 		r.Approvers = []string{"carol@example.com", "bob@example.com"}
+	case "service":
+		r.Approvers = []string{"aadsp.Deploy"}
 	}
 	switch values[dMaxAge][s[dMaxAge]] {
 	case "1h":
@@ -477,7 +480,7 @@ func (s scenario) expect() map[rule.Name]bool {
 		for _, who := range here {
 			switch {
 			case who == "no step":
-			case who == "nobody", who == "zero", who == "group", s.is(dWhen, "unknown"):
+			case who == "nobody", who == "zero", s.is(dWhen, "unknown"):
 				out[rule.ApprovalUnreadable] = true
 			default:
 				usable++
@@ -533,10 +536,14 @@ func (s scenario) fails(who string) []rule.Name {
 		out = append(out, rule.AuthorApproved)
 	}
 	allowed := map[string][]string{
-		"bob": {"bob"}, "carol's group by name": {"carol"}, "bob's descriptor": {"bob"}, "display name of bob": {}, "carol and bob": {"bob", "carol"},
+		"bob": {"bob"}, "carol's group by name": {"carol"}, "bob's descriptor": {"bob"}, "display name of bob": {}, "carol and bob": {"bob", "carol"}, "service": {"service"},
 	}
 	if list, demanded := allowed[values[dList][s[dList]]]; demanded && !slices.Contains(list, who) {
 		out = append(out, rule.ApproverNotListed)
+	}
+	// Only people count, and a service that the list names.
+	if who == "group" || who == "unknown kind" || who == "service" && !s.is(dList, "service") {
+		out = append(out, rule.NotAPerson)
 	}
 	// The earliest time at which the person may have decided.
 	at := s.modified()

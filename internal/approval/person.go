@@ -23,6 +23,44 @@ func label(p Person) string {
 	return fmt.Sprintf("%s (%s)", p.Name, p.UniqueName)
 }
 
+// subjectTypes are the types of subjects that Azure DevOps tells apart, as its
+// client libraries list them (Microsoft.VisualStudio.Services.Graph.Constants),
+// with words for those that can be named. A descriptor begins with the type and
+// a dot.
+var subjectTypes = map[string]string{
+	"aadgp": "a group", "vssgp": "a group", "ungrp": "a group", "scp": "a group", "agg": "an aggregate identity",
+	"aadsp": "a service principal", "s2s": "a service principal of Azure DevOps", "acs": "a service identity",
+	"svc": "a service identity, such as a build service", "bnd": "an account that has not signed in yet",
+	"csp": "a partner's identity", "uauth": "an identity that did not sign in", "tst": "a test identity",
+}
+
+// people are the types of subjects that are people: accounts of Microsoft Entra
+// ID, Microsoft accounts, Windows accounts and imported ones.
+var people = []string{"aad", "msa", "win", "imp"}
+
+// notAPerson says what an identity is that is not shown to be a person; empty if
+// it is one. An identity without a descriptor, or of a type that the server
+// itself does not know (unusr), is a person only if the server calls it a user:
+// it calls build services users too, so that the type goes first.
+func (p Person) notAPerson() string {
+	kind, id, _ := strings.Cut(p.Descriptor, ".")
+	switch {
+	case p.Group:
+		return "a group"
+	case p.Kind != "" && p.Kind != "user":
+		return fmt.Sprintf("a subject of kind %q", p.Kind)
+	case id != "" && slices.Contains(people, kind):
+		return ""
+	case p.Kind == "user" && (p.Descriptor == "" || kind == "unusr"):
+		return ""
+	case p.Descriptor == "":
+		return "an identity of which the server does not say what it is"
+	case subjectTypes[kind] != "":
+		return fmt.Sprintf("%s (subject type %s)", subjectTypes[kind], kind)
+	}
+	return fmt.Sprintf("an identity of the unknown subject type %q", kind)
+}
+
 // requested returns how the person requested the run, or "" if they did not.
 func (j *judge) requested(id string) string {
 	for _, r := range j.e.Requesters {
@@ -51,12 +89,12 @@ func (j *judge) listed(s Step) bool {
 	if s.Actual != nil {
 		person = *s.Actual
 	}
+	if j.names(person) {
+		return true
+	}
 	for _, entry := range j.r.Approvers {
 		if entry == "" {
 			continue
-		}
-		if SameName(entry, person.UniqueName) || entry == person.Descriptor {
-			return true
 		}
 		if onBehalf(s) && (SameName(entry, s.Assigned.UniqueName) || entry == s.Assigned.Descriptor ||
 			groupName(entry) && SameName(entry, s.Assigned.Name)) {
@@ -64,6 +102,14 @@ func (j *judge) listed(s Step) bool {
 		}
 	}
 	return false
+}
+
+// names reports whether the list of approvers has this very identity, and not
+// only a group that it is in.
+func (j *judge) names(p Person) bool {
+	return slices.ContainsFunc(j.r.Approvers, func(entry string) bool {
+		return entry != "" && (SameName(entry, p.UniqueName) || entry == p.Descriptor)
+	})
 }
 
 // onBehalf reports whether someone responded for a group that was asked. People

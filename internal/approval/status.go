@@ -36,7 +36,7 @@ func (j *judge) refuseStatus(a Approval, status string) {
 			"Run the stage again and have it approved. "+j.whoMay())
 	case "skipped":
 		j.refuse(rule.ApprovalMissing, subject,
-			fmt.Sprintf("%s was skipped: nobody approved", j.which(a)),
+			fmt.Sprintf("%s was skipped%s: nobody approved", j.which(a), skippers(a)),
 			"Run the stage again and have it approved. "+j.whoMay())
 	default:
 		if status == "" {
@@ -71,6 +71,20 @@ func (j *judge) which(a Approval) string {
 	return "the approval for " + j.guards()
 }
 
+// skippers names the administrators who bypassed the check instead of approving.
+func skippers(a Approval) string {
+	var words []string
+	for _, s := range a.Steps {
+		if s.Status == "skipped" && s.Actual != nil {
+			words = append(words, label(*s.Actual))
+		}
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return ", by " + list(words) + ", who bypassed the check"
+}
+
 // rejecters returns who rejected an approval, with their comments.
 func rejecters(a Approval) string {
 	var words []string
@@ -101,7 +115,8 @@ func (j *judge) whoMay() string {
 			}
 			asked = true
 			person := Step{Assigned: s.Assigned}
-			if s.Assigned.Group || j.listed(person) && (j.r.RequesterCanApprove || j.requested(s.Assigned.ID) == "") {
+			eligible := s.Assigned.notAPerson() == "" || j.names(s.Assigned)
+			if s.Assigned.Group || eligible && j.listed(person) && (j.r.RequesterCanApprove || j.requested(s.Assigned.ID) == "") {
 				names = append(names, label(s.Assigned))
 			}
 		}

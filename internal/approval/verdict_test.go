@@ -83,6 +83,15 @@ func TestVerdictTexts(t *testing.T) {
 			e.Approvals[0].Steps[0].Comment = "not on a Friday"
 		}},
 		{name: "bypassed", s: with(dStatus1, "bypassed")},
+		{name: "bypassed by an administrator", s: with(dStatus1, "skipped", dRun, "bypassed"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps[0].Status = "skipped"
+		}},
+		{name: "approved by a service principal", s: with(dWho1, "service")},
+		{name: "approved by a service principal that approvers names", s: with(dWho1, "service", dList, "service")},
+		{name: "approved by a service principal and a person", s: with(dWho1, "service", dSecond, "carol approved")},
+		{name: "a service principal is asked", s: with(dStatus1, "pending"), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Approvals[0].Steps = []approval.Step{{Status: "pending", Assigned: people["service"]}, {Status: "pending", Assigned: people["bob"]}}
+		}},
 		{name: "approved by nobody", s: with(dWho1, "no step")},
 		{name: "the check was disabled", s: with(dConfig, "disabled")},
 		{name: "the suite disagrees", s: with(dSuite, "running")},
@@ -351,7 +360,7 @@ func TestNamesOfPeople(t *testing.T) {
 		"Bob":                   {Name: "Bob"},
 		guid(44):                {},
 	} {
-		p.ID = guid(44)
+		p.ID, p.Descriptor = guid(44), "aad.x"
 		e, r := with().build()
 		e.Approvals[0].Steps[0].Actual = &p
 		if v := approval.Judge(e, r, now); len(v.Approvers) != 1 || v.Approvers[0].Name != want {

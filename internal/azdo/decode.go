@@ -103,6 +103,7 @@ type identity struct {
 	DisplayName string `json:"displayName"`
 	UniqueName  string `json:"uniqueName"`
 	Descriptor  string `json:"descriptor"`
+	SubjectKind string `json:"subjectKind"`
 	IsContainer bool   `json:"isContainer"`
 }
 
@@ -115,6 +116,7 @@ func (i *identity) person() approval.Person {
 		Name:       i.DisplayName,
 		UniqueName: i.UniqueName,
 		Descriptor: i.Descriptor,
+		Kind:       i.SubjectKind,
 		Group:      i.IsContainer || groupDescriptor(i.Descriptor) || groupUniqueName(i.UniqueName),
 	}
 }

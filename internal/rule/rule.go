@@ -60,6 +60,11 @@ const (
 	// Decided by: approval.(*judge).judgeCandidate.
 	ApproverNotListed Name = "approver-not-listed"
 
+	// NotAPerson: something other than a person approved: a group, a service
+	// principal, a build identity, or an identity of an unknown type.
+	// Decided by: approval.(*judge).judgeCandidate.
+	NotAPerson Name = "not-a-person"
+
 	// ApprovalTooOld: the approval is older than the rules allow.
 	// Decided by: approval.(*judge).judgeCandidate.
 	ApprovalTooOld Name = "approval-too-old"
@@ -138,7 +143,7 @@ const (
 // All lists every rule name, in documentation order.
 var All = []Name{
 	ApprovalMissing, ApprovalPending, ApprovalRejected, ApprovalUnreadable, ApprovalUnbound,
-	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, ApprovalTooOld,
+	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, NotAPerson, ApprovalTooOld,
 	CommentPattern, ApprovalCode, AutomatedCheck, NotSealed, ChangedSinceApproval, RunMismatch,
 	OlderThanRun, TagWouldMove, DigestDiffers, Upward, Immutable, NotInFlow, Branch,
 	AttachedMissing, FlowUnverified,

@@ -123,6 +123,14 @@ func Person(role string) Identity {
 		Descriptor: "aad." + strings.ReplaceAll(guidOf("descriptor/"+unique), "-", "")}
 }
 
+// Service is an identity that is not a person, by its role and its subject type:
+// aadsp is a service principal, svc the build service of a project.
+func Service(role, subjectType string) Identity {
+	id := guidOf("service/" + role)
+	return Identity{ID: id, DisplayName: role, UniqueName: id,
+		Descriptor: subjectType + "." + strings.ReplaceAll(guidOf("descriptor/service/"+role), "-", "")}
+}
+
 // Group defines a group of the organisation, by its name as it is shown:
 // [shop]\Release Managers. Its members may act for it.
 func (o *Organization) Group(name string, members ...Identity) Identity {

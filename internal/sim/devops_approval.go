@@ -25,6 +25,7 @@ type approvalStep struct {
 	initiated        time.Time
 	modified         time.Time
 	modifiedBy       Identity
+	deferredTo       time.Time
 	history          []map[string]any
 }
 
@@ -76,8 +77,28 @@ func (s *Stage) Reject(by Identity, comment string) error {
 func (s *Stage) Defer(by Identity, until time.Time, comment string) error {
 	return s.each(by, "defer", func(a *Approval, step *approvalStep) {
 		a.decide(step, by, comment, "deferred")
-		a.status, a.deferredTo = "deferred", until
+		a.status, a.deferredTo, step.deferredTo = "deferred", until, until
 	})
+}
+
+// Elapse lets the time of every deferred approval come: a job of the service
+// approves, in the name of the person who answered, at its own time. Whether the
+// documents still show then that the answer was deferred is not documented:
+// forget leaves it out.
+func (s *Stage) Elapse(forget bool) {
+	s.lock()
+	defer s.unlock()
+	for _, a := range s.newest().approvals() {
+		for _, step := range a.steps {
+			if !a.open() || step.status != "deferred" {
+				continue
+			}
+			if forget {
+				a.deferredTo, step.deferredTo = time.Time{}, time.Time{}
+			}
+			a.approve(step, step.actual, step.comment)
+		}
+	}
 }
 
 // Reassign hands the steps that are by's over to somebody else.
@@ -92,10 +113,29 @@ func (s *Stage) Reassign(by, to Identity, comment string) error {
 	})
 }
 
-// Skip, Cancel and TimeOut end every open approval of the stage without a
-// person's word. What a bypassed check leaves behind is not documented; Skip
-// is a guess at it: the approval skipped, its check run passed.
+// Skip, Cancel and TimeOut end every open approval of the stage without an
+// answer of a person. Skip leaves the approval skipped and its check passed.
 func (s *Stage) Skip() { s.endOpen("skipped", "approved") }
+
+// Bypass is what an administrator's bypass of every open check of the stage
+// leaves behind: approval and step skipped, with the administrator as the actual
+// approver, the check run bypassed, and the suite approved.
+func (s *Stage) Bypass(by Identity) {
+	s.lock()
+	defer s.unlock()
+	for _, run := range s.newest().checkRuns {
+		if run.status == "approved" || run.status == "bypassed" {
+			continue
+		}
+		run.status, run.completed = "bypassed", s.run.project.org.now()
+		if a := run.approval; a != nil {
+			for _, step := range a.steps {
+				a.decide(step, by, "", "skipped")
+			}
+			a.end("skipped", "bypassed")
+		}
+	}
+}
 
 // Cancel ends every open approval as a cancelled run does.
 func (s *Stage) Cancel() { s.endOpen("canceled", "canceled") }
@@ -218,7 +258,7 @@ func (a *Approval) document(steps, owner bool) map[string]any {
 	list := []any{}
 	if steps {
 		for i, s := range a.steps {
-			list = append(list, s.document(o, i+1))
+			list = append(list, s.document(o, i+1, owner))
 		}
 	}
 	doc := map[string]any{
@@ -238,7 +278,7 @@ func (a *Approval) document(steps, owner bool) map[string]any {
 	return doc
 }
 
-func (s *approvalStep) document(o *Organization, position int) map[string]any {
+func (s *approvalStep) document(o *Organization, position int, owner bool) map[string]any {
 	history := []any{}
 	for _, h := range s.history {
 		history = append(history, h)
@@ -249,6 +289,9 @@ func (s *approvalStep) document(o *Organization, position int) map[string]any {
 	}
 	if !s.initiated.IsZero() {
 		doc["initiatedOn"] = stamp(s.initiated)
+	}
+	if owner && !s.deferredTo.IsZero() {
+		doc["deferredTo"] = stamp(s.deferredTo)
 	}
 	if s.actual.ID != "" {
 		doc["actualApprover"] = o.ref(s.actual)

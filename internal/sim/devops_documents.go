@@ -156,7 +156,7 @@ func (s *Stage) records(a *attempt) []any {
 			id = run.approval.id
 		}
 		switch run.status {
-		case "approved":
+		case "approved", "bypassed":
 		case "running", "queued":
 			state, result = "inProgress", ""
 		default:

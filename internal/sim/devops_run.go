@@ -380,7 +380,7 @@ func (a *attempt) status() string {
 	status := "approved"
 	for _, run := range a.checkRuns {
 		switch run.status {
-		case "approved":
+		case "approved", "bypassed":
 		case "running", "queued":
 			if status == "approved" {
 				status = "running"

@@ -479,6 +479,19 @@ func TestOtherWordsOnAnApproval(t *testing.T) {
 		t.Errorf("skipped by %v", steps[0].ActualApprover)
 	}
 	st = stage()
+	st.Bypass(o.second)
+	if steps = check("bypass", nil, st, "skipped", "approved"); steps[0].ActualApprover == nil || *steps[0].ActualApprover.Id != o.second.ID {
+		t.Errorf("bypassed by %v", steps[0].ActualApprover)
+	}
+	st = stage()
+	if err := st.Defer(o.manager, time.Now().Add(time.Hour), "tonight"); err != nil {
+		t.Fatal(err)
+	}
+	st.Elapse(false)
+	if steps = check("elapse", nil, st, "approved", "approved"); *steps[0].ActualApprover.Id != o.manager.ID {
+		t.Errorf("deferred by %v", steps[0].ActualApprover)
+	}
+	st = stage()
 	st.Cancel()
 	check("cancel", nil, st, "canceled", "canceled")
 	st = stage()
