@@ -192,9 +192,7 @@ func TestOneTargetDoesNotHoldTheOthers(t *testing.T) {
 			f := newFan(t, good, bad, fine)
 			// Larger than what sockets take unread.
 			big := make([]byte, 32<<20)
-			f.src.manifest("shop/cart", "1.0", ociImage, document{"schemaVersion": 2, "mediaType": ociImage,
-				"config": f.src.blob("shop/cart", "application/vnd.oci.image.config.v1+json", []byte("{}")),
-				"layers": []Descriptor{f.src.blob("shop/cart", ociLayer, big), f.src.blob("shop/cart", ociLayer, []byte("small"))}})
+			f.src.imageOf("shop/cart", "1.0", f.src.blob("shop/cart", ociLayer, big), f.src.blob("shop/cart", ociLayer, []byte("small")))
 			f.from = f.src.registry()
 			f.from.teeWait = 200 * time.Millisecond
 			var err error
@@ -264,8 +262,7 @@ func TestSlowTargetEndsWellByItself(t *testing.T) {
 		return false
 	}
 	big := make([]byte, 32<<20)
-	f.src.manifest("shop/cart", "1.0", ociImage, document{"schemaVersion": 2, "mediaType": ociImage,
-		"config": f.src.blob("shop/cart", "application/vnd.oci.image.config.v1+json", []byte("{}")), "layers": []Descriptor{f.src.blob("shop/cart", ociLayer, big)}})
+	f.src.imageOf("shop/cart", "1.0", f.src.blob("shop/cart", ociLayer, big))
 	f.from = f.src.registry()
 	f.from.teeWait = 100 * time.Millisecond
 	var err error

@@ -1,7 +1,6 @@
 package transfer
 
 import (
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"acrpromote/internal/ref"
+	"acrpromote/internal/testimage"
 )
 
 // peer is a registry for tests, stricter than real ones: blobs belong to
@@ -331,9 +333,9 @@ func (p *peer) serveTags(w http.ResponseWriter, r *http.Request, repo string) {
 // The makers below put things into the peer directly: its log stays empty.
 
 const (
-	ociImage = "application/vnd.oci.image.manifest.v1+json"
-	ociIndex = "application/vnd.oci.image.index.v1+json"
-	ociLayer = "application/vnd.oci.image.layer.v1.tar+gzip"
+	ociImage = testimage.ManifestType
+	ociIndex = testimage.IndexType
+	ociLayer = testimage.LayerType
 )
 
 func (p *peer) blob(repo, mediaType string, data []byte) Descriptor {
@@ -364,28 +366,35 @@ func (p *peer) manifest(repo, tag, mediaType string, doc any) Descriptor {
 
 type document map[string]any
 
-// image makes an image of layers with the given seeds; each 100 kB and more.
+// PutBlob and Push make the peer a store for package testimage.
+func (p *peer) PutBlob(repo string, data []byte) string { return p.blob(repo, "", data).Digest }
+
+func (p *peer) Push(repo, tag, mediaType string, raw []byte) string {
+	return p.manifest(repo, tag, mediaType, raw).Digest
+}
+
+// image makes an image of layers with the given seeds.
 func (p *peer) image(repo, tag string, seeds ...string) Descriptor {
-	return p.imageWith(repo, tag, document{}, seeds...)
-}
-
-func (p *peer) imageWith(repo, tag string, extra document, seeds ...string) Descriptor {
-	layers := []Descriptor{}
+	var layers []v1.Layer
 	for _, s := range seeds {
-		layers = append(layers, p.blob(repo, ociLayer, layerOf(s)))
+		layers = append(layers, testimage.Layer(s, layerSize))
 	}
-	doc := document{"schemaVersion": 2, "mediaType": ociImage, "layers": layers,
-		"config": p.blob(repo, "application/vnd.oci.image.config.v1+json", []byte(`{"seeds":"`+strings.Join(seeds, " ")+`"}`))}
-	for k, v := range extra {
-		doc[k] = v
-	}
-	return p.manifest(repo, tag, ociImage, doc)
+	return descriptorOf(testimage.Put(p, repo, tag, testimage.Image("amd64", layers...)))
 }
 
-func layerOf(seed string) []byte {
-	sum := sha256.Sum256([]byte(seed))
-	return []byte(strings.Repeat(fmt.Sprintf("%x", sum), 1600+int(sum[0])))
+// imageOf makes an image of layers that may be anything.
+func (p *peer) imageOf(repo, tag string, layers ...Descriptor) Descriptor {
+	return p.manifest(repo, tag, ociImage, document{"schemaVersion": 2, "mediaType": ociImage,
+		"config": p.blob(repo, testimage.ConfigType, []byte("{}")), "layers": layers})
 }
+
+func descriptorOf(d testimage.Descriptor) Descriptor {
+	return Descriptor{MediaType: d.MediaType, Digest: d.Digest, Size: d.Size}
+}
+
+const layerSize = 100 << 10
+
+func layerOf(seed string) []byte { return testimage.Read(testimage.Layer(seed, layerSize)) }
 
 func (p *peer) index(repo, tag string, children ...Descriptor) Descriptor {
 	return p.manifest(repo, tag, ociIndex, document{"schemaVersion": 2, "mediaType": ociIndex, "manifests": children})
@@ -393,7 +402,8 @@ func (p *peer) index(repo, tag string, children ...Descriptor) Descriptor {
 
 // attach makes a referrer. Without the API it is listed under the fallback tag.
 func (p *peer) attach(repo, artifactType string, subject Descriptor) Descriptor {
-	d := p.imageWith(repo, "", document{"artifactType": artifactType, "subject": subject}, artifactType+subject.Digest)
+	d := descriptorOf(testimage.Attach(p, repo, testimage.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
+		artifactType, layerOf(artifactType+subject.Digest)))
 	if !p.api {
 		tag := ref.DigestTag(subject.Digest)
 		list := []Descriptor{}

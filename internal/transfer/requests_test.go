@@ -169,9 +169,7 @@ func (o *order) Add(n int64) {
 func TestNothingIsLeftToTellAfterTheLastByte(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	blobs := []Descriptor{src.blob("shop/cart", "application/vnd.oci.image.layer.v1.tar", nil), src.blob("shop/cart", "application/vnd.oci.image.layer.v1.tar", layerOf("one"))}
-	config := src.blob("shop/cart", "application/vnd.oci.image.config.v1+json", []byte("{}"))
-	src.manifest("shop/cart", "1.0", "application/vnd.oci.image.manifest.v1+json", map[string]any{
-		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": blobs})
+	src.imageOf("shop/cart", "1.0", blobs...)
 	dst.script = func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPost && strings.Contains(r.URL.RawQuery, strings.TrimPrefix(emptyDigest, "sha256:")) {
 			time.Sleep(50 * time.Millisecond)

@@ -14,11 +14,10 @@ func TestReadTree(t *testing.T) {
 	p := newPeer(t)
 	shared := p.image("shop/cart", "", "base", "shared")
 	inner := p.index("shop/cart", "", shared)
-	foreign := p.imageWith("shop/cart", "", document{"layers": []Descriptor{
-		{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: fmt.Sprintf("sha256:%064d", 7), Size: 1 << 30},
+	foreign := p.imageOf("shop/cart", "",
+		Descriptor{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: fmt.Sprintf("sha256:%064d", 7), Size: 1 << 30},
 		p.blob("shop/cart", ociLayer, nil), // of size 0
-		p.blob("shop/cart", ociLayer, layerOf("base")),
-	}})
+		p.blob("shop/cart", ociLayer, layerOf("base")))
 	root := p.index("shop/cart", "1.0", inner, shared, shared, foreign)
 	tree, err := ReadTree(t.Context(), p.registry(), "shop/cart", "1.0", Options{})
 	if err != nil {
@@ -83,7 +82,7 @@ func TestReadTreeRefuses(t *testing.T) {
 		}, Corrupt, []string{"two sizes"}},
 		{"a blob with two sizes in two children", func(p *peer) {
 			a := p.image("r", "", "a")
-			b := p.imageWith("r", "", document{"layers": []Descriptor{{MediaType: ociLayer, Digest: ref.DigestOf(layerOf("a")), Size: 5}}})
+			b := p.imageOf("r", "", Descriptor{MediaType: ociLayer, Digest: ref.DigestOf(layerOf("a")), Size: 5})
 			p.index("r", "1.0", a, b)
 		}, Corrupt, []string{"two sizes"}},
 		{"an index nested 20 deep", func(p *peer) {
