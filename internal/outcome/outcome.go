@@ -1,9 +1,8 @@
-// Package outcome ranks how a run of the program ended, and what became of an
-// image at each target. It decides from plain values; what they are is found
-// out elsewhere.
+// Package outcome defines how a run can end, and the states of an image at a
+// target. It decides the outcome of a run from plain values.
 package outcome
 
-// Outcome is how a run of the program ended.
+// Outcome is how a run ended.
 type Outcome string
 
 const (
@@ -15,8 +14,8 @@ const (
 	Partial   Outcome = "partial"
 )
 
-// ExitCode returns the exit code at a prompt. In a pipeline the exit code is 0
-// and task.complete carries the result.
+// ExitCode returns the exit code at a prompt. In a pipeline the exit code is 0,
+// and task.complete has the result.
 func (o Outcome) ExitCode() int {
 	switch o {
 	case Done:
@@ -34,7 +33,7 @@ func (o Outcome) ExitCode() int {
 	}
 }
 
-// State is what became of an image at one target.
+// State is the state of an image at a target.
 type State string
 
 const (
@@ -48,26 +47,26 @@ const (
 	TargetFailed  State = "failed"
 )
 
-// left reports whether a rerun still has to bring the image there.
+// left reports whether the image has not arrived.
 func (s State) left() bool {
 	return s == Pending || s == TargetFailed || s == TargetRefused
 }
 
-// Facts is what the outcome of a run is ranked by.
+// Facts are what the outcome of a run depends on.
 type Facts struct {
-	UsageError bool // the inputs could not be understood or obeyed
+	UsageError bool // the inputs are invalid
 	Refused    bool // at least one rule was not met
-	// Stopped: the program was told to stop at some time. Unexecuted: it was
-	// told so before anything was executed.
+	// Stopped is set if the run was cancelled. Unexecuted is set if that happened
+	// before anything was executed.
 	Stopped, Unexecuted bool
-	Errors              int  // everything that failed, at the targets too
-	BeyondTargets       bool // some of it failed elsewhere than at a target
+	Errors              int  // the number of failures, including those at targets
+	BeyondTargets       bool // something failed elsewhere than at a target
 	Targets             []State
 }
 
 // Rank returns the outcome: misuse before refused before cancelled before
-// failed before partial. A run that was told to stop when everything was done
-// is done.
+// failed before partial. A run that was cancelled after everything was done is
+// done.
 func Rank(f Facts) Outcome {
 	left := 0
 	for _, s := range f.Targets {

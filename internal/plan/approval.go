@@ -8,16 +8,16 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Group is the images that one verdict lets out, by their positions, and the
-// rules that it is judged by.
+// Group has the images that share a verdict, by their positions, and the rules
+// of that verdict.
 type Group struct {
 	Rules  topology.Rules
 	Images []int
 }
 
-// Groups lists what has to be approved: usually one thing, and one for each
-// target's tag where a flow names the environment after it. It is empty where no
-// rule in force asks for an approval.
+// Groups returns what has to be approved: usually one group, or one per target
+// tag if a flow names the environment after the tag. It is empty if no rule in
+// force requires an approval.
 func Groups(action string, images []Wanted) []Group {
 	if !Approved(action) {
 		return nil
@@ -41,12 +41,12 @@ func Groups(action string, images []Wanted) []Group {
 	return groups
 }
 
-// Approved reports whether the action lets images out, which takes an approval.
+// Approved reports whether the action requires an approval.
 func Approved(action string) bool { return action == Promote || action == InvertedPush }
 
-// Case puts together what the verdict on a step rests on: what the actions and
-// their rules ask, and what the registries show of the seals. code is the
-// approval code of what would be let out, empty if it is not known.
+// Case returns what the verdict on a step depends on: the rules, and the seals
+// as found in the registries. code is the approval code of the images, or empty
+// if it is unknown.
 func Case(action string, images []Image, groups []Group, subject, code string) approval.Case {
 	c := approval.Case{Asked: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
 	for _, g := range groups {
@@ -78,7 +78,7 @@ func Case(action string, images []Image, groups []Group, subject, code string) a
 	return c
 }
 
-// seals lists what is shown of the seals that are demanded.
+// seals returns the seals of the images that require one.
 func seals(images []Image) []approval.Seal {
 	var found []approval.Seal
 	for _, i := range images {

@@ -12,7 +12,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// wantedBy is an inverted push to as many targets as there are rules for.
+// wantedBy returns an inverted push with a target for each of the rules.
 func wantedBy(tag string, rules ...topology.Rules) Wanted {
 	w := Wanted{Action: InvertedPush, Source: at(prod, tag)}
 	for range rules {
@@ -38,14 +38,14 @@ func TestGroups(t *testing.T) {
 	}{
 		{"one", InvertedPush, []Wanted{wantedBy("1", production)}, [][]int{{0}}},
 		{"two targets under the same rules", InvertedPush, []Wanted{wantedBy("1", production, production)}, [][]int{{0}}},
-		{"what says nothing about the approval does not part them", InvertedPush, []Wanted{wantedBy("1", production, sealed)}, [][]int{{0}}},
+		{"rules that differ in other things than the approval", InvertedPush, []Wanted{wantedBy("1", production, sealed)}, [][]int{{0}}},
 		{"two rules", Promote, []Wanted{wantedBy("1", production, staging)}, [][]int{{0}, {0}}},
 		{"two images", InvertedPush, []Wanted{wantedBy("1", production), wantedBy("2", production)}, [][]int{{0, 1}}},
 		{"two images and two rules", InvertedPush, []Wanted{wantedBy("1", production), wantedBy("2", staging, production)}, [][]int{{0, 1}, {1}}},
-		{"nobody is asked", InvertedPush, []Wanted{wantedBy("1", nobody)}, nil},
-		{"for one of two targets nobody is asked", InvertedPush, []Wanted{wantedBy("1", nobody, production)}, [][]int{{0}}},
-		{"sealing asks nobody", Seal, []Wanted{wantedBy("1", production)}, nil},
-		{"an audit asks nobody", Audit, []Wanted{wantedBy("1", production)}, nil},
+		{"no approval", InvertedPush, []Wanted{wantedBy("1", nobody)}, nil},
+		{"no approval for one of two targets", InvertedPush, []Wanted{wantedBy("1", nobody, production)}, [][]int{{0}}},
+		{"a seal needs no approval", Seal, []Wanted{wantedBy("1", production)}, nil},
+		{"an audit needs no approval", Audit, []Wanted{wantedBy("1", production)}, nil},
 	} {
 		var got [][]int
 		for _, g := range Groups(c.action, c.images) {
@@ -57,7 +57,7 @@ func TestGroups(t *testing.T) {
 	}
 }
 
-func TestCaseAsksWhatTheRulesAsk(t *testing.T) {
+func TestCase(t *testing.T) {
 	sealed := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
 	open := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
 	image := func(tag string, unreadable bool, rules topology.Rules) Image {
@@ -77,20 +77,20 @@ func TestCaseAsksWhatTheRulesAsk(t *testing.T) {
 	if rules.Code != "CODE" || rules.MinApprovers != 2 || rules.Environment != "Production" || rules.Subject != "3 images" {
 		t.Errorf("rules %+v", rules)
 	}
-	// Of an image that could not be read nothing is known, and one whose rules do
-	// not ask for a seal is not judged by one.
+	// An image that could not be read, and one whose rules do not require a seal,
+	// have no seal.
 	if len(rules.Seals) != 1 || rules.Seals[0].Subject != prod+"/shop/cart:1" {
 		t.Errorf("seals %+v", rules.Seals)
 	}
 	if code := Case(InvertedPush, images, groups, "", "").Parts[0].Rules.Code; approval.Quotes(code, code) || code == "" {
-		t.Errorf("a code that is not known is %q, which a comment can quote", code)
+		t.Errorf("an unknown code is %q, which a comment can quote", code)
 	}
 	if Case(Seal, images, nil, "", "").Asked || Case(Audit, images, nil, "", "").Asked {
-		t.Error("sealing or auditing asks for an approval")
+		t.Error("a seal or an audit needs an approval")
 	}
 }
 
-func TestSealShows(t *testing.T) {
+func TestSeal(t *testing.T) {
 	early, late := noon.Add(-time.Hour), noon
 	locked := &Attributes{Digest: released, Updated: early}
 	for _, c := range []struct {
@@ -116,7 +116,7 @@ func TestSealShows(t *testing.T) {
 	}
 }
 
-func TestBranchesInOnePass(t *testing.T) {
+func TestBranches(t *testing.T) {
 	pattern := func(s string) topology.BranchPattern {
 		file, err := topology.Parse("flows.yml", []byte("version: 1\ntrust: [dev, prod]\nregistries:\n  prod: {host: "+prod+", trust: prod}\n  dev: {host: "+dev+", trust: dev}\nflows:\n  down: {from: prod, to: [dev], require: {branches: ['"+s+"']}}\n"))
 		if err != nil {
@@ -133,13 +133,13 @@ func TestBranchesInOnePass(t *testing.T) {
 		images []Image
 		want   []string // subjects
 	}{
-		{"of the branch", []Image{image(wantedBy("1", main), "refs/heads/main")}, nil},
-		{"no branch is named", []Image{image(wantedBy("1", topology.Rules{}), "refs/heads/x")}, nil},
-		{"of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
+		{"run of the branch", []Image{image(wantedBy("1", main), "refs/heads/main")}, nil},
+		{"no branch required", []Image{image(wantedBy("1", topology.Rules{}), "refs/heads/x")}, nil},
+		{"run of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
 		{"outside any run", []Image{image(wantedBy("1", main), "")}, []string{"1"}},
 		{"every image", []Image{image(wantedBy("1", main), "refs/heads/x"), image(wantedBy("2", release), "refs/heads/x")}, []string{"1", "2"}},
-		{"every way of an image", []Image{image(wantedBy("1", main, release), "refs/heads/x")}, []string{"1", "1"}},
-		{"the same twice", []Image{image(wantedBy("1", main, main), "refs/heads/x")}, []string{"1"}},
+		{"both ways of an image", []Image{image(wantedBy("1", main, release), "refs/heads/x")}, []string{"1", "1"}},
+		{"the same refusal twice", []Image{image(wantedBy("1", main, main), "refs/heads/x")}, []string{"1"}},
 		{"one way of an image", []Image{image(wantedBy("1", main, release), "refs/heads/main")}, []string{"1"}},
 	} {
 		var got []string
@@ -156,7 +156,7 @@ func TestBranchesInOnePass(t *testing.T) {
 	audited := wantedBy("1", main)
 	audited.Action = Audit
 	if p := Make([]Image{image(audited, "")}, approval.Verdict{}); len(p.Refusals) > 0 {
-		t.Errorf("an audit is held to branches: %v", p.Refusals)
+		t.Errorf("an audit is refused for its branch: %v", p.Refusals)
 	}
 }
 
@@ -168,13 +168,13 @@ func TestMayMove(t *testing.T) {
 		w    Wanted
 		want bool
 	}{
-		{"promoted inside one registry, asked for", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{inside}}, true},
-		{"promoted inside one registry", Wanted{Action: Promote, Targets: []ref.Reference{inside}}, false},
+		{"promoted within one registry, with moveTag", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{inside}}, true},
+		{"promoted within one registry", Wanted{Action: Promote, Targets: []ref.Reference{inside}}, false},
 		{"promoted to another registry", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{down}}, false},
-		{"pushed inside one registry, asked for", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{inside}}, false},
-		{"pushed down, asked for", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{down}}, false},
-		{"a flow says so", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Ways: []Way{{}}}, true},
-		{"a flow says no, whatever the input says", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Ways: []Way{{Move: no}}}, false},
+		{"pushed within one registry, with moveTag", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{inside}}, false},
+		{"pushed down, with moveTag", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{down}}, false},
+		{"allowed by the flow", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Ways: []Way{{}}}, true},
+		{"not allowed by the flow, with moveTag", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Ways: []Way{{Move: no}}}, false},
 	} {
 		c.w.Source = at(prod, "1")
 		if got := c.w.MayMove(0); got != c.want {

@@ -10,8 +10,8 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// BenchmarkPlan10000x20 plans 10,000 images for 20 targets from memory: the
-// ways by the flow file, and the steps. heap-MB is what stays in use.
+// BenchmarkPlan10000x20 plans 10,000 images for 20 targets in memory: the ways
+// by the flow file, and the steps. heap-MB is the memory that remains in use.
 func BenchmarkPlan10000x20(b *testing.B) {
 	const images, targets = 10_000, 20
 	text := "version: 1\ntrust: [dev, production]\nregistries:\n  prod: {host: prod.azurecr.io, trust: production, immutable: true}\n"

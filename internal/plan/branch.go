@@ -9,7 +9,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// judgeBranches holds the run to the branches that the flows of the images name.
+// judgeBranches checks the run's branch against the flows of all images.
 func judgeBranches(images []Image) []rule.Refusal {
 	var refusals []rule.Refusal
 	for _, i := range images {
@@ -22,8 +22,8 @@ func judgeBranches(images []Image) []rule.Refusal {
 	return refusals
 }
 
-// judgeBranch: each flow that an image takes may bind it to branches, by the
-// server's record of the run; branch is empty where there is no run.
+// judgeBranch checks the run's branch, according to the server's record, against
+// the flows of an image. branch is empty if there is no run.
 func judgeBranch(w Wanted, branch string) []rule.Refusal {
 	if w.Action == Audit {
 		return nil
@@ -39,11 +39,11 @@ func judgeBranch(w Wanted, branch string) []rule.Refusal {
 			names = append(names, p.String())
 		}
 		list := strings.Join(names, ", ")
-		reason := fmt.Sprintf("the run is of %s, and the flow takes runs of %s alone", branch, list)
+		reason := fmt.Sprintf("the run is of branch %s, but the flow allows only %s", branch, list)
 		if branch == "" {
-			reason = "no run with a branch stands behind this, and the flow takes runs of " + list + " alone"
+			reason = "there is no run of a branch, but the flow allows only runs of " + list
 		}
-		refusals = append(refusals, rule.Refusal{Rule: rule.Branch, Subject: w.Source.String(), Reason: reason, Remedy: "Run this in a pipeline run of such a branch."})
+		refusals = append(refusals, rule.Refusal{Rule: rule.Branch, Subject: w.Source.String(), Reason: reason, Remedy: "Run this in a pipeline, on one of these branches."})
 	}
 	return refusals
 }

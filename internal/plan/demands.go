@@ -6,8 +6,8 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Demands lists the attached artifacts that the rules for any target require. An
-// audit requires none.
+// Demands returns the attached artifacts that the rules for any target require.
+// An audit requires none.
 func (w Wanted) Demands() []topology.Attached {
 	if w.Action == Audit {
 		return nil
@@ -23,7 +23,8 @@ func (w Wanted) Demands() []topology.Attached {
 	return all
 }
 
-// Excluded lists the artifact types that a flow of the image leaves behind.
+// Excluded returns the artifact types that a flow of the image excludes from the
+// copy.
 func (w Wanted) Excluded() []string {
 	var types []string
 	for _, way := range w.Ways {
@@ -39,16 +40,16 @@ func (w Wanted) Excluded() []string {
 	return types
 }
 
-// Atomic reports whether a flow of any image shows no tag of the set before all
-// of the set has arrived.
+// Atomic reports whether a flow of any image sets no tag of the set until the
+// whole set has arrived.
 func Atomic(images []Wanted) bool {
 	return slices.ContainsFunc(images, func(w Wanted) bool {
 		return slices.ContainsFunc(w.Ways, func(way Way) bool { return way.Flow != nil && way.Flow.Atomic })
 	})
 }
 
-// WarnsOnPartial reports whether a step whose targets are partly done ends with
-// a warning: all rules have to agree that some targets may wait.
+// WarnsOnPartial reports whether a step ends with a warning if only some targets
+// are done: the rules of all targets must allow it.
 func WarnsOnPartial(images []Wanted) bool {
 	seen := false
 	for _, w := range images {

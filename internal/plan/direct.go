@@ -8,7 +8,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Direct is what the inputs alone order, without a flow file.
+// Direct is a request by the inputs alone, without a flow file.
 type Direct struct {
 	Action  string
 	Source  string
@@ -16,17 +16,17 @@ type Direct struct {
 	Targets []string
 	MoveTag bool
 	Inputs  topology.Inputs
-	// Unapproved lifts approval and seal together.
+	// Unapproved waives both approval and seal.
 	Unapproved bool
 }
 
-// Problem is an input that cannot be understood or obeyed.
+// Problem is a mistake in an input.
 type Problem struct {
 	Input, Reason, Remedy string
 }
 
-// Wanted reads the order, and returns everything that is wrong with it at once;
-// what was ignored comes back as warnings.
+// Wanted parses the request. It returns all problems at once, and warnings for
+// what was ignored.
 func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	add := func(input string, err error, remedy string) {
 		problems = append(problems, Problem{input, err.Error(), remedy})
@@ -38,10 +38,10 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	}
 	w = Wanted{Action: d.Action, Source: source, Digest: d.Digest, MoveTag: d.MoveTag}
 	if d.Digest != "" && !ref.IsDigest(d.Digest) {
-		add("digest", fmt.Errorf("%q is no digest", d.Digest), "Write sha256: and 64 hexadecimal digits in lower case.")
+		add("digest", fmt.Errorf("%q is not a valid digest", d.Digest), "A digest is sha256: followed by 64 lower-case hexadecimal digits.")
 	}
 	if source.Digest != "" && d.Digest != "" && source.Digest != d.Digest {
-		add("digest", fmt.Errorf("source and digest name different digests"), "Leave the input digest out, or give the one that the source names.")
+		add("digest", fmt.Errorf("source and digest name different digests"), "Remove the input digest, or make it match the source.")
 	}
 	seen := map[ref.Reference]bool{}
 	for _, text := range d.Targets {
@@ -52,9 +52,9 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 		case target.Registry == source.Registry && target.Repository == source.Repository && target.Tag == source.Tag:
 			add("targets", fmt.Errorf("target %q is the source itself", text), "Name another registry, repository or tag.")
 		case d.Action == InvertedPush && target.Registry == source.Registry:
-			add("targets", fmt.Errorf("target %q lies in the source's own registry, and an inverted push goes down to another", text), "Use the action promote inside one registry.")
+			add("targets", fmt.Errorf("target %q is in the source's registry, but an inverted push goes to another registry", text), "Use promote within one registry.")
 		case seen[target]:
-			warnings = append(warnings, fmt.Sprintf("target %s is named more than once; it is done once", target))
+			warnings = append(warnings, fmt.Sprintf("Target %s is listed more than once.", target))
 		default:
 			seen[target] = true
 			w.Targets = append(w.Targets, target)
@@ -67,7 +67,7 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	return w, problems, warnings
 }
 
-// terms returns the rules that the inputs alone make.
+// rules returns the rules that follow from the inputs alone.
 func (d Direct) rules() topology.Rules {
 	in := d.Inputs
 	t := topology.Rules{
@@ -79,8 +79,8 @@ func (d Direct) rules() topology.Rules {
 		Approvers:           in.Approvers,
 		MaxAge:              in.MaxAge,
 		Code:                in.Code != nil && *in.Code,
-		// Without a flow an inverted push takes a sealed source, whatever the
-		// input says; at a prompt seal and approval are lifted together.
+		// Without a flow, an inverted push requires a sealed source, whatever the
+		// input says. At a prompt, approval and seal can be waived together.
 		Sealed:    (d.Action == InvertedPush || in.Sealed != nil && *in.Sealed) && !d.Unapproved,
 		Lock:      cmp.Or(in.Lock, Defaults(d.Action).Lock),
 		OnPartial: cmp.Or(in.OnPartial, topology.Fail),

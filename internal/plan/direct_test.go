@@ -25,14 +25,14 @@ func TestDirectRules(t *testing.T) {
 		order Direct
 		want  topology.Rules
 	}{
-		{"promote, nothing said", Direct{Action: Promote}, asked},
+		{"promote, no inputs", Direct{Action: Promote}, asked},
 		{"an inverted push needs a seal", Direct{Action: InvertedPush}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"and no input lifts that", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"only at a prompt, with the approval", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
-		{"a promotion may need one", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"a seal asks nobody and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind, t.Lock = topology.None, topology.LockTag })},
-		{"an audit asks nobody", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
-		{"everything said", Direct{Action: Promote, Inputs: topology.Inputs{
+		{"no input waives the seal", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"seal and approval waived at a prompt", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
+		{"a promotion may need a seal", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"a seal needs no approval and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind, t.Lock = topology.None, topology.LockTag })},
+		{"an audit needs no approval", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
+		{"all inputs", Direct{Action: Promote, Inputs: topology.Inputs{
 			Approval: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: &yes, AuthorCanApprove: &no, Approvers: []string{"a"},
 			MaxAge: time.Hour, CommentPattern: pattern, Code: &yes, Lock: topology.LockImage, OnPartial: topology.Warn,
 		}}, topology.Rules{
@@ -60,13 +60,13 @@ func TestDirectReferences(t *testing.T) {
 		warnings int
 	}{
 		{"two targets", Direct{Action: InvertedPush, Targets: []string{dev, "dev2.azurecr.io/x:2"}}, []ref.Reference{at(dev, "1"), {Registry: "dev2.azurecr.io", Repository: "x", Tag: "2"}}, nil, 0},
-		{"one of them twice", Direct{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
-		{"a bad source", Direct{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
-		{"a bad digest and two bad targets, all at once", Direct{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
+		{"duplicate target", Direct{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
+		{"an invalid source", Direct{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
+		{"an invalid digest and two invalid targets", Direct{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
 		{"the source itself", Direct{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
-		{"an inverted push inside one registry", Direct{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
-		{"a promotion inside one registry", Direct{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
-		{"two digests that differ", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
+		{"an inverted push within one registry", Direct{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
+		{"a promotion within one registry", Direct{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
+		{"two different digests", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
 		{"the same digest twice", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: released}, nil, nil, 0},
 	} {
 		if c.order.Source == "" {

@@ -1,7 +1,7 @@
-// Package plan decides what is to be done: from what was asked, what was
-// observed and the verdict on the approval it computes either the steps or
-// every reason why not. It is pure; observing and carrying out happen
-// elsewhere, and nothing is written unless the list of refusals is empty.
+// Package plan decides what to do: from the request, the state of the registries
+// and the verdict on the approval it computes either the steps, or all refusals.
+// It does no I/O: registries are read and plans are executed elsewhere, and
+// nothing is written unless the list of refusals is empty.
 package plan
 
 import (
@@ -15,58 +15,58 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// The actions that a plan can be made for.
+// The actions that can be planned.
 const (
 	Seal         = "seal"
 	Promote      = "promote"
 	InvertedPush = "invertedPush"
-	// Audit plans nothing; of the rules only the digest's is judged.
+	// Audit has no steps, and of the rules only that for the digest applies.
 	Audit = "audit"
 )
 
-// Wanted is what was asked: the action, its image and where it should go.
+// Wanted is what was requested: an action, its image and the targets.
 type Wanted struct {
 	Action  string
 	Source  ref.Reference
 	Targets []ref.Reference
-	Digest  string // what the source must resolve to; empty: anything
+	Digest  string // what the source must resolve to; if empty, anything
 	MoveTag bool
 
-	// Ways are the rules for each target, in their order; of a seal, which has
-	// no target, one.
+	// Ways has the rules for each target, in their order. A seal, which has no
+	// target, has one.
 	Ways []Way
-	// Covered: the ways are those of a flow file, by which coverage and
-	// direction were judged when they were found.
+	// Covered is set if the ways come from a flow file, so that coverage and
+	// direction are checked already.
 	Covered bool
-	// Named: the image was given by name, not found by a pattern.
+	// Named is set if the image was given by name, not found by a pattern.
 	Named bool
-	// SealExisting: a flow permits sealing what an earlier run pushed.
+	// SealExisting is set if a flow allows sealing what an earlier run pushed.
 	SealExisting bool
 }
 
-// Way is how an image goes to one target: the rules in force, and, by a flow
-// file, the flow and why a tag may not move there, nil if it may.
+// Way is how an image goes to one target: the rules in force and, with a flow
+// file, the flow. Move is why the tag may not move there; nil if it may.
 type Way struct {
 	Flow  *topology.Flow
 	Rules topology.Rules
 	Move  *rule.Refusal
 }
 
-// Lock is what is locked once everything has arrived.
+// Lock is what to lock after everything has arrived.
 type Lock string
 
 const (
 	// LockNone locks nothing.
 	LockNone Lock = "none"
-	// LockTag locks the tag against write and delete, the manifest and its
+	// LockTag locks the tag against write and delete, and the manifest and its
 	// children against delete.
 	LockTag Lock = "tag"
-	// LockImage locks the manifest and its children against write too.
+	// LockImage locks the manifest and its children against write as well.
 	LockImage Lock = "image"
 )
 
-// Attributes are the locks on one thing and when it last changed, by the
-// registry's own clock.
+// Attributes are the locks and the timestamps of a tag, manifest or repository,
+// by the registry's clock.
 type Attributes struct {
 	Digest        string
 	Created       time.Time
@@ -75,53 +75,54 @@ type Attributes struct {
 	DeleteEnabled bool
 }
 
-// Source is what was observed of the image. Unreadable says that it could not
-// be read; then the plan holds no step.
+// Source is the state of the image at the source. Unreadable is set if it could
+// not be read; the plan then has no steps for it.
 type Source struct {
 	Unreadable bool
-	Missing    bool // it is not there; then it is unreadable too
+	Missing    bool // the image does not exist; Unreadable is then set too
 	Digest     string
-	Children   []string    // digests of the manifests that an index names, nested ones too
-	Tag        *Attributes // for seal, where the source was named by tag
-	Manifest   *Attributes // for seal, where the source was named by digest
+	Children   []string    // digests of the manifests in an index, including nested ones
+	Tag        *Attributes // for seal, if the source is given by tag
+	Manifest   *Attributes // for seal, if the source is given by digest
 	Records    []Record    // the seal records that refer to the digest
 	RunStarted time.Time   // for seal: the build's startTime; zero outside any run
-	Branch     string      // of the run, by the server's record; empty outside any run
-	Attached   []Attached  // what the flow demands, and what is there
-	Now        time.Time   // when this was observed
+	Branch     string      // of the run, according to the server; empty outside any run
+	Attached   []Attached  // the artifacts that the flow requires, and what was found
+	Now        time.Time   // when the source was read
 }
 
-// Record is a seal record that refers to the image. Created is when the registry
-// says that it was pushed; Run is the run that the record claims, which anyone
-// who can push may have written.
+// Record is a seal record that refers to the image. Created is when it was
+// pushed, according to the registry. Run is the run in the record, a claim that
+// anyone who can push can make.
 type Record struct {
 	Digest  string
 	Created time.Time
 	Run     seal.Run
 }
 
-// Attached is one demand of a flow on what refers to a manifest: how many of a
-// type, how old the newest may be (0: any age), and what was found.
+// Attached is a requirement of a flow for artifacts that refer to a manifest: how
+// many of a type, the maximum age of the newest (0 for any age), and what was
+// found.
 type Attached struct {
 	ArtifactType string
 	Subject      string // the manifest's digest
 	Want, Have   int
 	MaxAge       time.Duration
-	Newest       time.Time // read only where MaxAge is above 0
+	Newest       time.Time // read only if MaxAge is positive
 }
 
-// Target is what was observed of one target, in the order of Wanted.Targets.
-// Unreachable says that it could not be judged.
+// Target is the state of a target. Unreachable is set if it could not be read.
 type Target struct {
 	Unreachable bool
-	TagDigest   string      // what the tag points at; empty: there is no such tag
+	TagDigest   string      // what the tag points at; empty if the tag does not exist
 	Missing     int         // manifests and blobs of the image known to be missing
-	Root        bool        // the image's own manifest is there
-	Tag         *Attributes // where it was read: the lock on the tag
-	Repository  *Attributes // where it was read: the lock on the whole repository
+	Root        bool        // the image's own manifest exists
+	Tag         *Attributes // the lock on the tag, if it was read
+	Repository  *Attributes // the lock on the repository, if it was read
 }
 
-// Observed is what was found in the registries.
+// Observed is the state of the registries. Targets is in the order of
+// Wanted.Targets.
 type Observed struct {
 	Source  Source
 	Targets []Target
@@ -131,20 +132,20 @@ type Observed struct {
 type Work string
 
 const (
-	// Nothing: everything is there, by digest and under its tag.
+	// Nothing: everything exists, by digest and under its tag.
 	Nothing Work = "nothing"
-	// Copy: the image, or what is missing of it, is brought, and the tag set last.
+	// Copy: copy the image, or what is missing of it, and set the tag last.
 	Copy Work = "copy"
-	// Mend: the tag is right, something that belongs to the image is missing.
+	// Mend: the tag is right, but something that belongs to the image is missing.
 	Mend Work = "mend"
-	// Move: the tag is pointed at a digest that is already there, or will be.
+	// Move: copy what is missing, and move the tag to the digest.
 	Move Work = "move"
-	// Wait: the target could not be judged; a rerun does it.
+	// Wait: the target could not be read; a rerun does the work.
 	Wait Work = "wait"
 )
 
-// Step is what is to be done at one target. Previous is the digest that a
-// moved tag bore.
+// Step is what to do at one target. Previous is the digest that a tag points at
+// before it moves.
 type Step struct {
 	Target   ref.Reference
 	Work     Work
@@ -152,25 +153,25 @@ type Step struct {
 	Lock     Lock
 }
 
-// Image is one image as it was asked for and as it was found.
+// Image is an image as requested and as found.
 type Image struct {
 	Wanted   Wanted
 	Observed Observed
 }
 
-// Plan is either steps or refusals, for all images of a run together: what
-// stands against one stands against all.
+// Plan has the steps or the refusals for all images of a run: a refusal of one
+// image refuses all.
 type Plan struct {
 	Direction string // checked or unchecked
 	Parts     []Part // in the order of the images
 	Refusals  []rule.Refusal
-	// Withheld: an image that was given by name does not exist at the source, so
-	// the set is not what was meant, and nothing of it is written.
+	// Withheld is set if an image given by name does not exist at the source. The
+	// set is then not what was meant, and nothing of it is written.
 	Withheld bool
 }
 
-// Part is what is to be done with one image. Record tells that a seal record
-// is to be attached to the source before it is locked.
+// Part is what to do with one image. Record is set if a seal record must be
+// attached to the source before it is locked.
 type Part struct {
 	Wanted Wanted
 	Digest string
@@ -178,15 +179,15 @@ type Part struct {
 	Steps  []Step // in the order of Wanted.Targets
 }
 
-// Make computes the plan. Every violation is found in one pass; against is
-// what was found before, in the flow file.
+// Make computes the plan. It finds all violations in one pass; against has those
+// found earlier, in the flow file.
 func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 	p := Plan{Direction: "checked", Refusals: slices.Concat(v.Refusals, against)}
 	p.Parts = make([]Part, 0, len(images))
 	if !v.Granted && v.Kind != approval.Unapproved && len(v.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
-		// No verdict known is so; were there one, it would not be a yes.
+		// No known verdict is like this. If there is one, it is not an approval.
 		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
-			Reason: "the approvals were judged, and the verdict neither grants nor refuses", Remedy: "Report it as a defect."})
+			Reason: "the verdict on the approval neither grants nor refuses", Remedy: "Report this as a defect."})
 	}
 	p.Refusals = append(p.Refusals, judgeBranches(images)...)
 	for _, i := range images {
@@ -208,7 +209,7 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 	return p
 }
 
-// plan decides about one image.
+// plan computes the part of one image.
 func (i Image) plan() (Part, []rule.Refusal) {
 	w, source := i.Wanted, i.Observed.Source
 	part := Part{Wanted: w, Digest: source.Digest}
@@ -236,7 +237,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 	return part, refusals
 }
 
-// judgeTarget decides what is to be done at one target, or why it may not be.
+// judgeTarget returns the step for one target, and what refuses it.
 func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Refusal) {
 	target := w.Targets[at]
 	step := Step{Target: target, Lock: Lock(w.Ways[at].Rules.Lock)}

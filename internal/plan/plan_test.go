@@ -25,7 +25,7 @@ var (
 	locked   = &Attributes{}
 )
 
-// ways gives every target the rules of an input that says nothing.
+// ways gives every target the rules without any inputs.
 func ways(w Wanted) Wanted {
 	for range max(len(w.Targets), 1) {
 		w.Ways = append(w.Ways, Way{Rules: topology.Rules{Lock: topology.LockNone}})
@@ -62,26 +62,26 @@ func TestMake(t *testing.T) {
 		refusals []rule.Name
 		work     []Work
 	}{
-		{"nothing there: copied", push, seen(Target{}), granted, nil, []Work{Copy}},
-		{"there already", push, seen(Target{TagDigest: released, Root: true}), granted, nil, []Work{Nothing}},
-		{"there, a signature missing", push, seen(Target{TagDigest: released, Root: true, Missing: 1}), granted, nil, []Work{Mend}},
-		{"there by digest, not by tag", push, seen(Target{Root: true}), granted, nil, []Work{Copy}},
+		{"new image", push, seen(Target{}), granted, nil, []Work{Copy}},
+		{"already exists", push, seen(Target{TagDigest: released, Root: true}), granted, nil, []Work{Nothing}},
+		{"exists, a signature missing", push, seen(Target{TagDigest: released, Root: true, Missing: 1}), granted, nil, []Work{Mend}},
+		{"exists by digest, not by tag", push, seen(Target{Root: true}), granted, nil, []Work{Copy}},
 		{"another image under the tag", push, seen(Target{TagDigest: other}), granted, []rule.Name{rule.TagWouldMove}, nil},
 		{"no verdict", push, seen(Target{}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalMissing}}}, []rule.Name{rule.ApprovalMissing}, nil},
-		{"two things wrong are told at once", push, seen(Target{TagDigest: other}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}}, []rule.Name{rule.ApprovalPending, rule.TagWouldMove}, nil},
-		{"another digest than demanded", pinned, seen(Target{}), granted, []rule.Name{rule.DigestDiffers}, nil},
+		{"two violations at once", push, seen(Target{TagDigest: other}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}}, []rule.Name{rule.ApprovalPending, rule.TagWouldMove}, nil},
+		{"another digest than the input", pinned, seen(Target{}), granted, []rule.Name{rule.DigestDiffers}, nil},
 		{"repository locked", push, seen(Target{Repository: locked}), granted, []rule.Name{rule.Immutable}, nil},
-		{"repository open", push, seen(Target{Repository: open}), granted, nil, []Work{Copy}},
-		{"repository locked, but everything is there", push, seen(Target{TagDigest: released, Root: true, Repository: locked}), granted, nil, []Work{Nothing}},
-		{"unreachable: it waits", push, seen(Target{Unreachable: true}), granted, nil, []Work{Wait}},
-		{"source unreadable: it waits", push, Observed{Source: Source{Unreadable: true}, Targets: []Target{{}}}, granted, nil, []Work{Wait}},
-		{"a further tag", promote, seen(Target{Root: true}), granted, nil, []Work{Copy}},
+		{"repository not locked", push, seen(Target{Repository: open}), granted, nil, []Work{Copy}},
+		{"repository locked, but everything exists", push, seen(Target{TagDigest: released, Root: true, Repository: locked}), granted, nil, []Work{Nothing}},
+		{"unreachable target", push, seen(Target{Unreachable: true}), granted, nil, []Work{Wait}},
+		{"unreadable source", push, Observed{Source: Source{Unreadable: true}, Targets: []Target{{}}}, granted, nil, []Work{Wait}},
+		{"an additional tag", promote, seen(Target{Root: true}), granted, nil, []Work{Copy}},
 		{"a tag that would move", promote, seen(Target{TagDigest: other}), granted, []rule.Name{rule.TagWouldMove}, nil},
 		{"a tag that may move", move, seen(Target{TagDigest: other}), granted, nil, []Work{Move}},
 		{"a tag that may move, but is locked", move, seen(Target{TagDigest: other, Tag: locked}), granted, []rule.Name{rule.Immutable}, nil},
-		{"a tag that may move and is open", move, seen(Target{TagDigest: other, Tag: open}), granted, nil, []Work{Move}},
+		{"a tag that may move and is not locked", move, seen(Target{TagDigest: other, Tag: open}), granted, nil, []Work{Move}},
 		{"upward without a flow", upward, seen(Target{}, Target{}), granted, []rule.Name{rule.Upward}, nil},
-		{"audit plans nothing, whatever is there", auditing, seen(Target{TagDigest: other, Repository: locked}), granted, nil, nil},
+		{"audit plans nothing", auditing, seen(Target{TagDigest: other, Repository: locked}), granted, nil, nil},
 		{"audit of another digest", auditingPinned, seen(Target{}), granted, []rule.Name{rule.DigestDiffers}, nil},
 		{"seal what the run pushed", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon.Add(time.Second)}}}, granted, nil, []Work{Nothing}},
 		{"seal what was pushed in the same instant", sealing, Observed{Source: Source{Digest: released, RunStarted: noon, Tag: &Attributes{Updated: noon}}}, granted, nil, []Work{Nothing}},
@@ -114,7 +114,7 @@ func TestMake(t *testing.T) {
 	}
 }
 
-func TestMoveRecordsWhatTheTagBore(t *testing.T) {
+func TestMoveRecordsPreviousDigest(t *testing.T) {
 	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []ref.Reference{at(prod, "stable")}}
 	p := Make([]Image{{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
 	if p.Parts[0].Steps[0].Previous != other {
@@ -137,8 +137,8 @@ func TestDirection(t *testing.T) {
 	}
 }
 
-// TestRefusalsSayWhatToDo: a refusal without a remedy helps nobody.
-func TestRefusalsSayWhatToDo(t *testing.T) {
+// TestRefusalsHaveRemedies checks that every refusal is complete.
+func TestRefusalsHaveRemedies(t *testing.T) {
 	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []ref.Reference{at(prod, "1"), at(prod, "2")}}
 	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
 	p := Make([]Image{{ways(w), o}}, approval.Verdict{Granted: true})
@@ -147,14 +147,14 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 	}
 	for _, r := range p.Refusals {
 		if r.Subject == "" || r.Reason == "" || r.Remedy == "" {
-			t.Errorf("refusal is not whole: %+v", r)
+			t.Errorf("incomplete refusal: %+v", r)
 		}
 	}
 }
 
-// TestOneImageStandsAgainstAll: a set is refused together, and the verdict is
-// told once.
-func TestOneImageStandsAgainstAll(t *testing.T) {
+// TestOneImageRefusesAll checks that a set is refused as a whole, and that the
+// verdict is reported once.
+func TestOneImageRefusesAll(t *testing.T) {
 	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}}
 	good := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
 	bad := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
@@ -167,14 +167,15 @@ func TestOneImageStandsAgainstAll(t *testing.T) {
 	}
 }
 
-// TestAVerdictThatIsNoYes: what neither grants nor refuses lets nothing out.
-func TestAVerdictThatIsNoYes(t *testing.T) {
+// TestIncompleteVerdict checks that a verdict which neither grants nor refuses
+// is not an approval.
+func TestIncompleteVerdict(t *testing.T) {
 	w := ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}})
 	image := []Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}}
 	if p := Make(image, approval.Verdict{Kind: approval.Manual}); len(p.Refusals) != 1 || p.Refusals[0].Rule != rule.ApprovalMissing {
 		t.Errorf("refused by %v", p.Refusals)
 	}
 	if p := Make(image, approval.Verdict{Kind: approval.Unapproved}); len(p.Refusals) != 0 {
-		t.Errorf("what a person lifted at a prompt is refused by %v", p.Refusals)
+		t.Errorf("an approval that was waived at a prompt is refused by %v", p.Refusals)
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// sketch is a flow file made at random, kept apart from its text so that what
-// the text means is known without the code under test.
+// sketch is a random flow file, kept separately from its text so that its meaning
+// is known without the code under test.
 type sketch struct {
 	trust      []string
 	registries map[string]sketched
@@ -40,7 +40,7 @@ func (s sketch) upward(from, to string) bool {
 	return s.registries[from].trust < s.registries[to].trust
 }
 
-// draw makes a topology. Not every one is sound.
+// draw returns a random topology. It may be invalid.
 func draw(r *rand.Rand) sketch {
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	some := func(list ...string) []string {
@@ -83,8 +83,7 @@ func draw(r *rand.Rand) sketch {
 	return s
 }
 
-// write puts the topology into words, its maps and lists in an order of their
-// own each time.
+// write returns the text of the topology, with maps and lists in random order.
 func (s sketch) write(r *rand.Rand) string {
 	shuffled := func(list []string) []string {
 		list = slices.Clone(list)
@@ -151,8 +150,8 @@ func (s sketch) write(r *rand.Rand) string {
 	return strings.Join(parts, "\n") + "\n"
 }
 
-// shelves are what the registries hold: the digest of each tag, and what has
-// arrived of each repository.
+// shelves has the content of the registries: the digest of each tag, and the
+// digests in each repository.
 type shelves struct {
 	tags map[ref.Reference]string
 	have map[string]bool
@@ -179,8 +178,8 @@ func (h shelves) put(at ref.Reference, digest string) {
 	h.have[at.Registry+"/"+at.Repository+"@"+digest] = true
 }
 
-// digest is what an image by tag or digest is; an image by tag that is not
-// there is one that nobody has pushed yet.
+// digest returns the digest of an image by tag or digest. A tag that does not
+// exist gets the digest of an image that is in no registry.
 func (h shelves) digest(source ref.Reference) string {
 	if source.Digest != "" {
 		return source.Digest
@@ -200,7 +199,7 @@ func (h shelves) observe(w Wanted) Observed {
 	return o
 }
 
-// request is what a task asks for: images by a flow, with inputs beside it.
+// request is the request of a task: images by a flow, and inputs.
 type request struct {
 	action, flow string
 	sources      []ref.Reference
@@ -240,7 +239,7 @@ func ask(r *rand.Rand, s sketch) request {
 		}
 		q.sources = append(q.sources, source)
 		if along {
-			// What the flow itself would do, and a tag of its own that moves.
+			// What the flow itself would do, and a tag that moves.
 			for _, to := range s.flows[flow].to {
 				if s.upward(home, to) == (q.action == InvertedPush) && home != to {
 					continue
@@ -269,7 +268,7 @@ func ask(r *rand.Rand, s sketch) request {
 	return q
 }
 
-// made is the plan for a request, or why there is none.
+// made returns the plan for a request, or an error.
 func (q request) made(f *topology.File, h shelves) (Plan, error) {
 	var images []Image
 	var against = Plan{}.Refusals
@@ -284,8 +283,8 @@ func (q request) made(f *topology.File, h shelves) (Plan, error) {
 	return Make(images, approval.Verdict{Granted: true}, against...), nil
 }
 
-// told writes a plan so that two of the same content are equal.
-func told(p Plan) string {
+// planText returns a text that is equal for plans with the same content.
+func planText(p Plan) string {
 	var lines []string
 	for _, part := range p.Parts {
 		for i, step := range part.Steps {
@@ -301,7 +300,7 @@ func told(p Plan) string {
 	return p.Direction + "\n" + strings.Join(lines, "\n")
 }
 
-// apply does what a plan says.
+// apply executes a plan.
 func (h shelves) apply(p Plan) {
 	for _, part := range p.Parts {
 		for _, step := range part.Steps {
@@ -320,7 +319,7 @@ func TestGeneratedPlans(t *testing.T) {
 		text := s.write(r)
 		file, err := topology.Parse("flows.yml", []byte(text))
 		if err != nil {
-			seen["unsound"]++
+			seen["invalid"]++
 			continue
 		}
 		for range 6 {
@@ -333,7 +332,7 @@ func TestGeneratedPlans(t *testing.T) {
 	}
 	for _, what := range []string{"planned", "refused", "misuse", "up", "move", "move in immutable", "copy", "down"} {
 		if seen[what] < 20 {
-			t.Errorf("the generator is too poor: %d of %q; %v", seen[what], what, seen)
+			t.Errorf("the generator is too weak: %d of %q; %v", seen[what], what, seen)
 		}
 	}
 }
@@ -344,12 +343,12 @@ func holdPlan(t *testing.T, r *rand.Rand, s sketch, file *topology.File, text st
 	shuffled, again := shuffle(t, r, s, q, h)
 	switch {
 	case (err == nil) != (again == nil):
-		t.Fatalf("the order decides whether it can be understood: %v, %v\n%s%+v", err, again, text, q)
+		t.Fatalf("the order decides whether the file is valid: %v, %v\n%s%+v", err, again, text, q)
 	case err != nil:
 		seen["misuse"]++
 		return
-	case told(p) != told(shuffled):
-		t.Fatalf("another order, another plan:\n%s\n---\n%s\n%s%+v", told(p), told(shuffled), text, q)
+	case planText(p) != planText(shuffled):
+		t.Fatalf("another order gives another plan:\n%s\n---\n%s\n%s%+v", planText(p), planText(shuffled), text, q)
 	}
 	if len(p.Refusals) > 0 {
 		seen["refused"]++
@@ -362,7 +361,7 @@ func holdPlan(t *testing.T, r *rand.Rand, s sketch, file *topology.File, text st
 		}
 	}
 	if p.Direction != "checked" {
-		t.Fatalf("by a flow file, and the direction is %s", p.Direction)
+		t.Fatalf("with a flow file, the direction is %s", p.Direction)
 	}
 	h.apply(p)
 	rest, err := q.made(file, h)
@@ -370,7 +369,7 @@ func holdPlan(t *testing.T, r *rand.Rand, s sketch, file *topology.File, text st
 		t.Fatal(err)
 	}
 	if len(rest.Refusals) > 0 {
-		t.Fatalf("what was done is refused the second time: %v\n%s%+v", rest.Refusals, text, q)
+		t.Fatalf("refused the second time: %v\n%s%+v", rest.Refusals, text, q)
 	}
 	for _, part := range rest.Parts {
 		for _, step := range part.Steps {
@@ -389,22 +388,22 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	said := s.flows[way.Flow.Name]
 	seen[string(step.Work)]++
 	if said.from != from || !slices.Contains(said.to, to) {
-		t.Fatalf("%s -> %s is no way of flow %s\n%s", from, to, way.Flow.Name, text)
+		t.Fatalf("%s -> %s is not in flow %s\n%s", from, to, way.Flow.Name, text)
 	}
 	switch {
 	case s.upward(from, to):
 		seen["up"]++
 		asked := said.kind != "none" && (said.environment != "" || said.kind == "automated")
 		if !asked || q.action != Promote || rules.Kind == topology.None || rules.Environment == "" && rules.Kind != topology.Automated || rules.Kind == topology.Automated && len(rules.Checks) == 0 {
-			t.Fatalf("%s -> %s leads up by %s, on the approval %s of %q\n%s", part.Wanted.Source, step.Target, q.action, rules.Kind, rules.Environment, text)
+			t.Fatalf("%s -> %s leads up by %s, with the approval %s of %q\n%s", part.Wanted.Source, step.Target, q.action, rules.Kind, rules.Environment, text)
 		}
 	case s.upward(to, from):
 		seen["down"]++
 	}
-	// Inputs have not softened anything.
+	// Inputs have not relaxed anything.
 	if said.kind != "none" && rules.Kind == topology.None || rules.RequesterCanApprove && !said.requester || rules.Sealed != (said.sealed || q.inputs.Sealed != nil && *q.inputs.Sealed) ||
 		(said.kind == "manual" || said.kind == "any") && (said.code && !rules.Code || said.minimum && rules.MinApprovers < 2) {
-		t.Fatalf("the inputs %+v soften flow %+v to %+v", q.inputs, said, rules)
+		t.Fatalf("the inputs %+v relax flow %+v to %+v", q.inputs, said, rules)
 	}
 	if step.Work == Move {
 		moving := slices.Contains(said.moving, step.Target.Tag)
@@ -417,13 +416,13 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	}
 }
 
-// shuffle plans the same once more, from a file and a request in another order.
+// shuffle plans the same again, with file and request in another order.
 func shuffle(t *testing.T, r *rand.Rand, s sketch, q request, h shelves) (Plan, error) {
 	t.Helper()
 	text := s.write(r)
 	file, err := topology.Parse("flows.yml", []byte(text))
 	if err != nil {
-		t.Fatalf("in another order the file is unsound: %v\n%s", err, text)
+		t.Fatalf("in another order the file is invalid: %v\n%s", err, text)
 	}
 	sources, targets := slices.Clone(q.sources), map[ref.Reference][]Destination{}
 	r.Shuffle(len(sources), func(i, j int) { sources[i], sources[j] = sources[j], sources[i] })

@@ -25,10 +25,9 @@ func (r Rights) add(on ref.Reference, actions ...string) {
 	r[on.Registry][on.Repository] = wanted
 }
 
-// Need returns the rights that a step needs, so that one token of each registry
-// serves for all of it: for the images, and for others, which are looked at
-// alone. writes says whether anything is written; azure reports whether a
-// registry has locks to be read.
+// Need returns the rights that a step needs, so that it can use one token per
+// registry: for the images, and for others, which are only read. writes is set
+// if anything is written; azure reports whether a registry has locks.
 func Need(images []Wanted, others []ref.Reference, writes bool, azure func(host string) bool) Rights {
 	rights := Rights{}
 	for _, w := range images {
@@ -59,7 +58,7 @@ func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
 		if w.Action == Audit {
 			continue
 		}
-		// The locks that a write would run into are read beforehand.
+		// Read the locks that could prevent a write.
 		if azure(t.Registry) || locks {
 			rights.add(t, "metadata_read")
 		}
@@ -72,7 +71,8 @@ func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
 	}
 }
 
-// Registries lists the hosts of a step's registries, the first source's first.
+// Registries returns the hosts of a step's registries, that of the first source
+// first.
 func Registries(images []Wanted, others []ref.Reference) []string {
 	var hosts []string
 	add := func(r ref.Reference) {
@@ -92,7 +92,7 @@ func Registries(images []Wanted, others []ref.Reference) []string {
 	return hosts
 }
 
-// IsTarget reports whether anything goes to a registry.
+// IsTarget reports whether a registry is a target of any image.
 func IsTarget(images []Wanted, host string) bool {
 	return slices.ContainsFunc(images, func(w Wanted) bool {
 		return slices.ContainsFunc(w.Targets, func(t ref.Reference) bool { return t.Registry == host })

@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Order is what a flow file is asked about one image: the action, where it
-// lies, which flow (empty: whichever covers it), and what the task's inputs add.
+// Order is a request for one image by a flow file. Flow is the name of the flow;
+// if it is empty, any flow that covers the image is used.
 type Order struct {
 	Action  string
 	Flow    string
@@ -20,23 +20,23 @@ type Order struct {
 	MoveTag bool
 }
 
-// Destination is one target as it was named. What was left out of it is as the
-// flow has it.
+// Destination is a target as named in the inputs. Empty parts are as the flow
+// names them.
 type Destination struct {
 	Registry   string
 	Repository string
 	Tag        string
 }
 
-// ParseDestination reads "host", "host/repository" or "host/repository:tag",
-// and leaves empty what is left out.
+// ParseDestination parses "host", "host/repository" or "host/repository:tag".
+// Omitted parts are empty.
 func ParseDestination(s string) (Destination, error) {
 	t, err := ref.ParseTarget(s, ref.Reference{})
 	return Destination{Registry: t.Registry, Repository: t.Repository, Tag: t.Tag}, err
 }
 
 // Everywhere returns all targets of the flow that covers an image: those that
-// subscribe to it, none if none does.
+// subscribe to it, if any.
 func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
 	found, refused := f.Select(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
 	if refused != nil {
@@ -49,8 +49,8 @@ func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destinat
 	return all, nil
 }
 
-// JudgeSubscribed refuses an image that was named and that goes nowhere: a flow
-// covers it, and no target of the flow subscribes to it.
+// JudgeSubscribed returns a refusal for an image given by name that a flow covers
+// but to which no target of the flow subscribes.
 func JudgeSubscribed(source ref.Reference, targets []Destination) *rule.Refusal {
 	if len(targets) > 0 {
 		return nil
@@ -60,9 +60,8 @@ func JudgeSubscribed(source ref.Reference, targets []Destination) *rule.Refusal 
 		Remedy: "Name an image that a team of the flow subscribes to, or ask the owners of the flow file to add it to a team."}
 }
 
-// Subject finds what verify is asked about: what stays in its registry or goes
-// to more trust is a promotion, what goes down an inverted push, and what has
-// no target a seal.
+// Subject returns the action that verify is about: a seal without targets, an
+// inverted push if a target is less trusted, and otherwise a promotion.
 func Subject(f *topology.File, source ref.Reference, targets []Destination) string {
 	subject := Seal
 	for _, t := range targets {
@@ -74,7 +73,8 @@ func Subject(f *topology.File, source ref.Reference, targets []Destination) stri
 	return subject
 }
 
-// Defaults are what holds where neither flow nor inputs say anything.
+// Defaults returns the action's defaults for rules that neither the flow nor the
+// inputs set.
 func Defaults(action string) topology.Defaults {
 	d := topology.Defaults{Sealed: action == InvertedPush, Lock: topology.LockNone}
 	if action == Seal {
@@ -83,9 +83,9 @@ func Defaults(action string) topology.Defaults {
 	return d
 }
 
-// Route finds the flow of each target and the rules for going there. What no
-// flow covers, or leads the wrong way, is a refusal; what contradicts the flow
-// file, so that nobody could say what is meant, is an error.
+// Route finds the flow and the rules for each target. A target that no flow
+// covers, or that is in the wrong direction, is a refusal. Inputs that contradict
+// the flow file are an error.
 func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
 	w := Wanted{Action: o.Action, Source: o.Source, MoveTag: o.MoveTag, Covered: true}
 	if o.Action == Seal {
@@ -111,8 +111,8 @@ func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
 	return w, refusals, nil
 }
 
-// routeSeal: an image is sealed where it lies, under a flow that takes it from
-// there.
+// routeSeal finds the rules for a seal: those of a flow from the image's
+// registry.
 func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, error) {
 	flow, refused := f.Select(topology.Query{Flow: o.Flow, From: o.Source.Registry, Repository: o.Source.Repository, Tag: o.Source.Tag})
 	if refused != nil {
@@ -122,7 +122,7 @@ func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, err
 	if err != nil {
 		return w, nil, err
 	}
-	// The flow's own lock is one for the targets.
+	// The flow's lock is for the targets.
 	rules.Kind, rules.Sealed = topology.None, false
 	if rules.Lock = topology.LockTag; o.Inputs.Lock == topology.LockImage {
 		rules.Lock = topology.LockImage
@@ -132,6 +132,7 @@ func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, err
 	return w, nil, nil
 }
 
+// route finds the way to one target.
 func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.Refusal, error) {
 	s := o.Source
 	flow, refused := f.Select(topology.Query{
@@ -156,7 +157,7 @@ func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.
 		target.Tag = d.Tag
 	}
 	if target.Registry == s.Registry && target.Repository == s.Repository && target.Tag == s.Tag {
-		return Way{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, as host/repository:stage", target)
+		return Way{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, such as host/repository:stage", target)
 	}
 	rules, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
 	if err != nil {
@@ -168,8 +169,8 @@ func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.
 	return Way{Flow: flow, Rules: rules, Move: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
 }
 
-// leads tells where a way goes. A registry that the file does not know makes
-// it one upward, which nothing permits.
+// leads returns the direction between two registries. If the file does not have
+// one of them, the direction is up, which no flow allows.
 func leads(f *topology.File, from, to string) topology.Direction {
 	source, known := f.ByHost(from)
 	target, knownToo := f.ByHost(to)
@@ -179,21 +180,21 @@ func leads(f *topology.File, from, to string) topology.Direction {
 	return f.Direction(source.Name, target.Name)
 }
 
-// judgeWay holds the action to the direction of trust: an inverted push goes
-// down, a promotion does not.
+// judgeWay checks that the action fits the direction of trust: an inverted push
+// goes down, and a promotion does not.
 func judgeWay(f *topology.File, o Order, d Destination) *rule.Refusal {
 	subject := d.Registry + "/" + o.Source.Repository
 	direction := leads(f, o.Source.Registry, d.Registry)
 	switch {
 	case o.Action == InvertedPush && direction == topology.Up:
 		return &rule.Refusal{Rule: rule.Upward, Subject: subject,
-			Reason: fmt.Sprintf("%s is trusted more than %s, and an inverted push goes down", d.Registry, o.Source.Registry),
-			Remedy: "Use promote, which takes images up where a flow says so."}
+			Reason: fmt.Sprintf("%s is more trusted than %s, but an inverted push goes down", d.Registry, o.Source.Registry),
+			Remedy: "Use promote, with a flow that leads up."}
 	case o.Action == InvertedPush && direction == topology.Same, o.Action == Promote && direction == topology.Down:
 		leads := map[topology.Direction]string{topology.Same: "to equal trust", topology.Down: "down"}[direction]
 		return &rule.Refusal{Rule: rule.NotInFlow, Subject: subject,
-			Reason: fmt.Sprintf("the way from %s to %s leads %s, which does not fit the action %s", o.Source.Registry, d.Registry, leads, o.Action),
-			Remedy: "Use invertedPush for what goes down, and promote for everything else."}
+			Reason: fmt.Sprintf("a copy from %s to %s leads %s, which does not fit the action %s", o.Source.Registry, d.Registry, leads, o.Action),
+			Remedy: "Use invertedPush to go down, and promote otherwise."}
 	}
 	return nil
 }

@@ -10,9 +10,9 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// direction says whether the way of an image was checked. Without a flow file
-// nothing tells which registry is trusted more, so a copy from one to another
-// is unchecked; what stays inside one registry moves nowhere.
+// direction returns whether the direction of trust was checked. Without a flow
+// file it is unknown which registry is more trusted, so a copy between registries
+// is unchecked.
 func direction(w Wanted) string {
 	if w.Covered {
 		return "checked"
@@ -25,7 +25,8 @@ func direction(w Wanted) string {
 	return "checked"
 }
 
-// judgeDirection: without a flow file, promote stays inside one registry.
+// judgeDirection checks that promote without a flow file stays within one
+// registry.
 func judgeDirection(w Wanted) []rule.Refusal {
 	if w.Action != Promote || w.Covered {
 		return nil
@@ -38,14 +39,14 @@ func judgeDirection(w Wanted) []rule.Refusal {
 		refusals = append(refusals, rule.Refusal{
 			Rule:    rule.Upward,
 			Subject: t.String(),
-			Reason:  fmt.Sprintf("promote would copy from registry %s to registry %s, and without a flow file nothing says that the second may receive from the first", w.Source.Registry, t.Registry),
-			Remedy:  "Promote inside one registry, or use invertedPush to bring a sealed image down to a registry of less trust.",
+			Reason:  fmt.Sprintf("promote would copy from %s to %s, which requires a flow file that allows it", w.Source.Registry, t.Registry),
+			Remedy:  "Promote within one registry, or use invertedPush to bring a sealed image down to a less trusted registry.",
 		})
 	}
 	return refusals
 }
 
-// judgeDigest: the input digest names what the tag must resolve to.
+// judgeDigest checks that the source resolves to the input digest.
 func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	if w.Digest == "" || w.Digest == s.Digest {
 		return nil
@@ -53,33 +54,33 @@ func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	return []rule.Refusal{{
 		Rule:    rule.DigestDiffers,
 		Subject: w.Source.String(),
-		Reason:  fmt.Sprintf("it resolves to %s, but the input digest demands %s", s.Digest, w.Digest),
-		Remedy:  "Find out who moved the tag, or give the digest of the image that is meant.",
+		Reason:  fmt.Sprintf("it resolves to %s, but the input digest is %s", s.Digest, w.Digest),
+		Remedy:  "Find out who moved the tag, or correct the input digest.",
 	}}
 }
 
-// judgeAttached: the image bears what its flow demands.
+// judgeAttached checks that the artifacts which the flow requires are attached.
 func judgeAttached(w Wanted, s Source) []rule.Refusal {
 	var refusals []rule.Refusal
 	for _, a := range s.Attached {
 		why := ""
 		switch {
 		case a.Have < a.Want:
-			why = fmt.Sprintf("%d of type %s are attached to %s, and the flow demands %d", a.Have, a.ArtifactType, a.Subject, a.Want)
+			why = fmt.Sprintf("%d of type %s are attached to %s, but the flow requires %d", a.Have, a.ArtifactType, a.Subject, a.Want)
 		case a.MaxAge > 0 && a.Newest.IsZero():
-			why = fmt.Sprintf("the registry does not say when the newest %s was attached to %s, and the flow demands one no older than %s", a.ArtifactType, a.Subject, a.MaxAge)
+			why = fmt.Sprintf("the registry does not say when the newest %s was attached to %s, but the flow requires one no older than %s", a.ArtifactType, a.Subject, a.MaxAge)
 		case a.MaxAge > 0 && s.Now.Sub(a.Newest) > a.MaxAge:
-			why = fmt.Sprintf("the newest %s was attached to %s at %s, and the flow demands one no older than %s", a.ArtifactType, a.Subject, stamp(a.Newest), a.MaxAge)
+			why = fmt.Sprintf("the newest %s was attached to %s at %s, but the flow requires one no older than %s", a.ArtifactType, a.Subject, stamp(a.Newest), a.MaxAge)
 		default:
 			continue
 		}
 		refusals = append(refusals, rule.Refusal{Rule: rule.AttachedMissing, Subject: w.Source.String(), Reason: why,
-			Remedy: "Have the build attach it (a scan result, an SBOM, a signature) before this step."})
+			Remedy: "Let the build attach it (such as a scan result, an SBOM or a signature) before this step."})
 	}
 	return refusals
 }
 
-// judgeAge: what this run did not push is not this run's to seal.
+// judgeAge checks that the run seals only what it pushed.
 func judgeAge(w Wanted, s Source) []rule.Refusal {
 	if s.RunStarted.IsZero() || w.SealExisting {
 		return nil
@@ -102,12 +103,12 @@ func judgeAge(w Wanted, s Source) []rule.Refusal {
 		Rule:    rule.OlderThanRun,
 		Subject: w.Source.String(),
 		Reason:  fmt.Sprintf("%s at %s, before this run started at %s, so this run did not build it", what, stamp(at), stamp(s.RunStarted)),
-		Remedy:  "Seal in the run that pushes the image, after its push.",
+		Remedy:  "Seal in the run that pushes the image, after the push.",
 	}}
 }
 
-// MayMove reports whether the tag of a target may move off another digest to the
-// image: where that was asked for inside one registry, or where a flow says so.
+// MayMove reports whether the tag of a target may move to the image: if that was
+// requested within one registry, or if a flow allows it.
 func (w Wanted) MayMove(at int) bool {
 	if w.Covered {
 		return w.Ways[at].Move == nil
@@ -115,7 +116,7 @@ func (w Wanted) MayMove(at int) bool {
 	return w.Action == Promote && w.MoveTag && w.Targets[at].Registry == w.Source.Registry
 }
 
-// judgeMove refuses to move a tag that may not move.
+// judgeMove checks that a tag which would move may do so.
 func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
 	if w.MayMove(at) {
 		return nil
@@ -123,7 +124,7 @@ func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
 	if w.Covered {
 		return []rule.Refusal{*w.Ways[at].Move}
 	}
-	remedy := "Give the image a tag of its own: a released tag does not move."
+	remedy := "Give the image its own tag. A released tag does not move."
 	if w.Action == Promote {
 		remedy = "Give the image another tag, or set moveTag if this tag is meant to move."
 	}
@@ -135,8 +136,8 @@ func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
 	}}
 }
 
-// judgeNames: of two images that would get one tag, whichever came last would
-// have it. Images that keep their names cannot meet.
+// judgeNames checks that no two images of a set get the same tag. Images that
+// keep their names cannot.
 func judgeNames(images []Image) []rule.Refusal {
 	if len(images) < 2 || !slices.ContainsFunc(images, renamed) {
 		return nil
@@ -163,27 +164,28 @@ func judgeNames(images []Image) []rule.Refusal {
 		}
 		slices.Sort(names)
 		refusals = append(refusals, rule.Refusal{Rule: rule.TagWouldMove, Subject: target.String(),
-			Reason: fmt.Sprintf("%d images of the set would get this tag, %s and %s among them, and they are not the same image", len(names), names[0], names[1]),
-			Remedy: "Name one of them."})
+			Reason: fmt.Sprintf("%d images of the set would get this tag but differ, such as %s and %s", len(names), names[0], names[1]),
+			Remedy: "Keep only one of them in the set."})
 	}
 	slices.SortFunc(refusals, func(a, b rule.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
 	return refusals
 }
 
+// renamed reports whether the image has another name at a target.
 func renamed(i Image) bool {
 	return slices.ContainsFunc(i.Wanted.Targets, func(t ref.Reference) bool {
 		return t.Tag != i.Wanted.Source.Tag || t.Repository != i.Wanted.Source.Repository
 	})
 }
 
-// judgeLocks: a lock that was read beforehand is not run into.
+// judgeLocks checks that no lock prevents the write.
 func judgeLocks(target ref.Reference, seen Target, work Work) []rule.Refusal {
 	subject, locked := "", ""
 	switch {
 	case seen.Repository != nil && !seen.Repository.WriteEnabled:
-		subject, locked = target.Registry+"/"+target.Repository, "the repository is locked against write"
+		subject, locked = target.Registry+"/"+target.Repository, "the repository is locked against writes"
 	case work == Move && seen.Tag != nil && !seen.Tag.WriteEnabled:
-		subject, locked = target.String(), "the tag is locked against write"
+		subject, locked = target.String(), "the tag is locked against writes"
 	default:
 		return nil
 	}
@@ -191,7 +193,7 @@ func judgeLocks(target ref.Reference, seen Target, work Work) []rule.Refusal {
 		Rule:    rule.Immutable,
 		Subject: subject,
 		Reason:  locked,
-		Remedy:  "Use another tag or repository. This program opens no lock.",
+		Remedy:  "Use another tag or repository. This program removes no locks.",
 	}}
 }
 

@@ -6,8 +6,8 @@ import (
 	"acrpromote/internal/approval"
 )
 
-// Seal returns what the registry shows of the image's seal. Of several records
-// the oldest counts: a later one takes nothing away.
+// Seal returns the state of the image's seal. Of several records the oldest
+// counts.
 func (i Image) Seal() approval.Seal {
 	s := i.Observed.Source
 	found := approval.Seal{Subject: i.Wanted.Source.String()}
@@ -31,7 +31,7 @@ func (i Image) Seal() approval.Seal {
 	return found
 }
 
-// Oldest returns the seal record that was there first.
+// Oldest returns the oldest seal record.
 func Oldest(records []Record) (oldest Record, ok bool) {
 	for i, r := range records {
 		if i == 0 || r.Created.Before(oldest.Created) {
@@ -41,7 +41,7 @@ func Oldest(records []Record) (oldest Record, ok bool) {
 	return oldest, len(records) > 0
 }
 
-// NeedsSeal reports whether the rules for any target demand a sealed source.
+// NeedsSeal reports whether the rules for any target require a sealed source.
 func (w Wanted) NeedsSeal() bool {
 	for _, way := range w.Ways {
 		if way.Rules.Sealed {

@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// Slice is one of the parallel jobs that a set is cut over: the first has
-// Position 1. The zero value, and one that makes no sense, is the whole set.
+// Slice is the part of a set that one of several parallel jobs takes. Position
+// is 1 for the first job. The zero value, like any invalid one, is the whole set.
 type Slice struct {
 	Position, Total int
 }
 
-// Has reports whether a repository is this job's, by a hash of its name that is
-// the same in every job.
+// Has reports whether this job takes a repository. It depends on a hash of the
+// name, which is the same in every job.
 func (s Slice) Has(repository string) bool {
 	if s.Total < 2 || s.Position < 1 || s.Position > s.Total {
 		return true

@@ -1,13 +1,13 @@
-// Package rule names the rules that can refuse an image, and holds what a
-// refusal says. Names are stable: they stand in result.json, in the Azure
-// DevOps log and as anchors of docs/troubleshooting.md. Judging is not done here.
+// Package rule defines the names of the rules that can refuse an image. Names
+// are stable: they appear in result.json, in the log, and as anchors of
+// docs/troubleshooting.md.
 package rule
 
 // Name is the stable name of a rule.
 type Name string
 
 // The rules, in the order of the documentation. The comment of each names the
-// functions that decide it, the main one first; a test keeps the names true.
+// functions that decide it, the main one first; a test verifies the names.
 const (
 	// ApprovalMissing: nobody was asked for an approval, or there is none.
 	// Decided by: approval.(*judge).bind, approval.(*judge).bindRelease,
@@ -23,8 +23,8 @@ const (
 	// Decided by: approval.(*judge).refuseStatus.
 	ApprovalRejected Name = "approval-rejected"
 
-	// ApprovalUnreadable: what the server says of an approval cannot be read,
-	// is incomplete, or contradicts itself.
+	// ApprovalUnreadable: the server's records of an approval cannot be read,
+	// are incomplete, or contradict each other.
 	// Decided by: approval.(*judge).judge, approval.(*judge).refuseStatus,
 	// approval.(*judge).judgeEntries, approval.(*judge).judgeWitness,
 	// approval.(*judge).readApprovers, approval.(*judge).judgeCandidate,
@@ -43,7 +43,7 @@ const (
 	// approval.(*judge).bindRelease.
 	ApprovalUnbound Name = "approval-unbound"
 
-	// MinApprovers: too few eligible persons approved.
+	// MinApprovers: too few eligible people have approved.
 	// Decided by: approval.(*judge).judgeApprovers.
 	MinApprovers Name = "min-approvers"
 
@@ -69,7 +69,7 @@ const (
 	// Decided by: approval.(*judge).judgeCandidate.
 	ApprovalTooOld Name = "approval-too-old"
 
-	// CommentPattern: the approver's comment lacks what a pattern demands.
+	// CommentPattern: the approver's comment does not match a pattern.
 	// Decided by: approval.(*judge).judgeCandidate.
 	CommentPattern Name = "comment-pattern"
 
@@ -111,7 +111,7 @@ const (
 	// Decided by: plan.judgeDigest.
 	DigestDiffers Name = "digest-differs"
 
-	// Upward: the image would go to a registry of more trust.
+	// Upward: the image would go to a more trusted registry.
 	// Decided by: plan.judgeDirection, plan.judgeWay, topology.(*File).Select.
 	Upward Name = "upward"
 
@@ -124,23 +124,23 @@ const (
 	// plan.judgeWay.
 	NotInFlow Name = "not-in-flow"
 
-	// Branch: the run is of a branch that the flow does not take.
+	// Branch: the run is of a branch that the flow does not allow.
 	// Decided by: plan.judgeBranch.
 	Branch Name = "branch"
 
 	// AttachedMissing: the image lacks an attached artifact that the flow
-	// demands, or has only an old one.
+	// requires, or the newest is too old.
 	// Decided by: plan.judgeAttached.
 	AttachedMissing Name = "attached-missing"
 
-	// FlowUnverified: the flow file is not the one that was pinned, or could
-	// not be read from the server.
+	// FlowUnverified: the flow file is not the pinned one, or could not be read
+	// from the server.
 	// Decided by: topology.JudgePin.
 	// Where reading failed: azdo.(*Service).File, run.readFlow.
 	FlowUnverified Name = "flow-unverified"
 )
 
-// All lists every rule name, in documentation order.
+// All has all rule names, in the order of the documentation.
 var All = []Name{
 	ApprovalMissing, ApprovalPending, ApprovalRejected, ApprovalUnreadable, ApprovalUnbound,
 	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, NotAPerson, ApprovalTooOld,
@@ -149,9 +149,9 @@ var All = []Name{
 	AttachedMissing, FlowUnverified,
 }
 
-// Refusal is one violated rule: what it is about, why, and what to do next.
-// Reason and Remedy are sentences; they may carry text from outside and are
-// made harmless where they are printed, not here.
+// Refusal is a rule that is not met: what it is about, why, and what to do next.
+// Reason is a clause, and Remedy a sentence. They may contain outside text and
+// must be escaped when printed.
 type Refusal struct {
 	Rule    Name   `json:"rule"`
 	Subject string `json:"subject"`
@@ -159,7 +159,7 @@ type Refusal struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Outcome tells whether one rule was met, by whom and when.
+// Outcome reports whether a rule is met, and by whom and when.
 type Outcome struct {
 	Rule   Name   `json:"rule"`
 	Met    bool   `json:"met"`
