@@ -59,7 +59,7 @@ func TestSealRecordIsRead(t *testing.T) {
 			}
 			o.refusedBy("not-sealed")
 			env.untouched(env.dev)
-			if told := strings.Join(o.warnings, "\n"); strings.Count(told, "is not counted") != 1 || !strings.Contains(told, c.says) {
+			if told := strings.Join(o.warnings, "\n"); strings.Count(told, "does not count") != 1 || !strings.Contains(told, c.says) {
 				t.Errorf("warnings %q, want one that says %q", o.warnings, c.says)
 			}
 			// One that is a record is enough; others neither help nor harm.
@@ -120,7 +120,7 @@ func TestSealRecordOfAList(t *testing.T) {
 				return
 			}
 			o.refusedBy("not-sealed")
-			if told := strings.Join(o.warnings, "\n"); !strings.Contains(told, "is not counted") || !strings.Contains(told, c.says) {
+			if told := strings.Join(o.warnings, "\n"); !strings.Contains(told, "does not count") || !strings.Contains(told, c.says) {
 				t.Errorf("warnings %q, want one that says %q", o.warnings, c.says)
 			}
 			// Where what is attached travels, a list that lies never lets the image out.
