@@ -120,6 +120,11 @@ func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifes
 	if ref == "" {
 		ref = m.Digest
 	}
+	if tag != "" {
+		if there, err := r.lookAgain(ctx, repo, tag, m.Digest); there || err != nil {
+			return withSide(Target, err)
+		}
+	}
 	listed, err := r.putManifest(ctx, repo, ref, m, true)
 	if err == nil && m.subject != nil && !listed {
 		_, err = r.addToFallbackList(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})

@@ -383,6 +383,13 @@ func (c *targetCopy) putRoot(ctx context.Context) error {
 		return c.putRootByDigest(ctx)
 	case c.presence.TagDigest == root.Digest:
 		return nil // the tag was right, and something else was missing
+	case c.presence.TagDigest == "":
+		if err := c.awaitBlobsOf(ctx, root); err != nil {
+			return err
+		}
+		if there, err := c.dst.lookAgain(ctx, c.repo, c.tag, root.Digest); there || err != nil {
+			return err
+		}
 	}
 	return c.put(ctx, root, c.tag, true)
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	ggcr "github.com/google/go-containerregistry/pkg/registry"
 
@@ -474,5 +475,54 @@ func TestStoppedAnywhere(t *testing.T) {
 		for stop := 1; stop <= total; stop += step {
 			count(c.api, c.needs, stop, stop/step%2 == 1)
 		}
+	}
+}
+
+// A tag that did not exist when the target was read is looked for again right
+// before it is put, unless that was a moment ago.
+func TestTagThatAppearsMeanwhile(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		trusted time.Duration
+		appears string // the image that somebody else puts meanwhile, "" for none
+		looks   int    // HEAD requests of the tag
+		failed  bool
+		final   string
+	}{
+		{"another image, long after", 0, "theirs", 2, true, "theirs"},
+		{"the same image, long after", 0, "ours", 2, false, "ours"},
+		{"nothing, long after", 0, "", 2, false, "ours"},
+		{"another image, a moment after", time.Hour, "theirs", 1, false, "ours"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			src, dst := newPeer(t), newPeer(t)
+			images := map[string]Descriptor{"ours": src.image("shop/cart", "1.0", "ours"), "theirs": dst.image("shop/cart", "", "theirs")}
+			from, to := src.registry(), dst.registry()
+			to.absenceTrusted = c.trusted
+			tree, err := ReadTree(t.Context(), from, "shop/cart", "1.0", Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := to.Inspect(t.Context(), "shop/cart", "1.0", tree, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch c.appears {
+			case "ours":
+				dst.image("shop/cart", "1.0", "ours")
+			case "theirs":
+				dst.image("shop/cart", "1.0", "theirs")
+			}
+			_, err = deliverOne(t.Context(), tree, to, "shop/cart", "1.0", p, &counter{})
+			if (err != nil) != c.failed || err != nil && !errors.Is(err, Conflict) {
+				t.Errorf("the copy ended with %v", err)
+			}
+			if got := dst.tag("shop/cart", "1.0"); got != images[c.final].Digest {
+				t.Errorf("the tag points at %s, want %s", got, images[c.final].Digest)
+			}
+			if got := dst.count("HEAD /v2/shop/cart/manifests/1.0"); got != c.looks {
+				t.Errorf("the tag was looked for %d times, want %d", got, c.looks)
+			}
+		})
 	}
 }

@@ -54,12 +54,14 @@ type Registry struct {
 	apiProbe       *semaphore.Weighted // of the one request that finds out about the referrers API
 	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
 	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
+	absentSince    *cache[time.Time]   // when a tag was looked for and not found
 
 	retryPause     time.Duration // before the first retry
 	stallTimeout   time.Duration // without a byte, until a stream is given up
 	commitTimeout  time.Duration // for the registry to commit a whole blob
 	teeWait        time.Duration // for other targets that want the same blob
 	replicaTimeout time.Duration // for all requests to a replica
+	absenceTrusted time.Duration // how long a tag that was not found is taken not to exist
 
 	onRetry func(Retry)
 }
@@ -94,12 +96,14 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		blobRepositories: newCache[string](),
 		layers:           keyed.NewCache[string, []byte](maxLayers, nil),
 		blobsFound:       newCache[bool](),
+		absentSince:      newCache[time.Time](),
 
 		retryPause:     500 * time.Millisecond,
 		stallTimeout:   time.Minute,
 		commitTimeout:  10 * time.Minute,
 		teeWait:        2 * time.Second,
 		replicaTimeout: 5 * time.Second,
+		absenceTrusted: 10 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"
@@ -228,9 +232,37 @@ func (r *Registry) get(ctx context.Context, req request) (*response, error) {
 // a round trip.
 func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, error) {
 	d, err := r.tags.Get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
-		return r.head(ctx, repo, ref)
+		started := time.Now()
+		d, err := r.head(ctx, repo, ref)
+		if isNotFound(err) {
+			r.absentSince.Set(key(repo, ref), started)
+		}
+		return d, err
 	})
 	return d, r.wrap(ctx, "looking for", repo, ref, err)
+}
+
+// lookAgain looks for a tag again that did not exist when it was looked for, if
+// that was some time ago: somebody else may have put it meanwhile, and would lose
+// it. It reports whether the tag points to digest already. What happens between
+// this request and the one that puts the tag, no registry can prevent.
+func (r *Registry) lookAgain(ctx context.Context, repo, tag, digest string) (there bool, err error) {
+	since, absent := r.absentSince.Peek(key(repo, tag))
+	if !absent || time.Since(since) < r.absenceTrusted {
+		return false, nil
+	}
+	d, err := r.head(ctx, repo, tag)
+	switch {
+	case isNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, r.wrap(ctx, "looking for", repo, tag, err)
+	case d.Digest == digest:
+		return true, nil
+	}
+	return false, &Error{Side: Target, Registry: r.host, Repository: repo, Reference: tag, Op: "setting the tag", Kind: Conflict,
+		Reason: fmt.Sprintf("the tag did not exist when the target was read, and points at %s now", d.Digest),
+		Remedy: "find out what else writes to this registry"}
 }
 
 // forgetReferrers deletes the cached referrers of a manifest.
