@@ -126,7 +126,7 @@ func refuses(stack []ast.Node) bool {
 		case *ast.BinaryExpr:
 			return false
 		case *ast.CallExpr:
-			return called(n) != "tell" && called(n) != "discounted"
+			return called(n) != "met" && called(n) != "notCounted"
 		case *ast.CompositeLit:
 			if n.Type == nil {
 				continue

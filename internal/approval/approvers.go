@@ -9,7 +9,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// skew is the tolerated difference between the server's clock and this machine's.
+// skew is the tolerated difference between the server's clock and this
+// machine's.
 const skew = 5 * time.Minute
 
 // candidate is one person's response to one approval, with every rule it fails.
@@ -38,9 +39,9 @@ func (c *candidate) when() string {
 	case c.decided.IsZero():
 		return "responded at an unknown time"
 	case !c.decided.Equal(c.at):
-		return fmt.Sprintf("may have responded as early as %s", stamp(c.decided))
+		return fmt.Sprintf("may have responded as early as %s", formatTime(c.decided))
 	}
-	return "approved at " + stamp(c.decided)
+	return "approved at " + formatTime(c.decided)
 }
 
 func (c *candidate) counts() bool  { return len(c.fails) == 0 }
@@ -58,7 +59,7 @@ func (j *judge) readApprovers(index int, a Approval) {
 	}
 	before, knowable := len(j.candidates), true
 	for _, s := range a.Steps {
-		why := s.unknowable()
+		why := s.unclear()
 		switch {
 		case why != "":
 			unknown(why)
@@ -77,9 +78,9 @@ func (j *judge) readApprovers(index int, a Approval) {
 	}
 }
 
-// unknowable returns why a step of a granted approval does not show who approved,
+// unclear returns why a step of a granted approval does not show who approved,
 // or "" if it does. Steps that are still pending do not matter.
-func (s Step) unknowable() string {
+func (s Step) unclear() string {
 	switch {
 	case s.Status == "rejected":
 		return "it was also rejected" + rejecters(Approval{Steps: []Step{s}})
@@ -109,20 +110,20 @@ func (s Step) decided() time.Time {
 // judgeCandidate checks one person's response against every rule.
 func (j *judge) judgeCandidate(c *candidate) {
 	if c.at.After(j.now.Add(skew)) {
-		c.fail(rule.ApprovalUnreadable, "approved at %s, which is %s in the future by this machine's clock: one of the clocks is wrong", stamp(c.at), c.at.Sub(j.now).Round(time.Second))
+		c.fail(rule.ApprovalUnreadable, "approved at %s, which is %s in the future by this machine's clock: one of the clocks is wrong", formatTime(c.at), c.at.Sub(j.now).Round(time.Second))
 	}
 	if !j.r.RequesterCanApprove {
-		if as := j.requested(c.id); as != "" {
+		if as := j.requestedHow(c.id); as != "" {
 			c.fail(rule.RequesterApproved, "%s", as)
 		}
 	}
-	if !j.r.AuthorCanApprove && j.wrote(c.id) {
+	if !j.r.AuthorCanApprove && j.isAuthor(c.id) {
 		c.fail(rule.AuthorApproved, "pushed the source version")
 	}
 	if what := c.notAPerson(); what != "" && (c.Group || !j.names(c.Person)) {
 		c.fail(rule.NotAPerson, "is %s", what)
 	}
-	if !j.listed(c.step) {
+	if !j.isListed(c.step) {
 		c.fail(rule.ApproverNotListed, "is not on the list of approvers, and neither is the group that was asked")
 	}
 	if j.r.MaxAge > 0 && j.now.Sub(c.decided) > j.r.MaxAge {
@@ -137,8 +138,8 @@ func (j *judge) judgeCandidate(c *candidate) {
 	j.judgeOrder(c)
 }
 
-// judgeApprovers counts the eligible approvers. Each approval needs at least one,
-// and all approvals together need the required number of distinct people.
+// judgeApprovers counts the eligible approvers. Each approval needs at least
+// one, and all approvals together need the required number of distinct people.
 func (j *judge) judgeApprovers(granted int) {
 	j.judgeAuthors()
 	least := max(j.r.MinApprovers, 1)
@@ -167,18 +168,18 @@ func (j *judge) judgeApprovers(granted int) {
 		if i == 0 {
 			sep = ": "
 		}
-		detail += fmt.Sprintf("%s%s at %s", sep, a.Name, stamp(a.At))
+		detail += fmt.Sprintf("%s%s at %s", sep, a.Name, formatTime(a.At))
 	}
 	switch {
 	case !short:
-		j.tell(rule.MinApprovers, detail)
+		j.met(rule.MinApprovers, detail)
 	case granted > 0 && least > 1, len(j.refusals) == 0:
 		j.refuse(rule.MinApprovers, j.guards(), "not enough eligible approvers: "+detail,
 			fmt.Sprintf("%s must approve. Raise the check's minimum number of approvers accordingly and run the stage again. %s", more(least-len(counted)), j.whoMay()))
 	default:
-		j.told = append(j.told, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
+		j.results = append(j.results, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
 	}
-	j.tellRules()
+	j.reportRules()
 }
 
 func more(n int) string {
@@ -231,7 +232,7 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	case rule.CommentPattern:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment does not match %s: %s", j.r.patterns(), persons), again+"the approver write a comment that matches.")
 	case rule.ApprovalCode:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment does not quote the approval code %s: %s", spell(j.r.Code), persons), again+"the approver check the image and quote the code "+spell(j.r.Code)+" in the comment.")
+		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment does not quote the approval code %s: %s", formatCode(j.r.Code), persons), again+"the approver check the image and quote the code "+formatCode(j.r.Code)+" in the comment.")
 	case rule.ChangedSinceApproval:
 		j.refuse(name, j.sealed(), "the image may have changed since it was approved: "+persons, "Have the stage approved again: an approval counts only for images that were sealed before it. "+j.whoMay())
 	case rule.NotSealed:
@@ -241,33 +242,33 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	}
 }
 
-// tellRules reports each rule in force as met, unless it was refused.
-func (j *judge) tellRules() {
+// reportRules reports each rule in force as met, unless it was refused.
+func (j *judge) reportRules() {
 	if len(j.candidates) == 0 {
 		return
 	}
 	if !j.r.RequesterCanApprove {
-		j.tell(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.discounted(rule.RequesterApproved))
+		j.met(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.notCounted(rule.RequesterApproved))
 	}
 	if !j.r.AuthorCanApprove {
-		j.tell(rule.AuthorApproved, "the author's approval does not count"+j.discounted(rule.AuthorApproved))
+		j.met(rule.AuthorApproved, "the author's approval does not count"+j.notCounted(rule.AuthorApproved))
 	}
 	if len(j.r.Approvers) > 0 {
-		j.tell(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.discounted(rule.ApproverNotListed))
+		j.met(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.notCounted(rule.ApproverNotListed))
 	}
-	j.tell(rule.NotAPerson, "only people count"+j.namedServices()+j.discounted(rule.NotAPerson))
+	j.met(rule.NotAPerson, "only people count"+j.namedServices()+j.notCounted(rule.NotAPerson))
 	if j.r.MaxAge > 0 {
-		j.tell(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.discounted(rule.ApprovalTooOld))
+		j.met(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.notCounted(rule.ApprovalTooOld))
 	}
 	if len(j.r.CommentPatterns) > 0 {
-		j.tell(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.discounted(rule.CommentPattern))
+		j.met(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.notCounted(rule.CommentPattern))
 	}
 	if j.r.Code != "" {
-		j.tell(rule.ApprovalCode, "the comment quotes "+spell(j.r.Code)+j.discounted(rule.ApprovalCode))
+		j.met(rule.ApprovalCode, "the comment quotes "+formatCode(j.r.Code)+j.notCounted(rule.ApprovalCode))
 	}
 	if len(j.r.Seals) > 0 && !slices.ContainsFunc(j.r.Seals, func(s Seal) bool { return s.problem() != "" }) {
-		j.tell(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.discounted(rule.NotSealed))
-		j.tell(rule.ChangedSinceApproval, "unchanged since before the approval"+j.discounted(rule.ChangedSinceApproval))
+		j.met(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.notCounted(rule.NotSealed))
+		j.met(rule.ChangedSinceApproval, "unchanged since before the approval"+j.notCounted(rule.ChangedSinceApproval))
 	}
 }
 
@@ -285,8 +286,8 @@ func (j *judge) namedServices() string {
 	return ", and what approvers names: " + list(words)
 }
 
-// discounted lists the people who approved but fail a rule that others meet.
-func (j *judge) discounted(name rule.Name) string {
+// notCounted lists the people who approved but fail a rule that others meet.
+func (j *judge) notCounted(name rule.Name) string {
 	var words []string
 	for _, c := range j.candidates {
 		if slices.ContainsFunc(c.fails, func(f failure) bool { return f.rule == name }) {
@@ -312,7 +313,7 @@ func (j *judge) requesterNames() string {
 	return list(words)
 }
 
-func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+func formatTime(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 func quoted(comment string) string {
 	if comment == "" {

@@ -19,8 +19,8 @@ type Artifact struct {
 }
 
 // JudgeArtifact returns when the build of the artifact started: anything it
-// pushed is newer. If the time is unknown, it is unknown what the build made, and
-// JudgeArtifact refuses.
+// pushed is newer. If the time is unknown, it is unknown what the build made,
+// and JudgeArtifact refuses.
 func JudgeArtifact(a Artifact) (time.Time, *rule.Refusal) {
 	reason, remedy := "", "Seal in the pipeline that builds and pushes the image, or make its build the primary artifact of the release."
 	switch {

@@ -49,7 +49,7 @@ func (j *judge) judgeAutomated() {
 		return
 	}
 	if !strings.EqualFold(suite.Status, "approved") {
-		j.disagree(fmt.Sprintf("the status of its check suite is %q", suite.Status))
+		j.refuseContradiction(fmt.Sprintf("the status of its check suite is %q", suite.Status))
 		return
 	}
 	real := false
@@ -61,14 +61,14 @@ func (j *judge) judgeAutomated() {
 			continue
 		}
 		real = real || !clock
-		passed = append(passed, fmt.Sprintf("%s passed at %s", c, stamp(at)))
+		passed = append(passed, fmt.Sprintf("%s passed at %s", c, formatTime(at)))
 		j.judgeCheckOrder(c, at)
 	}
 	if !real && len(passed) == len(j.r.Checks) {
 		j.refuse(rule.AutomatedCheck, subject, "the named checks look only at the time of day, which is not an approval", "Name a check that looks at the image or the run.")
 		return
 	}
-	j.tell(rule.AutomatedCheck, strings.Join(passed, "; "))
+	j.met(rule.AutomatedCheck, strings.Join(passed, "; "))
 }
 
 // passedCheck returns when a named check passed and whether it is a check of the
@@ -76,7 +76,7 @@ func (j *judge) judgeAutomated() {
 func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, why string) {
 	found := false
 	for _, run := range suite.Runs {
-		if !Names(c.Resource, run.Resource) || !j.defines(c.Definition, run) {
+		if !NamesResource(c.Resource, run.Resource) || !j.defines(c.Definition, run) {
 			continue
 		}
 		if !strings.EqualFold(run.Status, "approved") {
@@ -134,9 +134,9 @@ func (j *judge) judgeCheckOrder(c Check, at time.Time) {
 		case at.IsZero():
 			j.refuse(rule.ApprovalUnreadable, s.Subject, fmt.Sprintf("the server does not say when %s passed", c), "Run the stage again. If the error persists, require a manual approval.")
 		case !at.After(s.TagUpdated):
-			j.refuse(rule.ChangedSinceApproval, s.Subject, fmt.Sprintf("%s passed at %s, but the image was changed at %s", c, stamp(at), stamp(s.TagUpdated)), "Run the stage again.")
+			j.refuse(rule.ChangedSinceApproval, s.Subject, fmt.Sprintf("%s passed at %s, but the image was changed at %s", c, formatTime(at), formatTime(s.TagUpdated)), "Run the stage again.")
 		case !at.After(s.RecordCreated):
-			j.refuse(rule.NotSealed, s.Subject, fmt.Sprintf("%s passed at %s, but the image was sealed at %s", c, stamp(at), stamp(s.RecordCreated)), "Seal the image before the stage, then run the stage again.")
+			j.refuse(rule.NotSealed, s.Subject, fmt.Sprintf("%s passed at %s, but the image was sealed at %s", c, formatTime(at), formatTime(s.RecordCreated)), "Seal the image before the stage, then run the stage again.")
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (j *judge) bind() []Approval {
 	}
 	if len(j.e.Approvals) == 0 {
 		if len(approvals) > 0 {
-			j.disagree("its check suite lists an approval that is missing in the run's timeline")
+			j.refuseContradiction("its check suite lists an approval that is missing in the run's timeline")
 		} else {
 			j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval. "+guarded(suite), j.addApproval())
 		}
@@ -60,12 +60,12 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 	seen := map[string]bool{}
 	for _, run := range s.Runs {
 		if run.Type == "" {
-			j.disagree("its check suite lists a check without a type")
+			j.refuseContradiction("its check suite lists a check without a type")
 			return nil, false
 		}
 		if id := GUID(run.ID); id != "" {
 			if seen[id] {
-				j.disagree("its check suite lists the check " + run.ID + " twice")
+				j.refuseContradiction("its check suite lists the check " + run.ID + " twice")
 				return nil, false
 			}
 			seen[id] = true
@@ -83,7 +83,7 @@ func (j *judge) distinctApprovals() bool {
 	for _, a := range j.e.Approvals {
 		id := GUID(a.ID)
 		if id == "" || seen[id] {
-			j.disagree("an approval has no id, or the same id as another")
+			j.refuseContradiction("an approval has no id, or the same id as another")
 			return false
 		}
 		seen[id] = true
@@ -91,16 +91,16 @@ func (j *judge) distinctApprovals() bool {
 	return true
 }
 
-// join links approvals to check runs. Azure DevOps does not document how they are
-// related. Equal ids are certain. Without them, the link is unambiguous only if
-// every evaluated approval guards the named resource and there are as many of
-// them as approvals.
+// join links approvals to check runs. Azure DevOps does not document how they
+// are related. Equal ids are certain. Without them, the link is unambiguous
+// only if every evaluated approval guards the named resource and there are as
+// many of them as approvals.
 func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 	byID := map[string]CheckRun{}
 	everyRunGuards := true
 	for _, run := range runs {
 		byID[GUID(run.ID)] = run
-		everyRunGuards = everyRunGuards && Names(j.r.Environment, run.Resource)
+		everyRunGuards = everyRunGuards && NamesResource(j.r.Environment, run.Resource)
 	}
 	var loose []Approval
 	tied := map[string]bool{}
@@ -110,7 +110,7 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 		switch {
 		case !ok:
 			loose = append(loose, a)
-		case Names(j.r.Environment, run.Resource):
+		case NamesResource(j.r.Environment, run.Resource):
 			bound, guarding = append(bound, a), append(guarding, run)
 			tied[id] = true
 		}
@@ -127,8 +127,8 @@ func (j *judge) join(runs []CheckRun) (bound []Approval, guarding []CheckRun) {
 		return nil, nil
 	}
 	for _, run := range runs {
-		if Names(j.r.Environment, run.Resource) && !tied[GUID(run.ID)] {
-			j.disagree(fmt.Sprintf("its check suite lists an approval for %s that is missing in the run's timeline", run.Resource))
+		if NamesResource(j.r.Environment, run.Resource) && !tied[GUID(run.ID)] {
+			j.refuseContradiction(fmt.Sprintf("its check suite lists an approval for %s that is missing in the run's timeline", run.Resource))
 			return nil, nil
 		}
 	}
@@ -211,8 +211,8 @@ func (j *judge) configurationNote() string {
 	return "; it is unknown whether the check has changed since it was evaluated"
 }
 
-// disagree refuses if suite and timeline contradict each other.
-func (j *judge) disagree(why string) {
+// refuseContradiction refuses if suite and timeline contradict each other.
+func (j *judge) refuseContradiction(why string) {
 	j.refuse(rule.ApprovalUnreadable, j.stage(), "the server contradicts itself about the stage: "+why,
 		"Run the stage again and have it approved: contradictory records never count.")
 }

@@ -12,13 +12,13 @@ const codeLength = 24
 // Quotes reports whether a comment quotes an approval code. It ignores case,
 // spaces and dashes, and nothing else.
 func Quotes(comment, code string) bool {
-	code = bare(code)
-	return len(code) == codeLength && strings.Contains(bare(comment), code)
+	code = normalizeCode(code)
+	return len(code) == codeLength && strings.Contains(normalizeCode(comment), code)
 }
 
-// bare removes spaces and dashes and converts ASCII letters to upper case. It
-// keeps other letters, because Unicode maps the long s to S.
-func bare(s string) string {
+// normalizeCode removes spaces and dashes and converts ASCII letters to upper
+// case. It keeps other letters, because Unicode maps the long s to S.
+func normalizeCode(s string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case unicode.IsSpace(r), unicode.Is(unicode.Pd, r):
@@ -30,9 +30,9 @@ func bare(s string) string {
 	}, s)
 }
 
-// spell formats a code in groups of four, as seal shows it.
-func spell(code string) string {
-	code = bare(code)
+// formatCode formats a code in groups of four, as seal shows it.
+func formatCode(code string) string {
+	code = normalizeCode(code)
 	var groups []string
 	for len(code) > 4 {
 		groups, code = append(groups, code[:4]), code[4:]

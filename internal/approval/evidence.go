@@ -26,9 +26,9 @@ const (
 )
 
 // Evidence is everything that the server reported about the approvals of one
-// stage of one run. Complete reports whether all of it was read. Refusals has what
-// could not be read or does not match this run. Evidence that is incomplete
-// without a refusal is refused too.
+// stage of one run. Complete reports whether all of it was read. Refusals has
+// what could not be read or does not match this run. Evidence that is
+// incomplete without a refusal is refused too.
 type Evidence struct {
 	Source       Source
 	Organization string
@@ -80,10 +80,10 @@ type Requester struct {
 	As string
 }
 
-// Approval is one approval and its result. Status is as the server sent it. In a
-// classic release an approval is the set of entries before or after one deployment
-// of a stage: Phase says which, Required is how many must approve (0 means all),
-// and Status is empty because it follows from the entries.
+// Approval is one approval and its result. Status is as the server sent it. In
+// a classic release an approval is the set of entries before or after one
+// deployment of a stage: Phase says which, Required is how many must approve (0
+// means all), and Status is empty because it follows from the entries.
 type Approval struct {
 	ID       string
 	Phase    string

@@ -4,8 +4,8 @@ import "strings"
 
 const zeroGUID = "00000000-0000-0000-0000-000000000000"
 
-// GUID returns a GUID in canonical form: in lower case, with dashes. It returns ""
-// for the zero GUID and for anything that is not a GUID.
+// GUID returns a GUID in canonical form: in lower case, with dashes. It returns
+// "" for the zero GUID and for anything that is not a GUID.
 func GUID(s string) string {
 	if len(s) != len(zeroGUID) || s == zeroGUID {
 		return ""

@@ -14,9 +14,10 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// A scenario describes what happened to one stage. build makes evidence of it, and
-// expect, the oracle, returns the expected result; they are independent of each
-// other. Each element is an index into the values of one of the dimensions.
+// A scenario describes what happened to one stage. build makes evidence of it,
+// and expect, the oracle, returns the expected result; they are independent of
+// each other. Each element is an index into the values of one of the
+// dimensions.
 type scenario [dimensions]int
 
 const (

@@ -61,8 +61,8 @@ func (p Person) notAPerson() string {
 	return fmt.Sprintf("an identity of the unknown subject type %q", kind)
 }
 
-// requested returns how the person requested the run, or "" if they did not.
-func (j *judge) requested(id string) string {
+// requestedHow returns how the person requested the run, or "" if they did not.
+func (j *judge) requestedHow(id string) string {
 	for _, r := range j.e.Requesters {
 		if SameGUID(r.ID, id) {
 			if r.As == "" {
@@ -74,14 +74,14 @@ func (j *judge) requested(id string) string {
 	return ""
 }
 
-// wrote reports whether the person pushed the source version.
-func (j *judge) wrote(id string) bool {
+// isAuthor reports whether the person pushed the source version.
+func (j *judge) isAuthor(id string) bool {
 	return slices.ContainsFunc(j.e.Authors, func(p Person) bool { return SameGUID(p.ID, id) })
 }
 
-// listed reports whether the person who approved, or the group on whose behalf
+// isListed reports whether the person who approved, or the group on whose behalf
 // they approved, is on the list of approvers.
-func (j *judge) listed(s Step) bool {
+func (j *judge) isListed(s Step) bool {
 	if len(j.r.Approvers) == 0 {
 		return true
 	}
@@ -97,7 +97,7 @@ func (j *judge) listed(s Step) bool {
 			continue
 		}
 		if onBehalf(s) && (SameName(entry, s.Assigned.UniqueName) || entry == s.Assigned.Descriptor ||
-			groupName(entry) && SameName(entry, s.Assigned.Name)) {
+			isGroupName(entry) && SameName(entry, s.Assigned.Name)) {
 			return true
 		}
 	}
@@ -118,8 +118,8 @@ func onBehalf(s Step) bool {
 	return s.Assigned.Group && s.Actual != nil && !SameGUID(s.Assigned.ID, s.Actual.ID)
 }
 
-// groupName reports whether a name has the form [Project]\Group.
-func groupName(name string) bool {
+// isGroupName reports whether a name has the form [Project]\Group.
+func isGroupName(name string) bool {
 	scope, group, ok := strings.Cut(name, `]\`)
 	return ok && strings.HasPrefix(scope, "[") && group != ""
 }

@@ -14,9 +14,9 @@ type Guard struct {
 
 // Protection describes how the service connections are protected from other
 // pipelines: "protected: …" if every connection in use has an enabled required
-// template or approval, "unprotected: …" if one has neither, and "unknown: …" if
-// the checks of one could not be read. It refuses nothing, because a refusal would
-// stop only this step, not the other pipelines.
+// template or approval, "unprotected: …" if one has neither, and "unknown: …"
+// if the checks of one could not be read. It refuses nothing, because a refusal
+// would stop only this step, not the other pipelines.
 func Protection(guards []Guard) string {
 	if len(guards) == 0 {
 		return "unprotected: no service connection is in use, so no check protects the registries"
@@ -51,8 +51,8 @@ func Protection(guards []Guard) string {
 }
 
 // FlowFile is where the rules in force were read. Bound reports whether the
-// pipeline's author could not change the content: it is the server's copy, or its
-// hash is pinned.
+// pipeline's author could not change the content: it is the server's copy, or
+// its hash is pinned.
 type FlowFile struct {
 	Path   string
 	SHA256 string
@@ -60,9 +60,9 @@ type FlowFile struct {
 }
 
 // RulesVerified reports whether the pipeline's author could not have used other
-// rules: the file must be bound, and in every check suite of this stage a required
-// template on one of the step's service connections, given by id, must have
-// passed. If the rules are not verified, warning says why.
+// rules: the file must be bound, and in every check suite of this stage a
+// required template on one of the step's service connections, given by id, must
+// have passed. If the rules are not verified, warning says why.
 func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verified bool, warning string) {
 	if !file.Bound {
 		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)

@@ -6,8 +6,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// bindRelease returns the approvals of the stage, if it is the one that the rules
-// name. In a classic release the approvals belong to the stage itself.
+// bindRelease returns the approvals of the stage, if it is the one that the
+// rules name. In a classic release the approvals belong to the stage itself.
 func (j *judge) bindRelease() []Approval {
 	if j.r.Environment != "" && !SameName(j.r.Environment, j.e.Stage) {
 		j.refuse(rule.ApprovalUnbound, j.stage(),
@@ -22,9 +22,9 @@ func (j *judge) bindRelease() []Approval {
 	return j.e.Approvals
 }
 
-// judgeEntries judges the entries of one approval: as many as required must have
-// been approved by people. If no approver is configured, Azure DevOps creates one
-// entry and approves it automatically.
+// judgeEntries judges the entries of one approval: as many as required must
+// have been approved by people. If no approver is configured, Azure DevOps
+// creates one entry and approves it automatically.
 func (j *judge) judgeEntries(a Approval) bool {
 	asked, given := 0, 0
 	worst := severityNone

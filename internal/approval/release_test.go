@@ -56,8 +56,8 @@ func TestReleaseMatchesOracle(t *testing.T) {
 	}
 }
 
-// expectRelease is the oracle for one set of entries by bob, carol and alice. Alice
-// requested the deployment.
+// expectRelease is the oracle for one set of entries by bob, carol and alice.
+// Alice requested the deployment.
 func expectRelease(set []string, required int) map[rule.Name]bool {
 	count := func(status ...string) (n int) {
 		for _, s := range set {

@@ -10,8 +10,8 @@ import (
 )
 
 // ReleaseRecord is the server's record of a classic release: one document with
-// its stages and their deployments and approvals. Texts and ids are as the server
-// sent them, and empty if it did not send them.
+// its stages and their deployments and approvals. Texts and ids are as the
+// server sent them, and empty if it did not send them.
 type ReleaseRecord struct {
 	ID         Number
 	ProjectID  string
@@ -61,9 +61,9 @@ type Entry struct {
 	Step      Step
 }
 
-// Evidence adds the approvals of the named stage to the evidence e, which has the
-// stage and attempt of the job; an empty name means that stage. It reports whether
-// the release has the named stage.
+// Evidence adds the approvals of the named stage to the evidence e, which has
+// the stage and attempt of the job; an empty name means that stage. It reports
+// whether the release has the named stage.
 func (r ReleaseRecord) Evidence(e Evidence, stage string, postDeployment bool) (Evidence, bool) {
 	refuse := func(why string) (Evidence, bool) {
 		e.Refusals = append(slices.Clip(e.Refusals), contradiction(fmt.Sprintf("release %d", e.ReleaseID), "%s", why))
@@ -116,8 +116,8 @@ func (r ReleaseRecord) stage(meant func(ReleaseStage) bool) (found *ReleaseStage
 	return found, ""
 }
 
-// attempt returns one attempt at the stage, or nil if there is none. If there are
-// several, twice is the reason to refuse.
+// attempt returns one attempt at the stage, or nil if there is none. If there
+// are several, twice is the reason to refuse.
 func (s *ReleaseStage) attempt(number int) (found *Deployment, twice string) {
 	for i, d := range s.Deployments {
 		if d.Attempt != number {
@@ -144,8 +144,8 @@ func (s *ReleaseStage) newest() int {
 	return newest
 }
 
-// fill adds the approvals, requesters and gates of one attempt to the evidence. It
-// returns why the record contradicts itself, or "" if it does not.
+// fill adds the approvals, requesters and gates of one attempt to the evidence.
+// It returns why the record contradicts itself, or "" if it does not.
 func (s *ReleaseStage) fill(e *Evidence, d *Deployment, postDeployment bool) (why string) {
 	before, why := s.set("pre-deployment", "preDeploy", s.Before, *e)
 	if why != "" {

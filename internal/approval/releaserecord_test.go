@@ -18,7 +18,8 @@ func releaseEntry(id, attempt int, kind, status string) approval.Entry {
 		Step: approval.Step{Status: status, Assigned: bob, Actual: &bob, Modified: now.Add(-time.Hour)}}
 }
 
-// releaseRecord returns a release in the second deployment of its stage Production.
+// releaseRecord returns a release in the second deployment of its stage
+// Production.
 func releaseRecord() approval.ReleaseRecord {
 	by := func(name, as string) []approval.Requester {
 		return []approval.Requester{{Person: people[name], As: as}}

@@ -57,9 +57,9 @@ type Seal struct {
 // endpointPrefix marks a service connection in Rules.Environment.
 const endpointPrefix = "endpoint:"
 
-// Names reports whether environment, in the form of Rules.Environment, names r.
-// It ignores case.
-func Names(environment string, r Resource) bool {
+// NamesResource reports whether environment, in the form of Rules.Environment,
+// names r. It ignores case.
+func NamesResource(environment string, r Resource) bool {
 	kind, name := named(environment)
 	return name != "" && r.Type == kind && SameName(r.Name, name)
 }
@@ -72,10 +72,10 @@ func named(environment string) (kind, name string) {
 	return "environment", environment
 }
 
-// SameName reports whether two names are equal, ignoring case. Both the lower and
-// the upper case must be equal: one alone equates the Kelvin sign with k and the
-// long s with s, so that anyone who can create environments could create a second
-// "Release".
+// SameName reports whether two names are equal, ignoring case. Both the lower
+// and the upper case must be equal: one alone equates the Kelvin sign with k
+// and the long s with s, so that anyone who can create environments could
+// create a second "Release".
 func SameName(a, b string) bool { return folded(a) == folded(b) }
 
 func folded(s string) string { return strings.ToLower(s) + "\x00" + strings.ToUpper(s) }

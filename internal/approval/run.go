@@ -118,10 +118,11 @@ type TimelineRecord struct {
 	State      string
 }
 
-// JudgePlace finds the stage that the job runs in, starting from the job's record,
-// and compares it with the job's claims. records are the records of the run's
-// timeline by GUID. If the job has no stage, JudgePlace returns the zero record.
-func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []rule.Refusal) {
+// JudgeTimeline finds the stage that the job runs in, starting from the job's
+// record, and compares it with the job's claims. records are the records of the
+// run's timeline by GUID. If the job has no stage, JudgeTimeline returns the
+// zero record.
+func JudgeTimeline(c Claims, records map[string]TimelineRecord) (TimelineRecord, []rule.Refusal) {
 	subject := fmt.Sprintf("job %s of run %d", c.JobID, c.BuildID)
 	job := records[GUID(c.JobID)]
 	if job.Type != "Job" {
@@ -148,8 +149,8 @@ func JudgePlace(c Claims, records map[string]TimelineRecord) (TimelineRecord, []
 	return stage, refusals
 }
 
-// TokenAnswer is the result of the request for the run's own signed token.
-type TokenAnswer struct {
+// TokenResponse is the result of the request for the run's own signed token.
+type TokenResponse struct {
 	// At most one of Absent, Outside and Denied is set. If none is, Claims are
 	// the claims of the token.
 	Absent  string // why there is no token to compare
@@ -167,7 +168,7 @@ type TokenClaims struct {
 
 // JudgeToken compares the run's own token with the job's claims and with the
 // record of the run, which is nil if it could not be read.
-func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal) {
+func JudgeToken(c Claims, t TokenResponse, b *BuildRecord) (Token, []rule.Refusal) {
 	const subject = "the run's own token"
 	switch {
 	case t.Absent != "":
@@ -193,9 +194,9 @@ func JudgeToken(c Claims, t TokenAnswer, b *BuildRecord) (Token, []rule.Refusal)
 	return Token{State: TokenMatched}, nil
 }
 
-// JudgeRelease compares the record of a release with the job's claims, and returns
-// the name of the stage and the deployment that the job belongs to. If the job is
-// not part of the release, the deployment is nil.
+// JudgeRelease compares the record of a release with the job's claims, and
+// returns the name of the stage and the deployment that the job belongs to. If
+// the job is not part of the release, the deployment is nil.
 func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refusals []rule.Refusal) {
 	subject := fmt.Sprintf("release %d", c.ReleaseID)
 	refuse := func(why rule.Refusal) { refusals = append(refusals, why) }
@@ -249,23 +250,23 @@ func (j *judge) judgeContext(c Context) bool {
 		return false
 	}
 	var differs []string
-	differ := func(what string, told, ours any) {
+	addDifference := func(what string, told, ours any) {
 		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
 	}
 	if !SameGUID(c.PlanID, j.e.PlanID) {
-		differ("plan", c.PlanID, j.e.PlanID)
+		addDifference("plan", c.PlanID, j.e.PlanID)
 	}
 	if c.BuildID != j.e.BuildID {
-		differ("run", c.BuildID, j.e.BuildID)
+		addDifference("run", c.BuildID, j.e.BuildID)
 	}
 	if !SameName(c.Stage, j.e.Stage) {
-		differ("stage", c.Stage, j.e.Stage)
+		addDifference("stage", c.Stage, j.e.Stage)
 	}
 	if c.Attempt != j.e.Attempt {
-		differ("attempt", c.Attempt, j.e.Attempt)
+		addDifference("attempt", c.Attempt, j.e.Attempt)
 	}
 	if c.ProjectID != "" && !SameGUID(c.ProjectID, j.e.ProjectID) {
-		differ("project", c.ProjectID, j.e.ProjectID)
+		addDifference("project", c.ProjectID, j.e.ProjectID)
 	}
 	if len(differs) == 0 {
 		return true

@@ -190,7 +190,7 @@ func TestJudgeBuild(t *testing.T) {
 	}
 }
 
-func TestJudgePlace(t *testing.T) {
+func TestJudgeTimeline(t *testing.T) {
 	const (
 		subject  = "run-mismatch, job " + job + " of run 4711: "
 		noJob    = subject + "run 4711 has no job " + job + ", which this step claims to run in"
@@ -268,7 +268,7 @@ func TestJudgePlace(t *testing.T) {
 			stage: {ID: stage, Type: "Stage", Identifier: "Production", State: "inProgress", Attempt: 2},
 		}
 		c.change(&claims, r)
-		found, refusals := approval.JudgePlace(claims, r)
+		found, refusals := approval.JudgeTimeline(claims, r)
 		remedied(t, refusals)
 		if got, want := strings.ReplaceAll(said(refusals), strings.ToUpper(job), job), strings.Join(c.want, "\n"); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, want)
@@ -288,8 +288,8 @@ func TestJudgeToken(t *testing.T) {
 		subject = "run-mismatch, the run's own token: "
 		names   = subject + "the run's own token names another %s, but this job claims to be part of run 4711"
 	)
-	token := func(run, pipeline, project string) approval.TokenAnswer {
-		return approval.TokenAnswer{Claims: approval.TokenClaims{RunID: run, PipelineID: pipeline, ProjectID: project}}
+	token := func(run, pipeline, project string) approval.TokenResponse {
+		return approval.TokenResponse{Claims: approval.TokenClaims{RunID: run, PipelineID: pipeline, ProjectID: project}}
 	}
 	withoutPipeline := buildRecord()
 	withoutPipeline.PipelineID = approval.Number{}
@@ -297,7 +297,7 @@ func TestJudgeToken(t *testing.T) {
 	matched := approval.Token{State: approval.TokenMatched}
 	for _, c := range []struct {
 		name   string
-		answer approval.TokenAnswer
+		answer approval.TokenResponse
 		build  *approval.BuildRecord
 		token  approval.Token
 		want   string
@@ -316,11 +316,11 @@ func TestJudgeToken(t *testing.T) {
 		{"a token of nothing", token("", "", ""), &record, approval.Token{}, fmt.Sprintf(names, "run and another project and another pipeline")},
 		{"another run, and the record was not read", token("4710", "12", project), nil, approval.Token{}, fmt.Sprintf(names, "run")},
 
-		{"absent", approval.TokenAnswer{Absent: "the server gives none (status 404)"}, &record,
+		{"absent", approval.TokenResponse{Absent: "the server gives none (status 404)"}, &record,
 			approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}, ""},
-		{"outside the collection", approval.TokenAnswer{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
+		{"outside the collection", approval.TokenResponse{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
 			subject + "the address for the run's own token is outside the collection dev.azure.com/contoso, so no request was sent"},
-		{"denied", approval.TokenAnswer{Denied: 403}, &record, approval.Token{},
+		{"denied", approval.TokenResponse{Denied: 403}, &record, approval.Token{},
 			subject + "Azure DevOps denies this job the run's own token: status 403"},
 	} {
 		token, refusals := approval.JudgeToken(yamlClaims(), c.answer, c.build)

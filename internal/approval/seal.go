@@ -42,19 +42,19 @@ func (s Seal) problem() string {
 	return ""
 }
 
-// judgeOrder checks that the image was sealed before the approval was given, and
-// has not changed since. All times are from servers, and equal times do not count
-// as before.
+// judgeOrder checks that the image was sealed before the approval was given,
+// and has not changed since. All times are from servers, and equal times do not
+// count as before.
 func (j *judge) judgeOrder(c *candidate) {
 	for _, s := range j.r.Seals {
 		if s.problem() != "" {
 			continue
 		}
 		if !c.decided.After(s.TagUpdated) {
-			c.fail(rule.ChangedSinceApproval, "%s, but %s was changed at %s", c.when(), s.Subject, stamp(s.TagUpdated))
+			c.fail(rule.ChangedSinceApproval, "%s, but %s was changed at %s", c.when(), s.Subject, formatTime(s.TagUpdated))
 		}
 		if !c.decided.After(s.RecordCreated) {
-			c.fail(rule.NotSealed, "%s, but %s was sealed at %s", c.when(), s.Subject, stamp(s.RecordCreated))
+			c.fail(rule.NotSealed, "%s, but %s was sealed at %s", c.when(), s.Subject, formatTime(s.RecordCreated))
 		}
 	}
 }

@@ -48,17 +48,17 @@ func (j *judge) refuseStatus(a Approval, status string) {
 	}
 }
 
-// judgeWitness refuses unless the suite's status is approved too.
-func (j *judge) judgeWitness() {
+// judgeSuiteStatus refuses unless the suite's status is approved too.
+func (j *judge) judgeSuiteStatus() {
 	if j.e.Source == Release {
 		return
 	}
 	if j.e.Suite.Status != approved {
-		j.disagree(fmt.Sprintf("the status of the approval is approved, but the status of its check suite is %q", j.e.Suite.Status))
+		j.refuseContradiction(fmt.Sprintf("the status of the approval is approved, but the status of its check suite is %q", j.e.Suite.Status))
 	}
 	for _, run := range j.e.Suite.Runs {
-		if SameGUID(run.Type, TypeApproval) && Names(j.r.Environment, run.Resource) && run.Status != approved {
-			j.disagree(fmt.Sprintf("the status of the approval is approved, but the status of its check on %s is %q", run.Resource, run.Status))
+		if SameGUID(run.Type, TypeApproval) && NamesResource(j.r.Environment, run.Resource) && run.Status != approved {
+			j.refuseContradiction(fmt.Sprintf("the status of the approval is approved, but the status of its check on %s is %q", run.Resource, run.Status))
 		}
 	}
 }
@@ -116,7 +116,7 @@ func (j *judge) whoMay() string {
 			asked = true
 			person := Step{Assigned: s.Assigned}
 			eligible := s.Assigned.notAPerson() == "" || j.names(s.Assigned)
-			if s.Assigned.Group || eligible && j.listed(person) && (j.r.RequesterCanApprove || j.requested(s.Assigned.ID) == "") {
+			if s.Assigned.Group || eligible && j.isListed(person) && (j.r.RequesterCanApprove || j.requestedHow(s.Assigned.ID) == "") {
 				names = append(names, label(s.Assigned))
 			}
 		}

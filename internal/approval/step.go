@@ -9,9 +9,9 @@ import (
 
 // Case is what one step wants to do, and what was read about it.
 type Case struct {
-	// Asked reports whether the action needs an approval. Sealing and auditing
-	// do not.
-	Asked bool
+	// NeedsApproval reports whether the action needs an approval. Sealing and
+	// auditing do not.
+	NeedsApproval bool
 	// Unapproved waives both approval and seal, which is possible only at a
 	// prompt outside any run.
 	Unapproved bool
@@ -37,15 +37,16 @@ type Part struct {
 	Evidence *Evidence
 }
 
-// Decide returns the verdict on a whole step. It is granted only if every part is.
+// Decide returns the verdict on a whole step. It is granted only if every part
+// is.
 func Decide(c Case, now time.Time) Verdict {
 	switch {
-	case !c.Asked:
+	case !c.NeedsApproval:
 		return Verdict{Kind: None, Refusals: c.RunRefusals}
 	case c.Unapproved:
 		return Verdict{Kind: Unapproved}
 	case len(c.Parts) == 0:
-		return notAsked(c)
+		return notRequired(c)
 	case !c.InRun:
 		return outsideRun(c.Subject)
 	case len(c.RunRefusals) > 0 || slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Evidence == nil }):
@@ -58,9 +59,10 @@ func Decide(c Case, now time.Time) Verdict {
 	return sum
 }
 
-// notAsked returns the verdict if no rule in force requires an approval. There is
-// no approval time to compare a seal with, but an unsealed image is still refused.
-func notAsked(c Case) Verdict {
+// notRequired returns the verdict if no rule in force requires an approval.
+// There is no approval time to compare a seal with, but an unsealed image is
+// still refused.
+func notRequired(c Case) Verdict {
 	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Images > 0, Refusals: slices.Clone(c.RunRefusals)}
 	for _, s := range c.Seals {
 		v.Refusals = append(v.Refusals, JudgeSeal(s)...)

@@ -87,7 +87,7 @@ type judge struct {
 	candidates  []*candidate
 	unversioned bool // the version of a check is unknown
 	refusals    []rule.Refusal
-	told        []rule.Outcome
+	results     []rule.Outcome
 }
 
 func (j *judge) judge() {
@@ -105,7 +105,7 @@ func (j *judge) judge() {
 		}
 		return
 	}
-	j.tellRun()
+	j.reportRun()
 	if j.r.Approval == Automated {
 		j.judgeAutomated()
 		return
@@ -119,7 +119,7 @@ func (j *judge) judge() {
 	if len(guarding) == 0 {
 		return
 	}
-	j.tell(rule.ApprovalUnbound, fmt.Sprintf("%s of this stage for %s%s", plural(len(guarding), "approval"), j.guards(), j.configurationNote()))
+	j.met(rule.ApprovalUnbound, fmt.Sprintf("%s of this stage for %s%s", plural(len(guarding), "approval"), j.guards(), j.configurationNote()))
 	var granted []Approval
 	for _, a := range guarding {
 		if j.judgeStatus(a) {
@@ -127,8 +127,8 @@ func (j *judge) judge() {
 		}
 	}
 	if len(granted) == len(guarding) {
-		j.judgeWitness()
-		j.tell(rule.ApprovalMissing, plural(len(granted), "approval")+" given")
+		j.judgeSuiteStatus()
+		j.met(rule.ApprovalMissing, plural(len(granted), "approval")+" given")
 	}
 	for i, a := range granted {
 		j.readApprovers(i, a)
@@ -136,8 +136,9 @@ func (j *judge) judge() {
 	j.judgeApprovers(len(granted))
 }
 
-// tellRun reports that the run matches. A mismatch is a refusal of the evidence.
-func (j *judge) tellRun() {
+// reportRun reports that the run matches. A mismatch is a refusal of the
+// evidence.
+func (j *judge) reportRun() {
 	detail := "job, stage and run match the server's records"
 	if j.e.Token.State != "" {
 		detail += "; the run's own token: " + string(j.e.Token.State)
@@ -145,17 +146,17 @@ func (j *judge) tellRun() {
 	if j.e.Token.Detail != "" {
 		detail += " (" + j.e.Token.Detail + ")"
 	}
-	j.tell(rule.RunMismatch, detail)
-	j.told = append(j.told, j.e.Notes...)
+	j.met(rule.RunMismatch, detail)
+	j.results = append(j.results, j.e.Notes...)
 }
 
 func (j *judge) refuse(name rule.Name, subject, reason, remedy string) {
 	j.refusals = append(j.refusals, rule.Refusal{Rule: name, Subject: subject, Reason: reason, Remedy: remedy})
 }
 
-// tell reports a rule as met, unless it is refused.
-func (j *judge) tell(name rule.Name, detail string) {
-	j.told = append(j.told, rule.Outcome{Rule: name, Met: true, Detail: detail})
+// met reports a rule as met, unless it is refused.
+func (j *judge) met(name rule.Name, detail string) {
+	j.results = append(j.results, rule.Outcome{Rule: name, Met: true, Detail: detail})
 }
 
 // outcomes returns the judged rules in the order of rule.All. A refused rule is
@@ -170,7 +171,7 @@ func (j *judge) outcomes() []rule.Outcome {
 				reasons = append(reasons, r.Reason)
 			}
 		}
-		for _, t := range j.told {
+		for _, t := range j.results {
 			if t.Rule == name {
 				details = append(details, t.Detail)
 				outcome.Met = outcome.Met && t.Met

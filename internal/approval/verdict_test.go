@@ -327,8 +327,9 @@ func TestApprovalsWithoutDistinctIDs(t *testing.T) {
 	}
 }
 
-// TestSuiteWithOtherChecks checks that the status of the suite and of the approvals
-// on the named resource count. The suite's status covers other checks.
+// TestSuiteWithOtherChecks checks that the status of the suite and of the
+// approvals on the named resource count. The suite's status covers other
+// checks.
 func TestSuiteWithOtherChecks(t *testing.T) {
 	for name, run := range map[string]approval.CheckRun{
 		"another check on the resource": {ID: guid(700), Status: "running", Type: approval.TypeTaskCheck, Resource: approval.Resource{Type: "environment", ID: "7", Name: "Production"}},
@@ -342,7 +343,8 @@ func TestSuiteWithOtherChecks(t *testing.T) {
 	}
 }
 
-// TestIncompleteEvidenceHasOneReason checks that an existing reason is not repeated.
+// TestIncompleteEvidenceHasOneReason checks that an existing reason is not
+// repeated.
 func TestIncompleteEvidenceHasOneReason(t *testing.T) {
 	for _, word := range []string{"incomplete, with a reason", "incomplete, without a reason"} {
 		e, r := with(dEvidence, word).build()
@@ -424,7 +426,7 @@ func TestNames(t *testing.T) {
 		{"endpoint:", approval.Resource{Type: "endpoint"}, false},
 		{"", approval.Resource{Type: "environment"}, false},
 	} {
-		if got := approval.Names(c.environment, c.resource); got != c.want {
+		if got := approval.NamesResource(c.environment, c.resource); got != c.want {
 			t.Errorf("%q names %+v: %v", c.environment, c.resource, got)
 		}
 	}

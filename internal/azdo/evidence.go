@@ -72,7 +72,7 @@ func (s *Service) configurations(ctx context.Context, q Query, suite *approval.S
 	}
 	for _, name := range q.Checks {
 		for _, run := range suite.Runs {
-			if approval.Names(name, run.Resource) && run.Resource.ID != "" && !slices.Contains(resources, run.Resource) {
+			if approval.NamesResource(name, run.Resource) && run.Resource.ID != "" && !slices.Contains(resources, run.Resource) {
 				resources = append(resources, run.Resource)
 			}
 		}
@@ -106,7 +106,7 @@ func guardedResource(suite *approval.Suite, environment string) (found approval.
 		return approval.Resource{}, false
 	}
 	for _, run := range suite.Runs {
-		if run.Type != approval.TypeApproval || !approval.Names(environment, run.Resource) {
+		if run.Type != approval.TypeApproval || !approval.NamesResource(environment, run.Resource) {
 			continue
 		}
 		if run.Resource.ID == "" || ok && run.Resource.ID != found.ID {

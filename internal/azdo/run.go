@@ -70,7 +70,7 @@ func (s *Service) loadBuild(ctx context.Context) {
 	var (
 		b           build
 		t           timeline
-		token       approval.TokenAnswer
+		token       approval.TokenResponse
 		tokenUnread *rule.Refusal
 
 		buildErr, timelineErr error
@@ -139,7 +139,7 @@ func (s *Service) takeTimeline(t *timeline, err error) {
 		return
 	}
 	s.run.timeline = t
-	stage, refusals := approval.JudgePlace(s.claims.Claims, t.byID)
+	stage, refusals := approval.JudgeTimeline(s.claims.Claims, t.byID)
 	s.refuse(refusals...)
 	s.run.stage = stage
 	s.run.run.Stage, s.run.run.Attempt = stage.Identifier, stage.Attempt

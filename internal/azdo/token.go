@@ -48,27 +48,27 @@ func (c *claim) UnmarshalJSON(raw []byte) error {
 // readToken requests the run's own token, without a service connection. If the
 // server has none (404, 405), or the agent gives no address, there is nothing
 // to compare.
-func (s *Service) readToken(ctx context.Context) (approval.TokenAnswer, *rule.Refusal) {
+func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.Refusal) {
 	if s.claims.OIDCRequestURI == "" {
-		return approval.TokenAnswer{Absent: "the agent names no address that gives one"}, nil
+		return approval.TokenResponse{Absent: "the agent names no address that gives one"}, nil
 	}
 	u, err := url.Parse(s.claims.OIDCRequestURI)
 	if err != nil || !s.within(u) {
-		return approval.TokenAnswer{Outside: s.collection.Host + s.collection.Path}, nil
+		return approval.TokenResponse{Outside: s.collection.Host + s.collection.Path}, nil
 	}
 	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
 	claims, err := s.askToken(ctx, u.String())
 	var a *statusError
 	switch {
 	case err == nil:
-		return approval.TokenAnswer{Claims: claims}, nil
+		return approval.TokenResponse{Claims: claims}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed):
-		return approval.TokenAnswer{Absent: fmt.Sprintf("the server gives none (status %d)", a.Status)}, nil
+		return approval.TokenResponse{Absent: fmt.Sprintf("the server gives none (status %d)", a.Status)}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden):
-		return approval.TokenAnswer{Denied: a.Status}, nil
+		return approval.TokenResponse{Denied: a.Status}, nil
 	}
 	unread := s.unreadable("the run's own token", err, viewBuilds)
-	return approval.TokenAnswer{}, &unread
+	return approval.TokenResponse{}, &unread
 }
 
 // within reports whether an address is in the collection: on its host, and, as

@@ -48,7 +48,7 @@ func Approved(action string) bool { return action == Promote || action == Invert
 // as found in the registries. code is the approval code of the images, or empty
 // if it is unknown.
 func Case(action string, images []Image, groups []Group, subject, code string) approval.Case {
-	c := approval.Case{Asked: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
+	c := approval.Case{NeedsApproval: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
 	for _, g := range groups {
 		rules := approval.Rules{
 			Approval:            approval.Kind(g.Rules.Kind),

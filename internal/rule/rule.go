@@ -26,7 +26,7 @@ const (
 	// ApprovalUnreadable: the server's records of an approval cannot be read,
 	// are incomplete, or contradict each other.
 	// Decided by: approval.(*judge).judge, approval.(*judge).refuseStatus,
-	// approval.(*judge).judgeEntries, approval.(*judge).judgeWitness,
+	// approval.(*judge).judgeEntries, approval.(*judge).judgeSuiteStatus,
 	// approval.(*judge).readApprovers, approval.(*judge).judgeCandidate,
 	// approval.(*judge).bind, approval.(*judge).approvalRuns,
 	// approval.(*judge).distinctApprovals, approval.(*judge).join,
@@ -94,7 +94,7 @@ const (
 
 	// RunMismatch: the job is not part of the run, stage or deployment that it
 	// claims to be part of.
-	// Decided by: approval.JudgeBuild, approval.JudgePlace,
+	// Decided by: approval.JudgeBuild, approval.JudgeTimeline,
 	// approval.JudgeToken, approval.JudgeRelease, approval.JudgeClaims,
 	// approval.(*judge).judgeContext.
 	RunMismatch Name = "run-mismatch"
