@@ -384,7 +384,7 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 	}
 	var found []string
 	for _, source := range sources {
-		order := plan.Order{Action: inputs["action"], Flow: inputs["flow"], Source: source}
+		order := plan.Request{Action: inputs["action"], Flow: inputs["flow"], Source: source}
 		for line := range strings.Lines(placed(filled.Replace(inputs["targets"]))) {
 			target, err := plan.ParseDestination(strings.TrimSpace(line))
 			if err != nil {
@@ -393,20 +393,20 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 			order.Targets = append(order.Targets, target)
 		}
 		if len(order.Targets) == 0 && order.Action != "seal" {
-			everywhere, refused := plan.Everywhere(file, order.Flow, source)
+			everywhere, refused := plan.AllTargets(file, order.Flow, source)
 			if refused != nil {
 				return []string{refused.Reason}
 			}
 			order.Targets = everywhere
 		}
-		wanted, refusals, err := plan.Route(file, order)
+		wanted, refusals, err := plan.FindRoutes(file, order)
 		if err != nil {
 			return []string{err.Error()}
 		}
 		for _, r := range refusals {
 			found = append(found, r.Reason)
 		}
-		if len(refusals) == 0 && len(wanted.Ways) == 0 {
+		if len(refusals) == 0 && len(wanted.Routes) == 0 {
 			found = append(found, source.String()+" goes nowhere")
 		}
 	}

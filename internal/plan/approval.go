@@ -24,13 +24,13 @@ func Groups(action string, images []Wanted) []Group {
 	}
 	var groups []Group
 	for at, w := range images {
-		for _, way := range w.Ways {
-			if way.Rules.Kind == topology.None {
+		for _, route := range w.Routes {
+			if route.Rules.Kind == topology.None {
 				continue
 			}
-			i := slices.IndexFunc(groups, func(g Group) bool { return g.Rules.SameApproval(way.Rules) })
+			i := slices.IndexFunc(groups, func(g Group) bool { return g.Rules.SameApproval(route.Rules) })
 			if i < 0 {
-				groups = append(groups, Group{Rules: way.Rules})
+				groups = append(groups, Group{Rules: route.Rules})
 				i = len(groups) - 1
 			}
 			if !slices.Contains(groups[i].Images, at) {

@@ -19,7 +19,7 @@ func wantedBy(tag string, rules ...topology.Rules) Wanted {
 		w.Targets = append(w.Targets, at(dev, tag))
 	}
 	for _, t := range rules {
-		w.Ways = append(w.Ways, Way{Rules: t})
+		w.Routes = append(w.Routes, Route{Rules: t})
 	}
 	return w
 }
@@ -138,9 +138,9 @@ func TestBranches(t *testing.T) {
 		{"run of another branch", []Image{image(wantedBy("1", main), "refs/heads/x")}, []string{"1"}},
 		{"outside any run", []Image{image(wantedBy("1", main), "")}, []string{"1"}},
 		{"every image", []Image{image(wantedBy("1", main), "refs/heads/x"), image(wantedBy("2", release), "refs/heads/x")}, []string{"1", "2"}},
-		{"both ways of an image", []Image{image(wantedBy("1", main, release), "refs/heads/x")}, []string{"1", "1"}},
+		{"both routes of an image", []Image{image(wantedBy("1", main, release), "refs/heads/x")}, []string{"1", "1"}},
 		{"the same refusal twice", []Image{image(wantedBy("1", main, main), "refs/heads/x")}, []string{"1"}},
-		{"one way of an image", []Image{image(wantedBy("1", main, release), "refs/heads/main")}, []string{"1"}},
+		{"one route of an image", []Image{image(wantedBy("1", main, release), "refs/heads/main")}, []string{"1"}},
 	} {
 		var got []string
 		p := Make(c.images, approval.Verdict{Granted: true})
@@ -173,8 +173,8 @@ func TestMayMove(t *testing.T) {
 		{"promoted to another registry", Wanted{Action: Promote, MoveTag: true, Targets: []ref.Reference{down}}, false},
 		{"pushed within one registry, with moveTag", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{inside}}, false},
 		{"pushed down, with moveTag", Wanted{Action: InvertedPush, MoveTag: true, Targets: []ref.Reference{down}}, false},
-		{"allowed by the flow", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Ways: []Way{{}}}, true},
-		{"not allowed by the flow, with moveTag", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Ways: []Way{{Move: no}}}, false},
+		{"allowed by the flow", Wanted{Action: InvertedPush, Covered: true, Targets: []ref.Reference{down}, Routes: []Route{{}}}, true},
+		{"not allowed by the flow, with moveTag", Wanted{Action: Promote, Covered: true, MoveTag: true, Targets: []ref.Reference{inside}, Routes: []Route{{MoveRefusal: no}}}, false},
 	} {
 		c.w.Source = at(prod, "1")
 		if got := c.w.MayMove(0); got != c.want {

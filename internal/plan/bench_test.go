@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// BenchmarkPlan10000x20 plans 10,000 images for 20 targets in memory: the ways
+// BenchmarkPlan10000x20 plans 10,000 images for 20 targets in memory: the routes
 // by the flow file, and the steps. heap-MB is the memory that remains in use.
 func BenchmarkPlan10000x20(b *testing.B) {
 	const images, targets = 10_000, 20
@@ -39,11 +39,11 @@ func BenchmarkPlan10000x20(b *testing.B) {
 	for range b.N {
 		list := make([]Image, 0, images)
 		for i, source := range sources {
-			all, refused := Everywhere(file, "released", source)
+			all, refused := AllTargets(file, "released", source)
 			if refused != nil {
 				b.Fatal(refused)
 			}
-			w, against, err := Route(file, Order{Action: InvertedPush, Flow: "released", Source: source, Targets: all})
+			w, against, err := FindRoutes(file, Request{Action: InvertedPush, Flow: "released", Source: source, Targets: all})
 			if err != nil || len(against) > 0 {
 				b.Fatal(err, against)
 			}

@@ -29,8 +29,8 @@ func judgeBranch(w Wanted, branch string) []rule.Refusal {
 		return nil
 	}
 	var refusals []rule.Refusal
-	for _, way := range w.Ways {
-		allowed := way.Rules.Branches
+	for _, route := range w.Routes {
+		allowed := route.Rules.Branches
 		if len(allowed) == 0 || slices.ContainsFunc(allowed, func(p topology.BranchPattern) bool { return p.Match(branch) }) {
 			continue
 		}

@@ -8,8 +8,8 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Direct is a request by the inputs alone, without a flow file.
-type Direct struct {
+// DirectRequest is a request by the inputs alone, without a flow file.
+type DirectRequest struct {
 	Action  string
 	Source  string
 	Digest  string
@@ -27,7 +27,7 @@ type Problem struct {
 
 // Wanted parses the request. It returns all problems at once, and warnings for
 // what was ignored.
-func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
+func (d DirectRequest) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	add := func(input string, err error, remedy string) {
 		problems = append(problems, Problem{input, err.Error(), remedy})
 	}
@@ -62,13 +62,13 @@ func (d Direct) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	}
 	rules := d.rules()
 	for range max(len(w.Targets), 1) {
-		w.Ways = append(w.Ways, Way{Rules: rules})
+		w.Routes = append(w.Routes, Route{Rules: rules})
 	}
 	return w, problems, warnings
 }
 
 // rules returns the rules that follow from the inputs alone.
-func (d Direct) rules() topology.Rules {
+func (d DirectRequest) rules() topology.Rules {
 	in := d.Inputs
 	t := topology.Rules{
 		Kind:                cmp.Or(in.Approval, topology.Manual),

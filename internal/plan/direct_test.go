@@ -22,17 +22,17 @@ func TestDirectRules(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name  string
-		order Direct
+		order DirectRequest
 		want  topology.Rules
 	}{
-		{"promote, no inputs", Direct{Action: Promote}, asked},
-		{"an inverted push needs a seal", Direct{Action: InvertedPush}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"no input waives the seal", Direct{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"seal and approval waived at a prompt", Direct{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
-		{"a promotion may need a seal", Direct{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Sealed = true })},
-		{"a seal needs no approval and locks", Direct{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind, t.Lock = topology.None, topology.LockTag })},
-		{"an audit needs no approval", Direct{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
-		{"all inputs", Direct{Action: Promote, Inputs: topology.Inputs{
+		{"promote, no inputs", DirectRequest{Action: Promote}, asked},
+		{"an inverted push needs a seal", DirectRequest{Action: InvertedPush}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"no input waives the seal", DirectRequest{Action: InvertedPush, Inputs: topology.Inputs{Sealed: &no}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"seal and approval waived at a prompt", DirectRequest{Action: InvertedPush, Unapproved: true, Inputs: topology.Inputs{Approval: topology.None, Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
+		{"a promotion may need a seal", DirectRequest{Action: Promote, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Sealed = true })},
+		{"a seal needs no approval and locks", DirectRequest{Action: Seal, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind, t.Lock = topology.None, topology.LockTag })},
+		{"an audit needs no approval", DirectRequest{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
+		{"all inputs", DirectRequest{Action: Promote, Inputs: topology.Inputs{
 			Approval: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: &yes, AuthorCanApprove: &no, Approvers: []string{"a"},
 			MaxAge: time.Hour, CommentPattern: pattern, Code: &yes, Lock: topology.LockImage, OnPartial: topology.Warn,
 		}}, topology.Rules{
@@ -42,11 +42,11 @@ func TestDirectRules(t *testing.T) {
 	} {
 		c.order.Source = prod + "/shop/cart:1"
 		w, problems, _ := c.order.Wanted()
-		if len(problems) > 0 || len(w.Ways) != 1 {
+		if len(problems) > 0 || len(w.Routes) != 1 {
 			t.Fatalf("%s: %v", c.name, problems)
 		}
-		if !reflect.DeepEqual(w.Ways[0].Rules, c.want) {
-			t.Errorf("%s:\n got %+v\nwant %+v", c.name, w.Ways[0].Rules, c.want)
+		if !reflect.DeepEqual(w.Routes[0].Rules, c.want) {
+			t.Errorf("%s:\n got %+v\nwant %+v", c.name, w.Routes[0].Rules, c.want)
 		}
 	}
 }
@@ -54,20 +54,20 @@ func TestDirectRules(t *testing.T) {
 func TestDirectReferences(t *testing.T) {
 	for _, c := range []struct {
 		name     string
-		order    Direct
+		order    DirectRequest
 		targets  []ref.Reference
 		problems []string // inputs
 		warnings int
 	}{
-		{"two targets", Direct{Action: InvertedPush, Targets: []string{dev, "dev2.azurecr.io/x:2"}}, []ref.Reference{at(dev, "1"), {Registry: "dev2.azurecr.io", Repository: "x", Tag: "2"}}, nil, 0},
-		{"duplicate target", Direct{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
-		{"an invalid source", Direct{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
-		{"an invalid digest and two invalid targets", Direct{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
-		{"the source itself", Direct{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
-		{"an inverted push within one registry", Direct{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
-		{"a promotion within one registry", Direct{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
-		{"two different digests", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
-		{"the same digest twice", Direct{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: released}, nil, nil, 0},
+		{"two targets", DirectRequest{Action: InvertedPush, Targets: []string{dev, "dev2.azurecr.io/x:2"}}, []ref.Reference{at(dev, "1"), {Registry: "dev2.azurecr.io", Repository: "x", Tag: "2"}}, nil, 0},
+		{"duplicate target", DirectRequest{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
+		{"an invalid source", DirectRequest{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
+		{"an invalid digest and two invalid targets", DirectRequest{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
+		{"the source itself", DirectRequest{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
+		{"an inverted push within one registry", DirectRequest{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
+		{"a promotion within one registry", DirectRequest{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
+		{"two different digests", DirectRequest{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
+		{"the same digest twice", DirectRequest{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: released}, nil, nil, 0},
 	} {
 		if c.order.Source == "" {
 			c.order.Source = prod + "/shop/cart:1"
@@ -80,8 +80,8 @@ func TestDirectReferences(t *testing.T) {
 		if !slices.Equal(got, c.problems) || len(warnings) != c.warnings {
 			t.Errorf("%s: problems %v, warnings %v", c.name, problems, warnings)
 		}
-		if len(c.problems) == 0 && (!slices.Equal(w.Targets, c.targets) || len(w.Ways) != max(len(c.targets), 1)) {
-			t.Errorf("%s: targets %v with %d ways, want %v", c.name, w.Targets, len(w.Ways), c.targets)
+		if len(c.problems) == 0 && (!slices.Equal(w.Targets, c.targets) || len(w.Routes) != max(len(c.targets), 1)) {
+			t.Errorf("%s: targets %v with %d routes, want %v", c.name, w.Targets, len(w.Routes), c.targets)
 		}
 	}
 }
@@ -92,7 +92,7 @@ func TestNeed(t *testing.T) {
 		return topology.Rules{Lock: lock, Sealed: sealed, Attached: attached}
 	}
 	wanted := func(action, to string, t topology.Rules) Wanted {
-		w := Wanted{Action: action, Source: at(prod, "1"), Ways: []Way{{Rules: t}}}
+		w := Wanted{Action: action, Source: at(prod, "1"), Routes: []Route{{Rules: t}}}
 		if to != "" {
 			w.Targets = []ref.Reference{at(to, "1")}
 		}
@@ -116,7 +116,7 @@ func TestNeed(t *testing.T) {
 		{"seal", wanted(Seal, "", rules(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
 		{"seal, a dry run", wanted(Seal, "", rules(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},
 	} {
-		got := Need([]Wanted{c.w}, nil, c.writes, azure)
+		got := RequiredRights([]Wanted{c.w}, nil, c.writes, azure)
 		if !slices.Equal(got[prod]["shop/cart"], c.source) {
 			t.Errorf("%s: %v at the source, want %v", c.name, got[prod]["shop/cart"], c.source)
 		}
@@ -124,7 +124,7 @@ func TestNeed(t *testing.T) {
 			t.Errorf("%s: %v at the target, want %v", c.name, got[c.w.Targets[0].Registry]["shop/cart"], c.target)
 		}
 	}
-	others := Need(nil, []ref.Reference{at(prod, "2")}, true, azure)
+	others := RequiredRights(nil, []ref.Reference{at(prod, "2")}, true, azure)
 	if !slices.Equal(others[prod]["shop/cart"], []string{"pull"}) {
 		t.Errorf("images of other jobs: %v", others)
 	}

@@ -32,10 +32,10 @@ type Wanted struct {
 	Digest  string // what the source must resolve to; if empty, anything
 	MoveTag bool
 
-	// Ways has the rules for each target, in their order. A seal, which has no
+	// Routes has the rules for each target, in their order. A seal, which has no
 	// target, has one.
-	Ways []Way
-	// Covered is set if the ways come from a flow file, so that coverage and
+	Routes []Route
+	// Covered is set if the routes come from a flow file, so that coverage and
 	// direction are checked already.
 	Covered bool
 	// Named is set if the image was given by name, not found by a pattern.
@@ -44,12 +44,12 @@ type Wanted struct {
 	SealExisting bool
 }
 
-// Way is how an image goes to one target: the rules in force and, with a flow
-// file, the flow. Move is why the tag may not move there; nil if it may.
-type Way struct {
-	Flow  *topology.Flow
-	Rules topology.Rules
-	Move  *rule.Refusal
+// Route is how an image goes to one target: the rules in force and, with a flow
+// file, the flow. MoveRefusal is why the tag may not move there; nil if it may.
+type Route struct {
+	Flow        *topology.Flow
+	Rules       topology.Rules
+	MoveRefusal *rule.Refusal
 }
 
 // Lock is what to lock after everything has arrived.
@@ -136,8 +136,8 @@ const (
 	Nothing Work = "nothing"
 	// Copy: copy the image, or what is missing of it, and set the tag last.
 	Copy Work = "copy"
-	// Mend: the tag is right, but something that belongs to the image is missing.
-	Mend Work = "mend"
+	// Repair: the tag is right, but something that belongs to the image is missing.
+	Repair Work = "repair"
 	// Move: copy what is missing, and move the tag to the digest.
 	Move Work = "move"
 	// Wait: the target could not be read; a rerun does the work.
@@ -222,7 +222,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
 			part.Record = len(source.Records) == 0
-			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Ways[0].Rules.Lock)})
+			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Routes[0].Rules.Lock)})
 		}
 	}
 	if w.Action == Audit {
@@ -240,7 +240,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 // judgeTarget returns the step for one target, and what refuses it.
 func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Refusal) {
 	target := w.Targets[at]
-	step := Step{Target: target, Lock: Lock(w.Ways[at].Rules.Lock)}
+	step := Step{Target: target, Lock: Lock(w.Routes[at].Rules.Lock)}
 	if source.Unreadable || seen.Unreachable {
 		step.Work = Wait
 		return step, nil
@@ -252,7 +252,7 @@ func judgeTarget(w Wanted, source Source, at int, seen Target) (Step, []rule.Ref
 		step.Work = Nothing
 		return step, nil
 	case inPlace:
-		step.Work = Mend
+		step.Work = Repair
 	case target.Tag != "" && seen.TagDigest != "":
 		step.Work, step.Previous = Move, seen.TagDigest
 		refusals = append(refusals, judgeMove(w, source, at, seen)...)

@@ -25,10 +25,10 @@ var (
 	locked   = &Attributes{}
 )
 
-// ways gives every target the rules without any inputs.
-func ways(w Wanted) Wanted {
+// withRoutes gives every target the rules without any inputs.
+func withRoutes(w Wanted) Wanted {
 	for range max(len(w.Targets), 1) {
-		w.Ways = append(w.Ways, Way{Rules: topology.Rules{Lock: topology.LockNone}})
+		w.Routes = append(w.Routes, Route{Rules: topology.Rules{Lock: topology.LockNone}})
 	}
 	return w
 }
@@ -64,7 +64,7 @@ func TestMake(t *testing.T) {
 	}{
 		{"new image", push, seen(Target{}), granted, nil, []Work{Copy}},
 		{"already exists", push, seen(Target{TagDigest: released, Root: true}), granted, nil, []Work{Nothing}},
-		{"exists, a signature missing", push, seen(Target{TagDigest: released, Root: true, Missing: 1}), granted, nil, []Work{Mend}},
+		{"exists, a signature missing", push, seen(Target{TagDigest: released, Root: true, Missing: 1}), granted, nil, []Work{Repair}},
 		{"exists by digest, not by tag", push, seen(Target{Root: true}), granted, nil, []Work{Copy}},
 		{"another image under the tag", push, seen(Target{TagDigest: other}), granted, []rule.Name{rule.TagWouldMove}, nil},
 		{"no verdict", push, seen(Target{}), approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalMissing}}}, []rule.Name{rule.ApprovalMissing}, nil},
@@ -92,7 +92,7 @@ func TestMake(t *testing.T) {
 		{"seal a manifest of this run", sealingDigest, Observed{Source: Source{Digest: released, RunStarted: noon, Manifest: &Attributes{Created: noon.Add(time.Hour)}}}, granted, nil, []Work{Nothing}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := Make([]Image{{ways(c.wanted), c.observed}}, c.verdict)
+			p := Make([]Image{{withRoutes(c.wanted), c.observed}}, c.verdict)
 			var got []rule.Name
 			for _, r := range p.Refusals {
 				got = append(got, r.Rule)
@@ -116,7 +116,7 @@ func TestMake(t *testing.T) {
 
 func TestMoveRecordsPreviousDigest(t *testing.T) {
 	w := Wanted{Action: Promote, MoveTag: true, Source: at(prod, "1"), Targets: []ref.Reference{at(prod, "stable")}}
-	p := Make([]Image{{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
+	p := Make([]Image{{withRoutes(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}}, approval.Verdict{Granted: true})
 	if p.Parts[0].Steps[0].Previous != other {
 		t.Errorf("previous is %q, want %q", p.Parts[0].Steps[0].Previous, other)
 	}
@@ -131,7 +131,7 @@ func TestDirection(t *testing.T) {
 		{[]ref.Reference{at(prod, "stable"), at(dev, "1")}, "unchecked"},
 		{nil, "checked"},
 	} {
-		if p := Make([]Image{{ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}), Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
+		if p := Make([]Image{{withRoutes(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: c.targets}), Observed{Targets: make([]Target, len(c.targets))}}}, approval.Verdict{Granted: true}); p.Direction != c.want {
 			t.Errorf("direction to %v is %s, want %s", c.targets, p.Direction, c.want)
 		}
 	}
@@ -141,7 +141,7 @@ func TestDirection(t *testing.T) {
 func TestRefusalsHaveRemedies(t *testing.T) {
 	w := Wanted{Action: Promote, Source: at(dev, "1"), Digest: other, Targets: []ref.Reference{at(prod, "1"), at(prod, "2")}}
 	o := Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}, {Repository: locked}}}
-	p := Make([]Image{{ways(w), o}}, approval.Verdict{Granted: true})
+	p := Make([]Image{{withRoutes(w), o}}, approval.Verdict{Granted: true})
 	if len(p.Refusals) != 5 {
 		t.Fatalf("%d refusals, want 5: %v", len(p.Refusals), p.Refusals)
 	}
@@ -156,8 +156,8 @@ func TestRefusalsHaveRemedies(t *testing.T) {
 // verdict is reported once.
 func TestOneImageRefusesAll(t *testing.T) {
 	w := Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}}
-	good := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
-	bad := Image{ways(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
+	good := Image{withRoutes(w), Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}
+	bad := Image{withRoutes(w), Observed{Source: Source{Digest: released}, Targets: []Target{{TagDigest: other}}}}
 	p := Make([]Image{good, bad, good}, approval.Verdict{Refusals: []rule.Refusal{{Rule: rule.ApprovalPending}}})
 	if len(p.Refusals) != 2 || p.Refusals[0].Rule != rule.ApprovalPending || p.Refusals[1].Rule != rule.TagWouldMove {
 		t.Errorf("refused by %v", p.Refusals)
@@ -170,7 +170,7 @@ func TestOneImageRefusesAll(t *testing.T) {
 // TestIncompleteVerdict checks that a verdict which neither grants nor refuses
 // is not an approval.
 func TestIncompleteVerdict(t *testing.T) {
-	w := ways(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}})
+	w := withRoutes(Wanted{Action: InvertedPush, Source: at(prod, "1"), Targets: []ref.Reference{at(dev, "1")}})
 	image := []Image{{w, Observed{Source: Source{Digest: released}, Targets: []Target{{}}}}}
 	if p := Make(image, approval.Verdict{Kind: approval.Manual}); len(p.Refusals) != 1 || p.Refusals[0].Rule != rule.ApprovalMissing {
 		t.Errorf("refused by %v", p.Refusals)

@@ -17,7 +17,7 @@ import (
 type sketch struct {
 	trust      []string
 	registries map[string]sketched
-	flows      map[string]way
+	flows      map[string]flowSketch
 }
 
 type sketched struct {
@@ -25,7 +25,7 @@ type sketched struct {
 	immutable bool
 }
 
-type way struct {
+type flowSketch struct {
 	from                             string
 	to, repositories, tags, moving   []string
 	repository, tag                  string // as
@@ -52,7 +52,7 @@ func draw(r *rand.Rand) sketch {
 		}
 		return taken
 	}
-	s := sketch{trust: []string{"dev", "staging", "production"}[:1+r.IntN(3)], registries: map[string]sketched{}, flows: map[string]way{}}
+	s := sketch{trust: []string{"dev", "staging", "production"}[:1+r.IntN(3)], registries: map[string]sketched{}, flows: map[string]flowSketch{}}
 	var names []string
 	for i := range 1 + r.IntN(4) {
 		name := fmt.Sprintf("r%d", i)
@@ -60,7 +60,7 @@ func draw(r *rand.Rand) sketch {
 		s.registries[name] = sketched{r.IntN(len(s.trust)), r.IntN(2) == 0}
 	}
 	for i := range 1 + r.IntN(3) {
-		w := way{from: pick(names...), to: some(names...), repositories: some("shop/*", "base/os", "**", "shop/cart"), tags: some("1.*", ">=1.1 <3", "nightly"),
+		w := flowSketch{from: pick(names...), to: some(names...), repositories: some("shop/*", "base/os", "**", "shop/cart"), tags: some("1.*", ">=1.1 <3", "nightly"),
 			moving: some("test", "stage", "production"), kind: pick("manual", "manual", "automated", "any", "none"), environment: pick("", "P", "P", "{tag}"),
 			requester: r.IntN(4) == 0, sealed: r.IntN(4) == 0, code: r.IntN(4) == 0, minimum: r.IntN(4) == 0}
 		if len(w.to) == 0 {
@@ -273,7 +273,7 @@ func (q request) made(f *topology.File, h shelves) (Plan, error) {
 	var images []Image
 	var against = Plan{}.Refusals
 	for _, source := range q.sources {
-		w, refused, err := Route(f, Order{Action: q.action, Flow: q.flow, Source: source, Targets: q.targets[source], Inputs: q.inputs, MoveTag: q.move})
+		w, refused, err := FindRoutes(f, Request{Action: q.action, Flow: q.flow, Source: source, Targets: q.targets[source], Inputs: q.inputs, MoveTag: q.move})
 		if err != nil {
 			return Plan{}, err
 		}
@@ -288,7 +288,7 @@ func planText(p Plan) string {
 	var lines []string
 	for _, part := range p.Parts {
 		for i, step := range part.Steps {
-			t := part.Wanted.Ways[i].Rules
+			t := part.Wanted.Routes[i].Rules
 			lines = append(lines, fmt.Sprintf("%s -> %s %s %s %s | %s %q %d %v %v %v", part.Wanted.Source, step.Target, step.Work, step.Previous, step.Lock,
 				t.Kind, t.Environment, t.MinApprovers, t.RequesterCanApprove, t.Code, t.Sealed))
 		}
@@ -384,11 +384,11 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	t.Helper()
 	name := func(host string) string { return strings.TrimSuffix(host, ".azurecr.io") }
 	from, to := name(part.Wanted.Source.Registry), name(step.Target.Registry)
-	way, rules := part.Wanted.Ways[i], part.Wanted.Ways[i].Rules
-	said := s.flows[way.Flow.Name]
+	route, rules := part.Wanted.Routes[i], part.Wanted.Routes[i].Rules
+	said := s.flows[route.Flow.Name]
 	seen[string(step.Work)]++
 	if said.from != from || !slices.Contains(said.to, to) {
-		t.Fatalf("%s -> %s is not in flow %s\n%s", from, to, way.Flow.Name, text)
+		t.Fatalf("%s -> %s is not in flow %s\n%s", from, to, route.Flow.Name, text)
 	}
 	switch {
 	case s.upward(from, to):

@@ -25,13 +25,13 @@ func (r Rights) add(on ref.Reference, actions ...string) {
 	r[on.Registry][on.Repository] = wanted
 }
 
-// Need returns the rights that a step needs, so that it can use one token per
+// RequiredRights returns the rights that a step needs, so that it can use one token per
 // registry: for the images, and for others, which are only read. writes is set
 // if anything is written; azure reports whether a registry has locks.
-func Need(images []Wanted, others []ref.Reference, writes bool, azure func(host string) bool) Rights {
+func RequiredRights(images []Wanted, others []ref.Reference, writes bool, azure func(host string) bool) Rights {
 	rights := Rights{}
 	for _, w := range images {
-		w.need(rights, writes, azure)
+		w.addRights(rights, writes, azure)
 	}
 	for _, other := range others {
 		rights.add(other, "pull")
@@ -39,7 +39,7 @@ func Need(images []Wanted, others []ref.Reference, writes bool, azure func(host 
 	return rights
 }
 
-func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
+func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bool) {
 	rights.add(w.Source, "pull")
 	if w.Action == Seal {
 		rights.add(w.Source, "metadata_read")
@@ -48,12 +48,12 @@ func (w Wanted) need(rights Rights, writes bool, azure func(host string) bool) {
 		}
 		return
 	}
-	aged := slices.ContainsFunc(w.Demands(), func(a topology.Attached) bool { return a.MaxAge > 0 })
+	aged := slices.ContainsFunc(w.RequiredArtifacts(), func(a topology.Attached) bool { return a.MaxAge > 0 })
 	if w.NeedsSeal() || aged {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {
-		locks := w.Ways[i].Rules.Lock != topology.LockNone
+		locks := w.Routes[i].Rules.Lock != topology.LockNone
 		rights.add(t, "pull")
 		if w.Action == Audit {
 			continue

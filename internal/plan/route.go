@@ -9,9 +9,9 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Order is a request for one image by a flow file. Flow is the name of the flow;
+// Request is a request for one image by a flow file. Flow is the name of the flow;
 // if it is empty, any flow that covers the image is used.
-type Order struct {
+type Request struct {
 	Action  string
 	Flow    string
 	Source  ref.Reference
@@ -35,9 +35,9 @@ func ParseDestination(s string) (Destination, error) {
 	return Destination{Registry: t.Registry, Repository: t.Repository, Tag: t.Tag}, err
 }
 
-// Everywhere returns all targets of the flow that covers an image: those that
+// AllTargets returns all targets of the flow that covers an image: those that
 // subscribe to it, if any.
-func Everywhere(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
+func AllTargets(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
 	found, refused := f.Select(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
 	if refused != nil {
 		return nil, refused
@@ -60,13 +60,14 @@ func JudgeSubscribed(source ref.Reference, targets []Destination) *rule.Refusal 
 		Remedy: "Name an image that a team of the flow subscribes to, or ask the owners of the flow file to add it to a team."}
 }
 
-// Subject returns the action that verify is about: a seal without targets, an
-// inverted push if a target is less trusted, and otherwise a promotion.
-func Subject(f *topology.File, source ref.Reference, targets []Destination) string {
+// EffectiveAction returns the action that verify is about: a seal without
+// targets, an inverted push if a target is less trusted, and otherwise a
+// promotion.
+func EffectiveAction(f *topology.File, source ref.Reference, targets []Destination) string {
 	subject := Seal
 	for _, t := range targets {
 		subject = Promote
-		if leads(f, source.Registry, t.Registry) == topology.Down {
+		if trustDirection(f, source.Registry, t.Registry) == topology.Down {
 			return InvertedPush
 		}
 	}
@@ -83,18 +84,18 @@ func Defaults(action string) topology.Defaults {
 	return d
 }
 
-// Route finds the flow and the rules for each target. A target that no flow
+// FindRoutes finds the flow and the rules for each target. A target that no flow
 // covers, or that is in the wrong direction, is a refusal. Inputs that contradict
 // the flow file are an error.
-func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
+func FindRoutes(f *topology.File, o Request) (Wanted, []rule.Refusal, error) {
 	w := Wanted{Action: o.Action, Source: o.Source, MoveTag: o.MoveTag, Covered: true}
 	if o.Action == Seal {
 		return routeSeal(f, o, w)
 	}
-	w.Targets, w.Ways = make([]ref.Reference, 0, len(o.Targets)), make([]Way, 0, len(o.Targets))
+	w.Targets, w.Routes = make([]ref.Reference, 0, len(o.Targets)), make([]Route, 0, len(o.Targets))
 	var refusals []rule.Refusal
 	for _, d := range o.Targets {
-		way, target, refused, err := route(f, o, d)
+		route, target, refused, err := findRoute(f, o, d)
 		if err != nil {
 			return w, nil, err
 		}
@@ -106,14 +107,14 @@ func Route(f *topology.File, o Order) (Wanted, []rule.Refusal, error) {
 			continue
 		}
 		w.Targets = append(w.Targets, target)
-		w.Ways = append(w.Ways, way)
+		w.Routes = append(w.Routes, route)
 	}
 	return w, refusals, nil
 }
 
 // routeSeal finds the rules for a seal: those of a flow from the image's
 // registry.
-func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, error) {
+func routeSeal(f *topology.File, o Request, w Wanted) (Wanted, []rule.Refusal, error) {
 	flow, refused := f.Select(topology.Query{Flow: o.Flow, From: o.Source.Registry, Repository: o.Source.Repository, Tag: o.Source.Tag})
 	if refused != nil {
 		return w, []rule.Refusal{*refused}, nil
@@ -127,27 +128,27 @@ func routeSeal(f *topology.File, o Order, w Wanted) (Wanted, []rule.Refusal, err
 	if rules.Lock = topology.LockTag; o.Inputs.Lock == topology.LockImage {
 		rules.Lock = topology.LockImage
 	}
-	w.Ways = []Way{{Flow: flow, Rules: rules}}
+	w.Routes = []Route{{Flow: flow, Rules: rules}}
 	w.SealExisting = flow.SealExisting
 	return w, nil, nil
 }
 
-// route finds the way to one target.
-func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.Refusal, error) {
+// findRoute finds the route to one target.
+func findRoute(f *topology.File, o Request, d Destination) (Route, ref.Reference, *rule.Refusal, error) {
 	s := o.Source
 	flow, refused := f.Select(topology.Query{
 		Flow: o.Flow, From: s.Registry, Repository: s.Repository, Tag: s.Tag,
 		To: d.Registry, TargetRepository: d.Repository, TargetTag: d.Tag,
 	})
 	if refused != nil {
-		return Way{}, ref.Reference{}, refused, nil
+		return Route{}, ref.Reference{}, refused, nil
 	}
-	if refused := judgeWay(f, o, d); refused != nil {
-		return Way{}, ref.Reference{}, refused, nil
+	if refused := judgeRoute(f, o, d); refused != nil {
+		return Route{}, ref.Reference{}, refused, nil
 	}
 	repository, tag, err := flow.Names(s.Repository, s.Tag)
 	if err != nil {
-		return Way{}, ref.Reference{}, nil, err
+		return Route{}, ref.Reference{}, nil, err
 	}
 	target := ref.Reference{Registry: d.Registry, Repository: repository, Tag: tag}
 	if d.Repository != "" {
@@ -157,21 +158,21 @@ func route(f *topology.File, o Order, d Destination) (Way, ref.Reference, *rule.
 		target.Tag = d.Tag
 	}
 	if target.Registry == s.Registry && target.Repository == s.Repository && target.Tag == s.Tag {
-		return Way{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, such as host/repository:stage", target)
+		return Route{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, such as host/repository:stage", target)
 	}
 	rules, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
 	if err != nil {
-		return Way{}, ref.Reference{}, nil, err
+		return Route{}, ref.Reference{}, nil, err
 	}
 	if o.Action == Audit {
 		rules.Kind, rules.Sealed = topology.None, false
 	}
-	return Way{Flow: flow, Rules: rules, Move: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
+	return Route{Flow: flow, Rules: rules, MoveRefusal: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
 }
 
-// leads returns the direction between two registries. If the file does not have
-// one of them, the direction is up, which no flow allows.
-func leads(f *topology.File, from, to string) topology.Direction {
+// trustDirection returns the direction between two registries. If the file does
+// not have one of them, the direction is up, which no flow allows.
+func trustDirection(f *topology.File, from, to string) topology.Direction {
 	source, known := f.ByHost(from)
 	target, knownToo := f.ByHost(to)
 	if !known || !knownToo {
@@ -180,11 +181,11 @@ func leads(f *topology.File, from, to string) topology.Direction {
 	return f.Direction(source.Name, target.Name)
 }
 
-// judgeWay checks that the action fits the direction of trust: an inverted push
+// judgeRoute checks that the action fits the direction of trust: an inverted push
 // goes down, and a promotion does not.
-func judgeWay(f *topology.File, o Order, d Destination) *rule.Refusal {
+func judgeRoute(f *topology.File, o Request, d Destination) *rule.Refusal {
 	subject := d.Registry + "/" + o.Source.Repository
-	direction := leads(f, o.Source.Registry, d.Registry)
+	direction := trustDirection(f, o.Source.Registry, d.Registry)
 	switch {
 	case o.Action == InvertedPush && direction == topology.Up:
 		return &rule.Refusal{Rule: rule.Upward, Subject: subject,

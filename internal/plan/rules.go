@@ -111,7 +111,7 @@ func judgeAge(w Wanted, s Source) []rule.Refusal {
 // requested within one registry, or if a flow allows it.
 func (w Wanted) MayMove(at int) bool {
 	if w.Covered {
-		return w.Ways[at].Move == nil
+		return w.Routes[at].MoveRefusal == nil
 	}
 	return w.Action == Promote && w.MoveTag && w.Targets[at].Registry == w.Source.Registry
 }
@@ -122,7 +122,7 @@ func judgeMove(w Wanted, s Source, at int, seen Target) []rule.Refusal {
 		return nil
 	}
 	if w.Covered {
-		return []rule.Refusal{*w.Ways[at].Move}
+		return []rule.Refusal{*w.Routes[at].MoveRefusal}
 	}
 	remedy := "Give the image its own tag. A released tag does not move."
 	if w.Action == Promote {

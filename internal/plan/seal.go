@@ -43,8 +43,8 @@ func Oldest(records []Record) (oldest Record, ok bool) {
 
 // NeedsSeal reports whether the rules for any target require a sealed source.
 func (w Wanted) NeedsSeal() bool {
-	for _, way := range w.Ways {
-		if way.Rules.Sealed {
+	for _, route := range w.Routes {
+		if route.Rules.Sealed {
 			return true
 		}
 	}

@@ -112,7 +112,7 @@ const (
 	DigestDiffers Name = "digest-differs"
 
 	// Upward: the image would go to a more trusted registry.
-	// Decided by: plan.judgeDirection, plan.judgeWay, topology.(*File).Select.
+	// Decided by: plan.judgeDirection, plan.judgeRoute, topology.(*File).Select.
 	Upward Name = "upward"
 
 	// Immutable: the target is locked, or its registry is immutable.
@@ -121,7 +121,7 @@ const (
 
 	// NotInFlow: no flow covers the image on its way to the target.
 	// Decided by: topology.(*File).Select, plan.JudgeSubscribed,
-	// plan.judgeWay.
+	// plan.judgeRoute.
 	NotInFlow Name = "not-in-flow"
 
 	// Branch: the run is of a branch that the flow does not allow.

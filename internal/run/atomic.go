@@ -87,7 +87,7 @@ func (t *tagger) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.CopyResult, error) {
 	target := step.Target
 	r := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].CopyResult
-	if step.Work == plan.Mend || target.Tag == "" {
+	if step.Work == plan.Repair || target.Tag == "" {
 		return r, nil
 	}
 	if err := t.target(target).registry.Data.PutManifest(ctx, target.Repository, target.Tag, t.source().tree.Root()); err != nil {

@@ -118,7 +118,7 @@ func failure(err error) error {
 // registry.
 func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree) ([]plan.Attached, error) {
 	var found []plan.Attached
-	for _, demand := range wanted.Demands() {
+	for _, demand := range wanted.RequiredArtifacts() {
 		subjects := []string{tree.Digest()}
 		if children := tree.Manifests()[1:]; demand.On == topology.OnChildren && len(children) > 0 {
 			subjects = nil

@@ -79,7 +79,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 // direct returns the order that the inputs make without a flow file.
 func direct(c *agent.Config, result *collector) (*order, error) {
 	o := &order{action: c.EffectiveAction()}
-	wanted, problems, warnings := plan.Direct{
+	wanted, problems, warnings := plan.DirectRequest{
 		Action: o.action, Source: c.Source, Digest: c.Digest, Targets: c.Targets, MoveTag: c.MoveTag.Or(false),
 		Inputs: inputs(c), Unapproved: c.Unapproved(),
 	}.Wanted()
@@ -128,7 +128,7 @@ func inputs(c *agent.Config) topology.Inputs {
 // signIn prepares the sign-in to every registry of the order without sending
 // anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
-	rights := plan.Need(o.images, o.others, !c.ReadOnly(), isAzure)
+	rights := plan.RequiredRights(o.images, o.others, !c.ReadOnly(), isAzure)
 	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.others) {
 		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {

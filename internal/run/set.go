@@ -71,7 +71,7 @@ func (r *resolver) one() error {
 	}
 	if len(targets) == 0 && c.Action != agent.Seal && c.Action != agent.Verify {
 		var refused *rule.Refusal
-		if targets, refused = plan.Everywhere(r.flow.File, c.Flow, source); refused == nil {
+		if targets, refused = plan.AllTargets(r.flow.File, c.Flow, source); refused == nil {
 			refused = plan.JudgeSubscribed(source, targets)
 		}
 		if refused != nil {
@@ -79,7 +79,7 @@ func (r *resolver) one() error {
 		}
 	}
 	if r.action == agent.Verify {
-		r.action = plan.Subject(r.flow.File, source, targets)
+		r.action = plan.EffectiveAction(r.flow.File, source, targets)
 	}
 	return r.route(source, true, c.Digest, targets)
 }
@@ -87,7 +87,7 @@ func (r *resolver) one() error {
 // route adds one image with its routes in the flow file. named is false for an
 // image that a pattern of the set found.
 func (r *resolver) route(source ref.Reference, named bool, digest string, targets []plan.Destination) error {
-	wanted, refused, err := plan.Route(r.flow.File, plan.Order{
+	wanted, refused, err := plan.FindRoutes(r.flow.File, plan.Request{
 		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
 	})
 	if err != nil {
@@ -96,8 +96,8 @@ func (r *resolver) route(source ref.Reference, named bool, digest string, target
 	wanted.Digest, wanted.Named = digest, named
 	r.refusals = append(r.refusals, refused...)
 	r.images = append(r.images, wanted)
-	for _, way := range wanted.Ways {
-		for _, ignored := range way.Rules.Ignored {
+	for _, route := range wanted.Routes {
+		for _, ignored := range route.Rules.Ignored {
 			r.result.warn(ignored)
 		}
 	}
@@ -129,14 +129,14 @@ func (r *resolver) all(ctx context.Context) error {
 	r.set = true
 	targets := make([][]plan.Destination, len(sources))
 	for i, s := range sources {
-		all, refused := plan.Everywhere(r.flow.File, flow.Name, s)
+		all, refused := plan.AllTargets(r.flow.File, flow.Name, s)
 		if refused != nil {
 			r.refusals = append(r.refusals, *refused)
 			continue
 		}
 		targets[i] = all
 		if r.action == agent.Verify {
-			r.action = plan.Subject(r.flow.File, s, all)
+			r.action = plan.EffectiveAction(r.flow.File, s, all)
 		}
 	}
 	for i, s := range sources {

@@ -6,15 +6,15 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Demands returns the attached artifacts that the rules for any target require.
-// An audit requires none.
-func (w Wanted) Demands() []topology.Attached {
+// RequiredArtifacts returns the attached artifacts that the rules for any target
+// require. An audit requires none.
+func (w Wanted) RequiredArtifacts() []topology.Attached {
 	if w.Action == Audit {
 		return nil
 	}
 	var all []topology.Attached
-	for _, way := range w.Ways {
-		for _, a := range way.Rules.Attached {
+	for _, route := range w.Routes {
+		for _, a := range route.Rules.Attached {
 			if !slices.Contains(all, a) {
 				all = append(all, a)
 			}
@@ -27,11 +27,11 @@ func (w Wanted) Demands() []topology.Attached {
 // copy.
 func (w Wanted) Excluded() []string {
 	var types []string
-	for _, way := range w.Ways {
-		if way.Flow == nil {
+	for _, route := range w.Routes {
+		if route.Flow == nil {
 			continue
 		}
-		for _, t := range way.Flow.Referrers.Exclude {
+		for _, t := range route.Flow.Referrers.Exclude {
 			if !slices.Contains(types, string(t)) {
 				types = append(types, string(t))
 			}
@@ -44,7 +44,7 @@ func (w Wanted) Excluded() []string {
 // whole set has arrived.
 func Atomic(images []Wanted) bool {
 	return slices.ContainsFunc(images, func(w Wanted) bool {
-		return slices.ContainsFunc(w.Ways, func(way Way) bool { return way.Flow != nil && way.Flow.Atomic })
+		return slices.ContainsFunc(w.Routes, func(route Route) bool { return route.Flow != nil && route.Flow.Atomic })
 	})
 }
 
@@ -53,8 +53,8 @@ func Atomic(images []Wanted) bool {
 func WarnsOnPartial(images []Wanted) bool {
 	seen := false
 	for _, w := range images {
-		for _, way := range w.Ways {
-			if way.Rules.OnPartial != topology.Warn {
+		for _, route := range w.Routes {
+			if route.Rules.OnPartial != topology.Warn {
 				return false
 			}
 			seen = true
