@@ -103,16 +103,16 @@ func showsCode(r Result) bool {
 	return r.Action == "seal" && r.Outcome == outcome.Done && !r.DryRun && r.ApprovalCode != ""
 }
 
-// words returns the kind of an error on this side.
-func (s Side) words() string {
+// label returns the kind of an error on this side.
+func (s Side) label() string {
 	switch s {
-	case Source:
+	case SourceSide:
 		return "error at the source"
-	case AtTarget:
+	case TargetSide:
 		return "error at the target"
-	case Service:
+	case ServiceSide:
 		return "error at a service"
-	case Input:
+	case InputSide:
 		return "input error"
 	}
 	return "error"

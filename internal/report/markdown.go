@@ -84,7 +84,7 @@ func (m *markdown) write(r Result) {
 	m.line("## %s: %s", title, m.text(string(r.Outcome)))
 	m.line("")
 	m.line("%s.", escape(upperFirst(Headline(r))))
-	m.code4seal(r)
+	m.approvalCode(r)
 	m.images(r)
 	m.approvers(r.Approval)
 	m.next(r)
@@ -97,7 +97,7 @@ func upperFirst(s string) string {
 	return string(unicode.ToUpper(r)) + s[size:]
 }
 
-func (m *markdown) code4seal(r Result) {
+func (m *markdown) approvalCode(r Result) {
 	if !showsCode(r) {
 		return
 	}
@@ -208,7 +208,7 @@ func (m *markdown) next(r Result) {
 		entry(m.code(string(f.Rule)), f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
-		entry(m.text(e.Side.words()), e.Subject, e.Reason, e.Remedy)
+		entry(m.text(e.Side.label()), e.Subject, e.Reason, e.Remedy)
 	}
 	m.more(left)
 	if len(r.Refusals) > 0 {

@@ -90,7 +90,7 @@ func (p *Progress) Stop() {
 func (p *Progress) report() {
 	now := p.now()
 	if p.sinks.Percent != nil {
-		if percent := p.share(); percent > p.percent && (p.lastPercent.IsZero() || now.Sub(p.lastPercent) >= percentEvery || percent == 100) {
+		if percent := p.percentage(); percent > p.percent && (p.lastPercent.IsZero() || now.Sub(p.lastPercent) >= percentEvery || percent == 100) {
 			p.percent, p.lastPercent = percent, now
 			p.sinks.Percent(percent, p.text(now))
 		}
@@ -108,8 +108,8 @@ func (p *Progress) report() {
 	}
 }
 
-// share returns the percentage of the bytes that have arrived.
-func (p *Progress) share() int {
+// percentage returns the percentage of the bytes that have arrived.
+func (p *Progress) percentage() int {
 	if p.total <= 0 {
 		return 0
 	}

@@ -79,7 +79,7 @@ func cases() map[string]Result {
 		{Rule: rule.MinApprovers, Subject: "environment Production", Reason: "0 of 2 eligible people have approved", Remedy: "Let two more people approve, other than the requester."},
 		{Rule: rule.TagWouldMove, Subject: "dev.azurecr.io/shop/cart:1.4.2", Reason: "the tag points at " + before, Remedy: "Release under a new tag."},
 	}
-	refused.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "the registry does not respond", Remedy: "Check its firewall."}}
+	refused.Errors = []Problem{{Side: TargetSide, Subject: "web.azurecr.io", Reason: "the registry does not respond", Remedy: "Check its firewall."}}
 	refused.Warnings = []string{"deep is ignored: seal does not use it."}
 
 	partial := approved(base("invertedPush", outcome.Partial))
@@ -87,14 +87,14 @@ func cases() map[string]Result {
 	bad := at("web.azurecr.io", outcome.TargetFailed)
 	bad.Error = "403: client with IP '192.0.2.7' is not allowed access"
 	partial.Images = cart(at("dev.azurecr.io", outcome.Copied), bad, at("team-with-a-rather-long-name.azurecr.io", outcome.Pending))
-	partial.Errors = []Problem{{Side: AtTarget, Subject: "web.azurecr.io", Reason: "the registry's firewall denies access to this agent (192.0.2.7)", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
+	partial.Errors = []Problem{{Side: TargetSide, Subject: "web.azurecr.io", Reason: "the registry's firewall denies access to this agent (192.0.2.7)", Remedy: "Add 192.0.2.7 to the network rules of web.azurecr.io."}}
 
 	failed := base("seal", outcome.Failed)
 	failed.ApprovalCode = ""
-	failed.Errors = []Problem{{Side: Source, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "the tag does not exist", Remedy: "Push the image first, or correct the tag."}}
+	failed.Errors = []Problem{{Side: SourceSide, Subject: "prod.azurecr.io/shop/cart:1.4.2", Reason: "the tag does not exist", Remedy: "Push the image first, or correct the tag."}}
 
 	misuse := Result{Outcome: outcome.Misuse, Tool: "1.0.0", Transport: "direct", Run: Run{Kind: "none"},
-		Errors: []Problem{{Side: Input, Subject: "action", Reason: `unknown action "invertedpush"`, Remedy: "Did you mean invertedPush?"}, {Side: Input, Subject: "minApprovers", Reason: `"0" is not a positive integer`}}}
+		Errors: []Problem{{Side: InputSide, Subject: "action", Reason: `unknown action "invertedpush"`, Remedy: "Did you mean invertedPush?"}, {Side: InputSide, Subject: "minApprovers", Reason: `"0" is not a positive integer`}}}
 
 	dry := approved(base("invertedPush", outcome.Done))
 	dry.DryRun = true

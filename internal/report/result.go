@@ -113,10 +113,10 @@ type Target struct {
 type Side string
 
 const (
-	Source   Side = "source"
-	AtTarget Side = "target"
-	Service  Side = "service"
-	Input    Side = "input"
+	SourceSide  Side = "source"
+	TargetSide  Side = "target"
+	ServiceSide Side = "service"
+	InputSide   Side = "input"
 )
 
 // Problem is a failure: its side, what failed, why, and what to do next. Reason

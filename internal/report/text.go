@@ -53,7 +53,7 @@ func Issues(r Result) (warnings, problems []string) {
 		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
-		add(e.Side.words(), e.Subject, e.Reason, e.Remedy)
+		add(e.Side.label(), e.Subject, e.Reason, e.Remedy)
 	}
 	return warnings, problems
 }
@@ -240,7 +240,7 @@ func (t *text) problems(r Result) {
 		entry("refused: "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
-		entry(e.Side.words(), e.Subject, e.Reason, e.Remedy)
+		entry(e.Side.label(), e.Subject, e.Reason, e.Remedy)
 	}
 }
 

@@ -37,7 +37,7 @@ func auditTarget(target ref.Reference, tree *transfer.Tree, found targetState, r
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
 	switch {
 	case found.err != nil:
-		p := problem(report.AtTarget, found.err)
+		p := problem(report.TargetSide, found.err)
 		t.State, t.Error = unreadState(found.err), p.Reason
 		result.done(false, p)
 	case found.presence == nil:
@@ -57,7 +57,7 @@ func auditTarget(target ref.Reference, tree *transfer.Tree, found targetState, r
 func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
-		missing = append(missing, report.Problem{Side: report.AtTarget, Subject: subject, Reason: reason,
+		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason,
 			Remedy: "Run the action that copied the image again. It sends only what is missing."})
 	}
 	place := target.Registry + "/" + target.Repository
@@ -69,7 +69,7 @@ func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []r
 		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
 	}
 	if err := p.Conflict(); err != nil {
-		missing = append(missing, problem(report.AtTarget, err))
+		missing = append(missing, problem(report.TargetSide, err))
 	}
 	for _, d := range p.Missing() {
 		add(place+"@"+d.Digest, fmt.Sprintf("%s is missing", what(d)))

@@ -63,13 +63,13 @@ func (r *collector) add(err error) {
 	switch {
 	case errors.As(err, &wrong):
 		for _, p := range wrong.Problems {
-			r.result.Errors = append(r.result.Errors, report.Problem{Side: report.Input, Subject: p.Subject, Reason: p.Reason, Remedy: p.Remedy})
+			r.result.Errors = append(r.result.Errors, report.Problem{Side: report.InputSide, Subject: p.Subject, Reason: p.Reason, Remedy: p.Remedy})
 		}
 	case errors.As(err, &closed):
-		r.result.Errors = append(r.result.Errors, report.Problem{Side: report.Input, Subject: closed.Subject, Reason: closed.Reason, Remedy: closed.Remedy})
+		r.result.Errors = append(r.result.Errors, report.Problem{Side: report.InputSide, Subject: closed.Subject, Reason: closed.Reason, Remedy: closed.Remedy})
 	default:
 		r.result.Errors = append(r.result.Errors, report.Problem{
-			Side: report.Input, Subject: "inputs", Reason: err.Error(), Remedy: "Correct the inputs; `acrpromote help` lists them.",
+			Side: report.InputSide, Subject: "inputs", Reason: err.Error(), Remedy: "Correct the inputs; `acrpromote help` lists them.",
 		})
 	}
 }

@@ -188,7 +188,7 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 		image.SealedAt = formatTime(oldest.Created)
 	}
 	if s.err != nil {
-		result.result.Errors = append(result.result.Errors, problem(report.Source, s.err))
+		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, s.err))
 	}
 	return image
 }
@@ -202,7 +202,7 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 	}
 	switch {
 	case seen.err != nil:
-		p := problem(report.AtTarget, seen.err)
+		p := problem(report.TargetSide, seen.err)
 		t.State, t.Error = unreadState(seen.err), p.Reason
 		if !slices.Contains(result.result.Errors, p) {
 			// If a registry does not respond, report it once for all images.

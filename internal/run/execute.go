@@ -95,7 +95,7 @@ func (e *executor) done(i, j int, r promote.Result) {
 	t := &e.result.result.Images[i].Targets[j]
 	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), r.Locked
 	if r.Err != nil {
-		problem := problem(report.AtTarget, r.Err)
+		problem := problem(report.TargetSide, r.Err)
 		t.State, t.Error = outcome.TargetFailed, problem.Reason
 		e.result.done(r.Changed, problem)
 		return
@@ -169,7 +169,7 @@ func (c *copier) target(target ref.Reference) *targetState {
 // seal attaches the seal record to an image and locks it.
 func (e *executor) seal(ctx context.Context, i int) {
 	source, found := e.order.images[i].Source, e.found.images[i].source
-	fail := func(changed bool, err error) { e.result.done(changed, problem(report.Source, err)) }
+	fail := func(changed bool, err error) { e.result.done(changed, problem(report.SourceSide, err)) }
 	at, err := e.s.Registry(source.Registry)
 	if err != nil {
 		fail(false, err)

@@ -33,9 +33,9 @@ func problem(side report.Side, err error) report.Problem {
 		// The error of a copy says which side failed.
 		switch copying.Side {
 		case transfer.Source:
-			p.Side = report.Source
+			p.Side = report.SourceSide
 		case transfer.Target:
-			p.Side = report.AtTarget
+			p.Side = report.TargetSide
 		}
 	}
 	if errors.As(err, &signIn) {
@@ -80,7 +80,7 @@ func unreadState(err error) outcome.State {
 }
 
 func (u *listError) problem() report.Problem {
-	p := problem(report.Source, u.err)
+	p := problem(report.SourceSide, u.err)
 	if errors.Is(u.err, transfer.Denied) {
 		p.Remedy = "Grant the identity the role Container Registry Repository Catalog Lister (AcrPull if the registry does not use repository permissions), or list the repositories by name."
 	}

@@ -128,7 +128,7 @@ func (p *reporter) report(end conclusion) int {
 	p.mu.Unlock()
 	path, err := p.writeFiles(r)
 	if err != nil {
-		r.Errors = append(r.Errors, report.Problem{Side: report.Input, Subject: "reportFolder", Reason: err.Error(),
+		r.Errors = append(r.Errors, report.Problem{Side: report.InputSide, Subject: "reportFolder", Reason: err.Error(),
 			Remedy: "Set reportFolder to a folder that this step can write to. The images are not affected, and a rerun reports them again."})
 		if r.Outcome == outcome.Done || r.Outcome == outcome.Partial {
 			r.Outcome = outcome.Failed

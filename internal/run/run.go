@@ -84,7 +84,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 	facts := outcome.Facts{
 		UsageError: result.usageError, Refused: len(r.Refusals) > 0,
 		Stopped: ctx.Err() != nil, Unexecuted: result.unexecuted,
-		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.AtTarget }),
+		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.TargetSide }),
 	}
 	for _, image := range r.Images {
 		for _, t := range image.Targets {
@@ -94,7 +94,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 	r.Outcome = outcome.Rank(facts)
 	if r.Outcome == outcome.Cancelled && len(r.Errors) == 0 {
 		r.Errors = append(r.Errors, report.Problem{
-			Side: report.Service, Subject: r.Action, Reason: "the run was cancelled",
+			Side: report.ServiceSide, Subject: r.Action, Reason: "the run was cancelled",
 			Remedy: "Run the step again. Images that have arrived stay, and only the rest is copied.",
 		})
 	}
