@@ -43,14 +43,8 @@ func newTestEnv(t *testing.T) *testEnv {
 		t.Fatal(err)
 	}
 	env.roots = ca.Pool()
-	address, server, err := ca.Serve(func(host string) http.Handler {
-		if handler := env.handlers[host]; handler != nil {
-			return handler
-		}
-		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
-		})
-	})
+	address, server, err := ca.Serve(func(host string) http.HandlerFunc { return env.handlers[host] },
+		func(r *http.Request) { t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL) })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,16 +46,11 @@ func newTestEnv(t *testing.T) *testEnv {
 	if err := os.WriteFile(env.caFile, ca.PEM(), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	backend, server, err := ca.Serve(func(host string) http.Handler {
+	backend, server, err := ca.Serve(func(host string) http.HandlerFunc {
 		env.mu.Lock()
 		defer env.mu.Unlock()
-		if handler := env.handlers[host]; handler != nil {
-			return handler
-		}
-		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-			t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL)
-		})
-	})
+		return env.handlers[host]
+	}, func(r *http.Request) { t.Errorf("%s was asked: %s %s", r.Host, r.Method, r.URL) })
 	if err != nil {
 		t.Fatal(err)
 	}

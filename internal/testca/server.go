@@ -9,10 +9,11 @@ import (
 	"strings"
 )
 
-// Serve starts an HTTPS server on loopback that is every host: handler finds
-// what serves a host name, in lower case and without a port. It speaks HTTP/2
-// too, says nothing of broken handshakes, and runs until it is closed.
-func (a *Authority) Serve(handler func(host string) http.Handler) (address string, server io.Closer, err error) {
+// Serve starts an HTTPS server on loopback that is every host. handler returns
+// what serves a host name, which is in lower case and without a port; where it
+// returns nil, the request goes to unknown. The server speaks HTTP/2 too, logs
+// nothing, and runs until it is closed.
+func (a *Authority) Serve(handler func(host string) http.HandlerFunc, unknown func(*http.Request)) (address string, server io.Closer, err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, fmt.Errorf("starting a test server: %w", err)
@@ -20,7 +21,11 @@ func (a *Authority) Serve(handler func(host string) http.Handler) (address strin
 	s := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			host, _, _ := strings.Cut(strings.ToLower(r.Host), ":")
-			handler(host).ServeHTTP(w, r)
+			if serve := handler(host); serve != nil {
+				serve(w, r)
+			} else {
+				unknown(r)
+			}
 		}),
 		TLSConfig: a.ServerConfig(),
 		ErrorLog:  log.New(io.Discard, "", 0),

@@ -87,9 +87,13 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, server, err := ca.Serve(func(host string) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, host) })
-	})
+	unknown := make(chan string, 1)
+	address, server, err := ca.Serve(func(host string) http.HandlerFunc {
+		if host == "gone.example" {
+			return nil
+		}
+		return func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, host) }
+	}, func(r *http.Request) { unknown <- r.Host })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,6 +114,14 @@ func TestServe(t *testing.T) {
 		if want, _, _ := strings.Cut(strings.ToLower(host), ":"); string(served) != want {
 			t.Errorf("%s was served as %q", host, served)
 		}
+	}
+	resp, err := client.Get("https://gone.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if host := <-unknown; host != "gone.example" {
+		t.Errorf("the unknown host is %q", host)
 	}
 	server.Close()
 	transport.CloseIdleConnections()
