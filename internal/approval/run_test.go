@@ -316,8 +316,8 @@ func TestJudgeToken(t *testing.T) {
 		{"a token of nothing", token("", "", ""), &record, approval.Token{}, fmt.Sprintf(names, "run and another project and another pipeline")},
 		{"another run, and the record was not read", token("4710", "12", project), nil, approval.Token{}, fmt.Sprintf(names, "run")},
 
-		{"absent", approval.TokenResponse{Absent: "the server gives none (status 404)"}, &record,
-			approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}, ""},
+		{"absent", approval.TokenResponse{Absent: "the server provides none (status 404)"}, &record,
+			approval.Token{State: approval.TokenAbsent, Detail: "the server provides none (status 404)"}, ""},
 		{"outside the collection", approval.TokenResponse{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
 			subject + "the address for the run's own token is outside the collection dev.azure.com/contoso, so no request was sent"},
 		{"denied", approval.TokenResponse{Denied: 403}, &record, approval.Token{},

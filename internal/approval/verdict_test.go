@@ -48,7 +48,7 @@ func TestVerdictTexts(t *testing.T) {
 		{name: "granted, the requester does not count", s: with(dSecond, "alice approved")},
 		{name: "granted, the check's configuration unknown", s: with(dConfig, "cannot be read"), more: func(e *approval.Evidence, _ *approval.Rules) {
 			e.Configurations.Unknown = "the job may not read the checks of environment Production (status 403)"
-			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server gives none (status 404)"}
+			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server provides none (status 404)"}
 		}},
 		{name: "the requester alone", s: with(dWho1, "alice")},
 		{name: "the requester may approve", s: with(dWho1, "alice", dRequester, "may")},
@@ -61,7 +61,7 @@ func TestVerdictTexts(t *testing.T) {
 		}},
 		{name: "two requesters", s: with(dWho1, "queuer", dSecond, "alice approved")},
 		{name: "the author unknown", s: with(dAuthor, "may not, unknown"), more: func(e *approval.Evidence, _ *approval.Rules) {
-			e.AuthorsUnknown = "the source lies in a repository of the type GitHub"
+			e.AuthorsUnknown = "the source is in a repository of the type GitHub"
 		}},
 		{name: "an approval on another environment", s: with(dJoin, "guards another")},
 		{name: "no approval for the service connection", s: with(dEnvironment, "endpoint:production"), more: func(e *approval.Evidence, _ *approval.Rules) {

@@ -23,7 +23,7 @@ func (s *Service) ArtifactStarted(ctx context.Context) (time.Time, *rule.Refusal
 func (s *Service) readArtifact(ctx context.Context) approval.Artifact {
 	a := approval.Artifact{ReleaseID: s.claims.ReleaseID}
 	if s.run.release == nil {
-		a.Unread, a.Remedy = "the release's record was not read", "Run this again."
+		a.Unread, a.Remedy = "the release's record was not read", "Run the step again."
 		return a
 	}
 	for _, artifact := range s.run.release.Artifacts {

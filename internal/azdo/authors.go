@@ -31,7 +31,7 @@ func (s *Service) readAuthors(ctx context.Context) authors {
 		if b.Repository != nil && b.Repository.Type != "" {
 			kind = s.secrets.Line(b.Repository.Type)
 		}
-		return authors{unknown: fmt.Sprintf("the source lies in a repository of the type %s, whose pushes Azure DevOps does not record", kind)}
+		return authors{unknown: fmt.Sprintf("the source is in a repository of the type %s, whose pushes Azure DevOps does not record", kind)}
 	}
 	if number, ok := pullRequest(b.SourceBranch); ok {
 		return s.pullRequestAuthor(ctx, b, number)
@@ -116,7 +116,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 		"queries": []any{map[string]any{"type": "lastMergeCommit", "items": []string{b.SourceVersion}}},
 	})
 	if err != nil {
-		return authors{unknown: "the pull requests of the source version could not be asked for"}
+		return authors{unknown: "the pull requests of the source version could not be requested"}
 	}
 	what := "the pull requests merged as " + s.secrets.Line(b.SourceVersion)
 	client := s.areas[areaGit]
@@ -132,7 +132,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 		return s.unreadAuthors(what, err)
 	}
 	if document.Results == nil {
-		return authors{unknown: what + " are not told"}
+		return authors{unknown: what + " are not recorded"}
 	}
 	found := authors{known: true}
 	for _, result := range *document.Results {

@@ -45,7 +45,7 @@ func (s *Service) checks(ctx context.Context, r approval.Resource) (approval.Con
 	query := url.Values{"resourceType": {r.Type}, "resourceId": {r.ID}, "$expand": {"settings"}}
 	err := s.get(ctx, areaChecks, locationConfigurations, "7.2-preview.1", s.inProject(nil), query, &list)
 	what := "the checks of " + r.String()
-	permission := fmt.Sprintf("the role Reader of %s", r)
+	permission := fmt.Sprintf("the role Reader on %s", r)
 	var a *statusError
 	if errors.As(err, &a) && (a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized) {
 		return approval.Configurations{Unknown: fmt.Sprintf("the job may not read %s (status %d). %s", what, a.Status, s.grant(permission))}, nil
@@ -64,7 +64,7 @@ func (l *configurationList) configurations() (approval.Configurations, error) {
 		return approval.Configurations{}, &malformed{"it lists nothing"}
 	}
 	if l.Count.Set && l.Count.Value != len(l.Value) {
-		return approval.Configurations{}, &malformed{fmt.Sprintf("it announces %d checks and lists %d", l.Count.Value, len(l.Value))}
+		return approval.Configurations{}, &malformed{fmt.Sprintf("its count is %d, but it lists %d checks", l.Count.Value, len(l.Value))}
 	}
 	out := approval.Configurations{Read: true}
 	for _, c := range l.Value {

@@ -173,7 +173,7 @@ func (s *Service) connect(ctx context.Context) error {
 func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
 	u, err := url.Parse(strings.TrimRight(location, "/"))
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return nil, &malformed{"it names an address for a resource area that is no HTTPS address"}
+		return nil, &malformed{"it lists a resource area whose address is not HTTPS"}
 	}
 	samePath := strings.EqualFold(u.Path, s.collection.Path)
 	if hostPort(u) == hostPort(s.collection) && samePath {
@@ -184,7 +184,7 @@ func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
 	if area == areaRelease && hostPort(u) == hostPort(&sibling) && samePath {
 		return azuredevops.NewClientWithOptions(s.connection, sibling.String(), azuredevops.WithHTTPClient(s.http)), nil
 	}
-	return nil, &malformed{fmt.Sprintf("it sends us to %s for a part of the collection %s, which is another place", u.Host+u.Path, s.collection.Host+s.collection.Path)}
+	return nil, &malformed{fmt.Sprintf("it refers to %s for a resource area of the collection %s, which is at another address", u.Host+u.Path, s.collection.Host+s.collection.Path)}
 }
 
 // get reads one document of an area into v.
@@ -202,7 +202,7 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 	// and versions of its locations).
 	defer func() {
 		if recover() != nil {
-			err = &malformed{"it describes its own interface incompletely"}
+			err = &malformed{"its description of its API is incomplete"}
 		}
 	}()
 	var content io.Reader
@@ -214,7 +214,7 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 	if err != nil {
 		var missing *azuredevops.LocationIdNotRegisteredError
 		if errors.As(err, &missing) {
-			return &malformed{"it does not offer the interface " + location + " that is needed for it"}
+			return &malformed{"it does not offer the API " + location}
 		}
 		return err
 	}

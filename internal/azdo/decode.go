@@ -25,7 +25,7 @@ func decode(raw []byte, v any) error {
 		return &malformed{"it is not a JSON object"}
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return &malformed{"it cannot be understood: " + err.Error()}
+		return &malformed{"it cannot be parsed: " + err.Error()}
 	}
 	return uniqueNames(raw)
 }
@@ -67,7 +67,7 @@ func uniqueNames(raw []byte) error {
 			}
 			for _, other := range mine {
 				if bytes.EqualFold(other, name) {
-					return &malformed{fmt.Sprintf("it says %s twice", quote(string(name)))}
+					return &malformed{fmt.Sprintf("it has the name %s twice", quote(string(name)))}
 				}
 			}
 			names = append(names, name)

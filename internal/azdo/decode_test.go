@@ -31,8 +31,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// FuzzUniqueNames: it stays within what it is given, and an object whose names
-// the standard decoder tells apart without case is let through.
+// FuzzUniqueNames checks that uniqueNames does not read out of bounds, and accepts
+// objects whose names differ for the standard decoder.
 func FuzzUniqueNames(f *testing.F) {
 	f.Add([]byte(`{"a":{"b":"\\\"","c":[{"d":1}]},"A ":2}`))
 	f.Add([]byte(`{"a":1,"\u0041":2}`))
@@ -56,7 +56,7 @@ func FuzzUniqueNames(f *testing.F) {
 			names[name] = true
 		}
 		if folded && err == nil {
-			t.Errorf("two names that differ by case alone: %q", raw)
+			t.Errorf("two names that differ only in case: %q", raw)
 		}
 	})
 }
@@ -73,7 +73,7 @@ func TestNumber(t *testing.T) {
 	for _, raw := range []string{`true`, `4.7`, `"x"`, `""`, `{}`, `[1]`, `1e3`, `99999999999999999999`} {
 		var n number
 		if json.Unmarshal([]byte(raw), &n) == nil {
-			t.Errorf("%s is taken for %+v", raw, n)
+			t.Errorf("%s is decoded as %+v", raw, n)
 		}
 	}
 }

@@ -25,11 +25,11 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 	case errors.As(err, &a):
 		r.Reason, r.Remedy = s.describeStatus(what, a, permission)
 	case errors.As(err, &m):
-		r.Reason = fmt.Sprintf("Azure DevOps (%s) answered for %s with something that is no such document: %s", host, what, s.secrets.Line(m.reason))
-		r.Remedy = "Run the step again; if it stays so, look whether a proxy answers in place of Azure DevOps."
+		r.Reason = fmt.Sprintf("Azure DevOps (%s) returned an invalid response for %s: %s", host, what, s.secrets.Line(m.reason))
+		r.Remedy = "Run the step again. If the error persists, check whether a proxy responds in place of Azure DevOps."
 	default:
 		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, s.cause(err))
-		r.Remedy = fmt.Sprintf("Let the agent reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
+		r.Remedy = fmt.Sprintf("Allow the agent to reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
 	}
 	// Secrets that the server repeats are removed.
 	r.Reason = s.secrets.Redact(r.Reason)
@@ -47,22 +47,22 @@ func (s *Service) describeStatus(what string, a *statusError, permission string)
 		return fmt.Sprintf("Azure DevOps (%s) denies the job's identity the right to read %s: status %d%s", host, what, a.Status, said),
 			s.grant(permission)
 	case a.Status == http.StatusOK || a.Status == http.StatusNonAuthoritativeInfo || a.Status >= 300 && a.Status < 400:
-		return fmt.Sprintf("Azure DevOps (%s) answered for %s with a page to sign in, or a redirect to one, instead of a document: status %d", host, what, a.Status),
-			"The job's token was not accepted: run this in the job it was made for. " + s.grant(permission)
+		return fmt.Sprintf("Azure DevOps (%s) returned a sign-in page, or a redirect to one, for %s: status %d", host, what, a.Status),
+			"The job's token was not accepted: run the step in the job that the token belongs to. " + s.grant(permission)
 	case a.Status == http.StatusNotFound:
-		return fmt.Sprintf("Azure DevOps (%s) knows nothing of %s: status 404%s", host, what, said),
-			"Azure DevOps also says so of what may not be seen. " + s.grant(permission)
+		return fmt.Sprintf("Azure DevOps (%s) did not find %s: status 404%s", host, what, said),
+			"Azure DevOps also returns this status if access is denied. " + s.grant(permission)
 	case a.Status == http.StatusTooManyRequests:
-		return fmt.Sprintf("Azure DevOps (%s) is holding requests back and did not answer for %s: status 429%s", host, what, said),
+		return fmt.Sprintf("Azure DevOps (%s) is throttling requests and did not return %s: status 429%s", host, what, said),
 			"Run the step again in a few minutes."
 	}
 	return fmt.Sprintf("Azure DevOps (%s) failed while reading %s: status %d%s", host, what, a.Status, said),
-		"Run the step again once Azure DevOps answers; its state is told at status.dev.azure.com."
+		"Run the step again once Azure DevOps responds; status.dev.azure.com shows its status."
 }
 
 // grant returns what to grant to the identity that the job runs as.
 func (s *Service) grant(permission string) string {
-	return fmt.Sprintf("Grant %s %s; where the job's authorization scope is not limited to the project, grant it to \"Project Collection Build Service (%s)\".",
+	return fmt.Sprintf("Grant %s %s. If the job's authorization scope is not limited to the project, grant it to \"Project Collection Build Service (%s)\" instead.",
 		s.identity(), permission, s.organization())
 }
 
@@ -84,7 +84,7 @@ func (s *Service) cause(err error) string {
 	var u *url.Error
 	if errors.As(err, &u) {
 		if u.Timeout() {
-			return "it did not answer in time"
+			return "it did not respond in time"
 		}
 		err = u.Err
 	}

@@ -40,7 +40,7 @@ func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byt
 		if len(refusals) > 0 {
 			return refuse(refusals[0].Reason, refusals[0].Remedy)
 		}
-		return refuse("Azure DevOps could not be reached", "Run this again.")
+		return refuse("Azure DevOps could not be reached", "Run the step again.")
 	}
 	route := map[string]string{"repositoryId": repository}
 	project, name, elsewhere := strings.Cut(repository, "/")
@@ -60,17 +60,17 @@ func (s *Service) File(ctx context.Context, repository, ref, path string) ([]byt
 		unread := s.unreadable("the flow file", err, permission)
 		var a *statusError
 		if errors.As(err, &a) && a.Status == http.StatusNotFound {
-			unread.Remedy = "Name the repository by its own name (NAME, or PROJECT/NAME), not by an alias, and a ref and path that are there; have the job use it (uses: repositories, or a checkout), and grant " + s.identity() + " " + permission + "."
+			unread.Remedy = "Use the repository's own name (NAME or PROJECT/NAME), not an alias, and an existing ref and path. Let the job use the repository (uses: repositories, or a checkout), and grant " + s.identity() + " " + permission + "."
 		}
 		return refuse(unread.Reason, unread.Remedy)
 	}
 	switch {
 	case document.IsFolder || document.Type != "" && document.Type != "blob":
-		return refuse("it is no file", "Name the flow file.")
+		return refuse("it is not a file", "Use the path of the flow file.")
 	case document.ObjectID == "" || document.CommitID == "":
-		return refuse("the server does not say which version it read", "Run this again; if it stays, pin the file's hash instead (path#sha256:HEX).")
+		return refuse("the server does not say which version it read", "Run the step again. If the error persists, pin the file's hash instead (path#sha256:HEX).")
 	case document.Metadata != nil && document.Metadata.IsBinary:
-		return refuse("it is a binary file", "Name the flow file.")
+		return refuse("it is a binary file", "Use the path of the flow file.")
 	}
 	return []byte(document.Content), document.CommitID, nil
 }

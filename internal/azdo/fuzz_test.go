@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/azdo"
 )
 
-// memory answers requests without a network.
+// handlerTransport passes requests to a handler without a network.
 type handlerTransport struct{ handler http.Handler }
 
 func (m handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -23,7 +23,7 @@ func (m handlerTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return recorder.Result(), nil
 }
 
-// member finds a member of an object, in any case; nil if there is none.
+// member returns a member of an object, ignoring case, or nil if there is none.
 func member(v any, path ...string) any {
 	for _, name := range path {
 		o, _ := v.(map[string]any)
@@ -57,8 +57,8 @@ func text(v any) string {
 	return ""
 }
 
-// bears tells, knowing nothing of how the package reads it, whether a document
-// has what a grant must rest on.
+// required reports for each document, independently of the package, whether it
+// has what a grant requires.
 var required = map[string]func(d any) bool{
 	"build": func(d any) bool {
 		return text(member(d, "status")) == "inprogress" && text(member(d, "orchestrationPlan", "planId")) == planID && text(member(d, "id")) == "4711" && text(member(d, "project", "id")) == projectID
@@ -115,7 +115,7 @@ func parse(raw []byte) any {
 	return v
 }
 
-// documents names the parts of a server that can be answered for.
+// documents returns the documents of the server that a test can replace.
 func (d *devops) documents() map[string]*any {
 	return map[string]*any{"build": &d.build, "timeline": &d.timeline, "approvals": &d.approvals, "suite": &d.suite, "checks": &d.checks, "token": &d.token, "release": &d.release}
 }
@@ -156,12 +156,12 @@ func fuzz(f *testing.F, name string) {
 		v := approval.Judge(e, approval.Rules{Environment: "Production", AuthorCanApprove: true}, day.Add(12*hour))
 		if !v.Granted {
 			if len(v.Refusals) == 0 {
-				t.Fatal("refused without a word")
+				t.Fatal("refused without a reason")
 			}
 			return
 		}
 		if document := parse(raw); !json.Valid(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf"))) || !required[name](document) {
-			t.Fatalf("granted on the strength of %q", raw)
+			t.Fatalf("granted with %q", raw)
 		}
 	})
 }

@@ -11,9 +11,8 @@ import (
 	"acrpromote/internal/azdo"
 )
 
-// TestEveryNodeReplaced puts something else in the place of every value of
-// every document, and takes every value away. A grant must rest on a document
-// that still says what it has to.
+// TestEveryNodeReplaced replaces and removes every value of every document. A
+// grant requires a document that still has everything it needs.
 func TestEveryNodeReplaced(t *testing.T) {
 	for _, name := range []string{"build", "timeline", "approvals", "suite", "checks", "token", "release"} {
 		d, releaseClaims := newRelease(t)
@@ -58,7 +57,7 @@ func TestEveryNodeReplaced(t *testing.T) {
 				t.Errorf("%s: %s: granted", name, what)
 			}
 		}
-		// Each path is walked in a copy of its own.
+		// Each path is changed in its own copy.
 		var walk func(node any, path string, put func(root any, value any, drop bool) any)
 		walk = func(node any, path string, put func(any, any, bool) any) {
 			for _, value := range replacements {
@@ -102,13 +101,12 @@ func TestEveryNodeReplaced(t *testing.T) {
 		walk(parse(original), "", func(_ any, value any, _ bool) any { return value })
 		t.Logf("%s: %d tried, %d granted", name, tried, granted)
 		if granted == tried || granted == 0 && name != "token" { // a token is one value
-			t.Errorf("%s: %d of %d granted: one side is not tested", name, granted, tried)
+			t.Errorf("%s: %d of %d granted: only one result is tested", name, granted, tried)
 		}
 	}
 }
 
-// replaceAt changes the node at path, which it hands to change, and puts what that
-// returns in its place.
+// replaceAt replaces the node at path with the result of change.
 func replaceAt(root any, path string, change func(any) any) any {
 	if path == "" {
 		return change(root)

@@ -151,7 +151,7 @@ func (s *Service) takeRelease(r *release) {
 		}
 	}
 	// Whether a release has a token of its own is not documented.
-	run.Token = approval.Token{State: approval.TokenAbsent, Detail: "none is asked for in a classic release: it is bound by its deployment"}
+	run.Token = approval.Token{State: approval.TokenAbsent, Detail: "not used in a classic release, which is identified by its deployment"}
 	run.Requesters = append(record.Requesters, c.Requesters()...)
 	stage, attempt, refusals := approval.JudgeRelease(c.Claims, record)
 	s.refuse(refusals...)
@@ -233,7 +233,7 @@ func (s *Service) releaseEvidence(q Query, run Run, refusals []rule.Refusal) (ap
 	e := approval.Evidence{
 		Source: approval.Release, Organization: run.Organization, Project: run.Project, ProjectID: c.ProjectID, PlanID: c.PlanID,
 		ReleaseID: c.ReleaseID, Stage: run.Stage, Attempt: run.Attempt, Requesters: run.Requesters, Token: run.Token, Refusals: refusals,
-		AuthorsUnknown: "a classic release takes its sources from builds, and does not say who pushed them",
+		AuthorsUnknown: "a classic release gets its sources from builds and does not record who pushed them",
 	}
 	if s.run.record == nil {
 		return e, nil

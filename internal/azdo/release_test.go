@@ -29,8 +29,8 @@ func entry(id, attempt int, status string, more object) object {
 	return e
 }
 
-// newRelease is a server with a release whose stage Production is being
-// deployed for the second time.
+// newRelease returns a server with a release in the second deployment of its stage
+// Production.
 func newRelease(t testing.TB) (*devops, azdo.Claims) {
 	d := newDevops(t)
 	options := object{"approvals": list{}, "approvalOptions": object{"requiredApproverCount": 0, "releaseCreatorCanBeApprover": false, "executionOrder": "beforeGates"}}
@@ -56,7 +56,7 @@ func newRelease(t testing.TB) (*devops, azdo.Claims) {
 		},
 	}
 	claims := d.claims()
-	// A release job bears the variables of a stage and of a build as well.
+	// A release job also has the variables of a stage and of a build.
 	claims.HostType = "release"
 	claims.ReleaseID, claims.EnvironmentID, claims.EnvironmentName, claims.ReleaseAttempt, claims.DeploymentID = 88, 302, "Production", 2, 1003
 	return d, claims
@@ -115,7 +115,7 @@ func TestReleases(t *testing.T) {
 			c.EnvironmentID, c.EnvironmentName, c.ReleaseAttempt, c.DeploymentID = 301, "Test", 1, 0
 		}, rules: mismatch, says: "is not in progress"},
 		{name: "an older attempt", claims: func(c *azdo.Claims) { c.ReleaseAttempt, c.DeploymentID = 1, 0 }, rules: mismatch, says: "is not in progress"},
-		{name: "an attempt that is not there", claims: func(c *azdo.Claims) { c.ReleaseAttempt = 3 }, rules: mismatch, says: "has no attempt 3"},
+		{name: "a missing attempt", claims: func(c *azdo.Claims) { c.ReleaseAttempt = 3 }, rules: mismatch, says: "has no attempt 3"},
 		{name: "another deployment", claims: func(c *azdo.Claims) { c.DeploymentID = 1002 }, rules: mismatch, says: "is deployment 1003"},
 		{name: "another plan", claims: func(c *azdo.Claims) { c.PlanID = stageID }, rules: mismatch, says: "not executed by the plan"},
 		{name: "plan not told", server: func(d *devops) { set(in(stage(d), "deploySteps", 1), list{}, "releaseDeployPhases") }},
@@ -148,7 +148,7 @@ func TestReleases(t *testing.T) {
 		{name: "one must approve, another is undefined", server: both(required(1), entries(entry(22, 2, "approved", nil), entry(24, 2, "", eve))), rules: unreadable},
 		{name: "one must approve, another was cancelled", server: both(required(1), entries(entry(22, 2, "approved", nil), entry(24, 2, "canceled", eve)))},
 		{name: "the creator approved", server: entries(entry(22, 2, "approved", object{"approvedBy": ref(aliceID, "Alice")})), rules: []rule.Name{rule.RequesterApproved}, says: "created release 88"},
-		{name: "who asked for the deployment approved", server: entries(entry(22, 2, "approved", carol)), rules: []rule.Name{rule.RequesterApproved}, says: "that attempt 2 of the deployment was requested for"},
+		{name: "the requester of the deployment approved", server: entries(entry(22, 2, "approved", carol)), rules: []rule.Name{rule.RequesterApproved}, says: "that attempt 2 of the deployment was requested for"},
 		{name: "who asked for an older attempt approved", server: func(d *devops) {
 			set(in(stage(d), "deploySteps", 0), ref(bobID, "Bob"), "requestedFor")
 		}},
@@ -168,7 +168,7 @@ func TestReleases(t *testing.T) {
 			set(in(stage(d), "deploySteps", 1), object{"status": "succeeded", "ignoredGates": list{object{"name": "Query work items"}}}, "preDeploymentGates")
 		}, says: "ignored manually, which bypasses them: Query work items"},
 		{name: "another stage", ask: azdo.Query{Stage: "test"}, rules: []rule.Name{rule.ApprovalMissing}, says: "stage Test"},
-		{name: "authors are not known", ask: azdo.Query{Authors: true}, rules: []rule.Name{rule.AuthorApproved}, says: "does not say who pushed"},
+		{name: "authors unknown", ask: azdo.Query{Authors: true}, rules: []rule.Name{rule.AuthorApproved}, says: "does not record who pushed"},
 		{name: "denied", server: answering("/_apis/release", 403, ""), rules: unreadable, says: `Grant "Shop Build Service (`},
 		{name: "null", server: func(d *devops) { d.release = "null" }, rules: unreadable},
 	} {

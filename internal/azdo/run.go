@@ -30,7 +30,7 @@ type loadedRun struct {
 // Permissions that the job's identity needs, as far as they are documented.
 const (
 	viewBuilds    = `the permission "View builds" on the pipeline`
-	viewApprovals = `the permission "View builds" on the pipeline and the role Reader of what the stage's checks guard (which of them reading approvals takes is not documented)`
+	viewApprovals = `the permission "View builds" on the pipeline and the role Reader on the resources that the stage's checks guard (Azure DevOps does not document which of them is needed)`
 )
 
 // Run reads the run and compares it with the agent's claims. Requests: OPTIONS

@@ -39,8 +39,8 @@ const (
 type object = map[string]any
 type list = []any
 
-// devops is a small Azure DevOps that answers with documents as the published
-// examples have them. A test changes the documents, or answers itself.
+// devops is a small Azure DevOps server that returns documents like the published
+// examples. A test changes the documents or responds itself.
 type devops struct {
 	*httptest.Server
 	base string // /<organisation>
@@ -48,18 +48,19 @@ type devops struct {
 	areas, build, timeline, approvals, suite, checks, token any
 	commit, pulls, pull, release                            any
 
-	// answer, where it is set, sees every request first; true: it answered.
+	// answer, if not nil, gets every request first and reports whether it has
+	// responded.
 	answer func(w http.ResponseWriter, r *http.Request, what string) bool
 
-	// short answers without a network: for tests of what documents say.
+	// short responds without a network.
 	short bool
 
 	mu       sync.Mutex
 	requests []string
 }
 
-// Each server has an organisation of its own: the library remembers what a
-// collection offers for as long as the process lives.
+// Each server has its own organization, because the library caches what a
+// collection offers as long as the process runs.
 var organisations atomic.Int64
 
 func ref(id, name string) object {
@@ -108,7 +109,7 @@ func newDevops(t testing.TB) *devops {
 		"requestedFor": ref(aliceID, "Alice"), "requestedBy": ref("00000002-0000-8888-8000-000000000000", "Microsoft.VisualStudio.Services.TFS"),
 		"templateParameters": object{}, "triggerInfo": object{},
 	}
-	// Children come before their parents, as they do for real.
+	// Children come before their parents, like in real timelines.
 	d.timeline = object{"id": planID, "changeId": 21, "records": list{
 		record("Checkpoint.Approval", approvalID, checkpointID, nil),
 		record("Task", "0d1a2b3c-0000-4000-8000-00000000000a", jobID, object{"state": "inProgress", "result": nil, "name": "AcrPromote"}),
@@ -169,7 +170,7 @@ func signed(claims object) object {
 	return object{"oidcToken": part([]byte(`{"alg":"RS256","typ":"JWT"}`)) + "." + part(payload) + "." + part([]byte("signature"))}
 }
 
-// at walks into a document: names of members, and indices.
+// in returns the value at a path of names and indices in a document.
 func in(document any, path ...any) any {
 	for _, p := range path {
 		switch p := p.(type) {
@@ -312,7 +313,7 @@ func (d *devops) service(t testing.TB, claims azdo.Claims) *azdo.Service {
 	return s
 }
 
-// judge reads the evidence and judges it by the strictest of ordinary rules.
+// judge reads the evidence and judges it by the strictest common rules.
 func (d *devops) judge(t testing.TB, claims azdo.Claims, q azdo.Query) (approval.Evidence, approval.Verdict) {
 	t.Helper()
 	if q.Environment == "" {

@@ -79,7 +79,7 @@ type UnknownStageError struct {
 
 func (e *UnknownStageError) Error() string {
 	if len(e.Known) == 0 {
-		return fmt.Sprintf("approvalStage %q: this run has no stage at all", e.Stage)
+		return fmt.Sprintf("approvalStage %q: this run has no stages", e.Stage)
 	}
 	return fmt.Sprintf("approvalStage %q: this run has no such stage; its stages are %s", e.Stage, strings.Join(e.Known, ", "))
 }
@@ -108,11 +108,11 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 		return nil, err
 	}
 	if token == "" {
-		return nil, errors.New("the system connection bears no access token: run this as a step of an Azure Pipelines job")
+		return nil, errors.New("the system connection has no access token: run this as a step of an Azure Pipelines job")
 	}
 	if client.Transport == nil {
 		// The library's own transport would bypass egress.
-		return nil, errors.New("reading Azure DevOps needs a transport of its own")
+		return nil, errors.New("the client for Azure DevOps has no transport")
 	}
 	guarded := *client
 	guarded.Jar = nil
@@ -148,10 +148,10 @@ func Hosts(claims Claims) ([]string, error) {
 func parseCollection(s string) (*url.URL, error) {
 	u, err := url.Parse(strings.TrimRight(s, "/"))
 	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("the system connection bears no usable address of an Azure DevOps collection")
+		return nil, errors.New("the system connection has no valid address of an Azure DevOps collection")
 	}
 	if u.Scheme != "https" {
-		return nil, fmt.Errorf("the system connection's address %s://%s is not HTTPS: the job's token would travel in the clear", u.Scheme, u.Host)
+		return nil, fmt.Errorf("the system connection's address %s://%s is not HTTPS: the job's token would be sent in clear text", u.Scheme, u.Host)
 	}
 	u.Host = collectionHost(u.Host)
 	return u, nil

@@ -22,7 +22,7 @@ const hour = time.Hour
 
 var day = time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC)
 
-func TestOneJudgement(t *testing.T) {
+func TestJudgement(t *testing.T) {
 	d := newDevops(t)
 	e, v := d.judge(t, d.claims(), azdo.Query{})
 	if !v.Granted {
@@ -73,14 +73,14 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// change is one thing that is not as it should be, and what must come of it.
+// change is one deviation from the granted run, and its expected result.
 type change struct {
 	name   string
 	server func(*devops)
 	claims func(*azdo.Claims)
 	ask    azdo.Query
 	wire   bool        // over a real connection
-	rules  []rule.Name // nil: granted
+	rules  []rule.Name // nil if granted
 	says   string
 }
 
@@ -111,7 +111,7 @@ func (c change) runOn(t *testing.T, start func(testing.TB) (*devops, azdo.Claims
 			t.Errorf("does not say %q: %s", c.says, all)
 		}
 		if strings.Contains(all, jobToken[:12]) || strings.ContainsAny(all, "<>") && !strings.Contains(all, "<project>") {
-			t.Errorf("bears the token, or markup: %s", all)
+			t.Errorf("contains the token or markup: %s", all)
 		}
 	})
 }
@@ -173,7 +173,7 @@ func TestForgery(t *testing.T) {
 		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address in another case", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/contoso", "/Contoso", 1)
-		}, says: "absent (the server gives none (status 404))"},
+		}, says: "absent (the server provides none (status 404))"},
 		{name: "a token's address with a user", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "https://x@", 1)
 		}, rules: mismatch, says: "is outside the collection"},
@@ -181,14 +181,14 @@ func TestForgery(t *testing.T) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "http://", 1)
 		}, rules: mismatch, says: "is outside the collection"},
 		{name: "a token's address that asks for a connection", claims: func(c *azdo.Claims) { c.OIDCRequestURI += "?serviceConnectionId=x" }},
-		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "absent (the agent names no address"},
-		{name: "no token to be had", server: func(d *devops) { d.token = nil }, says: "absent (the server gives none (status 404))"},
-		{name: "no method for a token", server: answering("/oidctoken", 405, ""), says: "absent (the server gives none (status 405))"},
+		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "absent (the agent provides no address"},
+		{name: "no token to be had", server: func(d *devops) { d.token = nil }, says: "absent (the server provides none (status 404))"},
+		{name: "no method for a token", server: answering("/oidctoken", 405, ""), says: "absent (the server provides none (status 405))"},
 		{name: "token denied, 401", server: answering("/oidctoken", 401, ""), rules: mismatch, says: "denies this job the run's own token: status 401"},
 		{name: "token denied, 403", server: answering("/oidctoken", 403, ""), rules: mismatch, says: "status 403"},
 		{name: "token fails", server: answering("/oidctoken", 503, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 503"},
 		{name: "token bad request", server: answering("/oidctoken", 400, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 400"},
-		{name: "token encrypted", server: func(d *devops) { d.token = object{"oidcToken": "a.b.c.d.e"} }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "no signed token"},
+		{name: "token encrypted", server: func(d *devops) { d.token = object{"oidcToken": "a.b.c.d.e"} }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "not a signed token"},
 		{name: "token null", server: func(d *devops) { d.token = "null" }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "not a JSON object"},
 	} {
 		c.run(t)
@@ -197,7 +197,8 @@ func TestForgery(t *testing.T) {
 
 const unauthorized = `{"$id":"1","message":"TF400813: the user is not authorized","typeKey":"UnauthorizedRequestException"}`
 
-// answering has requests for a path answered with a status.
+// answering returns a change that makes the server respond to requests for a path
+// with a status.
 func answering(path string, status int, body string) func(*devops) {
 	return func(d *devops) {
 		d.answer = func(w http.ResponseWriter, _ *http.Request, what string) bool {
@@ -223,9 +224,9 @@ func TestEvidence(t *testing.T) {
 			set(d.suite, object{"PlanId": planID, "Pipeline.Owner.Id": "4711", "GraphNode.Name": "Production", "GraphNode.Attempt": "1", "Project.Id": projectID}, "context")
 		}},
 		{name: "context in both shapes that agree", server: func(d *devops) { in(d.suite, "context").(object)["GraphNode.Name"] = "Production" }},
-		{name: "context in both shapes that differ", server: func(d *devops) { in(d.suite, "context").(object)["GraphNode.Name"] = "Test" }, rules: unreadable, says: "says GraphNode.Name twice"},
+		{name: "context in both shapes that differ", server: func(d *devops) { in(d.suite, "context").(object)["GraphNode.Name"] = "Test" }, rules: unreadable, says: "different values for GraphNode.Name"},
 		{name: "no context", server: func(d *devops) { set(d.suite, nil, "context") }, rules: unreadable, says: "does not say for which plan"},
-		{name: "attempt is true", server: func(d *devops) { set(d.suite, true, "context", "GraphNode", "Attempt") }, rules: unreadable, says: "GraphNode.Attempt in a way"},
+		{name: "attempt is true", server: func(d *devops) { set(d.suite, true, "context", "GraphNode", "Attempt") }, rules: unreadable, says: "invalid value for GraphNode.Attempt"},
 		{name: "suite of another plan", server: func(d *devops) { set(d.suite, stageID, "context", "PlanId") }, rules: []rule.Name{rule.RunMismatch}, says: "was not evaluated for this stage: plan"},
 		{name: "suite of another run", server: func(d *devops) { set(d.suite, 4712, "context", "Pipeline", "Owner", "Id") }, rules: []rule.Name{rule.RunMismatch}, says: "run 4712 instead of 4711"},
 		{name: "suite of another stage", server: func(d *devops) { set(d.suite, "Test", "context", "GraphNode", "Name") }, rules: []rule.Name{rule.RunMismatch}, says: "stage Test"},
@@ -236,7 +237,7 @@ func TestEvidence(t *testing.T) {
 		{name: "suite with null check runs", server: func(d *devops) { set(d.suite, nil, "checkRuns") }, rules: unbound},
 		{name: "check without a reference", server: func(d *devops) { set(in(d.suite, run...), nil, "checkConfigurationRef") }, rules: unreadable, says: "does not say what was evaluated"},
 		{name: "check run rejected", server: func(d *devops) { set(in(d.suite, run...), "rejected", "status") }, rules: unreadable},
-		{name: "guards an environment of one's own", server: func(d *devops) { set(in(d.suite, run...), "My own", "checkConfigurationRef", "resource", "name") }, rules: unbound, says: "environment My own (approval)"},
+		{name: "guards another environment", server: func(d *devops) { set(in(d.suite, run...), "My own", "checkConfigurationRef", "resource", "name") }, rules: unbound, says: "environment My own (approval)"},
 		{name: "guards a connection of that name", server: func(d *devops) { set(in(d.suite, run...), "endpoint", "checkConfigurationRef", "resource", "type") }, rules: unbound, says: "service connection Production"},
 		{name: "another id, the only approval", server: func(d *devops) { set(in(d.suite, run...), testApproval, "id") }},
 		{name: "unknown environment", ask: azdo.Query{Environment: "Prod"}, rules: unbound, says: "guard: environment Production (approval)"},
@@ -247,58 +248,58 @@ func TestEvidence(t *testing.T) {
 			set(d.suite, list{}, "checkRuns")
 		}, rules: missing, says: "no approval"},
 		{name: "two checkpoints", server: func(d *devops) { d.addRecord(record("Checkpoint", testApproval[:35]+"0", stageID, nil)) }, rules: unreadable, says: "several checkpoints"},
-		{name: "record twice", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", approvalID, checkpointID, nil)) }, rules: unreadable, says: "is there twice"},
-		{name: "record without an id", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", "", checkpointID, nil)) }, rules: unreadable, says: "bears no id"},
+		{name: "record twice", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", approvalID, checkpointID, nil)) }, rules: unreadable, says: "is listed twice"},
+		{name: "record without an id", server: func(d *devops) { d.addRecord(record("Checkpoint.Approval", "", checkpointID, nil)) }, rules: unreadable, says: "has no id"},
 		{name: "no records", server: func(d *devops) { set(d.timeline, nil, "records") }, rules: unreadable, says: "no records"},
 		{name: "an approval more in the timeline", server: func(d *devops) {
 			d.addRecord(record("Checkpoint.Approval", stageID[:35]+"1", checkpointID, nil))
-		}, rules: unreadable, says: "is missing from it"},
-		{name: "an approval of another stage is not asked for", server: func(d *devops) { recordOf(d, testApproval)["parentId"] = stageID }},
+		}, rules: unreadable, says: "of the stage is missing"},
+		{name: "an approval of another stage is not requested", server: func(d *devops) { recordOf(d, testApproval)["parentId"] = stageID }},
 
 		{name: "approval twice", server: func(d *devops) {
 			d.approvals = object{"count": 2, "value": list{d.approval(approvalID), d.approval(approvalID)}}
-		}, rules: unreadable, says: "is there twice"},
-		{name: "approval not asked for", server: func(d *devops) {
+		}, rules: unreadable, says: "is listed twice"},
+		{name: "approval not requested", server: func(d *devops) {
 			d.approvals = object{"count": 2, "value": list{d.approval(approvalID), d.approval(testApproval)}}
-		}, rules: unreadable, says: "not asked for"},
-		{name: "another approval instead", server: func(d *devops) { d.approvals = object{"count": 1, "value": list{d.approval(testApproval)}} }, rules: unreadable, says: "is missing from it"},
-		{name: "no approvals", server: func(d *devops) { d.approvals = object{"count": 0, "value": list{}} }, rules: unreadable, says: "is missing from it"},
-		{name: "count lies", server: func(d *devops) { set(d.approvals, 2, "count") }, rules: unreadable, says: "announces 2 approvals and lists 1"},
+		}, rules: unreadable, says: "not requested"},
+		{name: "another approval instead", server: func(d *devops) { d.approvals = object{"count": 1, "value": list{d.approval(testApproval)}} }, rules: unreadable, says: "of the stage is missing"},
+		{name: "no approvals", server: func(d *devops) { d.approvals = object{"count": 0, "value": list{}} }, rules: unreadable, says: "of the stage is missing"},
+		{name: "wrong count", server: func(d *devops) { set(d.approvals, 2, "count") }, rules: unreadable, says: "count is 2, but it lists 1 approvals"},
 		{name: "approval of another run", server: func(d *devops) { set(d.approvals, 4712, "value", 0, "pipeline", "owner", "id") }, rules: unreadable, says: "belongs to run 4712"},
 		{name: "approval of a run that is not told", server: func(d *devops) { set(d.approvals, nil, "value", 0, "pipeline") }},
 		{name: "no steps", server: func(d *devops) { set(d.approvals, nil, "value", 0, "steps") }, rules: unreadable, says: "names no approver"},
 		{name: "nobody approved", server: func(d *devops) { set(in(d.approvals, step...), nil, "actualApprover") }, rules: unreadable, says: "does not say which person"},
 		{name: "an approver without an id", server: func(d *devops) { set(in(d.approvals, step...), "", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
-		{name: "an approver whose id is no GUID", server: func(d *devops) { set(in(d.approvals, step...), "bob", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
+		{name: "an approver whose id is not a GUID", server: func(d *devops) { set(in(d.approvals, step...), "bob", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
 		{name: "the requester alone", server: func(d *devops) { set(in(d.approvals, step...), ref(aliceID, "Alice"), "actualApprover") }, rules: []rule.Name{rule.RequesterApproved}, says: "Alice"},
-		{name: "who queued it alone", server: func(d *devops) { set(d.build, ref(bobID, "Bob"), "requestedBy") }, rules: []rule.Name{rule.RequesterApproved}, says: "queued run 4711"},
+		{name: "the person who queued it alone", server: func(d *devops) { set(d.build, ref(bobID, "Bob"), "requestedBy") }, rules: []rule.Name{rule.RequesterApproved}, says: "queued run 4711"},
 		{name: "a time without a zone", server: func(d *devops) { set(in(d.approvals, step...), "2026-11-23T10:30:00", "lastModifiedOn") }},
 		{name: "no time", server: func(d *devops) { set(in(d.approvals, step...), "0001-01-01T00:00:00", "lastModifiedOn") }, rules: unreadable, says: "does not say when"},
 		{name: "a time that is none", server: func(d *devops) { set(in(d.approvals, step...), "yesterday", "lastModifiedOn") }, rules: unreadable},
 		{name: "pending", server: func(d *devops) { set(d.approvals, "pending", "value", 0, "status") }, rules: []rule.Name{rule.ApprovalPending}},
-		{name: "status is a number", server: func(d *devops) { set(d.approvals, 4, "value", 0, "status") }, rules: unreadable, says: "cannot be understood"},
+		{name: "status is a number", server: func(d *devops) { set(d.approvals, 4, "value", 0, "status") }, rules: unreadable, says: "cannot be parsed"},
 
-		{name: "requester not told", server: func(d *devops) { set(d.build, nil, "requestedFor"); set(d.build, nil, "requestedBy") }, rules: unreadable, says: "who requested it"},
-		{name: "start not told", server: func(d *devops) { set(d.build, nil, "startTime") }, rules: unreadable, says: "when it started"},
+		{name: "requester unknown", server: func(d *devops) { set(d.build, nil, "requestedFor"); set(d.build, nil, "requestedBy") }, rules: unreadable, says: "who requested it"},
+		{name: "start unknown", server: func(d *devops) { set(d.build, nil, "startTime") }, rules: unreadable, says: "when it started"},
 
 		{name: "check disabled", server: func(d *devops) { set(d.checks, true, "value", 0, "isDisabled") }, rules: unbound, says: "is disabled now"},
 		{name: "check in another version", server: func(d *devops) { set(d.checks, 3, "value", 0, "version") }, rules: unbound, says: "version 2, but its current version is 3"},
 		{name: "check gone", server: func(d *devops) { d.checks = object{"count": 0, "value": list{}} }, rules: unbound, says: "no longer configured there"},
-		{name: "checks may not be read", server: answering("/configurations", 403, unauthorized), says: "it is unknown whether the check has changed since it was evaluated"},
+		{name: "checks cannot be read", server: answering("/configurations", 403, unauthorized), says: "it is unknown whether the check has changed since it was evaluated"},
 		{name: "checks fail", server: answering("/configurations", 500, unauthorized), rules: unreadable, says: "status 500"},
 		{name: "checks of nothing", server: answering("/configurations", 404, unauthorized), rules: unreadable, says: "404"},
 		{name: "checks null", server: func(d *devops) { d.checks = "null" }, rules: unreadable, says: "not a JSON object"},
 		{name: "checks list null", server: func(d *devops) { d.checks = object{"value": nil} }, rules: unreadable, says: "lists nothing"},
-		{name: "checks count lies", server: func(d *devops) { set(d.checks, 2, "count") }, rules: unreadable, says: "announces 2 checks"},
+		{name: "checks wrong count", server: func(d *devops) { set(d.checks, 2, "count") }, rules: unreadable, says: "count is 2, but it lists"},
 
 		{name: "a server on premises", server: func(d *devops) { d.areas = object{"count": 0, "value": list{}} }},
 		{name: "areas null", server: func(d *devops) { d.areas = "null" }, rules: unreadable, says: "not a JSON object"},
 		{name: "areas without a list", server: func(d *devops) { d.areas = object{} }, rules: unreadable, says: "no resource areas"},
-		{name: "area on another host", server: func(d *devops) { set(d.areas, "https://example.com/contoso", "value", 1, "locationUrl") }, rules: unreadable, says: "sends us to example.com/contoso"},
-		{name: "area of another collection", server: func(d *devops) { set(d.areas, d.URL+"/evil/", "value", 1, "locationUrl") }, rules: unreadable, says: "which is another place"},
+		{name: "area on another host", server: func(d *devops) { set(d.areas, "https://example.com/contoso", "value", 1, "locationUrl") }, rules: unreadable, says: "refers to example.com/contoso"},
+		{name: "area of another collection", server: func(d *devops) { set(d.areas, d.URL+"/evil/", "value", 1, "locationUrl") }, rules: unreadable, says: "which is at another address"},
 		{name: "area in the clear", server: func(d *devops) {
 			set(d.areas, strings.Replace(d.URL, "https", "http", 1)+d.base, "value", 1, "locationUrl")
-		}, rules: unreadable, says: "no HTTPS address"},
+		}, rules: unreadable, says: "is not HTTPS"},
 		{name: "area missing", server: func(d *devops) { set(d.areas, in(d.areas, "value").(list)[:1], "value") }, rules: unreadable, says: "does not list the resource area"},
 
 		{name: "author did not approve", ask: azdo.Query{Authors: true}},
@@ -313,8 +314,8 @@ func TestEvidence(t *testing.T) {
 		{name: "author unknown: GitHub", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.build, "GitHub", "repository", "type") }, rules: []rule.Name{rule.AuthorApproved}, says: "repository of the type GitHub"},
 		{name: "author unknown: no push", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.commit, nil, "push") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
 		{name: "author unknown: another commit", ask: azdo.Query{Authors: true}, server: func(d *devops) { set(d.commit, "b", "commitId") }, rules: []rule.Name{rule.AuthorApproved}, says: "is not recorded"},
-		{name: "author unknown: no results", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.pulls = object{} }, rules: []rule.Name{rule.AuthorApproved}, says: "are not told"},
-		{name: "author unknown: repository may not be read", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.commit = nil }, rules: []rule.Name{rule.AuthorApproved}, says: "404"},
+		{name: "author unknown: no results", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.pulls = object{} }, rules: []rule.Name{rule.AuthorApproved}, says: "are not recorded"},
+		{name: "author unknown: repository cannot be read", ask: azdo.Query{Authors: true}, server: func(d *devops) { d.commit = nil }, rules: []rule.Name{rule.AuthorApproved}, says: "404"},
 	} {
 		c.run(t)
 	}
@@ -336,7 +337,7 @@ func TestRetriedStage(t *testing.T) {
 	}
 }
 
-func TestJobRetriedByItself(t *testing.T) {
+func TestRetriedJob(t *testing.T) {
 	d := newDevops(t)
 	recordOf(d, jobID)["attempt"] = 2 // the Stage stays at attempt 1
 	if _, v := d.judge(t, d.claims(), azdo.Query{}); !v.Granted {
@@ -380,8 +381,8 @@ func TestUnknownStage(t *testing.T) {
 	}
 }
 
-// TestBadAnswers answers each request in turn in every way that is no answer.
-func TestBadAnswers(t *testing.T) {
+// TestBadResponses returns every kind of invalid response for each request in turn.
+func TestBadResponses(t *testing.T) {
 	html := "<!DOCTYPE html><html><body>Sign in " + jobToken + "</body></html>"
 	type bad struct {
 		name   string
@@ -413,17 +414,17 @@ func TestBadAnswers(t *testing.T) {
 		{"null", "not a JSON object", body("null")},
 		{"nothing", "it is empty", body("")},
 		{"an array", "not a JSON object", body("[]")},
-		{"truncated", "cannot be understood", body(`{"value":[{"id":"`)},
-		{"wrong types", "cannot be understood", body(`{"value":7,"id":{},"records":"x","status":[],"context":3,"orchestrationPlan":1}`)},
-		{"two documents", "cannot be understood", body(`{}{}`)},
-		{"a page with 200", "page to sign in", page(200)},
-		{"a sign-in page with 203", "page to sign in", page(203)},
-		{"a redirect", "page to sign in", page(302)},
+		{"truncated", "cannot be parsed", body(`{"value":[{"id":"`)},
+		{"wrong types", "cannot be parsed", body(`{"value":7,"id":{},"records":"x","status":[],"context":3,"orchestrationPlan":1}`)},
+		{"two documents", "cannot be parsed", body(`{}{}`)},
+		{"a page with 200", "sign-in page", page(200)},
+		{"a sign-in page with 203", "sign-in page", page(203)},
+		{"a redirect", "sign-in page", page(302)},
 		{"no content", "status 204", func(w http.ResponseWriter) { w.WriteHeader(204) }},
 		{"401", `Grant "Shop Build Service (`, page(401)},
 		{"403", `Grant "Shop Build Service (`, denied(403)},
-		{"404", "knows nothing", denied(404)},
-		{"429", "holding requests back", denied(429)},
+		{"404", "did not find", denied(404)},
+		{"429", "throttling requests", denied(429)},
 		{"a page with 500", "status 500", page(500)},
 		{"503", "status 503", denied(503)},
 		{"a broken connection", "could not be reached", func(w http.ResponseWriter) {
@@ -490,7 +491,7 @@ func TestBadAnswers(t *testing.T) {
 	}
 }
 
-// TestIncompleteLocations: the library dereferences what is missing here.
+// TestIncompleteLocations checks responses that lack fields which the library dereferences.
 func TestIncompleteLocations(t *testing.T) {
 	for _, entry := range []string{
 		`{}`, `{"id":"e81700f7-3be2-46de-8624-2eb35882fcaa"}`,
@@ -503,7 +504,7 @@ func TestIncompleteLocations(t *testing.T) {
 				}
 				return what == "OPTIONS /_apis"
 			}
-		}, rules: []rule.Name{rule.ApprovalUnreadable}, says: "describes its own interface incompletely"}.run(t)
+		}, rules: []rule.Name{rule.ApprovalUnreadable}, says: "description of its API is incomplete"}.run(t)
 	}
 }
 
@@ -574,7 +575,7 @@ func TestChecksOfAResource(t *testing.T) {
 	}
 }
 
-// TestNoRedirectIsFollowed: the token would travel to wherever it leads.
+// TestNoRedirectIsFollowed checks that the token is not sent to the target of a redirect.
 func TestNoRedirectIsFollowed(t *testing.T) {
 	d := newDevops(t)
 	var elsewhere int

@@ -102,14 +102,14 @@ func suiteContext(context map[string]json.RawMessage) (approval.Context, error) 
 		values := lookUp(context, field.path)
 		for _, raw := range values {
 			if string(raw) != string(values[0]) {
-				return approval.Context{}, &malformed{"its context says " + field.path + " twice"}
+				return approval.Context{}, &malformed{"its context has different values for " + field.path}
 			}
 		}
 		if len(values) == 0 {
 			continue
 		}
 		if err := json.Unmarshal(values[0], field.into); err != nil {
-			return approval.Context{}, &malformed{"its context says " + field.path + " in a way that cannot be understood"}
+			return approval.Context{}, &malformed{"its context has an invalid value for " + field.path}
 		}
 	}
 	c.BuildID, c.Attempt = buildID.Value, attempt.Value

@@ -36,10 +36,10 @@ func (t *timeline) index() error {
 	for _, r := range t.Records {
 		id := approval.GUID(r.ID)
 		if id == "" {
-			return &malformed{"a record bears no id"}
+			return &malformed{"a record has no id"}
 		}
 		if _, twice := t.byID[id]; twice {
-			return &malformed{"the record " + id + " is there twice"}
+			return &malformed{"the record " + id + " is listed twice"}
 		}
 		parent := approval.GUID(r.ParentID)
 		t.byID[id] = approval.TimelineRecord{ID: id, ParentID: parent, Type: r.Type, Identifier: r.Identifier, Attempt: r.Attempt, State: r.State}
@@ -71,7 +71,7 @@ func (t *timeline) stage(name string) (found approval.TimelineRecord, known []st
 	slices.Sort(known)
 	known = slices.Compact(known)
 	if several {
-		return approval.TimelineRecord{}, known, &malformed{fmt.Sprintf("the attempt %d of the stage %s is there twice", found.Attempt, name)}
+		return approval.TimelineRecord{}, known, &malformed{fmt.Sprintf("the attempt %d of the stage %s is listed twice", found.Attempt, name)}
 	}
 	return found, known, nil
 }

@@ -50,7 +50,7 @@ func (c *claim) UnmarshalJSON(raw []byte) error {
 // to compare.
 func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.Refusal) {
 	if s.claims.OIDCRequestURI == "" {
-		return approval.TokenResponse{Absent: "the agent names no address that gives one"}, nil
+		return approval.TokenResponse{Absent: "the agent provides no address for it"}, nil
 	}
 	u, err := url.Parse(s.claims.OIDCRequestURI)
 	if err != nil || !s.within(u) {
@@ -63,7 +63,7 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 	case err == nil:
 		return approval.TokenResponse{Claims: claims}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed):
-		return approval.TokenResponse{Absent: fmt.Sprintf("the server gives none (status %d)", a.Status)}, nil
+		return approval.TokenResponse{Absent: fmt.Sprintf("the server provides none (status %d)", a.Status)}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden):
 		return approval.TokenResponse{Denied: a.Status}, nil
 	}
@@ -111,11 +111,11 @@ func (s *Service) askToken(ctx context.Context, address string) (approval.TokenC
 func parseToken(token string) (approval.TokenClaims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return approval.TokenClaims{}, &malformed{"it is no signed token"}
+		return approval.TokenClaims{}, &malformed{"it is not a signed token"}
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return approval.TokenClaims{}, &malformed{"it is no signed token"}
+		return approval.TokenClaims{}, &malformed{"it is not a signed token"}
 	}
 	var claims runToken
 	if err := decode(payload, &claims); err != nil {
