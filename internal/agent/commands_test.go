@@ -88,7 +88,7 @@ func TestCommands(t *testing.T) {
 		t.Error(err)
 	}
 	if err := c.SetVariable("path", "/evil"); err == nil {
-		t.Error("a variable beside the four was set")
+		t.Error("a variable other than the four outputs was set")
 	}
 	c.UploadSummary("/agent/_temp/a%b;c]/summary.md")
 	c.Complete(Failed, "refused")

@@ -197,9 +197,6 @@ func hostOf(reference string) string {
 // allows that only at a prompt outside any run.
 func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile == "" }
 
-// Quorum returns how many different people must have approved.
-func (c *Config) Quorum() int { return c.MinApprovers.Or(1) }
-
 // ReadOnly reports whether nothing may be written, because of the action or
 // because of a dry run.
 func (c *Config) ReadOnly() bool {

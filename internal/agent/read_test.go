@@ -105,7 +105,7 @@ func TestFlagsAndEnvironmentAgree(t *testing.T) {
 		switch {
 		case c.Action != InvertedPush, c.Source != "prod.azurecr.io/a:1",
 			!slices.Equal(c.Targets, []string{"dev.azurecr.io", "two.azurecr.io/b", "three.azurecr.io/c:2"}),
-			c.Environment != "Production", c.ApprovalStage != "Approve", c.Quorum() != 2,
+			c.Environment != "Production", c.ApprovalStage != "Approve", c.MinApprovers.Or(1) != 2,
 			!c.RequesterCanApprove.Value, c.AuthorCanApprove.Or(true),
 			!slices.Equal(c.Approvers, []string{"lead@example.com", `[Shop]\Release`}),
 			c.ApprovalMaxAge.Value != 72*time.Hour, !c.CommentPattern.MatchString("see CHG-12"),
@@ -118,7 +118,7 @@ func TestFlagsAndEnvironmentAgree(t *testing.T) {
 
 func TestDefaults(t *testing.T) {
 	c := mustRead(t, nil, pipeline("INPUT_LOCK=", "INPUT_MINAPPROVERS= ", "AGENT_TEMPDIRECTORY=/agent/_temp", "SYSTEM_DEBUG=True"))
-	if c.Quorum() != 1 || c.RequesterCanApprove.Or(false) || !c.AuthorCanApprove.Or(true) || !c.Referrers.Or(true) ||
+	if c.MinApprovers.Or(1) != 1 || c.RequesterCanApprove.Or(false) || !c.AuthorCanApprove.Or(true) || !c.Referrers.Or(true) ||
 		c.Lock != "" || c.Sealed.Given || c.Approval != "" || c.Unapproved() || c.OnPartial != "" || c.ReadOnly() || c.JSON() ||
 		c.CommentPattern.Regexp != nil || c.ApprovalMaxAge.Given || c.EnvironmentProxy || !c.Debug || c.ReportPath() != "/agent/_temp" {
 		t.Errorf("%+v", c)

@@ -20,8 +20,7 @@ type taskInput struct {
 	GroupName    string            `json:"groupName"`
 }
 
-// TestTaskJSON holds the task's inputs against the one table: what the task's
-// form shows is what the program takes.
+// TestTaskJSON checks that the inputs in task.json are those of the table.
 func TestTaskJSON(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("..", "..", "task", "task.json"))
 	if err != nil {
@@ -47,8 +46,8 @@ func TestTaskJSON(t *testing.T) {
 	}
 	for _, shown := range task.Inputs {
 		in, _ := inputNamed(shown.Name)
-		// An agent sends a default as if it had been given: only what no flow
-		// sets and every action takes may have one, and it has to be the same.
+		// The agent passes a default like a given value. Therefore only inputs that
+		// no flow sets and every action uses may have one, and it must be the same.
 		if shown.DefaultValue != nil && (*shown.DefaultValue != in.Default || !slices.Equal(in.Actions, Actions)) {
 			t.Errorf("%s: task.json says the default is %q, the program %q", in.Name, *shown.DefaultValue, in.Default)
 		}
@@ -56,7 +55,7 @@ func TestTaskJSON(t *testing.T) {
 			t.Errorf("%s: the form of a boolean always sends a value, so it needs the default", in.Name)
 		}
 		if !strings.HasPrefix(shown.HelpMarkDown, in.Help) {
-			t.Errorf("%s: task.json helps with\n%s\nand the program with\n%s", in.Name, shown.HelpMarkDown, in.Help)
+			t.Errorf("%s: the help in task.json is\n%s\nand that of the program is\n%s", in.Name, shown.HelpMarkDown, in.Help)
 		}
 		if types := formTypes(in); !slices.Contains(types, shown.Type) {
 			t.Errorf("%s: task.json has the type %s, and it should be one of %v", in.Name, shown.Type, types)
@@ -68,8 +67,8 @@ func TestTaskJSON(t *testing.T) {
 	}
 }
 
-// formTypes lists how the task's form may show an input. No path is a filePath:
-// of an empty one the agent makes the sources folder.
+// formTypes returns the types that an input may have in the task's form. No path
+// is a filePath: the agent replaces an empty one by the sources folder.
 func formTypes(in Input) []string {
 	switch in.Type {
 	case Lines:
@@ -103,11 +102,11 @@ func checkOptions(t *testing.T, shown taskInput, in Input) {
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
-		t.Errorf("%s: task.json offers %q, the program takes %q", in.Name, got, want)
+		t.Errorf("%s: task.json offers %q, the program accepts %q", in.Name, got, want)
 	}
 }
 
-// checkRule sees that the form shows an input for exactly the actions that take
+// checkRule checks that the form shows an input for exactly the actions that use
 // it.
 func checkRule(t *testing.T, shown taskInput, in Input) {
 	t.Helper()

@@ -166,12 +166,12 @@ func (c *Config) checkApproval(usage *UsageError) {
 // of ignoring them.
 func (c *Config) checkUnapproved(usage *UsageError) {
 	var rules []string
-	for name, demanded := range map[string]bool{
+	for name, set := range map[string]bool{
 		"minApprovers": c.MinApprovers.Given, "approvers": len(c.Approvers) > 0, "approvalMaxAge": c.ApprovalMaxAge.Given,
 		"commentPattern": c.CommentPattern.Regexp != nil, "approvalCode": c.ApprovalCode.Value, "sealed": c.Sealed.Value,
 		"authorCanApprove": c.AuthorCanApprove.Given && !c.AuthorCanApprove.Value, "environment": c.Environment != "", "approvalStage": c.ApprovalStage != "",
 	} {
-		if in, _ := inputNamed(name); demanded && in.UsedBy(c.Action) {
+		if in, _ := inputNamed(name); set && in.UsedBy(c.Action) {
 			rules = append(rules, name)
 		}
 	}

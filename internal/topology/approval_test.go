@@ -23,7 +23,7 @@ func TestSameApproval(t *testing.T) {
 		name := fields.Field(i).Name
 		value, known := changed[name]
 		if !known {
-			t.Fatalf("Terms.%s is new: say here whether it is a rule of the approval", name)
+			t.Fatalf("Rules.%s is new: list it here if it is not a rule of the approval", name)
 		}
 		a, b := Rules{Kind: Manual, Environment: "Production"}, Rules{Kind: Manual, Environment: "Production"}
 		field := reflect.ValueOf(&b).Elem().Field(i)

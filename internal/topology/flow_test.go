@@ -73,8 +73,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-// matches holds a pattern to the names that it matches and those that it does
-// not.
+// matches checks which names a pattern matches.
 func matches(t *testing.T, pattern string, match func(string) bool, yes, not []string) {
 	t.Helper()
 	for _, name := range yes {

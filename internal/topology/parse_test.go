@@ -292,9 +292,9 @@ func TestOverlap(t *testing.T) {
 	}
 }
 
-// TestTermsHaveEveryRule checks that each key of a flow, except those for the
+// TestRulesHaveEveryKey checks that each key of a flow, except those for the
 // images and registries that it covers, makes two flows differ.
-func TestTermsHaveEveryRule(t *testing.T) {
+func TestRulesHaveEveryKey(t *testing.T) {
 	covering := []string{"from", "to", "repositories", "tags", "teams"}
 	var visit func(typ reflect.Type, path []int, name string)
 	visit = func(typ reflect.Type, path []int, name string) {
