@@ -393,7 +393,7 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 			order.Targets = append(order.Targets, target)
 		}
 		if len(order.Targets) == 0 && order.Action != "seal" {
-			everywhere, refused := plan.AllTargets(file, order.Flow, source)
+			everywhere, refused := plan.AllTargets(file, order.Action, order.Flow, source)
 			if refused != nil {
 				return []string{refused.Reason}
 			}

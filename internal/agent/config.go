@@ -170,10 +170,11 @@ type settings struct {
 }
 
 // EffectiveAction returns the action whose rules apply: the action itself or, for
-// verify, the one that the inputs describe. It compares hosts only; which
-// registry is more trusted is known only from a flow file.
+// verify without a flow file, the one that the inputs describe. It compares hosts
+// only; which registry is more trusted, and what verify checks then, is known only
+// from a flow file.
 func (c *Config) EffectiveAction() string {
-	if c.Action != Verify {
+	if c.Action != Verify || c.FlowFile != "" {
 		return c.Action
 	}
 	if len(c.Targets) == 0 {

@@ -269,6 +269,8 @@ func TestEffectiveAction(t *testing.T) {
 		"verify --source a/b:1 --targets a":                     Promote,
 		"verify --source A:443/b:1 --targets a/c:2 --moveTag":   Promote,
 		"verify --source a/b:1 --targets a --targets b":         InvertedPush,
+		"verify --source a/b:1 --flowFile f":                    Verify,
+		"verify --source a/b:1 --targets b --flowFile f":        Verify,
 		"audit --source a/b:1 --targets b":                      Audit,
 		"promote --source a/b:1 --targets b":                    Promote,
 		"verify --source a/b:1 --targets a:5000/b --lock=image": InvertedPush,

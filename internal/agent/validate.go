@@ -50,7 +50,7 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	c.checkUnused(usage)
 	c.checkVerify(usage)
 	c.checkApproval(usage)
-	if c.Action == Seal && c.Lock == "none" {
+	if c.EffectiveAction() == Seal && c.Lock == "none" {
 		usage.add("lock", "lock none is not allowed for seal", "Leave lock empty, or set it to tag or image.")
 	}
 	if name, ok := strings.CutPrefix(strings.ToLower(c.Environment), "endpoint:"); ok && strings.TrimSpace(name) == "" {
@@ -75,8 +75,8 @@ func (c *Config) checkUnused(usage *UsageError) {
 		}
 		c.warn(fmt.Sprintf("%s is ignored: %s does not use it.", in.Name, c.Action))
 	}
-	if c.Action == Verify && c.MoveTag.Value && c.EffectiveAction() != Promote {
-		usage.add("moveTag", fmt.Sprintf("moveTag is set, but the inputs describe %s, which never moves a tag", c.EffectiveAction()),
+	if effective := c.EffectiveAction(); c.Action == Verify && c.MoveTag.Value && effective != Promote && effective != Verify {
+		usage.add("moveTag", fmt.Sprintf("moveTag is set, but the inputs describe %s, which never moves a tag", effective),
 			"Remove moveTag, which is for a promotion within one registry.")
 	}
 }
@@ -109,10 +109,10 @@ func (c *Config) checkFlow(usage *UsageError) {
 	}
 }
 
-// checkVerify checks that a verify of a seal has no rules for an approval.
+// checkVerify checks that a verify of a seal has no rules for an approval. With a
+// flow file, verify never checks a seal: the flow has the targets.
 func (c *Config) checkVerify(usage *UsageError) {
-	// The flow has the targets of a set.
-	if c.HasSet() {
+	if c.FlowFile != "" || c.HasSet() {
 		return
 	}
 	if c.Action != Verify || len(c.Targets) > 0 || usage.has("targets") {
@@ -157,7 +157,7 @@ func (c *Config) checkApproval(usage *UsageError) {
 		c.checkUnapproved(usage)
 		return
 	}
-	if c.Sealed.Given && !c.Sealed.Value && c.EffectiveAction() == InvertedPush {
+	if c.FlowFile == "" && c.Sealed.Given && !c.Sealed.Value && c.EffectiveAction() == InvertedPush {
 		c.warn("sealed: false is ignored. An inverted push requires a sealed source, and no input relaxes that.")
 	}
 }

@@ -54,7 +54,7 @@ type Seal struct {
 	Problem       string
 }
 
-// endpointPrefix marks a service connection in Rules.Environment.
+// endpointPrefix marks a service connection in Rules.Environment, in any case.
 const endpointPrefix = "endpoint:"
 
 // NamesResource reports whether environment, in the form of Rules.Environment,
@@ -66,8 +66,8 @@ func NamesResource(environment string, r Resource) bool {
 
 // named splits Rules.Environment into the type and the name of a resource.
 func named(environment string) (kind, name string) {
-	if name, ok := strings.CutPrefix(environment, endpointPrefix); ok {
-		return "endpoint", name
+	if n := len(endpointPrefix); len(environment) >= n && strings.EqualFold(environment[:n], endpointPrefix) {
+		return "endpoint", environment[n:]
 	}
 	return "environment", environment
 }

@@ -424,6 +424,12 @@ func TestNames(t *testing.T) {
 		{"endpoint:prod", approval.Resource{Type: "endpoint", Name: "Prod"}, true},
 		{"endpoint:prod", approval.Resource{Type: "environment", Name: "endpoint:prod"}, false},
 		{"endpoint:", approval.Resource{Type: "endpoint"}, false},
+		{"Endpoint:prod", approval.Resource{Type: "endpoint", Name: "prod"}, true},
+		{"ENDPOINT:PROD", approval.Resource{Type: "endpoint", Name: "prod"}, true},
+		{"eNdPoInT:prod", approval.Resource{Type: "environment", Name: "eNdPoInT:prod"}, false},
+		{"endpoint :prod", approval.Resource{Type: "endpoint", Name: "prod"}, false},
+		{"endpoint", approval.Resource{Type: "endpoint", Name: ""}, false},
+		{"endpoint", approval.Resource{Type: "environment", Name: "Endpoint"}, true},
 		{"", approval.Resource{Type: "environment"}, false},
 	} {
 		if got := approval.NamesResource(c.environment, c.resource); got != c.want {

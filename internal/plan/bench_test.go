@@ -39,7 +39,7 @@ func BenchmarkPlan10000x20(b *testing.B) {
 	for range b.N {
 		list := make([]Image, 0, images)
 		for i, source := range sources {
-			all, refused := AllTargets(file, "released", source)
+			all, refused := AllTargets(file, InvertedPush, "released", source)
 			if refused != nil {
 				b.Fatal(refused)
 			}

@@ -20,6 +20,15 @@ type Request struct {
 	MoveTag bool
 }
 
+// inputs returns the inputs that the action takes: sealing and auditing ask for no
+// approval and no seal.
+func (o Request) inputs() topology.Inputs {
+	if Approved(o.Action) {
+		return o.Inputs
+	}
+	return topology.Inputs{Lock: o.Inputs.Lock, OnPartial: o.Inputs.OnPartial}
+}
+
 // Destination is a target as named in the inputs. Empty parts are as the flow
 // names them.
 type Destination struct {
@@ -35,10 +44,25 @@ func ParseDestination(s string) (Destination, error) {
 	return Destination{Registry: t.Registry, Repository: t.Repository, Tag: t.Tag}, err
 }
 
+// directions returns the directions of trust that an action goes in; none if it
+// moves nothing.
+func directions(action string) []topology.Direction {
+	switch action {
+	case InvertedPush:
+		return []topology.Direction{topology.Down}
+	case Promote:
+		return []topology.Direction{topology.Up, topology.Same}
+	}
+	return nil
+}
+
 // AllTargets returns all targets of the flow that covers an image: those that
-// subscribe to it, if any.
-func AllTargets(f *topology.File, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
-	found, refused := f.Select(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
+// subscribe to it, if any. A flow that leads where the action goes is
+// preferred.
+func AllTargets(f *topology.File, action, flow string, source ref.Reference) ([]Destination, *rule.Refusal) {
+	found, refused := f.Select(topology.Query{
+		Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag, Directions: directions(action),
+	})
 	if refused != nil {
 		return nil, refused
 	}
@@ -60,18 +84,52 @@ func JudgeSubscribed(source ref.Reference, targets []Destination) *rule.Refusal 
 		Remedy: "Name an image that a team of the flow subscribes to, or ask the owners of the flow file to add it to a team."}
 }
 
-// EffectiveAction returns the action that verify is about: a seal without
-// targets, an inverted push if a target is less trusted, and otherwise a
-// promotion.
+// EffectiveAction returns the action that verify judges for the named targets: an
+// inverted push if any of them is less trusted than the source, and a promotion
+// otherwise.
 func EffectiveAction(f *topology.File, source ref.Reference, targets []Destination) string {
-	subject := Seal
 	for _, t := range targets {
-		subject = Promote
 		if trustDirection(f, source.Registry, t.Registry) == topology.Down {
 			return InvertedPush
 		}
 	}
-	return subject
+	return Promote
+}
+
+// EffectiveActionOfFlow returns the action that verify judges where no targets are named:
+// the one that the flows of the image lead to. It is an error if some flows lead
+// down and others do not, because either action could be meant. It is never a
+// seal: an empty list of targets must not turn a check of an approval into one
+// that needs none.
+func EffectiveActionOfFlow(f *topology.File, flow string, source ref.Reference) (string, error) {
+	flows := f.Covering(topology.Query{Flow: flow, From: source.Registry, Repository: source.Repository, Tag: source.Tag})
+	var down, others []string
+	for _, flow := range flows {
+		if f.LeadsTo(flow, source.Repository, directions(InvertedPush)) {
+			down = append(down, flow.Name)
+		}
+		if f.LeadsTo(flow, source.Repository, directions(Promote)) {
+			others = append(others, flow.Name)
+		}
+	}
+	switch {
+	case len(flows) > 1 && len(down) > 0 && len(others) > 0:
+		return "", fmt.Errorf("flow %s leads down and flow %s does not, so that %s could be pushed down or promoted", down[0], others[0], source)
+	case len(down) > 0:
+		return InvertedPush, nil
+	}
+	return Promote, nil
+}
+
+// EffectiveActionOfSet returns the action that verify judges for a set of a flow: an
+// inverted push if any image of it goes down, and a promotion otherwise.
+func EffectiveActionOfSet(f *topology.File, flow *topology.Flow, sources []ref.Reference) string {
+	for _, s := range sources {
+		if f.LeadsTo(flow, s.Repository, directions(InvertedPush)) {
+			return InvertedPush
+		}
+	}
+	return Promote
 }
 
 // Defaults returns the action's defaults for rules that neither the flow nor the
@@ -119,7 +177,7 @@ func routeSeal(f *topology.File, o Request, w Wanted) (Wanted, []rule.Refusal, e
 	if refused != nil {
 		return w, []rule.Refusal{*refused}, nil
 	}
-	rules, err := flow.Tighten(o.Source.Tag, o.Inputs, Defaults(Seal))
+	rules, err := flow.Tighten(o.Source.Tag, o.inputs(), Defaults(Seal))
 	if err != nil {
 		return w, nil, err
 	}
@@ -160,7 +218,7 @@ func findRoute(f *topology.File, o Request, d Destination) (Route, ref.Reference
 	if target.Registry == s.Registry && target.Repository == s.Repository && target.Tag == s.Tag {
 		return Route{}, ref.Reference{}, nil, fmt.Errorf("target %s is the source itself: name another tag in targets, such as host/repository:stage", target)
 	}
-	rules, err := flow.Tighten(target.Tag, o.Inputs, Defaults(o.Action))
+	rules, err := flow.Tighten(target.Tag, o.inputs(), Defaults(o.Action))
 	if err != nil {
 		return Route{}, ref.Reference{}, nil, err
 	}

@@ -69,19 +69,45 @@ func (r *resolver) one() error {
 	if len(wrong.Problems) > 0 {
 		return wrong
 	}
-	if len(targets) == 0 && c.Action != agent.Seal && c.Action != agent.Verify {
+	if r.action == agent.Verify {
+		if len(targets) > 0 {
+			err = r.verify(plan.EffectiveAction(r.flow.File, source, targets))
+		} else {
+			err = r.verifyByFlow(source)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(targets) == 0 && r.action != plan.Seal {
 		var refused *rule.Refusal
-		if targets, refused = plan.AllTargets(r.flow.File, c.Flow, source); refused == nil {
+		if targets, refused = plan.AllTargets(r.flow.File, r.action, c.Flow, source); refused == nil {
 			refused = plan.JudgeSubscribed(source, targets)
 		}
 		if refused != nil {
 			r.refusals = append(r.refusals, *refused)
 		}
 	}
-	if r.action == agent.Verify {
-		r.action = plan.EffectiveAction(r.flow.File, source, targets)
-	}
 	return r.route(source, true, c.Digest, targets)
+}
+
+// verify sets the action that verify judges, and checks the inputs against it.
+func (r *resolver) verify(action string) error {
+	r.action = action
+	if r.c.MoveTag.Value && action != plan.Promote {
+		return usage("moveTag", fmt.Errorf("moveTag is set, but the flow describes %s, which never moves a tag", action),
+			"Remove moveTag, which is for a promotion within one registry.")
+	}
+	return nil
+}
+
+// verifyByFlow sets the action that verify judges by the flows of an image.
+func (r *resolver) verifyByFlow(source ref.Reference) error {
+	action, err := plan.EffectiveActionOfFlow(r.flow.File, r.c.Flow, source)
+	if err != nil {
+		return usage("flow", err, "Name the flow in the input flow, or the targets.")
+	}
+	return r.verify(action)
 }
 
 // route adds one image with its routes in the flow file. named is false for an
@@ -127,17 +153,19 @@ func (r *resolver) all(ctx context.Context) error {
 		return usage("images", fmt.Errorf("the set has %d images; the limit is %d", len(sources), setLimit), "Split the set.")
 	}
 	r.set = true
+	if r.action == agent.Verify {
+		if err := r.verify(plan.EffectiveActionOfSet(r.flow.File, flow, slices.Concat(sources, r.others))); err != nil {
+			return err
+		}
+	}
 	targets := make([][]plan.Destination, len(sources))
 	for i, s := range sources {
-		all, refused := plan.AllTargets(r.flow.File, flow.Name, s)
+		all, refused := plan.AllTargets(r.flow.File, r.action, flow.Name, s)
 		if refused != nil {
 			r.refusals = append(r.refusals, *refused)
 			continue
 		}
 		targets[i] = all
-		if r.action == agent.Verify {
-			r.action = plan.EffectiveAction(r.flow.File, s, all)
-		}
 	}
 	for i, s := range sources {
 		if r.action != plan.Seal && len(targets[i]) == 0 {

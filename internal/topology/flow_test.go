@@ -210,6 +210,20 @@ func TestTighten(t *testing.T) {
 	base := func() *Flow {
 		return &Flow{Name: "f", Require: Require{Approval: Approval{Kind: Manual, Environment: "Production", MinApprovers: 2, MaxAge: Duration(72 * time.Hour)}}}
 	}
+	var pattern CommentPattern
+	if err := pattern.read("CHG[0-9]+"); err != nil {
+		t.Fatal(err)
+	}
+	// Flows that ask no person, and what their rules are then.
+	none := func(f *Flow) { f.Require.Approval = Approval{Kind: None} }
+	unasked := func(w *Rules) { w.Kind, w.Environment, w.MinApprovers, w.MaxAge = None, "", 1, 0 }
+	asked := func(change func(*Rules)) func(*Rules) {
+		return func(w *Rules) { unasked(w); w.Kind = Manual; change(w) }
+	}
+	automated := func(f *Flow) {
+		f.Require.Approval = Approval{Kind: Automated, Checks: []Check{{"1", "P"}}}
+	}
+	checked := func(w *Rules) { unasked(w); w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }
 	down := Defaults{Sealed: true, Lock: LockNone}
 	silent := Rules{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
 	for _, c := range []struct {
@@ -246,6 +260,32 @@ func TestTighten(t *testing.T) {
 		{name: "manual of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Manual, Environment: "E"},
 			want: func(w *Rules) { w.Environment, w.MinApprovers, w.MaxAge = "E", 1, 0 }},
 		{name: "automated of none", change: func(f *Flow) { f.Require.Approval = Approval{Kind: None} }, in: Inputs{Approval: Automated}, err: "different but not stricter"},
+		{name: "environment of none", change: none, in: Inputs{Environment: "E"}, want: asked(func(w *Rules) { w.Environment = "E" })},
+		{name: "minApprovers of none", change: none, in: Inputs{MinApprovers: 1}, want: asked(func(*Rules) {})},
+		{name: "approvers of none", change: none, in: Inputs{Approvers: []string{"a@example.com"}}, want: asked(func(w *Rules) { w.Approvers = []string{"a@example.com"} })},
+		{name: "approvalMaxAge of none", change: none, in: Inputs{MaxAge: time.Hour}, want: asked(func(w *Rules) { w.MaxAge = time.Hour })},
+		{name: "commentPattern of none", change: none, in: Inputs{CommentPattern: pattern.Regexp}, want: asked(func(w *Rules) { w.CommentPatterns = []*regexp.Regexp{pattern.Regexp} })},
+		{name: "approvalCode of none", change: none, in: Inputs{Code: &yes}, want: asked(func(w *Rules) { w.Code = true })},
+		{name: "no code of none", change: none, in: Inputs{Code: &no}, want: unasked},
+		{name: "requesters and authors of none", change: none, in: Inputs{RequesterCanApprove: &no, AuthorCanApprove: &no}, want: func(w *Rules) { unasked(w); w.AuthorCanApprove = false }},
+		{name: "minApprovers of none, none given too", change: none, in: Inputs{Approval: None, MinApprovers: 2}, want: asked(func(w *Rules) { w.MinApprovers = 2 }), ignored: "approval is none"},
+		{name: "environment of automated", change: automated, in: Inputs{Environment: "E"}, err: "ask no person, so inputs about people have no effect: environment"},
+		{name: "minApprovers of automated", change: automated, in: Inputs{MinApprovers: 1}, err: "no effect: minApprovers"},
+		{name: "approvers of automated", change: automated, in: Inputs{Approvers: []string{"a"}}, err: "no effect: approvers"},
+		{name: "approvalMaxAge of automated", change: automated, in: Inputs{MaxAge: time.Hour}, err: "no effect: approvalMaxAge"},
+		{name: "commentPattern of automated", change: automated, in: Inputs{CommentPattern: pattern.Regexp}, err: "no effect: commentPattern"},
+		{name: "approvalCode of automated", change: automated, in: Inputs{Code: &yes}, err: "no effect: approvalCode"},
+		{name: "everything of automated", change: automated, in: Inputs{Environment: "E", MinApprovers: 2, Code: &yes}, err: "no effect: environment, minApprovers, approvalCode"},
+		{name: "no code of automated", change: automated, in: Inputs{Code: &no}, want: checked},
+		{name: "automated of any, with people", change: func(f *Flow) { automated(f); f.Require.Approval.Kind = Any }, in: Inputs{Approval: Automated, MinApprovers: 2}, err: "no effect: minApprovers"},
+		{name: "automated of any, with its environment", change: func(f *Flow) {
+			automated(f)
+			f.Require.Approval.Kind, f.Require.Approval.Environment = Any, "Production"
+		}, in: Inputs{Approval: Automated, Environment: "production"}, want: func(w *Rules) { checked(w); w.Environment = "Production" }},
+		{name: "people of any", change: func(f *Flow) { automated(f); f.Require.Approval.Kind = Any }, in: Inputs{MinApprovers: 2, Environment: "E"}, want: func(w *Rules) {
+			checked(w)
+			w.Kind, w.MinApprovers, w.Environment = Any, 2, "E"
+		}},
 		{name: "the same environment", in: Inputs{Environment: "pRODUCTION"}, want: func(*Rules) {}},
 		{name: "another environment", in: Inputs{Environment: "Mine"}, err: "input environment is"},
 		{name: "a look-alike", change: func(f *Flow) { f.Require.Approval.Environment = "Kit" }, in: Inputs{Environment: "\u212ait"}, err: "input environment is"},
@@ -290,10 +330,6 @@ func TestTighten(t *testing.T) {
 	f.Require.Approval.Environment = "{tag}"
 	if _, err := f.Tighten("", Inputs{}, down); err == nil || !strings.Contains(err.Error(), "the target has no tag") {
 		t.Error(err)
-	}
-	var pattern CommentPattern
-	if err := pattern.read("CHG[0-9]+"); err != nil {
-		t.Fatal(err)
 	}
 	f = base()
 	f.Require.Approval.CommentPattern = pattern

@@ -126,6 +126,7 @@ var mistakes = []wrong{
 	{"environment depends on any tag", "environment: Production", `environment: "{tag}"`, []string{`13:45: "{tag}" depends on the target tag, but movingTags does not list the tags`}, false},
 	{"environment depends on a tag pattern", "    to: [dev]\n" + `    repositories: ["shop/**"]` + "\n" + `    tags: [">=1.0"]` + "\n    require:\n" + approvalLine,
 		"    to: [dev]\n    movingTags: [\"*-test\"]\n    require:\n      approval: {environment: \"{tag}\"}\n", []string{`12:31: "{tag}" depends on the target tag, but movingTags does not list the tags`}, false},
+	{"no service connection, in another case", "environment: Production", `environment: "Endpoint:"`, []string{`13:45: "Endpoint:" does not name a service connection`}, false},
 	{"no service connection", "environment: Production", `environment: "endpoint:"`, []string{`13:45: "endpoint:" does not name a service connection`}, false},
 	{"minApprovers 0", "kind: manual,", "kind: manual, minApprovers: 0,", []string{`13:46: "0" is not an integer from 1 to 1000`}, true},
 	{"minApprovers in quotes", "kind: manual,", `kind: manual, minApprovers: "two",`, []string{`13:46: "two" is not an integer from 1 to 1000`}, true},

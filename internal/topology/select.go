@@ -13,9 +13,13 @@ import (
 // Query is the question which flow covers an image on its way to a registry.
 // Registries are given by host.
 type Query struct {
-	Flow             string // the flow's name; if empty, any flow that covers the image
-	From             string
-	Repository, Tag  string // at the source; Tag is empty for an image by digest
+	Flow            string // the flow's name; if empty, any flow that covers the image
+	From            string
+	Repository, Tag string // at the source; Tag is empty for an image by digest
+	// Directions, if To is empty, are preferred: of several flows that cover the
+	// image, those that lead to a target in one of them.
+	Directions []Direction
+
 	To               string // if empty, the image is not moved, but sealed or audited
 	TargetRepository string // if empty, as the flow names it
 	TargetTag        string // if empty, as the flow names it
@@ -95,23 +99,12 @@ func (f *File) Select(a Query) (*Flow, *rule.Refusal) {
 			return refuse(rule.NotInFlow, fmt.Sprintf("the flow file has no registry with host %s", a.To), add)
 		}
 	}
-	var covering []*Flow
-	var reasons []string
-	joined := false
-	for _, name := range keys(f.Flows) {
-		flow := f.Flows[name]
-		if flow.From != from.Name || a.To != "" && !slices.Contains(flow.To, to.Name) {
-			continue
+	covering, reasons, joined := f.covering(a, from, to)
+	if a.To == "" {
+		leading := slices.DeleteFunc(slices.Clone(covering), func(flow *Flow) bool { return !f.LeadsTo(flow, a.Repository, a.Directions) })
+		if len(leading) > 0 {
+			covering = leading
 		}
-		joined = true
-		if a.Flow != "" && a.Flow != name {
-			continue
-		}
-		if why := flow.mismatch(a, from, to); why != "" {
-			reasons = append(reasons, fmt.Sprintf("flow %s %s", name, why))
-			continue
-		}
-		covering = append(covering, flow)
 	}
 	switch {
 	case len(covering) > 1 && a.To == "" && !sameRules(covering):
@@ -132,6 +125,46 @@ func (f *File) Select(a Query) (*Flow, *rule.Refusal) {
 			"Images go up only by a flow that requires an approval. "+add)
 	}
 	return refuse(rule.NotInFlow, fmt.Sprintf("no flow leads from %s (%s) to %s (%s)", from.Name, from.Host, to.Name, to.Host), add)
+}
+
+// covering returns the flows between two registries that cover an image, why the
+// others do not, and whether there is any flow between these registries.
+func (f *File) covering(a Query, from, to *Registry) (covering []*Flow, reasons []string, joined bool) {
+	for _, name := range keys(f.Flows) {
+		flow := f.Flows[name]
+		if flow.From != from.Name || a.To != "" && !slices.Contains(flow.To, to.Name) {
+			continue
+		}
+		joined = true
+		if a.Flow != "" && a.Flow != name {
+			continue
+		}
+		if why := flow.mismatch(a, from, to); why != "" {
+			reasons = append(reasons, fmt.Sprintf("flow %s %s", name, why))
+			continue
+		}
+		covering = append(covering, flow)
+	}
+	return covering, reasons, joined
+}
+
+// Covering returns the flows that cover an image at its source, by name.
+func (f *File) Covering(a Query) []*Flow {
+	a.To = ""
+	from, known := f.ByHost(a.From)
+	if !known {
+		return nil
+	}
+	covering, _, _ := f.covering(a, from, from)
+	return covering
+}
+
+// LeadsTo reports whether a flow brings a source repository to a registry that
+// lies in one of the given directions.
+func (f *File) LeadsTo(flow *Flow, repository string, directions []Direction) bool {
+	return slices.ContainsFunc(flow.TargetsFor(repository), func(to string) bool {
+		return slices.Contains(directions, f.Direction(flow.From, to))
+	})
 }
 
 // way returns the image with its target, for a message.

@@ -44,14 +44,15 @@ func checkTemplate(text, word string) error {
 	return nil
 }
 
-// Resource is the name of an environment or endpoint:NAME. It may contain {tag}.
+// Resource is the name of an environment or endpoint:NAME, with endpoint in any
+// case. It may contain {tag}.
 type Resource string
 
 func (r *Resource) read(text string) error {
 	if err := printable("environment", text); err != nil {
 		return err
 	}
-	if strings.TrimPrefix(text, "endpoint:") == "" {
+	if strings.TrimPrefix(strings.ToLower(text), "endpoint:") == "" {
 		return mistake{quote(text) + " does not name a service connection", "Write endpoint:NAME."}
 	}
 	if err := checkTemplate(text, "{tag}"); err != nil {

@@ -104,6 +104,9 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) 
 	if err := t.setKind(f, in.Approval); err != nil {
 		return Rules{}, err
 	}
+	if err := t.askPeople(f, tag, in); err != nil {
+		return Rules{}, err
+	}
 	if err := t.setResources(f, tag, in.Environment); err != nil {
 		return Rules{}, err
 	}
@@ -149,6 +152,47 @@ func (t *Rules) setKind(f *Flow, given Kind) error {
 	default:
 		return fmt.Errorf("flow %s requires approvals of kind %s, and the input approval is %s, which is different but not stricter: leave the input empty, or name another flow", f.Name, t.Kind, given)
 	}
+	return nil
+}
+
+// askPeople applies the inputs that are about people who approve to a flow that
+// asks none. A flow that requires no approval then requires a manual one, which
+// is stricter; next to automated checks these inputs would have no effect, so that
+// they are an error. The environment that the flow itself names says nothing new.
+func (t *Rules) askPeople(f *Flow, tag string, in Inputs) error {
+	if t.Kind != None && t.Kind != Automated {
+		return nil
+	}
+	own, err := f.Require.Approval.Environment.forTag(tag)
+	if err != nil {
+		return fmt.Errorf("flow %s: %w", f.Name, err)
+	}
+	var people []string
+	for _, input := range []struct {
+		name  string
+		given bool
+	}{
+		{"environment", in.Environment != "" && !sameName(in.Environment, own)},
+		{"minApprovers", in.MinApprovers > 0},
+		{"approvers", len(in.Approvers) > 0},
+		{"approvalMaxAge", in.MaxAge > 0},
+		{"commentPattern", in.CommentPattern != nil},
+		{"approvalCode", in.Code != nil && *in.Code},
+	} {
+		if input.given {
+			people = append(people, input.name)
+		}
+	}
+	switch {
+	case len(people) == 0:
+		return nil
+	case t.Kind == Automated:
+		return fmt.Errorf("flow %s requires automated checks, which ask no person, so inputs about people have no effect: %s", f.Name, strings.Join(people, ", "))
+	}
+	if in.Approval == None {
+		t.ignore(f, "approval", string(None), string(Manual))
+	}
+	t.Kind, t.Checks = Manual, nil
 	return nil
 }
 
