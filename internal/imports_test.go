@@ -101,7 +101,8 @@ var pure = map[string][]string{
 	"internal/sanitize":    {},
 	"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/rule"},
 	"internal/levenshtein": {},
-	"internal/plan":        {"internal/approval", "internal/ref", "internal/rule", "internal/seal", "internal/topology"},
+	"internal/referrer":    {},
+	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 
 func TestPureCoreDoesNoInputOrOutput(t *testing.T) {

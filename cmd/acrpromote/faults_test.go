@@ -18,7 +18,7 @@ func cosigned(t *testing.T) (env *testEnv, image descriptor, attached []descript
 	image = pushIndex(env.prod, cart, release, 1)
 	attached = []descriptor{env.record(image), testimage.Attach(env.prod, cart, testimage.Of(child(1, 0)), "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))}
 	signature = testimage.FallbackTag(image.Digest) + ".sig"
-	pushImage(env.prod, cart, signature, 7, 1, 512)
+	testimage.Put(env.prod, cart, signature, testimage.Signature(layer(7, 0, 512)))
 	env.lock(release)
 	env.approve(manager, "released")
 	return env, image, attached, signature

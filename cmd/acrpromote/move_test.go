@@ -373,16 +373,23 @@ func TestInvertedPush(t *testing.T) {
 	}
 }
 
-// TestMissingReferrerIsMended: what was attached since arrives on a rerun.
+// TestMissingReferrerIsMended: what was attached since arrives once the image is
+// approved anew, and what was lost on a rerun.
 func TestMissingReferrerIsMended(t *testing.T) {
 	env, image := ready(t)
 	env.task(push()).want("done")
 	sbom := testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))
-	o := env.task(push()).want("done")
-	if o.output["changed"] != "true" {
-		t.Error("nothing changed")
-	}
-	if got := env.dev.Referrers(cart, image.Digest); len(got) != 2 || got[1] != sbom.Digest {
-		t.Errorf("referrers %v", got)
+	env.queue()
+	env.approve(manager, "released again")
+	for _, lost := range []bool{false, true} {
+		if lost {
+			env.dev.RemoveManifest(cart, sbom.Digest)
+		}
+		if o := env.task(push()).want("done"); o.output["changed"] != "true" {
+			t.Errorf("lost %v: nothing changed", lost)
+		}
+		if got := env.dev.Referrers(cart, image.Digest); len(got) != 2 || got[1] != sbom.Digest {
+			t.Errorf("lost %v: referrers %v", lost, got)
+		}
 	}
 }

@@ -145,7 +145,7 @@ func buildAttached(ctx context.Context, s *seeder, _ int) ([]image, error) {
 		}
 	}
 	cosign := testimage.FallbackTag(i.root) + ".sig"
-	signed := s.platform("", nil, 1*kib)
+	signed := testimage.Signature(s.layer(1 * kib))
 	digest := testimage.Of(signed).Digest
 	i.attached = append(i.attached, digest)
 	i.tags = map[string]string{cosign: digest}

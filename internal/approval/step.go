@@ -84,6 +84,7 @@ func merge(a, b Verdict) Verdict {
 	a.Approvers = union(a.Approvers, b.Approvers)
 	a.Rules = union(a.Rules, b.Rules)
 	a.Refusals = union(a.Refusals, b.Refusals)
+	a.First = earlier(a.First, b.First)
 	return a
 }
 

@@ -18,6 +18,9 @@ type Verdict struct {
 	Approvers []Approver
 	Rules     []rule.Outcome
 	Refusals  []rule.Refusal
+	// First is the earliest time at which an approval that counts may have been
+	// given: by a person, or by a named check. Zero if none counts.
+	First time.Time
 }
 
 // Approver is a person whose approval counted.
@@ -51,6 +54,7 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 		Approvers: j.approvers(),
 		Rules:     j.outcomes(),
 		Refusals:  j.refusals,
+		First:     j.first(),
 	}
 	v.Granted = len(v.Refusals) == 0
 	return v
@@ -85,7 +89,8 @@ type judge struct {
 	now time.Time
 
 	candidates  []*candidate
-	unversioned bool // the version of a check is unknown
+	passed      []time.Time // when each named check passed
+	unversioned bool        // the version of a check is unknown
 	refusals    []rule.Refusal
 	results     []rule.Outcome
 }
@@ -204,6 +209,33 @@ func (j *judge) approvers() []Approver {
 		}
 	}
 	return list
+}
+
+// first returns the earliest time at which an approval that counts may have been
+// given. One whose time is not known may be as old as any.
+func (j *judge) first() time.Time {
+	times := j.passed
+	for _, c := range j.candidates {
+		if c.counts() {
+			times = append(times, c.decided)
+		}
+	}
+	var first time.Time
+	for _, at := range times {
+		if at.IsZero() {
+			at = time.Unix(0, 0)
+		}
+		first = earlier(first, at)
+	}
+	return first
+}
+
+// earlier returns the earlier of two times, of which a zero one is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // guards returns the name of the resource whose approval counts.

@@ -2,6 +2,8 @@
 // target. It decides the outcome of a run from plain values.
 package outcome
 
+import "slices"
+
 // Outcome is how a run ended.
 type Outcome string
 
@@ -45,7 +47,18 @@ const (
 	Pending       State = "pending"
 	TargetRefused State = "refused"
 	TargetFailed  State = "failed"
+	// Left is a state of referrers only: it is not copied.
+	Left State = "left"
 )
+
+// Worse returns the worse of two states of a referrer.
+func Worse(a, b State) State {
+	ranked := []State{Present, Copied, Planned, Left, Pending, TargetFailed}
+	if slices.Index(ranked, b) > slices.Index(ranked, a) {
+		return b
+	}
+	return a
+}
 
 // left reports whether the image has not arrived.
 func (s State) left() bool {

@@ -23,23 +23,6 @@ func (w Wanted) RequiredArtifacts() []topology.Attached {
 	return all
 }
 
-// Excluded returns the artifact types that a flow of the image excludes from the
-// copy.
-func (w Wanted) Excluded() []string {
-	var types []string
-	for _, route := range w.Routes {
-		if route.Flow == nil {
-			continue
-		}
-		for _, t := range route.Flow.Referrers.Exclude {
-			if !slices.Contains(types, string(t)) {
-				types = append(types, string(t))
-			}
-		}
-	}
-	return types
-}
-
 // Atomic reports whether a flow of any image sets no tag of the set until the
 // whole set has arrived.
 func Atomic(images []Wanted) bool {

@@ -105,13 +105,29 @@ func TestNeed(t *testing.T) {
 		writes         bool
 		source, target []string
 	}{
-		{"push", wanted(InvertedPush, dev, rules(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push", wanted(InvertedPush, dev, rules(topology.LockNone, false)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
 		{"push, sealed", wanted(InvertedPush, dev, rules(topology.LockNone, true)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
-		{"push, with something attached", wanted(InvertedPush, dev, rules(topology.LockNone, false, topology.Attached{ArtifactType: "a/b"})), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push, with something attached", wanted(InvertedPush, dev, rules(topology.LockNone, false, topology.Attached{ArtifactType: "a/b"})), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
 		{"push, with something attached of some age", wanted(InvertedPush, dev, rules(topology.LockNone, false, aged)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push"}},
-		{"push and lock", wanted(InvertedPush, dev, rules(topology.LockTag, false)), true, []string{"pull"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
-		{"a dry run", wanted(InvertedPush, dev, rules(topology.LockTag, false)), false, []string{"pull"}, []string{"pull", "metadata_read"}},
-		{"push to a registry without locks", wanted(InvertedPush, "localhost:5000", rules(topology.LockNone, false)), true, []string{"pull"}, []string{"pull", "push"}},
+		{"push and lock", wanted(InvertedPush, dev, rules(topology.LockTag, false)), true, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
+		{"a dry run", wanted(InvertedPush, dev, rules(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, []string{"pull", "metadata_read"}},
+		{"push without an approval", wanted(InvertedPush, dev, topology.Rules{Kind: topology.None, Lock: topology.LockNone}), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push of what is brought late", func() Wanted {
+			w := wanted(InvertedPush, dev, topology.Rules{Lock: topology.LockNone})
+			w.Routes[0].Flow = &topology.Flow{Referrers: topology.Referrers{AfterApproval: topology.Bring}}
+			return w
+		}(), true, []string{"pull"}, []string{"pull", "metadata_read", "push"}},
+		{"push from a registry without times", func() Wanted {
+			w := wanted(InvertedPush, dev, topology.Rules{Lock: topology.LockNone})
+			w.Source.Registry = "localhost:5000"
+			return w
+		}(), true, nil, []string{"pull", "metadata_read", "push"}},
+		{"a tag in the same repository", func() Wanted {
+			w := wanted(Promote, prod, topology.Rules{Lock: topology.LockNone})
+			w.Targets[0].Tag = "production"
+			return w
+		}(), true, []string{"pull", "metadata_read", "push"}, nil},
+		{"push to a registry without locks", wanted(InvertedPush, "localhost:5000", rules(topology.LockNone, false)), true, []string{"pull", "metadata_read"}, []string{"pull", "push"}},
 		{"an audit", wanted(Audit, dev, rules(topology.LockNone, false)), false, []string{"pull"}, []string{"pull"}},
 		{"seal", wanted(Seal, "", rules(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
 		{"seal, a dry run", wanted(Seal, "", rules(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},

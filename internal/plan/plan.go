@@ -50,6 +50,9 @@ type Route struct {
 	Flow        *topology.Flow
 	Rules       topology.Rules
 	MoveRefusal *rule.Refusal
+	// Immutable reports that no tag of the target's registry moves, digest tags
+	// included.
+	Immutable bool
 }
 
 // Lock is what to lock after everything has arrived.

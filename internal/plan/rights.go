@@ -49,7 +49,7 @@ func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bo
 		return
 	}
 	aged := slices.ContainsFunc(w.RequiredArtifacts(), func(a topology.Attached) bool { return a.MaxAge > 0 })
-	if w.NeedsSeal() || aged {
+	if w.NeedsSeal() || aged || w.TimesReferrers() && azure(w.Source.Registry) && w.leaves() {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {
@@ -69,6 +69,14 @@ func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bo
 			rights.add(t, "metadata_write")
 		}
 	}
+}
+
+// leaves reports whether the image goes to another repository, to which what is
+// attached to it has to be copied too.
+func (w Wanted) leaves() bool {
+	return slices.ContainsFunc(w.Targets, func(t ref.Reference) bool {
+		return t.Registry != w.Source.Registry || t.Repository != w.Source.Repository
+	})
 }
 
 // Registries returns the hosts of a step's registries, that of the first source

@@ -225,7 +225,9 @@ func findRoute(f *topology.File, o Request, d Destination) (Route, ref.Reference
 	if o.Action == Audit {
 		rules.Kind, rules.Sealed = topology.None, false
 	}
-	return Route{Flow: flow, Rules: rules, MoveRefusal: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
+	to, _ := f.ByHost(target.Registry)
+	return Route{Flow: flow, Rules: rules, Immutable: to != nil && to.Immutable,
+		MoveRefusal: f.MayMove(flow, s.Registry, target.Registry, target.Repository, target.Tag, o.MoveTag)}, target, nil, nil
 }
 
 // trustDirection returns the direction between two registries. If the file does

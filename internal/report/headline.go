@@ -1,7 +1,10 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/outcome"
@@ -166,6 +169,40 @@ func (t Target) note(dryRun bool) string {
 		notes = append(notes, "see below")
 	}
 	return strings.Join(notes, "; ")
+}
+
+// mostTypes bounds how many types of what is attached are shown.
+const mostTypes = 5
+
+// summary says how much is attached to an image, of which types, and how much of
+// it stays behind; "" if nothing is attached.
+func (i Image) summary() string {
+	if len(i.Attached) == 0 {
+		return ""
+	}
+	left := 0
+	counts := map[string]int{}
+	for _, a := range i.Attached {
+		counts[a.ArtifactType]++
+		if a.State == outcome.Left {
+			left++
+		}
+	}
+	types := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
+	})
+	var words []string
+	for _, t := range types[:min(len(types), mostTypes)] {
+		words = append(words, fmt.Sprintf("%d %s", counts[t], sanitize.Visible(t, shortField)))
+	}
+	if more := len(types) - mostTypes; more > 0 {
+		words = append(words, fmt.Sprintf("and %d more types", more))
+	}
+	s := fmt.Sprintf("%d attached (%s)", len(i.Attached), strings.Join(words, ", "))
+	if left > 0 {
+		s += fmt.Sprintf(", %d of them left behind", left)
+	}
+	return s
 }
 
 // short returns the beginning of a digest.

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"io"
+	"slices"
 
 	"acrpromote/internal/rule"
 )
@@ -34,7 +35,11 @@ func filled(r Result) Result {
 	r.Approval.Rules = list(r.Approval.Rules)
 	images := make([]Image, len(r.Images))
 	for i, image := range r.Images {
-		image.Targets = list(image.Targets)
+		image.Attached = list(image.Attached)
+		image.Targets = list(slices.Clone(image.Targets))
+		for j := range image.Targets {
+			image.Targets[j].Attached = list(image.Targets[j].Attached)
+		}
 		images[i] = image
 	}
 	r.Images = images

@@ -259,6 +259,9 @@ func (m *markdown) details(r Result) {
 		if image.Digest != "" {
 			m.line("- %s is %s, %s", m.code(image.Source), m.code(image.Digest), size(image.Bytes))
 		}
+		if attached := image.summary(); attached != "" {
+			m.line("- %s: %s", m.code(image.Source), m.text(attached))
+		}
 	}
 	if r.Run.Kind != "" && r.Run.Kind != "none" {
 		kind := "Run"

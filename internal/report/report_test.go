@@ -440,6 +440,10 @@ func check(root, schema map[string]any, v any, path string) (violations []string
 
 func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, path string) {
 	t.Helper()
+	if ref, ok := schema["$ref"].(string); ok {
+		name, _ := strings.CutPrefix(ref, "#/$defs/")
+		schema = root["$defs"].(map[string]any)[name].(map[string]any)
+	}
 	switch goType.Kind() {
 	case reflect.Slice:
 		compare(t, root, schema["items"].(map[string]any), goType.Elem(), path+"[]")

@@ -3,6 +3,8 @@
 package report
 
 import (
+	"slices"
+
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 )
@@ -87,11 +89,44 @@ type Approver struct {
 // Image is an image and its state at each target. Bytes is the size of the
 // distinct blobs and manifests of the image, without attached artifacts.
 type Image struct {
-	Source   string   `json:"source"`
-	Digest   string   `json:"digest"`
-	SealedAt string   `json:"sealedAt"`
-	Bytes    int64    `json:"bytes"`
-	Targets  []Target `json:"targets"`
+	Source   string `json:"source"`
+	Digest   string `json:"digest"`
+	SealedAt string `json:"sealedAt"`
+	Bytes    int64  `json:"bytes"`
+	// Attached is what is attached to the image, with the worst state over all
+	// targets.
+	Attached []Attached `json:"attached"`
+	Targets  []Target   `json:"targets"`
+}
+
+// Attached is one artifact that is attached to the image, or to something that
+// belongs to it: planned, copied, present, left, pending or failed. Reason says
+// why it stays behind.
+type Attached struct {
+	Digest       string        `json:"digest"`
+	ArtifactType string        `json:"artifactType"`
+	Subject      string        `json:"subject"`
+	State        outcome.State `json:"state"`
+	Reason       string        `json:"reason"`
+}
+
+// MergeAttached joins lists, of several targets for example: each artifact once,
+// in its worst state.
+func MergeAttached(lists ...[]Attached) []Attached {
+	merged := []Attached{}
+	at := map[[2]string]int{} // by digest and subject
+	for _, a := range slices.Concat(lists...) {
+		key := [2]string{a.Digest, a.Subject}
+		i, seen := at[key]
+		switch {
+		case !seen:
+			at[key] = len(merged)
+			merged = append(merged, a)
+		case outcome.Worse(merged[i].State, a.State) != merged[i].State:
+			merged[i] = a
+		}
+	}
+	return merged
 }
 
 // Target is an image's target and its state. Previous is the digest that the tag
@@ -103,6 +138,7 @@ type Target struct {
 	Tag        string        `json:"tag"`
 	State      outcome.State `json:"state"`
 	Referrers  int           `json:"referrers"`
+	Attached   []Attached    `json:"attached"`
 	Error      string        `json:"error"`
 	Previous   string        `json:"previous,omitempty"`
 	Rollback   bool          `json:"rollback,omitempty"`

@@ -122,6 +122,11 @@ func (t *text) images(r Result) {
 		if len(facts) > 0 {
 			t.line("  " + strings.Join(facts, ", "))
 		}
+		if attached := image.summary(); attached != "" {
+			for i, l := range wrap(attached, t.width-4) {
+				t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
+			}
+		}
 		t.table(image, r.DryRun)
 	}
 }

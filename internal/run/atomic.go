@@ -50,6 +50,7 @@ func (e *executor) executeAtomically(ctx context.Context) {
 			case broken[step.Target.Registry]:
 				t := &e.result.result.Images[i].Targets[j]
 				t.State, t.Error = outcome.Pending, errRestIsMissing.Error()
+				settle(t.Attached, nil)
 				e.result.done(arrived[i][j].Changed)
 			default:
 				e.done(i, j, tagged[j])

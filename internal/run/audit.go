@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,36 +22,52 @@ func audit(s *session.Session, o *order, f *findings, result *collector) {
 		o.setDigest = setDigest(o, f)
 	}
 	result.result.ApprovalCode = approvalCode(o, f)
-	p := plan.Make(observed(o, f, time.Now()), approval.Verdict{Kind: approval.None}, o.refusals...)
+	images := observed(o, f, time.Now())
+	observeTargets(images, f)
+	p := plan.Make(images, approval.Verdict{Kind: approval.None}, o.refusals...)
 	result.result.Direction, result.result.Refusals = p.Direction, p.Refusals
 	for i, wanted := range o.images {
 		image := addSource(o, i, f.images[i].source, result)
-		for j, target := range wanted.Targets {
-			image.Targets = append(image.Targets, auditTarget(target, f.images[i].source.tree, f.images[i].targets[j], result))
+		found := &f.images[i]
+		if found.source.tree != nil {
+			found.source.left = wanted.ReferrerRules().Select(imageDigests(found.source.tree), found.source.referrers)
+			warnOfReferrers(wanted, *found, result)
+		}
+		for j := range wanted.Targets {
+			image.Targets = append(image.Targets, auditTarget(wanted, j, found, result))
 		}
 		result.result.Images = append(result.result.Images, image)
 	}
 }
 
 // auditTarget reports what is missing at one target.
-func auditTarget(target ref.Reference, tree *transfer.Tree, found targetState, result *collector) report.Target {
+func auditTarget(wanted plan.Wanted, at int, image *observation, result *collector) report.Target {
+	target, found := wanted.Targets[at], &image.targets[at]
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
 	switch {
 	case found.err != nil:
 		p := problem(report.TargetSide, found.err)
 		t.State, t.Error = unreadState(found.err), p.Reason
+		t.Attached = image.attached(at, target.Registry, image.source.left)
 		result.done(false, p)
 	case found.presence == nil:
 		t.State = outcome.Pending
+		t.Attached = image.attached(at, target.Registry, image.source.left)
 	default:
-		t.Referrers = len(tree.Referrers())
-		if missing := missing(target, tree, *found.presence); len(missing) > 0 {
+		left := image.auditReferrers(wanted, at)
+		t.Attached = image.attached(at, target.Registry, left)
+		settle(t.Attached, errMissing)
+		t.Referrers = arrivals(t.Attached)
+		if missing := missing(target, image.source.tree, *found.presence); len(missing) > 0 {
 			t.State, t.Error = outcome.TargetFailed, missing[0].Reason
 			result.done(false, missing...)
 		}
 	}
 	return t
 }
+
+// errMissing is why an audit reports an attached artifact as failed.
+var errMissing = errors.New("it is missing")
 
 // missing lists every digest that is missing at the target, and the tag if it
 // does not exist or points at another digest.

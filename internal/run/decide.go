@@ -38,6 +38,8 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 		asked.Parts[i].Evidence = f.evidence[i]
 	}
 	verdict := approval.Decide(asked, now)
+	selectReferrers(o, f, verdict, result)
+	observeTargets(images, f)
 	r.Approval = report.Approval{
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
 	}
@@ -62,7 +64,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	return p
 }
 
-// observed converts the findings to the types of package plan.
+// observed converts what was read of the images to the types of package plan.
 func observed(o *order, f *findings, now time.Time) []plan.Image {
 	images := make([]plan.Image, len(o.images))
 	for i, wanted := range o.images {
@@ -78,6 +80,14 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 			}
 		}
 		images[i] = plan.Image{Wanted: wanted, Observed: plan.Observed{Source: source}}
+	}
+	return images
+}
+
+// observeTargets adds what was read of the targets, once it is decided what of
+// the attached artifacts counts as missing there.
+func observeTargets(images []plan.Image, f *findings) {
+	for i := range images {
 		for _, t := range f.images[i].targets {
 			seen := plan.Target{Unreachable: t.err != nil, Tag: attributes(t.tag), Repository: attributes(t.repository)}
 			if t.presence != nil {
@@ -88,7 +98,6 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 			images[i].Observed.Targets = append(images[i].Observed.Targets, seen)
 		}
 	}
-	return images
 }
 
 func attributes(a *acr.Attributes) *plan.Attributes {
@@ -174,9 +183,6 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
-		for _, d := range s.tree.Excluded() {
-			result.warn(fmt.Sprintf("attached %s %s is not copied: the flow excludes it", d.ArtifactType, d.Digest))
-		}
 		for _, d := range s.tree.Foreign() {
 			result.warn(fmt.Sprintf("layer %s is not distributable: it is not copied, and the image still refers to its original location", d.Digest))
 		}
@@ -218,8 +224,9 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 	if step.Lock != plan.LockNone && step.Lock != "" {
 		t.Locked = string(step.Lock)
 	}
-	if found.source.tree != nil && seen.err == nil {
-		t.Referrers = len(found.source.tree.Referrers())
+	t.Attached = found.attached(at, step.Target.Registry, found.source.left)
+	if seen.err == nil {
+		t.Referrers = arrivals(t.Attached)
 	}
 	return t
 }

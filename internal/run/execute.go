@@ -93,7 +93,8 @@ func (e *executor) image(i int) promote.Image {
 // done adds the result of one image at one target.
 func (e *executor) done(i, j int, r promote.Result) {
 	t := &e.result.result.Images[i].Targets[j]
-	t.Referrers, t.Locked = len(e.found.images[i].source.tree.Referrers()), r.Locked
+	t.Locked = r.Locked
+	settle(t.Attached, r.Err)
 	if r.Err != nil {
 		problem := problem(report.TargetSide, r.Err)
 		t.State, t.Error = outcome.TargetFailed, problem.Reason
@@ -155,7 +156,11 @@ func (c *copier) delivery(ctx context.Context, target ref.Reference) (transfer.D
 	}
 	var err error
 	d.Tag = ""
-	d.Presence, err = d.Registry.Inspect(ctx, d.Repository, d.Tag, c.source().tree, c.c.Deep.Or(false))
+	at := slices.Index(c.order.images[c.at].Targets, target)
+	d.Presence, err = inspect(ctx, d.Registry, c.order.images[c.at], at, d.Tag, c.source().tree, c.c.Deep.Or(false))
+	if err == nil {
+		d.Presence = d.Presence.Restrict(c.source().bring)
+	}
 	return d, err
 }
 

@@ -86,10 +86,13 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		Stopped: ctx.Err() != nil, Unexecuted: result.unexecuted,
 		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.TargetSide }),
 	}
-	for _, image := range r.Images {
+	for i, image := range r.Images {
+		var attached [][]report.Attached
 		for _, t := range image.Targets {
+			attached = append(attached, t.Attached)
 			facts.Targets = append(facts.Targets, t.State)
 		}
+		r.Images[i].Attached = report.MergeAttached(attached...)
 	}
 	r.Outcome = outcome.Rank(facts)
 	if r.Outcome == outcome.Cancelled && len(r.Errors) == 0 {

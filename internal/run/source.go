@@ -6,6 +6,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/referrer"
 	"acrpromote/internal/transfer"
 )
 
@@ -19,6 +20,10 @@ type sourceState struct {
 	doubts   []string // warnings about invalid seal records
 	attached []plan.Attached
 	err      error
+
+	referrers []referrer.Referrer
+	left      []string        // why each of the referrers stays behind; empty if it travels
+	bring     map[string]bool // what may be written of them: digests, and digest tags
 }
 
 // readSource reads the image. For seal, and if the rules require a seal, it also
@@ -59,8 +64,10 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	known := make(chan string, 1)
 	options := transfer.Options{
 		Referrers: r.c.Referrers.Or(true) && !sealing,
-		Exclude:   wanted.Excluded(),
 		Resolved:  func(digest string) { known <- digest },
+	}
+	if rules := wanted.ReferrerRules(); len(rules.Include)+len(rules.Exclude) > 0 {
+		options.Skip = func(artifactType string) bool { return rules.Leaves(artifactType) != "" }
 	}
 	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) {
 		options.Replica = first

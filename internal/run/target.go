@@ -3,7 +3,6 @@ package run
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +20,12 @@ type targetState struct {
 	presence   *transfer.Presence
 	tag        *acr.Attributes
 	repository *acr.Attributes
-	rollback   bool // the tag would move to an older image, by the registries' times
-	err        error
+	// lacked is the presence before the attached artifacts that stay behind were
+	// taken out of it.
+	lacked   transfer.Presence
+	arrived  time.Time // for audit: when the image arrived here; zero if unknown
+	rollback bool      // the tag would move to an older image, by the registries' times
+	err      error
 }
 
 // observe reads one image and, concurrently, its targets.
@@ -61,9 +64,15 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 		})
 	}
 	group.Wait()
-	if tree := found.source.tree; tree != nil && found.source.err == nil && found.lacking() {
+	if found.source.tree == nil || found.source.err != nil {
+		return found
+	}
+	if lacking := found.lacking(); len(lacking) > 0 {
 		// The first target had everything, but another does not.
-		found.source.err = tree.Complete(ctx)
+		found.source.err = found.source.tree.Complete(ctx, lacking...)
+	}
+	if found.source.err == nil {
+		r.readReferrers(ctx, wanted, &found)
 	}
 	return found
 }
@@ -86,9 +95,15 @@ func awaitMajority(read <-chan struct{}, targets int, giveUp func()) {
 	}
 }
 
-// lacking reports whether any target lacks a part of the image.
-func (f observation) lacking() bool {
-	return slices.ContainsFunc(f.targets, func(t targetState) bool { return t.presence != nil && !t.presence.Complete() })
+// lacking returns the presences of the targets that lack a part of the image.
+func (f observation) lacking() []transfer.Presence {
+	var lacking []transfer.Presence
+	for _, t := range f.targets {
+		if t.presence != nil && !t.presence.Complete() {
+			lacking = append(lacking, *t.presence)
+		}
+	}
+	return lacking
 }
 
 // readTarget reads one target: first its tag, concurrently with the source, and
@@ -121,7 +136,7 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	if tree == nil {
 		return t
 	}
-	presence, err := at.Data.Inspect(ctx, target.Repository, target.Tag, tree, r.c.Deep.Or(false))
+	presence, err := inspect(ctx, at.Data, wanted, i, target.Tag, tree, r.c.Deep.Or(false))
 	if err != nil {
 		t.err = err
 		return t
@@ -134,6 +149,15 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		t.rollback = isAzure(wanted.Source.Registry) && at.Azure && r.older(ctx, wanted, i, tree.Digest(), tagDigest)
 	}
 	return t
+}
+
+// inspect looks at what is at a target, under a tag or, without one, by digest.
+func inspect(ctx context.Context, at *transfer.Registry, wanted plan.Wanted, i int, tag string, tree *transfer.Tree, deep bool) (transfer.Presence, error) {
+	repository := wanted.Targets[i].Repository
+	if wanted.Routes[i].Immutable {
+		return at.InspectImmutable(ctx, repository, tag, tree, deep)
+	}
+	return at.Inspect(ctx, repository, tag, tree, deep)
 }
 
 // older reports whether the image is older than the one that the target's tag

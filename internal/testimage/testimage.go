@@ -130,6 +130,17 @@ func ArtifactOf(artifactType string, subject Descriptor, content v1.Layer, annot
 	return must(partial.CompressedToImage(core))
 }
 
+// SigningType is the media type of the layers of cosign's signatures.
+const SigningType = "application/vnd.dev.cosign.simplesigning.v1+json"
+
+// Signature returns what cosign stores under a digest tag: the config of an image,
+// and a layer that is none of an image's.
+func Signature(content v1.Layer) v1.Image { return Image("", signed{content}) }
+
+type signed struct{ v1.Layer }
+
+func (signed) MediaType() (types.MediaType, error) { return SigningType, nil }
+
 // artifact is what mutate cannot make: an image manifest without an image's
 // config.
 type artifact struct {

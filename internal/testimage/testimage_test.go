@@ -122,6 +122,17 @@ func TestAttach(t *testing.T) {
 	}
 }
 
+func TestSignature(t *testing.T) {
+	s := newShelf()
+	image := Put(s, "shop/cart", "1.0", Image("amd64", Layer("a", 10)))
+	signature := Put(s, "shop/cart", FallbackTag(image.Digest)+".sig", Signature(Layer("signed", 100)))
+	s.whole(t, signature.Digest)
+	m := s.read(t, FallbackTag(image.Digest)+".sig")
+	if m.Config.MediaType != ConfigType || len(m.Layers) != 1 || m.Layers[0].MediaType != SigningType || m.Layers[0].Size != 100 || m.Subject != nil {
+		t.Errorf("the signature is %+v", m)
+	}
+}
+
 func TestFiles(t *testing.T) {
 	l, err := Files(map[string][]byte{"usr/bin/x": []byte("program"), "etc/passwd": []byte("nonroot")}, 0o755)
 	if err != nil {

@@ -265,11 +265,16 @@ func (c *checker) checkTemplated(at string, f *Flow, r Resource) {
 	}
 }
 
-// checkAttached checks that no required artifact is excluded from the copy.
+// checkAttached checks that no required artifact is left out of the copy.
 func (c *checker) checkAttached(path string, f *Flow) {
 	for i, a := range f.Require.Attached {
-		if a.ArtifactType != "" && slices.Contains(f.Referrers.Exclude, a.ArtifactType) {
-			c.at(item(path+"/require/attached", i), fmt.Sprintf("%s is required by attached but excluded by referrers", a.ArtifactType), "Remove it from one of the two.")
+		at := item(path+"/require/attached", i)
+		switch {
+		case a.ArtifactType == "":
+		case slices.Contains(f.Referrers.Exclude, a.ArtifactType):
+			c.at(at, fmt.Sprintf("%s is required by attached but excluded by referrers", a.ArtifactType), "Remove it from one of the two.")
+		case len(f.Referrers.Include) > 0 && !slices.Contains(f.Referrers.Include, a.ArtifactType):
+			c.at(at, fmt.Sprintf("%s is required by attached but not included by referrers", a.ArtifactType), "Add it to referrers.include.")
 		}
 	}
 }

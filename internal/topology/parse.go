@@ -52,6 +52,7 @@ func (f *File) normalize() {
 		for _, patterns := range flow.Teams {
 			byText(patterns)
 		}
+		slices.Sort(flow.Referrers.Include)
 		slices.Sort(flow.Referrers.Exclude)
 		byText(flow.Require.Branches)
 		slices.Sort(flow.Require.Approval.Approvers)

@@ -101,6 +101,18 @@ const (
 func (OnPartial) values() []string          { return []string{"fail", "warn"} }
 func (o *OnPartial) read(text string) error { return pick(o, text) }
 
+// AfterApproval is what to do with artifacts that were attached after the
+// approval.
+type AfterApproval string
+
+const (
+	Leave AfterApproval = "leave"
+	Bring AfterApproval = "bring"
+)
+
+func (AfterApproval) values() []string          { return []string{"leave", "bring"} }
+func (a *AfterApproval) read(text string) error { return pick(a, text) }
+
 // Lock is what to lock at a target.
 type Lock string
 

@@ -80,10 +80,14 @@ type As struct {
 	Tag TagTemplate `flow:"tag"`
 }
 
-// Referrers selects the attached artifacts that are copied.
+// Referrers defines which of the attached artifacts are copied with an image.
 type Referrers struct {
-	// Artifact types that are not copied.
+	// Artifact types that are copied; no other type is. Default: all.
+	Include []ArtifactType `flow:"include"`
+	// Artifact types that are not copied, even if they are included.
 	Exclude []ArtifactType `flow:"exclude"`
+	// What to do with artifacts that were attached after the first approval that counts. Default: leave.
+	AfterApproval AfterApproval `flow:"afterApproval"`
 }
 
 // Require has the rules of a flow.

@@ -87,11 +87,16 @@ func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
 func (c *targetCopy) copyAll(ctx context.Context) error {
 	t, p := c.tree, c.presence
 	var total int64
+	var blobs []Descriptor
+	needed := p.neededBlobs()
 	for _, b := range t.blobs {
-		total += b.Size
+		if needed[b.Digest] {
+			blobs = append(blobs, b)
+			total += b.Size
+		}
 	}
-	c.progress.Start(total, len(t.blobs))
-	for _, b := range t.blobs {
+	c.progress.Start(total, len(blobs))
+	for _, b := range blobs {
 		if !c.needs(b) {
 			c.dst.recordBlob(c.repo, b.Digest)
 			c.progress.LayerDone()
@@ -126,7 +131,7 @@ func (c *targetCopy) putManifests(ctx context.Context) error {
 	if err := forEach(ctx, steps, func(ctx context.Context, step func(context.Context) error) error { return step(ctx) }); err != nil {
 		return err
 	}
-	if err := c.presence.conflict; err != nil {
+	if err := c.presence.conflict(); err != nil {
 		return err
 	}
 	if err := c.recheckRoot(ctx); err != nil {
@@ -276,7 +281,7 @@ func (c *targetCopy) putReferrers(ctx context.Context) error {
 	levels := make(map[int][]*node)
 	deepest := 0
 	for _, n := range c.tree.order {
-		if n.referrerDepth > 0 && n.indexDepth == 0 {
+		if n.referrerDepth > 0 && c.presence.copies(n) {
 			levels[n.referrerDepth] = append(levels[n.referrerDepth], n)
 			deepest = max(deepest, n.referrerDepth)
 		}
@@ -322,16 +327,11 @@ func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
 			continue
 		}
 		byDigest = false
-		for _, child := range n.children {
-			if err := c.putTree(ctx, child, true); err != nil {
-				return err
-			}
-		}
 		if err := c.put(ctx, n, tag, true); err != nil {
 			return err
 		}
 	}
-	if !byDigest || len(n.tags) > 0 && n.subject == nil {
+	if !byDigest || n.subject == nil || !c.presence.allows(n.Digest) {
 		return nil
 	}
 	return c.putTree(ctx, n, false)

@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -130,6 +129,7 @@ func isDigestTag(tag string) bool {
 // were made at the target.
 func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string) error {
 	p.digestTagsChecked, p.tagsToPut = true, make(map[string]*node)
+	p.conflicts, p.keptTags = make(map[string]error), make(map[string]string)
 	if p.sameRepository {
 		return nil
 	}
@@ -140,13 +140,21 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 	var all []tagged
 	for _, n := range p.tree.order {
 		for _, tag := range n.tags {
-			all = append(all, tagged{tag, n})
+			if p.allowed == nil || p.allows(tag) && p.copies(n) {
+				all = append(all, tagged{tag, n})
+			}
 		}
 	}
 	var mu sync.Mutex
 	err := forEach(ctx, all, func(ctx context.Context, at tagged) error {
 		d, err := r.Resolve(ctx, repo, at.tag)
 		if err == nil && d.Digest == at.node.Digest {
+			return nil
+		}
+		if err == nil && p.immutable {
+			mu.Lock()
+			defer mu.Unlock()
+			p.keptTags[at.tag] = d.Digest
 			return nil
 		}
 		if err == nil {
@@ -161,9 +169,12 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 					return nil
 				}
 				if !isSubset(theirs, ours) {
-					return &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by", Kind: Conflict,
+					mu.Lock()
+					defer mu.Unlock()
+					p.conflicts[at.tag] = &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by", Kind: Conflict,
 						Reason: fmt.Sprintf("the tag bears %s there, with contents that %s of the source has not", d.Digest, at.node.Digest),
 						Remedy: "bring both together at the source, delete the tag at the target, or copy without referrers"}
+					return nil
 				}
 			}
 		}
@@ -175,10 +186,6 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 		p.tagsToPut[at.tag] = at.node
 		return nil
 	})
-	var e *Error
-	if errors.As(err, &e) && e.Kind == Conflict {
-		p.conflict, err = e, nil
-	}
 	return r.wrap(ctx, "looking for", repo, "", err)
 }
 

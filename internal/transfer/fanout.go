@@ -36,8 +36,14 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 	if progress == nil {
 		progress = noProgress{}
 	}
-	if slices.ContainsFunc(to, func(d Destination) bool { return !d.Presence.Complete() }) {
-		if err := t.Complete(ctx); err != nil {
+	var incomplete []Presence
+	for _, d := range to {
+		if !d.Presence.Complete() {
+			incomplete = append(incomplete, d.Presence)
+		}
+	}
+	if len(incomplete) > 0 {
+		if err := t.Complete(ctx, incomplete...); err != nil {
 			for i := range to {
 				done(i, Outcome{}, err)
 			}

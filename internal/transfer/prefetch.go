@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"context"
-	"slices"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -78,7 +77,7 @@ func (r *treeReader) list(p pending, digest string) ([]Descriptor, error) {
 			return list, err
 		}
 		for _, d := range list {
-			if d.ArtifactType == "" || !slices.Contains(r.tree.options.Exclude, d.ArtifactType) {
+			if d.ArtifactType == "" || !r.tree.skips(d.ArtifactType) {
 				r.prefetchManifest(pending{Descriptor: d, subject: digest, referrerDepth: p.referrerDepth + 1})
 			}
 		}
@@ -101,8 +100,8 @@ func (r *treeReader) prefetchManifest(p pending) {
 // prefetchContents prefetches the children and referrers of a manifest.
 func (r *treeReader) prefetchContents(p pending, m *Manifest) {
 	for _, c := range m.children {
-		if isManifestType(c.MediaType) {
-			r.prefetchManifest(pending{Descriptor: c, parent: m.Digest, referrerDepth: p.referrerDepth, indexDepth: p.indexDepth + 1})
+		if isManifestType(c.MediaType) && p.referrerDepth == 0 {
+			r.prefetchManifest(pending{Descriptor: c, parent: m.Digest, indexDepth: p.indexDepth + 1})
 		}
 	}
 	if !r.tree.options.Referrers {

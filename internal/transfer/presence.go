@@ -21,20 +21,24 @@ type Presence struct {
 	sameRepository bool                  // the target is the source's repository
 
 	digestTagsChecked bool
-	tagsToPut         map[string]*node // digest tags
-	conflict          error            // a digest tag that must not move
+	tagsToPut         map[string]*node  // digest tags
+	conflicts         map[string]error  // digest tags that must not move
+	immutable         bool              // no digest tag moves
+	keptTags          map[string]string // digest tags that do not move, with their digests at the target
+
+	allowed map[string]bool // referrers that may be written, see Restrict; nil: all
 }
 
 // Complete reports whether there is nothing to copy: the tag points to the root,
 // and nothing is missing.
 func (p Presence) Complete() bool {
 	return p.tree != nil && p.Root && (p.tag == "" || p.TagDigest == p.tree.Digest()) &&
-		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.missingBlobs) == 0 && len(p.tagsToPut) == 0 && p.conflict == nil
+		len(p.missing) == 0 && len(p.unlisted) == 0 && len(p.missingBlobs) == 0 && len(p.tagsToPut) == 0 && len(p.conflicts) == 0
 }
 
 // Conflict returns an error if a copy would overwrite something at the target: it
 // fails with that error.
-func (p Presence) Conflict() error { return withSide(Target, p.conflict) }
+func (p Presence) Conflict() error { return withSide(Target, p.conflict()) }
 
 // Missing returns the manifests, then the blobs, that are missing, in the order of
 // the tree. Referrers that are there but not listed count as missing.
@@ -49,8 +53,9 @@ func (p Presence) Missing() []Descriptor {
 			list = append(list, n.Descriptor)
 		}
 	}
+	needed := p.neededBlobs()
 	for _, b := range p.tree.blobs {
-		if _, missing := p.missingBlobs[b.Digest]; missing || !p.Root {
+		if _, missing := p.missingBlobs[b.Digest]; needed[b.Digest] && (missing || !p.Root) {
 			list = append(list, b)
 		}
 	}
@@ -65,12 +70,19 @@ func (p Presence) Missing() []Descriptor {
 // A request that is denied is an error, and never counts as absence. The tag is
 // resolved with Resolve: a result from earlier in the run counts.
 func (r *Registry) Inspect(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
-	p, err := r.inspect(ctx, repo, tag, t, deep)
+	p, err := r.inspect(ctx, repo, tag, t, deep, false)
 	return p, withSide(Target, err)
 }
 
-func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
-	p := Presence{tree: t, tag: tag, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
+// InspectImmutable is like Inspect, for a registry where no digest tag moves: one
+// that points to another manifest stays as it is.
+func (r *Registry) InspectImmutable(ctx context.Context, repo, tag string, t *Tree, deep bool) (Presence, error) {
+	p, err := r.inspect(ctx, repo, tag, t, deep, true)
+	return p, withSide(Target, err)
+}
+
+func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep, immutable bool) (Presence, error) {
+	p := Presence{tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
 	ref := tag
 	if ref == "" {
 		ref = t.Digest()
@@ -94,7 +106,13 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep 
 		for _, n := range t.order {
 			p.missing[n.Digest] = n.Descriptor // and its blobs
 		}
-		return p, nil
+		if !immutable {
+			return p, nil
+		}
+		// Before anything is sent that cannot get its tag.
+		err := p.checkDigestTags(ctx, r, repo)
+		p.dropUntagged()
+		return p, err
 	}
 	if !p.sameRepository {
 		if err := p.checkManifests(ctx, r, repo); err != nil {
@@ -119,6 +137,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 	var alone []*node
 	for _, n := range p.tree.order {
 		switch {
+		case p.allowed != nil && !p.copies(n): // not looked for
 		case p.tree.options.Referrers && n.subject != nil:
 			bySubject[n.subject.Digest] = append(bySubject[n.subject.Digest], n)
 		case n != p.tree.root && len(n.tags) == 0:
@@ -184,7 +203,9 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 		return r.wrap(ctx, "looking for", repo, "", err)
 	}
 	for _, n := range p.tagsToPut {
-		p.missing[n.Digest] = n.Descriptor
+		if n.onlyTagged() {
+			p.missing[n.Digest] = n.Descriptor
+		}
 	}
 	return r.wrap(ctx, "looking for", repo, "", forEach(ctx, later, call))
 }

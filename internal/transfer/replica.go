@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -61,7 +62,7 @@ func (t *Tree) resolveReplica(ctx context.Context, digest string) {
 	defer cancel()
 	replica, repo := t.options.Replica.holding(ctx, digest)
 	// To find out what is excluded, everything has to be read.
-	if replica != nil && len(t.options.Exclude) == 0 && !replica.same(t.source) {
+	if replica != nil && t.options.Skip == nil && !replica.same(t.source) {
 		t.replica, t.replicaRepo, t.replicaDeadline = replica, repo, time.Now().Add(t.source.replicaTimeout)
 	}
 }
@@ -132,16 +133,17 @@ func (t *Tree) sameTag(ctx context.Context, tag string) (*Manifest, bool) {
 }
 
 // Complete reads the manifests that were not read because a replica has the
-// image: they are needed for a target that does not. It must not run
-// concurrently with other uses of the tree.
-func (t *Tree) Complete(ctx context.Context) error {
-	return withSide(Source, t.source.wrap(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx)))
+// image, and that one of these targets lacks; without targets, all of them. It
+// must not run concurrently with other uses of the tree.
+func (t *Tree) Complete(ctx context.Context, targets ...Presence) error {
+	return withSide(Source, t.source.wrap(ctx, "reading the manifest", t.repo, t.Digest(), t.complete(ctx, targets)))
 }
 
-func (t *Tree) complete(ctx context.Context) error {
+func (t *Tree) complete(ctx context.Context, targets []Presence) error {
 	var unread []*node
 	for _, n := range t.order {
-		if n.unread {
+		lacking := len(targets) == 0 || slices.ContainsFunc(targets, func(p Presence) bool { return p.lacks(n) })
+		if n.unread && lacking {
 			unread = append(unread, n)
 		}
 	}

@@ -25,8 +25,9 @@ type Options struct {
 	// Referrers includes the referrers of the root and of all manifests that it
 	// contains, recursively: those with a subject, and those under digest tags.
 	Referrers bool
-	// Exclude excludes referrers of these artifact types, with their referrers.
-	Exclude []string
+	// Skip, if not nil, reports whether referrers of an artifact type are not read,
+	// nor their referrers.
+	Skip func(artifactType string) bool
 	// Resolved, if not nil, is called with the root's digest as soon as it is known.
 	Resolved func(digest string)
 	// Replica, if not nil, is a target that may have the image already.
@@ -46,13 +47,13 @@ type Tree struct {
 	replicaRepo     string
 	replicaDeadline time.Time // of requests to it
 
-	root     *node
-	nodes    map[string]*node // by digest
-	order    []*node          // root, children, referrers
-	blobs    []Descriptor     // configs and layers, each once, without foreign ones
-	foreign  []Descriptor
-	excluded []Descriptor // referrers
-	bytes    int64
+	root    *node
+	nodes   map[string]*node // by digest
+	order   []*node          // root, children, referrers
+	blobs   []Descriptor     // configs and layers, each once, without foreign ones
+	foreign []Descriptor
+	skipped []Attached // referrers that were not read
+	bytes   int64
 }
 
 // node is one manifest of a tree.
@@ -95,13 +96,10 @@ func (t *Tree) Manifests() []Descriptor {
 
 // Referrers returns the referrers, those under digest tags included, with the
 // artifact types of their own manifests. Manifests that an index among them
-// contains are not included.
+// contains are not read.
 func (t *Tree) Referrers() []Descriptor {
-	return t.list(func(n *node) bool { return n.referrerDepth > 0 && n.indexDepth == 0 })
+	return t.list(func(n *node) bool { return n.referrerDepth > 0 })
 }
-
-// Excluded returns the referrers that Options.Exclude has excluded.
-func (t *Tree) Excluded() []Descriptor { return t.excluded }
 
 func (t *Tree) list(want func(*node) bool) []Descriptor {
 	var list []Descriptor
@@ -171,7 +169,6 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 }
 
 func (t *Tree) readRounds(r *treeReader, ref string) error {
-	opt := t.options
 	round := []pending{{Descriptor: Descriptor{Digest: ref, Size: -1}}}
 	raw := int64(0)
 	for len(round) > 0 {
@@ -185,8 +182,8 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 			if f.manifest == nil {
 				continue // there is no such digest tag
 			}
-			if p.subject != "" && slices.Contains(opt.Exclude, f.manifest.ArtifactType) {
-				t.excluded = append(t.excluded, f.manifest.Descriptor)
+			if p.subject != "" && t.skips(f.manifest.ArtifactType) {
+				t.skipped = append(t.skipped, Attached{Descriptor: f.manifest.Descriptor, Subject: p.subject, Unread: true})
 				continue
 			}
 			if n, ok := t.nodes[f.manifest.Digest]; ok {
@@ -205,12 +202,10 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 			t.nodes[n.Digest] = n
 			t.order = append(t.order, n)
 			raw += n.Size
-			for _, c := range n.Manifest.children {
-				next = append(next, pending{Descriptor: c, parent: n.Digest, referrerDepth: p.referrerDepth, indexDepth: p.indexDepth + 1})
-			}
+			next = append(next, n.pendingChildren()...)
 			for _, d := range f.referrers {
-				if d.ArtifactType != "" && slices.Contains(opt.Exclude, d.ArtifactType) {
-					t.excluded = append(t.excluded, d)
+				if d.ArtifactType != "" && t.skips(d.ArtifactType) {
+					t.skipped = append(t.skipped, Attached{Descriptor: d, Subject: n.Digest, Unread: true})
 					continue
 				}
 				next = append(next, pending{Descriptor: d, subject: n.Digest, referrerDepth: p.referrerDepth + 1})
@@ -227,6 +222,24 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 		}
 	}
 	return t.finish()
+}
+
+// pendingChildren returns the manifests that an index of the image contains. Those
+// of an index among the referrers are not needed: it is never copied.
+func (n *node) pendingChildren() []pending {
+	if n.referrerDepth > 0 {
+		return nil
+	}
+	var children []pending
+	for _, c := range n.Manifest.children {
+		children = append(children, pending{Descriptor: c, parent: n.Digest, indexDepth: n.indexDepth + 1})
+	}
+	return children
+}
+
+// skips reports whether referrers of an artifact type are not read.
+func (t *Tree) skips(artifactType string) bool {
+	return t.options.Skip != nil && t.options.Skip(artifactType)
 }
 
 // readResult is what reading a pending manifest found.
@@ -364,7 +377,10 @@ func (t *Tree) checkPending(p pending, m *Manifest, err error) (*Manifest, error
 func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 	var unread []pending
 	sizes := make(map[string]int64)
-	for _, p := range found {
+	// A manifest that the image contains is part of it, even if it is a referrer too.
+	slices.SortStableFunc(found, func(a, b pending) int { return min(a.referrerDepth, 1) - min(b.referrerDepth, 1) })
+	for i := 0; i < len(found); i++ {
+		p := found[i]
 		if p.indexDepth > maxNesting || p.referrerDepth > maxNesting {
 			return nil, t.tooLargeError(p.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
 		}
@@ -376,7 +392,17 @@ func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 			if n.Size != p.Size {
 				return nil, t.source.corruptError("reading the manifest", t.repo, p.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, p.Size))
 			}
-			continue
+			if p.referrerDepth > 0 || n.referrerDepth == 0 {
+				continue
+			}
+			// It was found as a referrer first.
+			n.referrerDepth, n.indexDepth = 0, p.indexDepth
+			if !n.unread {
+				found = append(found, n.pendingChildren()...)
+				continue
+			}
+			delete(t.nodes, n.Digest)
+			t.order = slices.DeleteFunc(t.order, func(other *node) bool { return other == n })
 		}
 		if _, twice := sizes[p.Digest]; !twice {
 			unread = append(unread, p)
@@ -402,7 +428,7 @@ func (t *Tree) finish() error {
 		if n.referrerDepth == 0 {
 			t.bytes += n.Size
 		}
-		for _, c := range n.Manifest.children {
+		for _, c := range n.pendingChildren() {
 			child := t.nodes[c.Digest]
 			if !slices.Contains(n.children, child) {
 				n.children = append(n.children, child)
