@@ -20,13 +20,13 @@ import (
 
 var update = flag.Bool("update", false, "write the table of inputs into docs/inputs.md")
 
-// page is a Markdown file: its whole text, and its text without code blocks.
+// page is a Markdown file: the complete text, and the text without code blocks.
 type page struct {
 	text, prose string
 	anchors     map[string]int
 }
 
-// pages reads README.md and docs/**/*.md, by path from the repository's root.
+// pages reads README.md and docs/**/*.md, by path from the repository root.
 func pages(t *testing.T) map[string]page {
 	t.Helper()
 	files := []string{"../README.md"}
@@ -74,9 +74,8 @@ func read(t *testing.T, file string) string {
 	return strings.ReplaceAll(string(text), "\r\n", "\n")
 }
 
-// anchors lists what headings can be linked by, as GitHub makes it of them: in
-// lower case, blanks as dashes, everything but letters, digits, '-' and '_'
-// left out.
+// anchors returns the anchors of headings like GitHub does: in lower case, with
+// dashes for spaces, and without anything but letters, digits, '-' and '_'.
 func anchors(prose string) map[string]int {
 	found := map[string]int{}
 	for line := range strings.Lines(prose) {
@@ -113,9 +112,9 @@ func TestEveryRuleHasItsAnchor(t *testing.T) {
 	}
 }
 
-// TestErrorTextsAreTheProgramsOwn: a text that was changed in the source would
-// otherwise be looked for in vain.
-func TestErrorTextsAreTheProgramsOwn(t *testing.T) {
+// TestQuotedErrorTextsExist checks that the texts on the troubleshooting page are
+// in the source, so that users can find their messages.
+func TestQuotedErrorTextsExist(t *testing.T) {
 	var source strings.Builder
 	for _, top := range []string{"../cmd/acrpromote", "../internal"} {
 		err := filepath.WalkDir(top, func(file string, entry fs.DirEntry, err error) error {
@@ -137,7 +136,7 @@ func TestErrorTextsAreTheProgramsOwn(t *testing.T) {
 		for _, text := range code.FindAllStringSubmatch(line, -1) {
 			quoted++
 			if !strings.Contains(source.String(), text[1]) {
-				t.Errorf("docs/troubleshooting.md quotes %q, which the program does not write", text[1])
+				t.Errorf("docs/troubleshooting.md quotes %q, which is not a text of the program", text[1])
 			}
 		}
 	}
@@ -151,7 +150,7 @@ const (
 	tableEnds   = "<!-- end of inputs -->\n"
 )
 
-// inputsTable is the contract's table as the program has it.
+// inputsTable returns the table of the program's inputs.
 func inputsTable() string {
 	var b strings.Builder
 	b.WriteString("\n| input | type | default | actions | meaning |\n|---|---|---|---|---|\n")
@@ -194,11 +193,11 @@ func TestInputsTable(t *testing.T) {
 		return
 	}
 	if table != want {
-		t.Errorf("the table in %s is not the program's; run this test with -update.\ngot\n%s\nwant\n%s", file, table, want)
+		t.Errorf("the table in %s is out of date; run this test with -update.\ngot\n%s\nwant\n%s", file, table, want)
 	}
 }
 
-func TestOutcomesAndOutputsAreTold(t *testing.T) {
+func TestOutcomesAndOutputsAreDocumented(t *testing.T) {
 	text := pages(t)["docs/outcomes.md"].prose
 	for _, o := range []outcome.Outcome{outcome.Done, outcome.Failed, outcome.Misuse, outcome.Refused, outcome.Partial, outcome.Cancelled} {
 		if row := fmt.Sprintf("| `%s` | %d |", o, o.ExitCode()); !strings.Contains(text, row) {
@@ -207,12 +206,12 @@ func TestOutcomesAndOutputsAreTold(t *testing.T) {
 	}
 	for _, name := range agent.Outputs {
 		if row := fmt.Sprintf("| `%s` | ", name); !strings.Contains(text, row) {
-			t.Errorf("docs/outcomes.md does not tell the output %s", name)
+			t.Errorf("docs/outcomes.md does not have the output %s", name)
 		}
 	}
 	for _, s := range []outcome.State{outcome.Planned, outcome.Copied, outcome.Mounted, outcome.Present, outcome.Retagged, outcome.Pending, outcome.TargetRefused, outcome.TargetFailed} {
 		if !strings.Contains(text, "`"+string(s)+"`") {
-			t.Errorf("docs/outcomes.md does not tell the state %s", s)
+			t.Errorf("docs/outcomes.md does not have the state %s", s)
 		}
 	}
 }
@@ -234,7 +233,7 @@ func TestLinksResolve(t *testing.T) {
 				at = path.Join(path.Dir(name), file)
 			}
 			if _, err := os.Stat(filepath.Join("..", filepath.FromSlash(at))); err != nil {
-				t.Errorf("%s links to %s, which is not there", name, target)
+				t.Errorf("%s links to %s, which does not exist", name, target)
 				continue
 			}
 			if linked, markdown := all[at]; anchor != "" && (!markdown || linked.anchors[anchor] == 0) {
@@ -247,13 +246,13 @@ func TestLinksResolve(t *testing.T) {
 	}
 }
 
-// TestNoHostThatAStrangerCouldRegister: what is copied from these pages must
-// not send an image, or a credential, to somebody unknown.
-func TestNoHostThatAStrangerCouldRegister(t *testing.T) {
+// TestHostsAreReserved checks that examples use no host that someone else could
+// register: a copied example must not send images or credentials there.
+func TestHostsAreReserved(t *testing.T) {
 	host := regexp.MustCompile(`(?i)[a-z0-9<>-]+(?:\.[a-z0-9<>-]+)*\.(?:io|com|net|org|dev|cn|us|eu|de|uk|azure|app|cloud)\b`)
 	placeholder := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.(?:io|cn|us)$`)
 	known := []string{
-		"azurecr.io", "azurecr.cn", "azurecr.us", // the suffixes alone
+		"azurecr.io", "azurecr.cn", "azurecr.us", // only the suffixes
 		"dev.azure.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
 		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
 		"example.com", // reserved (RFC 2606)

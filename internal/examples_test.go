@@ -18,7 +18,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// form is what a task.json says of a task's inputs.
+// form has the inputs of a task.json.
 type form struct {
 	ID     string `json:"id"`
 	Name   string `json:"name"`
@@ -45,7 +45,7 @@ func readForm(t *testing.T, file string) form {
 	return f
 }
 
-// visible evaluates a rule of the form: parts joined by ||, or by &&.
+// visible evaluates a visibility rule: conditions joined by || or by &&.
 func visible(rule string, inputs map[string]string) bool {
 	if rule == "" {
 		return true
@@ -63,7 +63,7 @@ func visible(rule string, inputs map[string]string) bool {
 	return slices.ContainsFunc(strings.Split(rule, " || "), holds)
 }
 
-// problems lists what a server, or the task, would not take of a step's inputs.
+// problems returns what the server or the task would reject in a step's inputs.
 func (f form) problems(inputs map[string]string) []string {
 	var found []string
 	add := func(format string, arguments ...any) { found = append(found, fmt.Sprintf(format, arguments...)) }
@@ -108,8 +108,8 @@ var (
 	expression  = regexp.MustCompile(`\$\{\{[^}]*\}\}|\$\([^)]*\)`)
 )
 
-// references reads source and targets as the program would, once placeholders
-// and expressions have their values.
+// references parses source and targets like the program does, with values for
+// placeholders and expressions.
 func references(inputs map[string]string) []string {
 	var found []string
 	// A variable may hold a whole reference, as the examples' do.
@@ -146,7 +146,7 @@ func references(inputs map[string]string) []string {
 	return found
 }
 
-// steps collects the inputs of every step of a task in a YAML document.
+// steps returns the inputs of every step of a task in a YAML document.
 func steps(node *yaml.Node, task string) []map[string]string {
 	var found []map[string]string
 	if node.Kind == yaml.MappingNode {
@@ -175,7 +175,8 @@ func steps(node *yaml.Node, task string) []map[string]string {
 	return found
 }
 
-// check holds the steps of a YAML text to the task, and counts them.
+// check checks the steps of a YAML text against the task, and returns their
+// number.
 func (f form) check(t *testing.T, where, text string) int {
 	t.Helper()
 	var document yaml.Node
@@ -244,8 +245,8 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// flowExamples are the flow files among the examples, by name, with hosts in
-// the place of placeholders.
+// flowExamples returns the flow files of the examples by name, with hosts instead
+// of placeholders.
 func flowExamples(t *testing.T) map[string]*topology.File {
 	t.Helper()
 	files, err := filepath.Glob("../examples/flows/*.yml")
@@ -268,13 +269,13 @@ func flowExamples(t *testing.T) map[string]*topology.File {
 	return found
 }
 
-// placed writes <your-registry> as your-registry.
+// placed replaces <your-registry> with your-registry.
 func placed(text string) string {
 	return placeholder.ReplaceAllStringFunc(text, func(p string) string { return strings.Trim(p, "<>") })
 }
 
-// variables are those that a pipeline sets itself, and what stands for those of
-// a run.
+// variables returns a replacer for the variables that a pipeline sets itself, and
+// for those of a run.
 func variables(t *testing.T, text, version string) *strings.Replacer {
 	t.Helper()
 	var pipeline struct {
@@ -290,8 +291,8 @@ func variables(t *testing.T, text, version string) *strings.Replacer {
 	return strings.NewReplacer(known...)
 }
 
-// TestFlowExamples: each example flow file is sound, has a page with a picture
-// and a pipeline, and covers every step of it.
+// TestFlowExamples checks that each example flow file is valid, has a page with a
+// picture and a pipeline, and covers every step of the pipeline.
 func TestFlowExamples(t *testing.T) {
 	flows := flowExamples(t)
 	if len(flows) < 6 {
@@ -335,7 +336,7 @@ func TestFlowExamples(t *testing.T) {
 	}
 }
 
-// TestFlowExamplesRefuse: what is looked for above is found.
+// TestFlowExamplesRefuse checks that TestFlowExamples would find violations.
 func TestFlowExamplesRefuse(t *testing.T) {
 	file, nothing := flowExamples(t)["two-registries"], strings.NewReplacer()
 	for source, want := range map[string]string{
@@ -353,8 +354,8 @@ func TestFlowExamplesRefuse(t *testing.T) {
 	}
 }
 
-// against lists what a flow file says against a step: the flow that its images
-// would take, and the targets.
+// against returns the refusals of a flow file for a step: for the flow that its
+// images would take, and for the targets.
 func against(t *testing.T, file *topology.File, inputs map[string]string, filled *strings.Replacer) []string {
 	t.Helper()
 	if inputs["flowFile"] == "" {
@@ -413,7 +414,7 @@ func against(t *testing.T, file *topology.File, inputs map[string]string, filled
 	return found
 }
 
-// TestYAMLInTheDocs holds every step that a page shows to the task.
+// TestYAMLInTheDocs checks every step on a page against the task.
 func TestYAMLInTheDocs(t *testing.T) {
 	task := readForm(t, "../task/task.json")
 	texts := map[string]string{"overview.md": read(t, "../overview.md")}
@@ -502,8 +503,8 @@ type workflowTask struct {
 	Inputs  map[string]string `json:"inputs"`
 }
 
-// TestExamplesNameNoStrangersHost: as in the pages.
-func TestExamplesNameNoStrangersHost(t *testing.T) {
+// TestHostsOfExamplesAreReserved is TestHostsAreReserved for the examples.
+func TestHostsOfExamplesAreReserved(t *testing.T) {
 	host := regexp.MustCompile(`[A-Za-z0-9<>.-]+\.azurecr\.(?:io|cn|us)|[a-z0-9.-]+\.(?:com|net|org|io)\b`)
 	good := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.io$|^(?:[a-z]+\.)?example\.com$`)
 	files := []string{"../overview.md", "../task/task.json", "../gate/task.json"}
@@ -529,7 +530,7 @@ func TestExamplesNameNoStrangersHost(t *testing.T) {
 	}
 }
 
-// TestFormProblems: what TestExamples looks for is found.
+// TestFormProblems checks that TestExamples would find problems.
 func TestFormProblems(t *testing.T) {
 	task := readForm(t, "../task/task.json")
 	good := map[string]string{"action": "invertedPush", "source": "<a>.azurecr.io/b:1", "targets": "<c>.azurecr.io", "environment": "Production"}

@@ -13,17 +13,16 @@ import (
 	"testing"
 )
 
-// What a grammar of digests, hosts, ports, repositories or tags is made of: a
-// function by such a name, a regular expression, the algorithm alone as one
-// cuts it off or puts it on, an alphabet of names, the greatest port.
+// Signs of a grammar of digests, hosts, ports, repositories or tags: the name of a
+// function, a regular expression, the algorithm as a prefix, an alphabet of names,
+// or the highest port.
 var (
 	checkName = regexp.MustCompile(`^(?i:is|valid|check|matches)(Any|Valid|Bare)?(Digest|Tag|Repository|Repo|Component|Host|HostName|Port|Label)$`)
 	pattern   = regexp.MustCompile(`\[(?:a-f0-9|0-9a-f)\]\{64\}|\{0,61\}|\(\?:\\\.\|_\|__\||\{0,127\}\$$|\[1-9\]\[0-9\]\{0,4\}`)
 	alphabet  = regexp.MustCompile(`^(?:abcdefghijklmnopqrstuvwxyz)(?:ABCDEFGHIJKLMNOPQRSTUVWXYZ)?0123456789[._/:-]*$`)
 )
 
-// grammarIn returns the names and texts of a file that look like a grammar of
-// its own.
+// grammarIn returns the names and literals of a file that look like a grammar.
 func grammarIn(file *ast.File) []string {
 	var found []string
 	ast.Inspect(file, func(node ast.Node) bool {
@@ -64,9 +63,9 @@ func grammarIn(file *ast.File) []string {
 	return found
 }
 
-// TestOnlyRefHasAGrammarOfReferences: what is a host, a port, a repository, a
-// tag or a digest is decided in one package, or the packages come to differ.
-func TestOnlyRefHasAGrammarOfReferences(t *testing.T) {
+// TestOnlyRefHasGrammar checks that only package ref decides what is a valid host,
+// port, repository, tag or digest, so that packages cannot differ.
+func TestOnlyRefHasGrammar(t *testing.T) {
 	shipped, _ := imports(t)
 	part := program(shipped)
 	inRef := 0

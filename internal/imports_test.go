@@ -1,4 +1,5 @@
-// Package internal_test keeps the rules of who may import whom.
+// Package internal_test checks the rules of the repository: which package may
+// import which, and that docs and examples match the program.
 package internal_test
 
 import (
@@ -15,8 +16,8 @@ import (
 
 const module = "acrpromote/"
 
-// imports maps each package of the module to what its files import, and keeps
-// the files' own tests apart.
+// imports returns the imports of each package of the module, separately for
+// shipped files and tests.
 func imports(t *testing.T) (shipped, tests map[string][]string) {
 	t.Helper()
 	shipped, tests = map[string][]string{}, map[string][]string{}
@@ -69,7 +70,7 @@ func imports(t *testing.T) (shipped, tests map[string][]string) {
 	return shipped, tests
 }
 
-// program lists the packages that the shipped binary is made of.
+// program returns the packages of the shipped binary.
 func program(shipped map[string][]string) map[string]bool {
 	part := map[string]bool{}
 	var add func(pkg string)
@@ -88,8 +89,8 @@ func program(shipped map[string][]string) map[string]bool {
 	return part
 }
 
-// pure maps the packages that decide, and do no I/O, to the packages of the
-// module that each may import.
+// pure has the packages that decide and do no I/O, with the packages of the module
+// that each may import.
 var pure = map[string][]string{
 	"internal/explain":     {},
 	"internal/ocierror":    {"internal/sanitize"},
@@ -116,12 +117,12 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
 	for pkg, may := range pure {
 		if _, there := shipped[pkg]; !there {
-			t.Errorf("%s is not there", pkg)
+			t.Errorf("%s does not exist", pkg)
 		}
 		for _, imported := range shipped[pkg] {
 			if own, ok := strings.CutPrefix(imported, module); ok {
 				if !slices.Contains(may, own) {
-					t.Errorf("%s decides, and may not import %s", pkg, own)
+					t.Errorf("%s is pure and must not import %s", pkg, own)
 				}
 				continue
 			}
@@ -129,18 +130,18 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 				continue
 			}
 			if strings.Contains(imported, ".") {
-				t.Errorf("%s decides, and needs no %s", pkg, imported)
+				t.Errorf("%s is pure and must not import %s", pkg, imported)
 			}
 			for _, d := range doing {
 				if imported == d || strings.HasPrefix(imported, d+"/") {
-					t.Errorf("%s decides, and may not import %s", pkg, imported)
+					t.Errorf("%s is pure and must not import %s", pkg, imported)
 				}
 			}
 		}
 	}
 }
 
-func TestAdaptersDoNotKnowEachOther(t *testing.T) {
+func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
 		"internal/agent":     {"internal/levenshtein", "internal/ref", "internal/sanitize"},
@@ -155,27 +156,27 @@ func TestAdaptersDoNotKnowEachOther(t *testing.T) {
 		"internal/testca":    {},
 		"internal/testimage": {},
 		"internal/promote":   {"internal/plan", "internal/ref", "internal/rule", "internal/seal"},
-		// Facts of HTTP that the adapters share.
+		// HTTP helpers that the adapters share.
 		"internal/retryafter": {},
-		// What joins the adapters decides nothing.
+		// Packages that connect the adapters decide nothing.
 		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/egress", "internal/ref", "internal/transfer"},
-		// The command parses flags, and has package run do the rest.
+		// The command parses flags; package run does the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/outcome", "internal/run", "internal/topology"},
 	}
 	for pkg, may := range allowed {
 		if _, there := shipped[pkg]; !there {
-			t.Errorf("%s is not there", pkg)
+			t.Errorf("%s does not exist", pkg)
 		}
 		for _, imported := range shipped[pkg] {
 			if own, ok := strings.CutPrefix(imported, module); ok && !slices.Contains(may, own) {
-				t.Errorf("%s may not import %s", pkg, own)
+				t.Errorf("%s must not import %s", pkg, own)
 			}
 		}
 	}
 }
 
-// TestSimulatorsAreNotShipped: else the shipped binary could be made to trust
-// a fake.
+// TestSimulatorsAreNotShipped checks that the shipped binary contains no simulator
+// that it could be made to trust.
 func TestSimulatorsAreNotShipped(t *testing.T) {
 	shipped, _ := imports(t)
 	for simulator, users := range map[string][]string{
@@ -185,7 +186,7 @@ func TestSimulatorsAreNotShipped(t *testing.T) {
 		"internal/testimage": {"cmd/demo", "cmd/bench"},
 	} {
 		if _, there := shipped[simulator]; !there {
-			t.Errorf("%s is not there", simulator)
+			t.Errorf("%s does not exist", simulator)
 		}
 		for pkg, imported := range shipped {
 			if slices.Contains(imported, module+simulator) && !slices.Contains(users, pkg) {
@@ -195,7 +196,8 @@ func TestSimulatorsAreNotShipped(t *testing.T) {
 	}
 }
 
-// TestOnlyEgressReachesTheNetwork: the others get their clients from it.
+// TestOnlyEgressReachesTheNetwork checks that other packages get their clients
+// from package egress.
 func TestOnlyEgressReachesTheNetwork(t *testing.T) {
 	shipped, _ := imports(t)
 	for pkg := range program(shipped) {
@@ -207,7 +209,7 @@ func TestOnlyEgressReachesTheNetwork(t *testing.T) {
 	}
 }
 
-// TestOnlyTheAgentPackageReadsTheEnvironment looks at the names used, since
+// TestOnlyTheAgentPackageReadsTheEnvironment checks the names in use, because
 // package os is also needed for files.
 func TestOnlyTheAgentPackageReadsTheEnvironment(t *testing.T) {
 	shipped, _ := imports(t)
@@ -218,15 +220,15 @@ func TestOnlyTheAgentPackageReadsTheEnvironment(t *testing.T) {
 		case !part[pkg]:
 		case strings.HasPrefix(use.name, "os.") && pkg == "internal/agent":
 		case use.name == "os.Environ" && use.file == "cmd/acrpromote/main.go":
-			// main hands the environment to agent.Read.
+			// main passes the environment to agent.Read.
 		default:
 			t.Errorf("%s uses %s", use.file, use.name)
 		}
 	}
 }
 
-// TestOnlyAgentAndReportWriteToStandardOutput: main may name the stream to
-// hand it to them.
+// TestOnlyAgentAndReportWriteToStandardOutput allows main to pass the stream to
+// them.
 func TestOnlyAgentAndReportWriteToStandardOutput(t *testing.T) {
 	shipped, _ := imports(t)
 	part := program(shipped)

@@ -14,18 +14,18 @@ import (
 	"testing"
 )
 
-// function is a function or method of the module and the rules in it.
+// function is a function or method of the module, with its uses of rules.
 type function struct {
 	name    string // as in a stack trace: plan.Make, approval.(*judge).bind
 	file    string
 	imports []string
-	calls   []string // the names of what it calls, without their packages
+	calls   []string // names of the functions that it calls, without packages
 	chooses bool     // it has a condition
-	refuses []string // the constants of package rule by which it refuses
-	uses    []string // those that it uses at all
+	refuses []string // constants of package rule with which it refuses
+	uses    []string // all constants of package rule that it uses
 }
 
-// functions reads the shipped files of the packages, by their folders.
+// functions parses the shipped files of the packages, given by folder.
 func functions(t *testing.T, packages []string, constants map[string]bool) map[string]*function {
 	t.Helper()
 	found := map[string]*function{}
@@ -61,7 +61,7 @@ func functions(t *testing.T, packages []string, constants map[string]bool) map[s
 	return found
 }
 
-// functionName names a function as a stack trace does.
+// functionName returns the name of a function as in a stack trace.
 func functionName(pkg string, d *ast.FuncDecl) string {
 	if d.Recv == nil {
 		return pkg + "." + d.Name.Name
@@ -78,8 +78,7 @@ func functionName(pkg string, d *ast.FuncDecl) string {
 	return pkg + ".?." + d.Name.Name
 }
 
-// read collects what a declaration calls and which constants of package rule
-// it uses.
+// read adds the calls of a declaration and its uses of package rule.
 func (f *function) read(declared ast.Decl, constants map[string]bool) {
 	var stack []ast.Node
 	ast.Inspect(declared, func(n ast.Node) bool {
@@ -116,8 +115,8 @@ func called(call *ast.CallExpr) string {
 	return ""
 }
 
-// refuses reports whether the constant at the end of the stack is that of a
-// refusal. Reporting that a rule is met is none, neither is telling rules apart.
+// refuses reports whether the constant at the end of the stack is part of a
+// refusal, not of a report that a rule is met or of a comparison.
 func refuses(stack []ast.Node) bool {
 	for i := len(stack) - 2; i >= 0; i-- {
 		switch n := stack[i].(type) {
@@ -142,7 +141,7 @@ func refuses(stack []ast.Node) bool {
 	return true
 }
 
-// declaredRule is a constant of package rule and what its comment says.
+// declaredRule is a constant of package rule with its comment.
 type declaredRule struct {
 	name     string
 	decided  []string // the functions that decide it
@@ -198,9 +197,9 @@ func constantsOf(rules []declaredRule) map[string]bool {
 	return constants
 }
 
-// decide finds the functions that decide a rule: those with a condition that
-// refuse by it, themselves or through a function of their package that only
-// words the refusal.
+// decide returns the functions that decide a rule: those that have a condition and
+// refuse with the rule, either directly or through a function of their package
+// that only makes the refusal.
 func decide(rule string, found map[string]*function) map[string]*function {
 	deciding := map[string]*function{}
 	for _, f := range found {
@@ -220,9 +219,8 @@ func decide(rule string, found map[string]*function) map[string]*function {
 	return deciding
 }
 
-// TestRulesNameWhereTheyAreDecided: from the name of a rule one jump leads to
-// the functions that decide it, in files without any network code. The comment
-// names all of them and no other.
+// TestRulesNameWhereTheyAreDecided checks that the comment of each rule lists all
+// functions that decide it, and that their files have no network code.
 func TestRulesNameWhereTheyAreDecided(t *testing.T) {
 	rules := declaredRules(t)
 	var packages []string
@@ -260,8 +258,8 @@ func TestRulesNameWhereTheyAreDecided(t *testing.T) {
 	}
 }
 
-// TestOnlyPurePackagesDecide: elsewhere a rule is used only where something
-// could not be read, and by package report, which shows it.
+// TestOnlyPurePackagesDecide checks that other packages use a rule only for
+// records that could not be read, except for package report, which shows rules.
 func TestOnlyPurePackagesDecide(t *testing.T) {
 	rules := declaredRules(t)
 	shipped, _ := imports(t)

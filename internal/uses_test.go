@@ -12,9 +12,9 @@ import (
 
 type use struct{ file, name string }
 
-// uses finds, in shipped files, the selectors and calls named, as the syntax
-// has them: a word in a comment or a string is none. A name that ends with
-// "(" is a call; one without a dot is a builtin's.
+// uses returns the uses of the given selectors and calls in the syntax trees of
+// shipped files. A name that ends with "(" is a call; a name without a dot is a
+// builtin function.
 func uses(t *testing.T, names []string) []use {
 	t.Helper()
 	wanted := map[string]string{}

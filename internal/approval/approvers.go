@@ -226,7 +226,7 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 		j.refuse(name, j.guards(), "the approver is not allowed to approve: "+persons, again+"one of these approve: "+list(j.r.Approvers)+".")
 	case rule.NotAPerson:
 		j.refuse(name, j.guards(), "the approver is not a person: "+persons,
-			again+"a person approve. To let a service identity approve, name it in approvers, by its unique name or descriptor. "+j.whoMay())
+			again+"a person approve. To allow a service identity to approve, list its unique name or descriptor in approvers. "+j.whoMay())
 	case rule.ApprovalTooOld:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approval is older than %s: %s", j.r.MaxAge, persons), "Run the stage again and have it approved again. "+j.whoMay())
 	case rule.CommentPattern:
@@ -272,7 +272,7 @@ func (j *judge) reportRules() {
 	}
 }
 
-// namedServices names the identities that counted without being people.
+// namedServices lists the identities that count although they are not people.
 func (j *judge) namedServices() string {
 	var words []string
 	for _, c := range j.candidates {
@@ -283,7 +283,7 @@ func (j *judge) namedServices() string {
 	if len(words) == 0 {
 		return ""
 	}
-	return ", and what approvers names: " + list(words)
+	return ", and service identities listed in approvers: " + list(words)
 }
 
 // notCounted lists the people who approved but fail a rule that others meet.

@@ -23,10 +23,9 @@ func label(p Person) string {
 	return fmt.Sprintf("%s (%s)", p.Name, p.UniqueName)
 }
 
-// subjectTypes are the types of subjects that Azure DevOps tells apart, as its
-// client libraries list them (Microsoft.VisualStudio.Services.Graph.Constants),
-// with words for those that can be named. A descriptor begins with the type and
-// a dot.
+// subjectTypes describes the subject types of Azure DevOps that are not people
+// (Microsoft.VisualStudio.Services.Graph.Constants in its client libraries). A
+// descriptor begins with the type and a dot.
 var subjectTypes = map[string]string{
 	"aadgp": "a group", "vssgp": "a group", "ungrp": "a group", "scp": "a group", "agg": "an aggregate identity",
 	"aadsp": "a service principal", "s2s": "a service principal of Azure DevOps", "acs": "a service identity",
@@ -34,14 +33,14 @@ var subjectTypes = map[string]string{
 	"csp": "a partner's identity", "uauth": "an identity that did not sign in", "tst": "a test identity",
 }
 
-// people are the types of subjects that are people: accounts of Microsoft Entra
-// ID, Microsoft accounts, Windows accounts and imported ones.
+// people are the subject types of people: accounts of Microsoft Entra ID,
+// Microsoft accounts, Windows accounts and imported accounts.
 var people = []string{"aad", "msa", "win", "imp"}
 
-// notAPerson says what an identity is that is not shown to be a person; empty if
-// it is one. An identity without a descriptor, or of a type that the server
-// itself does not know (unusr), is a person only if the server calls it a user:
-// it calls build services users too, so that the type goes first.
+// notAPerson returns what an identity is if it is not known to be a person, or ""
+// if it is a person. An identity without a descriptor, or of a type that the
+// server does not know (unusr), is a person only if the server calls it a user.
+// The type comes first, because the server also calls build services users.
 func (p Person) notAPerson() string {
 	kind, id, _ := strings.Cut(p.Descriptor, ".")
 	switch {
@@ -54,7 +53,7 @@ func (p Person) notAPerson() string {
 	case p.Kind == "user" && (p.Descriptor == "" || kind == "unusr"):
 		return ""
 	case p.Descriptor == "":
-		return "an identity of which the server does not say what it is"
+		return "an identity of unknown type"
 	case subjectTypes[kind] != "":
 		return fmt.Sprintf("%s (subject type %s)", subjectTypes[kind], kind)
 	}
@@ -104,8 +103,8 @@ func (j *judge) isListed(s Step) bool {
 	return false
 }
 
-// names reports whether the list of approvers has this very identity, and not
-// only a group that it is in.
+// names reports whether this identity itself, not just a group that it is in, is
+// on the list of approvers.
 func (j *judge) names(p Person) bool {
 	return slices.ContainsFunc(j.r.Approvers, func(entry string) bool {
 		return entry != "" && (SameName(entry, p.UniqueName) || entry == p.Descriptor)
