@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 )
 
 // authors are the persons who brought the source version to the server: who
@@ -38,8 +39,14 @@ func (s *Service) readAuthors(ctx context.Context) authors {
 	}
 	var pushed, opened authors
 	var both sync.WaitGroup
-	both.Go(func() { pushed = s.pusher(ctx, b) })
-	both.Go(func() { opened = s.mergedBy(ctx, b) })
+	both.Go(func() {
+		defer defect.Catch(ctx)
+		pushed = s.pusher(ctx, b)
+	})
+	both.Go(func() {
+		defer defect.Catch(ctx)
+		opened = s.mergedBy(ctx, b)
+	})
 	both.Wait()
 	switch {
 	case !pushed.known:

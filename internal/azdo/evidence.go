@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/rule"
 )
 
@@ -37,12 +38,21 @@ func (s *Service) readStage(ctx context.Context, q Query, stage approval.Timelin
 	var approvalsErr, suiteErr error
 	var all sync.WaitGroup
 	if len(ids) > 0 {
-		all.Go(func() { e.Approvals, approvalsErr = s.readApprovals(ctx, ids) })
+		all.Go(func() {
+			defer defect.Catch(ctx)
+			e.Approvals, approvalsErr = s.readApprovals(ctx, ids)
+		})
 	}
-	all.Go(func() { e.Suite, suiteErr = s.readSuite(ctx, checkpoint) })
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		e.Suite, suiteErr = s.readSuite(ctx, checkpoint)
+	})
 	var authors authors
 	if q.Authors {
-		all.Go(func() { authors = s.readAuthors(ctx) })
+		all.Go(func() {
+			defer defect.Catch(ctx)
+			authors = s.readAuthors(ctx)
+		})
 	}
 	all.Wait()
 	e.Authors, e.AuthorsKnown, e.AuthorsUnknown = authors.persons, authors.known, authors.unknown
@@ -81,7 +91,10 @@ func (s *Service) configurations(ctx context.Context, q Query, suite *approval.S
 	unread := make([][]rule.Refusal, len(resources))
 	var all sync.WaitGroup
 	for i, r := range resources {
-		all.Go(func() { read[i], unread[i] = s.checks(ctx, r) })
+		all.Go(func() {
+			defer defect.Catch(ctx)
+			read[i], unread[i] = s.checks(ctx, r)
+		})
 	}
 	all.Wait()
 	var sum approval.Configurations

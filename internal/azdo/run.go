@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/rule"
 )
 
@@ -80,14 +81,19 @@ func (s *Service) loadBuild(ctx context.Context) {
 		return s.inProject(map[string]string{"buildId": strconv.Itoa(c.BuildID)})
 	}
 	all.Go(func() {
+		defer defect.Catch(ctx)
 		buildErr = s.get(ctx, areaBuild, locationBuild, "7.1-preview.7", route(), nil, &b)
 	})
 	all.Go(func() {
+		defer defect.Catch(ctx)
 		if timelineErr = s.get(ctx, areaBuild, locationTimeline, "7.1-preview.2", route(), nil, &t); timelineErr == nil {
 			timelineErr = t.index()
 		}
 	})
-	all.Go(func() { token, tokenUnread = s.readToken(ctx) })
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		token, tokenUnread = s.readToken(ctx)
+	})
 	all.Wait()
 
 	record := s.takeBuild(&b, buildErr)

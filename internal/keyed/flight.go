@@ -2,7 +2,10 @@ package keyed
 
 import (
 	"context"
+	"errors"
 	"sync"
+
+	"acrpromote/internal/defect"
 )
 
 // Flight shares concurrent calls for the same key. The zero Flight is ready to
@@ -20,6 +23,9 @@ type call[V any] struct {
 	err     error
 }
 
+// errNoResult is the result of a call that ended without returning.
+var errNoResult = errors.New("the call ended without a result")
+
 // Do calls f and returns its result. Callers that arrive while f runs share the
 // result. f continues as long as any caller waits for it, even if the first has
 // left, and its context is cancelled when none does.
@@ -34,12 +40,16 @@ func (g *Flight[K, V]) Do(ctx context.Context, key K, f func(context.Context) (V
 		c = &call[V]{done: make(chan struct{}), cancel: cancel}
 		g.calls[key] = c
 		go func() {
-			defer cancel()
+			defer defect.Catch(shared)
+			defer func() {
+				g.mu.Lock()
+				g.forget(key, c)
+				g.mu.Unlock()
+				close(c.done)
+				cancel()
+			}()
+			c.err = errNoResult
 			c.value, c.err = f(shared)
-			g.mu.Lock()
-			g.forget(key, c)
-			g.mu.Unlock()
-			close(c.done)
 		}()
 	}
 	c.waiting++

@@ -225,7 +225,9 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
 			part.Record = len(source.Records) == 0
-			part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Routes[0].Rules.Lock)})
+			if len(w.Routes) > 0 { // else no flow covers it, which is a refusal
+				part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Routes[0].Rules.Lock)})
+			}
 		}
 	}
 	if w.Action == Audit {

@@ -179,3 +179,15 @@ func TestIncompleteVerdict(t *testing.T) {
 		t.Errorf("an approval that was waived at a prompt is refused by %v", p.Refusals)
 	}
 }
+
+// TestSealWithoutARule: of an image that no flow covers there is no rule, and the
+// refusal of the flow file stands.
+func TestSealWithoutARule(t *testing.T) {
+	for _, w := range []Wanted{{Action: Seal, Source: at(prod, "1")}, {Action: Seal, Source: at(prod, "1"), Covered: true}, {Action: Promote, Source: at(prod, "1"), Covered: true}} {
+		refused := rule.Refusal{Rule: rule.NotInFlow}
+		p := Make([]Image{{w, Observed{Source: Source{Digest: released}}}}, approval.Verdict{Granted: true}, refused)
+		if len(p.Refusals) == 0 || p.Refusals[0] != refused || len(p.Parts[0].Steps) != 0 {
+			t.Errorf("%s: %+v", w.Action, p)
+		}
+	}
+}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 )
@@ -79,7 +80,10 @@ func Execute(ctx context.Context, p plan.Part, image Image, copier Copier, locke
 	done := func(i int, r CopyResult, err error) {
 		results[i] = Result{CopyResult: r, Err: err}
 		if lock := p.Steps[i].Lock; err == nil && lock != plan.LockNone && lock != "" {
-			locks.Go(func() { results[i].lock(ctx, p.Steps[i], image, lockers) })
+			locks.Go(func() {
+				defer defect.Catch(ctx)
+				results[i].lock(ctx, p.Steps[i], image, lockers)
+			})
 		}
 	}
 	var steps []plan.Step
@@ -169,6 +173,7 @@ func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kin
 	group.SetLimit(maxLocks)
 	for i, digest := range digests {
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			results[i], failures[i] = lockManifest(ctx, locker, at, digest, kind)
 			return failures[i]
 		})

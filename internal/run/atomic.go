@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"acrpromote/internal/defect"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
@@ -21,7 +22,7 @@ var errRestIsMissing = errors.New("the image has arrived by digest; its tag will
 // its old tags, and the others do not wait for it.
 func (e *executor) executeAtomically(ctx context.Context) {
 	arrived := make([][]promote.Result, len(e.parts))
-	e.images(func(i int, next func()) {
+	e.images(ctx, func(i int, next func()) {
 		arrived[i] = promote.Execute(ctx, withoutLocks(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
 	})
 	broken := map[string]bool{}
@@ -32,7 +33,7 @@ func (e *executor) executeAtomically(ctx context.Context) {
 			}
 		}
 	}
-	e.images(func(i int, _ func()) {
+	e.images(ctx, func(i int, _ func()) {
 		part := e.parts[i]
 		part.Steps = slices.Clone(part.Steps)
 		for j, step := range part.Steps {
@@ -78,6 +79,7 @@ func (t *tagger) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 	var group sync.WaitGroup
 	for i, step := range steps {
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			r, err := t.tag(ctx, step)
 			done(i, r, err)
 		})

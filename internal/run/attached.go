@@ -10,6 +10,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
@@ -52,6 +53,7 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 	if audit && slices.ContainsFunc(source.referrers, rules.Timed) {
 		for j := range found.targets {
 			group.Go(func() error {
+				defer defect.Catch(ctx)
 				r.readArrival(ctx, wanted.Targets[j], &found.targets[j])
 				return nil
 			})
@@ -67,6 +69,7 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 			continue
 		}
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			var err error
 			if one.At, err = r.attachedAt(ctx, wanted.Source.Registry, wanted.Source.Repository, *one); err != nil {
 				one.Untimed = err.Error()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
@@ -72,6 +73,14 @@ func (r *collector) add(err error) {
 			Side: report.InputSide, Subject: "inputs", Reason: err.Error(), Remedy: "Correct the inputs; `acrpromote help` lists them.",
 		})
 	}
+}
+
+// addDefect records that the program panicked. What was found before stays in the
+// result.
+func (r *collector) addDefect(d *defect.Defect) {
+	r.unexecuted = false
+	r.result.Errors = append(r.result.Errors, report.Problem{Side: report.ServiceSide, Subject: r.result.Action, Reason: d.Reason,
+		Remedy: "Report this as a defect of acrpromote, with its version and the log of a run with System.Debug set to true. What has arrived stays."})
 }
 
 // warn adds a warning, once.

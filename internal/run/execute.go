@@ -11,6 +11,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
@@ -46,7 +47,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 		e.executeAtomically(ctx)
 		return
 	}
-	e.images(func(i int, next func()) {
+	e.images(ctx, func(i int, next func()) {
 		if o.images[i].Action == plan.Seal {
 			e.seal(ctx, i)
 			return
@@ -63,7 +64,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 // images calls do for every image that was read, several at once. A call to next
 // lets another image start after slowTargetGrace, even if this one is still
 // running.
-func (e *executor) images(do func(i int, next func())) {
+func (e *executor) images(ctx context.Context, do func(i int, next func())) {
 	var group sync.WaitGroup
 	slots := semaphore.NewWeighted(imagesAtOnce)
 	for i := range e.order.images {
@@ -73,6 +74,7 @@ func (e *executor) images(do func(i int, next func())) {
 		// Not ctx: a cancelled run also reports a result for each image.
 		_ = slots.Acquire(context.Background(), 1)
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			free := sync.OnceFunc(func() { slots.Release(1) })
 			defer free()
 			do(i, func() { time.AfterFunc(slowTargetGrace, free) })
@@ -120,7 +122,10 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 	failures := make([]error, len(steps))
 	var inspected sync.WaitGroup
 	for i, step := range steps {
-		inspected.Go(func() { deliveries[i], failures[i] = c.delivery(ctx, step.Target) })
+		inspected.Go(func() {
+			defer defect.Catch(ctx)
+			deliveries[i], failures[i] = c.delivery(ctx, step.Target)
+		})
 	}
 	inspected.Wait()
 	var to []transfer.Destination

@@ -9,6 +9,7 @@ import (
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
 	"acrpromote/internal/azdo"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -54,12 +55,19 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	}
 	var all sync.WaitGroup
 	var wrong error
-	all.Go(func() { wrong = r.readRun(ctx, f) })
-	all.Go(func() { f.others = r.resolveOthers(ctx) })
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		wrong = r.readRun(ctx, f)
+	})
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		f.others = r.resolveOthers(ctx)
+	})
 	var images errgroup.Group
 	images.SetLimit(imagesAtOnce)
 	for i, wanted := range o.images {
 		images.Go(func() error {
+			defer defect.Catch(ctx)
 			f.images[i] = r.observe(ctx, wanted)
 			return nil
 		})
@@ -81,6 +89,7 @@ func (r *reader) resolveOthers(ctx context.Context) []ref.Reference {
 			continue
 		}
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			at, err := r.s.Registry(other.Registry)
 			if err != nil {
 				return nil

@@ -9,6 +9,7 @@ import (
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
 	"acrpromote/internal/azdo"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/topology"
@@ -45,7 +46,10 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		return nil
 	}
 	var guards sync.WaitGroup
-	guards.Go(func() { f.protection = r.protection(ctx, service) })
+	guards.Go(func() {
+		defer defect.Catch(ctx)
+		f.protection = r.protection(ctx, service)
+	})
 	defer guards.Wait()
 	f.evidence = make([]*approval.Evidence, len(r.groups))
 	questions := make([]azdo.Query, len(r.groups))

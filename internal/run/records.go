@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
@@ -50,11 +51,13 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 	for i, r := range referrers {
 		found[i].Digest = r.Digest
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			read, err := metadata.Manifest(ctx, repository, r.Digest)
 			found[i].Created, failures[2*i] = read.Created, err
 			return nil
 		})
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			found[i].Run, why[i], failures[2*i+1] = readRecord(ctx, at.Data, repository, r.Digest, digest)
 			return nil
 		})
@@ -155,6 +158,7 @@ func count(ctx context.Context, at *session.Registry, repository string, a *plan
 			break
 		}
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			stated, err := at.Data.ReadArtifact(ctx, repository, r.Digest)
 			if err != nil {
 				return failure(err)

@@ -6,11 +6,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/ref"
@@ -116,6 +118,16 @@ func (p *reporter) retried(what, reason string, attempt int, wait time.Duration)
 		p.log.Linef("%s: attempt %d failed: %s; retrying in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
 	case n == maxLoggedRetries:
 		p.log.Line("Further retries are not logged; the result has their number and the time waited.")
+	}
+}
+
+// defect logs where the program panicked, if System.Debug is set.
+func (p *reporter) defect(d *defect.Defect) {
+	if !p.config.Debug {
+		return
+	}
+	for line := range strings.Lines(string(d.Stack)) {
+		p.commands.Debug(strings.TrimRight(line, "\n"))
 	}
 }
 

@@ -11,19 +11,64 @@ import (
 	"time"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/report"
 	"acrpromote/internal/session"
 )
 
+// defectGrace is how long the phases may take to end after a panic. What waits for
+// something that will not come any more is not waited for.
+const defectGrace = 10 * time.Second
+
 // Run runs the action of a configuration and returns the exit code. If usage is
-// not nil, it only reports that error. The reported result is always complete.
+// not nil, it only reports that error. The reported result is always complete,
+// even after a panic.
 func Run(ctx context.Context, c *agent.Config, usage error, version string, stdout, stderr io.Writer) int {
 	to := newReporter(c, stdout, stderr)
+	return to.report(supervise(ctx, c, version, to, func(ctx context.Context, result *collector) (*session.Session, *order) {
+		return phases(ctx, c, usage, to, result)
+	}))
+}
+
+// supervise has the phases run, and concludes whatever they came to.
+func supervise(ctx context.Context, c *agent.Config, version string, to *reporter, phases func(context.Context, *collector) (*session.Session, *order)) conclusion {
+	guarded, guard, stop := defect.With(ctx)
+	defer stop()
 	result := newCollector(c, version)
-	s, o := phases(ctx, c, usage, to, result)
-	return to.report(conclude(ctx, s, o, result))
+	var s *session.Session
+	var o *order
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer defect.Catch(guarded)
+		s, o = phases(guarded, result)
+	}()
+	select {
+	case <-ended:
+	case <-guarded.Done():
+		select {
+		case <-ended:
+		case <-after(guard):
+			// What the phases found is still being written to.
+			s, o, result = nil, nil, newCollector(c, version)
+		}
+	}
+	if broken := guard.First(); broken != nil {
+		result.addDefect(broken)
+		to.defect(broken)
+	}
+	return conclude(ctx, s, o, result)
+}
+
+// after returns a channel that receives some time after a panic, and never if the
+// run was only told to stop.
+func after(guard *defect.Guard) <-chan time.Time {
+	if guard.First() == nil {
+		return nil
+	}
+	return time.After(defectGrace)
 }
 
 // phases runs the phases in order. A phase that ends the run adds the reason to

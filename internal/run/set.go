@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -305,6 +306,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 			continue
 		}
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			tags, err := at.Data.Tags(ctx, repository, setLimit)
 			failures[i] = err
 			for _, tag := range tags {

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/acr"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/transfer"
@@ -46,6 +47,7 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	var attributesErr error
 	if attributes {
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			metadata, err := at.Metadata()
 			if err != nil {
 				attributesErr = err
@@ -74,6 +76,7 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	}
 	var recordsErr error
 	group.Go(func() {
+		defer defect.Catch(ctx)
 		// Concurrently with the tree, as soon as its digest is known.
 		if digest, ok := <-known; ok && attributes {
 			s.records, s.doubts, recordsErr = readRecords(ctx, at, source.Repository, digest)

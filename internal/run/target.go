@@ -8,6 +8,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/session"
@@ -38,11 +39,13 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	first := transfer.NewReplica() // the tag probably points at the same image at all targets
 	var group sync.WaitGroup
 	group.Go(func() {
+		defer defect.Catch(ctx)
 		defer close(source)
 		found.source = r.readSource(ctx, wanted, first)
 	})
 	for i := range wanted.Targets {
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			t := &found.targets[i]
 			*t = r.readTarget(inspecting, wanted, i, first, func() *transfer.Tree {
 				<-source
@@ -59,6 +62,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	}
 	if len(found.targets) > 1 {
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			<-source
 			awaitMajority(read, len(found.targets), giveUp)
 		})
@@ -167,8 +171,14 @@ func (r *reader) older(ctx context.Context, wanted plan.Wanted, i int, digest, c
 	var ours, theirs time.Time
 	var group sync.WaitGroup
 	target := wanted.Targets[i]
-	group.Go(func() { ours = r.created(ctx, wanted.Source.Registry, wanted.Source.Repository, digest) })
-	group.Go(func() { theirs = r.created(ctx, target.Registry, target.Repository, current) })
+	group.Go(func() {
+		defer defect.Catch(ctx)
+		ours = r.created(ctx, wanted.Source.Registry, wanted.Source.Repository, digest)
+	})
+	group.Go(func() {
+		defer defect.Catch(ctx)
+		theirs = r.created(ctx, target.Registry, target.Repository, current)
+	})
 	group.Wait()
 	return !ours.IsZero() && ours.Before(theirs)
 }
@@ -205,12 +215,14 @@ func readLocks(ctx context.Context, target ref.Reference, moves bool, t *targetS
 	}
 	var group sync.WaitGroup
 	group.Go(func() {
+		defer defect.Catch(ctx)
 		if read, err := metadata.Repository(ctx, target.Repository); err == nil {
 			t.repository = &read
 		}
 	})
 	if moves {
 		group.Go(func() {
+			defer defect.Catch(ctx)
 			if read, err := metadata.Tag(ctx, target.Repository, target.Tag); err == nil {
 				t.tag = &read
 			}

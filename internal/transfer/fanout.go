@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
+
+	"acrpromote/internal/defect"
 )
 
 // Destination is one target of a copy.
@@ -54,9 +56,13 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 	for _, d := range to {
 		f.copies = append(f.copies, newTargetCopy(ctx, f, d))
 	}
-	f.running.Go(func() { f.run(ctx) })
+	f.running.Go(func() {
+		defer defect.Catch(ctx)
+		f.run(ctx)
+	})
 	for i, c := range f.copies {
 		f.running.Go(func() {
+			defer defect.Catch(ctx)
 			defer c.cancel()
 			out, err := c.run(ctx)
 			done(i, out, err)
@@ -105,8 +111,14 @@ func (f *fanOut) run(ctx context.Context) {
 	// First, so that progress by bytes is complete with the last byte.
 	f.sendBlobs(ctx, empty, smallWidth, f.src.smallDownloads)
 	var both sync.WaitGroup
-	both.Go(func() { f.sendBlobs(ctx, large, largeWidth, f.src.largeDownloads) })
-	both.Go(func() { f.sendBlobs(ctx, small, smallWidth, f.src.smallDownloads) })
+	both.Go(func() {
+		defer defect.Catch(ctx)
+		f.sendBlobs(ctx, large, largeWidth, f.src.largeDownloads)
+	})
+	both.Go(func() {
+		defer defect.Catch(ctx)
+		f.sendBlobs(ctx, small, smallWidth, f.src.smallDownloads)
+	})
 	both.Wait()
 }
 
@@ -126,6 +138,7 @@ func (f *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, l
 	group.SetLimit(width)
 	for _, b := range blobs {
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			// Another image of the run may be sending it to the same targets.
 			unlock, err := f.src.downloads.LockUnless(ctx, b.Digest, func() bool { return f.atAllTargets(b) })
 			if err != nil {
@@ -183,6 +196,7 @@ func (f *fanOut) sendBlob(ctx context.Context, b Descriptor) {
 	}
 	for _, p := range receivers {
 		f.running.Go(func() {
+			defer defect.Catch(ctx)
 			defer p.c.endBlob()
 			if !p.shared {
 				p.c.sendBlob(b, open, true)

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"golang.org/x/sync/errgroup"
+
+	"acrpromote/internal/defect"
 )
 
 // forEach calls work for all items, several at a time. The first error cancels
@@ -12,7 +14,10 @@ func forEach[T any](ctx context.Context, items []T, work func(context.Context, T
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxRequests)
 	for _, item := range items {
-		group.Go(func() error { return work(ctx, item) })
+		group.Go(func() error {
+			defer defect.Catch(ctx)
+			return work(ctx, item)
+		})
 	}
 	return group.Wait()
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"acrpromote/internal/defect"
 )
 
 // Replica is a target that may have the image already: the first target whose
@@ -117,6 +119,7 @@ func (t *Tree) sameTag(ctx context.Context, tag string) (*Manifest, bool) {
 	var mine, theirs error
 	var both sync.WaitGroup
 	both.Go(func() {
+		defer defect.Catch(ctx)
 		short, cancel := context.WithDeadline(ctx, t.replicaDeadline)
 		defer cancel()
 		there, theirs = t.replica.Resolve(short, t.replicaRepo, tag)

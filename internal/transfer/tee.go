@@ -6,6 +6,8 @@ import (
 	"io"
 	"sync"
 	"time"
+
+	"acrpromote/internal/defect"
 )
 
 // How far the fastest reader of a blob may be ahead of the slowest.
@@ -132,7 +134,10 @@ func (t *tee) start() {
 			most = smallRingBytes
 		}
 		t.ring = make([]byte, min(t.size, most))
-		t.filler.Go(t.fill)
+		t.filler.Go(func() {
+			defer defect.Catch(t.ctx)
+			t.fill()
+		})
 	}
 	t.changed.Broadcast()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"acrpromote/internal/defect"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sanitize"
 )
@@ -134,6 +135,7 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		var err error
 		listed := make(chan struct{})
 		background.Go(func() {
+			defer defect.Catch(ctx)
 			defer close(listed)
 			tags, err = src.digestTags(ctx, repo)
 		})
@@ -155,6 +157,7 @@ func readTree(ctx context.Context, src *Registry, repo, reference string, opt Op
 		opt.Resolved(reference)
 	}
 	background.Go(func() {
+		defer defect.Catch(ctx)
 		defer close(t.replicaKnown)
 		t.resolveReplica(ctx, reference)
 	})
@@ -303,6 +306,7 @@ func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, 
 	var tagged sync.WaitGroup
 	defer tagged.Wait()
 	tagged.Go(func() {
+		defer defect.Catch(ctx)
 		if t.hasFallbackTag(digest) {
 			_, _ = t.source.fallbackList(ctx, t.repo, digest)
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/defect"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/retryafter"
 	"acrpromote/internal/sanitize"
@@ -124,6 +125,7 @@ func prefetchBlob(ctx context.Context, open opener) *prefetchedBlob {
 	ctx, cancel := context.WithCancel(ctx)
 	p := &prefetchedBlob{cancel: cancel, ready: make(chan struct{})}
 	go func() {
+		defer defect.Catch(ctx)
 		defer close(p.ready)
 		p.source, p.err = open(ctx)
 	}()
