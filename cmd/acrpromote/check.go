@@ -12,12 +12,11 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// check reports everything that is wrong with a flow file, a line each, without
-// a network.
+// check reports all problems of a flow file, one per line, without a network.
 func check(c *agent.Config, log *agent.Log) int {
 	path, hash, pinned := strings.Cut(c.FlowFile, "#sha256:")
 	if repository, _, remote, ok := run.SplitServerName(path); ok {
-		log.Linef("misuse: %s lies on the server, and check asks no network. Clone %s and check its file %s.", path, repository, remote)
+		log.Linef("misuse: %s is on the server, but check works without a network. Clone %s and check its file %s.", path, repository, remote)
 		return outcome.Misuse.ExitCode()
 	}
 	content, err := run.ReadBounded(path, run.FlowFileLimit)
@@ -26,7 +25,7 @@ func check(c *agent.Config, log *agent.Log) int {
 		return outcome.Misuse.ExitCode()
 	}
 	if sum := sha256.Sum256(content); pinned && !strings.EqualFold(hash, hex.EncodeToString(sum[:])) {
-		log.Linef("misuse: %s: its SHA-256 is %x, but %s is pinned. Find out who changed the file; if the change is meant, pin the new hash.", path, sum, hash)
+		log.Linef("misuse: %s: its SHA-256 is %x, but %s is pinned. Find out who changed the file; if the change is intended, pin the new hash.", path, sum, hash)
 		return outcome.Misuse.ExitCode()
 	}
 	file, err := topology.Parse(path, content)
@@ -37,7 +36,7 @@ func check(c *agent.Config, log *agent.Log) int {
 	for _, note := range file.Notes {
 		log.Linef("%s:%d:%d: note: %s", path, note.Line, note.Column, note.Reason)
 	}
-	log.Linef("%s: sound: %s, %s", path, counted(len(file.Registries), "registry", "registries"), counted(len(file.Flows), "flow", "flows"))
+	log.Linef("%s: valid: %s, %s", path, counted(len(file.Registries), "registry", "registries"), counted(len(file.Flows), "flow", "flows"))
 	return outcome.Done.ExitCode()
 }
 

@@ -140,7 +140,7 @@ func TestCheck(t *testing.T) {
 	}
 	sum := sha256.Sum256([]byte(sandbox))
 	for _, name := range []string{"flows.yml", path, "flows.yml#sha256:" + hex.EncodeToString(sum[:])} {
-		if o := p.run("check", "--flowFile", name).wantCode(0); !strings.Contains(o.stdout, "sound: 3 registries, 2 flows") {
+		if o := p.run("check", "--flowFile", name).wantCode(0); !strings.Contains(o.stdout, "valid: 3 registries, 2 flows") {
 			t.Errorf("%s: %s", name, o.stdout)
 		}
 	}

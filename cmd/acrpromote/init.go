@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// initialize writes a flow file with a pipeline and the role commands, and
+// initialize writes a flow file, a pipeline and a script with role commands, and
 // returns the exit code.
 func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	if err := initFlowFile(c, stdin, log); err != nil {
@@ -24,8 +24,8 @@ func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	return outcome.Done.ExitCode()
 }
 
-// initFlowFile asks for what the flags leave open, and writes three files,
-// none of them over one that is there.
+// initFlowFile asks for values that the flags do not give, and writes three files.
+// It does not overwrite existing files.
 func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 	answers := topology.Answers{
 		Production: c.Production, Development: c.Development, Environments: c.MovingTags,
@@ -52,7 +52,7 @@ func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 	}
 	for _, f := range files {
 		if _, err := os.Lstat(filepath.Join(folder, f.name)); !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("%s is there already, and nothing is overwritten: name another folder with --folder", filepath.Join(folder, f.name))
+			return fmt.Errorf("%s already exists and is not overwritten: choose another folder with --folder", filepath.Join(folder, f.name))
 		}
 	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
@@ -73,11 +73,11 @@ func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 		}
 		log.Line("wrote " + path)
 	}
-	log.Line("Read all three, fill in what stands in <angle brackets>, and run: acrpromote check --flowFile " + filepath.Join(folder, files[0].name))
+	log.Line("Review the three files, replace the placeholders in <angle brackets>, then run: acrpromote check --flowFile " + filepath.Join(folder, files[0].name))
 	return nil
 }
 
-// ask asks the questions that flags left open, one line each.
+// ask asks for the values that the flags do not give, one per line.
 func ask(a *topology.Answers, stdin io.Reader, log *agent.Log) error {
 	lines := bufio.NewScanner(stdin)
 	question := func(text string) (string, bool) {
@@ -100,13 +100,13 @@ func ask(a *topology.Answers, stdin io.Reader, log *agent.Log) error {
 			take(said)
 		}
 	}
-	answer("The PROD registry (<your-registry>.azurecr.io):", a.Production == "", func(s string) { a.Production = s })
-	answer("Registries that released images go down to, separated by commas (empty: none):", len(a.Development) == 0, func(s string) { a.Development = list(s) })
-	answer("Tags of the PROD registry that move, as test, stage, production (empty: none):", len(a.Environments) == 0, func(s string) { a.Environments = list(s) })
-	answer("Repositories that are released, as shop/** (empty: all):", len(a.Repositories) == 0, func(s string) { a.Repositories = list(s) })
-	answer("The environment whose approval counts (empty: Production):", a.Environment == "", func(s string) { a.Environment = s })
+	answer("PROD registry (<your-registry>.azurecr.io):", a.Production == "", func(s string) { a.Production = s })
+	answer("Registries to push released images down to, separated by commas (none if empty):", len(a.Development) == 0, func(s string) { a.Development = list(s) })
+	answer("Tags of the PROD registry that move, such as test, stage, production (none if empty):", len(a.Environments) == 0, func(s string) { a.Environments = list(s) })
+	answer("Released repositories, such as shop/** (all if empty):", len(a.Repositories) == 0, func(s string) { a.Repositories = list(s) })
+	answer("Environment whose approval counts (Production if empty):", a.Environment == "", func(s string) { a.Environment = s })
 	if !asked && a.Production == "" {
-		return errors.New("nobody answers: name --production and --development or --movingTags")
+		return errors.New("no input: pass --production and --development or --movingTags")
 	}
 	return nil
 }

@@ -1,6 +1,5 @@
-// Command acrpromote reads the approvals of the run of Azure Pipelines that it
-// is part of, and moves container images between registries after they have been
-// approved.
+// Command acrpromote promotes container images between registries after they have
+// been approved in the run of Azure Pipelines that it is part of.
 package main
 
 import (
@@ -19,25 +18,25 @@ import (
 	"acrpromote/internal/run"
 )
 
-// version is stamped by the build.
+// version is set by the build.
 var version = "dev"
 
-// abandonGrace is how long a program whose launcher is gone may take to end in
-// order.
+// abandonGrace is how long the program may take to shut down after its launcher has
+// ended.
 const abandonGrace = 3 * time.Second
 
 func main() {
 	os.Exit(start(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// start reads the configuration, does what was asked, and returns the exit code.
+// start reads the configuration, runs the action and returns the exit code.
 func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	config, usage := agent.Read(args, environ)
 	if usage == nil && config.IsHelp() {
 		printHelp(config, stdout)
 		return outcome.Done.ExitCode()
 	}
-	// AZURE_SDK_GO_LOGGING would have the library log requests on its own.
+	// With AZURE_SDK_GO_LOGGING the library would log requests itself.
 	azurelog.SetListener(nil)
 	if err := config.Scrub(); err != nil {
 		usage = errors.Join(usage, err)
@@ -55,7 +54,7 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 		ctx, abandon = context.WithCancel(ctx)
 		defer abandon()
 		go agent.WatchLauncher(stdin, func() {
-			// Nobody reads what is written from here on.
+			// Nobody reads the output any more.
 			signal.Ignore(syscall.SIGPIPE)
 			abandon()
 			time.Sleep(abandonGrace)
