@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
 	"acrpromote/internal/ref"
@@ -63,6 +62,9 @@ func stays(t *testing.T, src, dst *peer, d Descriptor) {
 		t.Errorf("the target has %s", d.Digest)
 	}
 	for _, b := range m.blobs {
+		if b.Digest == ref.DigestOf(emptyConfig) {
+			continue // others need it too
+		}
 		if _, ok := dst.blobs["copy@"+b.Digest]; ok || src.count("/blobs/"+b.Digest) > 0 {
 			t.Errorf("the blob %s of %s was sent", b.Digest, d.Digest)
 		}
@@ -267,7 +269,7 @@ func TestSkippedIsListed(t *testing.T) {
 			t.Fatal(err)
 		}
 		list := tree.Attached()
-		if len(list) != 2 || list[1].Digest != skipped.Digest || !list[1].Unread || list[1].ArtifactType != "application/skipped" || list[1].Subject != root.Digest || list[0].Unread || !strings.HasPrefix(list[0].Layers[0], "application/vnd.oci.image.layer") {
+		if len(list) != 2 || list[1].Digest != skipped.Digest || !list[1].Unread || list[1].ArtifactType != "application/skipped" || list[1].Subject != root.Digest || list[0].Unread || !slices.Equal(list[0].Layers, []string{"application/read"}) {
 			t.Errorf("API %v: %+v", api, list)
 		}
 		if src.count("manifests/"+skipped.Digest) > 0 {
