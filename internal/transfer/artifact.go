@@ -121,7 +121,7 @@ func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifes
 		ref = m.Digest
 	}
 	if tag != "" {
-		if there, err := r.lookAgain(ctx, repo, tag, m.Digest); there || err != nil {
+		if there, err := r.recheckTag(ctx, repo, tag, m.Digest); there || err != nil {
 			return withSide(Target, err)
 		}
 	}

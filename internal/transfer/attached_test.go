@@ -42,7 +42,7 @@ func bring(t *testing.T, src, dst *peer, tag string, keep bool, choose func(tree
 		if again == 1 && (!p.Complete() || len(p.Missing()) > 0) {
 			t.Errorf("something is still missing: %v", p.Missing())
 		}
-		end := deliverAll(t, tree, []Destination{{Registry: to, Repository: "copy", Tag: tag, Presence: p}})[0]
+		end := copyToAll(t, tree, []Destination{{Registry: to, Repository: "copy", Tag: tag, Presence: p}})[0]
 		if end.err != nil || again == 1 && end.out.Changed {
 			t.Fatalf("again %d: %+v", again, end)
 		}

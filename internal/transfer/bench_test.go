@@ -33,18 +33,18 @@ func BenchmarkLayer(b *testing.B) {
 		w.WriteHeader(http.StatusCreated)
 	}))
 	defer target.Close()
-	from := quick(strings.TrimPrefix(source.URL, "http://"))
+	from := newTestRegistry(strings.TrimPrefix(source.URL, "http://"))
 	b.SetBytes(size)
 	for range b.N {
 		// One that remembers the blob would not send it again.
-		to := quick(strings.TrimPrefix(target.URL, "http://"))
+		to := newTestRegistry(strings.TrimPrefix(target.URL, "http://"))
 		if _, err := to.upload(b.Context(), "r", "", d, verify(from.download("r", d), d), true, noProgress{}); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkHash is the part of it that cannot be left out.
+// BenchmarkHash is the part of BenchmarkLayer that cannot be avoided.
 func BenchmarkHash(b *testing.B) {
 	content := make([]byte, 64<<20)
 	d := Descriptor{Digest: ref.DigestOf(content), Size: int64(len(content))}
@@ -61,9 +61,9 @@ func BenchmarkHash(b *testing.B) {
 }
 
 // BenchmarkReferrers reads an image with 1,000 referrers from a list of ten
-// pages: whole, and where a target has it already.
+// pages: whole, and if a target has it already.
 func BenchmarkReferrers(b *testing.B) {
-	p := &peer{api: true, blobs: map[string][]byte{}, manifests: map[string]stock{}}
+	p := &peer{api: true, blobs: map[string][]byte{}, manifests: map[string]storedManifest{}}
 	p.server = httptest.NewServer(p)
 	defer p.server.Close()
 	image := p.image("r", "1.0", "layer")
@@ -73,7 +73,7 @@ func BenchmarkReferrers(b *testing.B) {
 		a.ArtifactType = fmt.Sprintf("application/example.%d", i)
 		all = append(all, a)
 	}
-	p.script = func(w http.ResponseWriter, r *http.Request) bool {
+	p.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
@@ -92,11 +92,11 @@ func BenchmarkReferrers(b *testing.B) {
 	elsewhere := httptest.NewServer(p)
 	defer elsewhere.Close()
 	for _, whole := range []bool{true, false} {
-		b.Run(map[bool]string{true: "whole", false: "held"}[whole], func(b *testing.B) {
+		b.Run(map[bool]string{true: "whole", false: "replica"}[whole], func(b *testing.B) {
 			for range b.N {
 				options := Options{Referrers: true}
 				if !whole {
-					target := quick(strings.TrimPrefix(elsewhere.URL, "http://"))
+					target := newTestRegistry(strings.TrimPrefix(elsewhere.URL, "http://"))
 					options.Replica = NewReplica()
 					options.Replica.Set(target, "r", image.Digest)
 				}

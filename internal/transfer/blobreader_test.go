@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// broken serves blobs whose bodies break off; ranges tells how the source
-// answers a Range: "" is not at all, else what is wrong with the answer.
-type brokenBlobs struct {
-	mu     sync.Mutex
-	breaks int // of each blob
-	seen   map[string]int
-	ranges string
-	asked  []string
+// brokenBodies serves blobs whose bodies break off. ranges is how the source
+// responds to a Range header: "" if it ignores it, else what is wrong.
+type brokenBodies struct {
+	mu        sync.Mutex
+	breaks    int // of each blob
+	seen      map[string]int
+	ranges    string
+	requested []string
 }
 
-func (b *brokenBlobs) serve(p *peer) func(http.ResponseWriter, *http.Request) bool {
+func (b *brokenBodies) serve(p *peer) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		at := strings.LastIndex(r.URL.Path, "/blobs/")
 		if r.Method != "GET" || at < 0 {
@@ -36,7 +36,7 @@ func (b *brokenBlobs) serve(p *peer) func(http.ResponseWriter, *http.Request) bo
 		if said := r.Header.Get("Range"); said != "" && b.ranges != "" {
 			fmt.Sscanf(said, "bytes=%d-", &from)
 		}
-		b.asked = append(b.asked, r.Header.Get("Range"))
+		b.requested = append(b.requested, r.Header.Get("Range"))
 		b.mu.Unlock()
 		code := http.StatusOK
 		part := data[from:]
@@ -68,16 +68,16 @@ func (b *brokenBlobs) serve(p *peer) func(http.ResponseWriter, *http.Request) bo
 	}
 }
 
-func TestBrokenBodiesAreTakenUpAgain(t *testing.T) {
+func TestBrokenBodiesAreResumed(t *testing.T) {
 	for _, ranges := range []string{"honoured", "", "shifted", "shorter", "none", "beyond"} {
 		t.Run("Range "+ranges, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			root := src.image("shop/cart", "1.0", "one", "two", "three")
-			b := &brokenBlobs{breaks: 3, seen: map[string]int{}, ranges: ranges}
-			src.script = b.serve(src)
-			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}
-			out := j.must(t)
-			j.whole(t)
+			b := &brokenBodies{breaks: 3, seen: map[string]int{}, ranges: ranges}
+			src.handler = b.serve(src)
+			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}
+			out := j.mustRun(t)
+			j.checkComplete(t)
 			if dst.tag("to", "1.0") != root.Digest || out.blobs != 4 {
 				t.Errorf("%+v", out)
 			}
@@ -86,20 +86,20 @@ func TestBrokenBodiesAreTakenUpAgain(t *testing.T) {
 				t.Errorf("%d PUTs", n)
 			}
 			if ranges == "honoured" && src.requests("GET") != 1+4*4 {
-				t.Errorf("the source was asked %q", b.asked)
+				t.Errorf("the requested ranges are %q", b.requested)
 			}
 		})
 	}
 }
 
-func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
+func TestStalledBodiesAreResumed(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("shop/cart", "1.0", "one")
 	over := make(chan struct{})
 	defer close(over)
 	var mu sync.Mutex
 	hung := map[string]bool{}
-	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		mu.Lock()
 		hang := strings.Contains(r.URL.Path, "/blobs/") && !hung[r.URL.Path]
 		hung[r.URL.Path] = true
@@ -117,11 +117,11 @@ func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
 	a, b := src.registry(), dst.registry()
 	a.stallTimeout = time.Second
 	var mutex sync.Mutex
-	var told []Retry
+	var retries []Retry
 	a.OnRetry(func(r Retry) {
 		mutex.Lock()
 		defer mutex.Unlock()
-		told = append(told, r)
+		retries = append(retries, r)
 	})
 	tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{})
 	if err != nil {
@@ -131,27 +131,27 @@ func TestBodiesThatHangAreTakenUpAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := deliverOne(t.Context(), tree, b, "to", "1.0", p, nil); err != nil {
+	if _, err := copyToOne(t.Context(), tree, b, "to", "1.0", p, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(told) != 2 || !strings.Contains(told[0].Reason, "silent") || !strings.Contains(told[0].What, "reading the blob "+src.host()+"/shop/cart@sha256:") || told[0].Wait <= 0 || told[0].Attempt != 1 {
-		t.Errorf("told %+v", told)
+	if len(retries) != 2 || !strings.Contains(retries[0].Reason, "silent") || !strings.Contains(retries[0].What, "reading the blob "+src.host()+"/shop/cart@sha256:") || retries[0].Wait <= 0 || retries[0].Attempt != 1 {
+		t.Errorf("retries %+v", retries)
 	}
 }
 
 // A source that never gets further is given up after a bounded number of tries.
-func TestBreaksAreBounded(t *testing.T) {
+func TestResumptionsAreBounded(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("shop/cart", "1.0", "one")
-	b := &brokenBlobs{breaks: 1 << 20, seen: map[string]int{}}
-	src.script = b.serve(src)
-	_, err := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}.run(t)
+	b := &brokenBodies{breaks: 1 << 20, seen: map[string]int{}}
+	src.handler = b.serve(src)
+	_, err := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}.run(t)
 	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "broke off") {
 		t.Errorf("error is %v", err)
 	}
 	for path, n := range b.seen {
 		if n > 2*maxBreaks {
-			t.Errorf("%s was asked for %d times", path, n)
+			t.Errorf("%s was requested %d times", path, n)
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestRepositories(t *testing.T) {
 		fmt.Fprint(w, `{"repositories":["a/../b","base","shop/pay",""]}`)
 	}))
 	t.Cleanup(s.Close)
-	r := quick(strings.TrimPrefix(s.URL, "http://"))
+	r := newTestRegistry(strings.TrimPrefix(s.URL, "http://"))
 	if got, err := r.Repositories(t.Context(), 10); err != nil || !slices.Equal(got, []string{"base", "shop/cart", "shop/pay"}) {
 		t.Errorf("%q, %v", got, err)
 	}

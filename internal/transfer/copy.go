@@ -387,7 +387,7 @@ func (c *targetCopy) putRoot(ctx context.Context) error {
 		if err := c.awaitBlobsOf(ctx, root); err != nil {
 			return err
 		}
-		if there, err := c.dst.lookAgain(ctx, c.repo, c.tag, root.Digest); there || err != nil {
+		if there, err := c.dst.recheckTag(ctx, c.repo, c.tag, root.Digest); there || err != nil {
 			return err
 		}
 	}

@@ -18,53 +18,53 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// counter is a Progress that keeps count.
-type counter struct {
+// countingProgress counts progress.
+type countingProgress struct {
 	mu           sync.Mutex
 	total, added int64
 	layers, done int
 }
 
-func (c *counter) Start(total int64, layers int) {
+func (c *countingProgress) Start(total int64, layers int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total, c.layers = total, layers
 }
 
-func (c *counter) Add(n int64) {
+func (c *countingProgress) Add(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.added += n
 }
 
-func (c *counter) LayerDone() {
+func (c *countingProgress) LayerDone() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.done++
 }
 
-func (c *counter) check(t *testing.T) {
+func (c *countingProgress) check(t *testing.T) {
 	t.Helper()
 	if c.total == 0 || c.added != c.total || c.done != c.layers {
 		t.Errorf("progress ends at %d of %d bytes, %d of %d layers", c.added, c.total, c.done, c.layers)
 	}
 }
 
-type job struct {
+type copyJob struct {
 	src, dst         *peer
 	srcRepo, dstRepo string
 	ref, tag         string
 	referrers, deep  bool
 }
 
-// copied is what a copy of a whole image came to.
-type copied struct {
+// copyResult is the result of copying a whole image.
+type copyResult struct {
 	Outcome
 	tree *Tree
 }
 
-// run makes a whole copy with clients that know nothing yet.
-func (j job) run(t *testing.T) (copied, error) {
+// run copies a whole image, with empty caches.
+func (j copyJob) run(t *testing.T) (copyResult, error) {
 	t.Helper()
 	src, dst := j.src.registry(), j.dst.registry()
 	if j.src == j.dst {
@@ -80,21 +80,21 @@ func (j job) run(t *testing.T) (copied, error) {
 	}
 	tree, err := ReadTree(t.Context(), src, j.srcRepo, j.ref, options)
 	if err != nil {
-		return copied{}, err
+		return copyResult{}, err
 	}
 	p, err := dst.Inspect(t.Context(), j.dstRepo, j.tag, tree, j.deep)
 	if err != nil {
-		return copied{}, err
+		return copyResult{}, err
 	}
-	var progress counter
-	out, err := deliverOne(t.Context(), tree, dst, j.dstRepo, j.tag, p, &progress)
+	var progress countingProgress
+	out, err := copyToOne(t.Context(), tree, dst, j.dstRepo, j.tag, p, &progress)
 	if err == nil {
 		progress.check(t)
 	}
-	return copied{out, tree}, err
+	return copyResult{out, tree}, err
 }
 
-func (j job) must(t *testing.T) copied {
+func (j copyJob) mustRun(t *testing.T) copyResult {
 	t.Helper()
 	out, err := j.run(t)
 	if err != nil {
@@ -103,9 +103,9 @@ func (j job) must(t *testing.T) copied {
 	return out
 }
 
-// whole checks that all manifests of the source repository, and their blobs,
+// checkComplete checks that all manifests of the source repository, and their blobs,
 // are at the target, byte for byte.
-func (j job) whole(t *testing.T) {
+func (j copyJob) checkComplete(t *testing.T) {
 	t.Helper()
 	missing := 0
 	root := j.src.tag(j.srcRepo, j.ref)
@@ -129,11 +129,11 @@ func (j job) whole(t *testing.T) {
 	}
 }
 
-func TestColdCopyMakesTheLeastRequests(t *testing.T) {
+func TestCopyToEmptyTargetMakesFewestRequests(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	a, b := src.image("shop/cart", "", "base", "a"), src.image("shop/cart", "", "base", "b")
 	root := src.index("shop/cart", "1.0", a, b)
-	out := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}.must(t)
+	out := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}.mustRun(t)
 
 	if out.State != Copied || out.tree.Digest() != root.Digest || out.manifests != 3 || out.blobs != 5 || !out.Changed {
 		t.Errorf("outcome is %+v", out)
@@ -156,7 +156,7 @@ func TestColdCopyMakesTheLeastRequests(t *testing.T) {
 	}
 }
 
-func TestCopyBringsReferrersAlong(t *testing.T) {
+func TestCopyWithReferrers(t *testing.T) {
 	for _, c := range []struct {
 		name               string
 		srcAPI, dstAPI     bool
@@ -178,9 +178,9 @@ func TestCopyBringsReferrersAlong(t *testing.T) {
 			src.noDigest = c.noDigest
 			src.page = 1
 			root := src.rich("shop/cart", "1.0")
-			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
-			out := j.must(t)
-			j.whole(t)
+			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
+			out := j.mustRun(t)
+			j.checkComplete(t)
 			if len(out.tree.Referrers()) != 4 || out.State != Copied {
 				t.Errorf("outcome is %+v", out)
 			}
@@ -195,7 +195,7 @@ func TestCopyBringsReferrersAlong(t *testing.T) {
 			}
 			// And again: nothing is written.
 			dst.clear()
-			if out := j.must(t); out.State != Present || out.Changed {
+			if out := j.mustRun(t); out.State != Present || out.Changed {
 				t.Errorf("again: %+v", out)
 			}
 			if n := dst.requests("PUT") + dst.requests("POST"); n != 0 {
@@ -205,41 +205,41 @@ func TestCopyBringsReferrersAlong(t *testing.T) {
 	}
 }
 
-func TestAgainAsksEverythingOnce(t *testing.T) {
+func TestRerunRequestsEverythingOnce(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.rich("shop/cart", "1.0")
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
-	j.must(t)
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
+	j.mustRun(t)
 	if n := src.count("/referrers/"); n != 7 {
 		t.Errorf("%d lists of referrers were asked for, want one for each of 7 manifests", n)
 	}
 	src.clear()
 	dst.clear()
-	j.must(t)
+	j.mustRun(t)
 	seen := map[string]bool{}
 	for _, l := range append(src.log, dst.log...) {
 		if strings.HasPrefix(l, "GET") && seen[l] && !strings.Contains(l, "referrers") {
-			t.Errorf("asked twice: %s", l)
+			t.Errorf("requested twice: %s", l)
 		}
 		seen[l] = true
 	}
 	// The tag, two children, and a list for each of three subjects.
 	if len(dst.log) != 1+2+3 {
-		t.Errorf("the target was asked %q", dst.log)
+		t.Errorf("requests to the target: %q", dst.log)
 	}
 }
 
-func TestCopyLeavesReferrersOut(t *testing.T) {
+func TestCopyWithoutReferrers(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.rich("shop/cart", "1.0")
-	out := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}.must(t)
+	out := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}.mustRun(t)
 	if len(out.tree.Referrers()) != 0 || src.count("referrers") != 0 || out.manifests != 3 {
-		t.Errorf("outcome is %+v, the source was asked %q", out, src.log)
+		t.Errorf("outcome is %+v, requests to the source: %q", out, src.log)
 	}
 }
 
-// Between two of ggcr's registries, which keep to the protocol in ways of their
-// own: no OCI-Subject, no mounts, one store for all repositories.
+// The registries of go-containerregistry differ from ours: no OCI-Subject, no
+// mounts, and one store for all repositories.
 func TestCopyBetweenForeignRegistries(t *testing.T) {
 	quiet := ggcr.Logger(log.New(io.Discard, "", 0))
 	for _, api := range []bool{true, false} {
@@ -250,7 +250,7 @@ func TestCopyBetweenForeignRegistries(t *testing.T) {
 			defer src.Close()
 			dst := httptest.NewServer(ggcr.New(quiet, ggcr.WithReferrersSupport(api)))
 			defer dst.Close()
-			hop := func(a, b *Registry) copied {
+			hop := func(a, b *Registry) copyResult {
 				t.Helper()
 				tree, err := ReadTree(t.Context(), a, "shop/cart", "1.0", Options{Referrers: true})
 				if err != nil {
@@ -260,73 +260,73 @@ func TestCopyBetweenForeignRegistries(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				out, err := deliverOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
+				out, err := copyToOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
 				if err != nil {
 					t.Fatal(err)
 				}
-				return copied{out, tree}
+				return copyResult{out, tree}
 			}
 			a, b := strings.TrimPrefix(src.URL, "http://"), strings.TrimPrefix(dst.URL, "http://")
-			hop(from.registry(), quick(a))
-			if out := hop(quick(a), quick(b)); out.State != Copied || len(out.tree.Referrers()) != 4 {
+			hop(from.registry(), newTestRegistry(a))
+			if out := hop(newTestRegistry(a), newTestRegistry(b)); out.State != Copied || len(out.tree.Referrers()) != 4 {
 				t.Errorf("outcome is %+v", out)
 			}
-			if out := hop(quick(a), quick(b)); out.State != Present {
+			if out := hop(newTestRegistry(a), newTestRegistry(b)); out.State != Present {
 				t.Errorf("again: %+v", out)
 			}
 		})
 	}
 }
 
-func TestInsideOneRegistry(t *testing.T) {
+func TestWithinOneRegistry(t *testing.T) {
 	p := newPeer(t)
 	root := p.image("shop/cart", "rc", "one", "two")
 	t.Run("another repository is mounted", func(t *testing.T) {
 		p.clear()
-		out := job{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "released/cart", ref: "rc", tag: "1.0"}.must(t)
+		out := copyJob{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "released/cart", ref: "rc", tag: "1.0"}.mustRun(t)
 		if out.State != Mounted || out.blobs != 0 || out.mounts != 3 || p.count("GET /v2/shop/cart/blobs") != 0 {
 			t.Errorf("outcome is %+v, log %q", out, p.log)
 		}
 	})
 	t.Run("the same repository takes one PUT", func(t *testing.T) {
 		p.clear()
-		out := job{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "rc", tag: "1.0"}.must(t)
+		out := copyJob{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "rc", tag: "1.0"}.mustRun(t)
 		if out.State != Retagged || p.requests("PUT") != 1 || p.requests("POST") != 0 || p.tag("shop/cart", "1.0") != root.Digest {
 			t.Errorf("outcome is %+v, log %q", out, p.log)
 		}
 	})
 	t.Run("a tag moves", func(t *testing.T) {
 		next := p.image("shop/cart", "next", "three")
-		out := job{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "next", tag: "1.0"}.must(t)
+		out := copyJob{src: p, dst: p, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "next", tag: "1.0"}.mustRun(t)
 		if out.State != Retagged || p.tag("shop/cart", "1.0") != next.Digest {
 			t.Errorf("outcome is %+v", out)
 		}
 	})
 }
 
-func TestByDigestNoTagAppears(t *testing.T) {
+func TestCopyByDigestPutsNoTag(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	root := src.rich("shop/cart", "1.0")
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: root.Digest, referrers: true}
-	j.must(t)
-	j.whole(t)
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: root.Digest, referrers: true}
+	j.mustRun(t)
+	j.checkComplete(t)
 	if len(dst.visible) != 0 {
 		t.Errorf("tags appeared: %q", dst.visible)
 	}
-	if out := j.must(t); out.State != Present {
+	if out := j.mustRun(t); out.State != Present {
 		t.Errorf("again: %+v", out)
 	}
 }
 
-func TestRerunMends(t *testing.T) {
+func TestRerunCompletes(t *testing.T) {
 	for _, api := range []bool{true, false} {
 		for _, what := range []string{"child", "referrer", "layer", "list"} {
 			t.Run(fmt.Sprint(what, " API ", api), func(t *testing.T) {
 				src, dst := newPeer(t), newPeer(t)
 				src.api, dst.api = api, api
 				src.rich("shop/cart", "1.0")
-				j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true, deep: what == "layer"}
-				j.must(t)
+				j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true, deep: what == "layer"}
+				j.mustRun(t)
 				tree, err := ReadTree(t.Context(), src.registry(), "shop/cart", "1.0", Options{Referrers: true})
 				if err != nil {
 					t.Fatal(err)
@@ -350,8 +350,8 @@ func TestRerunMends(t *testing.T) {
 					t.Errorf("complete %v, missing %v", p.Complete(), p.Missing())
 				}
 				dst.clear()
-				out := j.must(t)
-				j.whole(t)
+				out := j.mustRun(t)
+				j.checkComplete(t)
 				if want := Copied; intact == (out.State == want) || !intact && !out.Changed {
 					t.Errorf("outcome is %+v", out)
 				}
@@ -367,12 +367,12 @@ func TestRerunMends(t *testing.T) {
 	}
 }
 
-// A lock refuses an equal manifest too; what is there by digest is good.
-func TestLockedManifestThatIsThereIsNoError(t *testing.T) {
+// A lock refuses an equal manifest too, which is fine if it exists.
+func TestLockedManifestThatExistsIsNoError(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	root := src.image("shop/cart", "1.0", "one")
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: ""}
-	j.must(t)
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: ""}
+	j.mustRun(t)
 	dst.locked = true
 	r := dst.registry()
 	m, err := src.registry().manifest(t.Context(), "shop/cart", root.Digest, Descriptor{})
@@ -388,21 +388,21 @@ func TestLockedManifestThatIsThereIsNoError(t *testing.T) {
 	}
 }
 
-// Stopped at any request of a copy, the tag is absent or complete, and a rerun
-// ends in the same.
-func TestStoppedAnywhere(t *testing.T) {
+// Whichever request a copy is interrupted at, the tag does not exist or is
+// complete, and a rerun completes the copy.
+func TestInterruptedAnywhere(t *testing.T) {
 	count := func(api, needs bool, stop int, before bool) (requests int, done bool) {
 		src, dst := newPeer(t), newPeer(t)
 		defer src.server.Close() // hundreds of them would use up the sockets
 		defer dst.server.Close()
 		dst.api, dst.needsSubject = api, needs
 		root := src.signed("shop/cart", "1.0")
-		j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
+		j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
 		var n int
 		var mu sync.Mutex
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		dst.script = func(w http.ResponseWriter, r *http.Request) bool {
+		dst.handler = func(w http.ResponseWriter, r *http.Request) bool {
 			mu.Lock()
 			n++
 			hit := n == stop
@@ -410,7 +410,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			if hit {
 				if !before {
 					dst.mu.Lock()
-					dst.script = nil
+					dst.handler = nil
 					dst.mu.Unlock()
 					dst.ServeHTTP(httptest.NewRecorder(), r)
 				}
@@ -426,14 +426,14 @@ func TestStoppedAnywhere(t *testing.T) {
 		}
 		p, err := b.Inspect(ctx, "shop/cart", "1.0", tree, false)
 		if err == nil {
-			_, err = deliverOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
+			_, err = copyToOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
 		}
 		dst.server.CloseClientConnections()
 		mu.Lock()
 		requests = n
 		mu.Unlock()
 		dst.mu.Lock()
-		dst.script = nil
+		dst.handler = nil
 		dst.mu.Unlock()
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("stopped at %d: %v", stop, err)
@@ -442,7 +442,7 @@ func TestStoppedAnywhere(t *testing.T) {
 			if got != root.Digest {
 				t.Errorf("stopped at %d: the tag points to %s", stop, got)
 			}
-			j.whole(t)
+			j.checkComplete(t)
 			dst.mu.Lock()
 			for k := range src.manifests {
 				if strings.HasSuffix(k, ".sig") || strings.HasSuffix(k, ".att") || strings.HasSuffix(k, ".sbom") {
@@ -453,10 +453,10 @@ func TestStoppedAnywhere(t *testing.T) {
 			}
 			dst.mu.Unlock()
 		}
-		if out := j.must(t); dst.tag("shop/cart", "1.0") != root.Digest {
+		if out := j.mustRun(t); dst.tag("shop/cart", "1.0") != root.Digest {
 			t.Errorf("rerun after %d: %+v", stop, out)
 		}
-		j.whole(t)
+		j.checkComplete(t)
 		again, err2 := ReadTree(t.Context(), dst.registry(), "shop/cart", "1.0", Options{Referrers: true})
 		if err2 != nil || len(again.Referrers()) != 8 {
 			t.Errorf("rerun after %d: %v", stop, err2)
@@ -484,7 +484,7 @@ func TestTagThatAppearsMeanwhile(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		trusted time.Duration
-		appears string // the image that somebody else puts meanwhile, "" for none
+		appears string // the image that another client puts meanwhile, "" for none
 		looks   int    // HEAD requests of the tag
 		failed  bool
 		final   string
@@ -498,7 +498,7 @@ func TestTagThatAppearsMeanwhile(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			images := map[string]Descriptor{"ours": src.image("shop/cart", "1.0", "ours"), "theirs": dst.image("shop/cart", "", "theirs")}
 			from, to := src.registry(), dst.registry()
-			to.absenceTrusted = c.trusted
+			to.absenceTTL = c.trusted
 			tree, err := ReadTree(t.Context(), from, "shop/cart", "1.0", Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -513,7 +513,7 @@ func TestTagThatAppearsMeanwhile(t *testing.T) {
 			case "theirs":
 				dst.image("shop/cart", "1.0", "theirs")
 			}
-			_, err = deliverOne(t.Context(), tree, to, "shop/cart", "1.0", p, &counter{})
+			_, err = copyToOne(t.Context(), tree, to, "shop/cart", "1.0", p, &countingProgress{})
 			if (err != nil) != c.failed || err != nil && !errors.Is(err, Conflict) {
 				t.Errorf("the copy ended with %v", err)
 			}

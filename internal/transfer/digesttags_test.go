@@ -11,7 +11,7 @@ import (
 	"acrpromote/internal/ref"
 )
 
-func TestCompanyComesAlong(t *testing.T) {
+func TestDigestTagsAreCopied(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		shape func(src, dst *peer)
@@ -23,7 +23,7 @@ func TestCompanyComesAlong(t *testing.T) {
 		{"in an unsorted list", func(src, dst *peer) { src.unsorted, src.page = true, 3 }, 3},
 		{"without a list", func(src, dst *peer) { src.noTags = true }, 1},
 		{"where lists are denied", func(src, dst *peer) {
-			src.script = times(99, "GET", "/tags/list", status(403, "DENIED"))
+			src.handler = firstTimes(99, "GET", "/tags/list", status(403, "DENIED"))
 		}, 1},
 		{"without the API", func(src, dst *peer) { src.api, dst.api = false, false }, 1},
 		{"to where subjects come first", func(src, dst *peer) { dst.needsSubject = true }, 1},
@@ -36,17 +36,17 @@ func TestCompanyComesAlong(t *testing.T) {
 			src.image("shop/cart", "v2", "two")
 			src.image("shop/cart", "v3", "three")
 			src.image("shop/cart", "v4", "three")
-			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
-			out := j.must(t)
+			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
+			out := j.mustRun(t)
 			if len(out.tree.Referrers()) != 8 {
 				t.Errorf("outcome is %+v", out)
 			}
 			if n := src.count("/tags/list"); n != c.lists {
-				t.Errorf("the tags were asked for %d times", n)
+				t.Errorf("the tags were listed %d times", n)
 			}
-			// Four of the company, and three lists: the tags tell that there are no more.
+			// Four digest tags and three fallback lists: the list of tags has no more.
 			if n := src.count("manifests/sha256-"); !src.api && n != 7 {
-				t.Errorf("%d tags were asked for one by one", n)
+				t.Errorf("%d tags were requested one by one", n)
 			}
 			for k, s := range src.manifests {
 				tag, ok := strings.CutPrefix(k, "shop/cart:sha256-")
@@ -59,31 +59,31 @@ func TestCompanyComesAlong(t *testing.T) {
 				t.Errorf("tags appeared as %q", dst.visible)
 			}
 			dst.clear()
-			if out := j.must(t); out.State != Present || dst.requests("PUT")+dst.requests("POST") != 0 {
+			if out := j.mustRun(t); out.State != Present || dst.requests("PUT")+dst.requests("POST") != 0 {
 				t.Errorf("again: %+v, %q", out, dst.log)
 			}
 			// One is lost, and comes back; the image's tag is not touched.
 			dst.drop("copy:" + ref.DigestTag(root.Digest) + ".sig")
 			dst.clear()
-			if out := j.must(t); !out.Changed || !slices.Equal(dst.visible, []string{ref.DigestTag(root.Digest) + ".sig"}) {
-				t.Errorf("mended: %+v, %q", out, dst.visible)
+			if out := j.mustRun(t); !out.Changed || !slices.Equal(dst.visible, []string{ref.DigestTag(root.Digest) + ".sig"}) {
+				t.Errorf("after the repair: %+v, %q", out, dst.visible)
 			}
 		})
 	}
 }
 
-// Without referrers nobody asks for tags.
-func TestCompanyIsLeftOut(t *testing.T) {
+// Without referrers no tags are listed.
+func TestDigestTagsAreExcluded(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.signed("shop/cart", "1.0")
-	out := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0"}.must(t)
+	out := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0"}.mustRun(t)
 	if len(out.tree.Referrers()) != 0 || src.count("/tags/list") != 0 || len(dst.visible) != 1 {
 		t.Errorf("outcome is %+v, tags %q", out, dst.visible)
 	}
 }
 
-// Somebody may have signed at the target: that is not overwritten.
-func TestCompanyAtTheTarget(t *testing.T) {
+// Signatures that were made at the target are not overwritten.
+func TestDigestTagsAtTheTarget(t *testing.T) {
 	for _, c := range []struct {
 		name         string
 		mine, theirs []string
@@ -101,7 +101,7 @@ func TestCompanyAtTheTarget(t *testing.T) {
 			mine := src.image("r", sig, c.mine...)
 			theirs := dst.image("r", sig, c.theirs...)
 			for _, tag := range []string{"1.0", "2.0"} { // the root is absent; then it is there
-				_, err := job{src: src, dst: dst, srcRepo: "r", dstRepo: "r", ref: "1.0", tag: tag, referrers: true}.run(t)
+				_, err := copyJob{src: src, dst: dst, srcRepo: "r", dstRepo: "r", ref: "1.0", tag: tag, referrers: true}.run(t)
 				if errors.Is(err, Conflict) != c.conflict || err != nil && !c.conflict {
 					t.Fatalf("error is %v", err)
 				}
@@ -116,32 +116,32 @@ func TestCompanyAtTheTarget(t *testing.T) {
 	}
 }
 
-// What is listed under the bare tag only, from before the registry kept lists.
-func TestFallbackTagBesideTheAPI(t *testing.T) {
+// Referrers may be listed by a fallback tag only, which is older than the API.
+func TestFallbackTagAndAPI(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.api = false
 	src.rich("shop/cart", "1.0")
 	src.api = true
 	// The API does not know of them.
-	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/referrers/") {
 			fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[]}`, ociIndex)
 			return true
 		}
 		return false
 	}
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
-	if out := j.must(t); len(out.tree.Referrers()) != 4 {
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
+	if out := j.mustRun(t); len(out.tree.Referrers()) != 4 {
 		t.Errorf("outcome is %+v", out)
 	}
-	j.whole(t)
+	j.checkComplete(t)
 }
 
-func TestTagsThatNeverEnd(t *testing.T) {
+func TestEndlessTagList(t *testing.T) {
 	src := newPeer(t)
 	src.image("r", "1.0", "one")
 	n := 0
-	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/tags/") {
 			return false
 		}
@@ -153,7 +153,7 @@ func TestTagsThatNeverEnd(t *testing.T) {
 	if _, err := ReadTree(t.Context(), src.registry(), "r", "1.0", Options{Referrers: true}); !errors.Is(err, TooLarge) || n != maxTagPages {
 		t.Errorf("%d pages, %v", n, err)
 	}
-	src.script = times(9, "GET", "/tags/", status(418, "TEAPOT"))
+	src.handler = firstTimes(9, "GET", "/tags/", status(418, "TEAPOT"))
 	if _, err := ReadTree(t.Context(), src.registry(), "r", "1.0", Options{Referrers: true}); !errors.Is(err, Unexpected) {
 		t.Error(err)
 	}

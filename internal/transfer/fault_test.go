@@ -20,21 +20,21 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// times answers the first n requests that match by itself.
-func times(n int32, method, part string, answer http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+// firstTimes responds to the first n requests that match.
+func firstTimes(n int32, method, part string, respond http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	var left atomic.Int32
 	left.Store(n)
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != method || !strings.Contains(r.URL.Path, part) || left.Add(-1) < 0 {
 			return false
 		}
-		answer(w, r)
+		respond(w, r)
 		return true
 	}
 }
 
-// twiceEach answers the first two requests for each path that matches.
-func twiceEach(method, part string, answer http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+// firstTwoOfEach responds to the first two requests for each path that matches.
+func firstTwoOfEach(method, part string, respond http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	var mu sync.Mutex
 	seen := map[string]int{}
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -48,7 +48,7 @@ func twiceEach(method, part string, answer http.HandlerFunc) func(http.ResponseW
 		if n > 2 {
 			return false
 		}
-		answer(w, r)
+		respond(w, r)
 		return true
 	}
 }
@@ -59,8 +59,8 @@ func status(code int, said string) http.HandlerFunc {
 
 func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
 
-// cut begins an answer and breaks off.
-func cut(w http.ResponseWriter, r *http.Request) {
+// breakOff begins a response and breaks off.
+func breakOff(w http.ResponseWriter, r *http.Request) {
 	w.Write([]byte("{"))
 	w.(http.Flusher).Flush()
 	panic(http.ErrAbortHandler)
@@ -72,19 +72,19 @@ func resetUpload(w http.ResponseWriter, r *http.Request) {
 	panic(http.ErrAbortHandler)
 }
 
-func TestFaultsThatAreSurvived(t *testing.T) {
+func TestTransientFaults(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		src    func(http.ResponseWriter, *http.Request) bool
 		dst    func(http.ResponseWriter, *http.Request) bool
 		before func(dst *peer)
 	}{
-		{name: "every blob is cut twice", src: twiceEach("GET", "/blobs/", cut)},
-		{name: "an upload is reset", dst: times(2, "PUT", "/blobs/", resetUpload)},
-		{name: "an upload's session is lost", dst: times(1, "PUT", "/blobs/", status(400, "BLOB_UPLOAD_INVALID"))},
-		{name: "an upload's session is unknown", dst: times(1, "PUT", "/blobs/", status(404, "BLOB_UPLOAD_UNKNOWN"))},
-		{name: "the token runs out in an upload", dst: times(1, "PUT", "/blobs/", status(401, "UNAUTHORIZED"))},
-		{name: "500 on opening an upload", dst: times(2, "POST", "/blobs/", status(500, "UNKNOWN"))},
+		{name: "every blob is cut twice", src: firstTwoOfEach("GET", "/blobs/", breakOff)},
+		{name: "an upload is reset", dst: firstTimes(2, "PUT", "/blobs/", resetUpload)},
+		{name: "an upload's session is lost", dst: firstTimes(1, "PUT", "/blobs/", status(400, "BLOB_UPLOAD_INVALID"))},
+		{name: "an upload's session is unknown", dst: firstTimes(1, "PUT", "/blobs/", status(404, "BLOB_UPLOAD_UNKNOWN"))},
+		{name: "the token runs out in an upload", dst: firstTimes(1, "PUT", "/blobs/", status(401, "UNAUTHORIZED"))},
+		{name: "500 on opening an upload", dst: firstTimes(2, "POST", "/blobs/", status(500, "UNKNOWN"))},
 		{name: "500 on every mount", dst: func(w http.ResponseWriter, r *http.Request) bool {
 			if !r.URL.Query().Has("mount") {
 				return false
@@ -92,22 +92,22 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 			refuse(w, 500, "UNKNOWN", "said so")
 			return true
 		}},
-		{name: "429 on opening an upload", dst: times(2, "POST", "/blobs/", status(429, "TOOMANYREQUESTS"))},
-		{name: "503 in an upload", dst: times(2, "PUT", "/blobs/", status(503, ""))},
-		{name: "503 on a manifest", dst: times(2, "PUT", "/manifests/", status(503, ""))},
-		{name: "429 on a manifest", dst: times(2, "PUT", "/manifests/", status(429, "TOOMANYREQUESTS"))},
-		{name: "a manifest's PUT is reset", dst: times(1, "PUT", "/manifests/", abort)},
-		{name: "a replica lags", dst: times(1, "PUT", "/manifests/", status(400, "MANIFEST_BLOB_UNKNOWN"))},
-		{name: "a manifest is cut", src: times(1, "GET", "/manifests/", cut)},
-		{name: "a connection is reset where mounting was tried", dst: times(1, "POST", "/blobs/", abort)},
+		{name: "429 on opening an upload", dst: firstTimes(2, "POST", "/blobs/", status(429, "TOOMANYREQUESTS"))},
+		{name: "503 in an upload", dst: firstTimes(2, "PUT", "/blobs/", status(503, ""))},
+		{name: "503 on a manifest", dst: firstTimes(2, "PUT", "/manifests/", status(503, ""))},
+		{name: "429 on a manifest", dst: firstTimes(2, "PUT", "/manifests/", status(429, "TOOMANYREQUESTS"))},
+		{name: "a manifest's PUT is reset", dst: firstTimes(1, "PUT", "/manifests/", abort)},
+		{name: "a replica lags", dst: firstTimes(1, "PUT", "/manifests/", status(400, "MANIFEST_BLOB_UNKNOWN"))},
+		{name: "a manifest is cut", src: firstTimes(1, "GET", "/manifests/", breakOff)},
+		{name: "a connection is reset where mounting was tried", dst: firstTimes(1, "POST", "/blobs/", abort)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			root := src.image("shop/cart", "1.0", "one", "two")
-			src.script, dst.script = c.src, c.dst
-			j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
-			j.must(t) // checks the progress too
-			j.whole(t)
+			src.handler, dst.handler = c.src, c.dst
+			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
+			j.mustRun(t) // checks the progress too
+			j.checkComplete(t)
 			if dst.tag("shop/cart", "1.0") != root.Digest {
 				t.Error("the tag is missing")
 			}
@@ -115,7 +115,7 @@ func TestFaultsThatAreSurvived(t *testing.T) {
 	}
 }
 
-func TestFaultsThatAreRefused(t *testing.T) {
+func TestPermanentFaults(t *testing.T) {
 	firewall := func(w http.ResponseWriter, r *http.Request) {
 		refuse(w, 403, "DENIED", "client with IP '203.0.113.7' is not allowed access. Refer https://aka.ms/acr/firewall to grant access.")
 	}
@@ -125,41 +125,41 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		w.Write(data)
 	}
 	for _, c := range []struct {
-		name  string
-		src   func(http.ResponseWriter, *http.Request) bool
-		dst   func(http.ResponseWriter, *http.Request) bool
-		kind  Kind
-		side  Side
-		tells []string
+		name     string
+		src      func(http.ResponseWriter, *http.Request) bool
+		dst      func(http.ResponseWriter, *http.Request) bool
+		kind     Kind
+		side     Side
+		contains []string
 	}{
-		{"source firewall", times(99, "GET", "", firewall), nil, Firewall, Source, []string{"203.0.113.7", "network rules of 127.0.0.1"}},
+		{"source firewall", firstTimes(99, "GET", "", firewall), nil, Firewall, Source, []string{"203.0.113.7", "network rules of 127.0.0.1"}},
 		{"target firewall", nil, func(w http.ResponseWriter, r *http.Request) bool { firewall(w, r); return true }, Firewall, Target, []string{"203.0.113.7"}},
-		{"source denied", times(99, "GET", "", status(403, "DENIED")), nil, Denied, Source, []string{"AcrPull", "Container Registry Repository Reader", "shop/cart"}},
-		{"403 on the look at the target alone is no absence", nil, times(99, "HEAD", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush", "Container Registry Repository Writer"}},
-		{"target denies uploads", nil, times(99, "POST", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush"}},
-		{"wrong credential", times(99, "GET", "", status(401, "UNAUTHORIZED")), nil, Denied, Source, []string{"check the credential"}},
-		{"no such tag", times(99, "GET", "", status(404, "MANIFEST_UNKNOWN")), nil, NotFound, Source, []string{"shop/cart:1.0", "check the names"}},
-		{"locked", nil, times(99, "PUT", "/manifests/1.0", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, []string{"locked, quarantined or out of storage"}},
-		{"locked against uploads", nil, times(99, "POST", "", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, nil},
-		{"asked too often for ever", nil, times(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"run again later"}},
-		{"broken for ever", nil, times(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
-		{"cut for ever", times(99, "GET", "/blobs/", cut), nil, Unreachable, Source, []string{"broke off"}},
-		{"blob is gone", times(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
-		{"one bit is wrong", times(99, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{ref.DigestOf(layerOf("one")), "what came has the digest"}},
-		{"another size", times(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
-		{"the target stores another digest", nil, times(99, "PUT", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
+		{"source denied", firstTimes(99, "GET", "", status(403, "DENIED")), nil, Denied, Source, []string{"AcrPull", "Container Registry Repository Reader", "shop/cart"}},
+		{"403 on the look at the target alone is no absence", nil, firstTimes(99, "HEAD", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush", "Container Registry Repository Writer"}},
+		{"target denies uploads", nil, firstTimes(99, "POST", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush"}},
+		{"wrong credential", firstTimes(99, "GET", "", status(401, "UNAUTHORIZED")), nil, Denied, Source, []string{"check the credential"}},
+		{"no such tag", firstTimes(99, "GET", "", status(404, "MANIFEST_UNKNOWN")), nil, NotFound, Source, []string{"shop/cart:1.0", "check the names"}},
+		{"locked", nil, firstTimes(99, "PUT", "/manifests/1.0", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, []string{"locked, quarantined or out of storage"}},
+		{"locked against uploads", nil, firstTimes(99, "POST", "", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, nil},
+		{"throttled for ever", nil, firstTimes(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"run again later"}},
+		{"broken for ever", nil, firstTimes(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
+		{"cut for ever", firstTimes(99, "GET", "/blobs/", breakOff), nil, Unreachable, Source, []string{"broke off"}},
+		{"blob is gone", firstTimes(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
+		{"one bit is wrong", firstTimes(99, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{ref.DigestOf(layerOf("one")), "what came has the digest"}},
+		{"another size", firstTimes(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
+		{"the target stores another digest", nil, firstTimes(99, "PUT", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", emptyDigest)
 			w.WriteHeader(201)
 		}), Corrupt, Target, []string{emptyDigest}},
-		{"the target sends the upload elsewhere", nil, times(99, "POST", "", func(w http.ResponseWriter, r *http.Request) {
+		{"the target sends the upload elsewhere", nil, firstTimes(99, "POST", "", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Location", "http://collector.example.com/take")
 			w.WriteHeader(202)
 		}), Unexpected, Target, []string{"another host (http://collector.example.com)"}},
-		{"an upload without an address", nil, times(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without saying where"}},
-		{"a digest that was not asked for", nil, times(99, "HEAD", "", func(w http.ResponseWriter, r *http.Request) {
+		{"an upload without an address", nil, firstTimes(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without saying where"}},
+		{"a digest that was not requested", nil, firstTimes(99, "HEAD", "", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", "sha256:beef")
 		}), Corrupt, Target, nil},
-		{"control characters", times(99, "GET", "", func(w http.ResponseWriter, r *http.Request) {
+		{"control characters", firstTimes(99, "GET", "", func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(500)
 			fmt.Fprint(w, `{"errors":[{"code":"A\u001b[31m","message":"line\n##vso[task.complete]\u0007\u202e"}]}`)
 		}), nil, Unexpected, Source, []string{"A [31m: line ##vso[task.complete]"}},
@@ -167,21 +167,21 @@ func TestFaultsThatAreRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			src.image("shop/cart", "1.0", "one", "two")
-			src.script, dst.script = c.src, c.dst
-			_, err := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to/cart", ref: "1.0", tag: "1.0"}.run(t)
+			src.handler, dst.handler = c.src, c.dst
+			_, err := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to/cart", ref: "1.0", tag: "1.0"}.run(t)
 			var e *Error
 			if !errors.As(err, &e) || e.Kind != c.kind || e.Side != c.side || !errors.Is(err, c.kind) {
 				t.Fatalf("error is %#v", err)
 			}
 			host := map[Side]string{Source: src.host(), Target: dst.host()}[c.side]
-			for _, tell := range append(c.tells, host, "(the "+string(c.side)+")") {
-				if !strings.Contains(err.Error(), tell) {
-					t.Errorf("%q does not tell %q", err, tell)
+			for _, text := range append(c.contains, host, "(the "+string(c.side)+")") {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q does not contain %q", err, text)
 				}
 			}
 			for _, r := range err.Error() {
 				if r < ' ' || r == 0x202e {
-					t.Errorf("%q bears a control character", err)
+					t.Errorf("%q has a control character", err)
 				}
 			}
 			if dst.tag("to/cart", "1.0") != "" {
@@ -198,11 +198,11 @@ func TestFaultsThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestNobodyThere(t *testing.T) {
+func TestUnreachable(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	host := strings.TrimPrefix(gone.URL, "http://")
 	gone.Close()
-	_, err := ReadTree(t.Context(), quick(host), "shop/cart", "1.0", Options{Referrers: true})
+	_, err := ReadTree(t.Context(), newTestRegistry(host), "shop/cart", "1.0", Options{Referrers: true})
 	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "check that "+host+" exists") {
 		t.Errorf("error is %v", err)
 	}
@@ -216,8 +216,8 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
-// The client's own sentences stand as they are; addresses with signatures do not.
-func TestClientErrorsAreToldAsTheyAre(t *testing.T) {
+// Explanations of the HTTP client are kept; URLs with signatures are not.
+func TestClientErrorsAreKept(t *testing.T) {
 	refusing := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) {
 		return nil, errors.New("registry.example is not among the hosts that this phase may reach")
 	})}
@@ -232,12 +232,12 @@ type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// What the storage behind a registry refuses is not the registry's doing, and
-// may be a signature that ran out: the registry is asked for a new one.
-func TestStorage(t *testing.T) {
-	var asked atomic.Int32
+// An error of the storage behind a registry is not the registry's, and may be an
+// expired signature: the registry is requested again for a new one.
+func TestStorageErrors(t *testing.T) {
+	var requests atomic.Int32
 	storage := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if asked.Add(1) == 1 || query(r.URL.RawQuery).Get("sig") == "never" {
+		if requests.Add(1) == 1 || query(r.URL.RawQuery).Get("sig") == "never" {
 			w.WriteHeader(403)
 			return
 		}
@@ -247,17 +247,17 @@ func TestStorage(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("shop/cart", "1.0", "one")
 	sig := "secret"
-	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, ref.DigestOf(layerOf("one"))) {
 			return false
 		}
 		http.Redirect(w, r, storage.URL+"/x?seed=one&sig="+sig, http.StatusTemporaryRedirect)
 		return true
 	}
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "a", ref: "1.0", tag: "1.0"}
-	j.must(t)
-	if asked.Load() != 2 {
-		t.Errorf("the storage was asked %d times", asked.Load())
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "a", ref: "1.0", tag: "1.0"}
+	j.mustRun(t)
+	if requests.Load() != 2 {
+		t.Errorf("the storage was requested %d times", requests.Load())
 	}
 	sig = "never"
 	j.dstRepo = "b"
@@ -273,7 +273,7 @@ func TestStorage(t *testing.T) {
 	}
 }
 
-func TestSilenceIsGivenUp(t *testing.T) {
+func TestStalledRequestsAreGivenUp(t *testing.T) {
 	hang := func(body int, over chan struct{}) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(layerOf("one"))))
@@ -290,13 +290,13 @@ func TestSilenceIsGivenUp(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			src.image("shop/cart", "1.0", "one")
-			// A server sees that its client left only once it reads: it is told.
+			// A server notices that its client is gone only when it reads.
 			over := make(chan struct{})
 			defer close(over)
 			if c.side == Source {
-				src.script = times(c.n, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), hang(1000, over))
+				src.handler = firstTimes(c.n, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), hang(1000, over))
 			} else {
-				dst.script = times(c.n, "PUT", "/blobs/", func(http.ResponseWriter, *http.Request) { <-over })
+				dst.handler = firstTimes(c.n, "PUT", "/blobs/", func(http.ResponseWriter, *http.Request) { <-over })
 			}
 			a, b := src.registry(), dst.registry()
 			a.stallTimeout, b.stallTimeout, b.commitTimeout = 250*time.Millisecond, 250*time.Millisecond, 250*time.Millisecond
@@ -308,7 +308,7 @@ func TestSilenceIsGivenUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = deliverOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
+			_, err = copyToOne(t.Context(), tree, b, "shop/cart", "1.0", p, nil)
 			if c.n == 1 {
 				if err != nil {
 					t.Error(err)
@@ -323,8 +323,8 @@ func TestSilenceIsGivenUp(t *testing.T) {
 	}
 }
 
-// Stopped in the middle of uploads, everything ends and nothing stays behind.
-func TestCancelEndsEverything(t *testing.T) {
+// Cancelled in the middle of uploads, a copy ends and leaves no goroutine behind.
+func TestCancellation(t *testing.T) {
 	before := runtime.NumGoroutine()
 	func() {
 		src, dst := newPeer(t), newPeer(t)
@@ -339,7 +339,7 @@ func TestCancelEndsEverything(t *testing.T) {
 		defer cancel()
 		var uploads atomic.Int32
 		over := make(chan struct{})
-		dst.script = func(w http.ResponseWriter, r *http.Request) bool {
+		dst.handler = func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Method == "PUT" {
 				if uploads.Add(1) == 4 {
 					cancel()
@@ -359,7 +359,7 @@ func TestCancelEndsEverything(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = deliverOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
+		_, err = copyToOne(ctx, tree, b, "shop/cart", "1.0", p, nil)
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, Cancelled) {
 			t.Errorf("error is %v", err)
 		}
@@ -379,7 +379,7 @@ func TestCancelEndsEverything(t *testing.T) {
 	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), stacks[:runtime.Stack(stacks, true)])
 }
 
-// explained is an error of the client below, as signing in and the way out give them.
+// explained is an error that explains itself, as those of acr and egress do.
 type explained struct {
 	reason, remedy string
 	cause          error
@@ -389,8 +389,8 @@ func (e *explained) Error() string                        { return e.reason + ".
 func (e *explained) Explanation() (reason, remedy string) { return e.reason, e.remedy }
 func (e *explained) Unwrap() error                        { return e.cause }
 
-// TestErrorsOfTheClient: what is explained is passed on as it is, and anything
-// else is explained here, whatever it wraps.
+// TestErrorsOfTheClient: an explanation is kept, and any other error is explained
+// here, whatever it wraps.
 func TestErrorsOfTheClient(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE}
 	const check = "check that r.example exists and that this machine reaches it, and the storage that it redirects to"
@@ -404,7 +404,7 @@ func TestErrorsOfTheClient(t *testing.T) {
 		{"a wrapped dial", fmt.Errorf("transport connection broken: %w", dial), Unreachable, "no answer: transport connection broken: dial tcp: too many open files; " + check},
 		{"an explained dial", &explained{"r.example did not answer", "Check the name", dial}, Unreachable, "r.example did not answer; Check the name"},
 		{"an explained refusal", &explained{"the identity is refused", "Grant it a role", nil}, Unexpected, "the identity is refused; Grant it a role"},
-		{"an answer that broke off", fmt.Errorf("%w: %w", errBroken, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
+		{"a response that broke off", fmt.Errorf("%w: %w", errBroken, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
 			"no answer: the source broke off: r.example broke off the connection. Try again; " + check},
 		{"no network", errors.New("no such thing"), Unexpected, "no such thing"},
 	} {

@@ -18,7 +18,7 @@ func layer(digest string, size any, mediaType string) string {
 var manifests = []struct {
 	name, raw, contentType, hint string
 	kind                         Kind   // "" = good
-	tells                        string // in the error
+	contains                     string // in the error
 }{
 	{"OCI image", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[]}`, ociImage, ociImage, "", ""},
 	{"no mediaType, known by header", `{"schemaVersion":2,` + config + `,"layers":[]}`, ociImage, "", "", ""},
@@ -56,14 +56,14 @@ func TestParseManifest(t *testing.T) {
 				t.Fatal(err)
 			case c.kind == "" && (m.Digest != ref.DigestOf([]byte(c.raw)) || m.Size != int64(len(c.raw))):
 				t.Errorf("it describes itself as %+v", m.Descriptor)
-			case c.kind != "" && (err == nil || kind != c.kind || !strings.Contains(err.Error(), c.tells)):
-				t.Errorf("kind %q, error %v; want %q and %q", kind, err, c.kind, c.tells)
+			case c.kind != "" && (err == nil || kind != c.kind || !strings.Contains(err.Error(), c.contains)):
+				t.Errorf("kind %q, error %v; want %q and %q", kind, err, c.kind, c.contains)
 			}
 		})
 	}
 }
 
-func TestParseManifestPointsAtEverything(t *testing.T) {
+func TestParseManifestReferences(t *testing.T) {
 	digest := func(i int) string { return fmt.Sprintf("sha256:%064d", i) }
 	m, _, err := parseManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,%s,"layers":[%s,%s,%s,%s,%s],"subject":%s,"annotations":{"a":"b"}}`, ociImage, config,
 		layer(digest(1), 1, ociLayer), layer(digest(1), 1, ociLayer), layer(digest(2), 2, "application/vnd.oci.image.layer.v1.tar+zstd"),
@@ -171,9 +171,9 @@ func FuzzNextPage(f *testing.F) {
 	})
 }
 
-func TestNames(t *testing.T) {
+func TestInvalidReferences(t *testing.T) {
 	r := NewRegistry("registry.example", &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
-		t.Errorf("asked for %s", r.URL)
+		t.Errorf("requested %s", r.URL)
 		return nil, http.ErrNotSupported
 	})}, false)
 	for _, bad := range [][2]string{{"a/../b", "1"}, {"a..b", "1"}, {"A", "1"}, {"a", "../x"}, {"a", ".x"}, {"a", "sha256:xx"}, {"a", "sha512:" + strings.Repeat("ab", 64)}, {"", "1"}} {

@@ -21,14 +21,14 @@ import (
 
 // peer is a registry for tests, stricter than real ones: blobs belong to
 // repositories, a manifest needs its blobs, an index its children. It keeps a
-// log, and a script can answer in its place.
+// log, and a handler can respond in its place.
 type peer struct {
 	t      *testing.T
 	server *httptest.Server
 
 	mu        sync.Mutex
-	blobs     map[string][]byte // repo@digest
-	manifests map[string]stock  // repo:tag and repo@digest
+	blobs     map[string][]byte         // repo@digest
+	manifests map[string]storedManifest // repo:tag and repo@digest
 	sessions  int
 	log       []string // "PUT /v2/…", without queries
 	visible   []string // tags in the order in which they were put
@@ -39,20 +39,20 @@ type peer struct {
 	noDigest     bool // no Docker-Content-Digest anywhere
 	locked       bool // refuses all manifests with 405
 	page         int  // referrers, or tags, a page, 0 = all
-	noTags       bool // the tags are not told
-	unsorted     bool // they are told from the last to the first
+	noTags       bool // tags are not listed
+	unsorted     bool // tags are listed from the last to the first
 
-	// script may answer a request itself (true).
-	script func(w http.ResponseWriter, r *http.Request) bool
+	// handler may respond to a request itself; then it returns true.
+	handler func(w http.ResponseWriter, r *http.Request) bool
 }
 
-type stock struct {
+type storedManifest struct {
 	mediaType string
 	raw       []byte
 }
 
 func newPeer(t *testing.T) *peer {
-	p := &peer{t: t, api: true, blobs: map[string][]byte{}, manifests: map[string]stock{}}
+	p := &peer{t: t, api: true, blobs: map[string][]byte{}, manifests: map[string]storedManifest{}}
 	p.server = httptest.NewServer(p)
 	t.Cleanup(p.server.Close)
 	return p
@@ -60,10 +60,10 @@ func newPeer(t *testing.T) *peer {
 
 func (p *peer) host() string { return strings.TrimPrefix(p.server.URL, "http://") }
 
-// registry is a client of the peer with no memory and little patience.
-func (p *peer) registry() *Registry { return quick(p.host()) }
+// registry returns a client of the peer with empty caches and short timeouts.
+func (p *peer) registry() *Registry { return newTestRegistry(p.host()) }
 
-func quick(host string) *Registry {
+func newTestRegistry(host string) *Registry {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	r := NewRegistry(host, &http.Client{Transport: transport}, true)
 	r.retryPause = time.Millisecond
@@ -126,7 +126,7 @@ func (p *peer) drop(keys ...string) {
 func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.log = append(p.log, r.Method+" "+r.URL.Path)
-	script := p.script
+	script := p.handler
 	p.mu.Unlock()
 	if script != nil && script(w, r) {
 		return
@@ -271,7 +271,7 @@ func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, referen
 			w.Header().Set("OCI-Subject", m.subject.Digest)
 		}
 	}
-	s := stock{m.MediaType, raw}
+	s := storedManifest{m.MediaType, raw}
 	p.manifests[repo+"@"+m.Digest] = s
 	p.manifests[key(repo, reference)] = s
 	if !ref.NamesDigest(reference) {
@@ -330,7 +330,7 @@ func (p *peer) serveTags(w http.ResponseWriter, r *http.Request, repo string) {
 	json.NewEncoder(w).Encode(map[string]any{"name": repo, "tags": tags})
 }
 
-// The makers below put things into the peer directly: its log stays empty.
+// The methods below store content directly, and log nothing.
 
 const (
 	ociImage = testimage.ManifestType
@@ -357,9 +357,9 @@ func (p *peer) manifest(repo, tag, mediaType string, doc any) Descriptor {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	d := Descriptor{MediaType: mediaType, Digest: ref.DigestOf(raw), Size: int64(len(raw))}
-	p.manifests[repo+"@"+d.Digest] = stock{mediaType, raw}
+	p.manifests[repo+"@"+d.Digest] = storedManifest{mediaType, raw}
 	if tag != "" {
-		p.manifests[repo+":"+tag] = stock{mediaType, raw}
+		p.manifests[repo+":"+tag] = storedManifest{mediaType, raw}
 	}
 	return d
 }
@@ -400,7 +400,7 @@ func (p *peer) index(repo, tag string, children ...Descriptor) Descriptor {
 	return p.manifest(repo, tag, ociIndex, document{"schemaVersion": 2, "mediaType": ociIndex, "manifests": children})
 }
 
-// attach makes a referrer. Without the API it is listed under the fallback tag.
+// attach stores a referrer, and lists it by the fallback tag if there is no API.
 func (p *peer) attach(repo, artifactType string, subject Descriptor) Descriptor {
 	d := descriptorOf(testimage.Attach(p, repo, testimage.Descriptor{MediaType: subject.MediaType, Digest: subject.Digest, Size: subject.Size},
 		artifactType, layerOf(artifactType+subject.Digest)))
@@ -428,7 +428,7 @@ func (p *peer) rich(repo, tag string) Descriptor {
 	return root
 }
 
-// signed is rich, with company: a signature of the index and one of a child,
+// signed is rich with digest tags: a signature of the index and one of a child,
 // an SBOM of the child, and a signature of that.
 func (p *peer) signed(repo, tag string) Descriptor {
 	root := p.rich(repo, tag)

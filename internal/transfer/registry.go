@@ -54,14 +54,14 @@ type Registry struct {
 	apiProbe       *semaphore.Weighted // of the one request that finds out about the referrers API
 	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
 	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
-	absentSince    *cache[time.Time]   // when a tag was looked for and not found
+	absentSince    *cache[time.Time]   // when a tag was not found
 
 	retryPause     time.Duration // before the first retry
 	stallTimeout   time.Duration // without a byte, until a stream is given up
 	commitTimeout  time.Duration // for the registry to commit a whole blob
 	teeWait        time.Duration // for other targets that want the same blob
 	replicaTimeout time.Duration // for all requests to a replica
-	absenceTrusted time.Duration // how long a tag that was not found is taken not to exist
+	absenceTTL     time.Duration // for which a tag that was not found is assumed not to exist
 
 	onRetry func(Retry)
 }
@@ -103,7 +103,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		commitTimeout:  10 * time.Minute,
 		teeWait:        2 * time.Second,
 		replicaTimeout: 5 * time.Second,
-		absenceTrusted: 10 * time.Second,
+		absenceTTL:     10 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"
@@ -242,13 +242,13 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 	return d, r.wrap(ctx, "looking for", repo, ref, err)
 }
 
-// lookAgain looks for a tag again that did not exist when it was looked for, if
-// that was some time ago: somebody else may have put it meanwhile, and would lose
-// it. It reports whether the tag points to digest already. What happens between
-// this request and the one that puts the tag, no registry can prevent.
-func (r *Registry) lookAgain(ctx context.Context, repo, tag, digest string) (there bool, err error) {
+// recheckTag resolves a tag again that did not exist, if that was some time ago:
+// another client may have put it since, and it must not be overwritten. It reports
+// whether the tag points to digest already. The time between this request and the
+// one that puts the tag remains: no registry can put a tag only if it is absent.
+func (r *Registry) recheckTag(ctx context.Context, repo, tag, digest string) (there bool, err error) {
 	since, absent := r.absentSince.Peek(key(repo, tag))
-	if !absent || time.Since(since) < r.absenceTrusted {
+	if !absent || time.Since(since) < r.absenceTTL {
 		return false, nil
 	}
 	d, err := r.head(ctx, repo, tag)

@@ -16,7 +16,7 @@ import (
 	"acrpromote/internal/ref"
 )
 
-func TestResolveAsksOnce(t *testing.T) {
+func TestResolveIsCached(t *testing.T) {
 	p := newPeer(t)
 	root := p.image("r", "1.0", "a")
 	r := p.registry()
@@ -34,7 +34,7 @@ func TestResolveAsksOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if len(p.log) != 2 {
-		t.Errorf("asked %q", p.log)
+		t.Errorf("requests: %q", p.log)
 	}
 	// The tree is that of the digest that was resolved, whatever the tag does.
 	p.image("r", "1.0", "b")
@@ -53,8 +53,9 @@ func TestResolveWithoutDigestHeaderHashes(t *testing.T) {
 	}
 }
 
-// The look at the target beside the reading of the source is not repeated.
-func TestInspectUsesWhatWasResolved(t *testing.T) {
+// The tag of a target that was resolved while the source was read is not
+// requested again.
+func TestInspectUsesResolvedTag(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("r", "1.0", "a")
 	a, b := src.registry(), dst.registry()
@@ -70,12 +71,12 @@ func TestInspectUsesWhatWasResolved(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 	if len(dst.log) != 1 {
-		t.Errorf("asked %q", dst.log)
+		t.Errorf("requests: %q", dst.log)
 	}
-	if _, err := deliverOne(t.Context(), tree, b, "r", "2.0", p, nil); err == nil {
+	if _, err := copyToOne(t.Context(), tree, b, "r", "2.0", p, nil); err == nil {
 		t.Error("copied by another tag than was inspected")
 	}
-	if _, err := deliverOne(t.Context(), tree, b, "r", "1.0", p, nil); err != nil {
+	if _, err := copyToOne(t.Context(), tree, b, "r", "1.0", p, nil); err != nil {
 		t.Error(err)
 	}
 	// What was written is known.
@@ -84,7 +85,7 @@ func TestInspectUsesWhatWasResolved(t *testing.T) {
 	}
 }
 
-func TestInspectTellsWhereATagPoints(t *testing.T) {
+func TestInspectReturnsTagDigest(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("r", "1.0", "a")
 	other := dst.image("r", "1.0", "b")
@@ -114,12 +115,12 @@ func TestPutArtifact(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			b := quick(host)
+			b := newTestRegistry(host)
 			look, err := b.Inspect(t.Context(), "r", "1.0", tree, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := deliverOne(t.Context(), tree, b, "r", "1.0", look, nil); err != nil {
+			if _, err := copyToOne(t.Context(), tree, b, "r", "1.0", look, nil); err != nil {
 				t.Fatal(err)
 			}
 			return host
@@ -128,7 +129,7 @@ func TestPutArtifact(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPeer(t)
 			root := p.image("r", "1.0", "a")
-			r := quick(c.make(p))
+			r := newTestRegistry(c.make(p))
 			const kind = "application/vnd.example.record.v1+json"
 			if list, err := r.Referrers(t.Context(), "r", root.Digest, kind); err != nil || len(list) != 0 {
 				t.Fatalf("%v, %v", list, err)
@@ -141,7 +142,7 @@ func TestPutArtifact(t *testing.T) {
 			if _, err := r.PutArtifact(t.Context(), "r", Artifact{Type: "application/vnd.example.other", Subject: root}); err != nil {
 				t.Fatal(err)
 			}
-			for _, reader := range []*Registry{r, quick(r.host)} {
+			for _, reader := range []*Registry{r, newTestRegistry(r.host)} {
 				list, err := reader.Referrers(t.Context(), "r", root.Digest, kind)
 				if err != nil || len(list) != 1 || list[0].Digest != d.Digest || list[0].ArtifactType != kind {
 					t.Fatalf("%v, %v", list, err)
@@ -168,8 +169,8 @@ func TestPutArtifact(t *testing.T) {
 	}
 }
 
-// Writers of one run into one fallback tag do not lose each other's entries.
-func TestListingConcurrently(t *testing.T) {
+// Concurrent writes of one fallback tag in a run lose no entries.
+func TestConcurrentFallbackWrites(t *testing.T) {
 	p := newPeer(t)
 	p.api = false
 	root := p.image("r", "1.0", "a")
@@ -188,8 +189,8 @@ func TestListingConcurrently(t *testing.T) {
 	}
 }
 
-// Other writers' entries stay as they are.
-func TestListingKeepsWhatIsThere(t *testing.T) {
+// Entries of other clients are not changed.
+func TestFallbackListKeepsOtherEntries(t *testing.T) {
 	p := newPeer(t)
 	p.api = false
 	root := p.image("r", "1.0", "a")
@@ -208,7 +209,7 @@ func TestListingKeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestBigListOfReferrers(t *testing.T) {
+func TestLargeReferrerList(t *testing.T) {
 	serve := func(total int) *Registry {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			from := 0
@@ -223,7 +224,7 @@ func TestBigListOfReferrers(t *testing.T) {
 			fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, ociIndex, strings.Join(entries, ","))
 		}))
 		t.Cleanup(s.Close)
-		return quick(strings.TrimPrefix(s.URL, "http://"))
+		return newTestRegistry(strings.TrimPrefix(s.URL, "http://"))
 	}
 	if list, err := serve(maxReferrers).Referrers(t.Context(), "r", emptyDigest, ""); err != nil || len(list) != maxReferrers {
 		t.Errorf("%d, %v", len(list), err)

@@ -13,38 +13,38 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// held is a whole image at two peers, and how its tree is read then.
-type held struct {
+// replicaTest is an image that two peers have, and the options to read it with.
+type replicaTest struct {
 	src, dst *peer
 	options  Options
-	near     *Registry
+	replica  *Registry
 }
 
-func newHeld(t *testing.T, api bool) *held {
+func newReplicaTest(t *testing.T, api bool) *replicaTest {
 	t.Helper()
-	h := &held{src: newPeer(t), dst: newPeer(t)}
+	h := &replicaTest{src: newPeer(t), dst: newPeer(t)}
 	h.src.api, h.dst.api = api, api
 	h.src.signed("shop/cart", "1.0")
-	job{src: h.src, dst: h.dst, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0", tag: "1.0", referrers: true}.must(t)
-	h.near = h.dst.registry()
+	copyJob{src: h.src, dst: h.dst, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0", tag: "1.0", referrers: true}.mustRun(t)
+	h.replica = h.dst.registry()
 	h.options = Options{Referrers: true, Replica: NewReplica()}
-	h.options.Replica.Set(h.near, "dev/cart", h.src.tag("shop/cart", "1.0"))
+	h.options.Replica.Set(h.replica, "dev/cart", h.src.tag("shop/cart", "1.0"))
 	h.src.clear()
 	h.dst.clear()
 	return h
 }
 
-// What a target has is not read at the source: of the image the root, of what
-// is attached nothing.
-func TestHeldImageIsHardlyRead(t *testing.T) {
+// If a target has the image, only the root is read at the source, and no
+// referrers.
+func TestReplicaSparesReads(t *testing.T) {
 	for _, api := range []bool{true, false} {
-		h := newHeld(t, api)
+		h := newReplicaTest(t, api)
 		whole, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", Options{Referrers: true})
 		if err != nil {
 			t.Fatal(err)
 		}
 		h.src.clear()
-		thin, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", h.options)
+		partial, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", h.options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,28 +55,28 @@ func TestHeldImageIsHardlyRead(t *testing.T) {
 		if n := h.src.count("GET /v2/shop/cart/manifests/"); n != 1+lists {
 			t.Errorf("API %v: %d manifests were read at the source, want %d: %q", api, n, 1+lists, h.src.log)
 		}
-		if thin.Bytes() != whole.Bytes() {
-			t.Errorf("API %v: %d bytes, want %d", api, thin.Bytes(), whole.Bytes())
+		if partial.Bytes() != whole.Bytes() {
+			t.Errorf("API %v: %d bytes, want %d", api, partial.Bytes(), whole.Bytes())
 		}
-		p, err := h.near.Inspect(t.Context(), "dev/cart", "1.0", thin, false)
+		p, err := h.replica.Inspect(t.Context(), "dev/cart", "1.0", partial, false)
 		if err != nil || !p.Complete() {
 			t.Errorf("API %v: complete %v, %v", api, p.Complete(), err)
 		}
 		seen := map[string]bool{}
 		for _, l := range append(h.src.log, h.dst.log...) {
 			if seen[l] {
-				t.Errorf("API %v: asked twice: %s", api, l)
+				t.Errorf("API %v: requested twice: %s", api, l)
 			}
 			seen[l] = true
 		}
-		if err := thin.Complete(t.Context()); err != nil {
+		if err := partial.Complete(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		sameTree(t, thin, whole)
+		checkSameTree(t, partial, whole)
 	}
 }
 
-func sameTree(t *testing.T, got, want *Tree) {
+func checkSameTree(t *testing.T, got, want *Tree) {
 	t.Helper()
 	if len(got.order) != len(want.order) {
 		t.Fatalf("%d manifests, want %d", len(got.order), len(want.order))
@@ -92,9 +92,9 @@ func sameTree(t *testing.T, got, want *Tree) {
 	}
 }
 
-// The next target has nothing of it: what was not read is read then.
-func TestHeldImageForAnotherTarget(t *testing.T) {
-	h := newHeld(t, true)
+// If another target has nothing, the rest is read before the copy.
+func TestReplicaAndEmptyTarget(t *testing.T) {
+	h := newReplicaTest(t, true)
 	third := newPeer(t)
 	from, to := h.src.registry(), third.registry()
 	tree, err := ReadTree(t.Context(), from, "shop/cart", "1.0", h.options)
@@ -102,27 +102,27 @@ func TestHeldImageForAnotherTarget(t *testing.T) {
 		t.Fatal(err)
 	}
 	var deliveries []Destination
-	for _, r := range []*Registry{h.near, to} {
+	for _, r := range []*Registry{h.replica, to} {
 		p, err := r.Inspect(t.Context(), "dev/cart", "1.0", tree, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		deliveries = append(deliveries, Destination{Registry: r, Repository: "dev/cart", Tag: "1.0", Presence: p})
 	}
-	ends := deliverAll(t, tree, deliveries)
+	ends := copyToAll(t, tree, deliveries)
 	if ends[0].out.State != Present || ends[1].out.State != Copied || ends[1].err != nil {
 		t.Errorf("they ended with %+v", ends)
 	}
-	job{src: h.src, dst: third, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0"}.whole(t)
+	copyJob{src: h.src, dst: third, srcRepo: "shop/cart", dstRepo: "dev/cart", ref: "1.0"}.checkComplete(t)
 	if n := h.dst.requests("PUT") + h.dst.requests("POST"); n != 0 {
 		t.Errorf("%d writes where all was there", n)
 	}
 }
 
-// A place that lies about what it has is not believed: the source is read.
-func TestHeldByALiar(t *testing.T) {
-	h := newHeld(t, true)
-	h.dst.script = func(w http.ResponseWriter, r *http.Request) bool {
+// If the replica has wrong content, the source is read.
+func TestReplicaWithWrongContent(t *testing.T) {
+	h := newReplicaTest(t, true)
+	h.dst.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/manifests/sha256:") {
 			return false
 		}
@@ -133,23 +133,23 @@ func TestHeldByALiar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	thin, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", h.options)
+	partial, err := ReadTree(t.Context(), h.src.registry(), "shop/cart", "1.0", h.options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := thin.Complete(t.Context()); err != nil {
+	if err := partial.Complete(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sameTree(t, thin, whole)
+	checkSameTree(t, partial, whole)
 }
 
-// What a list claims to be attached, and is not, is refused before it is sent.
-func TestHeldImageWithAFalseList(t *testing.T) {
-	h := newHeld(t, true)
+// A listed referrer that does not refer to the image is an error.
+func TestReplicaAndWrongReferrerList(t *testing.T) {
+	h := newReplicaTest(t, true)
 	stranger := h.src.attach("shop/cart", "application/example.signature", h.src.image("shop/cart", "", "stranger"))
 	stranger.ArtifactType = "application/example.signature"
 	root := h.src.tag("shop/cart", "1.0")
-	h.src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	h.src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, "/referrers/"+root) {
 			return false
 		}
@@ -165,9 +165,9 @@ func TestHeldImageWithAFalseList(t *testing.T) {
 	}
 }
 
-// Who has the image is waited for, but not for long.
-func TestSlowPlaceIsNotWaitedFor(t *testing.T) {
-	h := newHeld(t, true)
+// A replica that is never set is waited for only a short time.
+func TestReplicaThatIsNeverSet(t *testing.T) {
+	h := newReplicaTest(t, true)
 	h.options.Replica = NewReplica()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*maxReplicaWait)
 	defer cancel()
@@ -182,13 +182,13 @@ func TestSlowPlaceIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// A place that says it has the image and then falls silent holds nobody up.
-func TestPlaceThatFallsSilent(t *testing.T) {
+// A replica that stops responding delays nothing.
+func TestReplicaThatStalls(t *testing.T) {
 	for _, api := range []bool{true, false} {
-		h := newHeld(t, api)
+		h := newReplicaTest(t, api)
 		over := make(chan struct{})
 		defer close(over)
-		h.dst.script = func(http.ResponseWriter, *http.Request) bool { <-over; return true }
+		h.dst.handler = func(http.ResponseWriter, *http.Request) bool { <-over; return true }
 		from := h.src.registry()
 		from.replicaTimeout = 100 * time.Millisecond
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
@@ -205,15 +205,15 @@ func TestPlaceThatFallsSilent(t *testing.T) {
 	}
 }
 
-// A manifest does not wait for blobs that are not its own.
-func TestManifestGoesWithItsBlobs(t *testing.T) {
+// A manifest waits for its own blobs only.
+func TestManifestWaitsOnlyForItsBlobs(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	a, b := src.image("shop/cart", "", "small"), src.image("shop/cart", "", "slow")
 	src.index("shop/cart", "1.0", a, b)
 	slow := ref.DigestOf(layerOf("slow"))
 	put := make(chan struct{})
 	var once sync.Once
-	src.script = func(w http.ResponseWriter, r *http.Request) bool {
+	src.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/blobs/"+slow) {
 			select {
 			case <-put:
@@ -223,13 +223,13 @@ func TestManifestGoesWithItsBlobs(t *testing.T) {
 		}
 		return false
 	}
-	dst.script = func(_ http.ResponseWriter, r *http.Request) bool {
+	dst.handler = func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, "/manifests/"+a.Digest) {
 			once.Do(func() { close(put) })
 		}
 		return false
 	}
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
-	j.must(t)
-	j.whole(t)
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
+	j.mustRun(t)
+	j.checkComplete(t)
 }

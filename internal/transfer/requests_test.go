@@ -12,16 +12,16 @@ import (
 	"acrpromote/internal/ref"
 )
 
-func TestOneAsksForTheReferrersAPI(t *testing.T) {
+func TestReferrersAPIIsProbedOnce(t *testing.T) {
 	for _, api := range []bool{false, true} {
 		src, dst := newPeer(t), newPeer(t)
 		src.api, dst.api = api, api
 		src.rich("shop/cart", "1.0")
-		j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
-		j.must(t)
+		j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0", referrers: true}
+		j.mustRun(t)
 		src.clear()
 		dst.clear()
-		j.must(t)
+		j.mustRun(t)
 		want := [2]int{1, 0} // the root's, and all know that there is no API; the target's tags list it all
 		if api {
 			want = [2]int{7, 3} // of each manifest; of each that has referrers
@@ -29,44 +29,44 @@ func TestOneAsksForTheReferrersAPI(t *testing.T) {
 		if got := [2]int{src.count("/referrers/"), dst.count("/referrers/")}; got != want {
 			t.Errorf("API %v: lists were asked for %v times, want %v", api, got, want)
 		}
-		// Of 7 manifests 3 have a fallback tag, and the list of tags tells which.
+		// Of 7 manifests 3 have a fallback tag, as the list of tags shows.
 		if got := src.count("GET /v2/shop/cart/manifests/sha256-"); !api && got != 3 {
 			t.Errorf("%d fallback tags were read at the source, want 3", got)
 		}
 	}
 }
 
-// The source is asked for a blob while the upload is being opened.
-func TestSourceAndTargetAreOpenedAtOnce(t *testing.T) {
+// A blob is requested at the source while the upload is being opened.
+func TestSourceAndTargetAreOpenedTogether(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.image("shop/cart", "1.0", "one")
-	asked := make(chan struct{}, 10)
-	src.script = func(_ http.ResponseWriter, r *http.Request) bool {
+	requested := make(chan struct{}, 10)
+	src.handler = func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.Contains(r.URL.Path, "/blobs/") {
-			asked <- struct{}{}
+			requested <- struct{}{}
 		}
 		return false
 	}
-	dst.script = func(w http.ResponseWriter, r *http.Request) bool {
+	dst.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPost {
 			select {
-			case <-asked:
+			case <-requested:
 			case <-time.After(10 * time.Second):
-				t.Error("the blob was not asked for while its upload was opened")
+				t.Error("the blob was not requested while its upload was opened")
 			}
 		}
 		return false
 	}
-	j := job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
-	j.must(t)
-	j.whole(t)
+	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
+	j.mustRun(t)
+	j.checkComplete(t)
 	if got := src.count("/blobs/"); got != 2 {
 		t.Errorf("%d blobs were read, want 2", got)
 	}
 }
 
-// piecewise makes a peer refuse blobs in a PUT, and take them by PATCH.
-func piecewise(p *peer, refusal http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
+// acceptOnlyPatch makes a peer refuse blobs in a PUT, and accept them in a PATCH.
+func acceptOnlyPatch(p *peer, refusal http.HandlerFunc) func(http.ResponseWriter, *http.Request) bool {
 	var mu sync.Mutex
 	bodies := map[string][]byte{}
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -101,7 +101,7 @@ func piecewise(p *peer, refusal http.HandlerFunc) func(http.ResponseWriter, *htt
 	}
 }
 
-func TestPatchWhereAPutTakesNoBody(t *testing.T) {
+func TestPatchIfPutTakesNoBody(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		refusal http.HandlerFunc
@@ -117,7 +117,7 @@ func TestPatchWhereAPutTakesNoBody(t *testing.T) {
 			src, dst := newPeer(t), newPeer(t)
 			src.image("shop/cart", "1.0", "one", "two", "three")
 			src.image("shop/cart", "2.0", "four")
-			dst.script = piecewise(dst, c.refusal)
+			dst.handler = acceptOnlyPatch(dst, c.refusal)
 			from, to := src.registry(), dst.registry()
 			for _, tag := range []string{"1.0", "2.0"} {
 				tree, err := ReadTree(t.Context(), from, "shop/cart", tag, Options{})
@@ -129,8 +129,8 @@ func TestPatchWhereAPutTakesNoBody(t *testing.T) {
 					t.Fatal(err)
 				}
 				dst.clear()
-				var progress counter
-				out, err := deliverOne(t.Context(), tree, to, "shop/cart", tag, p, &progress)
+				var progress countingProgress
+				out, err := copyToOne(t.Context(), tree, to, "shop/cart", tag, p, &progress)
 				if err != nil || out.State != Copied {
 					t.Fatalf("%s: %+v, %v", tag, out, err)
 				}
@@ -141,36 +141,36 @@ func TestPatchWhereAPutTakesNoBody(t *testing.T) {
 			if got, want := dst.requests("PUT"), dst.requests("PATCH")+1; fresh == 0 || dst.requests("PATCH") != fresh || got != want {
 				t.Errorf("%d POST, %d PATCH, %d PUT; want no PUT that is refused", fresh, dst.requests("PATCH"), got)
 			}
-			job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0"}.whole(t)
+			copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0"}.checkComplete(t)
 		})
 	}
 	// What is refused for another reason is not sent by other means.
 	src, dst := newPeer(t), newPeer(t)
 	src.image("shop/cart", "1.0", "one")
-	dst.script = piecewise(dst, status(405, "REGISTRY_DISALLOWED_OPERATION"))
-	if _, err := (job{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}).run(t); err == nil || dst.requests("PATCH") != 0 {
+	dst.handler = acceptOnlyPatch(dst, status(405, "REGISTRY_DISALLOWED_OPERATION"))
+	if _, err := (copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}).run(t); err == nil || dst.requests("PATCH") != 0 {
 		t.Errorf("%v, %d PATCH", err, dst.requests("PATCH"))
 	}
 }
 
-// order is a Progress that looks whether all blobs were told with the last byte.
-type order struct {
-	counter
+// orderedProgress checks that all blobs are reported with the last byte.
+type orderedProgress struct {
+	countingProgress
 	early bool
 }
 
-func (o *order) Add(n int64) {
-	o.counter.Add(n)
+func (o *orderedProgress) Add(n int64) {
+	o.countingProgress.Add(n)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.early = o.early || o.added == o.total && o.done < o.layers
 }
 
-func TestNothingIsLeftToTellAfterTheLastByte(t *testing.T) {
+func TestProgressEndsWithTheLastByte(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	blobs := []Descriptor{src.blob("shop/cart", "application/vnd.oci.image.layer.v1.tar", nil), src.blob("shop/cart", "application/vnd.oci.image.layer.v1.tar", layerOf("one"))}
 	src.imageOf("shop/cart", "1.0", blobs...)
-	dst.script = func(_ http.ResponseWriter, r *http.Request) bool {
+	dst.handler = func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.Method == http.MethodPost && strings.Contains(r.URL.RawQuery, strings.TrimPrefix(emptyDigest, "sha256:")) {
 			time.Sleep(50 * time.Millisecond)
 		}
@@ -185,13 +185,13 @@ func TestNothingIsLeftToTellAfterTheLastByte(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var told order
-	if _, err := deliverOne(t.Context(), tree, to, "shop/cart", "1.0", p, &told); err != nil {
+	var progress orderedProgress
+	if _, err := copyToOne(t.Context(), tree, to, "shop/cart", "1.0", p, &progress); err != nil {
 		t.Fatal(err)
 	}
-	told.check(t)
-	if told.early {
-		t.Errorf("all %d bytes were told before all %d blobs", told.total, told.layers)
+	progress.check(t)
+	if progress.early {
+		t.Errorf("all %d bytes were reported before all %d blobs", progress.total, progress.layers)
 	}
 	if !slices.ContainsFunc(dst.log, func(l string) bool { return strings.HasPrefix(l, "PUT") }) {
 		t.Error("nothing was sent")

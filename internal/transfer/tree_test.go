@@ -41,21 +41,21 @@ func TestReadTree(t *testing.T) {
 		t.Errorf("%d bytes, want %d", tree.Bytes(), want)
 	}
 	dst := newPeer(t)
-	j := job{src: p, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
-	j.must(t)
-	j.whole(t)
+	j := copyJob{src: p, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}
+	j.mustRun(t)
+	j.checkComplete(t)
 	if p.count("GET /v2/shop/cart/blobs/"+emptyDigest) != 0 {
 		t.Error("nothing was downloaded")
 	}
 }
 
-func TestReadTreeRefuses(t *testing.T) {
+func TestReadTreeErrors(t *testing.T) {
 	missing := Descriptor{MediaType: ociImage, Digest: fmt.Sprintf("sha256:%064d", 1), Size: 100}
 	for _, c := range []struct {
-		name  string
-		make  func(p *peer)
-		kind  Kind
-		tells []string
+		name     string
+		make     func(p *peer)
+		kind     Kind
+		contains []string
 	}{
 		{"an index that names a missing child", func(p *peer) {
 			p.index("r", "1.0", p.image("r", "", "a"), missing)
@@ -95,7 +95,7 @@ func TestReadTreeRefuses(t *testing.T) {
 			d := Descriptor{MediaType: ociIndex, Digest: fmt.Sprintf("sha256:%064d", 2), Size: 9}
 			root := p.index("r", "1.0", d)
 			_ = root
-			p.script = func(w http.ResponseWriter, r *http.Request) bool {
+			p.handler = func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasSuffix(r.URL.Path, "/manifests/"+d.Digest) {
 					return false
 				}
@@ -106,7 +106,7 @@ func TestReadTreeRefuses(t *testing.T) {
 		}, Corrupt, []string{"what came has the digest"}},
 		{"a wrong digest header", func(p *peer) {
 			p.image("r", "1.0", "a")
-			p.script = func(w http.ResponseWriter, r *http.Request) bool {
+			p.handler = func(w http.ResponseWriter, r *http.Request) bool {
 				w.Header().Set("Docker-Content-Digest", missing.Digest)
 				w.Header().Set("Content-Type", ociImage)
 				w.Write(p.manifests["r:1.0"].raw)
@@ -116,7 +116,7 @@ func TestReadTreeRefuses(t *testing.T) {
 		{"a flipped bit in a child", func(p *peer) {
 			d := p.image("r", "", "a")
 			p.index("r", "1.0", d)
-			p.script = func(w http.ResponseWriter, r *http.Request) bool {
+			p.handler = func(w http.ResponseWriter, r *http.Request) bool {
 				if !strings.HasSuffix(r.URL.Path, "/manifests/"+d.Digest) {
 					return false
 				}
@@ -143,25 +143,25 @@ func TestReadTreeRefuses(t *testing.T) {
 		}, Corrupt, []string{"no OCI index"}},
 		{"a list in a circle", func(p *peer) {
 			p.image("r", "1.0", "a")
-			p.script = list(func(w http.ResponseWriter, r *http.Request, n int) {
+			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
 				w.Header().Set("Link", fmt.Sprintf(`<?n=%d>; rel="next"`, (n+1)%3))
 			})
 		}, Corrupt, []string{"in a circle"}},
 		{"a list without end", func(p *peer) {
 			p.image("r", "1.0", "a")
-			p.script = list(func(w http.ResponseWriter, r *http.Request, n int) {
+			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
 				w.Header().Set("Link", fmt.Sprintf(`<?n=%d>; rel="next"`, n+1))
 			})
 		}, TooLarge, []string{"more than 10000 entries or 200 pages"}},
 		{"a list that goes on elsewhere", func(p *peer) {
 			p.image("r", "1.0", "a")
-			p.script = list(func(w http.ResponseWriter, r *http.Request, n int) {
+			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
 				w.Header().Set("Link", `<http://collector.example.com/>; rel="next"`)
 			})
 		}, Corrupt, []string{"lies elsewhere (collector.example.com/)"}},
 		{"a list that may not be read", func(p *peer) {
 			p.image("r", "1.0", "a")
-			p.script = list(func(w http.ResponseWriter, r *http.Request, n int) { refuse(w, 403, "DENIED", "no") })
+			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) { refuse(w, 403, "DENIED", "no") })
 		}, Denied, []string{"listing what is attached to"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -172,17 +172,17 @@ func TestReadTreeRefuses(t *testing.T) {
 			if !errors.As(err, &e) || e.Kind != c.kind || e.Side != Source || tree != nil {
 				t.Fatalf("tree %v, error %#v", tree, err)
 			}
-			for _, tell := range c.tells {
-				if !strings.Contains(err.Error(), tell) {
-					t.Errorf("%q does not tell %q", err, tell)
+			for _, text := range c.contains {
+				if !strings.Contains(err.Error(), text) {
+					t.Errorf("%q does not contain %q", err, text)
 				}
 			}
 		})
 	}
 }
 
-// list answers lists of referrers: empty, with what the function adds.
-func list(add func(w http.ResponseWriter, r *http.Request, n int)) func(http.ResponseWriter, *http.Request) bool {
+// serveReferrers serves lists of referrers: empty, but for what add adds.
+func serveReferrers(add func(w http.ResponseWriter, r *http.Request, n int)) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
@@ -195,11 +195,11 @@ func list(add func(w http.ResponseWriter, r *http.Request, n int)) func(http.Res
 	}
 }
 
-// Should two manifests contain each other, against all odds, walking ends.
+// Manifests that contain each other are an error.
 func TestAcyclic(t *testing.T) {
 	a := &node{Manifest: &Manifest{Descriptor: Descriptor{Digest: "a"}}}
 	b := &node{Manifest: &Manifest{Descriptor: Descriptor{Digest: "b"}}, children: []*node{a}}
-	tree := &Tree{source: quick("r.example"), repo: "r", order: []*node{a, b}}
+	tree := &Tree{source: newTestRegistry("r.example"), repo: "r", order: []*node{a, b}}
 	if err := tree.acyclic(); err != nil {
 		t.Error(err)
 	}
@@ -209,13 +209,13 @@ func TestAcyclic(t *testing.T) {
 	}
 }
 
-// A page for people at an unknown path is not a list; it means no API.
-func TestRegistryThatShowsAPageHasNoReferrersAPI(t *testing.T) {
+// A web page at an unknown path means that there is no API.
+func TestWebPageMeansNoReferrersAPI(t *testing.T) {
 	p := newPeer(t)
 	p.api = false
 	root := p.image("r", "1.0", "a")
 	p.attach("r", "application/spdx+json", root)
-	p.script = func(w http.ResponseWriter, r *http.Request) bool {
+	p.handler = func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/referrers/") {
 			return false
 		}
@@ -228,6 +228,6 @@ func TestRegistryThatShowsAPageHasNoReferrersAPI(t *testing.T) {
 		t.Fatalf("%v, %v", tree, err)
 	}
 	if n := p.count("/referrers/"); n > 2 {
-		t.Errorf("asked %d times for what is not there", n)
+		t.Errorf("%d requests for a manifest that does not exist", n)
 	}
 }
