@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// TestApprovals goes through what a stage's approvals can come to, end to end.
+// TestApprovals tests the possible states of a stage's approvals, end to end.
 func TestApprovals(t *testing.T) {
 	both := sim.ApprovalSettings{Approvers: []sim.Identity{manager, officer, developer}, MinRequired: 2}
 	fail := func(t *testing.T, err error) {
@@ -183,7 +183,8 @@ func TestApprovals(t *testing.T) {
 	}
 }
 
-// TestApprovalMaxAge: by the server's time, and at the same age it still counts.
+// TestApprovalMaxAge checks that the age is by the server's time, and that an
+// approval of exactly the maximum age counts.
 func TestApprovalMaxAge(t *testing.T) {
 	env := newTestEnv(t)
 	env.clock.set(-49 * time.Hour)
@@ -197,7 +198,7 @@ func TestApprovalMaxAge(t *testing.T) {
 	env.task(push("approvalMaxAge", "3d")).want("done")
 }
 
-// TestFutureApproval: an approval from the future means that a clock is wrong.
+// TestFutureApproval checks that an approval from the future is refused.
 func TestFutureApproval(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -207,7 +208,7 @@ func TestFutureApproval(t *testing.T) {
 	env.task(push()).refusedBy("approval-unreadable").says("clock")
 }
 
-// code is the approval code of a digest, made with the standard library.
+// code returns the approval code of a digest, made with the standard library.
 func code(t *testing.T, digest string) string {
 	t.Helper()
 	raw, err := hex.DecodeString(strings.TrimPrefix(digest, "sha256:"))
@@ -218,8 +219,8 @@ func code(t *testing.T, digest string) string {
 	return strings.TrimSuffix(regexp.MustCompile("....").ReplaceAllString(text, "$0-"), "-")
 }
 
-// TestApprovalCode: seal shows it, the approver's own comment quotes it, and
-// nothing but case, spaces and dashes is forgiven.
+// TestApprovalCode checks that seal shows the code, that the approver's own comment
+// must quote it, and that only case, spaces and dashes are ignored.
 func TestApprovalCode(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 1, 512)
@@ -251,7 +252,7 @@ func TestApprovalCode(t *testing.T) {
 			o.refusedBy("approval-code").says(want)
 		}
 	}
-	// What another person wrote on the approval is not the approver's word.
+	// The comment of another person does not count.
 	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 2})
 	if err := env.stage.Approve(developer, want); err != nil {
 		t.Fatal(err)
@@ -260,7 +261,7 @@ func TestApprovalCode(t *testing.T) {
 	env.task(push("approvalCode", "true")).refusedBy("requester-approved", "approval-code")
 }
 
-// TestSealedBeforeApproval: three things, each by the registry's own word.
+// TestSealedBeforeApproval checks lock, record and times by the registry's data.
 func TestSealedBeforeApproval(t *testing.T) {
 	byDigest := func(image descriptor) inputs { return push("source", prodHost+"/"+cart+"@"+image.Digest) }
 	byTag := func(descriptor) inputs { return push() }
@@ -340,7 +341,8 @@ func TestSealedBeforeApproval(t *testing.T) {
 	}
 }
 
-// TestCheckConfigurationUnreadable is told as unknown, and does not refuse.
+// TestCheckConfigurationUnreadable checks that an unreadable configuration is
+// reported as unknown and not refused.
 func TestCheckConfigurationUnreadable(t *testing.T) {
 	env, _ := ready(t)
 	env.project.Deny(sim.Configurations)
@@ -350,8 +352,8 @@ func TestCheckConfigurationUnreadable(t *testing.T) {
 	}
 }
 
-// TestAzureDevOpsUnreadable: whatever keeps the approvals from being read
-// refuses, and says whom to grant what.
+// TestAzureDevOpsUnreadable checks that approvals that cannot be read are refused,
+// and that the message says what to grant to whom.
 func TestAzureDevOpsUnreadable(t *testing.T) {
 	html := func(status int) func(env *testEnv) {
 		return func(env *testEnv) {

@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// untouched holds a target to having nothing of the image.
+// untouched fails the test if a target has any part of the image.
 func (env *testEnv) untouched(registries ...*sim.Registry) {
 	env.t.Helper()
 	for _, r := range registries {
@@ -20,8 +20,8 @@ func (env *testEnv) untouched(registries ...*sim.Registry) {
 	}
 }
 
-// TestBadSource: whatever is wrong at the source ends as failed, names the
-// source, and leaves no tag at the target.
+// TestBadSource checks that problems at the source end as failed, name the source,
+// and leave no tag at the target.
 func TestBadSource(t *testing.T) {
 	truncate := func(b []byte) []byte { return b[:len(b)/2] }
 	for _, c := range []struct {
@@ -61,7 +61,7 @@ func TestBadSource(t *testing.T) {
 
 const prodStorage = "contosoprod.blob.core.windows.net"
 
-// TestBadManifests: images that no registry should hold.
+// TestBadManifests tests invalid images.
 func TestBadManifests(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -110,8 +110,8 @@ func TestBadManifests(t *testing.T) {
 	}
 }
 
-// TestFirewall: the sentence names the registry, the address that was refused
-// and what to do, at either side.
+// TestFirewall checks that the message names the registry, the blocked address and
+// what to do, on both sides.
 func TestFirewall(t *testing.T) {
 	env, image := ready(t)
 	env.task(push(), from(env.devNetwork)).failsAt("source", prodHost, "firewall", devAddress)
@@ -126,7 +126,8 @@ func TestFirewall(t *testing.T) {
 	}
 }
 
-// TestOneBadHost: the others are done, and how the step ends is onPartial's.
+// TestOneBadHost checks that the other targets are done, and that onPartial decides
+// the result of the step.
 func TestOneBadHost(t *testing.T) {
 	env, image := ready(t)
 	env.prodNetwork.Block(dev2Host)
@@ -144,14 +145,15 @@ func TestOneBadHost(t *testing.T) {
 	env.task(list).want("done").wantStates("present copied")
 }
 
-// TestNoTargetThere: not one of them is partial of nothing.
-func TestNoTargetThere(t *testing.T) {
+// TestNoTargetAvailable checks that the outcome is failed, not partial, if no target
+// is done.
+func TestNoTargetAvailable(t *testing.T) {
 	env, _ := ready(t)
 	env.prodNetwork.Block(devHost)
 	env.task(push("onPartial", "warn")).failsAt("target", devHost).wantStates("pending")
 }
 
-// TestWrongCredential: of each kind, at each side.
+// TestWrongCredential tests each kind of credential on each side.
 func TestWrongCredential(t *testing.T) {
 	t.Run("client secret", func(t *testing.T) {
 		env, _ := ready(t)
@@ -201,7 +203,8 @@ func TestWrongCredential(t *testing.T) {
 	})
 }
 
-// TestSwapped: DEV's own image does not go up to PROD by swapping the ends.
+// TestSwapped checks that an image of DEV cannot be brought to PROD by swapping
+// source and target.
 func TestSwapped(t *testing.T) {
 	env, _ := ready(t)
 	pushImage(env.dev, cart, "0.1-dev", 9, 1, 64)
@@ -211,8 +214,8 @@ func TestSwapped(t *testing.T) {
 	}
 }
 
-// TestWholeStepIsRefused: one target that may not be written to keeps all of
-// them as they are.
+// TestWholeStepIsRefused checks that nothing is written to any target if one of
+// them is refused.
 func TestWholeStepIsRefused(t *testing.T) {
 	env, image := ready(t)
 	other := pushImage(env.dev2, cart, release, 9, 1, 64)
@@ -222,7 +225,7 @@ func TestWholeStepIsRefused(t *testing.T) {
 		t.Errorf("the tag moved to %s", got)
 	}
 
-	// Everything that stands against it is told at once.
+	// All refusals are reported at once.
 	env.dev.PutBlob(cart, nil)
 	pushImage(env.dev, cart, "another", 8, 1, 64)
 	env.dev.SetRepositoryLock(cart, false, true)
@@ -236,8 +239,9 @@ func TestDigestDiffers(t *testing.T) {
 	env.task(push("digest", image.Digest)).want("done")
 }
 
-// TestTargetInTrouble: a registry that takes blobs and then fails shows no tag.
-func TestTargetInTrouble(t *testing.T) {
+// TestFailingTarget checks that a registry that fails after taking blobs shows no
+// tag.
+func TestFailingTarget(t *testing.T) {
 	env, image := ready(t)
 	remove := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Host == devHost && r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
@@ -255,8 +259,9 @@ func TestTargetInTrouble(t *testing.T) {
 	}
 }
 
-// TestTargetAnswersWithAnotherDigest: what the PUT returns is compared.
-func TestTargetAnswersWithAnotherDigest(t *testing.T) {
+// TestTargetReturnsAnotherDigest checks that the digest that a PUT returns is
+// compared.
+func TestTargetReturnsAnotherDigest(t *testing.T) {
 	env, _ := ready(t)
 	env.broken = true
 	env.dev.DigestHeader(func(string) string { return "sha256:" + strings.Repeat("e", 64) })

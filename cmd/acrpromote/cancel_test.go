@@ -12,7 +12,8 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// holdDownload lets the first download stop in the middle. reached tells that it has; release lets it, and all others, go on.
+// holdDownload stops the first download in the middle. reached is closed when it
+// has stopped; release lets all downloads continue.
 func (env *testEnv) holdDownload(size int) (reached <-chan struct{}, release func()) {
 	half, going := make(chan struct{}), make(chan struct{})
 	var once, ending sync.Once
@@ -50,8 +51,9 @@ func waitFor(t *testing.T, reached <-chan struct{}, p *process) {
 	}
 }
 
-// TestCancel: told to stop in the middle of a copy, what had arrived stays, no
-// tag is visible, the result is told, and a rerun completes it.
+// TestCancel checks that after a cancellation during a copy, content that has
+// arrived stays, no tag is visible, the result is reported, and a rerun completes
+// it.
 func TestCancel(t *testing.T) {
 	env, image := ready(t)
 	reached, letGo := env.holdDownload(2048)
@@ -76,7 +78,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestCancelEarly: before everything was read.
+// TestCancelEarly cancels before everything has been read.
 func TestCancelEarly(t *testing.T) {
 	env, _ := ready(t)
 	reached := make(chan struct{})
@@ -102,8 +104,8 @@ func TestCancelEarly(t *testing.T) {
 	env.task(push()).want("done")
 }
 
-// TestKill: killed without a word, and run again: the same end, with no layer
-// sent twice.
+// TestKill checks that a rerun after a kill has the same result and sends no layer
+// again.
 func TestKill(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 6, 4096)
@@ -113,7 +115,7 @@ func TestKill(t *testing.T) {
 	reached, letGo := env.holdDownload(4096)
 	p := env.start(env.environ(env.stage, push()))
 	waitFor(t, reached, p)
-	// The others arrive meanwhile.
+	// The other layers arrive meanwhile.
 	deadline := time.Now().Add(20 * time.Second)
 	for len(env.dev.Blobs(cart)) < 7 && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
@@ -143,7 +145,8 @@ func TestKill(t *testing.T) {
 	}
 }
 
-// TestKillSeal anywhere: either no seal, or a whole one after the rerun.
+// TestKillSeal kills seal at every request. There is no seal or, after the rerun, a
+// complete one.
 func TestKillSeal(t *testing.T) {
 	for _, stop := range []string{"PUT /v2/" + cart + "/manifests/", "PATCH /acr/v1/"} {
 		t.Run(strings.ReplaceAll(stop, "/", " "), func(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestSealInAClassicRelease: the build that made the primary artifact pushed
-// the image, so what is older than that build is not this release's to seal.
-func TestSealInAClassicRelease(t *testing.T) {
+// TestSealInClassicRelease checks that a release can seal only images that are newer
+// than the build of its primary artifact.
+func TestSealInClassicRelease(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "shop/cart", "1", 1, 1, 100)
 	task := func(artifact *sim.Run) outcome {

@@ -12,8 +12,8 @@ import (
 	"testing"
 )
 
-// verdicts are what the suite says of a registry: passed, skipped, failure or
-// error, by the name of the case.
+// verdicts are the suite's results for a registry by case: passed, skipped, failure
+// or error.
 type verdicts map[string]string
 
 func (v verdicts) count() map[string]int {
@@ -24,9 +24,9 @@ func (v verdicts) count() map[string]int {
 	return counted
 }
 
-// conform runs the suite against a registry and returns what it says, and why,
-// by the name of the case. Its exit code says only whether everything passed;
-// what counts is its report.
+// conform runs the suite against a registry and returns the results and their
+// reasons by case. They come from its report, because its exit code only says
+// whether everything passed.
 func conform(t *testing.T, registry string, environ ...string) (verdicts, map[string]string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,21 +70,21 @@ func conform(t *testing.T, registry string, environ ...string) (verdicts, map[st
 	return found, reasons
 }
 
-// differences are cases that the simulated registry fails because Azure's does,
-// by the beginning of their names, and where that is said.
+// differences are the cases, by prefix of their names, that the simulated registry
+// fails because Azure's does, with the source of that information.
 var differences = map[string]string{
 	"sha512": "Azure takes no digests but SHA-256: https://github.com/dotnet/sdk/issues/56089",
 }
 
-// worth orders what the suite says: what a registry says that it does not do
-// is better than what it does wrong.
+// worth orders the suite's results: not supporting something is better than doing
+// it wrong.
 func worth(verdict string) int {
 	return slices.Index([]string{"", "error", "failure", "skipped", "passed"}, verdict)
 }
 
-// TestConformance runs the OCI distribution conformance suite against the
-// simulated registry, signed in to by token, and against the CNCF registry, and
-// compares case by case: the simulated one is the same or better.
+// TestConformance runs the OCI distribution conformance suite against the simulated
+// registry, with token authentication, and against the CNCF registry. The simulated
+// registry must be at least as good in each case.
 func TestConformance(t *testing.T) {
 	env := newTestEnv(t)
 	env.dev.AddUser(realUser, realPassword)
@@ -130,7 +130,7 @@ func TestConformance(t *testing.T) {
 		}
 	}
 
-	// The page tells these counts.
+	// docs/conformance.md has these counts.
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "conformance.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -22,8 +22,8 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// binary is the program under test, built once as it ships, with the race
-// detector where the tests have it.
+// binary is the program under test. It is built once like the shipped one, with the
+// race detector if the tests have it.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -51,10 +51,9 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// noteSources looks at everything that the program is built of: "go test"
-// takes an earlier result for this one unless something that the test itself
-// looked at has changed, and what the compiler reads for us does not count.
-// It counts once the tests are running.
+// noteSources opens all source files of the program. "go test" reuses a cached
+// result unless a file that the test itself opened has changed, and files that the
+// compiler reads do not count. It must be called while the tests are running.
 var noteSources = sync.OnceValue(func() error {
 	for _, root := range []string{".", filepath.Join("..", "..", "internal"), filepath.Join("..", "..", "go.mod")} {
 		if err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
@@ -69,7 +68,7 @@ var noteSources = sync.OnceValue(func() error {
 	return nil
 })
 
-// Hosts and addresses of the environment that most tests run in.
+// Hosts and addresses of the environment of most tests.
 const (
 	prodHost    = "contosoprod.azurecr.io"
 	devHost     = "contosodev.azurecr.io"
@@ -119,7 +118,7 @@ type testEnv struct {
 	shutOut bool
 }
 
-// clock is the time of the simulated services, which a test can set back.
+// clock is the clock of the simulated services, which a test can set back.
 type clock struct{ offset atomic.Int64 }
 
 func (c *clock) now() time.Time           { return time.Now().Add(time.Duration(c.offset.Load())) }
@@ -158,7 +157,7 @@ func newTestEnv(t *testing.T) *testEnv {
 	return env
 }
 
-// registry opens a registry that the release identity may write to.
+// registry opens a registry that the release identity can write to.
 func (env *testEnv) registry(host string) *sim.Registry {
 	r := env.cloud.Registry(host, sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now})
 	r.Grant(clientID, "**", sim.RepositoryWriter...)
@@ -189,7 +188,7 @@ func (env *testEnv) record(image descriptor) descriptor {
 	return testimage.Attach(env.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
 }
 
-// lock locks a tag of PROD as seal does.
+// lock locks a tag of PROD like seal does.
 func (env *testEnv) lock(tag string) {
 	env.t.Helper()
 	if !env.prod.SetTagLock(cart, tag, false, false) || !env.prod.SetManifestLock(cart, env.prod.TagDigest(cart, tag), true, false) {
@@ -206,7 +205,7 @@ func (env *testEnv) sealed() descriptor {
 	return image
 }
 
-// approve has the stage's approval given and its job begun.
+// approve gives the stage's approval and starts its job.
 func (env *testEnv) approve(by sim.Identity, comment string) {
 	env.t.Helper()
 	if err := env.stage.Approve(by, comment); err != nil {
@@ -215,7 +214,7 @@ func (env *testEnv) approve(by sim.Identity, comment string) {
 	env.stage.Begin()
 }
 
-// ready is an environment in which an inverted push is allowed.
+// ready returns an environment in which an inverted push is allowed.
 func ready(t *testing.T) (*testEnv, descriptor) {
 	t.Helper()
 	env := newTestEnv(t)
@@ -235,16 +234,16 @@ func readyIndex(t *testing.T) (*testEnv, descriptor) {
 	return env, image
 }
 
-// push is the smallest inverted push, with more or other inputs.
+// push returns the inputs of a minimal inverted push, with changes.
 func push(more ...string) inputs {
 	in := inputs{"action": "invertedPush", "source": source, "targets": devHost, "environment": "Production"}
 	return in.with(more...)
 }
 
-// inputs of one task; "" is not given.
+// inputs are the inputs of a task. "" means not given.
 type inputs map[string]string
 
-// with is a copy with other values: name, value, name, value.
+// with returns a copy with other values: name, value, name, value.
 func (in inputs) with(pairs ...string) inputs {
 	in = maps.Clone(in)
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -253,7 +252,7 @@ func (in inputs) with(pairs ...string) inputs {
 	return in
 }
 
-// outcome is what the agent saw of the task.
+// outcome is the result of a task as seen by the agent.
 type outcome struct {
 	t        *testing.T
 	code     int
@@ -268,7 +267,7 @@ type outcome struct {
 	requests []sim.Request
 }
 
-// task runs the program as the agent of the stage's job would.
+// task runs the program like the agent of the stage's job does.
 func (env *testEnv) task(in inputs, change ...func(*fakeagent.Environment)) outcome {
 	env.t.Helper()
 	return env.taskOf(env.stage, in, change...)
@@ -279,8 +278,8 @@ func (env *testEnv) taskOf(job fakeagent.Job, in inputs, change ...func(*fakeage
 	return env.execute(env.environ(job, in, change...))
 }
 
-// environ is the environment that the agent gives the task, with System.Debug
-// on, so that every test looks for secrets in what is told then.
+// environ returns the environment that the agent gives to the task. System.Debug is
+// on, so that every test also looks for secrets in debug output.
 func (env *testEnv) environ(job fakeagent.Job, in inputs, change ...func(*fakeagent.Environment)) []string {
 	env.t.Helper()
 	e := fakeagent.Environment{
@@ -297,8 +296,8 @@ func (env *testEnv) environ(job fakeagent.Job, in inputs, change ...func(*fakeag
 	return append(e.List(job), "PATH="+os.Getenv("PATH"))
 }
 
-// forged is an environment in which variables are changed: name, value, …; a
-// value "-" removes.
+// forged returns an environment with changed variables: name, value, …; the value
+// "-" removes a variable.
 func forged(environ []string, pairs ...string) []string {
 	environ = slices.Clone(environ)
 	for i := 0; i+1 < len(pairs); i += 2 {
@@ -346,14 +345,14 @@ type process struct {
 	ended          time.Time
 }
 
-// start runs the real binary with nothing but environ.
+// start runs the real binary with only environ as its environment.
 func (env *testEnv) start(environ []string, arguments ...string) *process {
 	env.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	p := &process{env: env, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
 	p.command = exec.CommandContext(ctx, binary, arguments...)
 	p.command.Dir = env.temp
-	// The race detector would sleep a second at every exit.
+	// The race detector would sleep for a second at every exit.
 	p.command.Env = append(slices.Clone(environ), "GORACE=atexit_sleep_ms=0")
 	p.command.Stdout, p.command.Stderr = &p.stdout, &p.stderr
 	p.mark = env.cloud.Mark()
@@ -366,8 +365,8 @@ func (env *testEnv) start(environ []string, arguments ...string) *process {
 	return p
 }
 
-// wait reads what the program left behind as the agent would, and holds it to
-// what is true of every run.
+// wait reads the program's output like the agent does, and checks the invariants of
+// every run.
 func (p *process) wait() outcome {
 	p.env.t.Helper()
 	defer p.cancel()
@@ -391,7 +390,7 @@ func (env *testEnv) execute(environ []string, arguments ...string) outcome {
 	return env.start(environ, arguments...).wait()
 }
 
-// at walks into result.json: "images", 0, "digest".
+// at returns the value at a path in result.json, such as "images", 0, "digest".
 func (o outcome) at(path ...any) any {
 	o.t.Helper()
 	var value any = o.result
@@ -414,7 +413,7 @@ func (o outcome) at(path ...any) any {
 	return value
 }
 
-// states lists the states of the targets, in order.
+// states returns the states of the targets, in order.
 func (o outcome) states() string {
 	o.t.Helper()
 	targets, _ := o.at("images", 0, "targets").([]any)
@@ -425,7 +424,7 @@ func (o outcome) states() string {
 	return strings.Join(states, " ")
 }
 
-// wantStates holds the targets to these states.
+// wantStates fails the test unless the targets have these states.
 func (o outcome) wantStates(states string) outcome {
 	o.t.Helper()
 	if got := o.states(); got != states {
@@ -434,7 +433,7 @@ func (o outcome) wantStates(states string) outcome {
 	return o
 }
 
-// rules lists the rules that refused, each once, in order.
+// rules returns the rules that refused, in order and without duplicates.
 func (o outcome) rules() []string {
 	o.t.Helper()
 	refusals, _ := o.at("refusals").([]any)
@@ -447,8 +446,8 @@ func (o outcome) rules() []string {
 	return rules
 }
 
-// want holds the outcome to one of the contract's, with the exit code 0 and
-// the task result that go with it in a pipeline.
+// want fails the test unless the outcome is the given one, with the exit code 0 and
+// the task result that belong to it in a pipeline.
 func (o outcome) want(name string) outcome {
 	o.t.Helper()
 	task := map[string]string{"done": "Succeeded", "cancelled": "Canceled"}[name]
@@ -466,7 +465,8 @@ func (o outcome) wantTask(name, task string) outcome {
 	return o
 }
 
-// wantCode holds a run at a prompt to an outcome of the contract's table.
+// wantCode fails the test unless a run at a prompt has the given exit code and the
+// outcome that belongs to it.
 func (o outcome) wantCode(code int) outcome {
 	o.t.Helper()
 	if o.code != code {
@@ -475,7 +475,7 @@ func (o outcome) wantCode(code int) outcome {
 	return o
 }
 
-// refusedBy holds a refusal to exactly these rules.
+// refusedBy fails the test unless exactly these rules refused.
 func (o outcome) refusedBy(rules ...string) outcome {
 	o.t.Helper()
 	o.want("refused")
@@ -487,8 +487,8 @@ func (o outcome) refusedBy(rules ...string) outcome {
 	return o
 }
 
-// says looks for words in what stands against it: refusals and errors, with
-// their remedies.
+// says fails the test unless refusals and errors, with their remedies, contain the
+// texts.
 func (o outcome) says(words ...string) outcome {
 	o.t.Helper()
 	text := o.against()
@@ -512,7 +512,7 @@ func (o outcome) against() string {
 	return text.String()
 }
 
-// failsAt holds a failure to one side.
+// failsAt fails the test unless all errors are on the given side.
 func (o outcome) failsAt(side string, words ...string) outcome {
 	o.t.Helper()
 	o.want("failed")
@@ -528,7 +528,7 @@ func (o outcome) failsAt(side string, words ...string) outcome {
 	return o.says(words...)
 }
 
-// asked lists what was asked of a host: "GET /v2/…".
+// asked returns the requests to a host: "GET /v2/…".
 func (o outcome) asked(host string) []string {
 	var list []string
 	for _, r := range o.requests {

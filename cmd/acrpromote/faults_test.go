@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// cosigned is what the tests of faults move: an index over two platforms,
+// cosigned pushes the image of the tests of faults: an index of two platforms,
 // sealed, with an SBOM on a child and a cosign tag.
 func cosigned(t *testing.T) (env *testEnv, image descriptor, attached []descriptor, signature string) {
 	t.Helper()
@@ -36,8 +36,7 @@ func whole(r *sim.Registry, image descriptor, attached []descriptor, signature s
 	return append(missing, lacking(r, cart, signature)...)
 }
 
-// TestFaultsSurvived: the push ends as if nothing had happened, and what was
-// done again is told.
+// TestFaultsSurvived checks that the push succeeds and that retries are reported.
 func TestFaultsSurvived(t *testing.T) {
 	const (
 		manifests = "^/v2/.*/manifests/"
@@ -45,7 +44,7 @@ func TestFaultsSurvived(t *testing.T) {
 		uploads   = "/blobs/uploads/"
 	)
 	all := func(do sim.Action) []sim.Fault {
-		// The first of every kind of request, at either side.
+		// The first request of every kind, on either side.
 		var faults []sim.Fault
 		for _, host := range []string{prodHost, devHost} {
 			for _, path := range []string{"^/oauth2/exchange", "^/oauth2/token", "/tags/list", "/referrers/", manifests, blobs, uploads, "^/acr/v1/"} {
@@ -111,13 +110,13 @@ func TestFaultsSurvived(t *testing.T) {
 	}
 }
 
-// TestAllBodiesCut: every download breaks three times.
+// TestAllBodiesCut breaks every download three times.
 func TestAllBodiesCut(t *testing.T) {
 	env, image := ready(t)
 	var faults []sim.Fault
 	var cuts []int
 	for _, blob := range env.prod.Blobs(cart) {
-		// Each cut lets one byte through, which the next Range does not ask for.
+		// Each cut lets one byte through, which the next Range leaves out.
 		content, _ := env.prod.Blob(cart, blob)
 		cuts = append(cuts, min(3, len(content)))
 		faults = append(faults, sim.Fault{Host: prodStorage, Path: strings.TrimPrefix(blob, "sha256:"), Times: 3, Do: sim.Cut(1)})
@@ -134,8 +133,8 @@ func TestAllBodiesCut(t *testing.T) {
 	}
 }
 
-// TestFaultsRefused: what cannot be survived ends in words that name the place,
-// and leaves no tag; once it is gone the same push is done.
+// TestFaultsRefused checks that permanent faults end with a message that names the
+// registry, and leave no tag. Without the fault the same push succeeds.
 func TestFaultsRefused(t *testing.T) {
 	layer := childLayer()
 	other := func(string) string { return "sha256:" + strings.Repeat("0", 64) }
@@ -175,8 +174,7 @@ func TestFaultsRefused(t *testing.T) {
 	}
 }
 
-// TestLaggingReplicas: what was written is not seen by every connection at
-// once.
+// TestLaggingReplicas simulates replicas that do not show a write at once.
 func TestLaggingReplicas(t *testing.T) {
 	env, image, attached, signature := cosigned(t)
 	lagging := env.cloud.Registry("contosofar.azurecr.io", sim.RegistryOptions{Tokens: env.directory, Lag: sim.Lag{Requests: 12, Time: 300 * time.Millisecond}})

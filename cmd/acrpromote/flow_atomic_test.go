@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestAtomicSet: no tag of the set appears at a registry before all of it has
-// arrived there, and a registry that fails does not hold up another.
+// TestAtomicSet checks that no tag of the set appears at a registry before the whole
+// set has arrived there, and that a failing registry does not delay another.
 func TestAtomicSet(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "shop/cart", "1.0", 1, 2, 1000)
@@ -20,7 +20,7 @@ func TestAtomicSet(t *testing.T) {
 	file := env.flowFile(strings.Replace(sandbox, "    onPartial: warn\n", "    onPartial: warn\n    atomic: true\n", 1))
 	push := inputs{"action": "invertedPush", "flowFile": file, "flow": "released", "images": "shop/cart:1.0\nshop/pay:1.0"}
 
-	// The web registry takes no manifest of shop/pay.
+	// The web registry rejects manifests of shop/pay.
 	lift := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Host != dev2Host || r.Method != http.MethodPut || !strings.HasPrefix(r.URL.Path, "/v2/shop/pay/manifests/") {
 			return false

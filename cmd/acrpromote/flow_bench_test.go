@@ -13,12 +13,11 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// BenchmarkFanOut brings a set of images to 20 targets, and tells when the last
-// tag has appeared at the other 18 where one target is dead, one is throttled,
-// both, or neither is among them. With few images waiting shows that many hide.
-// requests is what observing the whole set took; least is what it cannot do
-// without: a tag and a list of referrers of each image at the source, and a tag
-// of each at each target.
+// BenchmarkFanOut copies a set of images to 20 targets, and measures when the last
+// tag appears at 18 of them while one of the others is dead, one is throttled, both,
+// or neither. A few images show delays that many images hide. requests is the number
+// of requests for observing the set; least is the minimum: a tag and a list of
+// referrers of each image at the source, and a tag of each image at each target.
 func BenchmarkFanOut(b *testing.B) {
 	for _, images := range []int{10, 100} {
 		for _, c := range []struct {
@@ -133,7 +132,7 @@ func (f *fan) run(b *testing.B, action string) (code int, output string, took ti
 	return command.ProcessState.ExitCode(), string(out), time.Since(started)
 }
 
-// push tells when the last of the 18 had its last tag, and when all ended.
+// push returns when the last of the 18 had its last tag, and when the run ended.
 func (f *fan) push(b *testing.B) (last, took time.Duration) {
 	b.Helper()
 	started := time.Now()
@@ -154,7 +153,7 @@ func (f *fan) push(b *testing.B) (last, took time.Duration) {
 	return last, took
 }
 
-// audit counts the requests that observing the whole set takes.
+// audit returns the number of requests for observing the whole set.
 func (f *fan) audit(b *testing.B) int {
 	b.Helper()
 	mark := f.cloud.Mark()

@@ -17,8 +17,8 @@ func (env *testEnv) onServer(content string) (name, commit string) {
 	return "Rules@refs/heads/main:release/flows.yml", commit
 }
 
-// TestFlowFileOnServer: the file is read from the server at a branch, a tag or
-// a commit, and the result says which one it was.
+// TestFlowFileOnServer checks that the file is read from the server at a branch, a
+// tag or a commit, and that the result names the commit.
 func TestFlowFileOnServer(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -27,7 +27,8 @@ func TestFlowFileOnServer(t *testing.T) {
 	rules := env.project.Repository("Rules")
 	rules.Point("refs/tags/v1", first)
 	push := inputs{"action": "verify", "source": source, "targets": devHost}
-	// A later commit forbids it; whoever names an earlier one gets that.
+	// A later commit forbids the push; a step that names the earlier one gets the
+	// earlier file.
 	_, second := env.onServer(strings.Replace(sandbox, `repositories: ["shop/**"]`, `repositories: ["other/**"]`, 1))
 	for _, c := range []struct{ name, commit, outcome string }{
 		{name, second, "refused"},
@@ -46,7 +47,8 @@ func TestFlowFileOnServer(t *testing.T) {
 	env.task(push.with("flowFile", name)).want("misuse").says("release/flows.yml:1:10")
 }
 
-// TestFlowFileUnread: a server copy that cannot be read is flow-unverified.
+// TestFlowFileUnread checks that a server copy that cannot be read is
+// flow-unverified.
 func TestFlowFileUnread(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -95,8 +97,8 @@ func documentWith(body string) func(http.ResponseWriter) {
 	}
 }
 
-// TestFlowFilePinned: a hash is what it must be; without one the file is the
-// pipeline author's to change, and the result says what to do about it.
+// TestFlowFilePinned checks that a pinned hash must match. Without a hash the
+// pipeline's author can change the file, and the result says what to do about it.
 func TestFlowFilePinned(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -114,7 +116,7 @@ func TestFlowFilePinned(t *testing.T) {
 		t.Errorf("rules %v; warnings %q", o.at("rules"), told)
 	}
 	env.task(push.with("flowFile", filepath.Join(filepath.Dir(path), "absent.yml"))).want("misuse").says("absent.yml")
-	// A link or a folder is no way to another file's hash.
+	// A link or a folder does not get around the hash.
 	env.task(push.with("flowFile", filepath.Dir(path)+"#sha256:"+hash)).want("misuse")
 	if err := os.WriteFile(path, []byte(strings.Replace(sandbox, "Production}", "Mine}", 1)), 0o644); err != nil {
 		t.Fatal(err)
@@ -122,8 +124,8 @@ func TestFlowFilePinned(t *testing.T) {
 	env.task(push.with("flowFile", pinned)).refusedBy("flow-unverified")
 }
 
-// TestRulesVerified: only a required template that passed for this stage, on a
-// service connection of this step, makes the rules verified.
+// TestRulesVerified checks that the rules are verified only if a required template
+// on a service connection of this step passed for this stage.
 func TestRulesVerified(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -173,7 +175,7 @@ func TestRulesVerified(t *testing.T) {
 			if told := strings.Contains(strings.Join(o.warnings, "\n"), "Required template"); told != (c.want == "unverified") {
 				t.Errorf("what to configure is told: %v\n%q", told, o.warnings)
 			}
-			// What lies in the workspace is never verified, a pinned hash is.
+			// A file in the workspace is not verified without a pinned hash.
 			pinned := env.flowFile(sandbox)
 			if o := env.task(push.with("flowFile", pinned)).want("done"); o.at("rules") != c.want {
 				t.Errorf("pinned: rules %v, want %s", o.at("rules"), c.want)
@@ -194,7 +196,7 @@ func TestRulesVerified(t *testing.T) {
 		env := newTestEnv(t)
 		env.sealed()
 		// The approval is given in a stage that extends the template; the step
-		// runs in one that was begun before the check was there.
+		// runs in a stage that started before the check was added.
 		env.stage = env.run.Stage("Late", env.connection)
 		env.stage.Begin()
 		env.connection.AddCheck(sim.RequiredTemplate)

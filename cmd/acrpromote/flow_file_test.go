@@ -15,8 +15,8 @@ import (
 	"acrpromote/internal/maxrss"
 )
 
-// TestBadFlowFiles: whatever a flow file holds, the answer comes at once, takes
-// little memory, says where and what, and is misuse.
+// TestBadFlowFiles checks that every invalid flow file is reported quickly, with
+// little memory, with position and reason, and as misuse.
 func TestBadFlowFiles(t *testing.T) {
 	sound := strings.ReplaceAll(sandbox, "\t", " ")
 	var bomb strings.Builder
@@ -115,8 +115,8 @@ func deepMap(n int) string {
 	return b.String()
 }
 
-// measured runs a command and tells the most memory that it had, in bytes;
-// 0 where the system does not say.
+// measured runs a command and returns its peak memory in bytes, or 0 if the system
+// does not report it.
 func (p *person) measured(arguments ...string) (outcome, int64) {
 	p.t.Helper()
 	command := exec.Command(binary, arguments...)
@@ -131,7 +131,8 @@ func (p *person) measured(arguments ...string) (outcome, int64) {
 	return p.read(command.ProcessState.ExitCode(), stdout.String(), stderr.String(), arguments), most(command.ProcessState)
 }
 
-// TestCheck: check takes no network, and a pinned name as the task does.
+// TestCheck checks that check uses no network and accepts a pinned name like the
+// task does.
 func TestCheck(t *testing.T) {
 	p := newPerson(t, nil)
 	path := filepath.Join(p.dir, "flows.yml")
@@ -152,7 +153,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestInit: what init writes passes check, and it writes over nothing.
+// TestInit checks that the files of init pass check, and that init overwrites
+// nothing.
 func TestInit(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"sandbox":      {"--production", prodHost, "--development", devHost + "\n" + dev2Host, "--repositories", "shop/**"},
@@ -171,7 +173,7 @@ func TestInit(t *testing.T) {
 				}
 			}
 			p.run(arguments...).wantCode(2)
-			// A link that leads nowhere is there, too.
+			// A dangling link exists, too.
 			if err := os.RemoveAll(filepath.Join(p.dir, "new")); err != nil {
 				t.Fatal(err)
 			}

@@ -16,15 +16,14 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// setDigest is the digest of a set as the contract has it, computed here once
-// more: SHA-256 over the unique, sorted lines repository@digest, each with its
-// line feed.
+// setDigest computes the digest of a set independently of the program: SHA-256 over
+// the unique, sorted lines repository@digest, each with a line feed.
 func setDigest(members ...string) string {
 	slices.Sort(members)
 	return testimage.Digest([]byte(strings.Join(slices.Compact(members), "\n") + "\n"))
 }
 
-// three pushes and seals three images, and lets the registry be listed.
+// three pushes and seals three images, and allows listing the registry.
 func (env *testEnv) three() (cart1, cart2, pay descriptor) {
 	env.t.Helper()
 	cart1, cart2, pay = pushIndex(env.prod, cart, "1.0", 1), pushImage(env.prod, cart, "1.1", 2, 2, 1000), pushImage(env.prod, "shop/pay", "1.0", 3, 2, 1000)
@@ -42,7 +41,7 @@ func (env *testEnv) file(name, content string) string {
 	return path
 }
 
-// TestSetForms: lines, patterns, a list and manifests all name the same set,
+// TestSetForms checks that lines, patterns, a list and manifests name the same set,
 // with one digest and one code.
 func TestSetForms(t *testing.T) {
 	env := newTestEnv(t)
@@ -109,7 +108,7 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 	}
 }
 
-// TestSetCode: the code of the whole set approves it, and no other set.
+// TestSetCode checks that the code of a set approves this set and no other.
 func TestSetCode(t *testing.T) {
 	env := newTestEnv(t)
 	cart1, cart2, pay := env.three()
@@ -125,15 +124,16 @@ func TestSetCode(t *testing.T) {
 		env.task(set.with("images", other)).refusedBy("approval-code")
 	}
 	env.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).refusedBy("approval-code")
-	// One more image, and it is another set.
+	// With one more image it is another set.
 	pushImage(env.prod, "shop/new", "1.0", 9, 1, 300)
 	env.task(set).want("refused")
 	env.task(set.with("images", "shop/cart:*\nshop/pay:*")).want("done")
 	env.tagged(env.dev, "shop/pay", "1.0", pay)
 }
 
-// TestSetIsOne: what stands against one image stands against all, and all of it
-// is told at once; an image that cannot be read lets none of a coded set out.
+// TestSetIsOne checks that a refusal of one image refuses all, that all refusals are
+// reported at once, and that nothing of a set with a code is copied if an image
+// cannot be read.
 func TestSetIsOne(t *testing.T) {
 	env := newTestEnv(t)
 	_, _, pay := env.three()
@@ -159,8 +159,8 @@ func TestSetIsOne(t *testing.T) {
 	env.tagged(env.dev2, "shop/pay", "1.0", pay)
 }
 
-// TestOneTargetDead: it delays and fails no other, the flow says how the step
-// ends, and a rerun does what is left.
+// TestOneTargetDead checks that a dead target neither delays nor fails the others,
+// that the flow decides the result of the step, and that a rerun does the rest.
 func TestOneTargetDead(t *testing.T) {
 	env := newTestEnv(t)
 	env.three()
@@ -182,9 +182,9 @@ func TestOneTargetDead(t *testing.T) {
 			t.Errorf("image %d: %s, want copied pending", i, states)
 		}
 	}
-	// The input may be stricter than the flow.
+	// The input can be stricter than the flow.
 	env.task(set.with("onPartial", "fail")).wantTask("partial", "Failed")
-	// A rule that is violated at one still refuses the whole step.
+	// A refusal at one target still refuses the whole step.
 	pushImage(env.dev, cart, "1.2", 5, 1, 300)
 	pushImage(env.prod, cart, "1.2", 6, 1, 300)
 	env.taskOf(env.run.Stage("Seal", env.connection), inputs{"action": "seal", "source": prodHost + "/" + cart + ":1.2"}).want("done")
@@ -200,9 +200,9 @@ func TestOneTargetDead(t *testing.T) {
 	}
 }
 
-// TestTargetThatFallsSilent: one that stops answering while images are sent to
-// it is not tried with all that are left; the other gets them all.
-func TestTargetThatFallsSilent(t *testing.T) {
+// TestTargetStopsResponding checks that a target that stops responding during the
+// copy is not tried with every remaining image, and that the other gets them all.
+func TestTargetStopsResponding(t *testing.T) {
 	env := newTestEnv(t)
 	env.stage.Begin()
 	const images = 45
@@ -237,7 +237,7 @@ func TestTargetThatFallsSilent(t *testing.T) {
 	env.task(set).want("done")
 }
 
-// TestDeniedTarget: one that denies access fails alone.
+// TestDeniedTarget checks that only the target that denies access fails.
 func TestDeniedTarget(t *testing.T) {
 	env := newTestEnv(t)
 	env.three()
@@ -250,8 +250,8 @@ func TestDeniedTarget(t *testing.T) {
 	}
 }
 
-// TestParallelJobs: with a parallel strategy the jobs share the repositories,
-// each proves the same code, and audit proves the union.
+// TestParallelJobs checks that parallel jobs share the repositories, that each
+// requires the same code, and that audit covers all of them.
 func TestParallelJobs(t *testing.T) {
 	const jobs, repositories = 3, 9
 	env := newTestEnv(t)
@@ -279,7 +279,7 @@ func TestParallelJobs(t *testing.T) {
 	audit := set.with("action", "audit")
 	env.task(audit).want("failed")
 
-	// Two of three: the union is not complete, and audit says what is missing.
+	// With two of three jobs the set is incomplete, and audit says what is missing.
 	outcomes := make([]outcome, jobs)
 	run := func(positions ...int) {
 		var group sync.WaitGroup
@@ -322,8 +322,8 @@ func TestParallelJobs(t *testing.T) {
 	if o := env.task(audit).want("done"); len(o.at("images").([]any)) != 2*repositories {
 		t.Errorf("audit saw %d images", len(o.at("images").([]any)))
 	}
-	// Jobs of a matrix differ by their variables: each has the whole set. More
-	// jobs than repositories leave some with nothing to do.
+	// Jobs of a matrix differ by their variables: each has the whole set. If there
+	// are more jobs than repositories, some have nothing to do.
 	if o := env.task(set, job("MultiConfiguration", 2, 3)).want("done"); len(o.at("images").([]any)) != 2*repositories {
 		t.Errorf("a matrix job has %d images", len(o.at("images").([]any)))
 	}

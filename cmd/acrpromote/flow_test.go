@@ -84,7 +84,7 @@ func TestFlowOfOneImage(t *testing.T) {
 	}
 }
 
-func TestFlowOfASet(t *testing.T) {
+func TestFlowOfSet(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "shop/cart", "1.0", 1, 2, 1000)
 	pushImage(env.prod, "shop/cart", "1.1", 2, 2, 1000)

@@ -11,7 +11,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// gate is a stage of its own that uses an environment with an approval.
+// gate adds a stage that uses an environment with an approval.
 func (env *testEnv) gate(environment string) *sim.Stage {
 	env.t.Helper()
 	e := env.project.Environment(environment)
@@ -21,7 +21,7 @@ func (env *testEnv) gate(environment string) *sim.Stage {
 	return stage
 }
 
-// letOut approves in a stage.
+// letOut gives the approval of a stage.
 func (env *testEnv) letOut(stage *sim.Stage, by sim.Identity) {
 	env.t.Helper()
 	if err := stage.Approve(by, ""); err != nil {
@@ -29,13 +29,13 @@ func (env *testEnv) letOut(stage *sim.Stage, by sim.Identity) {
 	}
 }
 
-// ready has the stage Production approved and begun.
+// ready approves and starts the stage Production.
 func (env *testEnv) ready() {
 	env.t.Helper()
 	env.approve(manager, "")
 }
 
-// tagged holds a registry's tag to an image.
+// tagged fails the test unless a registry's tag points at an image.
 func (env *testEnv) tagged(r *sim.Registry, repository, tag string, want descriptor) {
 	env.t.Helper()
 	if got := r.TagDigest(repository, tag); got != want.Digest {
@@ -43,7 +43,7 @@ func (env *testEnv) tagged(r *sim.Registry, repository, tag string, want descrip
 	}
 }
 
-// held lists the registries that have a tag.
+// held returns the registries that have a tag.
 func held(repository, tag string, registries ...*sim.Registry) string {
 	var names []string
 	for _, r := range registries {
@@ -55,7 +55,7 @@ func held(repository, tag string, registries ...*sim.Registry) string {
 	return strings.Join(names, " ")
 }
 
-// uploads counts what was sent to a registry.
+// uploads returns the number of uploads to a registry.
 func uploads(requests []sim.Request, host string) int {
 	n := 0
 	for _, r := range requests {
@@ -66,8 +66,8 @@ func uploads(requests []sim.Request, host string) int {
 	return n
 }
 
-// TestOneRegistry: a tag per environment, each move on the approval of that
-// environment alone, and back again.
+// TestOneRegistry moves a tag for each environment, each after the approval of that
+// environment, and back again.
 func TestOneRegistry(t *testing.T) {
 	env := newTestEnv(t)
 	first := pushIndex(env.prod, cart, "1.0.0", 1)
@@ -92,7 +92,7 @@ flows:
 	if o.at("direction") != "checked" || o.at("approval", "guards") == "" || uploads(o.requests, prodHost) != 1 {
 		t.Errorf("direction %v, guards %v, %d writes; want one PUT", o.at("direction"), o.at("approval", "guards"), uploads(o.requests, prodHost))
 	}
-	// The approval of test says nothing about stage, and cannot be borrowed.
+	// The approval of test does not count for stage.
 	env.taskOf(stage, move("1.0.0", "stage")).refusedBy("approval-pending")
 	env.taskOf(test, move("1.0.0", "stage")).refusedBy("approval-unbound").says("stage")
 	env.taskOf(test, move("1.0.0", "stage").with("environment", "test")).want("misuse")
@@ -100,7 +100,7 @@ flows:
 	env.taskOf(stage, move("1.0.0", "stage")).want("done")
 	env.tagged(env.prod, cart, "stage", first)
 
-	// Onwards, and back: a move tells what the tag bore before.
+	// Forward and back: the result has the tag's previous digest.
 	o = env.taskOf(test, move("1.1.0", "test")).want("done")
 	env.tagged(env.prod, cart, "test", second)
 	if got := o.at("images", 0, "targets", 0, "previous"); got != first.Digest {
@@ -114,18 +114,19 @@ flows:
 	if o = env.taskOf(test, move("1.0.0", "test")).want("done"); o.output["changed"] != "false" {
 		t.Error("the second time it changed something")
 	}
-	// What is no environment's tag never moves here, whatever the input says.
+	// A tag that does not belong to an environment never moves, whatever the
+	// input says.
 	env.taskOf(test, move("1.0.0", "1.1.0").with("moveTag", "true")).refusedBy("not-in-flow")
 	env.taskOf(test, move("1.0.0", "newest")).refusedBy("not-in-flow")
 	env.tagged(env.prod, cart, "1.1.0", second)
 
-	// A lock on the tag is seen before anything is written.
+	// A lock on the tag is found before anything is written.
 	env.prod.SetTagLock(cart, "test", false, true)
 	env.taskOf(test, move("1.1.0", "test")).refusedBy("immutable").says("locked")
 }
 
-// TestTwoRegistries: PROD gets release candidates of main alone, and DEV gets
-// what was sealed and approved there; nothing goes up.
+// TestTwoRegistries checks that PROD gets only release candidates of main, that DEV
+// gets only images sealed and approved there, and that nothing goes up.
 func TestTwoRegistries(t *testing.T) {
 	env := newTestEnv(t)
 	flows := env.flowFile(sandbox)
@@ -135,7 +136,7 @@ func TestTwoRegistries(t *testing.T) {
 	on := feature.Stage("Seal", env.connection)
 	on.Begin()
 	env.taskOf(on, seal).refusedBy("branch").says("refs/heads/feature/x", "refs/heads/main")
-	// The server says which branch it is, not the environment.
+	// The branch comes from the server, not from the environment.
 	env.execute(forged(env.environ(on, seal), "BUILD_SOURCEBRANCH", "refs/heads/main", "BUILD_SOURCEBRANCHNAME", "main")).want("refused").says("refs/heads/feature/x")
 	if a, _ := env.prod.TagAttributes(cart, release); !a.Write {
 		t.Fatal("it was sealed")
@@ -157,11 +158,11 @@ func TestTwoRegistries(t *testing.T) {
 	} {
 		env.task(up.with("approval", "none")).want("refused").says(prodHost)
 	}
-	// Between two of equal trust there is no way either.
+	// There is no route between registries of equal trust either.
 	env.task(inputs{"action": "promote", "source": devHost + "/" + cart + ":" + release, "targets": dev2Host, "flowFile": flows}).refusedBy("not-in-flow")
 }
 
-// TestFourRegistries: upward step by step, each on the approval of its own.
+// TestFourRegistries promotes upward step by step, each with its own approval.
 func TestFourRegistries(t *testing.T) {
 	env := newTestEnv(t)
 	staging, uat := env.registry("contosostaging.azurecr.io"), env.registry("contosouat.azurecr.io")
@@ -199,19 +200,19 @@ flows:
 			t.Errorf("%s lacks what is attached", step.to.Host())
 		}
 	}
-	// Nobody jumps, and nothing goes up by the action for going down.
+	// No registry can be skipped, and invertedPush does not lead up.
 	env.task(up(devHost, prodHost)).refusedBy("upward")
 	env.task(up(devHost, prodHost).with("flow", "to-production")).want("refused")
 	env.taskOf(atStaging, up(devHost, staging.Host()).with("action", "invertedPush")).refusedBy("upward")
-	// The input environment cannot send the approval elsewhere.
+	// The input environment cannot select another approval.
 	env.taskOf(atStaging, up(uat.Host(), prodHost).with("environment", "Staging")).want("misuse")
-	// Another image under a tag that is there does not move it.
+	// Another image does not move an existing tag.
 	pushIndex(uat, "shop/pay", "1.0", 3)
 	pushIndex(env.prod, "shop/pay", "1.0", 4)
 	env.task(inputs{"action": "promote", "source": uat.Host() + "/shop/pay:1.0", "targets": prodHost, "flowFile": flows}).refusedBy("immutable")
 }
 
-// TestTeams: who subscribes gets it, nobody else.
+// TestTeams checks that exactly the subscribers get an image.
 func TestTeams(t *testing.T) {
 	env := newTestEnv(t)
 	pay := pushImage(env.prod, "shop/pay", "1.0", 1, 1, 500)
@@ -242,14 +243,14 @@ flows:
 	}
 	env.tagged(env.dev, "shop/pay", "1.0", pay)
 	env.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0", "targets": devHost}).refusedBy("not-in-flow").says("subscribe")
-	// One image without targets goes to all who subscribe.
+	// Without targets an image goes to all subscribers.
 	if o := env.task(inputs{"action": "audit", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0"}).want("done"); len(o.at("images", 0, "targets").([]any)) != 1 {
 		t.Errorf("targets %v", o.at("images", 0, "targets"))
 	}
 }
 
-// TestGoldenImages: up on an approval, sealed, and down on a schedule without
-// one; only what changed moves.
+// TestGoldenImages promotes base images up with an approval, seals them, and brings
+// them down on a schedule without one. Only changed images are copied.
 func TestGoldenImages(t *testing.T) {
 	env := newTestEnv(t)
 	outside := env.registry("contosobase.azurecr.io")
@@ -280,7 +281,7 @@ flows:
 	env.letOut(env.stage, manager)
 	env.task(up).want("done")
 
-	// A later run, on a schedule, with no environment at all.
+	// A later run on a schedule, without an environment.
 	env.clock.set(time.Hour)
 	nightly := env.project.QueueRun(sim.RunOptions{Reason: "schedule", StartedAt: env.clock.now()}).Stage("Nightly", env.connection)
 	nightly.Begin()
@@ -300,7 +301,7 @@ flows:
 			t.Errorf("nothing new, and a blob was fetched from %s", r.Host)
 		}
 	}
-	// A sealed tag of PROD is locked; the next golden image gets a tag of its own.
+	// A sealed tag of PROD is locked; the next base image gets its own tag.
 	newer := pushIndex(outside, "base/alpine", "3.20", 9)
 	env.task(up).refusedBy("immutable")
 	env.prod.SetTagLock("base/alpine", "3.20", true, true)
@@ -321,7 +322,7 @@ flows:
 	env.tagged(env.dev2, "base/alpine", "3.20", newer)
 }
 
-// TestNames: semantic versions, patterns of tags and branches, and other names
+// TestNames tests semantic versions, patterns of tags and branches, and other names
 // at the target.
 func TestNames(t *testing.T) {
 	env := newTestEnv(t)
@@ -368,7 +369,8 @@ flows:
 	env.task(one.with("source", prodHost+"/"+cart+":1.2.0", "flowFile", narrow)).refusedBy("branch")
 }
 
-// TestTwoImagesOneName: of two images that would get one tag neither goes.
+// TestTwoImagesOneName checks that two images that would get the same tag are both
+// refused.
 func TestTwoImagesOneName(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, "1.0", 1, 1, 300)

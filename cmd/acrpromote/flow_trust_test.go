@@ -10,7 +10,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// strict is a flow that asks for everything that an input could soften.
+// strict is a flow with every rule that an input could relax.
 const strict = `version: 1
 trust: [sandbox, production]
 registries:
@@ -38,9 +38,9 @@ flows:
     require: {approval: {kind: any, environment: Production, checks: [{definition: 999, resource: Production}]}, sealed: false}
 `
 
-// TestInputsCannotSoften: each rule of a flow holds whatever the input says,
-// and an input that would soften it is told.
-func TestInputsCannotSoften(t *testing.T) {
+// TestInputsCannotRelax checks that each rule of a flow holds whatever the input
+// says, and that an input that would relax it is reported.
+func TestInputsCannotRelax(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 300)
 	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer, officer}, MinRequired: 1})
@@ -67,15 +67,16 @@ func TestInputsCannotSoften(t *testing.T) {
 			t.Errorf("%s=%s: that it is not obeyed is not told: %q", soft[0], soft[1], o.warnings)
 		}
 	}
-	// Another pattern is asked for as well, not instead.
+	// Another pattern is required in addition, not instead.
 	env.task(base.with("commentPattern", ".*")).want("refused").says("CHG[0-9]+")
-	// What contradicts the flow is understood by nobody.
+	// An input that contradicts the flow is misuse.
 	for _, other := range [][2]string{{"environment", "Elsewhere"}, {"approval", "automated"}, {"approvers", "developer@example.com"}} {
 		env.task(base.with(other[0], other[1])).want("misuse")
 	}
 }
 
-// TestInputsCanTighten: beside a lax flow an input's rule holds.
+// TestInputsCanTighten checks that an input's rule holds if the flow is more
+// lenient.
 func TestInputsCanTighten(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "tools/lint", "1", 1, 1, 300)
@@ -101,7 +102,7 @@ func TestInputsCanTighten(t *testing.T) {
 	}
 }
 
-// TestFlowLockHolds: the flow's lock is not lifted by an input.
+// TestFlowLockHolds checks that an input cannot remove the flow's lock.
 func TestFlowLockHolds(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "tools/lint", "1", 1, 1, 300)
@@ -113,7 +114,8 @@ func TestFlowLockHolds(t *testing.T) {
 	}
 }
 
-// TestCoverage: what no flow covers is refused before any registry is asked.
+// TestCoverage checks that an image that no flow covers is refused before any
+// request to a registry.
 func TestCoverage(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 300)
@@ -143,7 +145,7 @@ func TestCoverage(t *testing.T) {
 		}
 	}
 	env.task(push.with("source", source, "targets", devHost, "flow", "relased")).want("misuse").says("released")
-	// With several wrong at once all are told.
+	// Several problems are reported at once.
 	env.task(push.with("source", source, "targets", devHost+"/elsewhere\n"+dev2Host+"/"+cart+":other")).want("refused").says("elsewhere", "other")
 }
 
@@ -190,7 +192,7 @@ func TestAttachedDemands(t *testing.T) {
 	env.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
 }
 
-// TestAutomated: an approval by checks that the flow names.
+// TestAutomated tests approvals by checks that the flow names.
 func TestAutomated(t *testing.T) {
 	const rest = "9c3e8943-130d-4c78-ac63-8af81df62dfb"
 	type office struct {

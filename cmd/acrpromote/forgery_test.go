@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestForgeries: what the environment says of the run is a claim. Each of these
-// makes an approval that was really given look like this job's.
+// TestForgeries checks that the variables about the run are only claims. Each case
+// makes a real approval of something else look like this job's.
 func TestForgeries(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -116,8 +116,7 @@ func TestForgeries(t *testing.T) {
 	}
 }
 
-// replaceNumbers puts another id for a run's wherever it stands, as number or
-// as text.
+// replaceNumbers replaces a run's id everywhere, as a number or as text.
 func replaceNumbers(value any, from, to int, text *strings.Replacer) any {
 	switch v := value.(type) {
 	case map[string]any:
@@ -138,7 +137,7 @@ func replaceNumbers(value any, from, to int, text *strings.Replacer) any {
 	return value
 }
 
-// evil is a host of an attacker's; the function tells what it was asked.
+// evil adds a host of an attacker; the function returns the requests to it.
 func (env *testEnv) evil(host string) func() []string {
 	env.cloud.Handle(host, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("Content-Type", "application/json")
@@ -155,7 +154,7 @@ func (env *testEnv) evil(host string) func() []string {
 	}
 }
 
-// TestRunToken: the run's own witness, by how it answers.
+// TestRunToken tests the responses to the request for the run's own token.
 func TestRunToken(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -211,7 +210,8 @@ func TestRunToken(t *testing.T) {
 	}
 }
 
-// oidc has the run's own token answered with a status.
+// oidc makes the server respond to the request for the run's own token with a
+// status.
 func (env *testEnv) oidc(environ []string, status int) []string {
 	env.organization.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 		if r.Method != http.MethodPost || r.URL.Query().Has("serviceConnectionId") {

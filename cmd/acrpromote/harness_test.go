@@ -9,8 +9,8 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// TestWhatTheTestsSee: what is held after every run can fail.
-func TestWhatTheTestsSee(t *testing.T) {
+// TestInvariantsCanFail checks that the invariants of every run can fail.
+func TestInvariantsCanFail(t *testing.T) {
 	for line, want := range map[string]string{
 		"##vso[task.complete result=Failed;]x":          "task.complete",
 		"before ##vso[task.setvariable variable=a]b":    "task.setvariable",
@@ -72,8 +72,8 @@ func TestWhatTheTestsSee(t *testing.T) {
 	}
 }
 
-// TestIncompleteIsSeen: so can the look at what is visible.
-func TestIncompleteIsSeen(t *testing.T) {
+// TestIncompleteIsFound checks that an incomplete image under a tag is found.
+func TestIncompleteIsFound(t *testing.T) {
 	env := newTestEnv(t)
 	pushIndex(env.prod, cart, release, 1)
 	if missing := lacking(env.prod, cart, release); len(missing) != 0 {

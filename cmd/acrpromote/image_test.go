@@ -32,13 +32,13 @@ func child(seed, i int) v1.Image {
 // most tests push it.
 func childLayer() string { return testimage.Of(layer(10, 0, 4096)).Digest }
 
-// pushImage puts an image of some layers under a tag ("" for none) and returns
+// pushImage pushes an image with some layers under a tag ("" for none) and returns
 // its descriptor.
 func pushImage(s testimage.Store, repository, tag string, seed, layers, size int) descriptor {
 	return testimage.Put(s, repository, tag, image("amd64", seed, layers, size))
 }
 
-// pushIndex puts an index of two platforms.
+// pushIndex pushes an index of two platforms.
 func pushIndex(s testimage.Store, repository, tag string, seed int) descriptor {
 	return testimage.Put(s, repository, tag, testimage.Index(child(seed, 0), child(seed, 1)))
 }

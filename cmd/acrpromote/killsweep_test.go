@@ -12,12 +12,12 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestKillSweep: an inverted push of an index with referrers and a cosign tag,
-// with lock: tag, killed before and after a request is answered. The tag is
-// absent, or the image is whole with all its company; the rerun ends as if
-// nothing had happened, and sends no blob that had arrived.
+// TestKillSweep kills an inverted push of an index with referrers and a cosign tag,
+// with lock: tag, before and after the response to each request. Either the tag is
+// absent, or the image is complete with everything attached. The rerun succeeds and
+// sends no blob again that has arrived.
 //
-// A sample of the requests is swept; ACRPROMOTE_FULL_SWEEP=1 sweeps them all.
+// The test covers a sample of the requests; ACRPROMOTE_FULL_SWEEP=1 covers all.
 func TestKillSweep(t *testing.T) {
 	locked := push("lock", "tag")
 	env, _, _, _ := cosigned(t)
@@ -31,7 +31,7 @@ func TestKillSweep(t *testing.T) {
 	var kills, before, after, late atomic.Int64
 	t.Run("kill", func(t *testing.T) {
 		for at := 1; at <= total; at++ {
-			// Among them are always the last ones, which show the tag and lock it.
+			// The last ones, which set and lock the tag, are always among them.
 			if at%step != 0 && at <= total-3 {
 				continue
 			}
@@ -50,8 +50,8 @@ func TestKillSweep(t *testing.T) {
 					p := env.start(env.environ(env.stage, locked))
 					started <- p
 					o := p.wait()
-					// Two runs differ by a request or so, and the last one of this may
-					// have been its end.
+					// The number of requests differs slightly between runs, so this
+					// run may have ended with its last request.
 					if script.Happened()[0] == 0 || o.code >= 0 {
 						late.Add(1)
 					}
@@ -94,8 +94,8 @@ func TestKillSweep(t *testing.T) {
 	}
 }
 
-// shown is what a registry has of the repository: tags with what they point at
-// and their locks, manifests and blobs.
+// shown returns what a registry has of the repository: tags with their digests and
+// locks, manifests and blobs.
 func shown(r *sim.Registry) string {
 	var text strings.Builder
 	for _, tag := range r.Tags(cart) {

@@ -19,10 +19,10 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// BenchmarkMemory tells the most memory that the program has while it moves
-// what is large, or many: a layer of 10 GiB, an index of 500 children, 500
-// images, 20 targets of 13 blobs; and what it has where there is nothing to
-// move ("idle"). Both registries are made up: they keep no layers.
+// BenchmarkMemory measures the peak memory of the program for large and for many
+// things: a layer of 10 GiB, an index of 500 children, 500 images, 20 targets of 13
+// blobs; and if there is nothing to copy ("idle"). Both registries are fakes that
+// keep no layers.
 func BenchmarkMemory(b *testing.B) {
 	const gib = int64(1) << 30
 	for _, c := range []struct {
@@ -86,8 +86,8 @@ func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
 	b.ReportMetric(float64(had)/(1<<20), "MiB-peak")
 }
 
-// hollow is a registry whose layers are made when they are asked for, and which
-// forgets what is put.
+// hollow is a registry that generates its layers on request and discards what is
+// pushed.
 type hollow struct {
 	host      string
 	tags      map[string]string // digests, by repository
@@ -114,7 +114,7 @@ func (h *hollow) add(repository string, root mutate.Appendable) {
 	h.tags[repository] = testimage.Of(root).Digest
 }
 
-// sized is an image that no other of another name is like.
+// sized returns an image of a given size that is unique for its name.
 func sized(name string, layers int, size int64) v1.Image {
 	var all []v1.Layer
 	for i := range layers {
