@@ -245,6 +245,181 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// pinned are the variables that a job with connections must pin in a template.
+var pinned = []string{"NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "BASH_ENV", "LD_PRELOAD", "LD_AUDIT", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+
+// templateProblems returns what would let the author of a pipeline bypass a
+// template that it extends.
+func templateProblems(text string) []string {
+	type job struct {
+		Job        string    `yaml:"job"`
+		Deployment string    `yaml:"deployment"`
+		Pool       string    `yaml:"pool"`
+		Variables  yaml.Node `yaml:"variables"`
+		Steps      yaml.Node `yaml:"steps"`
+		Strategy   yaml.Node `yaml:"strategy"`
+	}
+	var template struct {
+		Parameters []struct {
+			Name   string   `yaml:"name"`
+			Type   string   `yaml:"type"`
+			Values []string `yaml:"values"`
+		} `yaml:"parameters"`
+		Stages []struct {
+			Jobs []job `yaml:"jobs"`
+		} `yaml:"stages"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &template); err != nil {
+		return []string{err.Error()}
+	}
+	var found, free []string
+	for _, p := range template.Parameters {
+		if len(p.Values) == 0 {
+			free = append(free, "parameters."+p.Name)
+		}
+		switch strings.ToLower(p.Type) {
+		case "string", "boolean", "number":
+		default:
+			found = append(found, fmt.Sprintf("the parameter %s has the type %q, which can hold steps", p.Name, p.Type))
+		}
+	}
+	for _, stage := range template.Stages {
+		for _, j := range stage.Jobs {
+			name := j.Job + j.Deployment
+			connections, authors := false, false
+			for _, step := range mappings(&j.Steps, &j.Strategy) {
+				inputs := step["inputs"]
+				for i := 0; inputs != nil && i+1 < len(inputs.Content); i += 2 {
+					switch strings.ToLower(inputs.Content[i].Value) {
+					case "azuresubscription", "targetsubscription", "registryconnections", "connectedservicename", "connectedservicenamearm", "containerregistry", "dockerregistryserviceconnection":
+						connections = true
+					}
+				}
+				if runsOneOf(free, step) {
+					authors = true
+					if commands := step["target"]; commands == nil || !slices.ContainsFunc(commands.Content, func(n *yaml.Node) bool { return n.Value == "restricted" }) {
+						found = append(found, "a script of the author in the job "+name+" has no target with restricted commands")
+					}
+				}
+			}
+			if connections && authors {
+				found = append(found, "the job "+name+" has connections, and runs a script of the author")
+			}
+			if strings.Contains(j.Pool, "parameters.") {
+				found = append(found, "the author chooses the pool of the job "+name)
+			}
+			if !connections {
+				continue
+			}
+			empty := map[string]bool{}
+			for _, variable := range mappings(&j.Variables) {
+				if n, v, r := variable["name"], variable["value"], variable["readonly"]; n != nil && v != nil && v.Value == "" && r != nil && r.Value == "true" {
+					empty[n.Value] = true
+				}
+			}
+			for _, variable := range pinned {
+				if !empty[variable] {
+					found = append(found, fmt.Sprintf("the job %s does not pin %s", name, variable))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// runsOneOf reports whether a step runs a script that one of the parameters
+// names, or is part of.
+func runsOneOf(parameters []string, step map[string]*yaml.Node) bool {
+	scripts := []*yaml.Node{step["script"], step["bash"], step["pwsh"], step["powershell"]}
+	if inputs := step["inputs"]; inputs != nil {
+		for i := 0; i+1 < len(inputs.Content); i += 2 {
+			switch inputs.Content[i].Value {
+			case "filePath", "scriptPath", "script", "inlineScript":
+				scripts = append(scripts, inputs.Content[i+1])
+			}
+		}
+	}
+	return slices.ContainsFunc(scripts, func(n *yaml.Node) bool {
+		return n != nil && slices.ContainsFunc(parameters, func(p string) bool { return strings.Contains(n.Value, p) })
+	})
+}
+
+// mappings returns every mapping in the nodes, by key.
+func mappings(nodes ...*yaml.Node) []map[string]*yaml.Node {
+	var found []map[string]*yaml.Node
+	for _, node := range nodes {
+		if node.Kind == yaml.MappingNode {
+			m := map[string]*yaml.Node{}
+			for i := 0; i+1 < len(node.Content); i += 2 {
+				m[node.Content[i].Value] = node.Content[i+1]
+			}
+			found = append(found, m)
+		}
+		found = append(found, mappings(node.Content...)...)
+	}
+	return found
+}
+
+// TestTemplateExamples reads every template of the examples and the docs as an
+// attacker who may write a pipeline that extends it.
+func TestTemplateExamples(t *testing.T) {
+	texts := map[string]string{}
+	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
+		if err == nil && strings.HasSuffix(file, ".yml") {
+			texts[file] = read(t, file)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range pages(t) {
+		for i, block := range regexp.MustCompile("(?ms)^```ya?ml\n(.*?)^```$").FindAllStringSubmatch(p.text, -1) {
+			texts[fmt.Sprintf("%s, block %d", name, i+1)] = block[1]
+		}
+	}
+	templates := 0
+	for where, text := range texts {
+		for _, kind := range []string{"step", "job", "deployment", "stage"} {
+			if regexp.MustCompile(`(?mi)\btype:\s*["']?` + kind + `(List)?["']?\s*(#|}|,|$)`).MatchString(text) {
+				t.Errorf("%s takes a parameter of the type %s", where, kind)
+			}
+		}
+		if !strings.Contains(where, "required-template/") || !strings.Contains(text, "\nstages:") {
+			continue
+		}
+		templates++
+		for _, problem := range templateProblems(text) {
+			t.Errorf("%s: %s", where, problem)
+		}
+	}
+	if templates == 0 {
+		t.Error("no template was found")
+	}
+
+	// What the test would find.
+	good := read(t, "../examples/required-template/release.yml")
+	for _, c := range []struct{ old, new, want string }{
+		{"type: string\n\nstages", "type: stepList\n\nstages", "can hold steps"},
+		{"type: string\n\nstages", "type: object\n\nstages", "can hold steps"},
+		{"type: string\n\nstages", "type: jobList\n\nstages", "can hold steps"},
+		{"{name: NODE_OPTIONS, value: '', readonly: true}", "{name: NODE_OPTIONS, value: ''}", "does not pin NODE_OPTIONS"},
+		{"{name: BASH_ENV, value: '', readonly: true}", "{name: BASH_ENV, value: x, readonly: true}", "does not pin BASH_ENV"},
+		{"commands: restricted", "commands: any", "restricted commands"},
+		{"az acr login", "${{ parameters.script }}; az acr login", "has connections, and runs a script"},
+		{"    - checkout: none\n", "    - bash: ${{ parameters.script }}\n", "has connections, and runs a script"},
+		{"pool: <your-build-agents>", "pool: ${{ parameters.script }}", "chooses the pool"},
+	} {
+		bad := strings.Replace(good, c.old, c.new, 1)
+		if bad == good {
+			t.Fatalf("the template has no %q", c.old)
+		}
+		if found := strings.Join(templateProblems(bad), "; "); !strings.Contains(found, c.want) {
+			t.Errorf("with %q: %q, want %q", c.new, found, c.want)
+		}
+	}
+}
+
 // flowExamples returns the flow files of the examples by name, with hosts instead
 // of placeholders.
 func flowExamples(t *testing.T) map[string]*topology.File {

@@ -93,7 +93,11 @@ type Config struct {
 	Target     *Connection   // targetSubscription, nil if not given
 	Registries []*Connection // registryConnections
 
-	// Warnings has a sentence for each setting that was ignored.
+	// Suspicious lists the variables that are set and that could run code in the
+	// step, or change whom it trusts: their names, sorted.
+	Suspicious []string
+	// Warnings has a sentence for each setting that was ignored, and for what is
+	// suspicious.
 	Warnings []string
 }
 

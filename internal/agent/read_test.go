@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -361,6 +362,52 @@ func TestClaims(t *testing.T) {
 	c = mustRead(t, strings.Fields("audit --source a/b:1 --targets x"), []string{"SYSTEM_COLLECTIONURI=https://dev.azure.com/contoso/", "SYSTEM_ACCESSTOKEN=script-token"})
 	if !c.InRun || c.InPipeline || c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "script-token" {
 		t.Errorf("a script inside a run: %+v", c)
+	}
+}
+
+func TestSuspiciousVariables(t *testing.T) {
+	all := []string{
+		"NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "BASH_ENV", "LD_PRELOAD", "LD_AUDIT", "DYLD_INSERT_LIBRARIES",
+		"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR",
+	}
+	var environ []string
+	for _, name := range all {
+		environ = append(environ, name+"=a-value")
+	}
+	slices.Sort(all)
+	c := mustRead(t, nil, pipeline(environ...))
+	if !slices.Equal(c.Suspicious, all) {
+		t.Errorf("found %q, want %q", c.Suspicious, all)
+	}
+	if len(c.Warnings) != 1 || strings.Contains(c.Warnings[0], "a-value") {
+		t.Errorf("warnings %q", c.Warnings)
+	}
+	for _, name := range all {
+		if !strings.Contains(strings.Join(c.Warnings, ""), name) {
+			t.Errorf("no warning names %s", name)
+		}
+	}
+	for _, test := range []struct{ variable, want string }{
+		{"NODE_OPTIONS=", ""},
+		{"PATH=/usr/bin", ""},
+		{"MY_NODE_OPTIONS=x", ""},
+		{"ENV=prod", ""},
+		{"https_proxy=http://proxy.example", "https_proxy"},
+		{"node_options=--require x", map[bool]string{true: "NODE_OPTIONS"}[runtime.GOOS == "windows"]},
+	} {
+		if got := strings.Join(mustRead(t, nil, pipeline(test.variable)).Suspicious, ","); !strings.EqualFold(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.variable, got, test.want)
+		}
+	}
+	// A person's own proxy is no reason to warn.
+	c = mustRead(t, strings.Fields("audit --source a/b:1 --targets x"), []string{"HTTPS_PROXY=http://proxy.example"})
+	if len(c.Suspicious) != 1 || len(c.Warnings) != 0 {
+		t.Errorf("at a prompt: %q, warnings %q", c.Suspicious, c.Warnings)
+	}
+	// A usage error does not hide them.
+	c, err := Read(nil, pipeline("BASH_ENV=x", "GODEBUG=http2debug=2"))
+	if err == nil || !slices.Equal(c.Suspicious, []string{"BASH_ENV", "GODEBUG"}) {
+		t.Errorf("of a usage error: %q, %v", c.Suspicious, err)
 	}
 }
 

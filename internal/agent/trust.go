@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/ref"
@@ -117,9 +118,9 @@ func (c *Config) warn(sentence string) { c.Warnings = append(c.Warnings, sentenc
 var networkVariables = []string{"HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 
 // Scrub removes all secrets from the environment of the process, so that no
-// child process inherits them. In a pipeline it also removes the variables that
-// would redirect connections or change which certificates are trusted. It must
-// be called before the first connection.
+// child process inherits them. In a pipeline it also removes the suspicious
+// variables, such as those that would redirect connections or change which
+// certificates are trusted. It must be called before the first connection.
 func (c *Config) Scrub() error {
 	for _, pair := range os.Environ() {
 		name, _, _ := strings.Cut(pair, "=")
@@ -150,10 +151,5 @@ func (c *Config) scrubs(name string) bool {
 	if strings.HasPrefix(upper, "AZURE_") {
 		return true
 	}
-	for _, f := range networkVariables {
-		if upper == f {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(suspiciousVariables, upper)
 }

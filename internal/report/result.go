@@ -40,6 +40,9 @@ type Result struct {
 	CA        string    `json:"ca"`
 	Transport string    `json:"transport"`
 	Traffic   []Traffic `json:"traffic"`
+	// Environment lists the names of suspicious environment variables that were
+	// set.
+	Environment []string `json:"environment"`
 }
 
 // FlowFile is the flow file that was read: from the server (Repository, Ref, and

@@ -26,17 +26,18 @@ type collector struct {
 // field that nothing is known yet.
 func newCollector(c *agent.Config, version string) *collector {
 	return &collector{result: report.Result{
-		Schema:     report.Schema,
-		Tool:       version,
-		Action:     c.Action,
-		DryRun:     c.DryRun.Or(false),
-		Direction:  "unchecked",
-		Rules:      "inputs",
-		Protection: "unknown: the checks on the service connections were not read",
-		Transport:  "direct",
-		Run:        report.Run{Kind: "none"},
-		Approval:   report.Approval{Kind: "none"},
-		Warnings:   c.Warnings,
+		Schema:      report.Schema,
+		Tool:        version,
+		Action:      c.Action,
+		DryRun:      c.DryRun.Or(false),
+		Direction:   "unchecked",
+		Rules:       "inputs",
+		Protection:  "unknown: the checks on the service connections were not read",
+		Transport:   "direct",
+		Run:         report.Run{Kind: "none"},
+		Approval:    report.Approval{Kind: "none"},
+		Warnings:    c.Warnings,
+		Environment: c.Suspicious,
 	}}
 }
 

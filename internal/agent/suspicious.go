@@ -1,0 +1,54 @@
+package agent
+
+import (
+	"runtime"
+	"slices"
+	"strings"
+)
+
+// suspiciousVariables change what runs in a step, or whom it trusts, before or
+// below the step's own program. Any variable of a pipeline, except a secret one,
+// is in the environment of every step.
+var suspiciousVariables = append([]string{
+	// Node.js, which runs the launcher.
+	"NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "NODE_TLS_REJECT_UNAUTHORIZED", "NODE_PATH", "OPENSSL_CONF",
+	// Shells.
+	"BASH_ENV",
+	// The dynamic linker.
+	"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH",
+	// Go.
+	"GODEBUG", "GOTRACEBACK",
+	// Authorities that curl and Python's requests trust.
+	"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
+}, networkVariables...)
+
+// suspicious returns the names of the suspicious variables that are set, sorted.
+// An empty value counts as not set. On Linux and macOS, only the proxy variables
+// are read in lower case as well.
+func suspicious(env map[string]string) []string {
+	var found []string
+	for name, value := range env {
+		if value == "" {
+			continue
+		}
+		known := name
+		if runtime.GOOS == "windows" || strings.HasSuffix(name, "_proxy") {
+			known = strings.ToUpper(name)
+		}
+		if slices.Contains(suspiciousVariables, known) {
+			found = append(found, name)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// warnOfEnvironment warns about the suspicious variables in a pipeline, where
+// the program's own step has no use for them.
+func (c *Config) warnOfEnvironment() {
+	if c.InPipeline && len(c.Suspicious) > 0 {
+		c.warn("The environment of this step sets " + strings.Join(c.Suspicious, ", ") +
+			". Such variables can run code in the task's launcher or in other steps of the job, or change which servers they trust. " +
+			"Find out who sets them, and set them to empty, read-only variables of the job (docs/required-template.md).")
+	}
+}
