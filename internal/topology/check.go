@@ -136,6 +136,7 @@ func (c *checker) checkFlow(path string, f *Flow) {
 	c.checkNames(path, f)
 	c.checkApproval(path+"/require/approval", f)
 	c.checkAttached(path, f)
+	c.checkSealedBy(path+"/require", f.Require)
 }
 
 // checkSelf checks a flow within one registry: a tag or a name must change.
@@ -276,6 +277,14 @@ func (c *checker) checkAttached(path string, f *Flow) {
 		case len(f.Referrers.Include) > 0 && !slices.Contains(f.Referrers.Include, a.ArtifactType):
 			c.at(at, fmt.Sprintf("%s is required by attached but not included by referrers", a.ArtifactType), "Add it to referrers.include.")
 		}
+	}
+}
+
+// checkSealedBy checks that a flow which says who must have sealed an image
+// takes sealed images alone.
+func (c *checker) checkSealedBy(path string, r Require) {
+	if r.SealedBy != nil && r.Sealed != nil && !*r.Sealed && c.decoded(path+"/sealed", path+"/sealedBy") {
+		c.at(path+"/sealed", "sealed is false but sealedBy says who must have sealed the image", "Remove one of the two.")
 	}
 }
 

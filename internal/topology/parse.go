@@ -55,6 +55,11 @@ func (f *File) normalize() {
 		slices.Sort(flow.Referrers.Include)
 		slices.Sort(flow.Referrers.Exclude)
 		byText(flow.Require.Branches)
+		if by := flow.Require.SealedBy; by != nil {
+			slices.Sort(by.Projects)
+			slices.Sort(by.Pipelines)
+			byText(by.Branches)
+		}
 		slices.Sort(flow.Require.Approval.Approvers)
 		slices.SortFunc(flow.Require.Approval.Checks, compareChecks)
 		slices.SortFunc(flow.Require.Attached, compareAttached)

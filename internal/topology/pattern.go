@@ -264,8 +264,23 @@ func (g glob) matchesAll() bool { return strings.Trim(g.text, "*/") == "" }
 // BranchPattern is a glob for full refs, such as refs/heads/release/*.
 type BranchPattern struct{ glob }
 
-// Match reports whether the pattern matches a ref.
-func (p BranchPattern) Match(ref string) bool { return p.match(ref) }
+// pulls is the beginning of the refs of pull requests.
+const pulls = "refs/pull/"
+
+// Match reports whether the pattern matches a ref. The ref of a pull request
+// holds what nobody has accepted yet: only a pattern that begins like one
+// matches it.
+func (p BranchPattern) Match(ref string) bool {
+	if beginsWith(ref, pulls) && !beginsWith(p.text, pulls) {
+		return false
+	}
+	return p.match(ref)
+}
+
+// beginsWith reports whether s begins with a prefix, in any case.
+func beginsWith(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
 
 func (p *BranchPattern) read(text string) error {
 	if !strings.HasPrefix(text, "refs/") {

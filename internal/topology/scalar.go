@@ -211,6 +211,34 @@ func (c *CheckID) read(text string) error {
 	return nil
 }
 
+// Project is the name or the ID of a project of Azure DevOps.
+type Project string
+
+func (p *Project) read(text string) error {
+	if err := printable("project", text); err != nil {
+		return err
+	}
+	if len(text) > 64 || strings.ContainsAny(text, `\/:*?"<>;#$*{},+=[]|`) {
+		return mistake{quote(text) + " is not a valid project name", "Write the name or the ID of a project."}
+	}
+	*p = Project(text)
+	return nil
+}
+
+// PipelineID is the ID of a pipeline definition, as its address shows it
+// (definitionId).
+type PipelineID int
+
+func (p *PipelineID) numeric() {}
+func (p *PipelineID) read(text string) error {
+	n, err := strconv.ParseInt(text, 10, 32)
+	if err != nil || n < 1 || text[0] == '+' || text[0] == '0' {
+		return mistake{quote(text) + " is not the ID of a pipeline", "Write the number that its address has after definitionId=."}
+	}
+	*p = PipelineID(n)
+	return nil
+}
+
 // Approver is a person or group: a unique name, a descriptor or
 // [Project]\Group.
 type Approver string

@@ -71,6 +71,8 @@ func scalars() map[reflect.Type]object {
 			object{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},
 			object{"type": "string", "pattern": `^[1-9][0-9]{0,9}$|^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`}}},
 		reflect.TypeFor[Approver]():           resource,
+		reflect.TypeFor[Project]():            text(object{"pattern": `^[^\\/:*?"<>;#${},+=\[\]|]+$`, "maxLength": 64}),
+		reflect.TypeFor[PipelineID]():         {"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},
 		reflect.TypeFor[Resource]():           resource,
 		reflect.TypeFor[CommentPattern]():     text(object{"minLength": 1, "maxLength": 1000}),
 		reflect.TypeFor[RepositoryPattern]():  text(object{"pattern": `^[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*$`, "maxLength": maxPattern}),

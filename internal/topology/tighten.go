@@ -49,12 +49,40 @@ type Rules struct {
 	Checks              []Check // with {tag} replaced
 	Sealed              bool
 	Branches            []BranchPattern
+	Sealer              *Sealer // nil if any run, or none, may have sealed the image
 	Attached            []Attached
 	Lock                Lock
 	OnPartial           OnPartial
 
 	// Ignored has a sentence for each input that would relax a rule.
 	Ignored []string
+}
+
+// Sealer says which run must have sealed an image. An empty list of projects or
+// pipelines means those of the run that releases it; an empty list of branches,
+// any.
+type Sealer struct {
+	Projects  []Project
+	Pipelines []PipelineID
+	Branches  []BranchPattern
+}
+
+// sealer returns which run must have sealed an image. A flow that allows images
+// without a seal (sealed: false) says nothing of that run, unless an input
+// requires a seal.
+func (r Require) sealer(sealed bool) *Sealer {
+	unsealed := r.Sealed != nil && !sealed
+	switch {
+	case r.SealedBy != nil:
+		s := Sealer(*r.SealedBy)
+		if len(s.Branches) == 0 {
+			s.Branches = r.Branches
+		}
+		return &s
+	case len(r.Branches) > 0 && !unsealed:
+		return &Sealer{Branches: r.Branches}
+	}
+	return nil
 }
 
 // Tighten combines the flow's rules with a task's inputs, for images with the
@@ -70,7 +98,7 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) 
 		AuthorCanApprove:    or(a.AuthorCanApprove, true),
 		MaxAge:              time.Duration(a.MaxAge),
 		Code:                a.Code,
-		Sealed:              or(r.Sealed, defaults.Sealed),
+		Sealed:              or(r.Sealed, defaults.Sealed || r.SealedBy != nil),
 		Branches:            r.Branches,
 		Attached:            r.Attached,
 	}
@@ -78,6 +106,7 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) 
 	t.stricterBool(f, "authorCanApprove", &t.AuthorCanApprove, in.AuthorCanApprove, false)
 	t.stricterBool(f, "approvalCode", &t.Code, in.Code, true)
 	t.stricterBool(f, "sealed", &t.Sealed, in.Sealed, true)
+	t.Sealer = r.sealer(t.Sealed)
 	if in.MinApprovers > 0 && in.MinApprovers < t.MinApprovers {
 		t.ignore(f, "minApprovers", fmt.Sprint(in.MinApprovers), fmt.Sprint(t.MinApprovers))
 	}
@@ -272,7 +301,7 @@ type approvalRules struct {
 }
 
 func (t Rules) approval() approvalRules {
-	t.Sealed, t.Branches, t.Attached, t.Lock, t.OnPartial, t.Ignored = false, nil, nil, "", "", nil
+	t.Sealed, t.Branches, t.Sealer, t.Attached, t.Lock, t.OnPartial, t.Ignored = false, nil, nil, nil, "", "", nil
 	a := approvalRules{Rules: t}
 	for _, p := range t.CommentPatterns {
 		a.patterns = append(a.patterns, p.String())

@@ -94,12 +94,24 @@ type Referrers struct {
 type Require struct {
 	// Who must approve.
 	Approval Approval `flow:"approval"`
-	// Patterns of the full refs that the run may be of, according to the server's record. Default: any.
+	// Patterns of the full refs that the run may be of, according to the server's record, and the run that sealed the image. Default: any.
 	Branches []BranchPattern `flow:"branches"`
+	// Which runs may have sealed the image. Default, with branches: runs of those branches, of the pipeline and project of the run that releases it.
+	SealedBy *SealedBy `flow:"sealedBy"`
 	// Whether the image must have been sealed before it was approved. Default: true for invertedPush, otherwise false.
 	Sealed *bool `flow:"sealed"`
 	// Artifacts that must refer to the image.
 	Attached []Attached `flow:"attached"`
+}
+
+// SealedBy selects the runs that may have sealed an image.
+type SealedBy struct {
+	// Names or IDs of projects. Default: the project of the run that releases the image.
+	Projects []Project `flow:"projects"`
+	// IDs of pipeline definitions. Default: the pipeline of the run that releases the image.
+	Pipelines []PipelineID `flow:"pipelines"`
+	// Patterns of full refs. Default: branches.
+	Branches []BranchPattern `flow:"branches"`
 }
 
 // Approval is the approval that a flow requires.
