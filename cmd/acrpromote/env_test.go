@@ -183,9 +183,24 @@ const (
 	recordType = "application/vnd.acrpromote.seal.v1+json"
 )
 
-// record attaches a seal record to an image of PROD.
+// record attaches a seal record to an image of PROD, as a step of the run does.
 func (env *testEnv) record(image descriptor) descriptor {
-	return testimage.Attach(env.prod, cart, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+	env.attest(env.run.Stage("Build"), image)
+	return env.recordIn(env.prod, cart, image, env.run)
+}
+
+// recordIn attaches a seal record that names a run.
+func (env *testEnv) recordIn(r *sim.Registry, repository string, image descriptor, run *sim.Run) descriptor {
+	return testimage.Attach(r, repository, image, recordType, fmt.Appendf(nil,
+		`{"schema":"acrpromote/seal/v1","digest":%q,"run":{"kind":"yaml","project":"shop","id":%d}}`, image.Digest, run.ID()))
+}
+
+// attest leaves in a stage what a step that sealed an image leaves there.
+func (env *testEnv) attest(stage *sim.Stage, image descriptor) *sim.Step {
+	step := stage.Step("AcrPromote")
+	step.Attach("acrpromote.seal", strings.TrimPrefix(image.Digest, "sha256:"))
+	step.End("succeeded")
+	return step
 }
 
 // lock locks a tag of PROD like seal does.
@@ -261,6 +276,7 @@ type outcome struct {
 	result   map[string]any // result.json, nil if there is none
 	task     string         // the result that task.complete bore
 	output   map[string]string
+	seals    map[string]string // attachments of sealed images: content by name
 	summary  string
 	warnings []string
 	issues   []string // errors
@@ -343,6 +359,7 @@ type process struct {
 	dialled        map[*sim.Network]int
 	cancel         context.CancelFunc
 	ended          time.Time
+	step           *sim.Step // of a YAML run
 }
 
 // start runs the real binary with only environ as its environment.
@@ -359,6 +376,10 @@ func (env *testEnv) start(environ []string, arguments ...string) *process {
 	for _, n := range []*sim.Network{env.prodNetwork, env.devNetwork} {
 		p.dialled[n] = len(n.Dialled())
 	}
+	if p.inPipeline() {
+		// A token that no job has, or has any more, is the test's business.
+		p.step, _ = env.organization.StepOf(valueOf(environ, "ENDPOINT_AUTH_PARAMETER_SYSTEMVSSCONNECTION_ACCESSTOKEN"), "AcrPromote")
+	}
 	if err := p.command.Start(); err != nil {
 		env.t.Fatal(err)
 	}
@@ -373,11 +394,41 @@ func (p *process) wait() outcome {
 	_ = p.command.Wait()
 	p.ended = time.Now()
 	p.env.cloud.Settle(5 * time.Second)
-	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
+	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}, seals: map[string]string{}}
 	o.requests = p.env.cloud.Since(p.mark)
 	o.read(p.inPipeline())
+	p.endStep(o)
 	p.env.hold(p, &o)
 	return o
+}
+
+// endStep does what the agent does with the step's record: it stores what the
+// step attached, and its result.
+func (p *process) endStep(o outcome) {
+	if p.step == nil || o.task == "" {
+		return
+	}
+	for name, content := range o.seals {
+		if !strings.Contains(content, name) {
+			p.env.t.Errorf("the attachment %s holds another record: %s", name, content)
+		}
+		p.step.Attach("acrpromote.seal", name)
+	}
+	result := map[string]string{"Succeeded": "succeeded", "SucceededWithIssues": "succeededWithIssues", "Canceled": "canceled"}[o.task]
+	if result == "" {
+		result = "failed"
+	}
+	p.step.End(result)
+}
+
+// valueOf returns a variable of an environment.
+func valueOf(environ []string, name string) string {
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 func (p *process) inPipeline() bool {

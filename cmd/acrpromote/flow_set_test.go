@@ -262,7 +262,8 @@ func TestParallelJobs(t *testing.T) {
 		for _, tag := range []string{"1.0", "1.1"} {
 			image := pushImage(env.prod, repository, tag, 20+2*i+len(tag)+int(tag[2]), 1, 400)
 			env.prod.SetTagLock(repository, tag, false, false)
-			testimage.Attach(env.prod, repository, image, recordType, fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest))
+			env.recordIn(env.prod, repository, image, env.run)
+			env.attest(env.run.Stage("Build"), image)
 			members = append(members, repository+"@"+image.Digest)
 			references = append(references, repository+":"+tag)
 		}

@@ -78,7 +78,7 @@ func (s *sightings) ofEnvironment(environ []string) {
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{16,}|[?&](sig|_state|access_token|token)=`)
 
 // ownCommands are the logging commands that the program may send.
-var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary"}
+var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment"}
 
 // command is one logging command as the agent reads it.
 type command struct {
@@ -146,6 +146,12 @@ func (o *outcome) read(inPipeline bool) {
 			} else {
 				o.issues = append(o.issues, c.Data)
 			}
+		case "task.addattachment":
+			content, err := os.ReadFile(c.Data)
+			if err != nil || c.Properties["type"] != "acrpromote.seal" || len(c.Properties["name"]) != 64 {
+				o.t.Errorf("an attachment that is none of the contract's: %v %s: %v", c.Properties, c.Data, err)
+			}
+			o.seals[c.Properties["name"]] = string(content)
 		case "task.uploadsummary":
 			content, err := os.ReadFile(c.Data)
 			if err != nil {

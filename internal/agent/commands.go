@@ -89,6 +89,14 @@ func (c *Commands) UploadSummary(path string) {
 	}
 }
 
+// AddAttachment stores a file under the step's record, where programs find it by
+// type and name. The file must exist: the agent fails the task otherwise.
+func (c *Commands) AddAttachment(kind, name, path string) {
+	if c.pipeline {
+		c.send("task.addattachment", []property{{"type", kind}, {"name", name}}, path)
+	}
+}
+
 // Complete sets the result of the task. Only the first call has effect, because
 // the agent would merge several results into the worst.
 func (c *Commands) Complete(result TaskResult, text string) {

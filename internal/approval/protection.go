@@ -78,6 +78,18 @@ func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verifi
 	return true, ""
 }
 
+// TemplatePassed reports whether a suite shows that a stage of a run passed a
+// required template.
+func TemplatePassed(suite *Suite, build int, stage TimelineRecord) bool {
+	if suite == nil || !strings.EqualFold(suite.Status, "approved") || suite.Context.BuildID != build ||
+		!SameName(suite.Context.Stage, stage.Identifier) || suite.Context.Attempt != stage.Attempt {
+		return false
+	}
+	return slices.ContainsFunc(suite.Runs, func(run CheckRun) bool {
+		return SameGUID(run.Type, TypeRequiredTemplate) && strings.EqualFold(run.Status, "approved")
+	})
+}
+
 // templateRequired reports whether, according to the stage's suite, a required
 // template on one of the service connections, given by id, was evaluated and
 // passed. Then the pipeline extends a template that its author did not choose.

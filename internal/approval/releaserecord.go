@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"acrpromote/internal/rule"
 	"acrpromote/internal/sanitize"
@@ -34,9 +35,17 @@ type Deployment struct {
 	ID          Number
 	Status      string
 	PlanIDs     []string // of its phases
+	Tasks       []ReleaseTask
 	Requesters  []Requester
 	GatesBefore *Gates
 	GatesAfter  *Gates
+}
+
+// ReleaseTask is one task of a deployment.
+type ReleaseTask struct {
+	TaskID            string
+	Status            string
+	Started, Finished time.Time // zero: not told
 }
 
 // Gates are the automated checks before or after a deployment.

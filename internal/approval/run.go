@@ -71,13 +71,16 @@ func JudgeClaims(c Claims) []rule.Refusal {
 // BuildRecord is the server's record of a YAML run. Texts and ids are as the
 // server sent them, and empty or zero if it did not send them.
 type BuildRecord struct {
-	ID         Number
-	PlanID     string
-	ProjectID  string
-	PipelineID Number
-	Status     string
-	Started    time.Time
-	Requesters []Requester
+	ID           Number
+	PlanID       string
+	ProjectID    string
+	Project      string // its name
+	PipelineID   Number
+	RepositoryID string
+	Branch       string
+	Status       string
+	Started      time.Time
+	Requesters   []Requester
 }
 
 // JudgeBuild compares the record of a run with the job's claims. Two runs of a
@@ -106,8 +109,8 @@ func JudgeBuild(c Claims, b BuildRecord) []rule.Refusal {
 	return refusals
 }
 
-// TimelineRecord is one record of a run's timeline: a stage, a phase, a job or a
-// checkpoint. Record ids are the same in every run of a pipeline: they locate a
+// TimelineRecord is one record of a run's timeline: a stage, a phase, a job, a
+// checkpoint or a task. Record ids are the same in every run of a pipeline: they locate a
 // job within its run but do not identify the run.
 type TimelineRecord struct {
 	ID         string
@@ -116,6 +119,9 @@ type TimelineRecord struct {
 	Identifier string
 	Attempt    int
 	State      string
+	Result     string
+	Finished   time.Time // zero: not told
+	TaskID     string    // of a task
 }
 
 // JudgeTimeline finds the stage that the job runs in, starting from the job's

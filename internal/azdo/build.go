@@ -44,15 +44,18 @@ func (b *build) started() time.Time { return at(b.StartTime) }
 
 // record returns the values that are compared with the job's claims.
 func (b *build) record() approval.BuildRecord {
-	r := approval.BuildRecord{ID: approval.Number(b.ID), Status: b.Status, Started: b.started(), Requesters: b.requesters()}
+	r := approval.BuildRecord{ID: approval.Number(b.ID), Status: b.Status, Branch: b.SourceBranch, Started: b.started(), Requesters: b.requesters()}
 	if b.OrchestrationPlan != nil {
 		r.PlanID = b.OrchestrationPlan.PlanID
 	}
 	if b.Project != nil {
-		r.ProjectID = b.Project.ID
+		r.ProjectID, r.Project = b.Project.ID, b.Project.Name
 	}
 	if b.Definition != nil {
 		r.PipelineID = approval.Number(b.Definition.ID)
+	}
+	if b.Repository != nil {
+		r.RepositoryID = b.Repository.ID
 	}
 	return r
 }

@@ -31,6 +31,7 @@ const (
 	locationAreas          = "e81700f7-3be2-46de-8624-2eb35882fcaa"
 	locationBuild          = "0cd358e1-9217-4d94-8269-1c1ee6f93dcf"
 	locationTimeline       = "8baac422-4c6e-4de5-8532-db96d92acffa"
+	locationAttachments    = "f2192269-89fa-4f94-baf6-8fb128c55159"
 	locationApprovals      = "37794717-f36f-4d78-b2bf-4dc30d0cfbcd"
 	locationSuite          = "91282c1d-c183-444f-9554-1485bfb3879d"
 	locationConfigurations = "86c8381e-5aee-4cde-8ae4-25c0c7f5eaea"

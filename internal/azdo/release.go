@@ -1,6 +1,7 @@
 package azdo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -97,9 +98,33 @@ type deployment struct {
 	RequestedBy  *identity `json:"requestedBy"`
 	Phases       []struct {
 		RunPlanID string `json:"runPlanId"`
+		Jobs      []struct {
+			Tasks []releaseTask `json:"tasks"`
+		} `json:"deploymentJobs"`
 	} `json:"releaseDeployPhases"`
 	PreGates  *gates `json:"preDeploymentGates"`
 	PostGates *gates `json:"postDeploymentGates"`
+}
+
+// releaseTask is a task of a deployment. The server writes its times under two
+// names each.
+type releaseTask struct {
+	Status      string `json:"status"`
+	StartTime   string `json:"startTime"`
+	DateStarted string `json:"dateStarted"`
+	FinishTime  string `json:"finishTime"`
+	DateEnded   string `json:"dateEnded"`
+	Task        *struct {
+		ID string `json:"id"`
+	} `json:"task"`
+}
+
+func (t releaseTask) record() approval.ReleaseTask {
+	out := approval.ReleaseTask{Status: t.Status, Started: completedAt(cmp.Or(t.StartTime, t.DateStarted)), Finished: completedAt(cmp.Or(t.FinishTime, t.DateEnded))}
+	if t.Task != nil {
+		out.TaskID = approval.GUID(t.Task.ID)
+	}
+	return out
 }
 
 type gates struct {
@@ -201,6 +226,11 @@ func (d *deployment) record() approval.Deployment {
 	}
 	for _, phase := range d.Phases {
 		record.PlanIDs = append(record.PlanIDs, phase.RunPlanID)
+		for _, job := range phase.Jobs {
+			for _, task := range job.Tasks {
+				record.Tasks = append(record.Tasks, task.record())
+			}
+		}
 	}
 	return record
 }

@@ -48,9 +48,14 @@ type suite struct {
 
 // readSuite reads the check suite of a stage; its id is the checkpoint's.
 func (s *Service) readSuite(ctx context.Context, checkpoint string) (*approval.Suite, error) {
+	return s.readSuiteOf(ctx, s.claims.ProjectID, checkpoint)
+}
+
+// readSuiteOf reads a check suite of a project.
+func (s *Service) readSuiteOf(ctx context.Context, project, checkpoint string) (*approval.Suite, error) {
 	var document suite
 	query := url.Values{"$expand": {"resources"}}
-	if err := s.get(ctx, areaChecks, locationSuite, "7.2-preview.1", s.inProject(map[string]string{"checkSuiteId": checkpoint}), query, &document); err != nil {
+	if err := s.get(ctx, areaChecks, locationSuite, "7.2-preview.1", map[string]string{"project": project, "checkSuiteId": checkpoint}, query, &document); err != nil {
 		return nil, err
 	}
 	return document.suite(checkpoint)

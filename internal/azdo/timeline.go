@@ -16,9 +16,26 @@ type record struct {
 	Identifier string `json:"identifier"`
 	Attempt    int    `json:"attempt"`
 	State      string `json:"state"`
+	Result     string `json:"result"`
+	Finished   string `json:"finishTime"`
+	Task       *struct {
+		ID string `json:"id"`
+	} `json:"task"`
+}
+
+func (r *record) record() approval.TimelineRecord {
+	out := approval.TimelineRecord{
+		ID: approval.GUID(r.ID), ParentID: approval.GUID(r.ParentID), Type: r.Type, Identifier: r.Identifier, Attempt: r.Attempt,
+		State: r.State, Result: r.Result, Finished: completedAt(r.Finished),
+	}
+	if r.Task != nil {
+		out.TaskID = approval.GUID(r.Task.ID)
+	}
+	return out
 }
 
 type timeline struct {
+	ID      string   `json:"id"`
 	Records []record `json:"records"`
 
 	byID     map[string]approval.TimelineRecord
@@ -41,9 +58,8 @@ func (t *timeline) index() error {
 		if _, twice := t.byID[id]; twice {
 			return &malformed{"the record " + id + " is listed twice"}
 		}
-		parent := approval.GUID(r.ParentID)
-		t.byID[id] = approval.TimelineRecord{ID: id, ParentID: parent, Type: r.Type, Identifier: r.Identifier, Attempt: r.Attempt, State: r.State}
-		if parent != "" {
+		t.byID[id] = r.record()
+		if parent := t.byID[id].ParentID; parent != "" {
 			t.children[parent] = append(t.children[parent], t.byID[id])
 		}
 	}

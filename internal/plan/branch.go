@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"acrpromote/internal/rule"
-	"acrpromote/internal/topology"
 )
 
 // judgeBranches checks the run's branch against the flows of all images.
@@ -31,7 +30,10 @@ func judgeBranch(w Wanted, branch string) []rule.Refusal {
 	var refusals []rule.Refusal
 	for _, route := range w.Routes {
 		allowed := route.Rules.Branches
-		if len(allowed) == 0 || slices.ContainsFunc(allowed, func(p topology.BranchPattern) bool { return p.Match(branch) }) {
+		if sealer := route.Rules.Sealer; w.Action == Seal && sealer != nil {
+			allowed = sealer.Branches
+		}
+		if takesBranch(branch, allowed) {
 			continue
 		}
 		var names []string

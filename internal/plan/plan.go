@@ -90,8 +90,9 @@ type Source struct {
 	Records    []Record    // the seal records that refer to the digest
 	RunStarted time.Time   // for seal: the build's startTime; zero outside any run
 	Branch     string      // of the run, according to the server; empty outside any run
-	Attached   []Attached  // the artifacts that the flow requires, and what was found
-	Now        time.Time   // when the source was read
+	Releasing  approval.Releasing
+	Attached   []Attached // the artifacts that the flow requires, and what was found
+	Now        time.Time  // when the source was read
 }
 
 // Record is a seal record that refers to the image. Created is when it was
@@ -101,6 +102,8 @@ type Record struct {
 	Digest  string
 	Created time.Time
 	Run     seal.Run
+	// Sealing is what the server has of that run; nil if it was not read.
+	Sealing *approval.SealRun
 }
 
 // Attached is a requirement of a flow for artifacts that refer to a manifest: how
@@ -171,6 +174,8 @@ type Plan struct {
 	// Withheld is set if an image given by name does not exist at the source. The
 	// set is then not what was meant, and nothing of it is written.
 	Withheld bool
+	// Outcomes are rules about the images that were judged here, met or not.
+	Outcomes []rule.Outcome
 }
 
 // Part is what to do with one image. Record is set if a seal record must be
@@ -197,8 +202,9 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 		if d := direction(i.Wanted); d != "checked" {
 			p.Direction = d
 		}
-		part, refusals := i.plan()
+		part, refusals, outcomes := i.plan()
 		p.Parts = append(p.Parts, part)
+		p.Outcomes = append(p.Outcomes, outcomes...)
 		p.Refusals = append(p.Refusals, refusals...)
 	}
 	p.Refusals = append(p.Refusals, judgeNames(images)...)
@@ -213,25 +219,31 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 }
 
 // plan computes the part of one image.
-func (i Image) plan() (Part, []rule.Refusal) {
+func (i Image) plan() (part Part, refusals []rule.Refusal, outcomes []rule.Outcome) {
 	w, source := i.Wanted, i.Observed.Source
-	part := Part{Wanted: w, Digest: source.Digest}
-	refusals := judgeDirection(w)
+	part = Part{Wanted: w, Digest: source.Digest}
+	refusals = judgeDirection(w)
 	if !source.Unreadable {
 		refusals = append(refusals, judgeDigest(w, source)...)
 		if w.Action != Audit {
 			refusals = append(refusals, judgeAttached(w, source)...)
 		}
+		if Approved(w.Action) {
+			var against []rule.Refusal
+			against, outcomes = judgeSealers(w, source)
+			refusals = append(refusals, against...)
+		}
 		if w.Action == Seal {
 			refusals = append(refusals, judgeAge(w, source)...)
-			part.Record = len(source.Records) == 0
+			refusals = append(refusals, judgeSealing(w, source)...)
+			part.Record = needsRecord(w, source)
 			if len(w.Routes) > 0 { // else no flow covers it, which is a refusal
 				part.Steps = append(part.Steps, Step{Target: w.Source, Work: Nothing, Lock: Lock(w.Routes[0].Rules.Lock)})
 			}
 		}
 	}
 	if w.Action == Audit {
-		return part, refusals
+		return part, refusals, outcomes
 	}
 	part.Steps = slices.Grow(part.Steps, len(w.Targets))
 	for at := range w.Targets {
@@ -239,7 +251,7 @@ func (i Image) plan() (Part, []rule.Refusal) {
 		part.Steps = append(part.Steps, step)
 		refusals = append(refusals, against...)
 	}
-	return part, refusals
+	return part, refusals, outcomes
 }
 
 // judgeTarget returns the step for one target, and what refuses it.

@@ -49,7 +49,7 @@ func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bo
 		return
 	}
 	aged := slices.ContainsFunc(w.RequiredArtifacts(), func(a topology.Attached) bool { return a.MaxAge > 0 })
-	if w.NeedsSeal() || aged || w.TimesReferrers() && azure(w.Source.Registry) && w.leaves() {
+	if w.NeedsSeal() || w.NeedsRecords() || aged || w.TimesReferrers() && azure(w.Source.Registry) && w.leaves() {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {

@@ -41,6 +41,10 @@ func Oldest(records []Record) (oldest Record, ok bool) {
 	return oldest, len(records) > 0
 }
 
+// NeedsRecords reports whether the rules for any target ask who sealed the
+// source.
+func (w Wanted) NeedsRecords() bool { return len(w.sealers()) > 0 }
+
 // NeedsSeal reports whether the rules for any target require a sealed source.
 func (w Wanted) NeedsSeal() bool {
 	for _, route := range w.Routes {

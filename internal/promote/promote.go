@@ -128,18 +128,21 @@ type Sealed struct {
 	Changed bool
 }
 
-// Seal attaches the record, unless the plan says that there is one (present is
-// its digest), and then locks. A locked tag always has its record: an
+// Seal attaches the record, if the plan says so, and then locks. present is the
+// digest of the oldest record that was there before; empty if there was none. A locked tag always has its record: an
 // interruption leaves either no seal or a complete one.
 func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
 	source := p.Wanted.Source
 	var s Sealed
 	if p.Record {
-		var err error
-		if present, err = recorder.Attach(ctx, record); err != nil {
+		attached, err := recorder.Attach(ctx, record)
+		if err != nil {
 			return s, err
 		}
 		s.Changed = true
+		if present == "" {
+			present = attached
+		}
 	}
 	changed, err := lock(ctx, locker, source, image, p.Steps[0].Lock)
 	s.Changed = s.Changed || changed

@@ -124,8 +124,9 @@ const (
 	// plan.judgeRoute.
 	NotInFlow Name = "not-in-flow"
 
-	// Branch: the run is of a branch that the flow does not allow.
-	// Decided by: plan.judgeBranch.
+	// Branch: the run is of a branch that the flow does not allow, or the image
+	// was sealed by a run that it does not allow, or that cannot be shown.
+	// Decided by: plan.judgeBranch, plan.judgeSealers, plan.judgeSealing.
 	Branch Name = "branch"
 
 	// AttachedMissing: the image lacks an attached artifact that the flow

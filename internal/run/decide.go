@@ -49,6 +49,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 
 	p := plan.Make(images, verdict, o.refusals...)
 	r.Direction, r.Refusals = p.Direction, p.Refusals
+	r.Approval.Rules = append(r.Approval.Rules, p.Outcomes...)
 	for i, part := range p.Parts {
 		if part.Wanted.Action == plan.Seal {
 			continue
@@ -71,7 +72,7 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 		s := f.images[i].source
 		source := plan.Source{
 			Unreadable: s.err != nil || s.tree == nil, Missing: errors.Is(s.err, transfer.NotFound), Tag: attributes(s.tag), Manifest: attributes(s.manifest),
-			Records: s.records, RunStarted: f.run.Started, Branch: f.run.Branch, Attached: s.attached, Now: now,
+			Records: s.records, RunStarted: f.run.Started, Branch: f.run.Branch, Releasing: f.releasing, Attached: s.attached, Now: now,
 		}
 		if s.tree != nil {
 			source.Digest = s.tree.Digest()

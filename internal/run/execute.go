@@ -29,8 +29,9 @@ const slowTargetGrace = 5 * time.Second
 
 // executor executes a plan.
 type executor struct {
-	c *agent.Config
-	s *session.Session
+	c  *agent.Config
+	s  *session.Session
+	to *reporter
 	*order
 	found    *findings
 	parts    []plan.Part
@@ -42,7 +43,7 @@ type executor struct {
 func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, to *reporter, result *collector) {
 	progress := to.progress()
 	defer progress.Stop()
-	e := &executor{c: c, s: s, order: o, found: f, parts: p.Parts, progress: progress, result: result}
+	e := &executor{c: c, s: s, to: to, order: o, found: f, parts: p.Parts, progress: progress, result: result}
 	if o.set && plan.Atomic(o.images) {
 		e.executeAtomically(ctx)
 		return
@@ -207,6 +208,11 @@ func (e *executor) seal(ctx context.Context, i int) {
 	e.result.result.Images[i].SealedAt = formatTime(sealed.At)
 	if err != nil {
 		fail(sealed.Changed, err)
+		return
+	}
+	if err := e.to.attachSeal(e.parts[i].Digest, record); err != nil {
+		e.result.done(sealed.Changed, report.Problem{Side: report.InputSide, Subject: "reportFolder", Reason: err.Error(),
+			Remedy: "Name a folder that this step may write to, and run it again: the image is sealed, but the attachment that shows it is missing."})
 		return
 	}
 	e.result.done(sealed.Changed)

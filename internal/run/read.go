@@ -21,6 +21,7 @@ type findings struct {
 	run         azdo.Run
 	protection  string
 	runRefusals []rule.Refusal
+	releasing   approval.Releasing
 	evidence    []*approval.Evidence // by group of the order; nil if it was not read
 	suites      []*approval.Suite    // of this stage, even if another stage's approval counts
 	images      []observation        // by image of the order
@@ -74,6 +75,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	}
 	_ = images.Wait()
 	all.Wait()
+	r.readSealers(ctx, f)
 	return f, wrong
 }
 

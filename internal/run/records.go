@@ -29,8 +29,9 @@ const (
 
 // readRecords reads the seal records among the image's referrers, and when each
 // was pushed according to the registry. A referrer that is listed as a seal record
-// but is not a valid one does not count; doubts has a warning for each.
-func readRecords(ctx context.Context, at *session.Registry, repository, digest string) (records []plan.Record, doubts []string, err error) {
+// but is not a valid one does not count; doubts has a warning for each. If sealed,
+// a seal is made or required, so that a registry without times is an error.
+func readRecords(ctx context.Context, at *session.Registry, repository, digest string, sealed bool) (records []plan.Record, doubts []string, err error) {
 	referrers, err := at.Data.Referrers(ctx, repository, digest, seal.ArtifactType)
 	if err != nil || len(referrers) == 0 {
 		return nil, nil, err
@@ -40,7 +41,7 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 		referrers = referrers[:recordLimit]
 	}
 	metadata, err := at.Metadata()
-	if err != nil {
+	if err != nil && sealed {
 		return nil, nil, err
 	}
 	found := make([]plan.Record, len(referrers))
@@ -52,6 +53,9 @@ func readRecords(ctx context.Context, at *session.Registry, repository, digest s
 		found[i].Digest = r.Digest
 		group.Go(func() error {
 			defer defect.Catch(ctx)
+			if metadata == nil {
+				return nil // a registry without times
+			}
 			read, err := metadata.Manifest(ctx, repository, r.Digest)
 			found[i].Created, failures[2*i] = read.Created, err
 			return nil
@@ -91,6 +95,10 @@ func readRecord(ctx context.Context, at *transfer.Registry, repository, record, 
 	}
 	content, err := at.ReadLayer(ctx, repository, stated.Layers[layer])
 	if err != nil {
+		// Other bytes than the digest's are the way's fault, not the record's.
+		if errors.Is(err, transfer.Corrupt) {
+			return seal.Run{}, nil, err
+		}
 		return seal.Run{}, notOne(err), failure(err)
 	}
 	parsed, why := seal.Parse(content, digest)

@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
+	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
 )
 
@@ -246,6 +248,35 @@ func (p *reporter) writeFiles(r report.Result) (string, error) {
 	}
 	p.commands.UploadSummary(summary.Name())
 	return path, nil
+}
+
+// attachSeal stores the seal record of an image, given by digest, as an
+// attachment of this step, by which a later run shows that this one sealed it.
+func (p *reporter) attachSeal(digest string, record []byte) error {
+	if !p.config.InPipeline {
+		return nil
+	}
+	folder, err := filepath.Abs(p.config.ReportPath())
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	// The agent reads the file some time later, as it does the summary.
+	file, err := os.CreateTemp(folder, "acrpromote-seal-*.json")
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(record)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err != nil {
+		return err
+	}
+	p.commands.AddAttachment(approval.SealAttachment, seal.AttachmentName(digest), file.Name())
+	return nil
 }
 
 // replace writes a file atomically.

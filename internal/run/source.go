@@ -78,8 +78,8 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	group.Go(func() {
 		defer defect.Catch(ctx)
 		// Concurrently with the tree, as soon as its digest is known.
-		if digest, ok := <-known; ok && attributes {
-			s.records, s.doubts, recordsErr = readRecords(ctx, at, source.Repository, digest)
+		if digest, ok := <-known; ok && (attributes || wanted.NeedsRecords()) {
+			s.records, s.doubts, recordsErr = readRecords(ctx, at, source.Repository, digest, attributes)
 		}
 	})
 	s.tree, err = transfer.ReadTree(ctx, at.Data, source.Repository, ref, options)

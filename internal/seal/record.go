@@ -8,10 +8,19 @@ package seal
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // ArtifactType is the artifact type of seal records among an image's referrers.
 const ArtifactType = "application/vnd.acrpromote.seal.v1+json"
+
+// AttachmentName is the name of the attachment with which a step of Azure
+// Pipelines shows that it sealed an image: the hex digits of its digest.
+func AttachmentName(digest string) string {
+	return strings.TrimPrefix(ref.DigestTag(digest), ref.DigestTagPrefix)
+}
 
 // Record is the content of a seal record. It has no timestamp, so a rerun of a
 // job makes the same bytes and finds its record already there.

@@ -82,11 +82,10 @@ func or[T comparable](value *T, otherwise T) {
 
 // repositoryID is the id of the repository that the pipeline is in.
 func (r *Run) repositoryID() string {
-	id := "repository/" + r.project.id
 	if r.options.Repository != "" {
-		id += "/" + r.options.Repository
+		return guidOf("repository/" + r.options.Repository)
 	}
-	return guidOf(id)
+	return guidOf("repository/" + r.project.id)
 }
 
 // Pipeline is the id of the pipeline's definition.
