@@ -141,8 +141,8 @@ func TestSealedByTold(t *testing.T) {
 		t.Errorf("refused %v", refusals)
 	}
 	unsealed := w
-	unsealed.Ways = []Way{{Rules: w.Ways[0].Rules}}
-	unsealed.Ways[0].Rules.Sealed = false
+	unsealed.Routes = []Route{{Rules: w.Routes[0].Rules}}
+	unsealed.Routes[0].Rules.Sealed = false
 	if refusals, _ := judgeSealers(unsealed, source); len(refusals) != 1 {
 		t.Errorf("refused %v", refusals)
 	}

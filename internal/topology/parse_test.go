@@ -79,7 +79,7 @@ var mistakes = []wrong{
 	{"sealed by no pipeline", "      branches:", "      sealedBy: {pipelines: []}\n      branches:", []string{"14:29: empty list"}, true},
 	{"sealed by a project's address", "      branches:", "      sealedBy: {projects: [https://dev.azure.com/contoso/shop]}\n      branches:", []string{`14:29: "https://dev.azure.com/contoso/shop" is not a valid project name`}, true},
 	{"sealed by a short branch", "      branches:", "      sealedBy: {branches: [main]}\n      branches:", []string{`14:29: "main" is not a full ref`}, true},
-	{"sealed by nobody", "      branches:", "      sealedBy: []\n      branches:", []string{"14:17: expected a mapping, found a list"}, true},
+	{"sealed by nobody", "      branches:", "      sealedBy: []\n      branches:", []string{"14:17: sealedBy: expected a mapping, found a list"}, true},
 	{"sealed by somebody and not sealed", "      branches:", "      sealedBy: {pipelines: [7]}\n      sealed: false\n      branches:", []string{"15:15: sealed is false but sealedBy says who must have sealed the image"}, false},
 	{"no version", "version: 1\n", "", []string{"1:1: missing key version"}, true},
 	{"version 2", "version: 1", "version: 2", []string{`1:10: unknown version "2"`}, true},
