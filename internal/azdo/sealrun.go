@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 )
 
 // attachments lists what steps of a run have stored under their records.
@@ -83,14 +84,19 @@ func (s *Service) SealRun(ctx context.Context, project string, id int, digests m
 	if own {
 		b, t = *s.run.build, *s.run.timeline
 	} else {
-		all.Go(func() { buildErr = s.get(ctx, areaBuild, locationBuild, "7.1-preview.7", route, nil, &b) })
 		all.Go(func() {
+			defer defect.Catch(ctx)
+			buildErr = s.get(ctx, areaBuild, locationBuild, "7.1-preview.7", route, nil, &b)
+		})
+		all.Go(func() {
+			defer defect.Catch(ctx)
 			if timelineErr = s.get(ctx, areaBuild, locationTimeline, "7.1-preview.2", route, nil, &t); timelineErr == nil {
 				timelineErr = t.index()
 			}
 		})
 	}
 	all.Go(func() {
+		defer defect.Catch(ctx)
 		with := map[string]string{"project": project, "buildId": strconv.Itoa(id), "type": approval.SealAttachment}
 		attachmentsErr = s.get(ctx, areaBuild, locationAttachments, "7.1-preview.2", with, nil, &a)
 		if attachmentsErr == nil && (a.Value == nil || len(*a.Value) > maxAttachments) {

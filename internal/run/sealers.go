@@ -9,6 +9,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/seal"
 )
@@ -58,6 +59,7 @@ func (r *reader) readSealers(ctx context.Context, f *findings) {
 			continue
 		}
 		group.Go(func() error {
+			defer defect.Catch(ctx)
 			runs[i] = service.SealRun(ctx, c.Project, c.ID, digests[c])
 			return nil
 		})
