@@ -6,18 +6,57 @@ import (
 	"strings"
 )
 
-// Guard is a service connection that this step uses, and the checks on it.
+// SignIn is how this step signs in to one registry of the run. ConnectionID is
+// the service connection; it is empty if access is anonymous or the user's own,
+// which no check protects. Writes reports whether the action writes there.
+type SignIn struct {
+	Host         string
+	ConnectionID string
+	Writes       bool
+}
+
+// Connections returns the IDs of the service connections that sign in, each once.
+// A connection that the step names and that signs in to no registry of the run is
+// not among them, because nothing depends on it.
+func Connections(signIns []SignIn) []string {
+	var ids []string
+	for _, s := range signIns {
+		if s.ConnectionID != "" && !slices.ContainsFunc(ids, func(id string) bool { return SameGUID(id, s.ConnectionID) }) {
+			ids = append(ids, s.ConnectionID)
+		}
+	}
+	return ids
+}
+
+// open returns the registries that the action writes to without a service
+// connection.
+func open(signIns []SignIn) []string {
+	var hosts []string
+	for _, s := range signIns {
+		if s.Writes && s.ConnectionID == "" {
+			hosts = append(hosts, s.Host)
+		}
+	}
+	return hosts
+}
+
+// Guard is a service connection that signs in to a registry of this run, and the
+// checks on it.
 type Guard struct {
 	Name   string
 	Checks Configurations
 }
 
-// Protection describes how the service connections are protected from other
-// pipelines: "protected: …" if every connection in use has an enabled required
-// template or approval, "unprotected: …" if one has neither, and "unknown: …"
-// if the checks of one could not be read. It refuses nothing, because a refusal
-// would stop only this step, not the other pipelines.
-func Protection(guards []Guard) string {
+// Protection describes how the registries are protected from other pipelines:
+// "protected: …" if every connection in use has an enabled required template or
+// approval, "unprotected: …" if one has neither or a registry is written to
+// without a connection, and "unknown: …" if the checks of one could not be read.
+// guards are the connections in use. It refuses nothing, because a refusal would
+// stop only this step, not the other pipelines.
+func Protection(signIns []SignIn, guards []Guard) string {
+	if hosts := open(signIns); len(hosts) > 0 {
+		return fmt.Sprintf("unprotected: no service connection signs in to %s, so no check protects it", strings.Join(hosts, ", "))
+	}
 	if len(guards) == 0 {
 		return "unprotected: no service connection is in use, so no check protects the registries"
 	}
@@ -60,20 +99,34 @@ type FlowFile struct {
 }
 
 // RulesVerified reports whether the pipeline's author could not have used other
-// rules: the file must be bound, and in every check suite of this stage a
-// required template on one of the step's service connections, given by id, must
-// have passed. If the rules are not verified, warning says why.
-func RulesVerified(file FlowFile, suites []*Suite, connections []string) (verified bool, warning string) {
+// rules: the file must be bound, and every check suite of this stage must show that
+// a required template has passed on each service connection that signs in to a
+// registry of this run. A registry that is written to without a connection leaves
+// the rules unverified; reading one without a connection proves nothing and takes
+// nothing away, because anyone can read it. If the rules are not verified, warning
+// says why.
+func RulesVerified(file FlowFile, suites []*Suite, signIns []SignIn) (verified bool, warning string) {
 	if !file.Bound {
 		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
 	}
-	for _, suite := range suites {
-		if !templateRequired(suite, connections) {
-			return false, "the rules are not verified: no required template on a service connection of this step has passed for this stage, so the pipeline's author could use another flow file. Add the check Required template to the service connection"
-		}
+	if hosts := open(signIns); len(hosts) > 0 {
+		return false, fmt.Sprintf("the rules are not verified: no service connection signs in to %s, so no required template protects it", strings.Join(hosts, ", "))
+	}
+	if len(Connections(signIns)) == 0 {
+		return false, "the rules are not verified: no service connection signs in to a registry of this run, so no required template protects it"
 	}
 	if len(suites) == 0 {
 		return false, "the rules are not verified: no check suite of this stage was read"
+	}
+	var missing []string
+	for _, s := range signIns {
+		if s.ConnectionID == "" || !slices.ContainsFunc(suites, func(suite *Suite) bool { return !templateRequired(suite, s.ConnectionID) }) {
+			continue
+		}
+		missing = append(missing, fmt.Sprintf("%s, which signs in to %s", connectionName(suites, s.ConnectionID), s.Host))
+	}
+	if len(missing) > 0 {
+		return false, fmt.Sprintf("the rules are not verified: for this stage no required template has passed on the service connection %s, so the pipeline's author could use another flow file. Add the check Required template to the service connection", strings.Join(missing, ", nor on "))
 	}
 	return true, ""
 }
@@ -91,14 +144,38 @@ func TemplatePassed(suite *Suite, build int, stage TimelineRecord) bool {
 }
 
 // templateRequired reports whether, according to the stage's suite, a required
-// template on one of the service connections, given by id, was evaluated and
-// passed. Then the pipeline extends a template that its author did not choose.
-func templateRequired(suite *Suite, connections []string) bool {
+// template on a service connection was evaluated and passed. Then the pipeline
+// extends a template that its author did not choose. Of several templates on one
+// connection all must have passed: one that was bypassed has not.
+func templateRequired(suite *Suite, connection string) bool {
 	if suite == nil {
 		return false
 	}
-	return slices.ContainsFunc(suite.Runs, func(run CheckRun) bool {
-		return SameGUID(run.Type, TypeRequiredTemplate) && strings.EqualFold(run.Status, "approved") && run.Resource.Type == "endpoint" &&
-			slices.ContainsFunc(connections, func(id string) bool { return SameGUID(id, run.Resource.ID) })
-	})
+	passed := false
+	for _, run := range suite.Runs {
+		if !SameGUID(run.Type, TypeRequiredTemplate) || run.Resource.Type != "endpoint" || !SameGUID(connection, run.Resource.ID) {
+			continue
+		}
+		if !strings.EqualFold(run.Status, "approved") {
+			return false
+		}
+		passed = true
+	}
+	return passed
+}
+
+// connectionName returns the name of a service connection if a check on it shows
+// the name, and otherwise its ID.
+func connectionName(suites []*Suite, connection string) string {
+	for _, suite := range suites {
+		if suite == nil {
+			continue
+		}
+		for _, run := range suite.Runs {
+			if run.Resource.Type == "endpoint" && SameGUID(connection, run.Resource.ID) && run.Resource.Name != "" {
+				return run.Resource.Name
+			}
+		}
+	}
+	return connection
 }

@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"slices"
 	"strings"
 	"testing"
 )
@@ -17,52 +18,95 @@ func TestProtection(t *testing.T) {
 	}
 	unread := Guard{Name: "hidden", Checks: Configurations{Unknown: "grant Reader to the build service"}}
 	for _, c := range []struct {
-		name   string
-		guards []Guard
-		want   string
+		name    string
+		guards  []Guard
+		want    string
+		signIns []SignIn
 	}{
-		{"both", []Guard{read("release-identity", check(TypeApproval, false), check(TypeRequiredTemplate, false))}, "protected: required template, approval on release-identity"},
-		{"one of two connections is bare", []Guard{read("a", check(TypeApproval, false)), read("b", check(exclusiveLock, false))}, "unprotected: b has"},
-		{"a disabled check guards nothing", []Guard{read("a", check(TypeApproval, true))}, "unprotected: a has"},
-		{"two", []Guard{read("a", check(TypeApproval, false)), read("b", check(TypeRequiredTemplate, false))}, "protected: approval on a; required template on b"},
-		{"unread", []Guard{read("a", check(TypeApproval, false)), unread}, "unknown: the checks on hidden: grant Reader"},
-		{"bare outweighs unread", []Guard{read("a"), unread}, "unprotected: a has"},
-		{"none in use", nil, "unprotected: no service connection"},
+		{"both", []Guard{read("release-identity", check(TypeApproval, false), check(TypeRequiredTemplate, false))}, "protected: required template, approval on release-identity", nil},
+		{"one of two connections is bare", []Guard{read("a", check(TypeApproval, false)), read("b", check(exclusiveLock, false))}, "unprotected: b has", nil},
+		{"a disabled check guards nothing", []Guard{read("a", check(TypeApproval, true))}, "unprotected: a has", nil},
+		{"two", []Guard{read("a", check(TypeApproval, false)), read("b", check(TypeRequiredTemplate, false))}, "protected: approval on a; required template on b", nil},
+		{"unread", []Guard{read("a", check(TypeApproval, false)), unread}, "unknown: the checks on hidden: grant Reader", nil},
+		{"bare outweighs unread", []Guard{read("a"), unread}, "unprotected: a has", nil},
+		{"none in use", nil, "unprotected: no service connection", nil},
+		{"written to without a connection", []Guard{read("a", check(TypeApproval, false))}, "unprotected: no service connection signs in to r.example.com",
+			[]SignIn{{"prod.azurecr.io", "a", false}, {"r.example.com", "", true}}},
+		{"read without a connection", []Guard{read("a", check(TypeApproval, false))}, "protected: approval on a",
+			[]SignIn{{"r.example.com", "", false}, {"dev.azurecr.io", "a", true}}},
 	} {
-		if got := Protection(c.guards); !strings.HasPrefix(got, c.want) {
+		if got := Protection(c.signIns, c.guards); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 	}
 }
 
+func TestConnections(t *testing.T) {
+	const one, two = "AAAAAAAA-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
+	got := Connections([]SignIn{{"a", one, false}, {"b", "", true}, {"c", two, true}, {"d", strings.ToLower(one), true}})
+	if !slices.Equal(got, []string{one, two}) {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestRulesVerified: every connection that signs in counts, and no other.
 func TestRulesVerified(t *testing.T) {
-	const connection, other = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
+	const connection, other, unused = "11111111-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002", "33333333-0000-0000-0000-000000000003"
 	template := func(id, status, kind string) CheckRun {
 		return CheckRun{Type: TypeRequiredTemplate, Status: status, Resource: Resource{Type: kind, ID: id}}
 	}
 	suite := func(runs ...CheckRun) *Suite { return &Suite{Runs: runs} }
-	passed := suite(template(connection, "approved", "endpoint"))
+	on := func(ids ...string) *Suite {
+		s := suite()
+		for _, id := range ids {
+			s.Runs = append(s.Runs, template(id, "approved", "endpoint"))
+		}
+		return s
+	}
+	passed := on(connection)
+	one := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", connection, true}}
+	two := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", other, true}}
+	anonymous := []SignIn{{"mirror.example.com", "", false}, {"dev.azurecr.io", connection, true}}
 	bound := FlowFile{Path: "flows.yml", SHA256: "ab", Bound: true}
 	for _, c := range []struct {
-		name   string
-		file   FlowFile
-		suites []*Suite
-		want   bool
+		name    string
+		file    FlowFile
+		suites  []*Suite
+		signIns []SignIn
+		want    bool
+		says    string
 	}{
-		{"a required template has passed", bound, []*Suite{passed}, true},
-		{"in every suite", bound, []*Suite{passed, passed}, true},
-		{"the file lies in the workspace", FlowFile{Path: "flows.yml"}, []*Suite{passed}, false},
-		{"no suite was read", bound, nil, false},
-		{"a suite that is not there", bound, []*Suite{passed, nil}, false},
-		{"a suite without checks", bound, []*Suite{passed, suite()}, false},
-		{"the template was rejected", bound, []*Suite{suite(template(connection, "rejected", "endpoint"))}, false},
-		{"a template on an environment", bound, []*Suite{suite(template(connection, "approved", "environment"))}, false},
-		{"a template on a connection of another step", bound, []*Suite{suite(template(other, "approved", "endpoint"))}, false},
-		{"an approval on the connection", bound, []*Suite{suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection}})}, false},
+		{"a required template has passed", bound, []*Suite{passed}, one, true, ""},
+		{"in every suite", bound, []*Suite{passed, passed}, one, true, ""},
+		{"in capitals", bound, []*Suite{on(strings.ToUpper(connection))}, one, true, ""},
+		{"on both connections", bound, []*Suite{on(other, connection)}, two, true, ""},
+		{"on the source's connection alone", bound, []*Suite{passed}, two, false, other + ", which signs in to dev.azurecr.io"},
+		{"on the target's connection alone", bound, []*Suite{on(other)}, two, false, connection + ", which signs in to prod.azurecr.io"},
+		{"on neither", bound, []*Suite{on(unused)}, two, false, "nor on " + other},
+		{"on one in each suite", bound, []*Suite{on(connection), on(other)}, two, false, ""},
+		{"the file lies in the workspace", FlowFile{Path: "flows.yml"}, []*Suite{passed}, one, false, "workspace"},
+		{"no suite was read", bound, nil, one, false, "no check suite"},
+		{"a suite that is not there", bound, []*Suite{passed, nil}, one, false, ""},
+		{"a suite without checks", bound, []*Suite{passed, suite()}, one, false, ""},
+		{"the template was rejected", bound, []*Suite{suite(template(connection, "rejected", "endpoint"))}, one, false, ""},
+		{"the template was bypassed", bound, []*Suite{suite(template(connection, "bypassed", "endpoint"))}, one, false, ""},
+		{"one of two templates was bypassed", bound, []*Suite{suite(template(connection, "approved", "endpoint"), template(connection, "bypassed", "endpoint"))}, one, false, ""},
+		{"a template on an environment", bound, []*Suite{suite(template(connection, "approved", "environment"))}, one, false, ""},
+		{"a template on a connection that the run does not use", bound, []*Suite{on(unused)}, one, false, ""},
+		{"an approval on the connection", bound, []*Suite{suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection}})}, one, false, ""},
+		{"a source that anyone can read", bound, []*Suite{passed}, anonymous, true, ""},
+		{"a source that anyone can read, and no template", bound, []*Suite{suite()}, anonymous, false, ""},
+		{"a target without a connection", bound, []*Suite{passed}, []SignIn{{"prod.azurecr.io", connection, false}, {"mirror.example.com", "", true}}, false, "no service connection signs in to mirror.example.com"},
+		{"no connection at all", bound, []*Suite{passed}, []SignIn{{"mirror.example.com", "", false}}, false, "no service connection"},
+		{"no registry", bound, []*Suite{passed}, nil, false, "no service connection"},
 	} {
-		got, warning := RulesVerified(c.file, c.suites, []string{connection})
-		if got != c.want || (warning == "") != c.want {
+		got, warning := RulesVerified(c.file, c.suites, c.signIns)
+		if got != c.want || (warning == "") != c.want || !strings.Contains(warning, c.says) {
 			t.Errorf("%s: verified %v, warning %q", c.name, got, warning)
 		}
+	}
+	named := suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection, Name: "release-identity"}})
+	if _, warning := RulesVerified(bound, []*Suite{nil, named}, one); !strings.Contains(warning, "the service connection release-identity, which signs in to prod.azurecr.io") {
+		t.Errorf("%q", warning)
 	}
 }

@@ -100,6 +100,13 @@ func Registries(images []Wanted, others []ref.Reference) []string {
 	return hosts
 }
 
+// Writes reports whether the action of any image writes to a registry: it is a
+// target, or the source of a seal.
+func Writes(images []Wanted, host string) bool {
+	return IsTarget(images, host) && slices.ContainsFunc(images, func(w Wanted) bool { return w.Action != Audit }) ||
+		slices.ContainsFunc(images, func(w Wanted) bool { return w.Action == Seal && w.Source.Registry == host })
+}
+
 // IsTarget reports whether a registry is a target of any image.
 func IsTarget(images []Wanted, host string) bool {
 	return slices.ContainsFunc(images, func(w Wanted) bool {

@@ -163,12 +163,8 @@ func addRules(s *session.Session, o *order, f *findings, result *collector) {
 	if o.flow == nil {
 		return
 	}
-	var used []string
-	for _, c := range s.Connections() {
-		used = append(used, c.ID)
-	}
 	file := approval.FlowFile{Path: o.flow.origin.Path, SHA256: o.flow.origin.SHA256, Bound: o.flow.bound}
-	verified, warning := approval.RulesVerified(file, f.suites, used)
+	verified, warning := approval.RulesVerified(file, f.suites, o.signIns(s))
 	if verified {
 		result.result.Rules = "verified"
 		return

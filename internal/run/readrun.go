@@ -33,6 +33,12 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	// The run comes first, because everything else depends on it.
 	var refusals []rule.Refusal
 	f.run, refusals = service.Run(ctx)
+	var guards sync.WaitGroup
+	guards.Go(func() {
+		defer defect.Catch(ctx)
+		f.protection = r.protection(ctx, service)
+	})
+	defer guards.Wait()
 	if len(r.groups) == 0 {
 		f.runRefusals = refusals
 		r.readTemplate(ctx, service, f)
@@ -45,12 +51,6 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		}
 		return nil
 	}
-	var guards sync.WaitGroup
-	guards.Go(func() {
-		defer defect.Catch(ctx)
-		f.protection = r.protection(ctx, service)
-	})
-	defer guards.Wait()
 	f.evidence = make([]*approval.Evidence, len(r.groups))
 	questions := make([]azdo.Query, len(r.groups))
 	for i, g := range r.groups {
@@ -135,17 +135,18 @@ func (r *reader) protection(ctx context.Context, service *azdo.Service) string {
 	if r.c.Claims.Classic() {
 		return "unprotected: Azure DevOps does not evaluate checks on service connections in classic releases"
 	}
+	signIns := r.signIns(r.s)
 	var guards []approval.Guard
-	for _, used := range r.s.Connections() {
-		checks, refusals := service.Checks(ctx, "endpoint", used.ID)
+	for _, id := range approval.Connections(signIns) {
+		checks, refusals := service.Checks(ctx, "endpoint", id)
 		if len(refusals) > 0 {
 			checks = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
 		}
-		name := "service connection " + used.ID
+		name := "service connection " + id
 		if len(checks.Checks) > 0 && checks.Checks[0].Resource.Name != "" {
 			name = checks.Checks[0].Resource.Name
 		}
 		guards = append(guards, approval.Guard{Name: name, Checks: checks})
 	}
-	return approval.Protection(guards)
+	return approval.Protection(signIns, guards)
 }

@@ -7,6 +7,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -139,6 +140,17 @@ func signIn(c *agent.Config, s *session.Session, o *order) error {
 		return wrong
 	}
 	return nil
+}
+
+// signIns returns how the step signs in to each registry of the order.
+func (o *order) signIns(s *session.Session) []approval.SignIn {
+	var all []approval.SignIn
+	for _, host := range plan.Registries(o.images, o.others) {
+		if r, err := s.Registry(host); err == nil {
+			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Writes: plan.Writes(o.images, host)})
+		}
+	}
+	return all
 }
 
 func isAzure(host string) bool {

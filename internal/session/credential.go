@@ -23,18 +23,12 @@ import (
 // rights that the source's does not need.
 func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	c := s.config
-	for _, docker := range c.Registries {
-		if docker.Host() == host {
-			return acr.Password(docker.Username(), docker.Password().Reveal()), nil
-		}
-	}
+	connection, input := s.connection(host, target)
 	cloud, azure := acr.CloudOf(host)
-	connection, input := c.Azure, "azureSubscription"
-	if c.Target != nil && target {
-		connection, input = c.Target, "targetSubscription"
-	}
 	switch {
-	case azure && connection != nil:
+	case input == registryConnections:
+		return acr.Password(connection.Username(), connection.Password().Reveal()), nil
+	case connection != nil:
 		return s.identity(connection, input, cloud)
 	case !azure && c.InPipeline:
 		return acr.Anonymous(), nil
@@ -55,6 +49,27 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 		return acr.Entra(identity, ""), nil
 	}
 	return acr.Anonymous(), nil
+}
+
+// registryConnections is the input that names Docker registry connections.
+const registryConnections = "registryConnections"
+
+// connection returns the service connection that signs in to a registry, and the
+// input that names it; nil if none does.
+func (s *Session) connection(host string, target bool) (connection *agent.Connection, input string) {
+	c := s.config
+	for _, docker := range c.Registries {
+		if docker.Host() == host {
+			return docker, registryConnections
+		}
+	}
+	if _, azure := acr.CloudOf(host); !azure {
+		return nil, ""
+	}
+	if c.Target != nil && target {
+		return c.Target, "targetSubscription"
+	}
+	return c.Azure, "azureSubscription"
 }
 
 // identity returns the Entra identity of an Azure service connection. All its

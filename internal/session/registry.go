@@ -17,6 +17,9 @@ type Registry struct {
 	Host  string
 	Azure bool // it has attributes and locks
 	Data  *transfer.Registry
+	// ConnectionID is the service connection that signs in to the registry; empty
+	// if none does: access is anonymous, or the user's own.
+	ConnectionID string
 	Breaker
 
 	rights   map[string][]string // by repository, complete before its first request
@@ -40,7 +43,11 @@ func (s *Session) SignIn(host string, target bool, rights map[string][]string) e
 	}
 	all := map[string][]string{}
 	maps.Copy(all, rights)
-	s.registries[host] = s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
+	r := s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
+	if connection, _ := s.connection(host, target); connection != nil {
+		r.ConnectionID = connection.ID
+	}
+	s.registries[host] = r
 	return nil
 }
 

@@ -6,7 +6,6 @@ package session
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -129,15 +128,4 @@ func (s *Session) Preconnect(hosts []string) {
 	for _, host := range hosts {
 		s.network.Preconnect(host, each)
 	}
-}
-
-// Connections returns the service connections of this step without duplicates.
-func (s *Session) Connections() []*agent.Connection {
-	var used []*agent.Connection
-	for _, c := range append([]*agent.Connection{s.config.Azure, s.config.Target}, s.config.Registries...) {
-		if c != nil && !slices.ContainsFunc(used, func(u *agent.Connection) bool { return u.ID == c.ID }) {
-			used = append(used, c)
-		}
-	}
-	return used
 }
