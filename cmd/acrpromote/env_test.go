@@ -111,10 +111,10 @@ type testEnv struct {
 	temp         string
 	seen         *sightings
 
-	// broken lets a test break a target on purpose; else every tag there must
-	// be whole after each run of the program.
+	// broken says that a test breaks a target on purpose. Otherwise every tag
+	// there must be complete after each run of the program.
 	broken bool
-	// shutOut says that the proxy lets nobody through, and then its log is empty.
+	// shutOut says that the proxy blocks everything, so that its log is empty.
 	shutOut bool
 }
 

@@ -8,8 +8,8 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// TestPatternsFindNoDigestTags: what is attached under a digest tag is not an
-// image, so no pattern finds it; named outright it is one.
+// TestPatternsFindNoDigestTags checks that patterns do not match digest tags, which
+// are not images, but that an explicit name does.
 func TestPatternsFindNoDigestTags(t *testing.T) {
 	env := newTestEnv(t)
 	cart1, cart2, pay := env.three()
@@ -19,7 +19,7 @@ func TestPatternsFindNoDigestTags(t *testing.T) {
 			pushImage(env.prod, repository, testimage.FallbackTag(image.Digest)+ending, 40+len(ending), 1, 200)
 		}
 	}
-	// Not a digest's name: an image like any other.
+	// A tag that is not named after a digest is an ordinary image.
 	odd := pushImage(env.prod, cart, "sha256-short.sig", 50, 1, 200)
 	env.seal(cart + ":sha256-short.sig")
 	env.ready()
@@ -34,11 +34,11 @@ func TestPatternsFindNoDigestTags(t *testing.T) {
 	env.task(set.with("images", "shop/cart:"+named)).refusedBy("not-sealed").says(named)
 }
 
-// subscribed is a flow whose teams do not subscribe to everything.
+// subscribed is a flow whose teams subscribe only to some images.
 var subscribed = strings.Replace(sandbox, "    onPartial: warn\n", "    onPartial: warn\n    teams:\n      dev: [shop/cart]\n      web: [shop/cart, shop/pay]\n", 1)
 
-// TestNobodySubscribes: an image that was named and goes nowhere is refused; one
-// that a pattern found is left out and reported.
+// TestNobodySubscribes checks that an explicitly named image without a target is
+// refused, and that one found by a pattern is skipped with a warning.
 func TestNobodySubscribes(t *testing.T) {
 	env := newTestEnv(t)
 	env.three()
@@ -63,8 +63,8 @@ func TestNobodySubscribes(t *testing.T) {
 	env.task(base.with("action", "invertedPush", "images", "shop/lone:*")).want("misuse")
 }
 
-// TestNamedImageMissing: a set in which an image that was given by name does not
-// exist is not the set that was meant. Nothing is written.
+// TestNamedImageMissing checks that nothing is written if an explicitly named image
+// of a set does not exist.
 func TestNamedImageMissing(t *testing.T) {
 	for _, action := range []string{"invertedPush", "seal"} {
 		t.Run(action, func(t *testing.T) {
@@ -97,8 +97,8 @@ func TestNamedImageMissing(t *testing.T) {
 	}
 }
 
-// TestAuditReportsTheSet: an audit reports the rules, the set's digest and its
-// code as every other action does.
+// TestAuditReportsTheSet checks that an audit reports the rules, the set's digest and
+// its code like every other action.
 func TestAuditReportsTheSet(t *testing.T) {
 	env := newTestEnv(t)
 	env.connection.AddCheck(sim.RequiredTemplate)
@@ -123,9 +123,9 @@ func TestAuditReportsTheSet(t *testing.T) {
 	}
 }
 
-// TestSealNeedsWhatTheFlowDemands: with a flow file, sealing is held to the
-// branches and the attached artifacts of the flow.
-func TestSealNeedsWhatTheFlowDemands(t *testing.T) {
+// TestSealWithFlow checks that seal with a flow file requires the branches and the
+// attached artifacts of the flow.
+func TestSealWithFlow(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, "1.0", 1)
 	demanding := strings.Replace(sandbox, "      branches: [refs/heads/main]\n", "      branches: [refs/heads/main]\n      attached: [{artifactType: application/spdx+json}]\n", 1)

@@ -22,10 +22,10 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// What is here holds for every run of the program, and is looked at after each
-// that any test makes.
+// The invariants of every run of the program, which are checked after each run of
+// every test.
 
-// sightings are the secrets that were seen on their way to a service.
+// sightings are the secrets that were sent to services.
 type sightings struct {
 	mu      sync.Mutex
 	secrets map[string]string // what it is, by the secret itself
@@ -40,7 +40,7 @@ func (s *sightings) add(what, secret string) {
 	s.secrets[secret] = what
 }
 
-// watch looks at a request before its host does, and answers none.
+// watch sees each request before its host does, and responds to none.
 func (s *sightings) watch(_ http.ResponseWriter, r *http.Request) bool {
 	if scheme, value, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok {
 		s.add("a header's "+scheme+" credential", value)
@@ -64,7 +64,7 @@ func (s *sightings) watch(_ http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// ofEnvironment are the secrets that the agent hands over.
+// ofEnvironment are the secrets that the agent passes to the task.
 func (s *sightings) ofEnvironment(environ []string) {
 	for _, pair := range environ {
 		name, value, _ := strings.Cut(pair, "=")
@@ -77,17 +77,17 @@ func (s *sightings) ofEnvironment(environ []string) {
 
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{16,}|[?&](sig|_state|access_token|token)=`)
 
-// ownCommands are the logging commands that the program may send.
+// ownCommands are the logging commands that the program may write.
 var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment"}
 
-// command is one logging command as the agent reads it.
+// command is one logging command as parsed by the agent.
 type command struct {
 	fakeagent.Command
 	whole bool // it begins its line
 }
 
-// agentReads finds what the agent takes for logging commands, and what a person
-// would: characters that nobody sees count for nothing then.
+// agentReads returns the logging commands that the agent finds, and the ones that a
+// person would see: for those, invisible characters are ignored.
 func agentReads(output string) []command {
 	var found []command
 	for _, line := range fakeagent.Lines(output) {
@@ -102,7 +102,7 @@ func agentReads(output string) []command {
 	return found
 }
 
-// disguised finds what looks like a command and is none to the agent.
+// disguised returns texts that look like a command but are not one for the agent.
 func disguised(line string) (fakeagent.Command, bool) {
 	line = strings.Map(func(r rune) rune {
 		if unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Variation_Selector, r) || unicode.IsControl(r) {
@@ -121,7 +121,7 @@ func disguised(line string) (fakeagent.Command, bool) {
 	return fakeagent.Command{Event: head, Data: data}, ok && closed
 }
 
-// read takes what the agent takes of the output, and result.json.
+// read parses the commands in the output, and result.json.
 func (o *outcome) read(inPipeline bool) {
 	o.t.Helper()
 	for _, c := range agentReads(o.stdout) {
@@ -173,8 +173,8 @@ func (o *outcome) read(inPipeline bool) {
 	}
 }
 
-// parseResult reads one document and holds it to the schema that ships with
-// the program.
+// parseResult parses one document and validates it against the schema that ships
+// with the program.
 func parseResult(t *testing.T, content []byte) map[string]any {
 	t.Helper()
 	var result, schema map[string]any
@@ -190,8 +190,8 @@ func parseResult(t *testing.T, content []byte) map[string]any {
 	return result
 }
 
-// violations checks a value against the part of JSON Schema that the shipped
-// schema uses; a keyword that is not known here is a violation itself.
+// violations validates a value with the part of JSON Schema that the shipped schema
+// uses. An unknown keyword is a violation too.
 func violations(root, schema map[string]any, value any, path string) (found []string) {
 	bad := func(format string, args ...any) { found = append(found, path+": "+fmt.Sprintf(format, args...)) }
 	object, isObject := value.(map[string]any)
@@ -262,7 +262,7 @@ func violations(root, schema map[string]any, value any, path string) (found []st
 	return found
 }
 
-// hold looks at everything that is true of every run.
+// hold checks all invariants of a run.
 func (env *testEnv) hold(p *process, o *outcome) {
 	env.t.Helper()
 	if o.code < 0 {
@@ -311,7 +311,7 @@ func (env *testEnv) hold(p *process, o *outcome) {
 	}
 }
 
-// holdSecrets finds no secret in anything that is kept or shown.
+// holdSecrets fails the test if anything stored or shown contains a secret.
 func (env *testEnv) holdSecrets(p *process, o *outcome) {
 	env.t.Helper()
 	document, _ := json.Marshal(o.result)
@@ -322,7 +322,7 @@ func (env *testEnv) holdSecrets(p *process, o *outcome) {
 	env.seen.mu.Unlock()
 	for place, text := range places {
 		for secret, what := range secrets {
-			// The beginning of one is too much already.
+			// The beginning of a secret is too much already.
 			if strings.Contains(text, secret[:min(len(secret), 12)]) {
 				env.t.Errorf("%s shows %s", place, what)
 			}
@@ -333,7 +333,7 @@ func (env *testEnv) holdSecrets(p *process, o *outcome) {
 	}
 }
 
-// holdEgress compares the hosts that result.json tells with the proxies' logs.
+// holdEgress compares the hosts in result.json with the logs of the proxies.
 func (env *testEnv) holdEgress(p *process, o *outcome) {
 	env.t.Helper()
 	var dialled, told []string
@@ -346,9 +346,9 @@ func (env *testEnv) holdEgress(p *process, o *outcome) {
 	slices.Sort(dialled)
 	slices.Sort(told)
 	dialled = slices.Compact(dialled)
-	// A dial that was stopped on its way to the proxy is told, and is not in its
-	// log; nothing may be in the log and not be told. Downloads are given up
-	// where the target turns out to have the blob.
+	// A dial that was cancelled before it reached the proxy is in result.json but
+	// not in the log. Every host in the log must be in result.json. Downloads are
+	// cancelled if the target turns out to have the blob.
 	told = slices.DeleteFunc(told, func(host string) bool {
 		given := o.result["outcome"] == "cancelled" || strings.HasSuffix(host, ".blob.core.windows.net:443")
 		return given && !slices.Contains(dialled, host)
@@ -358,7 +358,7 @@ func (env *testEnv) holdEgress(p *process, o *outcome) {
 	}
 }
 
-// writes are the requests that would change something.
+// writes returns the requests that change something.
 func writes(requests []sim.Request) []string {
 	var list []string
 	for _, r := range requests {
@@ -370,7 +370,7 @@ func writes(requests []sim.Request) []string {
 	return list
 }
 
-// lacking lists what a tag needs and the registry has not: manifests, their
+// lacking returns what a tag needs but the registry does not have: manifests, their
 // children and blobs.
 func lacking(r *sim.Registry, repository, reference string) []string {
 	_, content, ok := r.Manifest(repository, reference)

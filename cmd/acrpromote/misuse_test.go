@@ -7,8 +7,8 @@ import (
 	"acrpromote/internal/fakeagent"
 )
 
-// TestMisuse: what cannot be understood, or may not be asked, ends as misuse
-// before anybody is asked anything, and says which input it is about.
+// TestMisuse checks that invalid or contradictory inputs end as misuse before any
+// request is sent, and that the message names the input.
 func TestMisuse(t *testing.T) {
 	env, _ := ready(t)
 	seal := inputs{"action": "seal", "source": source}
@@ -99,7 +99,7 @@ func TestMisuse(t *testing.T) {
 	}
 }
 
-// TestMisuseOfTheEnvironment: what is wrong around the inputs.
+// TestMisuseOfTheEnvironment tests invalid variables of the agent.
 func TestMisuseOfTheEnvironment(t *testing.T) {
 	env, _ := ready(t)
 	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password")
@@ -129,8 +129,8 @@ func TestMisuseOfTheEnvironment(t *testing.T) {
 	none(env.task(push(), connected("azureSubscription", secret)), "AzureGermanCloud")
 }
 
-// TestUnknownApprovalStage is misuse that only the run can tell: the stages
-// there are get listed, and nothing is written.
+// TestUnknownApprovalStage checks that a stage that the run does not have is misuse,
+// that the existing stages are listed, and that nothing is written.
 func TestUnknownApprovalStage(t *testing.T) {
 	env, _ := ready(t)
 	o := env.task(push("approvalStage", "Productoin")).want("misuse").says("Productoin", "Build", "Production")
@@ -140,7 +140,7 @@ func TestUnknownApprovalStage(t *testing.T) {
 	env.task(push("approvalStage", "pRODUCTION")).want("done")
 }
 
-// TestWarnings: an input that the action does not take is told, and no more.
+// TestWarnings checks that an input that the action does not have is only a warning.
 func TestWarnings(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 1, 512)
@@ -155,15 +155,15 @@ func TestWarnings(t *testing.T) {
 	if o.output["digest"] != image.Digest || o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["changed"] != "true" {
 		t.Errorf("outputs %v", o.output)
 	}
-	// An agent sends defaults for every action: these are no wish.
+	// The agent sends the defaults for every action, so they are not a warning.
 	o = env.task(inputs{"action": "seal", "source": source, "minApprovers": "1", "approval": "manual", "moveTag": "false", "onPartial": "fail", "dryRun": "False"}).want("done")
 	if len(o.warnings) != 0 {
 		t.Errorf("warnings for what was not asked: %q", o.warnings)
 	}
 }
 
-// TestForeignVariablesAreIgnored: a step's env: could answer for Azure DevOps,
-// if its proxy or its CA were believed.
+// TestForeignVariablesAreIgnored checks that the env: of a step cannot impersonate
+// Azure DevOps with its own proxy or CA.
 func TestForeignVariablesAreIgnored(t *testing.T) {
 	env, image := ready(t)
 	nowhere := "http://127.0.0.1:9"
@@ -180,7 +180,7 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 		t.Errorf("that AGENT_SKIPCERTVALIDATION is not obeyed is not told: %q", o.warnings)
 	}
 
-	// A CA that the agent does not name as its own vouches for nobody.
+	// A CA that the agent does not name as its own is not trusted.
 	o = env.task(push(), func(e *fakeagent.Environment) {
 		e.CAFile = ""
 		e.Env = map[string]string{"AGENT_CAINFO": env.cloud.CAFile(), "SSL_CERT_FILE": env.cloud.CAFile()}
@@ -192,7 +192,7 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 		t.Errorf("answered by a server that nobody trusts: %v", o.requests)
 	}
 
-	// Nor does a proxy. The hosts here resolve nowhere.
+	// Neither is a proxy used. The hosts here do not resolve.
 	environ := env.environ(env.stage, push("source", "registry.invalid/"+cart+":1", "targets", "dev.invalid"), func(e *fakeagent.Environment) {
 		e.Proxy = nil
 		e.Env = map[string]string{"AGENT_PROXYURL": env.devNetwork.ProxyURL(), "HTTPS_PROXY": env.devNetwork.ProxyURL()}

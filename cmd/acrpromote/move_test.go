@@ -70,7 +70,7 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestSealOlderThanRun: what this run did not push is not this run's to seal.
+// TestSealOlderThanRun checks that a run can seal only what it pushed.
 func TestSealOlderThanRun(t *testing.T) {
 	env := newTestEnv(t)
 	env.clock.set(-time.Hour)
@@ -86,7 +86,7 @@ func TestSealOlderThanRun(t *testing.T) {
 	}
 }
 
-func TestSealOtherwise(t *testing.T) {
+func TestSealVariants(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 1, 64)
 	env.stage.Begin()
@@ -108,8 +108,8 @@ func TestSealOtherwise(t *testing.T) {
 	env.task(sealing.with("source", prodHost+"/"+cart+":9.9")).failsAt("source", "9.9")
 }
 
-// TestSealWithoutTheRole: a denied PATCH says which role is missing.
-func TestSealWithoutTheRole(t *testing.T) {
+// TestSealWithoutRole checks that a denied PATCH reports the missing role.
+func TestSealWithoutRole(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 64)
 	env.prod.Revoke(clientID)
@@ -121,7 +121,7 @@ func TestSealWithoutTheRole(t *testing.T) {
 	}
 }
 
-// TestLockDoesNotHold: locks are read back.
+// TestLockDoesNotHold checks that locks are read back.
 func TestLockDoesNotHold(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 64)
@@ -137,8 +137,8 @@ func TestLockDoesNotHold(t *testing.T) {
 	env.task(sealing).failsAt("source", prodHost)
 }
 
-// TestReadOnly: verify, audit and dry runs write nothing, and refuse alike.
-// (That nothing is written is held after every run.)
+// TestReadOnly checks that verify, audit and dry runs refuse in the same way. (That
+// they write nothing is an invariant of every run.)
 func TestReadOnly(t *testing.T) {
 	env, image := ready(t)
 	for _, in := range []inputs{push("action", "verify"), push("dryRun", "true")} {
@@ -154,7 +154,8 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestAudit: all there, some, none; every digest that is missing is named.
+// TestAudit audits targets with all, some and none of the image, and checks that
+// every missing digest is listed.
 func TestAudit(t *testing.T) {
 	env := newTestEnv(t)
 	env.broken = true
@@ -197,7 +198,7 @@ func promotion(more ...string) inputs {
 	return inputs{"action": "promote", "source": source, "targets": stable, "environment": "Production"}.with(more...)
 }
 
-// TestPromoteInOneRepository is one manifest PUT, whatever the image.
+// TestPromoteInOneRepository checks that one manifest PUT is enough for any image.
 func TestPromoteInOneRepository(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
@@ -221,7 +222,7 @@ func TestPromoteInOneRepository(t *testing.T) {
 	}
 }
 
-// TestPromoteToAnotherRepository mounts, and moves no byte of a blob.
+// TestPromoteToAnotherRepository checks that blobs are mounted and not copied.
 func TestPromoteToAnotherRepository(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
@@ -245,8 +246,8 @@ func TestPromoteToAnotherRepository(t *testing.T) {
 	}
 }
 
-// TestMoveTag: a tag moves only where it was asked for, and the result records
-// from where.
+// TestMoveTag checks that a tag moves only on request, and that the result records
+// the previous digest.
 func TestMoveTag(t *testing.T) {
 	env := newTestEnv(t)
 	old := pushImage(env.prod, cart, "stable", 8, 1, 64)
@@ -273,8 +274,9 @@ func TestMoveTag(t *testing.T) {
 	}
 }
 
-// TestLockedWhereItCannotBeRead: the registry refuses, and the target failed.
-func TestLockedWhereItCannotBeRead(t *testing.T) {
+// TestUnreadableLock checks that the target fails if the registry refuses a write
+// because of a lock that could not be read.
+func TestUnreadableLock(t *testing.T) {
 	env := newTestEnv(t)
 	old := pushImage(env.prod, cart, "stable", 8, 1, 64)
 	pushImage(env.prod, cart, release, 1, 1, 64)
@@ -288,7 +290,7 @@ func TestLockedWhereItCannotBeRead(t *testing.T) {
 	}
 }
 
-// TestUpward: without a flow file promote stays inside one registry.
+// TestUpward checks that promote stays within one registry without a flow file.
 func TestUpward(t *testing.T) {
 	env, _ := ready(t)
 	o := env.task(promotion("targets", devHost)).refusedBy("upward").says(devHost)
@@ -302,8 +304,9 @@ func TestUpward(t *testing.T) {
 	}
 }
 
-// TestLocksAtTheTargets are set after everything has arrived, and read back.
-func TestLocksAtTheTargets(t *testing.T) {
+// TestLocksAtTargets checks that locks are set after everything has arrived, and
+// read back.
+func TestLocksAtTargets(t *testing.T) {
 	env, image := readyIndex(t)
 	for _, c := range []struct {
 		lock     string
@@ -337,14 +340,14 @@ func TestLocksAtTheTargets(t *testing.T) {
 			t.Errorf("again: changed %s, writes %v", again.output["changed"], writes(again.requests))
 		}
 	}
-	// Without the right to lock the image is there, and the target failed.
+	// Without the right to lock, the image arrives but the target fails.
 	third := env.registry("contosothird.azurecr.io")
 	third.Revoke(clientID)
 	third.Grant(clientID, "**", "pull", "push", "metadata_read")
 	env.task(push("targets", third.Host(), "lock", "tag")).failsAt("target", third.Host(), "Container Registry Repository Writer")
 }
 
-// TestInvertedPush: to other names, by digest under a tag, and again.
+// TestInvertedPush pushes to other names, by digest under a tag, and again.
 func TestInvertedPush(t *testing.T) {
 	env, image := ready(t)
 	o := env.task(push("targets", devHost+"/released/cart:stable\n"+dev2Host+"/released/cart\n"+dev2Host+"/released/cart")).want("done").wantStates("copied copied")
@@ -363,8 +366,8 @@ func TestInvertedPush(t *testing.T) {
 	if len(writes(again.requests)) != 0 {
 		t.Errorf("again: %v", writes(again.requests))
 	}
-	// What is present and equal is not written again, though its tag is new. (A
-	// POST asks whether a blob is there.)
+	// Existing content is not written again, even if the tag is new. (A POST
+	// checks whether a blob exists.)
 	third := env.task(push("targets", devHost+"/released/cart:third")).want("done")
 	for _, r := range writes(third.requests) {
 		if r != "PUT "+devHost+"/v2/released/cart/manifests/third" && !strings.HasPrefix(r, "POST ") {
@@ -373,9 +376,9 @@ func TestInvertedPush(t *testing.T) {
 	}
 }
 
-// TestMissingReferrerIsMended: what was attached since arrives once the image is
-// approved anew, and what was lost on a rerun.
-func TestMissingReferrerIsMended(t *testing.T) {
+// TestMissingReferrerIsRestored checks that newly attached artifacts are copied once
+// the image is approved again, and that a rerun restores lost ones.
+func TestMissingReferrerIsRestored(t *testing.T) {
 	env, image := ready(t)
 	env.task(push()).want("done")
 	sbom := testimage.Attach(env.prod, cart, image, "application/spdx+json", []byte(`{}`))

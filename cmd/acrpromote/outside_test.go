@@ -25,15 +25,15 @@ const (
 )
 
 var (
-	// registryProgram is the CNCF registry: the peer that no simulator of ours
-	// can flatter.
+	// registryProgram is the CNCF registry, an independent implementation to
+	// compare our simulator with.
 	registryProgram = outside("ACRPROMOTE_REGISTRY", "github.com/distribution/distribution/v3/cmd/registry", registryVersion)
 	// conformanceProgram is the OCI distribution conformance suite.
 	conformanceProgram = outside("ACRPROMOTE_CONFORMANCE", "github.com/opencontainers/distribution-spec/conformance", conformanceVersion)
 )
 
-// outside is a program that others have written. build.sh names its file in
-// the variable; else it is built once into the user's cache.
+// outside is a third-party program. The variable, which build.sh sets, names its
+// file. Otherwise it is built once into the user's cache.
 func outside(variable, source, version string) func(*testing.T) string {
 	once := sync.OnceValues(func() (string, error) {
 		if file := os.Getenv(variable); file != "" {
@@ -55,7 +55,7 @@ func outside(variable, source, version string) func(*testing.T) string {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return "", err
 		}
-		// Built beside and renamed: a file under its name is whole.
+		// Built under another name and renamed, so that the file is complete.
 		building, err := os.MkdirTemp(folder, "building-")
 		if err != nil {
 			return "", err
@@ -81,12 +81,11 @@ func outside(variable, source, version string) func(*testing.T) string {
 const (
 	realUser     = "pusher"
 	realPassword = "a-registry-password~4"
-	// realHash is bcrypt's of the password, at its least cost.
+	// realHash is the bcrypt hash of the password, with minimal cost.
 	realHash = "$2a$04$65c.h5XtHAMHDoEFt9SMp.gzVeyFYFXQPlpetNYZbh8xGTE/YLj3G"
 )
 
-// realRegistry is a CNCF registry that a test has started. It lets everything
-// be deleted.
+// realRegistry is a CNCF registry started by a test. It allows deletion.
 type realRegistry struct {
 	t    *testing.T
 	host string
@@ -100,8 +99,8 @@ func startRegistry(t *testing.T) *realRegistry {
 	if err := os.WriteFile(users, []byte(realUser+":"+realHash+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	// Until the registry listens, somebody else may take the port that was
-	// found free: it ends then, and another port is taken.
+	// Another process may take the free port before the registry listens. The
+	// registry then ends, and the test tries another port.
 	var said string
 	for range 5 {
 		host := freeAddress(t)
@@ -151,7 +150,7 @@ func freeAddress(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// answers waits until a host answers or its server has ended.
+// answers waits until a host responds or its server has ended.
 func answers(host string, ended <-chan struct{}) bool {
 	for deadline := time.After(time.Minute); ; {
 		select {
@@ -168,7 +167,8 @@ func answers(host string, ended <-chan struct{}) bool {
 	}
 }
 
-// send asks the registry something as the user, and wants a success.
+// send sends a request to the registry as the user, and fails the test unless it
+// succeeds.
 func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.Response {
 	r.t.Helper()
 	if !strings.HasPrefix(path, "http") {
@@ -213,7 +213,7 @@ func (r *realRegistry) Push(repository, tag, mediaType string, content []byte) s
 	return digest
 }
 
-// digest is what a reference resolves to, by the bytes that are there; "" if
+// digest returns the digest of the content that a reference resolves to, or "" if
 // there is none.
 func (r *realRegistry) digest(repository, reference string) string {
 	r.t.Helper()

@@ -17,7 +17,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// person is somebody at a prompt, with Docker's configuration and nothing else.
+// person is a user at a prompt who has only Docker's configuration.
 type person struct {
 	t       *testing.T
 	environ []string
@@ -33,7 +33,7 @@ func newPerson(t *testing.T, passwords map[string]string) *person {
 	dockerConfig(t, dir, passwords)
 	return &person{t: t, dir: dir, environ: []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "DOCKER_CONFIG=" + dir, "GORACE=atexit_sleep_ms=0",
-		// What azidentity would ask at a prompt is not there.
+		// The programs that azidentity would call are not available.
 		"AZURE_TOKEN_CREDENTIALS=EnvironmentCredential",
 	}}
 }
@@ -52,7 +52,7 @@ func dockerConfig(t testing.TB, dir string, credentials map[string]string) {
 	}
 }
 
-// run types a command. With --output json the document is read and held to the
+// run runs a command. With --output json it validates the document against the
 // schema.
 func (p *person) run(arguments ...string) outcome {
 	p.t.Helper()
@@ -92,8 +92,8 @@ func (p *person) read(code int, stdout, stderr string, arguments []string) outco
 	return o
 }
 
-// TestRealRegistries: an inverted push between two CNCF registries and a
-// promotion inside one, with no Azure in sight.
+// TestRealRegistries tests an inverted push between two CNCF registries and a
+// promotion within one, without Azure.
 func TestRealRegistries(t *testing.T) {
 	t.Parallel()
 	prod, dev := startRegistry(t), startRegistry(t)
@@ -147,7 +147,7 @@ func TestRealRegistries(t *testing.T) {
 	}
 	p.run(append([]string{"audit", "--source", from, "--targets", dev.host, "--output", "json"}, plain...)...).wantCode(0)
 
-	// One of two is not there, and what onPartial says is for pipelines.
+	// One of two targets is down, and onPartial applies only to pipelines.
 	nowhere := "127.0.0.1:9"
 	two := append([]string{"invertedPush", "--source", from, "--targets", dev.host + "/" + cart + ":two\n" + nowhere, "--approval", "none", "--onPartial", "warn", "--plain-http", nowhere, "--output", "json"}, plain...)
 	p.run(two...).wantCode(4).wantStates("copied pending").says(nowhere)
@@ -165,7 +165,7 @@ func TestRealRegistries(t *testing.T) {
 	p.run("invertedPush", "--source", from, "--targets", dev.host, "--approval", "none").wantCode(1)
 }
 
-// TestPrompt: flags, exit codes, help.
+// TestPrompt tests flags, exit codes and help.
 func TestPrompt(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t, nil)
@@ -197,7 +197,7 @@ func TestPrompt(t *testing.T) {
 			t.Errorf("%v: nothing is said", arguments)
 		}
 	}
-	// Inside a run it is the task's business.
+	// Within a run it is not allowed.
 	for _, variable := range []string{"TF_BUILD=True", "SYSTEM_COLLECTIONURI=https://devops.invalid/contoso/"} {
 		inside := newPerson(t, nil)
 		inside.environ = append(inside.environ, variable)
@@ -218,8 +218,8 @@ func TestPrompt(t *testing.T) {
 	}
 }
 
-// TestSuggestionAtThePrompt: a word that is near no action proposes none.
-func TestSuggestionAtThePrompt(t *testing.T) {
+// TestSuggestionAtPrompt checks that only a similar word suggests an action.
+func TestSuggestionAtPrompt(t *testing.T) {
 	p := newPerson(t, nil)
 	if o := p.run("xyzzy", "--source", "registry.invalid/a:1").wantCode(2); !strings.Contains(o.stdout+o.stderr, `"xyzzy"`) || strings.Contains(o.stdout+o.stderr, "Did you mean") {
 		t.Errorf("%s%s", o.stdout, o.stderr)
@@ -229,9 +229,9 @@ func TestSuggestionAtThePrompt(t *testing.T) {
 	}
 }
 
-// TestPromptAtAzure: credentials of Docker's configuration, through the proxy
-// that the person's own environment names; and Ctrl-C.
-func TestPromptAtAzure(t *testing.T) {
+// TestPromptWithAzure tests credentials from Docker's configuration, the proxy from
+// the user's environment, and Ctrl-C.
+func TestPromptWithAzure(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
 	for _, r := range []*sim.Registry{env.prod, env.dev} {
@@ -270,9 +270,9 @@ func TestPromptAtAzure(t *testing.T) {
 	p.run("seal", "--source", source, "--output", "json").wantCode(0)
 }
 
-// TestScriptInARun: no task, but the job's token is mapped: the approval is
-// read all the same.
-func TestScriptInARun(t *testing.T) {
+// TestScriptInRun checks that a script with the job's token reads the approval like
+// the task does.
+func TestScriptInRun(t *testing.T) {
 	env, image := ready(t)
 	for _, r := range []*sim.Registry{env.prod, env.dev} {
 		r.AddUser(realUser, realPassword)

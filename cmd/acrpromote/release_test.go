@@ -6,7 +6,7 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestClassicRelease: the same job in a classic release, from the front door.
+// TestClassicRelease tests a push in a classic release.
 func TestClassicRelease(t *testing.T) {
 	for _, c := range []struct {
 		name    string

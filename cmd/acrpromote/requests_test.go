@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// kind is what a request is for.
+// kind is the purpose of a request.
 func kind(method, path string) string {
 	switch {
 	case strings.HasPrefix(path, "/oauth2/"), strings.HasSuffix(path, "/oauth2/v2.0/token"), strings.Contains(path, "/oidctoken"):
@@ -52,8 +52,8 @@ func show(counted map[string]int) string {
 	return strings.Join(append(rows, fmt.Sprintf("  %-55s %3d", "all", total)), "\n")
 }
 
-// TestRequests counts what one inverted push of an image of five layers costs,
-// sealed and with nothing else attached, cold and again.
+// TestRequests counts the requests of an inverted push of an image of five layers,
+// sealed and with nothing else attached, for the first push and a rerun.
 func TestRequests(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 5, 4096)
@@ -71,7 +71,7 @@ func TestRequests(t *testing.T) {
 	holdTable(t, "cold", table(cold), coldTable)
 	holdTable(t, "again", table(again), againTable)
 
-	// result.json tells the same of the registries.
+	// result.json has the same counts for the registries.
 	for name, o := range map[string]outcome{"cold": cold, "again": again} {
 		for _, traffic := range o.at("traffic").([]any) {
 			told := traffic.(map[string]any)
@@ -108,29 +108,27 @@ func holdTable(t *testing.T, name string, got, want map[string]int) {
 	}
 }
 
-// Of an image of five layers, sealed, with nothing else attached. The least
-// possible, and why:
+// The minimum for a sealed image of five layers with nothing else attached:
 //
-// At PROD: the exchange and one access token for all of the run (2), since an
-// Entra token opens no image. The image's manifest and its seal record's (2):
-// each has to be read to be copied. What refers to each of them (2): whether
-// more is attached is known only when asked. Cosign's tags, which no list of
-// referrers has (1). The tag's lock and time, and the record's time (2): what
-// is sealed is the registry's word. Seven blobs, of which the image has six and the record
-// one, its empty config, each of them a redirect to the storage and a download
-// (7 + 7): the record itself lies in its manifest as well.
+// PROD: the exchange and one access token for the whole run (2), because an Entra
+// token gives no access to images. The manifests of the image and its seal record
+// (2), to be copied. The referrers of both (2), to know whether more is attached.
+// Cosign's tags, which are not in the list of referrers (1). The tag's lock and time
+// and the record's time (2), because the registry's data decides what is sealed.
+// Seven blobs, six of the image and the record's empty config, each with a redirect
+// to the storage and a download (7 + 7); the record itself is in its manifest.
 //
-// At DEV: exchange and token (2); where the tag points (1) and whether the
-// repository is locked (1), while there is time to refuse; for each blob the
-// session that tells also whether it is there, and the upload (8 × 2): Azure
-// takes no blob in one request; two manifests (2), of which the last sets the
-// tag and returns the digest that is compared.
+// DEV: exchange and token (2). The digest of the tag (1) and the lock of the
+// repository (1), in time to refuse. For each blob the start of an upload, which
+// also shows whether it exists, and the upload (8 × 2), because Azure does not accept
+// a blob in one request. Two manifests (2): the last sets the tag and returns the
+// digest to compare.
 //
 // Azure DevOps: OPTIONS and the resource areas, build, timeline, approvals,
 // suite and the check's configuration (7), the checks of the service
 // connections (1), the run's own token and the connection's assertion (2).
-// Entra: the tenant's configuration, which its library insists on, and one
-// token for both registries (2).
+// Entra: the tenant's configuration, which its library requires, and one token for
+// both registries (2).
 var coldTable = map[string]int{
 	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
 	prodHost + " blob GET": 7, prodStorage + " blob GET": 7,
@@ -139,9 +137,9 @@ var coldTable = map[string]int{
 	entraHost + " GET": 1, entraHost + " token": 1,
 }
 
-// Again: nothing is written, and no blob is read. The seal record is: a list
-// that names it is not evidence. DEV is asked where the tag points, and for what
-// refers to the image there.
+// A rerun writes nothing and reads no blob. It reads the seal record, because a list
+// that names it is not evidence, and at DEV the digest of the tag and the referrers
+// of the image.
 var againTable = map[string]int{
 	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
 	devHost + " token": 2, devHost + " look": 1, devHost + " referrers": 1,

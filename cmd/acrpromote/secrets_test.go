@@ -13,20 +13,20 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// That no secret is shown, and no command but the program's own can be read in
-// its output, is held after every run of every test, all of them with
-// System.Debug on. Here are those that would provoke it.
+// It is an invariant of every run, with System.Debug on, that the output shows no
+// secret and has no logging command except the program's own. The tests in this
+// file try to break it.
 
 const smuggled = "##vso[task.setvariable variable=digest]sha256:evil"
 
-// smuggle are ways to bring a logging command in.
+// smuggle has ways to inject a logging command.
 var smuggle = []string{
 	smuggled, "x\r" + smuggled, "x\n" + smuggled, "#\u200b#vso[task.complete result=Succeeded]", "##\u00advso[task.complete result=Succeeded;]done",
 	"#\ufe0f#vso[task.complete result=Succeeded]", "\x1b]0;title\a" + smuggled, "%0D%0A" + smuggled, "##[error]boo", strings.Repeat("#", 9) + "vso[task.complete result=Succeeded;]",
 }
 
-// TestSmuggledComments: an approver's name and comment, and the words of
-// Azure DevOps.
+// TestSmuggledComments injects commands in names and comments of approvers and in
+// other texts of Azure DevOps.
 func TestSmuggledComments(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -61,8 +61,8 @@ func TestSmuggledComments(t *testing.T) {
 	env.task(push()).refusedBy("approval-unreadable")
 }
 
-// TestSmuggledAnswers: bodies, headers and labels of a registry.
-func TestSmuggledAnswers(t *testing.T) {
+// TestSmuggledResponses injects commands in bodies, headers and labels of a registry.
+func TestSmuggledResponses(t *testing.T) {
 	for i, text := range smuggle {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			env, image := ready(t)
@@ -84,7 +84,7 @@ func TestSmuggledAnswers(t *testing.T) {
 			remove = at(prodHost)
 			env.task(push()).failsAt("source", prodHost)
 			remove()
-			// An annotation, and the type of an artifact, are outside text too.
+			// Annotations and artifact types are external text too.
 			testimage.Attach(env.prod, cart, image, "application/x"+text, []byte("{}"))
 			env.task(push())
 			env.task(push("action", "audit"))
@@ -92,11 +92,11 @@ func TestSmuggledAnswers(t *testing.T) {
 	}
 }
 
-// TestSmuggledInputs: the pipeline's author is outside as well.
+// TestSmuggledInputs injects commands in inputs.
 func TestSmuggledInputs(t *testing.T) {
 	env, _ := ready(t)
 	for _, text := range smuggle {
-		// What is misuse is told all at once; what is not, in the refusals.
+		// Misuse is reported all at once; the rest is in the refusals.
 		wrong := push("action", "verify", "source", prodHost+"/"+cart+":"+text, "targets", text, "commentPattern", "("+text, "minApprovers", text, "digest", text, "lock", text)
 		env.task(wrong).want("misuse")
 		o := env.task(push("action", "verify", "environment", text, "approvers", text))
@@ -108,13 +108,13 @@ func TestSmuggledInputs(t *testing.T) {
 	env.task(push("action", "verify", "reportFolder", env.folder()+"/"+smuggled)).want("done")
 }
 
-// TestSecretsThatAreEchoed: a service that repeats what it was sent.
-func TestSecretsThatAreEchoed(t *testing.T) {
+// TestEchoedSecrets tests services that repeat the secrets of a request.
+func TestEchoedSecrets(t *testing.T) {
 	env, _ := ready(t)
 	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
 	secret := env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
 	for i, status := range []int{http.StatusForbidden, http.StatusUnauthorized, http.StatusBadRequest, http.StatusInternalServerError} {
-		// However long the answer is, it is not cut in the middle of a secret.
+		// A long response is not cut in the middle of a secret.
 		padding := strings.Repeat("x", 90*i)
 		remove := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
 			if r.Host != devHost && r.Host != entraHost || r.Host == entraHost && r.Method != http.MethodPost {
@@ -134,8 +134,8 @@ func TestSecretsThatAreEchoed(t *testing.T) {
 	}
 }
 
-// TestTokensThatAreEchoed: the same where images are moved.
-func TestTokensThatAreEchoed(t *testing.T) {
+// TestEchoedTokens tests registries that repeat the token of a request.
+func TestEchoedTokens(t *testing.T) {
 	env, _ := ready(t)
 	var padding atomic.Int64
 	echo := func(rw http.ResponseWriter, r *http.Request) {
@@ -167,7 +167,7 @@ func TestTokensThatAreEchoed(t *testing.T) {
 	}
 }
 
-// TestDebug tells the requests, and of each no more than method, host, path,
+// TestDebug checks that debug output has each request with only method, host, path,
 // status and time.
 func TestDebug(t *testing.T) {
 	env, _ := ready(t)
@@ -196,8 +196,8 @@ func TestDebug(t *testing.T) {
 	}
 }
 
-// TestWhatIsSet: the four outputs and nothing else, on every outcome.
-func TestWhatIsSet(t *testing.T) {
+// TestOutputVariables checks that only the four outputs are set, for every outcome.
+func TestOutputVariables(t *testing.T) {
 	env, image := ready(t)
 	o := env.task(push()).want("done")
 	if o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["digest"] != image.Digest || o.output["changed"] != "true" || o.output["report"] == "" || len(o.output) != 4 {

@@ -11,7 +11,8 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// count counts the requests to a host whose method and path begin so.
+// count returns the number of requests to a host whose method and path have the
+// given prefix.
 func (o outcome) count(host, begin string) int {
 	n := 0
 	for _, r := range o.asked(host) {
@@ -22,8 +23,8 @@ func (o outcome) count(host, begin string) int {
 	return n
 }
 
-// TestSignInOnce: one assertion, one Entra token for all registries, and one
-// exchange a registry, whatever the number of targets and requests.
+// TestSignInOnce checks that a run needs one assertion and one Entra token for all
+// registries, and one exchange for each registry.
 func TestSignInOnce(t *testing.T) {
 	for _, kind := range []string{"federated", "secret"} {
 		t.Run(kind, func(t *testing.T) {
@@ -54,8 +55,8 @@ func TestSignInOnce(t *testing.T) {
 	}
 }
 
-// TestIdentityPerSide: targetSubscription signs in to the targets, so that no
-// identity needs both sides.
+// TestIdentityPerSide checks that targetSubscription is used for the targets, so that
+// no identity needs access to both sides.
 func TestIdentityPerSide(t *testing.T) {
 	env, image := ready(t)
 	const other = "bbbbbbbb-bbbb-cccc-dddd-eeeeeeeeeeee"
@@ -72,7 +73,7 @@ func TestIdentityPerSide(t *testing.T) {
 	}
 }
 
-// TestDockerConnection: user and password at the target, matched by host.
+// TestDockerConnection tests user and password for the target's host.
 func TestDockerConnection(t *testing.T) {
 	env, image := ready(t)
 	env.dev.Revoke(clientID)
@@ -86,12 +87,12 @@ func TestDockerConnection(t *testing.T) {
 	if o.count(dev2Host, "POST /oauth2/exchange") != 1 {
 		t.Errorf("the other registry was not signed in to by Entra: %v", o.asked(dev2Host))
 	}
-	// A repository-scoped token needs no more than its repository.
+	// A repository-scoped token needs access only to its repository.
 	env.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).failsAt("target", devHost)
 }
 
-// TestRepositoryPermissions: a registry that refuses a token unless the whole
-// scope is granted, and one whose identity may write one repository alone.
+// TestRepositoryPermissions tests a registry that denies a token unless the whole
+// scope is granted, and an identity that can write only one repository.
 func TestRepositoryPermissions(t *testing.T) {
 	env, image := ready(t)
 	strict := env.cloud.Registry("contosostrict.azurecr.io", sim.RegistryOptions{Tokens: env.directory, StrictScopes: true})
@@ -102,7 +103,7 @@ func TestRepositoryPermissions(t *testing.T) {
 	}
 }
 
-// TestTokensExpire in the middle of a run: they are replaced.
+// TestTokensExpire checks that tokens that expire during a run are replaced.
 func TestTokensExpire(t *testing.T) {
 	env, image := readyIndex(t)
 	remove := env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
@@ -116,7 +117,7 @@ func TestTokensExpire(t *testing.T) {
 	})
 	defer remove()
 	// Every write expires the tokens that the next one would use, so this may
-	// well fail; but nothing incomplete may be visible, and a rerun completes it.
+	// fail. But nothing incomplete may be visible, and a rerun must complete it.
 	o := env.task(push())
 	if outcome := o.result["outcome"]; outcome != "done" && outcome != "failed" {
 		t.Errorf("outcome %v", outcome)
@@ -129,8 +130,8 @@ func TestTokensExpire(t *testing.T) {
 	}
 }
 
-// TestHostileHosts: an Entra token goes to a registry of Azure alone, compared
-// label by label.
+// TestHostileHosts checks that an Entra token is sent only to Azure registries,
+// whose hosts are compared label by label.
 func TestHostileHosts(t *testing.T) {
 	env, _ := ready(t)
 	hosts := []string{
@@ -163,8 +164,8 @@ func TestHostileHosts(t *testing.T) {
 	}
 }
 
-// TestHostileRealm: whatever realm a challenge names, nobody but the registry's
-// own /oauth2/* is asked.
+// TestHostileRealm checks that only the registry's own /oauth2/* gets requests,
+// whatever realm a challenge names.
 func TestHostileRealm(t *testing.T) {
 	env, image := ready(t)
 	evil := env.evil("evil.example")
@@ -186,8 +187,8 @@ func TestHostileRealm(t *testing.T) {
 	docker := env.project.DockerConnection("dev-token", devHost, "pusher", "a-docker-password~1")
 	env.task(push("targets", devHost+"/released/cart"), connected("registryConnections", docker)).want("done")
 
-	// A registry of somebody else's: its realm is another host's, so nobody is
-	// asked, and it gets no password either.
+	// For another registry whose realm is on another host, no request is sent
+	// there, and the registry gets no password either.
 	env.cloud.Handle("registry.example", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		rw.Header().Set("WWW-Authenticate", `Bearer realm="https://evil.example/token",service="registry.example"`)
 		rw.WriteHeader(http.StatusUnauthorized)
@@ -204,8 +205,8 @@ func TestHostileRealm(t *testing.T) {
 	}
 }
 
-// TestHostileRedirects: no credential goes where a redirect points, and none
-// leads to plain HTTP.
+// TestHostileRedirects checks that no credential is sent to the target of a
+// redirect, and that no redirect to plain HTTP is followed.
 func TestHostileRedirects(t *testing.T) {
 	redirect := func(match func(r *http.Request) bool, to string) func(env *testEnv) {
 		return func(env *testEnv) {
@@ -269,7 +270,7 @@ func TestHostileRedirects(t *testing.T) {
 	}
 }
 
-// TestEgress names the few hosts that this job has to reach, and the proxy
+// TestEgress checks that the result lists the hosts of the job, and the proxy
 // without its user.
 func TestEgress(t *testing.T) {
 	env, _ := ready(t)

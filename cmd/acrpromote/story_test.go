@@ -7,9 +7,9 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// TestTheMainJob goes the whole way: seal, refused while nobody has approved,
-// approved, pushed down to two registries, and again with nothing to do.
-func TestTheMainJob(t *testing.T) {
+// TestMainScenario seals an image, is refused without an approval, pushes it down to
+// two registries after the approval, and does nothing in a rerun.
+func TestMainScenario(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, "shop/cart", "1.4.2", 1)
 	sbom := testimage.Attach(env.prod, "shop/cart", image, "application/spdx+json", []byte(`{"spdxVersion":"SPDX-2.3"}`))
