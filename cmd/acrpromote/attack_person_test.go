@@ -42,7 +42,7 @@ func TestOnlyPeopleApprove(t *testing.T) {
 		{"a service principal that is not on the list", deployer, approve(deployer), push("approvers", "security.officer@example.com"), "not-a-person approver-not-listed", ""},
 		{"a build service", builder, approve(builder), push(), "not-a-person", "svc"},
 		{"an identity of an unknown type", agent, approve(agent), push(), "not-a-person", "bot"},
-		{"an identity without a descriptor", manager, told(func(a map[string]any) { delete(a, "descriptor") }), push(), "not-a-person", "does not say"},
+		{"an identity without a descriptor", manager, told(func(a map[string]any) { delete(a, "descriptor") }), push(), "not-a-person", "unknown type"},
 		{"a build service that is called a user", manager, told(func(a map[string]any) { a["descriptor"], a["subjectKind"] = builder.Descriptor, "user" }), push(), "not-a-person", "svc"},
 		{"a group that answers for itself", manager, told(func(a map[string]any) { a["isContainer"] = true }), push(), "not-a-person", "group"},
 		{"a group that answers for itself, on the list", manager, told(func(a map[string]any) { a["isContainer"] = true }), push("approvers", "release.manager@example.com"), "not-a-person", "group"},

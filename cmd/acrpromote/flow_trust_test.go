@@ -215,7 +215,7 @@ func TestAutomated(t *testing.T) {
 		{"by configuration id", nil, func(o *office) string { return id(o.scan) }, "", ""},
 		{"by the task's GUID", nil, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "", ""},
 		{"with business hours beside it", nil, func(o *office) string { return id(o.scan) + ", " + id(o.hours) }, "", ""},
-		{"business hours alone", nil, func(o *office) string { return id(o.hours) }, "automated-check", "hour"},
+		{"business hours alone", nil, func(o *office) string { return id(o.hours) }, "automated-check", "time of day"},
 		{"a check that nobody evaluated", nil, func(o *office) string { return "{definition: 4711, resource: Gate}" }, "automated-check", "not evaluated"},
 		{"on another resource", nil, func(o *office) string { return strings.Replace(id(o.scan), "Gate", "Elsewhere", 1) }, "automated-check", "Elsewhere"},
 		{"failed", func(o *office) { _ = o.env.stage.SetCheck(o.scan, "rejected") }, func(o *office) string { return id(o.scan) }, "approval-unreadable", "rejected"},
