@@ -18,7 +18,7 @@ func (env *testEnv) holdDownload(size int) (reached <-chan struct{}, release fun
 	half, going := make(chan struct{}), make(chan struct{})
 	var once, ending sync.Once
 	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-		if r.Host != prodStorage {
+		if r.Host != prodStorage || env.readsRecord(r) {
 			return false
 		}
 		mine := false

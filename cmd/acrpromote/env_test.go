@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,6 +112,8 @@ type testEnv struct {
 	temp         string
 	seen         *sightings
 
+	recordBlob string // digest of the content of the last seal record
+
 	// broken says that a test breaks a target on purpose. Otherwise every tag
 	// there must be complete after each run of the program.
 	broken bool
@@ -191,8 +194,16 @@ func (env *testEnv) record(image descriptor) descriptor {
 
 // recordIn attaches a seal record that names a run.
 func (env *testEnv) recordIn(r *sim.Registry, repository string, image descriptor, run *sim.Run) descriptor {
-	return testimage.Attach(r, repository, image, recordType, fmt.Appendf(nil,
-		`{"schema":"acrpromote/seal/v1","digest":%q,"run":{"kind":"yaml","project":"shop","id":%d}}`, image.Digest, run.ID()))
+	content := fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q,"run":{"kind":"yaml","project":"shop","id":%d}}`, image.Digest, run.ID())
+	env.recordBlob = testimage.Digest(content)
+	return testimage.Attach(r, repository, image, recordType, content)
+}
+
+// readsRecord reports whether a request reads the content of a seal record, which
+// the program does before it decides.
+func (env *testEnv) readsRecord(r *http.Request) bool {
+	_, digits, _ := strings.Cut(env.recordBlob, ":")
+	return digits != "" && strings.Contains(r.URL.Path, digits)
 }
 
 // attest leaves in a stage what a step that sealed an image leaves there.

@@ -211,7 +211,7 @@ func TestHostileRedirects(t *testing.T) {
 	redirect := func(match func(r *http.Request) bool, to string) func(env *testEnv) {
 		return func(env *testEnv) {
 			env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
-				if !match(r) {
+				if !match(r) || env.readsRecord(r) {
 					return false
 				}
 				http.Redirect(rw, r, to, http.StatusTemporaryRedirect)
