@@ -513,3 +513,59 @@ func TestReleaseSealsItself(t *testing.T) {
 		t.Errorf("rules %s", told)
 	}
 }
+
+// TestSealsOfASet checks that each image of a set has an attachment, and that each is
+// judged.
+func TestSealsOfASet(t *testing.T) {
+	env := newTestEnv(t)
+	first := pushImage(env.prod, "shop/cart", "1.0", 1, 1, 300)
+	second := pushImage(env.prod, "shop/pay", "1.0", 2, 1, 300)
+	const images = "shop/cart:1.0\nshop/pay:1.0"
+	flows := env.flowFile(sandbox)
+	stage := env.run.Stage("Seal", env.connection)
+	stage.Begin()
+	o := env.taskOf(stage, inputs{"action": "seal", "flowFile": flows, "flow": "released", "images": images}).want("done")
+	for _, image := range []descriptor{first, second} {
+		if o.seals[strings.TrimPrefix(image.Digest, "sha256:")] == "" {
+			t.Errorf("%s has no attachment: %v", image.Digest, o.seals)
+		}
+	}
+	if len(o.seals) != 2 {
+		t.Errorf("%d attachments, want 2", len(o.seals))
+	}
+	env.approve(manager, "")
+	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": images}
+	env.task(set).want("done")
+
+	// A third one, which a feature branch has sealed, keeps all of them back.
+	pushImage(env.prod, "shop/tax", "1.0", 3, 1, 300)
+	feature := env.queued(sim.RunOptions{Branch: "refs/heads/feature/x"}).Stage("Seal", env.connection)
+	feature.Begin()
+	env.taskOf(feature, inputs{"action": "seal", "source": prodHost + "/shop/tax:1.0"}).want("done")
+	env.queue()
+	env.approve(manager, "")
+	env.task(set.with("images", images+"\nshop/tax:1.0")).refusedBy("branch").says("shop/tax:1.0", "refs/heads/feature/x")
+}
+
+// TestRequestsOfBranches counts what it costs to read who sealed the image: of
+// the run itself its attachments and the check suite of the stage that sealed; of
+// another run its record and timeline too.
+func TestRequestsOfBranches(t *testing.T) {
+	env := newTestEnv(t)
+	pushImage(env.prod, cart, release, 1, 1, 300)
+	env.sealIn(env.run).want("done")
+	env.approve(manager, "")
+	free := strings.Replace(sandbox, "      branches: [refs/heads/main]\n", "", 1)
+	count := func(flows string) int {
+		return table(env.task(env.released(flows).with("action", "verify")).want("done"))[devOpsHost+" GET"]
+	}
+	without := count(free)
+	if own := count(sandbox) - without; own != 2 {
+		t.Errorf("the run itself costs %d requests, want 2", own)
+	}
+	env.queue()
+	env.approve(manager, "")
+	if other := count(sandbox) - without; other != 4 {
+		t.Errorf("another run costs %d requests, want 4", other)
+	}
+}

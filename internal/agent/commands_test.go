@@ -91,6 +91,7 @@ func TestCommands(t *testing.T) {
 		t.Error("a variable other than the four outputs was set")
 	}
 	c.UploadSummary("/agent/_temp/a%b;c]/summary.md")
+	c.AddAttachment("acrpromote.seal", "a;b]", "/agent/_temp/a%b;c]/seal.json")
 	c.Complete(Failed, "refused")
 	c.Complete(Succeeded, "done")
 	want := `##vso[task.debug]GET registry.example/v2/
@@ -99,6 +100,7 @@ func TestCommands(t *testing.T) {
 ##vso[task.setprogress value=100;]10 MiB
 ##vso[task.setvariable variable=image;isOutput=true;]registry.example/a@sha256:00
 ##vso[task.uploadsummary]/agent/_temp/a%AZP25b;c]/summary.md
+##vso[task.addattachment type=acrpromote.seal;name=a%3Bb%5D;]/agent/_temp/a%AZP25b;c]/seal.json
 ##vso[task.complete result=Failed;]refused
 `
 	if out.String() != want {
@@ -111,6 +113,7 @@ func TestCommands(t *testing.T) {
 	c.Warning("careful")
 	c.SetProgress(1, "x")
 	c.UploadSummary("x")
+	c.AddAttachment("x", "x", "x")
 	_ = c.SetVariable("digest", "x")
 	c.Complete(Failed, "x")
 	if out.String() != "debug: detail\nwarning: careful\n" {
