@@ -273,3 +273,58 @@ func TestHostsAreReserved(t *testing.T) {
 		t.Errorf("only %d placeholders were found", placeholders)
 	}
 }
+
+// TestThreatModelNamesItsTests: each promise of the threat model names tests, and
+// each of them exists in the package that the table gives.
+func TestThreatModelNamesItsTests(t *testing.T) {
+	_, section, found := strings.Cut(pages(t)["docs/threat-model.md"].text, "## The promises, and the tests that show them")
+	if !found {
+		t.Fatal("docs/threat-model.md has no table of promises")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	test := regexp.MustCompile(`^(Test\w+)(?: \(([\w/]+)\))?$`)
+	rows := 0
+	for row := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(row), "|"), "|")
+		if len(cells) != 2 || strings.HasPrefix(cells[0], "---") || strings.TrimSpace(cells[0]) == "promise" {
+			continue
+		}
+		rows++
+		for name := range strings.SplitSeq(cells[1], ",") {
+			match := test.FindStringSubmatch(strings.TrimSpace(name))
+			if match == nil {
+				t.Errorf("%q is not the name of a test", name)
+				continue
+			}
+			folder := match[2]
+			if folder == "" {
+				folder = "cmd/acrpromote"
+			}
+			if !declares(t, filepath.Join("..", folder), match[1]) {
+				t.Errorf("%s: %s has no test %s", strings.TrimSpace(cells[0]), folder, match[1])
+			}
+		}
+	}
+	if rows < 25 {
+		t.Errorf("the table has only %d promises", rows)
+	}
+}
+
+// declares reports whether a test file of a folder has a function.
+func declares(t *testing.T, folder, function string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(content), "\nfunc "+function+"(") {
+			return true
+		}
+	}
+	return false
+}
