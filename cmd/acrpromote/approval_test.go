@@ -40,7 +40,7 @@ func TestApprovals(t *testing.T) {
 		}, push(), "approval-pending", nil},
 		{"approved", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push(), "", nil},
 		{"environment in another case", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("environment", "pRoDuCtIoN"), "", nil},
-		{"approved by the requester alone", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "")) }, push(), "requester-approved", []string{"Developer", "Release Manager"}},
+		{"approved only by the requester", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "")) }, push(), "requester-approved", []string{"Developer", "Release Manager"}},
 		{"the requester may approve", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "")) }, push("requesterCanApprove", "true"), "", nil},
 		{"queued by another, for the approver", func(t *testing.T, env *testEnv) {
 			env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer, RequestedBy: manager})
@@ -61,7 +61,7 @@ func TestApprovals(t *testing.T) {
 		{"one where the rule wants two", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("minApprovers", "2"), "min-approvers", []string{"1 of 2"}},
 		{"listed", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com\nRELEASE.manager@example.com"), "", nil},
 		{"not listed", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "security.officer@example.com"), "approver-not-listed", []string{"security.officer@example.com"}},
-		{"listed by the name that is shown", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "Release Manager"), "approver-not-listed", nil},
+		{"listed by display name", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvers", "Release Manager"), "approver-not-listed", nil},
 		{"listed as a group", func(t *testing.T, env *testEnv) {
 			group := env.organization.Group(`[shop]\Release Managers`, manager, officer)
 			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{group}})
@@ -73,7 +73,7 @@ func TestApprovals(t *testing.T) {
 		{"fresh enough", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("approvalMaxAge", "1h"), "", nil},
 		{"several rules at once", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(developer, "no")) }, push("commentPattern", "CHG", "approvers", "release.manager@example.com"), "requester-approved approver-not-listed comment-pattern", nil},
 		{"the author is not known", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("authorCanApprove", "false"), "author-approved", []string{"unknown"}},
-		{"another environment, of the requester's own making", func(t *testing.T, env *testEnv) {
+		{"another environment, created by the requester", func(t *testing.T, env *testEnv) {
 			mine := env.project.EnvironmentBy("Production-hotfix", developer)
 			mine.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
 			env.stage = env.run.Stage("Hotfix", mine, env.connection)
@@ -92,7 +92,7 @@ func TestApprovals(t *testing.T) {
 			fail(t, env.stage.Approve(manager, ""))
 			fail(t, env.stage.Approve(developer, "mine"))
 		}, push(), "", nil},
-		{"two approvals, and the other counts alone", func(t *testing.T, env *testEnv) {
+		{"two approvals, only the other counts", func(t *testing.T, env *testEnv) {
 			env.connection.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}})
 			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{developer}})
 			fail(t, env.stage.Approve(manager, ""))
@@ -136,7 +136,7 @@ func TestApprovals(t *testing.T) {
 			fail(t, env.stage.Approve(manager, ""))
 			env.run.MutateSuite(func(d map[string]any) { d["status"] = "rejected" })
 		}, push(), "approval-unreadable", []string{"rejected"}},
-		{"a status that nobody knows", func(t *testing.T, env *testEnv) {
+		{"a status that is unknown", func(t *testing.T, env *testEnv) {
 			fail(t, env.stage.Approve(manager, ""))
 			env.run.MutateApprovals(func(d map[string]any) { d["value"].([]any)[0].(map[string]any)["status"] = "bypassed" })
 		}, push(), "approval-unreadable", []string{"bypassed"}},
@@ -149,9 +149,9 @@ func TestApprovals(t *testing.T) {
 			})
 		}, push(), "approval-unreadable", nil},
 		{"promote takes one too", func(t *testing.T, env *testEnv) {}, inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}, "approval-pending", nil},
-		{"verify refuses alike", func(t *testing.T, env *testEnv) {}, push("action", "verify"), "approval-pending", nil},
-		{"verify grants alike", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("action", "verify"), "", nil},
-		{"a dry run refuses alike", func(t *testing.T, env *testEnv) {}, push("dryRun", "true"), "approval-pending", nil},
+		{"verify refuses too", func(t *testing.T, env *testEnv) {}, push("action", "verify"), "approval-pending", nil},
+		{"verify grants too", func(t *testing.T, env *testEnv) { fail(t, env.stage.Approve(manager, "")) }, push("action", "verify"), "", nil},
+		{"a dry run refuses too", func(t *testing.T, env *testEnv) {}, push("dryRun", "true"), "approval-pending", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := newTestEnv(t)
@@ -176,7 +176,7 @@ func TestApprovals(t *testing.T) {
 			env.untouched(env.dev)
 			for _, rule := range strings.Fields(c.rules) {
 				if !strings.Contains(o.summary, rule) || !strings.Contains(strings.Join(o.issues, "\n"), rule) {
-					t.Errorf("%s is not told in the summary and as an issue", rule)
+					t.Errorf("%s is not in the summary and the issues", rule)
 				}
 			}
 		})
@@ -274,12 +274,12 @@ func TestSealedBeforeApproval(t *testing.T) {
 	}{
 		{"sealed", func(env *testEnv, i descriptor) { env.record(i); env.lock(release) }, nil, byTag, ""},
 		{"locked after the approval, unchanged since before", func(env *testEnv, i descriptor) { env.record(i) }, func(env *testEnv, i descriptor) { env.lock(release) }, byTag, ""},
-		{"not sealed at all", nil, nil, byTag, "not-sealed"},
+		{"not sealed", nil, nil, byTag, "not-sealed"},
 		{"not locked", func(env *testEnv, i descriptor) { env.record(i) }, nil, byTag, "not-sealed"},
-		{"locked against write alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, false, true) }, nil, byTag, "not-sealed"},
-		{"locked against delete alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, true, false) }, nil, byTag, "not-sealed"},
-		{"locked by hand", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byTag, "not-sealed"},
-		{"another artifact is no record", func(env *testEnv, i descriptor) {
+		{"locked only against write", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, false, true) }, nil, byTag, "not-sealed"},
+		{"locked only against delete", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetTagLock(cart, release, true, false) }, nil, byTag, "not-sealed"},
+		{"locked manually", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byTag, "not-sealed"},
+		{"another artifact is not a record", func(env *testEnv, i descriptor) {
 			testimage.Attach(env.prod, cart, i, "application/spdx+json", []byte("{}"))
 			env.lock(release)
 		}, nil, byTag, "not-sealed"},
@@ -300,10 +300,10 @@ func TestSealedBeforeApproval(t *testing.T) {
 		}, byTag, "not-sealed changed-since-approval"},
 		{"by digest", func(env *testEnv, i descriptor) { env.record(i); env.lock(release) }, nil, byDigest, ""},
 		{"by digest, not locked", func(env *testEnv, i descriptor) { env.record(i) }, nil, byDigest, "not-sealed"},
-		{"by digest, locked against write alone", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetManifestLock(cart, i.Digest, false, true) }, nil, byDigest, "not-sealed"},
+		{"by digest, locked only against write", func(env *testEnv, i descriptor) { env.record(i); env.prod.SetManifestLock(cart, i.Digest, false, true) }, nil, byDigest, "not-sealed"},
 		{"by digest, no record", func(env *testEnv, i descriptor) { env.lock(release) }, nil, byDigest, "not-sealed"},
 		{"by digest, record after the approval", func(env *testEnv, i descriptor) { env.lock(release) }, func(env *testEnv, i descriptor) { env.record(i) }, byDigest, "not-sealed"},
-		{"sealed false softens nothing", func(env *testEnv, i descriptor) { env.record(i) }, nil, func(descriptor) inputs { return push("sealed", "false") }, "not-sealed"},
+		{"sealed false relaxes nothing", func(env *testEnv, i descriptor) { env.record(i) }, nil, func(descriptor) inputs { return push("sealed", "false") }, "not-sealed"},
 		{"promote needs none", nil, nil, func(descriptor) inputs {
 			return inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stable", "environment": "Production"}
 		}, ""},
@@ -348,7 +348,7 @@ func TestCheckConfigurationUnreadable(t *testing.T) {
 	env.project.Deny(sim.Configurations)
 	o := env.task(push()).want("done")
 	if told := fmt.Sprint(o.at("approval", "rules")); !strings.Contains(told, "unknown") {
-		t.Errorf("that the configuration is unknown is not told: %s", told)
+		t.Errorf("the configuration is not reported as unknown: %s", told)
 	}
 }
 
@@ -393,7 +393,7 @@ func TestAzureDevOpsUnreadable(t *testing.T) {
 		do   func(env *testEnv)
 		says []string
 	}{
-		{"no way to it", func(env *testEnv) { env.prodNetwork.Block(devOpsHost) }, []string{devOpsHost, "proxy"}},
+		{"no route to it", func(env *testEnv) { env.prodNetwork.Block(devOpsHost) }, []string{devOpsHost, "proxy"}},
 		{"500 as HTML", html(500), []string{"500"}},
 		{"503 as HTML", html(503), []string{"503"}},
 		{"203, a sign-in page", html(203), []string{"203"}},

@@ -517,7 +517,7 @@ func TestReferrersOfAFlow(t *testing.T) {
 		name, more              string
 		sbom, sig, late, attack string // the states
 	}{
-		{"nothing said", manual, "copied", "copied", "left", "left"},
+		{"no statement", manual, "copied", "copied", "left", "left"},
 		{"leave", "    referrers: {afterApproval: leave}\n" + manual, "copied", "copied", "left", "left"},
 		{"bring", "    referrers: {afterApproval: bring}\n" + manual, "copied", "copied", "copied", "left"},
 		{"exclude", "    referrers: {exclude: [" + spdxType + "]}\n" + manual, "left", "copied", "left", "left"},

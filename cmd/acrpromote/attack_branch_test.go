@@ -43,7 +43,7 @@ func TestBranchesBindTheImage(t *testing.T) {
 	o := env.task(env.released(sandbox)).refusedBy("branch").says("refs/heads/feature/x", "refs/heads/main", fmt.Sprint(feature.ID()))
 	env.untouched(env.dev)
 	if told := fmt.Sprint(o.at("approval", "rules")); !strings.Contains(told, "branch") {
-		t.Errorf("the rule is not among those that were judged: %s", told)
+		t.Errorf("the rule was not judged: %s", told)
 	}
 	env.task(env.released(sandbox).with("action", "verify")).refusedBy("branch")
 
@@ -57,7 +57,7 @@ func TestBranchesBindTheImage(t *testing.T) {
 	}
 	o = env.task(env.released(sandbox)).want("done")
 	if told := fmt.Sprint(o.at("approval", "rules")); !strings.Contains(told, fmt.Sprintf("claimed by run %d of refs/heads/main", env.run.ID())) || !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), "claimed by run") {
-		t.Errorf("who sealed it is not told: %s", told)
+		t.Errorf("the sealing run is not reported: %s", told)
 	}
 	// Again nothing changes, and the attachment is stored again.
 	if o := env.sealIn(env.run).want("done"); o.output["changed"] != "false" || len(o.seals) != 1 {
@@ -142,7 +142,7 @@ func TestForgedSeals(t *testing.T) {
 		{"an attachment with half the digest", step("AcrPromote", "acrpromote.seal", strings.Repeat("a", 32), "succeeded"), "no attachment"},
 		{"the link of another run", elsewhere(func(link string) string { return strings.Replace(link, "/builds/", "/builds/1", 1) }), "no attachment"},
 		{"a link without a record", elsewhere(func(link string) string { return link[:strings.Index(link, "/builds/")] }), "no attachment"},
-		{"a link that is none", elsewhere(func(string) string { return "%zz" }), "no attachment"},
+		{"a link that is invalid", elsewhere(func(string) string { return "%zz" }), "no attachment"},
 		{"a link to another timeline", elsewhere(func(link string) string {
 			parts := strings.Split(link, "/")
 			parts[len(parts)-5] = "0d1a2b3c-0000-4000-8000-00000000000a"

@@ -43,9 +43,9 @@ func TestOnlyPeopleApprove(t *testing.T) {
 		{"a build service", builder, approve(builder), push(), "not-a-person", "svc"},
 		{"an identity of an unknown type", agent, approve(agent), push(), "not-a-person", "bot"},
 		{"an identity without a descriptor", manager, told(func(a map[string]any) { delete(a, "descriptor") }), push(), "not-a-person", "unknown type"},
-		{"a build service that is called a user", manager, told(func(a map[string]any) { a["descriptor"], a["subjectKind"] = builder.Descriptor, "user" }), push(), "not-a-person", "svc"},
-		{"a group that answers for itself", manager, told(func(a map[string]any) { a["isContainer"] = true }), push(), "not-a-person", "group"},
-		{"a group that answers for itself, on the list", manager, told(func(a map[string]any) { a["isContainer"] = true }), push("approvers", "release.manager@example.com"), "not-a-person", "group"},
+		{"a build service with the kind user", manager, told(func(a map[string]any) { a["descriptor"], a["subjectKind"] = builder.Descriptor, "user" }), push(), "not-a-person", "svc"},
+		{"a group that approves itself", manager, told(func(a map[string]any) { a["isContainer"] = true }), push(), "not-a-person", "group"},
+		{"a group that approves itself, on the list", manager, told(func(a map[string]any) { a["isContainer"] = true }), push("approvers", "release.manager@example.com"), "not-a-person", "group"},
 		{"bypassed by an administrator", manager, func(env *testEnv) error { env.stage.Bypass(officer); return nil }, push(), "approval-missing", "Security Officer"},
 		{"bypassed by an administrator on the list", manager, func(env *testEnv) error { env.stage.Bypass(officer); return nil }, push("approvers", "security.officer@example.com"), "approval-missing", "bypassed"},
 	} {
@@ -121,9 +121,9 @@ func TestDeferredApprovals(t *testing.T) {
 		rules       string
 	}{
 		{"sealed before anybody was asked", true, false, nil, ""},
-		{"sealed after it was asked for", false, false, nil, "not-sealed changed-since-approval"},
-		{"asked for too long ago", true, false, []string{"approvalMaxAge", "1h"}, "approval-too-old"},
-		{"sealed after it was asked for, the deferral forgotten", false, true, nil, ""},
+		{"sealed after the request", false, false, nil, "not-sealed changed-since-approval"},
+		{"requested too long ago", true, false, []string{"approvalMaxAge", "1h"}, "approval-too-old"},
+		{"sealed after the request, the deferral no longer shown", false, true, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env := newTestEnv(t)

@@ -97,7 +97,7 @@ func TestSealRecordOfAList(t *testing.T) {
 		{"an image that is listed as a record", func(r *sim.Registry, _ descriptor) descriptor {
 			return pushImage(r, cart, "other", 5, 1, 300)
 		}, "artifact type"},
-		{"a record that is not there", func(r *sim.Registry, image descriptor) descriptor {
+		{"a missing record", func(r *sim.Registry, image descriptor) descriptor {
 			d := testimage.Of(testimage.Artifact(recordType, image, recordOf(image), nil))
 			return d
 		}, "sha256:"},
@@ -150,7 +150,7 @@ func TestAttachedIsRead(t *testing.T) {
 		{"something else that is listed as a scan", func(r *sim.Registry, image descriptor) descriptor {
 			return testimage.Attach(r, cart, image, "text/plain", []byte(`{}`))
 		}, false},
-		{"a scan that is not there", func(_ *sim.Registry, image descriptor) descriptor {
+		{"a missing scan", func(_ *sim.Registry, image descriptor) descriptor {
 			return testimage.Of(testimage.Artifact(scan, image, []byte(`{}`), nil))
 		}, false},
 	} {

@@ -34,7 +34,7 @@ func TestBadSource(t *testing.T) {
 		{"the digest does not exist", func(env *testEnv, _ descriptor) inputs {
 			return push("source", prodHost+"/"+cart+"@sha256:"+strings.Repeat("0", 64))
 		}, []string{prodHost, strings.Repeat("0", 64)}},
-		{"the registry is not there", func(env *testEnv, _ descriptor) inputs { env.prodNetwork.Block(prodHost); return push() }, []string{prodHost, "proxy", "502"}},
+		{"the registry is unreachable", func(env *testEnv, _ descriptor) inputs { env.prodNetwork.Block(prodHost); return push() }, []string{prodHost, "proxy", "502"}},
 		{"a truncated manifest", func(env *testEnv, image descriptor) inputs { env.prod.Corrupt(image.Digest, truncate); return push() }, []string{prodHost, cart}},
 		{"another manifest under the digest", func(env *testEnv, image descriptor) inputs {
 			env.prod.Corrupt(image.Digest, func(b []byte) []byte { return append(b, ' ') })
@@ -44,11 +44,11 @@ func TestBadSource(t *testing.T) {
 			env.prod.Corrupt(testimage.Of(layer(1, 0, 2048)).Digest, func(b []byte) []byte { b[7] ^= 1; return b })
 			return push()
 		}, []string{prodHost}},
-		{"a layer that is missing", func(env *testEnv, _ descriptor) inputs {
+		{"a missing layer", func(env *testEnv, _ descriptor) inputs {
 			env.prod.RemoveBlob(cart, testimage.Of(layer(1, 0, 2048)).Digest)
 			return push()
 		}, []string{prodHost, testimage.Of(layer(1, 0, 2048)).Digest}},
-		{"its storage is not there", func(env *testEnv, _ descriptor) inputs { env.prodNetwork.Block(env.prod.StorageHost()); return push() }, []string{prodStorage}},
+		{"its storage is unreachable", func(env *testEnv, _ descriptor) inputs { env.prodNetwork.Block(env.prod.StorageHost()); return push() }, []string{prodStorage}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env, image := ready(t)
@@ -84,7 +84,7 @@ func TestBadManifests(t *testing.T) {
 			env.record(testimage.Describe(testimage.ManifestType, manifest))
 			return "large"
 		}, "4"},
-		{"a manifest that is no JSON", func(env *testEnv) string {
+		{"a manifest that is not JSON", func(env *testEnv) string {
 			manifest := []byte("<html>sign in</html>")
 			env.prod.Push(cart, "html", testimage.ManifestType, manifest)
 			env.record(testimage.Describe(testimage.ManifestType, manifest))

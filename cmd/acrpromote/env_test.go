@@ -556,7 +556,7 @@ func (o outcome) says(words ...string) outcome {
 	text := o.against()
 	for _, word := range words {
 		if !strings.Contains(text, word) {
-			o.t.Errorf("what stands against it does not say %q:\n%s", word, text)
+			o.t.Errorf("refusals and errors do not contain %q:\n%s", word, text)
 		}
 	}
 	return o
@@ -580,7 +580,7 @@ func (o outcome) failsAt(side string, words ...string) outcome {
 	o.want("failed")
 	errors, _ := o.at("errors").([]any)
 	if len(errors) == 0 {
-		o.t.Fatalf("no error is told\n%s", o.stdout)
+		o.t.Fatalf("no error is reported\n%s", o.stdout)
 	}
 	for _, e := range errors {
 		if got := e.(map[string]any)["side"]; got != side {

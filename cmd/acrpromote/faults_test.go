@@ -78,7 +78,7 @@ func TestFaultsSurvived(t *testing.T) {
 		{"a connection reset at the storage", one(sim.Fault{Host: prodStorage, Do: sim.Reset()}), true},
 		{"the answer to the last PUT lost", one(sim.Fault{Host: devHost, Method: "PUT", Path: uploads, Do: sim.Lose()}), false},
 		{"the answer to the tag's PUT lost", one(sim.Fault{Host: devHost, Method: "PUT", Path: manifests + release + "$", Do: sim.Lose()}), true},
-		{"a Content-Length that lies", one(sim.Fault{Host: prodStorage, Do: sim.WrongLength(50)}), false},
+		{"a wrong Content-Length", one(sim.Fault{Host: prodStorage, Do: sim.WrongLength(50)}), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env, image, attached, signature := cosigned(t)
@@ -98,7 +98,7 @@ func TestFaultsSurvived(t *testing.T) {
 				retries += int(traffic.(map[string]any)["retries"].(float64))
 			}
 			if retries == 0 && !c.silent {
-				t.Errorf("%d faults, and no retry is told: %v", total, o.at("traffic"))
+				t.Errorf("%d faults, but no retry is reported: %v", total, o.at("traffic"))
 			}
 			if strings.Contains(c.name, "lost") {
 				again := env.task(push()).want("done").wantStates("present")
@@ -146,7 +146,7 @@ func TestFaultsRefused(t *testing.T) {
 	}{
 		{"a flipped byte in a blob", sim.Fault{Host: prodStorage, Path: strings.TrimPrefix(layer, "sha256:"), Do: sim.Flip(7)}, "source", []string{prodHost, layer}},
 		{"a flipped byte in a manifest", sim.Fault{Host: prodHost, Method: "GET", Path: "/manifests/", Do: sim.Flip(20)}, "source", []string{prodHost, cart, "digest"}},
-		{"a flipped byte in a manifest whose digest nobody tells", sim.Fault{Host: prodHost, Path: "/manifests/" + release + "$", Do: sim.Both(sim.Flip(17), sim.WithHeader("Docker-Content-Digest", func(string) string { return "" }))}, "source", []string{prodHost, cart}},
+		{"a flipped byte in a manifest without a digest header", sim.Fault{Host: prodHost, Path: "/manifests/" + release + "$", Do: sim.Both(sim.Flip(17), sim.WithHeader("Docker-Content-Digest", func(string) string { return "" }))}, "source", []string{prodHost, cart}},
 		{"a wrong digest header at the source", sim.Fault{Host: prodHost, Path: "/manifests/", Do: sim.WithHeader("Docker-Content-Digest", other)}, "source", []string{prodHost}},
 		{"a wrong digest header at the target", sim.Fault{Host: devHost, Method: "PUT", Path: "/manifests/", Do: sim.WithHeader("Docker-Content-Digest", other)}, "target", []string{devHost}},
 		{"403 on the existence check", sim.Fault{Host: devHost, Method: "HEAD", Path: "/manifests/", Do: sim.Refuse(403, "DENIED", "requested access to the resource is denied")}, "target", []string{devHost, "403"}},

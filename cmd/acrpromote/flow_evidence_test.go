@@ -40,7 +40,7 @@ func TestFlowFileOnServer(t *testing.T) {
 	} {
 		o := env.task(push.with("flowFile", c.name)).want(c.outcome)
 		if o.at("flow", "commit") != c.commit || o.at("flow", "sha256") == "" || o.at("flow", "repository") == "" || o.at("flow", "path") == "" {
-			t.Errorf("%s: told as %v, want commit %s", c.name, o.at("flow"), c.commit)
+			t.Errorf("%s: reported as %v, want commit %s", c.name, o.at("flow"), c.commit)
 		}
 	}
 	rules.Commit("refs/heads/main", map[string][]byte{"release/flows.yml": []byte("version: 2\n")})
@@ -141,7 +141,7 @@ func TestRulesVerified(t *testing.T) {
 			env.connection.AddCheck(sim.TaskCheck)
 			return env.connection
 		}, "unverified"},
-		{"on the environment alone", func(env *testEnv) *sim.ServiceConnection {
+		{"only on the environment", func(env *testEnv) *sim.ServiceConnection {
 			env.environment.AddCheck(sim.RequiredTemplate)
 			return env.connection
 		}, "unverified"},
@@ -173,7 +173,7 @@ func TestRulesVerified(t *testing.T) {
 				t.Errorf("rules %v, want %s", o.at("rules"), c.want)
 			}
 			if told := strings.Contains(strings.Join(o.warnings, "\n"), "Required template"); told != (c.want == "unverified") {
-				t.Errorf("what to configure is told: %v\n%q", told, o.warnings)
+				t.Errorf("what to configure is reported: %v\n%q", told, o.warnings)
 			}
 			// A file in the workspace is not verified without a pinned hash.
 			pinned := env.flowFile(sandbox)

@@ -94,7 +94,7 @@ func TestBadFlowFiles(t *testing.T) {
 				t.Errorf("%s: %v", name, o.result["outcome"])
 			}
 			if errors := o.at("errors").([]any); len(errors) > 21 {
-				t.Errorf("%s: %d errors are told", name, len(errors))
+				t.Errorf("%s: %d errors are reported", name, len(errors))
 			}
 		}
 	})

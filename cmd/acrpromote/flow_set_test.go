@@ -80,7 +80,7 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 			t.Errorf("%s: digest %s, code %v, %d images; want %s, %s, 3", name, o.output["digest"], o.at("approvalCode"), len(o.at("images").([]any)), want, code(t, want))
 		}
 		if name == "manifests" && !strings.Contains(strings.Join(o.warnings, "\n"), "docker.io") {
-			t.Errorf("what was left out is not told: %q", o.warnings)
+			t.Errorf("no warning about ignored images: %q", o.warnings)
 		}
 	}
 	for name, in := range map[string]inputs{
@@ -91,9 +91,9 @@ spec: {jobTemplate: {spec: {template: {spec: {containers: [{name: d, image: "%[1
 		"no such list":        base.with("imagesFrom", filepath.Join(env.folder(), "absent")),
 		"templates":           base.with("imagesFrom", env.file("raw.yml", "spec: {containers: [{image: \""+prodHost+"/shop/cart:{{ .Tag }}\"}]}\n")),
 		"other registries":    base.with("imagesFrom", env.file("redis.yml", "spec: {containers: [{image: redis:7}]}\n")),
-		"targets beside it":   base.with("images", "shop/cart:1.0", "targets", devHost),
-		"a source beside it":  base.with("images", "shop/cart:1.0", "source", source),
-		"a digest beside it":  base.with("images", "shop/cart:1.0", "digest", want),
+		"with targets":        base.with("images", "shop/cart:1.0", "targets", devHost),
+		"with a source":       base.with("images", "shop/cart:1.0", "source", source),
+		"with a digest":       base.with("images", "shop/cart:1.0", "digest", want),
 		"no flow":             {"action": "verify", "flowFile": base["flowFile"], "images": "shop/cart:1.0"},
 		"no flow file either": {"action": "verify", "images": "shop/cart:1.0"},
 	} {
@@ -118,7 +118,7 @@ func TestSetCode(t *testing.T) {
 	if o := env.taskOf(sealing, inputs{"action": "seal", "flowFile": flows, "flow": "released", "images": "shop/*:*"}).want("done"); o.at("approvalCode") != code(t, all) {
 		t.Errorf("seal shows the code %v, want %s", o.at("approvalCode"), code(t, all))
 	}
-	env.approve(manager, "let out: "+code(t, all))
+	env.approve(manager, "approved: "+code(t, all))
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/*:*"}
 	for _, other := range []string{"shop/cart:1.0\nshop/cart:1.1", "shop/cart:1.0"} {
 		env.task(set.with("images", other)).refusedBy("approval-code")
@@ -305,7 +305,7 @@ func TestParallelJobs(t *testing.T) {
 	for n, o := range outcomes {
 		o.want("done")
 		if o.at("approvalCode") != code(t, all) || o.output["digest"] != all {
-			t.Errorf("job %d: code %v, digest %s; want those of the whole set", n+1, o.at("approvalCode"), o.output["digest"])
+			t.Errorf("job %d: code %v, digest %s; want the ones of the whole set", n+1, o.at("approvalCode"), o.output["digest"])
 		}
 		images := o.at("images").([]any)
 		if len(images) == 0 || len(images) == 2*repositories {
@@ -333,7 +333,7 @@ func TestParallelJobs(t *testing.T) {
 		o := env.task(set.with("images", "shop/app1:1.0", "flowFile", env.flowFile(sandbox)), job("MultiMachine", n+1, 4)).want("done")
 		busy += len(o.at("images").([]any))
 		if o.output["digest"] != setDigest(members[2]) {
-			t.Errorf("job %d of 4 tells the digest %s", n+1, o.output["digest"])
+			t.Errorf("job %d of 4 reports the digest %s", n+1, o.output["digest"])
 		}
 	}
 	if busy != 1 {

@@ -109,7 +109,7 @@ flows:
 	o = env.taskOf(test, move("1.0.0", "test")).want("done")
 	env.tagged(env.prod, cart, "test", first)
 	if got := o.at("images", 0, "targets", 0, "previous"); got != second.Digest || !strings.Contains(o.summary, "moved from ") || !strings.Contains(o.stdout, "moved from ") {
-		t.Errorf("rolled back: previous %v, want %s, told in log and summary:\n%s", got, second.Digest, o.summary)
+		t.Errorf("rolled back: previous %v, want %s, reported in log and summary:\n%s", got, second.Digest, o.summary)
 	}
 	if o = env.taskOf(test, move("1.0.0", "test")).want("done"); o.output["changed"] != "false" {
 		t.Error("the second time it changed something")
@@ -239,7 +239,7 @@ flows:
 		t.Errorf("they have %s", got)
 	}
 	if !strings.Contains(strings.Join(o.warnings, "\n"), "tools/lint") {
-		t.Errorf("that nobody subscribes to tools/lint is not told: %q", o.warnings)
+		t.Errorf("no warning that nobody subscribes to tools/lint: %q", o.warnings)
 	}
 	env.tagged(env.dev, "shop/pay", "1.0", pay)
 	env.task(inputs{"action": "invertedPush", "flowFile": flows, "source": prodHost + "/" + cart + ":1.0", "targets": devHost}).refusedBy("not-in-flow").says("subscribe")
@@ -356,7 +356,7 @@ flows:
 		t.Errorf("DEV has %q", got)
 	}
 	if len(env.dev.Tags(cart)) != 0 || len(o.at("images").([]any)) != 2 {
-		t.Errorf("DEV has %v, %d images told", env.dev.Tags(cart), len(o.at("images").([]any)))
+		t.Errorf("DEV has %v, %d images reported", env.dev.Tags(cart), len(o.at("images").([]any)))
 	}
 	env.tagged(env.dev, "released/"+cart, "v1.9.0", images["1.9.0"])
 	one := inputs{"action": "invertedPush", "flowFile": flows}

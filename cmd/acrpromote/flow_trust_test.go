@@ -52,7 +52,7 @@ func TestInputsCannotRelax(t *testing.T) {
 	hard := env.task(base).want("refused")
 	for _, rule := range []string{"min-approvers", "requester-approved", "approval-too-old", "approval-code", "comment-pattern", "approver-not-listed", "not-sealed"} {
 		if !strings.Contains(strings.Join(hard.rules(), " "), rule) {
-			t.Errorf("the flow alone refuses by %v, and %s is not among them", hard.rules(), rule)
+			t.Errorf("the flow alone is refused by %v, without %s", hard.rules(), rule)
 		}
 	}
 	for _, soft := range [][2]string{
@@ -64,7 +64,7 @@ func TestInputsCannotRelax(t *testing.T) {
 			t.Errorf("%s=%s: refused by %v, want %v", soft[0], soft[1], o.rules(), hard.rules())
 		}
 		if !strings.Contains(strings.Join(o.warnings, "\n"), "The input "+soft[0]+" is ") {
-			t.Errorf("%s=%s: that it is not obeyed is not told: %q", soft[0], soft[1], o.warnings)
+			t.Errorf("%s=%s: no warning that it is ignored: %q", soft[0], soft[1], o.warnings)
 		}
 	}
 	// Another pattern is required in addition, not instead.
@@ -214,9 +214,9 @@ func TestAutomated(t *testing.T) {
 	}{
 		{"by configuration id", nil, func(o *office) string { return id(o.scan) }, "", ""},
 		{"by the task's GUID", nil, func(o *office) string { return "{definition: " + rest + ", resource: Gate}" }, "", ""},
-		{"with business hours beside it", nil, func(o *office) string { return id(o.scan) + ", " + id(o.hours) }, "", ""},
-		{"business hours alone", nil, func(o *office) string { return id(o.hours) }, "automated-check", "time of day"},
-		{"a check that nobody evaluated", nil, func(o *office) string { return "{definition: 4711, resource: Gate}" }, "automated-check", "not evaluated"},
+		{"with business hours as well", nil, func(o *office) string { return id(o.scan) + ", " + id(o.hours) }, "", ""},
+		{"only business hours", nil, func(o *office) string { return id(o.hours) }, "automated-check", "time of day"},
+		{"a check that was not evaluated", nil, func(o *office) string { return "{definition: 4711, resource: Gate}" }, "automated-check", "not evaluated"},
 		{"on another resource", nil, func(o *office) string { return strings.Replace(id(o.scan), "Gate", "Elsewhere", 1) }, "automated-check", "Elsewhere"},
 		{"failed", func(o *office) { _ = o.env.stage.SetCheck(o.scan, "rejected") }, func(o *office) string { return id(o.scan) }, "approval-unreadable", "rejected"},
 		{"disabled since", func(o *office) { o.scan.Disable() }, func(o *office) string { return id(o.scan) }, "automated-check", "disabled"},

@@ -45,7 +45,7 @@ func TestForgeries(t *testing.T) {
 			other := env.run.Stage("Test", env.connection)
 			return forged(e, "SYSTEM_STAGEID", other.ID())
 		}, "run-mismatch"},
-		{"an older agent, which names no stage record", func(t *testing.T, env *testEnv, e []string) []string {
+		{"an older agent without the id of the stage record", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_STAGEID", "-")
 		}, ""},
 		{"another attempt", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_STAGEATTEMPT", "2") }, "run-mismatch"},
@@ -59,14 +59,14 @@ func TestForgeries(t *testing.T) {
 			})
 			return e
 		}, "run-mismatch"},
-		{"no job at all", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_JOBID", "-") }, "run-mismatch"},
+		{"no job", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_JOBID", "-") }, "run-mismatch"},
 		{"another project", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "SYSTEM_TEAMPROJECTID", env.organization.Project("playground").ID())
 		}, "approval-unreadable run-mismatch"},
 		{"RELEASE_* in a YAML run", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "RELEASE_RELEASEID", "1", "RELEASE_ENVIRONMENTID", "1", "RELEASE_ENVIRONMENTNAME", "Production", "RELEASE_ATTEMPTNUMBER", "1", "RELEASE_DEPLOYMENTID", "1")
 		}, ""},
-		{"a host type that is none", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_HOSTTYPE", "gates") }, "run-mismatch"},
+		{"a host type that is invalid", func(t *testing.T, env *testEnv, e []string) []string { return forged(e, "SYSTEM_HOSTTYPE", "gates") }, "run-mismatch"},
 		{"the token of another run", func(t *testing.T, env *testEnv, e []string) []string {
 			env.run.MutateClaims(func(d map[string]any) { d["run_id"] = "1" })
 			return e
@@ -89,7 +89,7 @@ func TestForgeries(t *testing.T) {
 		{"a claimed requester tightens", func(t *testing.T, env *testEnv, e []string) []string {
 			return forged(e, "BUILD_REQUESTEDFORID", manager.ID)
 		}, "requester-approved"},
-		{"a claimed requester loosens nothing", func(t *testing.T, env *testEnv, e []string) []string {
+		{"a claimed requester relaxes nothing", func(t *testing.T, env *testEnv, e []string) []string {
 			env.queue()
 			env.approve(developer, "")
 			return forged(env.environ(env.stage, push()), "BUILD_REQUESTEDFORID", manager.ID, "BUILD_QUEUEDBYID", manager.ID)
@@ -200,7 +200,7 @@ func TestRunToken(t *testing.T) {
 				if c.rules != "" {
 					o.refusedBy(c.rules)
 				} else if o.want("done"); !strings.Contains(fmt.Sprint(o.at("approval", "rules")), c.told) {
-					t.Errorf("the run's own token is not told as %s: %v", c.told, o.at("approval", "rules"))
+					t.Errorf("the run's own token is not reported as %s: %v", c.told, o.at("approval", "rules"))
 				}
 				if got := append(evil(), alike()...); len(got) != 0 {
 					t.Errorf("the other host was asked: %v", got)

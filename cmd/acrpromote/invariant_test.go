@@ -126,7 +126,7 @@ func (o *outcome) read(inPipeline bool) {
 	o.t.Helper()
 	for _, c := range agentReads(o.stdout) {
 		if !inPipeline || !c.whole || !slices.Contains(ownCommands, c.Name()) {
-			o.t.Errorf("the agent would read a command that is none of the program's: %s %v %q", c.Name(), c.Properties, c.Data)
+			o.t.Errorf("the agent would read a command that is not the program's: %s %v %q", c.Name(), c.Properties, c.Data)
 			continue
 		}
 		if o.task != "" {
@@ -137,7 +137,7 @@ func (o *outcome) read(inPipeline bool) {
 			o.task = c.Properties["result"]
 		case "task.setvariable":
 			if !slices.Contains([]string{"digest", "image", "changed", "report"}, c.Properties["variable"]) || c.Properties["isoutput"] != "true" {
-				o.t.Errorf("the variable %v is none of the contract's", c.Properties)
+				o.t.Errorf("the variable %v is not in the contract", c.Properties)
 			}
 			o.output[c.Properties["variable"]] = c.Data
 		case "task.logissue":
@@ -149,7 +149,7 @@ func (o *outcome) read(inPipeline bool) {
 		case "task.addattachment":
 			content, err := os.ReadFile(c.Data)
 			if err != nil || c.Properties["type"] != "acrpromote.seal" || len(c.Properties["name"]) != 64 {
-				o.t.Errorf("an attachment that is none of the contract's: %v %s: %v", c.Properties, c.Data, err)
+				o.t.Errorf("an attachment that is not in the contract: %v %s: %v", c.Properties, c.Data, err)
 			}
 			o.seals[c.Properties["name"]] = string(content)
 		case "task.uploadsummary":
@@ -214,7 +214,7 @@ func violations(root, schema map[string]any, value any, path string) (found []st
 			_, isText := value.(string)
 			_, isBool := value.(bool)
 			if ok := map[string]bool{"object": isObject, "array": isList, "string": isText, "boolean": isBool, "integer": isNumber && n == float64(int64(n))}[rule.(string)]; !ok {
-				bad("%v is no %v", value, rule)
+				bad("%v is not %v", value, rule)
 			}
 		case "const":
 			if value != rule {
@@ -222,7 +222,7 @@ func violations(root, schema map[string]any, value any, path string) (found []st
 			}
 		case "enum":
 			if !slices.Contains(rule.([]any), value) {
-				bad("%v is none of %v", value, rule)
+				bad("%v is not one of %v", value, rule)
 			}
 		case "pattern":
 			if text, ok := value.(string); ok && !regexp.MustCompile(rule.(string)).MatchString(text) {
@@ -379,7 +379,7 @@ func lacking(r *sim.Registry, repository, reference string) []string {
 	}
 	var m testimage.Manifest
 	if err := json.Unmarshal(content, &m); err != nil {
-		return []string{reference + " is no JSON"}
+		return []string{reference + " is not JSON"}
 	}
 	var missing []string
 	for _, b := range m.Blobs() {

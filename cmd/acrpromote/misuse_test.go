@@ -27,7 +27,7 @@ func TestMisuse(t *testing.T) {
 		{"no targets", push("targets", ""), []string{"targets"}},
 		{"promote without targets", promote.with("targets", ""), []string{"targets"}},
 		{"audit without targets", inputs{"action": "audit", "source": source}, []string{"targets"}},
-		{"a source that is no reference", push("source", "not a reference"), []string{"source", "not a reference"}},
+		{"a source that is not a reference", push("source", "not a reference"), []string{"source", "not a reference"}},
 		{"a source without tag", push("source", prodHost+"/"+cart), []string{"no tag or digest"}},
 		{"a source with an upper-case repository", push("source", prodHost+"/Shop:1"), []string{"Shop"}},
 		{"a source that climbs", push("source", prodHost+"/a/../b:1"), []string{"a/../b"}},
@@ -36,11 +36,11 @@ func TestMisuse(t *testing.T) {
 		{"a source with tag and digest", push("source", source+"@"+digest), []string{"tag and a digest"}},
 		{"a source with a port above 65535", push("source", prodHost+":99999/"+cart+":1"), []string{"source", prodHost + ":99999", "the port must be 1 to 65535"}},
 		{"a target with a port of zeros", push("targets", devHost+":0443"), []string{"targets", devHost + ":0443", "the port must be 1 to 65535"}},
-		{"a target that is no host", push("targets", "dev"), []string{"targets", "dev"}},
+		{"a target that is not a host", push("targets", "dev"), []string{"targets", "dev"}},
 		{"a target with a digest", push("targets", devHost+"/"+cart+"@"+digest), []string{"digest"}},
 		{"the second target of two", push("targets", devHost+"\n-bad-.example"), []string{"-bad-.example"}},
 		{"source equal to target", push("targets", prodHost), []string{"source itself"}},
-		{"source equal to target, spelt otherwise", push("targets", "ContosoProd.AzureCR.io:443/"+cart+":"+release), []string{"source itself"}},
+		{"source equal to target in another spelling", push("targets", "ContosoProd.AzureCR.io:443/"+cart+":"+release), []string{"source itself"}},
 		{"promote to itself", promote.with("targets", source), []string{"source itself"}},
 		{"an inverted push inside one registry", push("targets", prodHost+"/other:1"), []string{"promote"}},
 		{"seal without a lock", seal.with("lock", "none"), []string{"lock"}},
@@ -51,32 +51,32 @@ func TestMisuse(t *testing.T) {
 		{"moveTag on an inverted push", push("moveTag", "true"), []string{"moveTag"}},
 		{"moveTag on seal", seal.with("moveTag", "true"), []string{"moveTag"}},
 		{"moveTag on audit", inputs{"action": "audit", "source": source, "targets": devHost, "moveTag": "true"}, []string{"moveTag"}},
-		{"a boolean that is none", push("deep", "yes"), []string{"deep", "yes"}},
+		{"a boolean that is invalid", push("deep", "yes"), []string{"deep", "yes"}},
 		{"a boolean as a number", push("dryRun", "1"), []string{"dryRun"}},
-		{"a rule's boolean that is none", push("requesterCanApprove", "on"), []string{"requesterCanApprove"}},
-		{"no approver at least", push("minApprovers", "0"), []string{"minApprovers"}},
+		{"a rule's boolean that is invalid", push("requesterCanApprove", "on"), []string{"requesterCanApprove"}},
+		{"minApprovers 0", push("minApprovers", "0"), []string{"minApprovers"}},
 		{"a negative number of approvers", push("minApprovers", "-1"), []string{"minApprovers"}},
 		{"a broken number of approvers", push("minApprovers", "1.5"), []string{"minApprovers"}},
 		{"a duration of nothing", push("approvalMaxAge", "0"), []string{"approvalMaxAge"}},
 		{"a duration without unit", push("approvalMaxAge", "72"), []string{"approvalMaxAge"}},
 		{"a negative duration", push("approvalMaxAge", "-1h"), []string{"approvalMaxAge"}},
 		{"a duration in weeks", push("approvalMaxAge", "2w"), []string{"approvalMaxAge"}},
-		{"a pattern that is none", push("commentPattern", "CHG("), []string{"commentPattern"}},
-		{"a digest that is none", push("digest", "1.4.2"), []string{"digest"}},
+		{"a pattern that is invalid", push("commentPattern", "CHG("), []string{"commentPattern"}},
+		{"a digest that is invalid", push("digest", "1.4.2"), []string{"digest"}},
 		{"a digest in upper case", push("digest", "sha256:"+strings.Repeat("A", 64)), []string{"digest"}},
 		{"two digests that differ", push("source", prodHost+"/"+cart+"@"+digest, "digest", "sha256:"+strings.Repeat("b", 64)), []string{"digest"}},
 		{"an unknown onPartial", push("onPartial", "ignore"), []string{"onPartial"}},
-		{"a flow file that is not there", push("flowFile", "flows.yaml"), []string{"flowFile", "no such file"}},
+		{"a missing flow file", push("flowFile", "flows.yaml"), []string{"flowFile", "no such file"}},
 		{"a flow", push("flow", "released"), []string{"flow"}},
 		{"images", push("images", "shop/*:1"), []string{"images"}},
 		{"images from a file", push("imagesFrom", "images.txt"), []string{"imagesFrom"}},
 		{"an input that does not exist", push("minApprover", "2"), []string{"minapprover", "minApprovers"}},
-		{"verify of a seal beside an environment", verify.with("environment", "Production"), []string{"environment", "targets"}},
-		{"verify of a seal beside minApprovers", verify.with("minApprovers", "2"), []string{"minApprovers"}},
-		{"verify of a seal beside a default that was given", verify.with("minApprovers", "1"), []string{"minApprovers"}},
-		{"verify of a seal beside approvalCode", verify.with("approvalCode", "true"), []string{"approvalCode"}},
-		{"verify of a seal beside sealed", verify.with("sealed", "true"), []string{"sealed"}},
-		{"verify of a seal beside approvers", verify.with("approvers", "release.manager@example.com"), []string{"approvers"}},
+		{"verify of a seal with an environment", verify.with("environment", "Production"), []string{"environment", "targets"}},
+		{"verify of a seal with minApprovers", verify.with("minApprovers", "2"), []string{"minApprovers"}},
+		{"verify of a seal with an explicit default", verify.with("minApprovers", "1"), []string{"minApprovers"}},
+		{"verify of a seal with approvalCode", verify.with("approvalCode", "true"), []string{"approvalCode"}},
+		{"verify of a seal with sealed", verify.with("sealed", "true"), []string{"sealed"}},
+		{"verify of a seal with approvers", verify.with("approvers", "release.manager@example.com"), []string{"approvers"}},
 		{"an endpoint without a name", push("environment", "endpoint:"), []string{"endpoint"}},
 	} {
 		o := env.task(c.in).want("misuse").says(c.says...)
@@ -95,7 +95,7 @@ func TestMisuse(t *testing.T) {
 
 	o := env.task(push("source", "nothing", "minApprovers", "0", "lock", "all", "moveTag", "true")).want("misuse").says("source", "minApprovers", "lock", "moveTag")
 	if n := len(o.at("errors").([]any)); n < 4 {
-		t.Errorf("%d mistakes told at once, want 4:\n%s", n, o.against())
+		t.Errorf("%d problems reported, want 4:\n%s", n, o.against())
 	}
 }
 
@@ -149,7 +149,7 @@ func TestWarnings(t *testing.T) {
 	told := strings.Join(o.warnings, "\n")
 	for _, name := range []string{"environment", "deep"} {
 		if !strings.Contains(told, name) {
-			t.Errorf("no warning tells of %s: %q", name, told)
+			t.Errorf("no warning about %s: %q", name, told)
 		}
 	}
 	if o.output["digest"] != image.Digest || o.output["image"] != prodHost+"/"+cart+"@"+image.Digest || o.output["changed"] != "true" {
@@ -177,7 +177,7 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 		t.Errorf("transport %v, proxy %v, ca %v", o.at("transport"), o.at("proxy"), o.at("ca"))
 	}
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_SKIPCERTVALIDATION") {
-		t.Errorf("that AGENT_SKIPCERTVALIDATION is not obeyed is not told: %q", o.warnings)
+		t.Errorf("no warning that AGENT_SKIPCERTVALIDATION is ignored: %q", o.warnings)
 	}
 
 	// A CA that the agent does not name as its own is not trusted.
@@ -200,7 +200,7 @@ func TestForeignVariablesAreIgnored(t *testing.T) {
 	})
 	o = env.execute(forged(environ, "ENDPOINT_URL_SYSTEMVSSCONNECTION", "https://devops.invalid/contoso/"))
 	if got := env.devNetwork.Dialled(); len(got) != 0 {
-		t.Errorf("the proxy of the step's env: was asked for %v", got)
+		t.Errorf("the proxy of the step's env: got requests: %v", got)
 	}
 	if !strings.Contains(strings.Join(o.warnings, " "), "AGENT_PROXYURL") || o.at("transport") != "claimed" || o.at("proxy") != "" {
 		t.Errorf("the ignored AGENT_PROXYURL: proxy %v, warnings %q", o.at("proxy"), o.warnings)

@@ -31,7 +31,7 @@ func TestSeal(t *testing.T) {
 	}
 	for _, d := range append(parsed.Manifests, image) {
 		if a, _ := env.prod.ManifestAttributes(cart, d.Digest); !a.Write || a.Delete {
-			t.Errorf("%s: write %v, delete %v; want it locked against delete alone", d.Digest, a.Write, a.Delete)
+			t.Errorf("%s: write %v, delete %v; want it locked only against delete", d.Digest, a.Write, a.Delete)
 		}
 	}
 	records := env.prod.Referrers(cart, image.Digest)
@@ -62,7 +62,7 @@ func TestSeal(t *testing.T) {
 		t.Errorf("again: changed %s, writes %v", again.output["changed"], writes(again.requests))
 	}
 	if again.at("approvalCode") != code(t, image.Digest) || again.at("images", 0, "sealedAt") != o.at("images", 0, "sealedAt") {
-		t.Errorf("again tells code %v, sealed at %v", again.at("approvalCode"), again.at("images", 0, "sealedAt"))
+		t.Errorf("a rerun reports code %v, sealed at %v", again.at("approvalCode"), again.at("images", 0, "sealedAt"))
 	}
 	verified := env.task(inputs{"action": "verify", "source": source}).want("done")
 	if verified.output["changed"] != "false" {
@@ -92,7 +92,7 @@ func TestSealVariants(t *testing.T) {
 	env.stage.Begin()
 	dry := env.task(sealing.with("dryRun", "true")).want("done")
 	if dry.at("approvalCode") != code(t, image.Digest) {
-		t.Errorf("a dry run tells the code %v", dry.at("approvalCode"))
+		t.Errorf("a dry run reports the code %v", dry.at("approvalCode"))
 	}
 	env.task(sealing.with("digest", "sha256:"+strings.Repeat("a", 64))).refusedBy("digest-differs")
 
@@ -184,7 +184,7 @@ func TestAudit(t *testing.T) {
 	env.task(audit.with("referrers", "false", "deep", "true")).want("partial").wantStates("present failed").says(layer)
 	env.task(push("targets", dev2Host, "deep", "true")).want("done")
 	if _, ok := env.dev2.Blob(cart, layer); !ok {
-		t.Error("deep did not mend the layer")
+		t.Error("deep did not restore the layer")
 	}
 	env.dev2.RemoveTag(cart, release)
 	env.task(audit.with("targets", dev2Host)).want("failed").says(dev2Host, release)
@@ -266,7 +266,7 @@ func TestMoveTag(t *testing.T) {
 	}
 	plan := env.task(promotion("moveTag", "true", "dryRun", "true")).want("done").wantStates("planned")
 	if plan.at("images", 0, "targets", 0, "previous") != old.Digest {
-		t.Errorf("the plan tells previous %v", plan.at("images", 0, "targets", 0))
+		t.Errorf("the plan reports previous %v", plan.at("images", 0, "targets", 0))
 	}
 	o := env.task(promotion("moveTag", "true")).want("done").wantStates("retagged")
 	if o.at("images", 0, "targets", 0, "previous") != old.Digest || env.prod.TagDigest(cart, "stable") != image.Digest {
@@ -324,7 +324,7 @@ func TestLocksAtTargets(t *testing.T) {
 			}
 		}
 		if o.at("images", 0, "targets", 0, "locked") != c.lock {
-			t.Errorf("told as %v", o.at("images", 0, "targets", 0))
+			t.Errorf("reported as %v", o.at("images", 0, "targets", 0))
 		}
 		var last string
 		for _, r := range o.requests {

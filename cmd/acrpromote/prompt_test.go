@@ -82,7 +82,7 @@ func (p *person) read(code int, stdout, stderr string, arguments []string) outco
 		decoder := json.NewDecoder(strings.NewReader(stdout))
 		var one json.RawMessage
 		if err := decoder.Decode(&one); err != nil {
-			p.t.Fatalf("standard output is no JSON: %v\n%s", err, stdout)
+			p.t.Fatalf("standard output is not JSON: %v\n%s", err, stdout)
 		}
 		if rest, _ := io.ReadAll(io.MultiReader(decoder.Buffered(), strings.NewReader(""))); strings.TrimSpace(string(rest)) != "" {
 			p.t.Errorf("after the document comes %q", rest)

@@ -88,7 +88,7 @@ func TestRequests(t *testing.T) {
 				seen += len(o.asked(prodStorage)) // where its downloads are redirected to
 			}
 			if sum != seen {
-				t.Errorf("%s: result.json tells %d requests to %s, its log %d", name, sum, host, seen)
+				t.Errorf("%s: result.json has %d requests to %s, the log %d", name, sum, host, seen)
 			}
 		}
 	}

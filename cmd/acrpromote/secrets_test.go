@@ -179,15 +179,15 @@ func TestDebug(t *testing.T) {
 		}
 		told++
 		if strings.ContainsAny(c.Data, "?") {
-			t.Errorf("a query is told: %s", c.Data)
+			t.Errorf("a query is logged: %s", c.Data)
 		}
 	}
 	if told < len(o.requests) {
-		t.Errorf("%d requests are told of %d", told, len(o.requests))
+		t.Errorf("%d of %d requests are logged", told, len(o.requests))
 	}
 	for _, want := range []string{"GET " + prodHost, "PUT " + devHost, "GET " + prodStorage, "POST " + entraHost} {
 		if !strings.Contains(o.stdout, want) {
-			t.Errorf("%q is not told", want)
+			t.Errorf("%q is not logged", want)
 		}
 	}
 	quiet := env.task(push(), func(e *fakeagent.Environment) { e.Debug = false }).want("done")

@@ -41,7 +41,7 @@ func TestSignInOnce(t *testing.T) {
 				}
 			}
 			if asked != assertions {
-				t.Errorf("%d assertions asked for, want %d", asked, assertions)
+				t.Errorf("%d assertions requested, want %d", asked, assertions)
 			}
 			if n := o.count(entraHost, "POST /"+tenant+"/oauth2/v2.0/token"); n != 1 {
 				t.Errorf("%d Entra tokens, want 1: %v", n, o.asked(entraHost))

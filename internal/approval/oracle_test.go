@@ -158,7 +158,7 @@ func (s scenario) build() (approval.Evidence, approval.Rules) {
 	case "not locked":
 		r.Seals[0].Locked = false
 	case "no record":
-		r.Seals[0].Problem = "it bears no seal record"
+		r.Seals[0].Problem = "it has no seal record"
 	case "tag time unknown":
 		r.Seals[0].TagUpdated = time.Time{}
 	case "record time unknown":

@@ -367,7 +367,7 @@ func TestJudgeRelease(t *testing.T) {
 		{"another release", record(func(r *approval.ReleaseRecord) { r.ID = number(89) }), "Production", []string{otherRelease}},
 		{"no number", record(func(r *approval.ReleaseRecord) { r.ID.Set = false }), "Production", []string{otherRelease}},
 		{"another project", record(func(r *approval.ReleaseRecord) { r.ProjectID = other }), "Production", []string{otherProject}},
-		{"a project that is no id", record(func(r *approval.ReleaseRecord) { r.ProjectID = "x" }), "Production", []string{otherProject}},
+		{"a project that is not an id", record(func(r *approval.ReleaseRecord) { r.ProjectID = "x" }), "Production", []string{otherProject}},
 		{"no such stage", claim(func(c *approval.Claims) { c.EnvironmentID = 303 }), "",
 			[]string{mismatch + "release 88 has no stage with the number 303, which this job claims to run in"}},
 		{"a stage whose number was not sent", record(func(r *approval.ReleaseRecord) { r.Stages[1].ID.Set = false }), "",

@@ -50,7 +50,7 @@ func TestVerdictTexts(t *testing.T) {
 			e.Configurations.Unknown = "the job may not read the checks of environment Production (status 403)"
 			e.Token = approval.Token{State: approval.TokenAbsent, Detail: "the server provides none (status 404)"}
 		}},
-		{name: "the requester alone", s: with(dWho1, "alice")},
+		{name: "only the requester", s: with(dWho1, "alice")},
 		{name: "the requester may approve", s: with(dWho1, "alice", dRequester, "may")},
 		{name: "a slip in the code", s: with(dCode, "required", dComment, "the code with a slip")},
 		{name: "requesters with few fields", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
@@ -286,7 +286,7 @@ func TestGroupsAndPeople(t *testing.T) {
 		{"a person called as the group", `[Shop]\Release Managers`, named, named, false},
 		{"a person called as the group, answered by another", `[Shop]\Release Managers`, named, people["carol"], false},
 		{"a person asked, another answers", "bob@example.com", bob, people["carol"], false},
-		{"a group that answers for itself", `[Shop]\Release Managers`, people["group"], people["group"], false},
+		{"a group that approves itself", `[Shop]\Release Managers`, people["group"], people["group"], false},
 		{"an empty entry", "", bob, bob, false},
 		{"an empty unique name", "", approval.Person{ID: guid(9)}, approval.Person{ID: guid(9)}, false},
 	} {

@@ -108,7 +108,7 @@ func TestReleases(t *testing.T) {
 		{name: "host type deployment", claims: func(c *azdo.Claims) { c.HostType = "deployment" }},
 		{name: "another release", server: func(d *devops) { set(d.release, 89, "id") }, rules: mismatch, says: "another release"},
 		{name: "another project", server: func(d *devops) { set(d.release, stageID, "projectReference", "id") }, rules: mismatch, says: "does not belong to the project"},
-		{name: "project not told", server: func(d *devops) { set(d.release, nil, "projectReference") }},
+		{name: "project unknown", server: func(d *devops) { set(d.release, nil, "projectReference") }},
 		{name: "another stage by number", claims: func(c *azdo.Claims) { c.EnvironmentID = 303 }, rules: mismatch, says: "no stage with the number 303"},
 		{name: "another stage by name", claims: func(c *azdo.Claims) { c.EnvironmentName = "Test" }, rules: mismatch, says: `is named "Production"`},
 		{name: "a stage that is over", claims: func(c *azdo.Claims) {
@@ -118,14 +118,14 @@ func TestReleases(t *testing.T) {
 		{name: "a missing attempt", claims: func(c *azdo.Claims) { c.ReleaseAttempt = 3 }, rules: mismatch, says: "has no attempt 3"},
 		{name: "another deployment", claims: func(c *azdo.Claims) { c.DeploymentID = 1002 }, rules: mismatch, says: "is deployment 1003"},
 		{name: "another plan", claims: func(c *azdo.Claims) { c.PlanID = stageID }, rules: mismatch, says: "not executed by the plan"},
-		{name: "plan not told", server: func(d *devops) { set(in(stage(d), "deploySteps", 1), list{}, "releaseDeployPhases") }},
+		{name: "plan unknown", server: func(d *devops) { set(in(stage(d), "deploySteps", 1), list{}, "releaseDeployPhases") }},
 		{name: "no release number", claims: func(c *azdo.Claims) { c.ReleaseID = 0 }, rules: mismatch, says: "RELEASE_RELEASEID"},
 		{name: "no attempt number", claims: func(c *azdo.Claims) { c.ReleaseAttempt = 0 }, rules: mismatch, says: "RELEASE_ATTEMPTNUMBER"},
 		{name: "stage twice", server: func(d *devops) { set(in(d.release, "environments", 0), 302, "id") }, rules: unreadable, says: "twice"},
 		{name: "stage name twice", server: func(d *devops) { set(in(d.release, "environments", 0), "PRODUCTION", "name") }, rules: unreadable, says: "twice"},
 		{name: "attempt twice", server: func(d *devops) { set(in(stage(d), "deploySteps", 0), 2, "attempt") }, rules: unreadable, says: "twice"},
 		{name: "no stages", server: func(d *devops) { set(d.release, nil, "environments") }, rules: unreadable, says: "has no stages"},
-		{name: "nobody asked for it", server: func(d *devops) {
+		{name: "no requester", server: func(d *devops) {
 			set(d.release, nil, "createdBy")
 			set(d.release, nil, "createdFor")
 			set(in(stage(d), "deploySteps", 1), nil, "requestedFor")
@@ -149,7 +149,7 @@ func TestReleases(t *testing.T) {
 		{name: "one must approve, another was cancelled", server: both(required(1), entries(entry(22, 2, "approved", nil), entry(24, 2, "canceled", eve)))},
 		{name: "the creator approved", server: entries(entry(22, 2, "approved", object{"approvedBy": ref(aliceID, "Alice")})), rules: []rule.Name{rule.RequesterApproved}, says: "created release 88"},
 		{name: "the requester of the deployment approved", server: entries(entry(22, 2, "approved", carol)), rules: []rule.Name{rule.RequesterApproved}, says: "that attempt 2 of the deployment was requested for"},
-		{name: "who asked for an older attempt approved", server: func(d *devops) {
+		{name: "the requester of an older attempt approved", server: func(d *devops) {
 			set(in(stage(d), "deploySteps", 0), ref(bobID, "Bob"), "requestedFor")
 		}},
 		{name: "no person named", server: entries(entry(22, 2, "approved", object{"approvedBy": nil})), rules: unreadable, says: "which person"},

@@ -125,7 +125,7 @@ func TestSealRunLinks(t *testing.T) {
 		"a record that is not": func(s *sealing) any { return list{s.attachment(4711, planID, approvalID[:35]+"f", sealName)} },
 		"no record":            func(s *sealing) any { return list{s.attachment(4711, planID, "", sealName)} },
 		"no link":              func(*sealing) any { return list{object{"name": sealName}} },
-		"a link that is none": func(*sealing) any {
+		"a link that is invalid": func(*sealing) any {
 			return list{object{"name": sealName, "_links": object{"self": object{"href": ":"}}}}
 		},
 		"another name in the link": func(s *sealing) any {

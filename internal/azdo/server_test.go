@@ -248,19 +248,19 @@ func (d *devops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		document = d.timeline
 	case what == "GET /_apis/pipelines/approvals":
 		if r.URL.Query().Get("$expand") != "steps" {
-			panic("the steps were not asked for")
+			panic("the steps were not requested")
 		}
 		document = d.approvals
 	case what == "GET /_apis/pipelines/checks/runs/"+checkpointID, what == "GET /_apis/pipelines/checks/runs/"+testPointID:
 		if r.URL.Query().Get("$expand") != "resources" {
-			panic("the resources were not asked for")
+			panic("the resources were not requested")
 		}
 		document = d.suite
 	case what == "GET /_apis/pipelines/checks/configurations":
 		document = d.checks
 	case what == "POST /_apis/oidctoken":
 		if r.URL.RawQuery != "api-version=7.1" {
-			panic("the token was asked for with " + r.URL.RawQuery)
+			panic("the token was requested with " + r.URL.RawQuery)
 		}
 		document = d.token
 	case strings.HasPrefix(what, "GET /_apis/git/repositories/") && strings.Contains(what, "/commits/"):

@@ -148,7 +148,7 @@ func TestForgery(t *testing.T) {
 		{name: "no build", claims: func(c *azdo.Claims) { c.BuildID = 0 }, rules: mismatch, says: "BUILD_BUILDID"},
 		{name: "a project that is a path", claims: func(c *azdo.Claims) { c.ProjectID = "../other" }, rules: mismatch, says: "SYSTEM_TEAMPROJECTID"},
 		{name: "the requester by the agent's word", claims: func(c *azdo.Claims) { c.RequesterIDs = []string{bobID} }, rules: []rule.Name{rule.RequesterApproved}, says: "according to the agent"},
-		{name: "two runs at once, told apart by the token", server: func(d *devops) {
+		{name: "two runs at once, distinguished by the token", server: func(d *devops) {
 			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4710"})
 		}, rules: mismatch, says: "names another run"},
 		{name: "the token of another project", server: func(d *devops) {
@@ -266,16 +266,16 @@ func TestEvidence(t *testing.T) {
 		{name: "no approvals", server: func(d *devops) { d.approvals = object{"count": 0, "value": list{}} }, rules: unreadable, says: "of the stage is missing"},
 		{name: "wrong count", server: func(d *devops) { set(d.approvals, 2, "count") }, rules: unreadable, says: "count is 2, but it lists 1 approvals"},
 		{name: "approval of another run", server: func(d *devops) { set(d.approvals, 4712, "value", 0, "pipeline", "owner", "id") }, rules: unreadable, says: "belongs to run 4712"},
-		{name: "approval of a run that is not told", server: func(d *devops) { set(d.approvals, nil, "value", 0, "pipeline") }},
+		{name: "approval of an unknown run", server: func(d *devops) { set(d.approvals, nil, "value", 0, "pipeline") }},
 		{name: "no steps", server: func(d *devops) { set(d.approvals, nil, "value", 0, "steps") }, rules: unreadable, says: "names no approver"},
 		{name: "nobody approved", server: func(d *devops) { set(in(d.approvals, step...), nil, "actualApprover") }, rules: unreadable, says: "does not say which person"},
 		{name: "an approver without an id", server: func(d *devops) { set(in(d.approvals, step...), "", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
 		{name: "an approver whose id is not a GUID", server: func(d *devops) { set(in(d.approvals, step...), "bob", "actualApprover", "id") }, rules: unreadable, says: "does not say which person"},
-		{name: "the requester alone", server: func(d *devops) { set(in(d.approvals, step...), ref(aliceID, "Alice"), "actualApprover") }, rules: []rule.Name{rule.RequesterApproved}, says: "Alice"},
-		{name: "the person who queued it alone", server: func(d *devops) { set(d.build, ref(bobID, "Bob"), "requestedBy") }, rules: []rule.Name{rule.RequesterApproved}, says: "queued run 4711"},
+		{name: "only the requester", server: func(d *devops) { set(in(d.approvals, step...), ref(aliceID, "Alice"), "actualApprover") }, rules: []rule.Name{rule.RequesterApproved}, says: "Alice"},
+		{name: "only the person who queued it", server: func(d *devops) { set(d.build, ref(bobID, "Bob"), "requestedBy") }, rules: []rule.Name{rule.RequesterApproved}, says: "queued run 4711"},
 		{name: "a time without a zone", server: func(d *devops) { set(in(d.approvals, step...), "2026-11-23T10:30:00", "lastModifiedOn") }},
 		{name: "no time", server: func(d *devops) { set(in(d.approvals, step...), "0001-01-01T00:00:00", "lastModifiedOn") }, rules: unreadable, says: "does not say when"},
-		{name: "a time that is none", server: func(d *devops) { set(in(d.approvals, step...), "yesterday", "lastModifiedOn") }, rules: unreadable},
+		{name: "a time that is invalid", server: func(d *devops) { set(in(d.approvals, step...), "yesterday", "lastModifiedOn") }, rules: unreadable},
 		{name: "pending", server: func(d *devops) { set(d.approvals, "pending", "value", 0, "status") }, rules: []rule.Name{rule.ApprovalPending}},
 		{name: "status is a number", server: func(d *devops) { set(d.approvals, 4, "value", 0, "status") }, rules: unreadable, says: "cannot be parsed"},
 
