@@ -203,10 +203,10 @@ func lockTag(ctx context.Context, locker Locker, at ref.Reference, digest string
 		}
 	}
 	if seen.Digest != digest {
-		return changed, &ReadBackError{at, fmt.Sprintf("the tag points at %s, not at %s: it was moved by somebody else meanwhile", seen.Digest, digest)}
+		return changed, &ReadBackError{at, fmt.Sprintf("the tag points to %s, not to %s: it has been moved meanwhile", seen.Digest, digest)}
 	}
 	if seen.WriteEnabled || seen.DeleteEnabled {
-		return changed, &ReadBackError{at, "the registry took the lock on the tag, but does not show it when asked again"}
+		return changed, &ReadBackError{at, "the registry accepted the lock on the tag, but does not report it"}
 	}
 	return changed, nil
 }
@@ -227,7 +227,7 @@ func lockManifest(ctx context.Context, locker Locker, at ref.Reference, digest s
 		}
 	}
 	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		return changed, &ReadBackError{at, fmt.Sprintf("the registry took the lock on manifest %s, but does not show it when asked again", digest)}
+		return changed, &ReadBackError{at, fmt.Sprintf("the registry accepted the lock on manifest %s, but does not report it", digest)}
 	}
 	return changed, nil
 }

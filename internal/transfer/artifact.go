@@ -83,7 +83,7 @@ func (a Artifact) manifest() (*Manifest, error) {
 func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
 	m, err := a.manifest()
 	if err != nil {
-		return Descriptor{}, withSide(Target, r.transportError(ctx, "attaching to", repo, a.Subject.Digest, err))
+		return Descriptor{}, withSide(Target, r.transportError(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
 	}
 	data := map[string][]byte{ref.DigestOf(emptyConfig): emptyConfig}
 	for _, c := range a.Contents {
@@ -94,7 +94,7 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 		err = forEach(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
 	}
 	if err != nil {
-		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching to", repo, a.Subject.Digest, err))
+		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
 	}
 	if err := r.PutManifest(ctx, repo, "", m); err != nil {
 		return Descriptor{}, err

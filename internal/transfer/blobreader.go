@@ -22,7 +22,7 @@ const (
 	maxResumes = 100
 )
 
-var errBroken = errors.New("the source broke off")
+var errBroken = errors.New("the response ended early")
 
 // blobReader reads a blob of a registry. If the response breaks off or stalls, it
 // requests the rest with a Range header; if the registry ignores that, it skips
@@ -55,7 +55,7 @@ func (r *Registry) download(repo string, d Descriptor) opener {
 		if d.Size == 0 {
 			// Known without a request.
 			if d.Digest != emptyDigest {
-				return nil, r.corruptError(op, repo, d.Digest, "its size is given as 0, but this is not the digest of nothing")
+				return nil, r.corruptError(op, repo, d.Digest, "its size is 0, but its digest is not that of empty content")
 			}
 			return http.NoBody, nil
 		}
@@ -140,7 +140,7 @@ func (b *blobReader) exhausted(cause error) error {
 		return e
 	}
 	return &Error{Registry: b.registry.host, Repository: b.repo, Reference: b.blob.Digest, Op: op, Kind: Unreachable,
-		Reason: fmt.Sprintf("%d attempts failed: %s", b.resumes, sanitize.Line(cause.Error())), Remedy: "run again later", Err: cause}
+		Reason: fmt.Sprintf("%d attempts failed: %s", b.resumes, sanitize.Line(cause.Error())), Remedy: "Run again later.", Err: cause}
 }
 
 // open sends one request, and skips the bytes that were read before.
@@ -177,11 +177,11 @@ func (b *blobReader) open() (retryAfter time.Duration, err error) {
 	case resp.StatusCode == http.StatusPartialContent && ranged:
 		if said := resp.Header.Get("Content-Range"); !isContentRange(said, b.offset, d.Size) {
 			b.ignoresRange = true
-			return 0, wrong(fmt.Sprintf("asked for what follows byte %d of %d, the registry sends %q", b.offset, d.Size, sanitize.Bounded(said, 60)))
+			return 0, wrong(fmt.Sprintf("requested the bytes from %d of %d, but the registry sent the range %q", b.offset, d.Size, sanitize.Bounded(said, 60)))
 		}
 		if n := resp.ContentLength; n >= 0 && n != d.Size-b.offset {
 			b.ignoresRange = true
-			return 0, wrong(fmt.Sprintf("%d bytes are left, but the registry sends %d", d.Size-b.offset, n))
+			return 0, wrong(fmt.Sprintf("%d bytes are left, but the registry sent %d", d.Size-b.offset, n))
 		}
 		return 0, nil
 	case resp.StatusCode == http.StatusOK:
@@ -197,7 +197,7 @@ func (b *blobReader) open() (retryAfter time.Duration, err error) {
 		return 0, nil
 	case resp.StatusCode == http.StatusRequestedRangeNotSatisfiable && ranged:
 		b.ignoresRange = true
-		return 0, wrong("the registry has no bytes behind those that it sent")
+		return 0, wrong("the registry has no more bytes than those that it sent")
 	}
 	retryAfter = retryafter.Parse(resp.Header, time.Now())
 	if at := resp.Request.URL.Host; at != r.host {
@@ -279,8 +279,8 @@ func (b *blobReader) Close() error {
 // attempt may succeed.
 func (r *Registry) storageError(op, repo string, d Descriptor, storage string, status int) error {
 	e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: status,
-		Reason: fmt.Sprintf("the registry redirected to its storage at %s, which answered %d", sanitize.Bounded(storage, 100), status),
-		Remedy: fmt.Sprintf("check that this machine may read from %s", sanitize.Bounded(storage, 100))}
+		Reason: fmt.Sprintf("the registry redirected to its storage at %s, which returned %d", sanitize.Bounded(storage, 100), status),
+		Remedy: fmt.Sprintf("Check that this machine is allowed to read from %s.", sanitize.Bounded(storage, 100))}
 	if status == http.StatusUnauthorized || status == http.StatusForbidden || isTransientStatus(status) {
 		return &transientError{e}
 	}

@@ -134,7 +134,7 @@ func TestStalledBodiesAreResumed(t *testing.T) {
 	if _, err := copyToOne(t.Context(), tree, b, "to", "1.0", p, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(retries) != 2 || !strings.Contains(retries[0].Reason, "silent") || !strings.Contains(retries[0].What, "reading the blob "+src.host()+"/shop/cart@sha256:") || retries[0].Wait <= 0 || retries[0].Attempt != 1 {
+	if len(retries) != 2 || !strings.Contains(retries[0].Reason, "stalled") || !strings.Contains(retries[0].What, "reading the blob, "+src.host()+"/shop/cart@sha256:") || retries[0].Wait <= 0 || retries[0].Attempt != 1 {
 		t.Errorf("retries %+v", retries)
 	}
 }
@@ -146,7 +146,7 @@ func TestResumptionsAreBounded(t *testing.T) {
 	b := &brokenBodies{breaks: 1 << 20, seen: map[string]int{}}
 	src.handler = b.serve(src)
 	_, err := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "to", ref: "1.0", tag: "1.0"}.run(t)
-	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "broke off") {
+	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "ended early") {
 		t.Errorf("error is %v", err)
 	}
 	for path, n := range b.seen {

@@ -39,7 +39,7 @@ func (r *Registry) Repositories(ctx context.Context, limit int) ([]string, error
 // Tags returns the tags of a repository, sorted.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, error) {
-	const op = "listing the tags of"
+	const op = "listing the tags"
 	var names []string
 	err := r.eachPage(ctx, op, repo, fmt.Sprintf("%stags/list?n=%d", r.repositoryURL(repo), listPage), r.repositoryURL(repo), func(body []byte) (int, error) {
 		var page struct {
@@ -68,7 +68,7 @@ func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, 
 		}
 		count, err := add(resp.body)
 		if err != nil {
-			return r.corruptError(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
+			return r.corruptError(op, repo, "", "the list is not valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		if count > limit {
 			break
@@ -80,11 +80,11 @@ func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, 
 		case next == "":
 			return nil
 		case seen[next]:
-			return r.corruptError(op, repo, "", "the pages of the list lead in a circle")
+			return r.corruptError(op, repo, "", "the pages of the list form a loop")
 		}
 		page = next
 	}
 	return &Error{Registry: r.host, Repository: repo, Op: op, Kind: TooLarge,
 		Reason: fmt.Sprintf("there are more than %d names, or more than %d pages", limit, maxListPages),
-		Remedy: "name the images one by one, or narrow the patterns"}
+		Remedy: "List the images by name, or narrow the patterns."}
 }

@@ -76,12 +76,12 @@ func (c *targetCopy) consistent() bool { return c.presence.tree == c.tree && c.p
 
 func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
 	if !c.consistent() {
-		return Outcome{}, &Error{Side: Target, Registry: c.dst.host, Repository: c.repo, Reference: c.tag, Op: "copying to", Kind: Unexpected,
+		return Outcome{}, &Error{Side: Target, Registry: c.dst.host, Repository: c.repo, Reference: c.tag, Op: "copying", Kind: Unexpected,
 			Reason: "the target was inspected for another image or tag"}
 	}
 	err := c.copyAll(ctx)
 	c.out.Changed = c.out.blobs+c.out.manifests+c.out.lists > 0 || c.out.mounts > 0 && c.mountFrom() != ""
-	return c.out, withSide(Target, c.dst.wrap(ctx, "copying to", c.repo, c.tag, err))
+	return c.out, withSide(Target, c.dst.wrap(ctx, "copying", c.repo, c.tag, err))
 }
 
 func (c *targetCopy) copyAll(ctx context.Context) error {

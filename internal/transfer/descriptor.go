@@ -57,17 +57,17 @@ func checkReference(host, op, repo, reference string) error {
 	switch {
 	case repo == "" && reference == "": // a request to the registry itself
 	case !ref.IsRepository(repo):
-		reason = fmt.Sprintf("%q is no name of a repository", sanitize.Bounded(repo, 100))
+		reason = fmt.Sprintf("%q is not a valid repository name", sanitize.Bounded(repo, 100))
 	case reference == "":
 	case ref.NamesDigest(reference):
 		if err := ref.CheckDigest(reference); err != nil {
 			reason = fmt.Sprintf("%q is %v", sanitize.Bounded(reference, 100), err)
 		}
 	case !ref.IsTag(reference):
-		reason = fmt.Sprintf("%q is no tag", sanitize.Bounded(reference, 100))
+		reason = fmt.Sprintf("%q is not a valid tag", sanitize.Bounded(reference, 100))
 	}
 	if reason == "" {
 		return nil
 	}
-	return &Error{Registry: host, Op: op, Kind: Unsupported, Reason: reason, Remedy: "correct the reference"}
+	return &Error{Registry: host, Op: op, Kind: Unsupported, Reason: reason, Remedy: "Correct the reference."}
 }

@@ -51,14 +51,14 @@ func (d digestTags) mayHaveFallbackList(digest string) bool {
 // digestTags lists the digest tags of a repository, once a run.
 func (r *Registry) digestTags(ctx context.Context, repo string) (digestTags, error) {
 	d, err := r.digestTagLists.Get(ctx, repo, func(ctx context.Context) (digestTags, error) { return r.listDigestTags(ctx, repo) })
-	return d, r.wrap(ctx, "listing the tags of", repo, "", err)
+	return d, r.wrap(ctx, "listing the tags", repo, "", err)
 }
 
 // listDigestTags lists the tags after "sha256-", and stops when a sorted list has
 // passed them. If the registry supports neither, it reads the whole list.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags, error) {
-	const op = "listing the tags of"
+	const op = "listing the tags"
 	const first, end = ref.DigestTagPrefix, ref.DigestTagPrefix + "g"
 	d := digestTags{listed: true, tags: make(map[string]bool)}
 	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.repositoryURL(repo), first, tagsPage)
@@ -80,7 +80,7 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 			Tags []string `json:"tags"`
 		}
 		if err := json.Unmarshal(resp.body, &doc); err != nil {
-			return digestTags{}, r.corruptError(op, repo, "", "the list is no valid JSON: "+sanitize.Bounded(err.Error(), 150))
+			return digestTags{}, r.corruptError(op, repo, "", "the list is not valid JSON: "+sanitize.Bounded(err.Error(), 150))
 		}
 		for _, tag := range doc.Tags {
 			sorted = sorted && tag > last
@@ -99,13 +99,13 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		case next == "", sorted && last >= end:
 			return d, nil
 		case seen[next]:
-			return digestTags{}, r.corruptError(op, repo, "", "the pages of the list lead in a circle")
+			return digestTags{}, r.corruptError(op, repo, "", "the pages of the list form a loop")
 		}
 		page = next
 	}
 	return digestTags{}, &Error{Registry: r.host, Repository: repo, Op: op, Kind: TooLarge,
-		Reason: fmt.Sprintf("there are more than %d pages, or more than %d tags with the name of a digest", maxTagPages, maxDigestTags),
-		Remedy: "remove what is no longer needed, or copy without referrers"}
+		Reason: fmt.Sprintf("there are more than %d pages, or more than %d digest tags", maxTagPages, maxDigestTags),
+		Remedy: "Remove what is no longer needed, or copy without referrers."}
 }
 
 // cannotListTags reports whether the registry does not list tags, at least not for
@@ -171,9 +171,9 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 				if !isSubset(theirs, ours) {
 					mu.Lock()
 					defer mu.Unlock()
-					p.conflicts[at.tag] = &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by", Kind: Conflict,
-						Reason: fmt.Sprintf("the tag bears %s there, with contents that %s of the source has not", d.Digest, at.node.Digest),
-						Remedy: "bring both together at the source, delete the tag at the target, or copy without referrers"}
+					p.conflicts[at.tag] = &Error{Registry: r.host, Repository: repo, Reference: at.tag, Op: "attaching by digest tag", Kind: Conflict,
+						Reason: fmt.Sprintf("the tag points to %s, which has contents that %s at the source does not have", d.Digest, at.node.Digest),
+						Remedy: "Merge both at the source, delete the tag at the target, or copy without referrers."}
 					return nil
 				}
 			}
@@ -186,7 +186,7 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 		p.tagsToPut[at.tag] = at.node
 		return nil
 	})
-	return r.wrap(ctx, "looking for", repo, "", err)
+	return r.wrap(ctx, "existence check", repo, "", err)
 }
 
 // contents returns the layers or children of a manifest.

@@ -3,8 +3,8 @@ package transfer
 import (
 	"errors"
 	"fmt"
-	"strings"
 
+	"acrpromote/internal/explain"
 	"acrpromote/internal/ref"
 )
 
@@ -14,18 +14,18 @@ type Kind string
 
 // The kinds of error.
 const (
-	NotFound    Kind = "not found"         // repository, manifest or blob is not there
-	Denied      Kind = "denied"            // the identity has no such role, or the credential is wrong
-	Firewall    Kind = "firewall"          // the registry does not accept this address
-	Unreachable Kind = "unreachable"       // no response, or the connection broke
-	Locked      Kind = "locked"            // ACR: locked, quarantined, or out of storage
-	Corrupt     Kind = "corrupt"           // content does not match its digest or descriptor
-	TooLarge    Kind = "too large"         // beyond a limit of the registry or of this package
-	Throttled   Kind = "throttled"         // 429, after retries
-	Conflict    Kind = "conflict"          // something at the target would be overwritten
-	Unsupported Kind = "unsupported"       // a media type or digest that cannot be copied
-	Cancelled   Kind = "cancelled"         // by the context
-	Unexpected  Kind = "unexpected answer" // anything else
+	NotFound    Kind = "not found"           // repository, manifest or blob is not there
+	Denied      Kind = "denied"              // the identity has no such role, or the credential is wrong
+	Firewall    Kind = "firewall"            // the registry does not accept this address
+	Unreachable Kind = "unreachable"         // no response, or the connection broke
+	Locked      Kind = "locked"              // ACR: locked, quarantined, or out of storage
+	Corrupt     Kind = "corrupt"             // content does not match its digest or descriptor
+	TooLarge    Kind = "too large"           // beyond a limit of the registry or of this package
+	Throttled   Kind = "throttled"           // 429, after retries
+	Conflict    Kind = "conflict"            // something at the target would be overwritten
+	Unsupported Kind = "unsupported"         // a media type or digest that cannot be copied
+	Cancelled   Kind = "cancelled"           // by the context
+	Unexpected  Kind = "unexpected response" // anything else
 )
 
 func (k Kind) Error() string { return string(k) }
@@ -48,12 +48,12 @@ type Error struct {
 	Registry   string // host[:port]
 	Repository string
 	Reference  string // tag or digest, "" if none
-	Op         string // "reading the manifest"
+	Op         string // a noun phrase, as in "reading the manifest failed"
 	Kind       Kind
 	Status     int    // HTTP status, 0 if there was no response
 	Code       string // the registry's own error code, "" if none
-	Reason     string // without Op and Subject
-	Remedy     string // "" if only another attempt may help
+	Reason     string // a clause, without Op and Subject
+	Remedy     string // a sentence, "" if only another attempt may help
 	Err        error  // the cause, nil if Reason is all there is
 }
 
@@ -74,16 +74,11 @@ func (e *Error) Subject() string {
 }
 
 func (e *Error) Error() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s", e.Op, e.Subject())
+	side := ""
 	if e.Side != "" {
-		fmt.Fprintf(&b, " (the %s)", e.Side)
+		side = fmt.Sprintf(" (%s)", e.Side)
 	}
-	fmt.Fprintf(&b, ": %s", e.Reason)
-	if e.Remedy != "" {
-		fmt.Fprintf(&b, "; %s", e.Remedy)
-	}
-	return b.String()
+	return fmt.Sprintf("%s failed for %s%s: %s", e.Op, e.Subject(), side, explain.Text(e.Reason, e.Remedy))
 }
 
 func (e *Error) Unwrap() error { return e.Err }
@@ -119,7 +114,7 @@ func deniedRemedy(e *Error) string {
 	}
 	if e.Status == 401 {
 		// Azure responds with 401 to missing permissions as well.
-		return fmt.Sprintf("check the credential for %s, and that the identity has %s for repository %s", e.Registry, role, e.Repository)
+		return fmt.Sprintf("Check the credential for %s, and that the identity has %s for repository %s.", e.Registry, role, e.Repository)
 	}
-	return fmt.Sprintf("grant the identity %s on %s", role, e.Registry)
+	return fmt.Sprintf("Grant the identity %s on %s.", role, e.Registry)
 }

@@ -16,7 +16,7 @@ import (
 // way to prevent it.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests-with-subject
 func (r *Registry) addToFallbackList(ctx context.Context, repo, subject string, referrers []Descriptor) (wrote bool, err error) {
-	const op = "listing what is attached to"
+	const op = "listing the referrers"
 	unlock, err := r.fallbackWrites.Lock(ctx, key(repo, subject))
 	if err != nil {
 		return false, r.transportError(ctx, op, repo, subject, err)

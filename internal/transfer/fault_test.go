@@ -137,15 +137,15 @@ func TestPermanentFaults(t *testing.T) {
 		{"source denied", firstTimes(99, "GET", "", status(403, "DENIED")), nil, Denied, Source, []string{"AcrPull", "Container Registry Repository Reader", "shop/cart"}},
 		{"403 on the look at the target alone is no absence", nil, firstTimes(99, "HEAD", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush", "Container Registry Repository Writer"}},
 		{"target denies uploads", nil, firstTimes(99, "POST", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush"}},
-		{"wrong credential", firstTimes(99, "GET", "", status(401, "UNAUTHORIZED")), nil, Denied, Source, []string{"check the credential"}},
-		{"no such tag", firstTimes(99, "GET", "", status(404, "MANIFEST_UNKNOWN")), nil, NotFound, Source, []string{"shop/cart:1.0", "check the names"}},
+		{"wrong credential", firstTimes(99, "GET", "", status(401, "UNAUTHORIZED")), nil, Denied, Source, []string{"Check the credential"}},
+		{"no such tag", firstTimes(99, "GET", "", status(404, "MANIFEST_UNKNOWN")), nil, NotFound, Source, []string{"shop/cart:1.0", "Check the names"}},
 		{"locked", nil, firstTimes(99, "PUT", "/manifests/1.0", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, []string{"locked, quarantined or out of storage"}},
 		{"locked against uploads", nil, firstTimes(99, "POST", "", status(405, "REGISTRY_DISALLOWED_OPERATION")), Locked, Target, nil},
-		{"throttled for ever", nil, firstTimes(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"run again later"}},
+		{"throttled for ever", nil, firstTimes(99, "PUT", "", status(429, "TOOMANYREQUESTS")), Throttled, Target, []string{"Run again later"}},
 		{"broken for ever", nil, firstTimes(99, "PUT", "", status(503, "")), Unexpected, Target, []string{"503"}},
-		{"cut for ever", firstTimes(99, "GET", "/blobs/", breakOff), nil, Unreachable, Source, []string{"broke off"}},
+		{"cut for ever", firstTimes(99, "GET", "/blobs/", breakOff), nil, Unreachable, Source, []string{"ended early"}},
 		{"blob is gone", firstTimes(99, "GET", "/blobs/", status(404, "BLOB_UNKNOWN")), nil, NotFound, Source, []string{"reading the blob"}},
-		{"one bit is wrong", firstTimes(99, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{ref.DigestOf(layerOf("one")), "what came has the digest"}},
+		{"one bit is wrong", firstTimes(99, "GET", "/blobs/"+ref.DigestOf(layerOf("one")), flipped), nil, Corrupt, Source, []string{ref.DigestOf(layerOf("one")), "the content has the digest"}},
 		{"another size", firstTimes(99, "GET", "/blobs/", func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("short")) }), nil, Corrupt, Source, []string{"it has 5 bytes, but the manifest says"}},
 		{"the target stores another digest", nil, firstTimes(99, "PUT", "/manifests/", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", emptyDigest)
@@ -155,7 +155,7 @@ func TestPermanentFaults(t *testing.T) {
 			w.Header().Set("Location", "http://collector.example.com/take")
 			w.WriteHeader(202)
 		}), Unexpected, Target, []string{"another host (http://collector.example.com)"}},
-		{"an upload without an address", nil, firstTimes(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without saying where"}},
+		{"an upload without an address", nil, firstTimes(99, "POST", "", func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(202) }), Unexpected, Target, []string{"without a Location header"}},
 		{"a digest that was not requested", nil, firstTimes(99, "HEAD", "", func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Docker-Content-Digest", "sha256:beef")
 		}), Corrupt, Target, nil},
@@ -174,7 +174,7 @@ func TestPermanentFaults(t *testing.T) {
 				t.Fatalf("error is %#v", err)
 			}
 			host := map[Side]string{Source: src.host(), Target: dst.host()}[c.side]
-			for _, text := range append(c.contains, host, "(the "+string(c.side)+")") {
+			for _, text := range append(c.contains, host, "("+string(c.side)+")") {
 				if !strings.Contains(err.Error(), text) {
 					t.Errorf("%q does not contain %q", err, text)
 				}
@@ -203,7 +203,7 @@ func TestUnreachable(t *testing.T) {
 	host := strings.TrimPrefix(gone.URL, "http://")
 	gone.Close()
 	_, err := ReadTree(t.Context(), newTestRegistry(host), "shop/cart", "1.0", Options{Referrers: true})
-	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "check that "+host+" exists") {
+	if !errors.Is(err, Unreachable) || !strings.Contains(err.Error(), "Check that "+host+" exists") {
 		t.Errorf("error is %v", err)
 	}
 	strange := httptest.NewUnstartedServer(http.NotFoundHandler())
@@ -316,7 +316,7 @@ func TestStalledRequestsAreGivenUp(t *testing.T) {
 				return
 			}
 			var e *Error
-			if !errors.As(err, &e) || e.Side != c.side || e.Kind != Unreachable || !strings.Contains(e.Reason, "silent") {
+			if !errors.As(err, &e) || e.Side != c.side || e.Kind != Unreachable || !strings.Contains(e.Reason, "stalled") {
 				t.Errorf("error is %v", err)
 			}
 		})
@@ -393,24 +393,24 @@ func (e *explained) Unwrap() error                        { return e.cause }
 // here, whatever it wraps.
 func TestErrorsOfTheClient(t *testing.T) {
 	dial := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.EMFILE}
-	const check = "check that r.example exists and that this machine reaches it, and the storage that it redirects to"
+	const check = "Check that r.example exists, and that this machine can reach it and the storage that it redirects to."
 	for _, c := range []struct {
 		name string
 		err  error
 		kind Kind
 		want string
 	}{
-		{"a dial", dial, Unreachable, "no answer: dial tcp: too many open files; " + check},
-		{"a wrapped dial", fmt.Errorf("transport connection broken: %w", dial), Unreachable, "no answer: transport connection broken: dial tcp: too many open files; " + check},
-		{"an explained dial", &explained{"r.example did not answer", "Check the name", dial}, Unreachable, "r.example did not answer; Check the name"},
-		{"an explained refusal", &explained{"the identity is refused", "Grant it a role", nil}, Unexpected, "the identity is refused; Grant it a role"},
+		{"a dial", dial, Unreachable, "network error: dial tcp: too many open files. " + check},
+		{"a wrapped dial", fmt.Errorf("transport connection broken: %w", dial), Unreachable, "network error: transport connection broken: dial tcp: too many open files. " + check},
+		{"an explained dial", &explained{"r.example did not answer", "Check the name", dial}, Unreachable, "r.example did not answer. Check the name."},
+		{"an explained refusal", &explained{"the identity is refused", "Grant it a role", nil}, Unexpected, "the identity is refused. Grant it a role."},
 		{"a response that broke off", fmt.Errorf("%w: %w", errBroken, &explained{"r.example broke off the connection", "Try again", io.ErrUnexpectedEOF}), Unreachable,
-			"no answer: the source broke off: r.example broke off the connection. Try again; " + check},
+			"network error: the response ended early: r.example broke off the connection. Try again. " + check},
 		{"no network", errors.New("no such thing"), Unexpected, "no such thing"},
 	} {
 		client := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, c.err })}
 		_, err := NewRegistry("r.example", client, false).Resolve(t.Context(), "shop/cart", "1.0")
-		if err == nil || err.Error() != "looking for r.example/shop/cart:1.0: "+c.want || !errors.Is(err, c.kind) || !errors.Is(err, c.err) {
+		if err == nil || err.Error() != "existence check failed for r.example/shop/cart:1.0: "+c.want || !errors.Is(err, c.kind) || !errors.Is(err, c.err) {
 			t.Errorf("%s:\ngot  %v\nwant %s", c.name, err, c.want)
 		}
 	}

@@ -74,19 +74,19 @@ func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descr
 	}
 	digest := ref.DigestOf(resp.body)
 	if ref.NamesDigest(reference) && digest != reference {
-		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("what came has the digest %s (%d bytes)", digest, len(resp.body)))
+		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the content has the digest %s (%d bytes)", digest, len(resp.body)))
 	}
 	if said := resp.header.Get("Docker-Content-Digest"); said != "" && said != digest {
-		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the registry says that its digest is %s, but what came has %s", sanitize.Bounded(said, 100), digest))
+		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the registry returned the digest %s, but the content has %s", sanitize.Bounded(said, 100), digest))
 	}
 	m, kind, err := parseManifest(resp.body, mediaType(resp.header.Get("Content-Type")), want.MediaType)
 	if err == nil && want.Digest != "" && want.Size >= 0 && want.Size != m.Size {
-		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but what points to it says %d", m.Size, want.Size)
+		kind, err = Corrupt, fmt.Errorf("it has %d bytes, but its descriptor says %d", m.Size, want.Size)
 	}
 	if err != nil {
 		e := r.corruptError(op, repo, reference, err.Error())
 		if e.Kind = kind; kind == Unsupported {
-			e.Remedy = "rebuild it in a current format, or leave it out"
+			e.Remedy = "Rebuild it in a current format, or leave it out."
 		}
 		return nil, e
 	}

@@ -62,10 +62,10 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		Manifests     json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
-		return nil, Corrupt, fmt.Errorf("it is no valid JSON: %s", sanitize.Bounded(err.Error(), 150))
+		return nil, Corrupt, fmt.Errorf("it is not valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	if isManifestType(shape.MediaType) && isManifestType(contentType) && shape.MediaType != contentType {
-		return nil, Corrupt, fmt.Errorf("it calls itself %s, but the registry calls it %s", shape.MediaType, contentType)
+		return nil, Corrupt, fmt.Errorf("its media type is %s, but the registry returned %s", shape.MediaType, contentType)
 	}
 	kind := shape.MediaType
 	if kind == "" {
@@ -78,20 +78,20 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	switch t := types.MediaType(kind); {
 	case t.IsImage(), t.IsIndex():
 	case t.IsSchema1() || shape.SchemaVersion == 1:
-		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer take")
+		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer accept")
 	default:
-		return nil, Unsupported, fmt.Errorf("its media type %q is not one that is copied (an OCI or Docker image manifest or index)", sanitize.Bounded(kind, 100))
+		return nil, Unsupported, fmt.Errorf("its media type %q is not supported: only OCI and Docker image manifests and indexes are", sanitize.Bounded(kind, 100))
 	}
 	index := types.MediaType(kind).IsIndex()
 	if isManifestType(hint) && types.MediaType(hint).IsIndex() != index {
-		return nil, Corrupt, fmt.Errorf("it is a %s, but what points to it calls it a %s", kind, hint)
+		return nil, Corrupt, fmt.Errorf("it is a %s, but its descriptor says %s", kind, hint)
 	}
 	if shape.SchemaVersion != 2 {
 		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion)
 	}
 	// Clients would not agree on what it is (CVE-2021-41190).
 	if index && (isSet(shape.Config) || isSet(shape.Layers)) || !index && isSet(shape.Manifests) {
-		return nil, Corrupt, fmt.Errorf("it can be read as an image and as an index")
+		return nil, Corrupt, fmt.Errorf("it is both an image and an index")
 	}
 
 	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: kind, Digest: ref.DigestOf(raw), Size: int64(len(raw))}}
@@ -115,7 +115,7 @@ func isSet(field json.RawMessage) bool { return len(field) > 0 && string(field) 
 func (m *Manifest) parseIndex() error {
 	var doc v1.IndexManifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is no valid index: %s", sanitize.Bounded(err.Error(), 150))
+		return fmt.Errorf("it is not a valid index: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	m.ArtifactType = doc.ArtifactType
 	m.Annotations = doc.Annotations
@@ -132,7 +132,7 @@ func (m *Manifest) parseIndex() error {
 func (m *Manifest) parseImage() error {
 	var doc v1.Manifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is no valid image manifest: %s", sanitize.Bounded(err.Error(), 150))
+		return fmt.Errorf("it is not a valid image manifest: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	m.ArtifactType = doc.ArtifactType
 	if m.ArtifactType == "" {
@@ -186,7 +186,7 @@ func (m *Manifest) checkSizes() error {
 
 func sameSize(sizes map[string]int64, d Descriptor) error {
 	if size, ok := sizes[d.Digest]; ok && size != d.Size {
-		return fmt.Errorf("%s is given two sizes, %d and %d bytes", d.Digest, size, d.Size)
+		return fmt.Errorf("%s has two sizes, %d and %d bytes", d.Digest, size, d.Size)
 	}
 	sizes[d.Digest] = d.Size
 	return nil

@@ -26,15 +26,15 @@ var manifests = []struct {
 	{"no mediaType anywhere", `{"schemaVersion":2,` + config + `,"layers":[]}`, "text/plain", "", Unsupported, `"text/plain"`},
 	{"Docker image", `{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json",` + config + `,"layers":[]}`, "", "", "", ""},
 	{"Docker list", `{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.list.v2+json","manifests":[]}`, "", "", "", ""},
-	{"header differs", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}`, ociIndex, "", Corrupt, "the registry calls it"},
+	{"header differs", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}`, ociIndex, "", Corrupt, "the registry returned"},
 	{"unknown header does not matter", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}`, "application/json", "", "", ""},
-	{"descriptor differs", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}`, "", ociIndex, Corrupt, "what points to it"},
+	{"descriptor differs", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}`, "", ociIndex, Corrupt, "its descriptor says"},
 	{"unknown type", `{"schemaVersion":2,"mediaType":"application/vnd.example.thing+json"}`, "", "", Unsupported, `"application/vnd.example.thing+json"`},
 	{"schema 1", `{"schemaVersion":1,"name":"x","fsLayers":[]}`, "application/vnd.docker.distribution.manifest.v1+prettyjws", "", Unsupported, "schema 1"},
-	{"truncated", `{"schemaVersion":2,"mediaType":"` + ociImage + `","config":{`, ociImage, "", Corrupt, "no valid JSON"},
-	{"something after it", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}{}`, ociImage, "", Corrupt, "no valid JSON"},
-	{"image and index in one", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"manifests":[]}`, "", "", Corrupt, "as an image and as an index"},
-	{"index and image in one", `{"schemaVersion":2,"mediaType":"` + ociIndex + `",` + config + `,"manifests":[]}`, "", "", Corrupt, "as an image and as an index"},
+	{"truncated", `{"schemaVersion":2,"mediaType":"` + ociImage + `","config":{`, ociImage, "", Corrupt, "not valid JSON"},
+	{"something after it", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `}{}`, ociImage, "", Corrupt, "not valid JSON"},
+	{"image and index in one", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"manifests":[]}`, "", "", Corrupt, "both an image and an index"},
+	{"index and image in one", `{"schemaVersion":2,"mediaType":"` + ociIndex + `",` + config + `,"manifests":[]}`, "", "", Corrupt, "both an image and an index"},
 	{"no config", `{"schemaVersion":2,"mediaType":"` + ociImage + `","layers":[]}`, "", "", Corrupt, "has no digest"},
 	{"schemaVersion 3", `{"schemaVersion":3,"mediaType":"` + ociImage + `",` + config + `}`, "", "", Corrupt, "schemaVersion is 3"},
 	{"negative size", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer(emptyDigest, -1, ociLayer) + `]}`, "", "", Corrupt, "size of"},
@@ -43,8 +43,8 @@ var manifests = []struct {
 	{"md5", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer("md5:d41d8cd98f00b204e9800998ecf8427e", 0, ociLayer) + `]}`, "", "", Corrupt, "md5"},
 	{"sha512", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer("sha512:"+strings.Repeat("ab", 64), 0, ociLayer) + `]}`, "", "", Corrupt, "not a sha256 digest"},
 	{"digest too short", `{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + layer("sha256:abcd", 0, ociImage) + `]}`, "", "", Corrupt, "hex digits"},
-	{"no JSON object", `[]`, ociImage, "", Corrupt, "no valid JSON"},
-	{"nothing", ``, ociImage, "", Corrupt, "no valid JSON"},
+	{"no JSON object", `[]`, ociImage, "", Corrupt, "not valid JSON"},
+	{"nothing", ``, ociImage, "", Corrupt, "not valid JSON"},
 }
 
 func TestParseManifest(t *testing.T) {
@@ -177,7 +177,7 @@ func TestInvalidReferences(t *testing.T) {
 		return nil, http.ErrNotSupported
 	})}, false)
 	for _, bad := range [][2]string{{"a/../b", "1"}, {"a..b", "1"}, {"A", "1"}, {"a", "../x"}, {"a", ".x"}, {"a", "sha256:xx"}, {"a", "sha512:" + strings.Repeat("ab", 64)}, {"", "1"}} {
-		if _, err := r.Resolve(t.Context(), bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "correct the reference") {
+		if _, err := r.Resolve(t.Context(), bad[0], bad[1]); err == nil || !strings.Contains(err.Error(), "Correct the reference.") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

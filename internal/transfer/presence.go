@@ -121,7 +121,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep,
 	}
 	if deep {
 		if slices.ContainsFunc(t.order, func(n *node) bool { return n.unread }) {
-			return Presence{}, r.transportError(ctx, "looking for the blobs of", repo, tag, errors.New("the image was not read whole at its source"))
+			return Presence{}, r.transportError(ctx, "existence check of the blobs", repo, tag, errors.New("the image was not read completely at its source"))
 		}
 		if err := p.checkBlobs(ctx, r, repo); err != nil {
 			return Presence{}, err
@@ -200,14 +200,14 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 	}
 	call := func(ctx context.Context, job func(context.Context) error) error { return job(ctx) }
 	if err := forEach(ctx, jobs, call); err != nil {
-		return r.wrap(ctx, "looking for", repo, "", err)
+		return r.wrap(ctx, "existence check", repo, "", err)
 	}
 	for _, n := range p.tagsToPut {
 		if n.onlyTagged() {
 			p.missing[n.Digest] = n.Descriptor
 		}
 	}
-	return r.wrap(ctx, "looking for", repo, "", forEach(ctx, later, call))
+	return r.wrap(ctx, "existence check", repo, "", forEach(ctx, later, call))
 }
 
 // checkBlobs looks for each blob.
@@ -215,7 +215,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
 	err := forEach(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
-		const op = "looking for the blob"
+		const op = "existence check of the blob"
 		req := request{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
 		resp, err := r.do(ctx, req)
 		switch {
@@ -231,5 +231,5 @@ func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) err
 		}
 		return nil
 	})
-	return r.wrap(ctx, "looking for the blob", repo, "", err)
+	return r.wrap(ctx, "existence check of the blob", repo, "", err)
 }

@@ -22,7 +22,7 @@ import (
 // before: its replicas may lag.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, retryUnknown bool) (listed bool, err error) {
-	const op = "putting the manifest"
+	const op = "pushing the manifest"
 	req := request{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
 	var count attemptCount
 	for {
@@ -57,7 +57,7 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 }
 
 func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Manifest, resp *response) (listed bool, err error) {
-	const op = "putting the manifest"
+	const op = "pushing the manifest"
 	said := resp.header.Get("Docker-Content-Digest")
 	if said == "" {
 		d, err := r.readBack(ctx, repo, ref)
@@ -67,7 +67,7 @@ func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Man
 		said = d.Digest
 	}
 	if said != m.Digest {
-		return false, r.corruptError(op, repo, ref, fmt.Sprintf("the registry says that it stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
+		return false, r.corruptError(op, repo, ref, fmt.Sprintf("the registry stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
 	}
 	r.tags.Set(key(repo, ref), m.Descriptor)
 	r.tags.Set(key(repo, m.Digest), m.Descriptor)
@@ -87,8 +87,8 @@ func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, 
 		if !isNotFound(err) || n == maxAttempts {
 			return d, err
 		}
-		if err := r.waitToRetry(ctx, failure{"looking for", repo, ref, err}, n, 0); err != nil {
-			return d, r.transportError(ctx, "looking for", repo, ref, err)
+		if err := r.waitToRetry(ctx, failure{"existence check", repo, ref, err}, n, 0); err != nil {
+			return d, r.transportError(ctx, "existence check", repo, ref, err)
 		}
 	}
 }

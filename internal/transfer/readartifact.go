@@ -60,7 +60,7 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Artif
 	}
 	var doc v1.Manifest
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is no valid image manifest"))
+		return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is not a valid image manifest"))
 	}
 	s.ArtifactType, s.ConfigType = doc.ArtifactType, string(doc.Config.MediaType)
 	for _, l := range doc.Layers {
@@ -95,7 +95,7 @@ func (r *Registry) ReadLayer(ctx context.Context, repo string, l Layer) ([]byte,
 			return nil, err
 		}
 		if ref.DigestOf(content) != l.Digest {
-			return nil, r.corruptError(op, repo, l.Digest, "what came has the digest "+ref.DigestOf(content))
+			return nil, r.corruptError(op, repo, l.Digest, "the content has the digest "+ref.DigestOf(content))
 		}
 		return content, nil
 	})

@@ -70,20 +70,20 @@ func (r *Registry) Referrers(ctx context.Context, repo, digest, artifactType str
 
 func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrerList, error) {
 	if !ref.NamesDigest(digest) {
-		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing what is attached to", Kind: Unsupported,
-			Reason: fmt.Sprintf("%q is no digest", sanitize.Bounded(digest, 100)), Remedy: "resolve the tag first"}
+		return referrerList{}, &Error{Registry: r.host, Repository: repo, Op: "listing the referrers", Kind: Unsupported,
+			Reason: fmt.Sprintf("%q is not a digest", sanitize.Bounded(digest, 100)), Remedy: "Resolve the tag first."}
 	}
 	list, err := r.referrerLists.Get(ctx, key(repo, digest), func(ctx context.Context) (referrerList, error) {
 		return r.listReferrers(ctx, repo, digest)
 	})
-	return list, r.wrap(ctx, "listing what is attached to", repo, digest, err)
+	return list, r.wrap(ctx, "listing the referrers", repo, digest, err)
 }
 
 // listReferrers reads all pages of the referrers API, or the fallback tag if the
 // registry has no such API.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
-	const op = "listing what is attached to"
+	const op = "listing the referrers"
 	release := func() {}
 	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
 		// One request finds out for all whether there is such an API.
@@ -143,7 +143,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			return list, nil
 		}
 		if seen[next] {
-			return referrerList{}, r.corruptError(op, repo, digest, "the pages of the list lead in a circle")
+			return referrerList{}, r.corruptError(op, repo, digest, "the pages of the list form a loop")
 		}
 		page = next
 	}
@@ -153,7 +153,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 func (r *Registry) tooManyError(op, repo, digest string) *Error {
 	return &Error{Registry: r.host, Repository: repo, Reference: digest, Op: op, Kind: TooLarge,
 		Reason: fmt.Sprintf("the list has more than %d entries or %d pages", maxReferrers, maxReferrerPages),
-		Remedy: "remove what is no longer needed, or copy without referrers"}
+		Remedy: "Remove what is no longer needed, or copy without referrers."}
 }
 
 // lacksReferrersAPI reports whether the response is that of a registry without the
@@ -204,13 +204,13 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 	}
 	entries, err := parseReferrers(m.Raw)
 	if err == nil && len(entries) > maxReferrers {
-		return referrerList{}, r.tooManyError("listing what is attached to", repo, digest)
+		return referrerList{}, r.tooManyError("listing the referrers", repo, digest)
 	}
 	if err == nil {
 		entries, err = unique(entries)
 	}
 	if err != nil {
-		return referrerList{}, r.corruptError("listing what is attached to", repo, digest, err.Error())
+		return referrerList{}, r.corruptError("listing the referrers", repo, digest, err.Error())
 	}
 	return referrerList{entries: entries}, nil
 }
@@ -219,10 +219,10 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 func parseReferrers(raw []byte) ([]Descriptor, error) {
 	var doc v1.IndexManifest
 	if err := json.Unmarshal(raw, &doc); err != nil {
-		return nil, fmt.Errorf("the list is no valid JSON: %s", sanitize.Bounded(err.Error(), 150))
+		return nil, fmt.Errorf("the list is not valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
 	if doc.SchemaVersion != 2 || doc.MediaType != "" && doc.MediaType != types.OCIImageIndex {
-		return nil, fmt.Errorf("the list is no OCI index, but %q", sanitize.Bounded(string(doc.MediaType), 100))
+		return nil, fmt.Errorf("the list is not an OCI index, but %q", sanitize.Bounded(string(doc.MediaType), 100))
 	}
 	var list []Descriptor
 	for _, c := range doc.Manifests {
@@ -260,7 +260,7 @@ func nextPage(page, prefix string, links []string) (string, error) {
 			}
 			target, rest, ok := strings.Cut(rest, ">")
 			if !ok {
-				return "", fmt.Errorf("the Link header cannot be read")
+				return "", fmt.Errorf("the Link header is not valid")
 			}
 			params, rest := linkParams(rest)
 			header = rest
@@ -269,14 +269,14 @@ func nextPage(page, prefix string, links []string) (string, error) {
 			}
 			base, err := url.Parse(page)
 			if err != nil {
-				return "", fmt.Errorf("the Link header cannot be read")
+				return "", fmt.Errorf("the Link header is not valid")
 			}
 			next, err := base.Parse(target)
 			if err != nil {
-				return "", fmt.Errorf("the Link header cannot be read")
+				return "", fmt.Errorf("the Link header is not valid")
 			}
 			if next.User != nil || !strings.HasPrefix(next.Scheme+"://"+next.Host+next.Path, prefix) || strings.Contains(next.Path, "/../") {
-				return "", fmt.Errorf("the next page of the list lies elsewhere (%s)", sanitize.Bounded(next.Host+next.Path, 100))
+				return "", fmt.Errorf("the next page of the list is at another location (%s)", sanitize.Bounded(next.Host+next.Path, 100))
 			}
 			next.Fragment = ""
 			return next.String(), nil

@@ -204,7 +204,7 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
 	case int64(len(data)) > limit:
 		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: httpResp.StatusCode,
-			Reason: fmt.Sprintf("the answer is longer than the %d bytes that are taken", limit)}
+			Reason: fmt.Sprintf("the response is longer than %d bytes", limit)}
 	}
 	return &response{status: httpResp.StatusCode, header: httpResp.Header, body: data}, nil
 }
@@ -239,7 +239,7 @@ func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, e
 		}
 		return d, err
 	})
-	return d, r.wrap(ctx, "looking for", repo, ref, err)
+	return d, r.wrap(ctx, "existence check", repo, ref, err)
 }
 
 // recheckTag resolves a tag again that did not exist, if that was some time ago:
@@ -256,13 +256,13 @@ func (r *Registry) recheckTag(ctx context.Context, repo, tag, digest string) (th
 	case isNotFound(err):
 		return false, nil
 	case err != nil:
-		return false, r.wrap(ctx, "looking for", repo, tag, err)
+		return false, r.wrap(ctx, "existence check", repo, tag, err)
 	case d.Digest == digest:
 		return true, nil
 	}
 	return false, &Error{Side: Target, Registry: r.host, Repository: repo, Reference: tag, Op: "setting the tag", Kind: Conflict,
-		Reason: fmt.Sprintf("the tag did not exist when the target was read, and points at %s now", d.Digest),
-		Remedy: "find out what else writes to this registry"}
+		Reason: fmt.Sprintf("the tag did not exist when the target was read, and points to %s now", d.Digest),
+		Remedy: "Find out what else writes to this registry."}
 }
 
 // forgetReferrers deletes the cached referrers of a manifest.
@@ -274,7 +274,7 @@ func (r *Registry) forgetReferrers(repo, digest string) {
 // head requests a manifest's digest, size and media type.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor, error) {
-	const op = "looking for"
+	const op = "existence check"
 	req := request{op: op, method: http.MethodHead, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests}
 	resp, err := r.do(ctx, req)
 	if err != nil {
@@ -296,10 +296,10 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 		return m.Descriptor, nil
 	}
 	if err := ref.CheckDigest(digest); err != nil {
-		return Descriptor{}, r.corruptError(op, repo, reference, fmt.Sprintf("the digest header says %q: %v", sanitize.Bounded(digest, 100), err))
+		return Descriptor{}, r.corruptError(op, repo, reference, fmt.Sprintf("the digest header is %q: %v", sanitize.Bounded(digest, 100), err))
 	}
 	if ref.NamesDigest(reference) && digest != reference {
-		return Descriptor{}, r.corruptError(op, repo, reference, "the registry answers with another digest, "+digest)
+		return Descriptor{}, r.corruptError(op, repo, reference, "the registry returned another digest, "+digest)
 	}
 	size := int64(-1)
 	if n := resp.header.Get("Content-Length"); n != "" {
@@ -328,7 +328,7 @@ func (r *Registry) headError(ctx context.Context, req request, status int) error
 
 func (r *Registry) corruptError(op, repo, ref, reason string) *Error {
 	return &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Kind: Corrupt, Reason: reason,
-		Remedy: "do not use it: find out who or what changed it, and push it again"}
+		Remedy: "Do not use it. Find out who or what changed it, and push it again."}
 }
 
 // wrap returns err as an *Error. It may be the context's, of a caller that waited

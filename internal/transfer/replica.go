@@ -177,7 +177,7 @@ func (t *Tree) fullManifest(ctx context.Context, n *node) (*Manifest, error) {
 	}
 	m, err := t.readManifest(ctx, p)
 	if m, err = t.checkPending(p, m, err); err == nil && m == nil {
-		err = t.pendingError(p, NotFound, "the tag was there a moment ago")
+		err = t.pendingError(p, NotFound, "the tag has just been deleted")
 	}
 	return m, withSide(Source, err)
 }

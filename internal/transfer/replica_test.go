@@ -160,7 +160,7 @@ func TestReplicaAndWrongReferrerList(t *testing.T) {
 	if err == nil {
 		err = tree.Complete(t.Context())
 	}
-	if err == nil || !strings.Contains(err.Error(), "does not say so itself") {
+	if err == nil || !strings.Contains(err.Error(), "but has another subject") {
 		t.Errorf("the error is %v", err)
 	}
 }

@@ -24,7 +24,7 @@ const (
 func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *Error {
 	said := ocierror.Parse(body, nil)
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Status: status, Code: said.Code}
-	summary := fmt.Sprintf("the registry answered %d", status)
+	summary := fmt.Sprintf("the registry returned %d", status)
 	if text := http.StatusText(status); text != "" {
 		summary += " " + text
 	}
@@ -40,38 +40,38 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 	case status == http.StatusMethodNotAllowed || said.Code == "REGISTRY_DISALLOWED_OPERATION":
 		// One code for three causes: shared with quarantine and full storage.
 		e.Kind = Locked
-		e.Reason = "the operation is not allowed there: " + summary
-		e.Remedy = fmt.Sprintf("%s is locked, quarantined or out of storage: look at its attributes (az acr repository show) and at the usage of %s", e.Subject(), r.host)
+		e.Reason = "the operation is not allowed: " + summary
+		e.Remedy = fmt.Sprintf("%s is locked, quarantined or out of storage. Check its attributes (az acr repository show) and the storage usage of %s.", e.Subject(), r.host)
 	case status == http.StatusForbidden && firewall:
 		e.Kind = Firewall
 		if address != "" {
 			address = " " + address
 		}
-		e.Reason = fmt.Sprintf("the firewall of %s does not let this machine in: %s", r.host, summary)
-		e.Remedy = fmt.Sprintf("allow the address%s in the network rules of %s, or run where its private endpoint is reached", address, r.host)
+		e.Reason = fmt.Sprintf("the firewall of %s blocks this machine: %s", r.host, summary)
+		e.Remedy = fmt.Sprintf("Allow the address%s in the network rules of %s, or run where its private endpoint is reachable.", address, r.host)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Kind = Denied
 		e.Reason = "access is denied: " + summary
 		e.Remedy = deniedRemedy(e)
 	case status == http.StatusNotFound:
 		e.Kind = NotFound
-		e.Reason = "it is not there: " + summary
-		e.Remedy = "check the names of registry, repository and tag"
+		e.Reason = "it does not exist: " + summary
+		e.Remedy = "Check the names of registry, repository and tag."
 	case status == http.StatusTooManyRequests:
 		e.Kind = Throttled
-		e.Reason = "the registry is asked too often: " + summary
-		e.Remedy = "run again later, or with fewer copies at the same time"
+		e.Reason = "the registry throttles requests: " + summary
+		e.Remedy = "Run again later, or with fewer images at once."
 	case status == http.StatusRequestEntityTooLarge:
 		e.Kind = TooLarge
-		e.Remedy = "the registry, or a proxy before it, does not take anything this large"
+		e.Remedy = "The registry, or a proxy in front of it, does not accept anything this large."
 	case said.Code == "DIGEST_INVALID":
 		e.Kind = Corrupt
-		e.Reason = "what arrived is not what was sent: " + summary
-		e.Remedy = "run again; if it repeats, something on the way changes the bytes"
+		e.Reason = "the registry received other content than was sent: " + summary
+		e.Remedy = "Run again. If the error persists, something on the network path changes the bytes."
 	default:
 		e.Kind = Unexpected
 		if status >= 500 {
-			e.Remedy = "run again later"
+			e.Remedy = "Run again later."
 		}
 	}
 	return e
@@ -94,17 +94,20 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 	case errors.Is(err, errStalled) || errors.Is(context.Cause(ctx), errStalled):
 		e.Kind, e.Err = Unreachable, errStalled
 		e.Reason = errStalled.Error()
-		e.Remedy = "run again later"
+		e.Remedy = "Run again later."
 	case ctx.Err() != nil:
 		e.Kind, e.Err = Cancelled, ctx.Err()
-		e.Reason = "stopped before it was done"
+		e.Reason = "cancelled"
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			e.Reason = "the time given was not enough"
+			e.Reason = "the time limit was exceeded"
 		}
 	case errors.As(err, &explained) && !errors.Is(err, errBroken):
 		// The HTTP client explains its own errors, such as those of signing in,
 		// and those of the network between it and the registry.
 		reason, remedy := explained.Explanation()
+		if remedy != "" && !strings.HasSuffix(remedy, ".") {
+			remedy += "."
+		}
 		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, maxExplanation), sanitize.Line(remedy)
 		if isNetworkError(err) {
 			e.Kind = Unreachable
@@ -112,11 +115,11 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 	case isCertificateError(err):
 		e.Kind = Unreachable
 		e.Reason = "its certificate is not trusted: " + sanitize.Line(err.Error())
-		e.Remedy = "add the authority that signed it to the CA file in use"
+		e.Remedy = "Add the authority that signed it to the CA file in use."
 	case isNetworkError(err):
 		e.Kind = Unreachable
-		e.Reason = "no answer: " + sanitize.Line(err.Error())
-		e.Remedy = fmt.Sprintf("check that %s exists and that this machine reaches it, and the storage that it redirects to", r.host)
+		e.Reason = "network error: " + sanitize.Line(err.Error())
+		e.Remedy = fmt.Sprintf("Check that %s exists, and that this machine can reach it and the storage that it redirects to.", r.host)
 	default:
 		e.Kind = Unexpected
 		e.Reason = sanitize.Bounded(err.Error(), maxExplanation)

@@ -55,7 +55,7 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 		err = nil
 		if sum := ref.EncodeDigest(v.hash.Sum(nil)); sum != v.want.Digest {
 			b, ok := v.ReadCloser.(*blobReader)
-			n, err = 0, digestMismatch{fmt.Sprintf("what came has the digest %s", sum), ok && b.resumes > 0}
+			n, err = 0, digestMismatch{fmt.Sprintf("the content has the digest %s", sum), ok && b.resumes > 0}
 		}
 	case err == io.EOF:
 		err = fmt.Errorf("%w after %d of %d bytes", errBroken, v.n, v.want.Size)
@@ -72,7 +72,7 @@ type digestMismatch struct {
 
 func (d digestMismatch) Error() string { return d.reason }
 
-var errClosed = errors.New("the upload is over")
+var errClosed = errors.New("the upload has ended")
 
 // uploadBody is the request body of an upload. It counts the bytes, and arms the
 // target's watchdog only while the target is waited for. net/http may read for a

@@ -17,7 +17,7 @@ const (
 )
 
 // errBehind is returned to a reader that was left behind: it reads for itself.
-var errBehind = errors.New("the others went ahead")
+var errBehind = errors.New("the other targets went ahead")
 
 // tee lets several targets share one download of a blob. It waits, for a while,
 // until each target is ready for the blob or turns out not to need it. Then it

@@ -325,7 +325,7 @@ func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, 
 	}
 	all, err := unique(slices.Concat(list.entries, old.entries))
 	if err != nil {
-		return nil, t.source.corruptError("listing what is attached to", t.repo, digest, err.Error())
+		return nil, t.source.corruptError("listing the referrers", t.repo, digest, err.Error())
 	}
 	return all, nil
 }
@@ -339,7 +339,7 @@ func (t *Tree) hasFallbackTag(digest string) bool {
 
 func (t *Tree) read(r *treeReader, p pending) (*Manifest, error) {
 	if p.parent != "" && !isManifestType(p.MediaType) {
-		return nil, t.pendingError(p, Unsupported, fmt.Sprintf("%s names it with the media type %q, which is not one that is copied", p.parent, sanitize.Bounded(p.MediaType, 100)))
+		return nil, t.pendingError(p, Unsupported, fmt.Sprintf("%s refers to it with the media type %q, which is not supported", p.parent, sanitize.Bounded(p.MediaType, 100)))
 	}
 	m, err := r.manifest(p)
 	return t.checkPending(p, m, err)
@@ -355,23 +355,23 @@ func (t *Tree) pendingError(p pending, kind Kind, reason string) *Error {
 func (t *Tree) checkPending(p pending, m *Manifest, err error) (*Manifest, error) {
 	switch {
 	case isNotFound(err) && p.parent != "":
-		return nil, t.pendingError(p, NotFound, fmt.Sprintf("the index %s names it, but it is not there", p.parent))
+		return nil, t.pendingError(p, NotFound, fmt.Sprintf("the index %s refers to it, but it does not exist", p.parent))
 	case isNotFound(err) && p.subject != "":
-		e := t.pendingError(p, NotFound, fmt.Sprintf("it is listed as attached to %s, but it is not there", p.subject))
-		e.Remedy = "mend the list of what is attached, or copy without referrers"
+		e := t.pendingError(p, NotFound, fmt.Sprintf("it is listed as a referrer of %s, but it does not exist", p.subject))
+		e.Remedy = "Repair the list of referrers, or copy without referrers."
 		return nil, e
 	case err != nil || p.tag != "":
 		return m, err
 	}
 	// The manifest may have been read before, by another descriptor.
 	if p.Size >= 0 && m.Size != p.Size {
-		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it has %d bytes, but what points to it says %d", m.Size, p.Size))
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it has %d bytes, but its descriptor says %d", m.Size, p.Size))
 	}
 	if isManifestType(p.MediaType) && types.MediaType(p.MediaType).IsIndex() != types.MediaType(m.MediaType).IsIndex() {
-		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is a %s, but what points to it calls it a %s", m.MediaType, p.MediaType))
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is a %s, but its descriptor says %s", m.MediaType, p.MediaType))
 	}
 	if p.subject != "" && (m.subject == nil || m.subject.Digest != p.subject) {
-		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is listed as attached to %s, but does not say so itself", p.subject))
+		return nil, t.pendingError(p, Corrupt, fmt.Sprintf("it is listed as a referrer of %s, but has another subject", p.subject))
 	}
 	return m, nil
 }
@@ -386,7 +386,7 @@ func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 	for i := 0; i < len(found); i++ {
 		p := found[i]
 		if p.indexDepth > maxNesting || p.referrerDepth > maxNesting {
-			return nil, t.tooLargeError(p.Digest, fmt.Sprintf("it is nested more than %d deep", maxNesting))
+			return nil, t.tooLargeError(p.Digest, fmt.Sprintf("it is nested more than %d levels deep", maxNesting))
 		}
 		if p.tag != "" {
 			unread = append(unread, p)
@@ -394,7 +394,7 @@ func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 		}
 		if n, ok := t.nodes[p.Digest]; ok {
 			if n.Size != p.Size {
-				return nil, t.source.corruptError("reading the manifest", t.repo, p.Digest, fmt.Sprintf("it is given two sizes, %d and %d bytes", n.Size, p.Size))
+				return nil, t.source.corruptError("reading the manifest", t.repo, p.Digest, fmt.Sprintf("it has two sizes, %d and %d bytes", n.Size, p.Size))
 			}
 			if p.referrerDepth > 0 || n.referrerDepth == 0 {
 				continue
@@ -420,7 +420,7 @@ func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 
 func (t *Tree) tooLargeError(digest, reason string) error {
 	return &Error{Registry: t.source.host, Repository: t.repo, Reference: digest, Op: "reading the manifest", Kind: TooLarge,
-		Reason: reason, Remedy: "copy its parts one by one"}
+		Reason: reason, Remedy: "Copy its parts one by one."}
 }
 
 // finish links children to their parents, and collects the blobs.

@@ -59,13 +59,13 @@ func TestReadTreeErrors(t *testing.T) {
 	}{
 		{"an index that names a missing child", func(p *peer) {
 			p.index("r", "1.0", p.image("r", "", "a"), missing)
-		}, NotFound, []string{missing.Digest, "names it, but it is not there"}},
+		}, NotFound, []string{missing.Digest, "refers to it, but it does not exist"}},
 		{"a manifest of 4 MiB and one byte", func(p *peer) {
 			p.manifest("r", "1.0", ociImage, []byte(strings.Repeat(" ", maxManifest+1)))
 		}, TooLarge, []string{"4194304 bytes"}},
 		{"a truncated manifest", func(p *peer) {
 			p.manifest("r", "1.0", ociImage, []byte(`{"schemaVersion":2,"config":`))
-		}, Corrupt, []string{"no valid JSON"}},
+		}, Corrupt, []string{"not valid JSON"}},
 		{"a child of unknown type", func(p *peer) {
 			p.index("r", "1.0", Descriptor{MediaType: "application/vnd.example.cache", Digest: missing.Digest, Size: 1})
 		}, Unsupported, []string{"application/vnd.example.cache"}},
@@ -73,7 +73,7 @@ func TestReadTreeErrors(t *testing.T) {
 			d := p.image("r", "", "a")
 			d.Size++
 			p.index("r", "1.0", d)
-		}, Corrupt, []string{"what points to it says"}},
+		}, Corrupt, []string{"its descriptor says"}},
 		{"a child with two sizes", func(p *peer) {
 			d := p.image("r", "", "a")
 			e := d
@@ -90,7 +90,7 @@ func TestReadTreeErrors(t *testing.T) {
 			for range 20 {
 				d = p.index("r", "1.0", d)
 			}
-		}, TooLarge, []string{"more than 8 deep"}},
+		}, TooLarge, []string{"more than 8 levels deep"}},
 		{"an index that contains itself", func(p *peer) {
 			d := Descriptor{MediaType: ociIndex, Digest: fmt.Sprintf("sha256:%064d", 2), Size: 9}
 			root := p.index("r", "1.0", d)
@@ -103,7 +103,7 @@ func TestReadTreeErrors(t *testing.T) {
 				w.Write(p.manifests["r:1.0"].raw)
 				return true
 			}
-		}, Corrupt, []string{"what came has the digest"}},
+		}, Corrupt, []string{"the content has the digest"}},
 		{"a wrong digest header", func(p *peer) {
 			p.image("r", "1.0", "a")
 			p.handler = func(w http.ResponseWriter, r *http.Request) bool {
@@ -125,28 +125,28 @@ func TestReadTreeErrors(t *testing.T) {
 				w.Write(raw)
 				return true
 			}
-		}, Corrupt, []string{"what came has the digest"}},
+		}, Corrupt, []string{"the content has the digest"}},
 		{"a referrer that is listed and not there", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
 			p.index("r", ref.DigestTag(root.Digest), missing)
-		}, NotFound, []string{"listed as attached to", "copy without referrers"}},
+		}, NotFound, []string{"listed as a referrer of", "copy without referrers"}},
 		{"a referrer of something else", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
 			p.index("r", ref.DigestTag(root.Digest), p.image("r", "", "b"))
-		}, Corrupt, []string{"does not say so itself"}},
+		}, Corrupt, []string{"but has another subject"}},
 		{"a list of referrers that is none", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
 			p.image("r", ref.DigestTag(root.Digest), "b")
-		}, Corrupt, []string{"no OCI index"}},
+		}, Corrupt, []string{"not an OCI index"}},
 		{"a list in a circle", func(p *peer) {
 			p.image("r", "1.0", "a")
 			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
 				w.Header().Set("Link", fmt.Sprintf(`<?n=%d>; rel="next"`, (n+1)%3))
 			})
-		}, Corrupt, []string{"in a circle"}},
+		}, Corrupt, []string{"form a loop"}},
 		{"a list without end", func(p *peer) {
 			p.image("r", "1.0", "a")
 			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
@@ -158,11 +158,11 @@ func TestReadTreeErrors(t *testing.T) {
 			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
 				w.Header().Set("Link", `<http://collector.example.com/>; rel="next"`)
 			})
-		}, Corrupt, []string{"lies elsewhere (collector.example.com/)"}},
+		}, Corrupt, []string{"is at another location (collector.example.com/)"}},
 		{"a list that may not be read", func(p *peer) {
 			p.image("r", "1.0", "a")
 			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) { refuse(w, 403, "DENIED", "no") })
-		}, Denied, []string{"listing what is attached to"}},
+		}, Denied, []string{"listing the referrers"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p := newPeer(t)

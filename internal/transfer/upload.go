@@ -154,7 +154,7 @@ func (p *prefetchedBlob) close() {
 // at once.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
 func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descriptor, plain bool) (location string, there bool, retryAfter time.Duration, err error) {
-	const op = "opening an upload of the blob"
+	const op = "starting the upload of the blob"
 	sessions := r.url(repo, "blobs", "uploads/")
 	post := func(query string) (*response, error) {
 		resp, err := r.do(ctx, request{op: op, method: http.MethodPost, url: sessions + query, repo: repo, ref: d.Digest, body: []byte{}})
@@ -222,18 +222,18 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 // since the token and the image are sent there.
 func (r *Registry) uploadURL(base, location string) (string, error) {
 	if location == "" {
-		return "", errors.New("the registry opened an upload without saying where")
+		return "", errors.New("the registry started an upload without a Location header")
 	}
 	b, err := url.Parse(base)
 	if err != nil {
-		return "", errors.New("the address of the upload cannot be read")
+		return "", errors.New("the URL of the upload is not valid")
 	}
 	u, err := b.Parse(location)
 	if err != nil {
-		return "", errors.New("the address of the upload cannot be read")
+		return "", errors.New("the URL of the upload is not valid")
 	}
 	if u.Scheme != b.Scheme || ref.CanonicalHost(u.Host) != ref.CanonicalHost(b.Host) || u.User != nil {
-		return "", fmt.Errorf("the registry sends the upload to another host (%s)", sanitize.Bounded(u.Scheme+"://"+u.Host, 100))
+		return "", fmt.Errorf("the registry redirects the upload to another host (%s)", sanitize.Bounded(u.Scheme+"://"+u.Host, 100))
 	}
 	u.Fragment = ""
 	return u.String(), nil
@@ -314,7 +314,7 @@ func (r *Registry) putBlob(ctx context.Context, repo, location string, d Descrip
 	if closed && (resp.status == http.StatusCreated || resp.status == http.StatusNoContent) {
 		if n != d.Size {
 			return 0, failed(&transientError{&Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: resp.status,
-				Reason: fmt.Sprintf("the registry was content with %d of %d bytes", n, d.Size)}})
+				Reason: fmt.Sprintf("the registry accepted %d of %d bytes as the blob", n, d.Size)}})
 		}
 		if said := resp.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
 			return 0, failed(r.corruptError(op, repo, d.Digest, "the registry stored "+sanitize.Bounded(said, 100)+" instead"))

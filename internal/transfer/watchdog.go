@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-var errStalled = errors.New("the connection went silent")
+var errStalled = errors.New("the connection stalled")
 
 // watchdog cancels a request that transfers no more bytes: when the time of the
 // last call of arm is over, unless disarm has been called.
