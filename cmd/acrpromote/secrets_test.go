@@ -1,9 +1,12 @@
 package main_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -164,6 +167,122 @@ func TestEchoedTokens(t *testing.T) {
 		padding.Store(length)
 		env.task(push()).failsAt("target", devHost)
 		env.task(push("targets", "registry.example"), connected("registryConnections", other)).failsAt("target", "registry.example")
+	}
+}
+
+// echoEverywhere answers with all that it was sent, and with secrets that it was
+// not sent, in every field that a client may show: status, headers, and body, in
+// several encodings.
+func echoEverywhere(rw http.ResponseWriter, r *http.Request, status, padding int, more ...string) {
+	body, _ := io.ReadAll(r.Body)
+	header := r.Header.Get("Authorization")
+	_, value, _ := strings.Cut(header, " ")
+	login, _ := base64.StdEncoding.DecodeString(value)
+	sent := append([]string{header, value, string(login), string(body), r.URL.RawQuery}, more...)
+	said := strings.Repeat("x", padding)
+	for _, text := range sent {
+		if text != "" {
+			said += fmt.Sprintf(" %s %s %s %x %q", text, base64.StdEncoding.EncodeToString([]byte(text)), url.QueryEscape(text), text, text)
+		}
+	}
+	clean := strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return -1
+		}
+		return r
+	}, said)
+	if len(clean) > 8000 {
+		clean = clean[:8000]
+	}
+	for _, name := range []string{"WWW-Authenticate", "Location", "Retry-After", "Warning", "Docker-Content-Digest", "Link", "Range"} {
+		rw.Header().Set(name, clean)
+	}
+	rw.Header().Set("Content-Type", "application/json")
+	rw.WriteHeader(status)
+	_ = json.NewEncoder(rw).Encode(map[string]any{
+		"errors": []any{map[string]any{"code": said, "message": said, "detail": said}},
+		"error":  said, "error_description": "AADSTS7000215: " + said, "message": said, "typeKey": said, "$id": said,
+	})
+}
+
+// TestSecretsEchoedEverywhere: whoever answers, and in which field, no output
+// shows a secret of the run, not even one that was sent to somebody else.
+func TestSecretsEchoedEverywhere(t *testing.T) {
+	const password = "A docker+password/~1&<2>"
+	for _, c := range []struct {
+		name           string
+		host           string
+		path           string
+		docker, secret bool
+	}{
+		{"target", devHost, "/v2/", false, false},
+		{"target's token", devHost, "/oauth2/", false, false},
+		{"target with a password", devHost, "/", true, false},
+		{"source", prodHost, "/v2/", false, false},
+		{"source's attributes", prodHost, "/acr/", false, false},
+		{"source's storage", prodStorage, "/", false, false},
+		{"Entra with a secret", entraHost, "/", false, true},
+		{"Entra with an assertion", entraHost, "/", false, false},
+		{"Azure DevOps", devOpsHost, "/", false, false},
+		{"Azure DevOps' tokens", devOpsHost, "/oidctoken", false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env, _ := ready(t)
+			env.broken = true
+			docker := env.project.DockerConnection("dev-token", devHost, "pusher", password)
+			secret := env.project.SecretConnection("release-secret", tenant, clientID, clientKey)
+			changes := []func(*fakeagent.Environment){}
+			if c.docker {
+				changes = append(changes, connected("registryConnections", docker))
+			}
+			if c.secret {
+				changes = append(changes, connected("azureSubscription", secret))
+			}
+			environ := env.environ(env.stage, push(), changes...)
+			var more []string
+			for _, pair := range environ {
+				name, value, _ := strings.Cut(pair, "=")
+				if strings.HasPrefix(name, "ENDPOINT_AUTH_PARAMETER_") && (strings.HasSuffix(name, "_ACCESSTOKEN") || strings.HasSuffix(name, "_PASSWORD") || strings.HasSuffix(name, "_SERVICEPRINCIPALKEY")) {
+					more = append(more, value)
+				}
+			}
+			if len(more) == 0 {
+				t.Fatal("the agent gave no secret")
+			}
+			var echoed atomic.Int64
+			for _, status := range []int{http.StatusForbidden, http.StatusTemporaryRedirect} {
+				padding := 0
+				if status == http.StatusTemporaryRedirect {
+					padding = 280
+				}
+				remove := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+					if r.Host != c.host || !strings.Contains(strings.ToLower(r.URL.Path), c.path) {
+						return false
+					}
+					echoed.Add(1)
+					echoEverywhere(rw, r, status, padding, more...)
+					return true
+				})
+				o := env.execute(environ)
+				if o.result["outcome"] == "misuse" {
+					t.Errorf("status %d: misuse\n%s", status, o.stdout)
+				}
+				document, _ := json.Marshal(o.result)
+				for _, value := range more {
+					for _, written := range []string{value, url.QueryEscape(value), base64.StdEncoding.EncodeToString([]byte(value)), fmt.Sprintf("%x", value)} {
+						for place, text := range map[string]string{"the log": o.stdout, "standard error": o.stderr, "the summary": o.summary, "result.json": string(document)} {
+							if strings.Contains(text, written[:12]) {
+								t.Errorf("status %d: %s shows %.12s…", status, place, written)
+							}
+						}
+					}
+				}
+				remove()
+			}
+			if echoed.Load() == 0 {
+				t.Error("nothing was echoed")
+			}
+		})
 	}
 }
 

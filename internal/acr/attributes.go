@@ -61,7 +61,7 @@ func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Meta
 	if err != nil {
 		return nil, fmt.Errorf("the attributes of %s cannot be asked for: %w", host, err)
 	}
-	return &Metadata{host: s.host, client: sdk, secrets: &s.secrets}, nil
+	return &Metadata{host: s.host, client: sdk, secrets: s.secrets}, nil
 }
 
 type placeholderAuthorization struct{}

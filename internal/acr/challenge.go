@@ -53,21 +53,21 @@ func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {
 	const op = "asking how to sign in"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.host+"/v2/", nil)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, s.secrets)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, &s.secrets)
+		return challenge{}, transportError(s.host, op, err, s.secrets)
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK:
 		return challenge{}, nil
 	case resp.StatusCode != http.StatusUnauthorized:
-		return challenge{}, responseError(s.host, op, resp.StatusCode, body, &s.secrets)
+		return challenge{}, responseError(s.host, op, resp.StatusCode, body, s.secrets)
 	}
 	return s.selectChallenge(resp.Header.Values("Www-Authenticate"))
 }

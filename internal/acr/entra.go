@@ -26,6 +26,8 @@ type Connection struct {
 	Cloud            Cloud
 	Authority        string
 	Tenant, ClientID string
+	// Secrets, if not nil, are those of the whole run: the identity adds its own.
+	Secrets *sanitize.Secrets
 }
 
 // Identity issues tokens of Microsoft Entra ID for one service connection, or
@@ -36,7 +38,7 @@ type Identity struct {
 	host  string
 	inner azcore.TokenCredential
 	// secrets are removed from what responses repeat.
-	secrets sanitize.Secrets
+	secrets *sanitize.Secrets
 	// chain is set if the identity tries several credentials, of which all but
 	// one may fail.
 	chain bool
@@ -80,7 +82,7 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 	if err != nil {
 		return nil, err
 	}
-	assertion, err := f.assertionSource(c, client, &i.secrets)
+	assertion, err := f.assertionSource(c, client, i.secrets)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +109,7 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 // the sign-in of az or azd. It reads the environment and may start these
 // programs.
 func NewDefaultCredential(c Cloud, client *http.Client) (*Identity, error) {
-	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true}
+	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true, secrets: &sanitize.Secrets{}}
 	options := i.options(client)
 	options.Transport = sdkTransport{client: withoutRedirects(client)}
 	inner, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
@@ -126,7 +128,10 @@ func newIdentity(c Connection) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service connection %s: %w", c.Name, err)
 	}
-	i := &Identity{name: "service connection " + c.Name, cloud: c.Cloud, host: host}
+	i := &Identity{name: "service connection " + c.Name, cloud: c.Cloud, host: host, secrets: c.Secrets}
+	if i.secrets == nil {
+		i.secrets = &sanitize.Secrets{}
+	}
 	if c.Tenant == "" || c.ClientID == "" {
 		return nil, i.misconfigured(errors.New("its tenant or its client id is missing"))
 	}
@@ -153,10 +158,10 @@ func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOpti
 		return token, nil
 	}
 	if cause := seen.first(); cause != nil && !i.chain {
-		return azcore.AccessToken{}, transportError(i.host, i.op(), cause, &i.secrets)
+		return azcore.AccessToken{}, transportError(i.host, i.op(), cause, i.secrets)
 	}
 	if ctx.Err() != nil {
-		return azcore.AccessToken{}, transportError(i.host, i.op(), ctx.Err(), &i.secrets)
+		return azcore.AccessToken{}, transportError(i.host, i.op(), ctx.Err(), i.secrets)
 	}
 	return azcore.AccessToken{}, i.entraError(err)
 }

@@ -36,12 +36,12 @@ func (s *SignIn) tokenError(op string, err error, seen *errorCapture, scopes []s
 	if cause := seen.first(); cause != nil {
 		err = cause
 	}
-	return transportError(s.host, op, err, &s.secrets)
+	return transportError(s.host, op, err, s.secrets)
 }
 
 // tokenResponseError reads a refusal of the registry's token endpoint.
 func (s *SignIn) tokenResponseError(op string, status int, body []byte, scopes []string) *Error {
-	e := responseError(s.host, op, status, body, &s.secrets)
+	e := responseError(s.host, op, status, body, s.secrets)
 	e.scopeRefused = len(scopes) > 0
 	if e.kind == ErrDenied && e.Remedy == "" {
 		e.Remedy = remedy(scopes)
@@ -107,7 +107,7 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	realm.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
 	if err != nil {
-		return token{}, transportError(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, s.secrets)
 	}
 	req.Header.Set("Accept", "application/json")
 	if named {
@@ -115,11 +115,11 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return token{}, transportError(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return token{}, transportError(s.host, op, err, &s.secrets)
+		return token{}, transportError(s.host, op, err, s.secrets)
 	}
 	if resp.StatusCode != http.StatusOK {
 		return token{}, s.tokenResponseError(op, resp.StatusCode, body, scopes)

@@ -37,7 +37,7 @@ type SignIn struct {
 	azure        bool
 	now          func() time.Time
 	// secrets are removed from what responses repeat.
-	secrets sanitize.Secrets
+	secrets *sanitize.Secrets
 
 	tokens     keyed.Flight[string, token]
 	challenges keyed.Flight[string, challenge]
@@ -67,13 +67,12 @@ func NewSignIn(host string, credential Credential, client *http.Client, needs ma
 		now:        time.Now,
 		cache:      map[string]token{},
 		needNarrow: map[string]bool{},
+		secrets:    &sanitize.Secrets{},
 	}
 	if credential == nil {
 		s.credential = Anonymous()
 	}
-	if p, ok := s.credential.(password); ok {
-		s.secrets.AddLogin(p.user, p.password)
-	}
+	s.addPassword()
 	if plain {
 		s.scheme = "http"
 	} else {
@@ -81,6 +80,20 @@ func NewSignIn(host string, credential Credential, client *http.Client, needs ma
 		s.cloud, s.azure = CloudOf(s.host)
 	}
 	return s
+}
+
+// Redact makes the sign-in add its secrets to those of the whole run, and remove
+// all of them from what responses repeat. It must be called before the first
+// request.
+func (s *SignIn) Redact(secrets *sanitize.Secrets) {
+	s.secrets = secrets
+	s.addPassword()
+}
+
+func (s *SignIn) addPassword() {
+	if p, ok := s.credential.(password); ok {
+		s.secrets.AddLogin(p.user, p.password)
+	}
 }
 
 // Transport returns a transport that authorizes the requests to this registry,
@@ -390,7 +403,7 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 		if _, ok := errors.AsType[*Error](err); ok {
 			return token{}, err
 		}
-		return token{}, transportError(s.host, "signing in "+identity.describe(), err, &s.secrets)
+		return token{}, transportError(s.host, "signing in "+identity.describe(), err, s.secrets)
 	}
 	s.secrets.Add(issuedByEntra.Token)
 	client, err := s.authenticationClient()

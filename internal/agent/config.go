@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 )
 
 // Config is the configuration of the program. Values are trimmed; an empty value
@@ -96,6 +97,9 @@ type Config struct {
 	// Suspicious lists the variables that are set and that could run code in the
 	// step, or change whom it trusts: their names, sorted.
 	Suspicious []string
+	// Secrets are the values that the agent gave as secret, and what the run gets
+	// in exchange for them: no output shows them. It is never nil after Read.
+	Secrets *sanitize.Secrets
 	// Warnings has a sentence for each setting that was ignored, and for what is
 	// suspicious.
 	Warnings []string

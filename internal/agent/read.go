@@ -16,7 +16,7 @@ import (
 // Read returns the configuration given by the command line (without the
 // program's name) and the environment (as returned by os.Environ). The error is
 // a *UsageError with all mistakes. Even then the Config is not nil, and its
-// InPipeline, InRun, Output, ReportPath and Suspicious are valid.
+// InPipeline, InRun, Output, ReportPath, Suspicious and Secrets are valid.
 func Read(args, environ []string) (*Config, error) {
 	env := environment(environ)
 	usage := &UsageError{}
@@ -26,6 +26,7 @@ func Read(args, environ []string) (*Config, error) {
 	_, collection := env["SYSTEM_COLLECTIONURI"]
 	c.InRun = c.InPipeline || build || collection
 	c.EnvironmentProxy = !c.InPipeline
+	c.Secrets = secrets(env)
 	c.Suspicious = suspicious(env)
 	c.warnOfEnvironment()
 
@@ -63,6 +64,7 @@ func Read(args, environ []string) (*Config, error) {
 	c.systemConnection(s)
 	c.trust(s, usage)
 	c.connections(env, usage)
+	c.addSecrets()
 	c.validate(env, usage)
 	return c, usage.orNil()
 }

@@ -1,6 +1,11 @@
 package agent
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+
+	"acrpromote/internal/sanitize"
+)
 
 // Secret is a value that must never be shown. Printing or encoding it gives a
 // placeholder; Reveal is for the one place that sends it.
@@ -29,3 +34,47 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 
 // MarshalJSON keeps the value out of JSON.
 func (s Secret) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", s.String()), nil }
+
+// secretParameters are the parameters of connections that are secret.
+var secretParameters = []string{"ACCESSTOKEN", "PASSWORD", "SERVICEPRINCIPALKEY", "APITOKEN", "REFRESHTOKEN"}
+
+// secrets returns the credentials that the agent gives, whether the program uses
+// them or not. Secret variables are not among them: the program sends them to
+// nobody, and they may have any value.
+func secrets(env map[string]string) *sanitize.Secrets {
+	known := &sanitize.Secrets{}
+	for name, value := range env {
+		upper := strings.ToUpper(name)
+		switch {
+		case upper == "SYSTEM_ACCESSTOKEN", upper == "SECRET_SYSTEM_ACCESSTOKEN":
+			known.Add(value)
+		case strings.HasPrefix(upper, "ENDPOINT_AUTH_PARAMETER_"):
+			for _, parameter := range secretParameters {
+				if strings.HasSuffix(upper, "_"+parameter) {
+					known.Add(value)
+				}
+			}
+		case strings.HasPrefix(upper, "ENDPOINT_AUTH_"):
+			_, parameters := authorization(value)
+			for _, parameter := range secretParameters {
+				known.Add(parameters[parameter])
+			}
+		}
+	}
+	return known
+}
+
+// addSecrets adds what the settings and connections make of the agent's values:
+// a login is sent as one value.
+func (c *Config) addSecrets() {
+	c.Secrets.Add(c.Token.Reveal(), c.TLS.ClientPassword.Reveal())
+	c.Secrets.AddLogin(c.Proxy.Username, c.Proxy.Password.Reveal())
+	for _, connection := range c.Registries {
+		c.Secrets.AddLogin(connection.Username(), connection.Password().Reveal())
+	}
+	for _, connection := range []*Connection{c.Azure, c.Target} {
+		if connection != nil {
+			c.Secrets.Add(connection.Secret().Reveal())
+		}
+	}
+}

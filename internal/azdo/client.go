@@ -16,7 +16,6 @@ import (
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
 
 	"acrpromote/internal/approval"
-	"acrpromote/internal/sanitize"
 )
 
 // Resource areas and locations, by the server's identifiers
@@ -71,7 +70,7 @@ func (m *malformed) Error() string { return m.reason }
 // the session header of a response into a package variable, from any goroutine.
 type checkedTransport struct {
 	next    http.RoundTripper
-	secrets *sanitize.Secrets
+	service *Service // whose secrets are removed
 }
 
 func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -101,7 +100,7 @@ func (g checkedTransport) message(body []byte) string {
 	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &document) != nil {
 		return ""
 	}
-	return g.secrets.Line(document.Message)
+	return g.service.secrets.Line(document.Message)
 }
 
 func isJSON(contentType string) bool {

@@ -89,7 +89,7 @@ func (e *UnknownStageError) Error() string {
 type Service struct {
 	claims     Claims
 	token      string
-	secrets    sanitize.Secrets
+	secrets    *sanitize.Secrets
 	collection *url.URL
 	http       *http.Client
 	connection *azuredevops.Connection
@@ -116,9 +116,9 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	}
 	guarded := *client
 	guarded.Jar = nil
-	s := &Service{claims: claims, token: token, collection: collection, http: &guarded}
+	s := &Service{claims: claims, token: token, collection: collection, http: &guarded, secrets: &sanitize.Secrets{}}
 	s.secrets.Add(token)
-	guarded.Transport = checkedTransport{next: client.Transport, secrets: &s.secrets}
+	guarded.Transport = checkedTransport{next: client.Transport, service: s}
 	s.connection = &azuredevops.Connection{
 		AuthorizationString:     "Bearer " + token,
 		BaseUrl:                 collection.String(),
@@ -126,6 +126,14 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	}
 	s.base = azuredevops.NewClientWithOptions(s.connection, collection.String(), azuredevops.WithHTTPClient(s.http))
 	return s, nil
+}
+
+// Redact makes the service add its secrets to those of the whole run, and remove
+// all of them from what responses repeat. It must be called before the first
+// request.
+func (s *Service) Redact(secrets *sanitize.Secrets) {
+	s.secrets = secrets
+	s.secrets.Add(s.token)
 }
 
 // Hosts returns the hosts that reading the run asks, for an allow-list.

@@ -148,8 +148,45 @@ func (n *Network) blobTransport() *http.Transport {
 	return t
 }
 
+// dial connects, and records the host.
+func (n *Network) dial(ctx context.Context, network, name string) (net.Conn, error) {
+	n.recordDial(ctx)
+	return n.dialer.dial(ctx, network, name)
+}
+
+// dialTLS connects to the proxy, which is shown the client certificate, or to a
+// host without a proxy, which is not.
+func (n *Network) dialTLS(ctx context.Context, network, name string) (net.Conn, error) {
+	c, err := n.dial(ctx, network, name)
+	if err != nil {
+		return nil, err
+	}
+	secure := tls.Client(c, n.tlsConfig(n.transport.TLSClientConfig, name))
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := secure.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+// tlsConfig returns the configuration for a connection to host:port.
+func (n *Network) tlsConfig(base *tls.Config, name string) *tls.Config {
+	config := base.Clone()
+	config.ServerName, _, _ = net.SplitHostPort(name)
+	if n.certificate != nil && n.proxy != nil && n.proxy.url.Scheme == "https" {
+		if proxy, ok := authority(n.proxy.url); ok && proxy == name {
+			// A session of a handshake without the certificate has none.
+			config.Certificates, config.ClientSessionCache = []tls.Certificate{*n.certificate}, nil
+			config.NextProtos = []string{"http/1.1"}
+		}
+	}
+	return config
+}
+
 func (n *Network) dialBlob(ctx context.Context, network, name string) (net.Conn, error) {
-	c, err := n.dialer.dial(ctx, network, name)
+	c, err := n.dial(ctx, network, name)
 	if err != nil {
 		return nil, err
 	}
@@ -157,14 +194,12 @@ func (n *Network) dialBlob(ctx context.Context, network, name string) (net.Conn,
 }
 
 func (n *Network) dialBlobTLS(ctx context.Context, network, name string) (net.Conn, error) {
-	c, err := n.dialer.dial(ctx, network, name)
+	c, err := n.dial(ctx, network, name)
 	if err != nil {
 		return nil, err
 	}
-	config := n.blobs.TLSClientConfig.Clone()
-	config.ServerName, _, _ = net.SplitHostPort(name)
 	below := &recordConn{Conn: c}
-	secure := tls.Client(below, config)
+	secure := tls.Client(below, n.tlsConfig(n.blobs.TLSClientConfig, name))
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	if err := secure.HandshakeContext(ctx); err != nil {
@@ -185,10 +220,8 @@ func (n *Network) Preconnect(host string, connections int) {
 	if !ok {
 		return
 	}
-	if n.transport.Proxy != nil {
-		if proxy, err := n.transport.Proxy(&http.Request{URL: u}); err != nil || proxy != nil {
-			return
-		}
+	if n.proxied(&http.Request{URL: u}) {
+		return
 	}
 	n.recordHost(name)
 	for range connections {

@@ -7,6 +7,7 @@
 package egress
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -42,8 +43,10 @@ type Settings struct {
 	EnvironmentProxy bool
 	// CAFile is a PEM bundle, added to the system's own authorities.
 	CAFile string
-	// ClientCert and ClientKey are PEM files; both or neither.
+	// ClientCert and ClientKey are PEM files; both or neither. The certificate
+	// is shown to the proxy and to the ClientCertHosts (host[:port]) alone.
 	ClientCert, ClientKey string
+	ClientCertHosts       []string
 	// PlainHTTP lists the host[:port] that use HTTP. All others use TLS.
 	PlainHTTP []string
 	// OnExchange, if not nil, is called for each HTTP exchange, from several
@@ -81,8 +84,9 @@ type RedirectPolicy int
 const (
 	// RefuseRedirects returns the 3xx response to the caller.
 	RefuseRedirects RedirectPolicy = iota
-	// FollowDownloads follows GET and HEAD, over HTTPS only, to any host, at
-	// most 5 times. Another host gets no credentials.
+	// FollowDownloads follows GET and HEAD of blobs, over HTTPS only, to any
+	// host, at most 5 times. Another host gets no credentials. Other 3xx
+	// responses are returned to the caller.
 	FollowDownloads
 )
 
@@ -117,14 +121,19 @@ type Phase struct {
 type Network struct {
 	transport *http.Transport
 	blobs     *http.Transport // what is long goes its own way
-	http1     sync.Map        // by host:port: it offered no HTTP/2
-	dialer    dialer
-	proxy     *agentProxy
-	settings  Settings
-	plain     map[string]bool
-	warnings  []string
-	counters  registryCounters
-	pause     pauseFunc
+	// identified is the transport for the hosts that the client certificate is
+	// shown to; nil if there is no certificate.
+	identified       *http.Transport
+	certificate      *tls.Certificate
+	certificateHosts map[string]bool // host:port
+	http1            sync.Map        // by host:port: it offered no HTTP/2
+	dialer           dialer
+	proxy            *agentProxy
+	settings         Settings
+	plain            map[string]bool
+	warnings         []string
+	counters         registryCounters
+	pause            pauseFunc
 
 	mu    sync.Mutex
 	hosts map[string]bool
@@ -132,7 +141,7 @@ type Network struct {
 
 // New checks the settings and builds the transport. It does not dial.
 func New(s Settings) (*Network, error) {
-	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, pause: pause}
+	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, certificateHosts: map[string]bool{}, pause: pause}
 	for _, host := range s.PlainHTTP {
 		at, ok := ref.HostPort(host, ref.DefaultPort("http"))
 		if !ok {
@@ -162,10 +171,17 @@ func New(s Settings) (*Network, error) {
 		if err != nil {
 			return nil, fmt.Errorf("the client certificate %s with the key %s cannot be used: %w; both must be PEM, the key not encrypted", s.ClientCert, s.ClientKey, err)
 		}
-		config.Certificates = []tls.Certificate{pair}
+		n.certificate = &pair
+		for _, host := range s.ClientCertHosts {
+			at, ok := ref.HostPort(host, ref.DefaultPort("https"))
+			if !ok {
+				return nil, fmt.Errorf("%q, which is to be shown the client certificate, is not a valid host", host)
+			}
+			n.certificateHosts[at] = true
+		}
 	}
 	n.transport = &http.Transport{
-		DialContext:            n.dialer.dial,
+		DialContext:            n.dial,
 		TLSClientConfig:        config,
 		TLSHandshakeTimeout:    dialTimeout,
 		ResponseHeaderTimeout:  headerTimeout,
@@ -180,6 +196,7 @@ func New(s Settings) (*Network, error) {
 		// Bytes are hashed and counted as they are sent.
 		DisableCompression:     true,
 		OnProxyConnectResponse: checkProxyResponse,
+		GetProxyConnectHeader:  n.recordConnect,
 	}
 	switch {
 	case s.Proxy != nil:
@@ -191,6 +208,13 @@ func New(s Settings) (*Network, error) {
 		n.transport.Proxy = proxy.choose
 	case s.EnvironmentProxy:
 		n.transport.Proxy = http.ProxyFromEnvironment
+	}
+	if n.certificate != nil {
+		n.identified = n.transport.Clone()
+		n.identified.TLSClientConfig.Certificates = []tls.Certificate{*n.certificate}
+		if n.proxy != nil && n.proxy.url.Scheme == "https" {
+			n.transport.DialTLSContext = n.dialTLS
+		}
 	}
 	n.blobs = n.blobTransport()
 	return n, nil
@@ -237,7 +261,7 @@ func (n *Network) Client(p Phase) *http.Client {
 	}
 }
 
-// Hosts returns every host:port that was asked, sorted.
+// Hosts returns every host:port that a connection was attempted to, sorted.
 func (n *Network) Hosts() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -267,9 +291,38 @@ func (n *Network) Describe() (proxy, ca string) {
 	return proxy, n.settings.CAFile
 }
 
+// proxied reports whether a request goes through a proxy.
+func (n *Network) proxied(req *http.Request) bool {
+	if n.transport.Proxy == nil {
+		return false
+	}
+	proxy, err := n.transport.Proxy(req)
+	return err != nil || proxy != nil
+}
+
 func (n *Network) speaksHTTP1(host string) bool {
 	_, known := n.http1.Load(host)
 	return known
+}
+
+// dialledHost is the context's key of the host that a request goes to without a
+// proxy.
+type dialledHost struct{}
+
+// recordDial records the host that a connection is about to be made to. A proxy
+// is not such a host; see recordConnect.
+func (n *Network) recordDial(ctx context.Context) {
+	if host, ok := ctx.Value(dialledHost{}).(string); ok {
+		n.recordHost(host)
+	}
+}
+
+// recordConnect records the host that a proxy is about to be asked for.
+func (n *Network) recordConnect(_ context.Context, _ *url.URL, target string) (http.Header, error) {
+	if host, ok := ref.HostPort(target, ref.DefaultPort("https")); ok {
+		n.recordHost(host)
+	}
+	return nil, nil
 }
 
 func (n *Network) recordHost(host string) {

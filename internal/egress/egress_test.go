@@ -123,7 +123,7 @@ func TestOnlyTheHostsOfThePhaseAreAsked(t *testing.T) {
 
 func TestPlainHTTPOnlyWhereNamed(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/elsewhere" {
+		if r.URL.Path == "/v2/a/blobs/elsewhere" {
 			http.Redirect(rw, r, "http://127.0.0.1:1/", http.StatusFound)
 			return
 		}
@@ -139,7 +139,7 @@ func TestPlainHTTPOnlyWhereNamed(t *testing.T) {
 	if _, body, err := get(t, client, server.URL); err != nil || body != "ok" {
 		t.Errorf("the named host: %q, %v", body, err)
 	}
-	if _, _, err := get(t, client, server.URL+"/elsewhere"); err == nil || !strings.Contains(err.Error(), "over plain HTTP") {
+	if _, _, err := get(t, client, server.URL+"/v2/a/blobs/elsewhere"); err == nil || !strings.Contains(err.Error(), "over plain HTTP") {
 		t.Errorf("a redirect to another plain host: %v", err)
 	}
 	n, err = New(Settings{})
@@ -167,7 +167,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 			t.Errorf("%s: a referer was sent", r.URL.Path)
 		}
 		switch r.URL.Path {
-		case "/blob":
+		case "/v2/a/blobs/x":
 			http.Redirect(rw, r, "/again", http.StatusTemporaryRedirect)
 		case "/again":
 			rw.Header().Set("Location", "https://user:pass@store.blob.example/b?sig=s1gnature#f")
@@ -187,7 +187,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 	})
 	n, _ := env.network(env.settings())
 	client := n.Client(Phase{Hosts: []string{"prod.azurecr.io"}, Registry: "Prod.azurecr.io", Redirects: FollowDownloads})
-	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://prod.azurecr.io/blob", nil)
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://prod.azurecr.io/v2/a/blobs/x", nil)
 	for _, name := range secret {
 		req.Header.Set(name, "x")
 	}
@@ -251,7 +251,7 @@ func TestRedirectsThatAreNotFollowed(t *testing.T) {
 			if test.method == "POST" || test.method == "PUT" {
 				body = strings.NewReader("token=secret")
 			}
-			req, _ := http.NewRequest(test.method, "https://prod.azurecr.io/x?to="+url.QueryEscape(test.to), body)
+			req, _ := http.NewRequest(test.method, "https://prod.azurecr.io/v2/a/blobs/x?to="+url.QueryEscape(test.to), body)
 			resp, err := client.Do(req)
 			if err == nil {
 				resp.Body.Close()

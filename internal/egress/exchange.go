@@ -19,7 +19,9 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	if at.blob || n.plain[host] || n.speaksHTTP1(host) {
 		transport = n.blobs
 	}
-	n.recordHost(host)
+	if n.certificateHosts[host] {
+		transport = n.identified
+	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	watch := &watchdog{stall: g.phase.Stall, cancel: cancel}
 	if g.phase.Timeout > 0 {
@@ -27,6 +29,9 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	}
 	counters.requests[kind(req)].Add(1)
 	sent := req.Clone(ctx)
+	if !n.proxied(req) {
+		sent = sent.WithContext(context.WithValue(ctx, dialledHost{}, host))
+	}
 	if req.Body != nil && req.Body != http.NoBody {
 		sent.Body = &upload{body: req.Body, counters: counters, watch: watch}
 		if req.GetBody != nil {
@@ -55,6 +60,7 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	if err != nil {
 		return nil, err
 	}
+	n.recordHost(host) // over a proxy's connection without TLS, for example
 	if transport == n.transport && resp.ProtoMajor == 1 {
 		n.http1.Store(host, true)
 	}

@@ -42,6 +42,7 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if g.phase.Registry != "" {
 		at.window = &counters.windows[kind(req)]
 	}
+	download := isDownload(req.URL.Path)
 	for hops := 0; ; hops++ {
 		resp, err := g.send(req, at, &budget)
 		if err != nil {
@@ -50,7 +51,7 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 			}
 			return nil, err
 		}
-		if g.phase.Redirects != FollowDownloads {
+		if g.phase.Redirects != FollowDownloads || !download {
 			return resp, nil
 		}
 		next, err := g.redirect(req, resp, hops)
@@ -71,6 +72,13 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 // isBlob reports whether a path is that of a blob.
 func isBlob(path string) bool {
 	return strings.HasPrefix(path, "/v2/") && strings.Contains(path, "/blobs/")
+}
+
+// isDownload reports whether a path is that of a blob's content. A repository may
+// be named blobs.
+func isDownload(path string) bool {
+	parts := strings.Split(path, "/")
+	return strings.HasPrefix(path, "/v2/") && len(parts) > 4 && parts[len(parts)-2] == "blobs"
 }
 
 // checkURL checks what applies to every request, first or redirected, and

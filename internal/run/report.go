@@ -106,7 +106,17 @@ func (p *reporter) exchange(e egress.Exchange) {
 	if p.ended {
 		return
 	}
-	p.commands.Debug(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, e.Path, status, e.Duration.Milliseconds()))
+	p.commands.Debug(p.config.Secrets.Redact(fmt.Sprintf("%s %s%s %s %d ms", e.Method, e.Host, plainPath(e.Path), status, e.Duration.Milliseconds())))
+}
+
+// plainPath returns a path up to the first character that no path of a registry,
+// its storage or Azure DevOps needs: a redirect may put the query of another
+// address into its path, with a signature.
+func plainPath(path string) string {
+	if at := strings.IndexAny(path, "?&=;"); at >= 0 {
+		return path[:at] + "…"
+	}
+	return path
 }
 
 // maxLoggedRetries limits how many retries are logged one by one; the result has the
@@ -117,7 +127,7 @@ const maxLoggedRetries = 20
 func (p *reporter) retried(what, reason string, attempt int, wait time.Duration) {
 	switch n := p.retries.Add(1); {
 	case n < maxLoggedRetries:
-		p.log.Linef("%s: attempt %d failed: %s; retrying in %s", what, attempt, reason, wait.Round(100*time.Millisecond))
+		p.log.Line(p.config.Secrets.Redact(fmt.Sprintf("%s: attempt %d failed: %s; retrying in %s", what, attempt, reason, wait.Round(100*time.Millisecond))))
 	case n == maxLoggedRetries:
 		p.log.Line("Further retries are not logged; the result has their number and the time waited.")
 	}
@@ -137,6 +147,7 @@ func (p *reporter) defect(d *defect.Defect) {
 // code.
 func (p *reporter) report(end conclusion) int {
 	r := end.result
+	redact(&r, p.config.Secrets)
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()

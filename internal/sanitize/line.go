@@ -41,8 +41,9 @@ func (s *Secrets) Bounded(text string, limit int) string {
 	if long {
 		text = text[:longestText]
 	}
-	text = s.withoutValues(strings.ToValidUTF8(text, "?"), nil)
-	text = withoutCredentials(s.withoutValues(line(text), line))
+	text = s.withoutValues(strings.ToValidUTF8(text, "?"))
+	text = line(text)
+	text = withoutCredentials(s.withoutLines(s.withoutValues(text)))
 	if long {
 		// A secret may have been cut at the end.
 		text = strings.ToValidUTF8(text[:max(0, len(text)-longestSecret)], "")

@@ -20,6 +20,9 @@ func TestRedact(t *testing.T) {
 	s.AddLogin("pusher", password)
 	s.AddLogin("reader", short)
 	s.Add(opaque, "", "  ")
+	const upper, longUser = "Opaque-ACCESS-token.0123456789-AbCdEfGh", "pusher-of-the-images-of-this-project"
+	s.AddLogin("a-user", upper)
+	s.AddLogin(longUser, short)
 	quoted, _ := json.Marshal(password)
 	basic := func(user, password string) string {
 		r := &http.Request{Header: http.Header{}}
@@ -48,6 +51,14 @@ func TestRedact(t *testing.T) {
 		"Base64 without padding":      {base64.RawStdEncoding.EncodeToString([]byte(opaque)), "***"},
 		"overlapping":                 {"pusher:" + password, "***"},
 		"another text":                {"pusher was here, " + opaque[:20], "pusher was here, " + opaque[:20]},
+		"in hexadecimal":              {fmt.Sprintf("sent %x and %X.", opaque, opaque), "sent *** and ***."},
+		"in a host's name":            {"https://" + strings.ToLower(upper) + ".example.com", "https://***.example.com"},
+		"the beginning of a long one": {"sent " + upper[:25] + "!", "sent ***!"},
+		"the end of a long one":       {"sent x" + upper[10:] + "!", "sent x***!"},
+		"half a login":                {"sent " + basic("a-user", upper)[:40] + ".", "sent ***."},
+		"cut":                         {"sent " + opaque[:7] + "…", "sent ***…"},
+		"cut in Base64":               {"sent " + basic("pusher", password)[:14] + "…", "sent ***…"},
+		"a user of a login":           {"the user " + longUser + " and " + longUser[:9] + "…", "the user " + longUser + " and " + longUser[:9] + "…"},
 		"a form":                      {"Bearer abcdefghijklmnop", "***"},
 	} {
 		if got := s.Redact(c.text); got != c.want {

@@ -87,7 +87,7 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 	}
 	described := acr.Connection{
 		Name: input, ID: connection.ID, Cloud: cloud, Authority: connection.AuthorityURL(),
-		Tenant: connection.TenantID(), ClientID: connection.ClientID(),
+		Tenant: connection.TenantID(), ClientID: connection.ClientID(), Secrets: s.config.Secrets,
 	}
 	hosts := []string{cloud.Authority}
 	if named, err := url.Parse(connection.AuthorityURL()); err == nil && named.Host != "" {

@@ -39,5 +39,10 @@ func (s *Session) openAzureDevOps() (*azdo.Service, error) {
 		Name: "reading the run and its approvals", Hosts: hosts, Retries: retryLimit,
 		Timeout: serviceTimeout, BodyLimit: serviceBodyLimit,
 	})
-	return azdo.New(client, claims, c.Token.Reveal())
+	service, err := azdo.New(client, claims, c.Token.Reveal())
+	if err != nil {
+		return nil, err
+	}
+	service.Redact(c.Secrets)
+	return service, nil
 }

@@ -65,6 +65,7 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
+	signIn.Redact(s.config.Secrets)
 	images := s.network.Client(egress.Phase{
 		Name: "transferring images", Hosts: []string{host}, Registry: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
 	})
@@ -75,6 +76,7 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 	})
 	_, azure := acr.CloudOf(host)
 	data := transfer.NewRegistry(host, images, plain)
+	data.Redact(s.config.Secrets)
 	data.OnRetry(func(r transfer.Retry) {
 		s.network.CountRetry(host, r.Wait)
 		s.watch.Retried(r.What, r.Reason, r.Attempt, r.Wait)

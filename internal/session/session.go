@@ -6,6 +6,7 @@ package session
 
 import (
 	"fmt"
+	"net/url"
 	"sync"
 	"time"
 
@@ -62,6 +63,7 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 		CAFile:           c.TLS.CAFile,
 		ClientCert:       c.TLS.ClientCert,
 		ClientKey:        c.TLS.ClientKey,
+		ClientCertHosts:  collectionHosts(c),
 		OnExchange:       watch.Exchange,
 		OnRetry: func(r egress.Retry) {
 			watch.Retried(r.Phase+", "+r.Method+" "+r.Host+r.Path, r.Reason, r.Attempt, r.Wait)
@@ -90,6 +92,15 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 	}
 	s.devops = sync.OnceValues(s.openAzureDevOps)
 	return s, nil
+}
+
+// collectionHosts returns the host of the collection, which the agent's client
+// certificate is for.
+func collectionHosts(c *agent.Config) []string {
+	if u, err := url.Parse(c.CollectionURL); err == nil && u.Scheme == "https" && u.Host != "" {
+		return []string{u.Host}
+	}
+	return nil
 }
 
 // AzureDevOps returns the client for Azure DevOps.

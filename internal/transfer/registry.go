@@ -64,6 +64,7 @@ type Registry struct {
 	absenceTTL     time.Duration // for which a tag that was not found is assumed not to exist
 
 	onRetry func(Retry)
+	secrets *sanitize.Secrets // nil: none are known
 }
 
 // cache keeps responses of the registry. It keeps NotFound as well; other errors
@@ -110,6 +111,10 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 	}
 	return r
 }
+
+// Redact makes the client remove secrets from what responses repeat. It must be
+// called before the first request.
+func (r *Registry) Redact(secrets *sanitize.Secrets) { r.secrets = secrets }
 
 // recordBlob records that a repository has a blob, which can be mounted from it.
 func (r *Registry) recordBlob(repo, digest string) {

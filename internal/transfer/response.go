@@ -12,7 +12,6 @@ import (
 
 	"acrpromote/internal/explain"
 	"acrpromote/internal/ocierror"
-	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -22,7 +21,7 @@ const (
 
 // statusError returns the error of a response whose status is not a success.
 func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *Error {
-	said := ocierror.Parse(body, nil)
+	said := ocierror.Parse(body, r.secrets)
 	e := &Error{Registry: r.host, Repository: repo, Reference: ref, Op: op, Status: status, Code: said.Code}
 	summary := fmt.Sprintf("the registry returned %d", status)
 	if text := http.StatusText(status); text != "" {
@@ -57,6 +56,10 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 		e.Kind = NotFound
 		e.Reason = "it does not exist: " + summary
 		e.Remedy = "Check the names of registry, repository and tag."
+	case status/100 == 3:
+		e.Kind = Unexpected
+		e.Reason = "the registry redirects to another address, which is followed for blobs only: " + summary
+		e.Remedy = "Check the name of the registry, and any proxy in front of it."
 	case status == http.StatusTooManyRequests:
 		e.Kind = Throttled
 		e.Reason = "the registry throttles requests: " + summary
@@ -108,21 +111,21 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 		if remedy != "" && !strings.HasSuffix(remedy, ".") {
 			remedy += "."
 		}
-		e.Kind, e.Reason, e.Remedy = Unexpected, sanitize.Bounded(reason, maxExplanation), sanitize.Line(remedy)
+		e.Kind, e.Reason, e.Remedy = Unexpected, r.secrets.Bounded(reason, maxExplanation), r.secrets.Line(remedy)
 		if isNetworkError(err) {
 			e.Kind = Unreachable
 		}
 	case isCertificateError(err):
 		e.Kind = Unreachable
-		e.Reason = "its certificate is not trusted: " + sanitize.Line(err.Error())
+		e.Reason = "its certificate is not trusted: " + r.secrets.Line(err.Error())
 		e.Remedy = "Add the authority that signed it to the CA file in use."
 	case isNetworkError(err):
 		e.Kind = Unreachable
-		e.Reason = "network error: " + sanitize.Line(err.Error())
+		e.Reason = "network error: " + r.secrets.Line(err.Error())
 		e.Remedy = fmt.Sprintf("Check that %s exists, and that this machine can reach it and the storage that it redirects to.", r.host)
 	default:
 		e.Kind = Unexpected
-		e.Reason = sanitize.Bounded(err.Error(), maxExplanation)
+		e.Reason = r.secrets.Bounded(err.Error(), maxExplanation)
 	}
 	return e
 }

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"time"
-
-	"acrpromote/internal/sanitize"
 )
 
 const (
@@ -63,7 +61,7 @@ func (r *Registry) waitToRetry(ctx context.Context, what failure, n int, retryAf
 			reason = e.Reason
 		}
 		place := Error{Registry: r.host, Repository: what.repo, Reference: what.ref}
-		r.onRetry(Retry{What: what.op + ", " + place.Subject(), Reason: sanitize.Line(reason), Attempt: n, Wait: d})
+		r.onRetry(Retry{What: what.op + ", " + place.Subject(), Reason: r.secrets.Line(reason), Attempt: n, Wait: d})
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()

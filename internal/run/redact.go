@@ -1,0 +1,55 @@
+package run
+
+import (
+	"acrpromote/internal/report"
+	"acrpromote/internal/sanitize"
+)
+
+// redact removes the secrets of the run from every text of the result that may
+// repeat what a service said. The adapters do so before they cut such a text;
+// this is for the texts that no adapter expects to have a secret. Values that
+// other steps read (references, digests, states) stay as they are.
+func redact(r *report.Result, secrets *sanitize.Secrets) {
+	texts := []*string{
+		&r.Protection, &r.Run.Organization, &r.Run.Project, &r.Run.Stage, &r.Run.RequestedBy, &r.Run.Branch,
+		&r.Approval.Guards, &r.Proxy, &r.CA,
+	}
+	for i := range r.Approval.Approvers {
+		a := &r.Approval.Approvers[i]
+		texts = append(texts, &a.Name, &a.ID, &a.Comment)
+	}
+	for i := range r.Approval.Rules {
+		texts = append(texts, &r.Approval.Rules[i].Detail)
+	}
+	attached := func(list []report.Attached) {
+		for i := range list {
+			texts = append(texts, &list[i].ArtifactType, &list[i].Reason)
+		}
+	}
+	for i := range r.Images {
+		image := &r.Images[i]
+		attached(image.Attached)
+		for j := range image.Targets {
+			texts = append(texts, &image.Targets[j].Error)
+			attached(image.Targets[j].Attached)
+		}
+	}
+	for i := range r.Refusals {
+		f := &r.Refusals[i]
+		texts = append(texts, &f.Subject, &f.Reason, &f.Remedy)
+	}
+	for i := range r.Errors {
+		e := &r.Errors[i]
+		texts = append(texts, &e.Subject, &e.Reason, &e.Remedy)
+	}
+	for i := range r.Warnings {
+		texts = append(texts, &r.Warnings[i])
+	}
+	// A redirect may name a host that has a secret in its name.
+	for i := range r.Egress {
+		texts = append(texts, &r.Egress[i])
+	}
+	for _, text := range texts {
+		*text = secrets.Redact(*text)
+	}
+}
