@@ -52,17 +52,56 @@ func (m *markdown) code(s string) string {
 	return "`" + s + "`"
 }
 
-// escape writes every character that may have a meaning in Markdown, in HTML or
-// for automatic links as a numeric entity, which is always a literal character.
-// Dots and colons have a meaning only within a word.
+// escape writes a text so that no renderer makes markup or a link of it. Some
+// look for addresses in what the entities of a text stand for, so a word that
+// looks like one is code. Every other character that may have a meaning in
+// Markdown or HTML is a numeric entity, which is always a literal character.
 func escape(s string) string {
+	words := strings.Split(s, " ")
+	for i, word := range words {
+		if address(word) {
+			words[i] = codeWord(word)
+		} else {
+			words[i] = entities(word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// address reports whether a renderer might make a link of a word: a URL, a host
+// or a mail address. Times and numbers are none.
+func address(word string) bool {
+	word = strings.TrimRight(word, ".:,;)")
+	return strings.ContainsAny(word, ".:@。．") && strings.ContainsFunc(word, unicode.IsLetter) || strings.Count(word, ".") > 2
+}
+
+// codeWord writes a word as code, and as entities what would end the code or be
+// markup in a renderer that does not know it.
+func codeWord(word string) string {
 	var b strings.Builder
-	for i, r := range s {
-		inWord := i+1 < len(s) && s[i+1] != ' '
-		switch {
-		case r >= 0x80, plain(r), strings.ContainsRune(" ,;'\"()/=+%?", r), strings.ContainsRune(".:", r) && !inWord:
+	for word != "" {
+		size := strings.IndexFunc(word, func(r rune) bool { return r < 0x80 && !plain(r) && !strings.ContainsRune(".:/@_,;=+%?", r) })
+		if size < 0 {
+			size = len(word)
+		}
+		if size > 0 {
+			b.WriteString("`" + word[:size] + "`")
+		}
+		if size < len(word) {
+			fmt.Fprintf(&b, "&#%d;", word[size])
+			size++
+		}
+		word = word[size:]
+	}
+	return b.String()
+}
+
+func entities(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if r >= 0x80 || plain(r) || strings.ContainsRune(",;'\"()/=+%?.:", r) {
 			b.WriteRune(r)
-		default:
+		} else {
 			fmt.Fprintf(&b, "&#%d;", r)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"html"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -260,9 +261,15 @@ func TestOutsideTextIsEscaped(t *testing.T) {
 		}
 	}
 	md := string(Markdown(r))
-	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff", "[click]", "](", "<script", "https://", "www.evil", "##vso", "**b**", "~~~", "&amp;", "![", "evil.example"} {
+	for _, bad := range []string{"\x1b", "\u202e", "\r", "\xff", "[click]", "](", "<script", "##vso", "**b**", "~~~", "&amp;", "!["} {
 		if strings.Contains(md, bad) {
 			t.Errorf("the summary contains %q", bad)
+		}
+	}
+	prose := regexp.MustCompile("`[^`\n]*`").ReplaceAllString(md, "")
+	for _, bad := range []string{"https://", "www.evil", "evil.example"} {
+		if strings.Contains(prose, bad) {
+			t.Errorf("the summary contains %q outside of code", bad)
 		}
 	}
 	if strings.Count(md, "</details>") != 1 || strings.Count(md, "<details>") != 1 {
@@ -279,6 +286,28 @@ func TestOutsideTextIsEscaped(t *testing.T) {
 			head = n
 		} else if n != head {
 			t.Errorf("%d bars, the header has %d: %s", n, head, line)
+		}
+	}
+}
+
+// TestOutsideTextIsNoLink: some renderers look for addresses after they have
+// replaced entities, so none may be left outside of code.
+func TestOutsideTextIsNoLink(t *testing.T) {
+	code := regexp.MustCompile("`[^`\n]*`")
+	link := regexp.MustCompile(`(?i)://|www\.|mailto:|[a-z0-9]@[a-z0-9]|[a-z0-9-]\.[a-z]{2,}`)
+	for _, text := range []string{
+		"https://evil.example/x", "see http://evil.example.", "(https://evil.example)", "www.evil.example", "evil.example", "someone@evil.example",
+		"mailto:a@b.example", "ftp://evil.example", "[a](https://evil.example)", "<https://evil.example>", "https://evil.example|x", "`https://evil.example`",
+		"a`https://evil.example", "https://evil.example\\|", "javascript:alert(1)", "http://1.2.3.4/x", "https://evil。example", "//evil.example",
+	} {
+		r := Result{Warnings: []string{text}, Refusals: []rule.Refusal{{Subject: text, Reason: text, Remedy: text}}, Approval: Approval{Kind: "manual", Approvers: []Approver{{Name: text, Comment: text}}}}
+		for line := range strings.Lines(string(Markdown(r))) {
+			left := html.UnescapeString(code.ReplaceAllString(line, ""))
+			left = strings.ReplaceAll(left, "docs/troubleshooting.md", "")
+			left = strings.ReplaceAll(left, "result.json", "")
+			if found := link.FindString(left); found != "" {
+				t.Errorf("%q: %q is left in %q", text, found, line)
+			}
 		}
 	}
 }
