@@ -101,7 +101,7 @@ func BenchmarkReferrers(b *testing.B) {
 					options.Replica.Set(target, "r", image.Digest)
 				}
 				tree, err := ReadTree(b.Context(), p.registry(), "r", "1.0", options)
-				if err != nil || len(tree.Referrers()) != len(all) {
+				if err != nil || len(tree.referrers()) != len(all) {
 					b.Fatal(err)
 				}
 			}

@@ -181,7 +181,7 @@ func TestCopyWithReferrers(t *testing.T) {
 			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
 			out := j.mustRun(t)
 			j.checkComplete(t)
-			if len(out.tree.Referrers()) != 4 || out.State != Copied {
+			if len(out.tree.referrers()) != 4 || out.State != Copied {
 				t.Errorf("outcome is %+v", out)
 			}
 			// The tag is the last thing to appear, also after fallback tags.
@@ -190,8 +190,8 @@ func TestCopyWithReferrers(t *testing.T) {
 			}
 			// Readers at the target find the same.
 			again, err := ReadTree(t.Context(), dst.registry(), "copy", "2.0", Options{Referrers: true})
-			if err != nil || len(again.Referrers()) != 4 {
-				t.Errorf("at the target: %v, %v", again.Referrers(), err)
+			if err != nil || len(again.referrers()) != 4 {
+				t.Errorf("at the target: %v, %v", again.referrers(), err)
 			}
 			// And again: nothing is written.
 			dst.clear()
@@ -233,7 +233,7 @@ func TestCopyWithoutReferrers(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.rich("shop/cart", "1.0")
 	out := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "shop/cart", ref: "1.0", tag: "1.0"}.mustRun(t)
-	if len(out.tree.Referrers()) != 0 || src.count("referrers") != 0 || out.manifests != 3 {
+	if len(out.tree.referrers()) != 0 || src.count("referrers") != 0 || out.manifests != 3 {
 		t.Errorf("outcome is %+v, requests to the source: %q", out, src.log)
 	}
 }
@@ -268,7 +268,7 @@ func TestCopyBetweenForeignRegistries(t *testing.T) {
 			}
 			a, b := strings.TrimPrefix(src.URL, "http://"), strings.TrimPrefix(dst.URL, "http://")
 			hop(from.registry(), newTestRegistry(a))
-			if out := hop(newTestRegistry(a), newTestRegistry(b)); out.State != Copied || len(out.tree.Referrers()) != 4 {
+			if out := hop(newTestRegistry(a), newTestRegistry(b)); out.State != Copied || len(out.tree.referrers()) != 4 {
 				t.Errorf("outcome is %+v", out)
 			}
 			if out := hop(newTestRegistry(a), newTestRegistry(b)); out.State != Present {
@@ -335,7 +335,7 @@ func TestRerunCompletes(t *testing.T) {
 				case "child":
 					dst.drop("shop/cart@" + tree.Manifests()[1].Digest)
 				case "referrer":
-					dst.drop("shop/cart@" + tree.Referrers()[0].Digest)
+					dst.drop("shop/cart@" + tree.referrers()[0].Digest)
 				case "layer":
 					dst.drop("shop/cart@" + tree.blobs[0].Digest)
 				case "list":
@@ -359,7 +359,7 @@ func TestRerunCompletes(t *testing.T) {
 					t.Error("the tag was put again")
 				}
 				again, err := ReadTree(t.Context(), dst.registry(), "shop/cart", "1.0", Options{Referrers: true})
-				if err != nil || len(again.Referrers()) != 4 {
+				if err != nil || len(again.referrers()) != 4 {
 					t.Errorf("at the target: %v", err)
 				}
 			})
@@ -458,7 +458,7 @@ func TestInterruptedAnywhere(t *testing.T) {
 		}
 		j.checkComplete(t)
 		again, err2 := ReadTree(t.Context(), dst.registry(), "shop/cart", "1.0", Options{Referrers: true})
-		if err2 != nil || len(again.Referrers()) != 8 {
+		if err2 != nil || len(again.referrers()) != 8 {
 			t.Errorf("rerun after %d: %v", stop, err2)
 		}
 		return requests, err == nil

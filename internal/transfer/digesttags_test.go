@@ -38,7 +38,7 @@ func TestDigestTagsAreCopied(t *testing.T) {
 			src.image("shop/cart", "v4", "three")
 			j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
 			out := j.mustRun(t)
-			if len(out.tree.Referrers()) != 8 {
+			if len(out.tree.referrers()) != 8 {
 				t.Errorf("outcome is %+v", out)
 			}
 			if n := src.count("/tags/list"); n != c.lists {
@@ -77,7 +77,7 @@ func TestDigestTagsAreExcluded(t *testing.T) {
 	src, dst := newPeer(t), newPeer(t)
 	src.signed("shop/cart", "1.0")
 	out := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0"}.mustRun(t)
-	if len(out.tree.Referrers()) != 0 || src.count("/tags/list") != 0 || len(dst.visible) != 1 {
+	if len(out.tree.referrers()) != 0 || src.count("/tags/list") != 0 || len(dst.visible) != 1 {
 		t.Errorf("outcome is %+v, tags %q", out, dst.visible)
 	}
 }
@@ -131,7 +131,7 @@ func TestFallbackTagAndAPI(t *testing.T) {
 		return false
 	}
 	j := copyJob{src: src, dst: dst, srcRepo: "shop/cart", dstRepo: "copy", ref: "1.0", tag: "2.0", referrers: true}
-	if out := j.mustRun(t); len(out.tree.Referrers()) != 4 {
+	if out := j.mustRun(t); len(out.tree.referrers()) != 4 {
 		t.Errorf("outcome is %+v", out)
 	}
 	j.checkComplete(t)

@@ -30,8 +30,9 @@
 //
 // Files, in reading order: registry (small requests), response (errors of
 // responses), error, descriptor, manifest, fetch, referrers, digesttags, tree,
-// prefetch, replica (what is not read at the source), presence, blobreader
-// (downloads with resumption), stream (verification, request bodies), upload, put,
-// fallbacklist, copy (to one target), fanout and tee (to many), artifact,
-// readartifact, catalog; parallel, retry, watchdog and progress are tools.
+// prefetch, replica (what is not read at the source), attached, presence, restrict
+// (what may be written), blobreader (downloads with resumption), stream
+// (verification, request bodies), upload, put, fallbacklist, copy (to one target),
+// fanout and tee (to many), artifact, readartifact, catalog; parallel, retry,
+// watchdog and progress are tools.
 package transfer

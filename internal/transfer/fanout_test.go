@@ -103,7 +103,7 @@ func TestOneDownloadForAllTargets(t *testing.T) {
 		f.addTarget(t, p.registry(), "copy")
 	}
 	for i, e := range copyToAll(t, f.tree, f.to) {
-		if e.err != nil || e.out.State != Copied || e.out.blobs != len(f.tree.blobs) || len(f.tree.Referrers()) != 4 {
+		if e.err != nil || e.out.State != Copied || e.out.blobs != len(f.tree.blobs) || len(f.tree.referrers()) != 4 {
 			t.Errorf("target %d: %+v", i, e)
 		}
 		f.checkComplete(t, peers[i], "copy")

@@ -95,13 +95,6 @@ func (t *Tree) Manifests() []Descriptor {
 	return t.list(func(n *node) bool { return n.referrerDepth == 0 })
 }
 
-// Referrers returns the referrers, those under digest tags included, with the
-// artifact types of their own manifests. Manifests that an index among them
-// contains are not read.
-func (t *Tree) Referrers() []Descriptor {
-	return t.list(func(n *node) bool { return n.referrerDepth > 0 })
-}
-
 func (t *Tree) list(want func(*node) bool) []Descriptor {
 	var list []Descriptor
 	for _, n := range t.order {

@@ -10,6 +10,13 @@ import (
 	"acrpromote/internal/ref"
 )
 
+// referrers returns the referrers, those under digest tags included, with the
+// artifact types of their own manifests. Manifests that an index among them
+// contains are not read.
+func (t *Tree) referrers() []Descriptor {
+	return t.list(func(n *node) bool { return n.referrerDepth > 0 })
+}
+
 func TestReadTree(t *testing.T) {
 	p := newPeer(t)
 	shared := p.image("shop/cart", "", "base", "shared")
@@ -224,7 +231,7 @@ func TestWebPageMeansNoReferrersAPI(t *testing.T) {
 		return true
 	}
 	tree, err := ReadTree(t.Context(), p.registry(), "r", "1.0", Options{Referrers: true})
-	if err != nil || len(tree.Referrers()) != 1 || tree.Referrers()[0].ArtifactType != "application/spdx+json" {
+	if err != nil || len(tree.referrers()) != 1 || tree.referrers()[0].ArtifactType != "application/spdx+json" {
 		t.Fatalf("%v, %v", tree, err)
 	}
 	if n := p.count("/referrers/"); n > 2 {
