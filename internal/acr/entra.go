@@ -254,8 +254,27 @@ func (b sdkTransport) do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if resp.StatusCode == http.StatusOK && marks(body) > maxMarks {
+		return nil, fmt.Errorf("the answer has more than %d values", maxMarks)
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// maxMarks limits the values of a document that the SDK decodes, into maps and
+// pointers of many times its size. The attributes of an index of 500 children have
+// about 2,000.
+const maxMarks = 50_000
+
+// marks returns an upper bound for the number of values of a JSON document.
+func marks(document []byte) int {
+	n := 0
+	for _, c := range document {
+		if c == ',' || c == '{' || c == '[' {
+			n++
+		}
+	}
+	return n
 }
 
 // bufferedBody gives each attempt a body of its own. The SDK's GetBody rewinds

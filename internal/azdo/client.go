@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+	"golang.org/x/sync/semaphore"
 
 	"acrpromote/internal/approval"
 )
@@ -41,8 +42,12 @@ const (
 	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
 )
 
-// maxBody limits each response. Real timelines reach 2.1 MB.
-const maxBody = 16 << 20
+// Limits for each response. Real timelines reach 2.1 MB.
+const (
+	maxBody    = 16 << 20 // bytes
+	maxObjects = 50_000
+	maxValues  = 500_000
+)
 
 // statusError is a response other than a document: a status other than 200, or
 // a body other than JSON. Message is the server's own, cleaned.
@@ -70,7 +75,8 @@ func (m *malformed) Error() string { return m.reason }
 // the session header of a response into a package variable, from any goroutine.
 type checkedTransport struct {
 	next    http.RoundTripper
-	service *Service // whose secrets are removed
+	service *Service            // whose secrets are removed
+	large   *semaphore.Weighted // large responses
 }
 
 func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, error) {
@@ -80,7 +86,7 @@ func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	}
 	response.Header.Del("X-TFS-Session")
 	if response.StatusCode == http.StatusOK && isJSON(response.Header.Get("Content-Type")) {
-		response.Body = &limitedBody{body: response.Body, left: maxBody}
+		response.Body = &limitedBody{body: response.Body, ctx: request.Context(), large: g.large}
 		return response, nil
 	}
 	defer response.Body.Close()
@@ -108,25 +114,72 @@ func isJSON(contentType string) bool {
 	return err == nil && media == "application/json"
 }
 
-// limitedBody returns an error if a body is longer than maxBody.
+// largeBody is the size in bytes of responses that are read one at a time.
+const largeBody = 1 << 20
+
+// limitedBody is the body of a JSON document. It returns an error if the body is
+// longer than maxBody, or has so many objects and values that it would take a
+// multiple of that once it is decoded. What is larger than largeBody is read one at
+// a time, until it is closed.
 type limitedBody struct {
-	body io.ReadCloser
-	left int64
+	body  io.ReadCloser
+	ctx   context.Context
+	large *semaphore.Weighted
+	held  bool
+
+	read, objects, values int
+	inString, escaped     bool
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
-	if b.left <= 0 {
+	if b.read >= maxBody {
 		return 0, &malformed{fmt.Sprintf("it is longer than %d MiB", maxBody>>20)}
 	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
+	if b.read >= largeBody && !b.held {
+		if err := b.large.Acquire(b.ctx, 1); err != nil {
+			return 0, err
+		}
+		b.held = true
 	}
+	p = p[:min(len(p), maxBody-b.read)]
 	n, err := b.body.Read(p)
-	b.left -= int64(n)
+	b.read += n
+	b.count(p[:n])
+	switch {
+	case b.objects > maxObjects:
+		return 0, &malformed{fmt.Sprintf("it has more than %d objects", maxObjects)}
+	case b.values > maxValues:
+		return 0, &malformed{fmt.Sprintf("it has more than %d values", maxValues)}
+	}
 	return n, err
 }
 
-func (b *limitedBody) Close() error { return b.body.Close() }
+// count counts what begins an object, a list or a further value. A document that is
+// no JSON may be counted wrong.
+func (b *limitedBody) count(text []byte) {
+	for _, c := range text {
+		switch {
+		case b.escaped:
+			b.escaped = false
+		case b.inString:
+			b.escaped, b.inString = c == '\\', c != '"'
+		case c == '"':
+			b.inString = true
+		case c == '{':
+			b.objects++
+		case c == ',', c == '[':
+			b.values++
+		}
+	}
+}
+
+func (b *limitedBody) Close() error {
+	if b.held {
+		b.held = false
+		b.large.Release(1)
+	}
+	return b.body.Close()
+}
 
 // connect reads the resource areas: one OPTIONS and one GET.
 func (s *Service) connect(ctx context.Context) error {

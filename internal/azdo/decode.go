@@ -24,10 +24,17 @@ func decode(raw []byte, v any) error {
 	if raw[0] != '{' {
 		return &malformed{"it is not a JSON object"}
 	}
+	// A map takes a multiple of raw, so names are counted first.
+	if err := json.Unmarshal(raw, &struct{}{}); err != nil {
+		return &malformed{"it cannot be parsed: " + err.Error()}
+	}
+	if err := uniqueNames(raw); err != nil {
+		return err
+	}
 	if err := json.Unmarshal(raw, v); err != nil {
 		return &malformed{"it cannot be parsed: " + err.Error()}
 	}
-	return uniqueNames(raw)
+	return nil
 }
 
 // maxNames limits the names of one object.

@@ -3,8 +3,11 @@ package azdo
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
+
+	"golang.org/x/sync/semaphore"
 )
 
 func TestDecode(t *testing.T) {
@@ -94,6 +97,41 @@ func TestGroups(t *testing.T) {
 	} {
 		if got := c.identity.person().Group; got != c.group {
 			t.Errorf("%+v: group %v", c.identity, got)
+		}
+	}
+}
+
+// TestLimitedBody reads documents that take a multiple of their size once they are
+// decoded, in pieces of every size.
+func TestLimitedBody(t *testing.T) {
+	for _, c := range []struct{ name, document, tells string }{
+		{"small", `{"a":[{},{}],"b":"{{{"}`, ""},
+		{"as many objects as are taken", `{"a":[` + strings.Repeat("{},", maxObjects-2) + `{}]}`, ""},
+		{"more objects", `{"a":[` + strings.Repeat("{},", maxObjects-1) + `{}]}`, "more than 50000 objects"},
+		{"more values", `{"a":[` + strings.Repeat("0,", maxValues) + `0]}`, "more than 500000 values"},
+		{"more lists", `{"a":` + strings.Repeat("[", maxValues+1), "more than 500000 values"},
+		{"more names", `{` + strings.Repeat(`"a":0,`, maxValues+1), "more than 500000 values"},
+		{"marks in a text", `{"a":"` + strings.Repeat(`{,[\"`, maxValues) + `"}`, ""},
+		{"as long as is taken", strings.Repeat("1", maxBody-1), ""},
+		{"longer", strings.Repeat("1", maxBody+1), "longer than 16 MiB"},
+	} {
+		for _, piece := range []int{7, 1 << 16} {
+			large := semaphore.NewWeighted(1)
+			b := &limitedBody{body: io.NopCloser(strings.NewReader(c.document)), ctx: t.Context(), large: large}
+			n, err := io.CopyBuffer(io.Discard, struct{ io.Reader }{b}, make([]byte, piece))
+			switch {
+			case c.tells == "" && (err != nil || n != int64(len(c.document))):
+				t.Errorf("%s: %d bytes, error %v", c.name, n, err)
+			case c.tells != "" && (err == nil || !strings.Contains(err.Error(), c.tells)):
+				t.Errorf("%s: error %v, want %q", c.name, err, c.tells)
+			}
+			if n > largeBody && large.TryAcquire(1) {
+				t.Errorf("%s: another large body can be read at the same time", c.name)
+			}
+			b.Close()
+			if !large.TryAcquire(1) {
+				t.Errorf("%s: no large body can be read after it", c.name)
+			}
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/microsoft/azure-devops-go-api/azuredevops/v7"
+	"golang.org/x/sync/semaphore"
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/sanitize"
@@ -118,7 +119,7 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	guarded.Jar = nil
 	s := &Service{claims: claims, token: token, collection: collection, http: &guarded, secrets: &sanitize.Secrets{}}
 	s.secrets.Add(token)
-	guarded.Transport = checkedTransport{next: client.Transport, service: s}
+	guarded.Transport = checkedTransport{next: client.Transport, service: s, large: semaphore.NewWeighted(1)}
 	s.connection = &azuredevops.Connection{
 		AuthorizationString:     "Bearer " + token,
 		BaseUrl:                 collection.String(),

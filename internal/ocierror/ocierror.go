@@ -2,7 +2,9 @@
 package ocierror
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 
@@ -27,15 +29,12 @@ type Error struct {
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#error-codes
 func Parse(body []byte, secrets *sanitize.Secrets) Error {
 	var document struct {
-		Errors []struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-		} `json:"errors"`
+		Errors firstError `json:"errors"`
 	}
-	if json.Unmarshal(body, &document) != nil || len(document.Errors) == 0 {
+	if json.Unmarshal(body, &document) != nil {
 		return Error{}
 	}
-	first := document.Errors[0]
+	first := document.Errors
 	return Error{Code: secrets.Bounded(first.Code, codeLimit), Message: secrets.Bounded(first.Message, messageLimit)}
 }
 
@@ -53,4 +52,29 @@ func (e Error) Firewall() (address string, refused bool) {
 		return a.WithZone("").String(), true
 	}
 	return "", true
+}
+
+// firstError is the first of a list of errors. The others are not decoded: a body
+// of a few bytes for each would take a multiple of its size.
+type firstError struct{ Code, Message string }
+
+func (e *firstError) UnmarshalJSON(raw []byte) error {
+	*e = firstError{}
+	if string(raw) == "null" {
+		return nil
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	if begin, err := decoder.Token(); err != nil || begin != json.Delim('[') {
+		return errors.New("the errors are not a list")
+	}
+	if !decoder.More() {
+		return nil
+	}
+	var first struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+	}
+	err := decoder.Decode(&first)
+	e.Code, e.Message = first.Code, first.Message
+	return err
 }

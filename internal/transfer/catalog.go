@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -23,15 +24,22 @@ const (
 func (r *Registry) Repositories(ctx context.Context, limit int) ([]string, error) {
 	const op = "listing the repositories"
 	var names []string
-	err := r.eachPage(ctx, op, "", fmt.Sprintf("%s://%s/v2/_catalog?n=%d", r.scheme, r.host, listPage), fmt.Sprintf("%s://%s/v2/_catalog", r.scheme, r.host), func(body []byte) (int, error) {
+	count := 0
+	err := r.eachPage(ctx, op, "", fmt.Sprintf("%s://%s/v2/_catalog?n=%d", r.scheme, r.host, listPage), fmt.Sprintf("%s://%s/v2/_catalog", r.scheme, r.host), func(body []byte) error {
 		var page struct {
-			Repositories []string `json:"repositories"`
+			Repositories elements `json:"repositories"`
 		}
-		err := json.Unmarshal(body, &page)
-		names = append(names, page.Repositories...)
-		return len(names), err
+		page.Repositories = stringElements(func(name string) error {
+			if count++; count > limit {
+				return errTooManyNames
+			}
+			if ref.IsRepository(name) {
+				names = append(names, name)
+			}
+			return nil
+		})
+		return json.Unmarshal(body, &page)
 	}, limit)
-	names = slices.DeleteFunc(names, func(name string) bool { return !ref.IsRepository(name) })
 	slices.Sort(names)
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, "", "", err))
 }
@@ -41,37 +49,50 @@ func (r *Registry) Repositories(ctx context.Context, limit int) ([]string, error
 func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, error) {
 	const op = "listing the tags"
 	var names []string
-	err := r.eachPage(ctx, op, repo, fmt.Sprintf("%stags/list?n=%d", r.repositoryURL(repo), listPage), r.repositoryURL(repo), func(body []byte) (int, error) {
+	err := r.eachPage(ctx, op, repo, fmt.Sprintf("%stags/list?n=%d", r.repositoryURL(repo), listPage), r.repositoryURL(repo), func(body []byte) error {
 		var page struct {
-			Tags []string `json:"tags"`
+			Tags elements `json:"tags"`
 		}
-		err := json.Unmarshal(body, &page)
-		names = append(names, page.Tags...)
-		return len(names), err
+		page.Tags = stringElements(func(tag string) error {
+			if len(names) == limit {
+				return errTooManyNames
+			}
+			names = append(names, tag)
+			return nil
+		})
+		return json.Unmarshal(body, &page)
 	}, limit)
 	slices.Sort(names)
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, repo, "", err))
 }
 
+// errTooManyNames ends the reading of a list.
+var errTooManyNames = errors.New("there are too many names")
+
+// namesError returns an error of decoding a list of names.
+func (r *Registry) namesError(op, repo string, err error) error {
+	if err == nil || errors.Is(err, errTooManyNames) {
+		return err
+	}
+	return r.corruptError(op, repo, "", "the list is not valid JSON: "+sanitize.Bounded(err.Error(), 150))
+}
+
 // eachPage reads the pages of a list. It calls add with each body, which returns
-// the number of names so far.
-func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, add func([]byte) (int, error), limit int) error {
+// errTooManyNames if there are more than limit names.
+func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, add func([]byte) error, limit int) error {
 	seen := map[string]bool{}
 	for len(seen) < maxListPages {
 		seen[page] = true
-		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: listBytes})
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: listBytes,
+			parse: func(resp *response) error { return r.namesError(op, repo, add(resp.body)) }})
+		if errors.Is(err, errTooManyNames) {
+			break
+		}
 		if err != nil {
 			return err
 		}
 		if resp.status != http.StatusOK {
 			return r.statusError(op, repo, "", resp.status, resp.body)
-		}
-		count, err := add(resp.body)
-		if err != nil {
-			return r.corruptError(op, repo, "", "the list is not valid JSON: "+sanitize.Bounded(err.Error(), 150))
-		}
-		if count > limit {
-			break
 		}
 		next, err := nextPage(page, prefix, resp.header.Values("Link"))
 		switch {

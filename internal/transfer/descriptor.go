@@ -3,8 +3,6 @@ package transfer
 import (
 	"fmt"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
-
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sanitize"
 )
@@ -32,21 +30,6 @@ func key(repo, reference string) string {
 		return repo + "@" + reference
 	}
 	return repo + ":" + reference
-}
-
-// fromV1 converts and checks a descriptor of a parsed manifest.
-func fromV1(d v1.Descriptor) (Descriptor, error) {
-	digest := d.Digest.String()
-	if err := ref.CheckDigest(digest); err != nil {
-		if digest == ":" {
-			return Descriptor{}, fmt.Errorf("a descriptor of type %q has no digest", sanitize.Bounded(string(d.MediaType), 100))
-		}
-		return Descriptor{}, fmt.Errorf("the digest %s is %v", sanitize.Bounded(digest, 150), err)
-	}
-	if d.Size < 0 || d.Size > maxBlobSize {
-		return Descriptor{}, fmt.Errorf("the size of %s is %d", digest, d.Size)
-	}
-	return Descriptor{MediaType: string(d.MediaType), Digest: digest, Size: d.Size, ArtifactType: d.ArtifactType, Annotations: d.Annotations}, nil
 }
 
 // checkReference returns an error unless the names are valid: they become part of

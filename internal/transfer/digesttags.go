@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -10,7 +11,6 @@ import (
 
 	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
-	"acrpromote/internal/sanitize"
 )
 
 // digestTagSuffixes are the suffixes of digest tags: cosign before version 3
@@ -66,7 +66,25 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 	sorted, last := true, first
 	for len(seen) < maxTagPages {
 		seen[page] = true
-		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes})
+		var doc struct {
+			Tags elements `json:"tags"`
+		}
+		doc.Tags = stringElements(func(tag string) error {
+			sorted = sorted && tag > last
+			last = tag
+			if isDigestTag(tag) {
+				d.tags[tag] = true
+			}
+			if len(d.tags) > maxDigestTags {
+				return errTooManyNames
+			}
+			return nil
+		})
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes,
+			parse: func(resp *response) error { return r.namesError(op, repo, json.Unmarshal(resp.body, &doc)) }})
+		if errors.Is(err, errTooManyNames) {
+			break
+		}
 		if err != nil {
 			return digestTags{}, err
 		}
@@ -75,22 +93,6 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 				return digestTags{}, nil
 			}
 			return digestTags{}, r.statusError(op, repo, "", resp.status, resp.body)
-		}
-		var doc struct {
-			Tags []string `json:"tags"`
-		}
-		if err := json.Unmarshal(resp.body, &doc); err != nil {
-			return digestTags{}, r.corruptError(op, repo, "", "the list is not valid JSON: "+sanitize.Bounded(err.Error(), 150))
-		}
-		for _, tag := range doc.Tags {
-			sorted = sorted && tag > last
-			last = tag
-			if isDigestTag(tag) {
-				d.tags[tag] = true
-			}
-		}
-		if len(d.tags) > maxDigestTags {
-			break
 		}
 		next, err := nextPage(page, r.repositoryURL(repo), resp.header.Values("Link"))
 		switch {

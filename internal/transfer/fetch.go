@@ -65,13 +65,25 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
 func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
 	const op = "reading the manifest"
-	resp, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest})
+	var m *Manifest
+	resp, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest,
+		parse: func(resp *response) (err error) {
+			m, err = r.verified(resp, repo, reference, want)
+			return err
+		}})
 	if err != nil {
 		return nil, err
 	}
 	if resp.status != http.StatusOK {
 		return nil, r.statusError(op, repo, reference, resp.status, resp.body)
 	}
+	return m, nil
+}
+
+// verified returns the manifest of a response, once its digest has been compared
+// with what was requested.
+func (r *Registry) verified(resp *response, repo, reference string, want Descriptor) (*Manifest, error) {
+	const op = "reading the manifest"
 	digest := ref.DigestOf(resp.body)
 	if ref.NamesDigest(reference) && digest != reference {
 		return nil, r.corruptError(op, repo, reference, fmt.Sprintf("the content has the digest %s (%d bytes)", digest, len(resp.body)))
@@ -85,8 +97,11 @@ func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descr
 	}
 	if err != nil {
 		e := r.corruptError(op, repo, reference, err.Error())
-		if e.Kind = kind; kind == Unsupported {
+		switch e.Kind = kind; kind {
+		case Unsupported:
 			e.Remedy = "Rebuild it in a current format, or leave it out."
+		case TooLarge:
+			e.Remedy = "Rebuild it with less in it, or leave it out."
 		}
 		return nil, e
 	}

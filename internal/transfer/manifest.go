@@ -2,10 +2,10 @@ package transfer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ref"
@@ -55,19 +55,19 @@ func mediaType(header string) string {
 // https://distribution.github.io/distribution/spec/manifest-v2-2/
 func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error) {
 	var shape struct {
-		SchemaVersion int             `json:"schemaVersion"`
-		MediaType     string          `json:"mediaType"`
-		Config        json.RawMessage `json:"config"`
-		Layers        json.RawMessage `json:"layers"`
-		Manifests     json.RawMessage `json:"manifests"`
+		SchemaVersion once[int]    `json:"schemaVersion"`
+		MediaType     once[string] `json:"mediaType"`
+		Config        present      `json:"config"`
+		Layers        present      `json:"layers"`
+		Manifests     present      `json:"manifests"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return nil, Corrupt, fmt.Errorf("it is not valid JSON: %s", sanitize.Bounded(err.Error(), 150))
 	}
-	if isManifestType(shape.MediaType) && isManifestType(contentType) && shape.MediaType != contentType {
-		return nil, Corrupt, fmt.Errorf("its media type is %s, but the registry returned %s", shape.MediaType, contentType)
+	if isManifestType(shape.MediaType.value) && isManifestType(contentType) && shape.MediaType.value != contentType {
+		return nil, Corrupt, fmt.Errorf("its media type is %s, but the registry returned %s", shape.MediaType.value, contentType)
 	}
-	kind := shape.MediaType
+	kind := shape.MediaType.value
 	if kind == "" {
 		// mediaType is optional in OCI manifests.
 		kind = contentType
@@ -77,7 +77,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	}
 	switch t := types.MediaType(kind); {
 	case t.IsImage(), t.IsIndex():
-	case t.IsSchema1() || shape.SchemaVersion == 1:
+	case t.IsSchema1() || shape.SchemaVersion.value == 1:
 		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer accept")
 	default:
 		return nil, Unsupported, fmt.Errorf("its media type %q is not supported: only OCI and Docker image manifests and indexes are", sanitize.Bounded(kind, 100))
@@ -86,11 +86,11 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	if isManifestType(hint) && types.MediaType(hint).IsIndex() != index {
 		return nil, Corrupt, fmt.Errorf("it is a %s, but its descriptor says %s", kind, hint)
 	}
-	if shape.SchemaVersion != 2 {
-		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion)
+	if shape.SchemaVersion.value != 2 {
+		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion.value)
 	}
 	// Clients would not agree on what it is (CVE-2021-41190).
-	if index && (isSet(shape.Config) || isSet(shape.Layers)) || !index && isSet(shape.Manifests) {
+	if index && bool(shape.Config || shape.Layers) || !index && bool(shape.Manifests) {
 		return nil, Corrupt, fmt.Errorf("it is both an image and an index")
 	}
 
@@ -101,6 +101,9 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	} else {
 		err = m.parseImage()
 	}
+	if _, excess := errors.AsType[*limitError](err); excess {
+		return nil, TooLarge, err
+	}
 	if err != nil {
 		return nil, Corrupt, err
 	}
@@ -110,60 +113,47 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	return m, "", nil
 }
 
-func isSet(field json.RawMessage) bool { return len(field) > 0 && string(field) != "null" }
-
 func (m *Manifest) parseIndex() error {
-	var doc v1.IndexManifest
+	doc := indexDocument{Manifests: descriptors(maxChildren, "manifests", func(_ descriptorDocument, d Descriptor) { m.children = append(m.children, d) })}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is not a valid index: %s", sanitize.Bounded(err.Error(), 150))
+		return fmt.Errorf("it is not a valid index: %w", decodeError(err))
 	}
-	m.ArtifactType = doc.ArtifactType
-	m.Annotations = doc.Annotations
-	for _, c := range doc.Manifests {
-		d, err := fromV1(c)
-		if err != nil {
-			return err
-		}
-		m.children = append(m.children, d)
-	}
-	return m.setSubject(doc.Subject)
+	m.ArtifactType = doc.ArtifactType.value
+	m.Annotations = doc.Annotations.value
+	return m.setSubject(doc.Subject.value)
 }
 
 func (m *Manifest) parseImage() error {
-	var doc v1.Manifest
-	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return fmt.Errorf("it is not a valid image manifest: %s", sanitize.Bounded(err.Error(), 150))
-	}
-	m.ArtifactType = doc.ArtifactType
-	if m.ArtifactType == "" {
-		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
-		m.ArtifactType = string(doc.Config.MediaType)
-	}
-	m.Annotations = doc.Annotations
-	config, err := fromV1(doc.Config)
-	if err != nil {
-		return fmt.Errorf("its config: %w", err)
-	}
-	m.blobs = append(m.blobs, config)
-	for _, l := range doc.Layers {
-		d, err := fromV1(l)
-		if err != nil {
-			return err
-		}
-		if l.MediaType.IsDistributable() {
-			m.blobs = append(m.blobs, d)
+	var layers []Descriptor
+	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(document descriptorDocument, d Descriptor) {
+		if document.distributable() {
+			layers = append(layers, d)
 		} else {
 			m.foreign = append(m.foreign, d)
 		}
+	})}
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return fmt.Errorf("it is not a valid image manifest: %w", decodeError(err))
 	}
-	return m.setSubject(doc.Subject)
+	m.ArtifactType = doc.ArtifactType.value
+	if m.ArtifactType == "" {
+		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
+		m.ArtifactType = doc.Config.value.MediaType.value
+	}
+	m.Annotations = doc.Annotations.value
+	config, err := doc.Config.value.descriptor()
+	if err != nil {
+		return fmt.Errorf("its config: %w", err)
+	}
+	m.blobs = append([]Descriptor{config}, layers...)
+	return m.setSubject(doc.Subject.value)
 }
 
-func (m *Manifest) setSubject(subject *v1.Descriptor) error {
+func (m *Manifest) setSubject(subject *descriptorDocument) error {
 	if subject == nil {
 		return nil
 	}
-	d, err := fromV1(*subject)
+	d, err := subject.descriptor()
 	if err != nil {
 		return fmt.Errorf("its subject: %w", err)
 	}

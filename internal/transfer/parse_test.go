@@ -42,7 +42,7 @@ var manifests = []struct {
 	{"two sizes", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer(emptyDigest, 0, ociLayer) + "," + layer(emptyDigest, 1, ociLayer) + `]}`, "", "", Corrupt, "two sizes"},
 	{"md5", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer("md5:d41d8cd98f00b204e9800998ecf8427e", 0, ociLayer) + `]}`, "", "", Corrupt, "md5"},
 	{"sha512", `{"schemaVersion":2,"mediaType":"` + ociImage + `",` + config + `,"layers":[` + layer("sha512:"+strings.Repeat("ab", 64), 0, ociLayer) + `]}`, "", "", Corrupt, "not a sha256 digest"},
-	{"digest too short", `{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + layer("sha256:abcd", 0, ociImage) + `]}`, "", "", Corrupt, "hex digits"},
+	{"digest too short", `{"schemaVersion":2,"mediaType":"` + ociIndex + `","manifests":[` + layer("sha256:abcd", 0, ociImage) + `]}`, "", "", Corrupt, "hexadecimal digits"},
 	{"no JSON object", `[]`, ociImage, "", Corrupt, "not valid JSON"},
 	{"nothing", ``, ociImage, "", Corrupt, "not valid JSON"},
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ref"
@@ -29,7 +28,8 @@ type ArtifactManifest struct {
 }
 
 // Layer is a layer of an artifact. Data is the content that is embedded in its
-// descriptor, nil if there is none; it has not been compared with the digest.
+// descriptor, nil if there is none of the right size, or if it is too large to be
+// read; it has not been compared with the digest.
 type Layer struct {
 	Descriptor
 	Data []byte
@@ -58,18 +58,17 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Artif
 	if types.MediaType(m.MediaType).IsIndex() {
 		return s, nil
 	}
-	var doc v1.Manifest
+	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(document descriptorDocument, d Descriptor) {
+		l := Layer{Descriptor: d}
+		if data := document.Data.value; int64(len(data)) == d.Size && d.Size <= maxLayer {
+			l.Data = data
+		}
+		s.Layers = append(s.Layers, l)
+	})}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is not a valid image manifest"))
 	}
-	s.ArtifactType, s.ConfigType = doc.ArtifactType, string(doc.Config.MediaType)
-	for _, l := range doc.Layers {
-		d, err := fromV1(l)
-		if err != nil {
-			return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, err.Error()))
-		}
-		s.Layers = append(s.Layers, Layer{d, l.Data})
-	}
+	s.ArtifactType, s.ConfigType = doc.ArtifactType.value, doc.Config.value.MediaType.value
 	return s, nil
 }
 

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"sync"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ocierror"
@@ -105,11 +105,21 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 	seen := make(map[string]bool)
 	for len(seen) < maxReferrerPages {
 		seen[page] = true
-		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest})
+		first := len(seen) == 1
+		var entries []Descriptor
+		parse := func(resp *response) (err error) {
+			if first && lacksReferrersAPI(resp) {
+				return nil
+			}
+			if entries, err = parseReferrers(resp.body); err != nil {
+				return r.listError(op, repo, digest, err)
+			}
+			return nil
+		}
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest, parse: parse})
 		if err != nil {
 			return referrerList{}, err
 		}
-		first := len(seen) == 1
 		if first && lacksReferrersAPI(resp) {
 			// That the repository is unknown says nothing about the registry.
 			if ocierror.Parse(resp.body, nil).Code != "NAME_UNKNOWN" {
@@ -120,10 +130,6 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		}
 		if resp.status != http.StatusOK {
 			return referrerList{}, r.statusError(op, repo, digest, resp.status, resp.body)
-		}
-		entries, err := parseReferrers(resp.body)
-		if err != nil {
-			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
 		r.referrersAPI.Store(true)
 		release()
@@ -148,6 +154,14 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		page = next
 	}
 	return referrerList{}, r.tooManyError(op, repo, digest)
+}
+
+// listError returns an error of parseReferrers as an *Error.
+func (r *Registry) listError(op, repo, digest string, err error) error {
+	if _, excess := errors.AsType[*limitError](err); excess {
+		return r.tooManyError(op, repo, digest)
+	}
+	return r.corruptError(op, repo, digest, err.Error())
 }
 
 func (r *Registry) tooManyError(op, repo, digest string) *Error {
@@ -203,34 +217,24 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 		return referrerList{}, err
 	}
 	entries, err := parseReferrers(m.Raw)
-	if err == nil && len(entries) > maxReferrers {
-		return referrerList{}, r.tooManyError("listing the referrers", repo, digest)
-	}
 	if err == nil {
 		entries, err = unique(entries)
 	}
 	if err != nil {
-		return referrerList{}, r.corruptError("listing the referrers", repo, digest, err.Error())
+		return referrerList{}, r.listError("listing the referrers", repo, digest, err)
 	}
 	return referrerList{entries: entries}, nil
 }
 
 // parseReferrers parses a list of referrers: an OCI index.
 func parseReferrers(raw []byte) ([]Descriptor, error) {
-	var doc v1.IndexManifest
-	if err := json.Unmarshal(raw, &doc); err != nil {
-		return nil, fmt.Errorf("the list is not valid JSON: %s", sanitize.Bounded(err.Error(), 150))
-	}
-	if doc.SchemaVersion != 2 || doc.MediaType != "" && doc.MediaType != types.OCIImageIndex {
-		return nil, fmt.Errorf("the list is not an OCI index, but %q", sanitize.Bounded(string(doc.MediaType), 100))
-	}
 	var list []Descriptor
-	for _, c := range doc.Manifests {
-		d, err := fromV1(c)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, d)
+	doc := indexDocument{Manifests: descriptors(maxReferrers, "entries", func(_ descriptorDocument, d Descriptor) { list = append(list, d) })}
+	if err := json.Unmarshal(raw, &doc); err != nil {
+		return nil, fmt.Errorf("the list is not valid: %w", decodeError(err))
+	}
+	if mediaType := doc.MediaType.value; doc.SchemaVersion.value != 2 || mediaType != "" && mediaType != string(types.OCIImageIndex) {
+		return nil, fmt.Errorf("the list is not an OCI index, but %q", sanitize.Bounded(mediaType, 100))
 	}
 	return list, nil
 }

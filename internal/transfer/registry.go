@@ -151,6 +151,68 @@ type request struct {
 	contentType     string
 	body            []byte
 	limit           int64 // of the body of a 2xx response, in bytes; 0 if the body is not used
+
+	// parse, if not nil, parses a response of status 200, which has no body any more
+	// afterwards. Its error ends the request.
+	parse func(*response) error
+}
+
+const (
+	// smallBody is the size of responses that are read without waiting, in bytes.
+	// Manifests and lists of most images are smaller.
+	smallBody = 64 << 10
+	// maxLargeBodies bounds the bytes of larger responses, of all registries, that
+	// are read and parsed at a time.
+	maxLargeBodies = 16 << 20
+)
+
+var largeBodies = semaphore.NewWeighted(maxLargeBodies)
+
+// readBody reads the body of a response, of at most limit bytes. It must be called
+// with a running watchdog, and the caller must call release when it has parsed the
+// body, whether there is an error or not.
+func readBody(ctx context.Context, resp *http.Response, limit int64, watch *watchdog, stallTimeout time.Duration) (data []byte, release func(), err error) {
+	release = func() {}
+	weight := resp.ContentLength
+	if weight > limit {
+		return nil, release, &longBodyError{limit}
+	}
+	if weight < 0 {
+		weight = limit
+		data, err = io.ReadAll(io.LimitReader(resp.Body, min(smallBody, limit+1)))
+		switch {
+		case int64(len(data)) > limit:
+			return nil, release, &longBodyError{limit}
+		case err != nil || len(data) < smallBody:
+			return data, release, err
+		}
+	}
+	if weight > smallBody {
+		watch.disarm()
+		if err := largeBodies.Acquire(ctx, weight); err != nil {
+			return nil, release, err
+		}
+		watch.arm(stallTimeout)
+		release = func() { largeBodies.Release(weight) }
+	}
+	if resp.ContentLength >= 0 {
+		data = make([]byte, weight)
+		_, err = io.ReadFull(resp.Body, data)
+		return data, release, err
+	}
+	rest, err := io.ReadAll(io.LimitReader(resp.Body, limit+1-int64(len(data))))
+	data = append(data, rest...)
+	if err == nil && int64(len(data)) > limit {
+		err = &longBodyError{limit}
+	}
+	return data, release, err
+}
+
+// longBodyError is the error of a body that is longer than the limit.
+type longBodyError struct{ limit int64 }
+
+func (e *longBodyError) Error() string {
+	return fmt.Sprintf("the response is longer than %d bytes", e.limit)
 }
 
 // response is the response to a request, with its whole body.
@@ -195,23 +257,28 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 	defer httpResp.Body.Close()
 	// Not earlier: the client may have waited for a Retry-After.
 	watch.arm(r.stallTimeout)
-	ok := httpResp.StatusCode/100 == 2 && req.limit > 0
-	limit := req.limit
-	if !ok {
-		limit = maxErrorBody
-	}
-	data, err := io.ReadAll(io.LimitReader(httpResp.Body, limit+1))
-	switch {
-	case !ok:
+	resp := &response{status: httpResp.StatusCode, header: httpResp.Header}
+	if resp.status/100 != 2 || req.limit == 0 {
 		// An error response counts even if its body is incomplete.
-		data = data[:min(int64(len(data)), limit)]
-	case err != nil:
-		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
-	case int64(len(data)) > limit:
-		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: httpResp.StatusCode,
-			Reason: fmt.Sprintf("the response is longer than %d bytes", limit)}
+		resp.body, _ = io.ReadAll(io.LimitReader(httpResp.Body, maxErrorBody))
+		return resp, nil
 	}
-	return &response{status: httpResp.StatusCode, header: httpResp.Header, body: data}, nil
+	content, release, err := readBody(ctx, httpResp, req.limit, watch, r.stallTimeout)
+	defer release()
+	if long, ok := errors.AsType[*longBodyError](err); ok {
+		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: resp.status, Reason: long.Error()}
+	}
+	if err != nil {
+		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
+	}
+	resp.body = content
+	if req.parse != nil && resp.status == http.StatusOK {
+		if err := req.parse(resp); err != nil {
+			return nil, err
+		}
+		resp.body = nil
+	}
+	return resp, nil
 }
 
 // get sends a GET request, and repeats it if the body breaks off, which the HTTP
