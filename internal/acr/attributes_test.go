@@ -203,3 +203,17 @@ func TestAttributesOfARegistryThatIsNotThere(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestHostileAttributes reads attributes with so many parts that they would take many times their size.
+func TestHostileAttributes(t *testing.T) {
+	for _, answer := range []string{
+		`{"manifest":{"references":[` + strings.Repeat("{},", 300_000) + `{}]}}`,
+		`{` + strings.Repeat(`"a":0,`, 150_000) + `"b":0}`,
+		strings.Repeat("[", 1_000_000),
+	} {
+		m, _ := metadata(t, func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, answer) })
+		if _, err := m.Manifest(t.Context(), "shop/cart", digest); err == nil || !strings.Contains(err.Error(), "more than 50000 values") {
+			t.Errorf("%.20s: %v", answer, err)
+		}
+	}
+}

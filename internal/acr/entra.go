@@ -255,7 +255,7 @@ func (b sdkTransport) do(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode == http.StatusOK && marks(body) > maxMarks {
-		return nil, fmt.Errorf("the answer has more than %d values", maxMarks)
+		return nil, fmt.Errorf("the response has more than %d values", maxMarks)
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil

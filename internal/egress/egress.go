@@ -29,6 +29,9 @@ const (
 	maxHeader     = 1 << 20
 	maxCAFile     = 4 << 20
 	bufferSize    = 32 << 10
+	// streamBuffer bounds what an HTTP/2 server may send of one response before it is
+	// read; the library's default is 4 MiB for each of many responses at a time.
+	streamBuffer = 1 << 20
 )
 
 // Settings describe how to reach the network. In a pipeline all of it comes
@@ -192,7 +195,7 @@ func New(s Settings) (*Network, error) {
 		ReadBufferSize:         bufferSize,
 		WriteBufferSize:        bufferSize,
 		ForceAttemptHTTP2:      true,
-		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: dialTimeout},
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: dialTimeout, MaxReceiveBufferPerStream: streamBuffer},
 		// Bytes are hashed and counted as they are sent.
 		DisableCompression:     true,
 		OnProxyConnectResponse: checkProxyResponse,

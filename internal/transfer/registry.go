@@ -161,8 +161,8 @@ const (
 	// smallBody is the size of responses that are read without waiting, in bytes.
 	// Manifests and lists of most images are smaller.
 	smallBody = 64 << 10
-	// maxLargeBodies bounds the bytes of larger responses, of all registries, that
-	// are read and parsed at a time.
+	// maxLargeBodies bounds what larger responses, of all registries, take while they
+	// are read and parsed: twice their bytes.
 	maxLargeBodies = 16 << 20
 )
 
@@ -188,6 +188,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, watch *watc
 		}
 	}
 	if weight > smallBody {
+		weight = min(2*weight, maxLargeBodies)
 		watch.disarm()
 		if err := largeBodies.Acquire(ctx, weight); err != nil {
 			return nil, release, err
@@ -196,7 +197,7 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, watch *watc
 		release = func() { largeBodies.Release(weight) }
 	}
 	if resp.ContentLength >= 0 {
-		data = make([]byte, weight)
+		data = make([]byte, resp.ContentLength)
 		_, err = io.ReadFull(resp.Body, data)
 		return data, release, err
 	}

@@ -1,0 +1,237 @@
+//go:build !race
+
+package main_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"acrpromote/internal/maxrss"
+	"acrpromote/internal/testimage"
+)
+
+// maxHostileMemory bounds what the program may take for hostile responses, above
+// what it takes for one small image.
+const maxHostileMemory = 96 << 20
+
+const (
+	hostileManifest = 4 << 20   // the largest manifest
+	hostileWire     = 128 << 20 // what is on the wire in each case
+	hostileImages   = hostileWire / hostileManifest
+)
+
+const (
+	beginIndex = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[`
+	beginImage = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2},`
+)
+
+// filled returns begin, as many elements with commas as fit into size, and end.
+func filled(size int, begin, element, end string) string {
+	n := (size - len(begin) - len(end)) / (len(element) + 1)
+	return begin + strings.TrimSuffix(strings.Repeat(element+",", n), ",") + end
+}
+
+// numbered is filled with elements that differ.
+func numbered(size int, begin, end string, element func(i int) string) string {
+	var b strings.Builder
+	b.WriteString(begin)
+	for i := 0; ; i++ {
+		e := element(i)
+		if b.Len()+len(e)+len(end)+1 > size {
+			return strings.TrimSuffix(b.String(), ",") + end
+		}
+		b.WriteString(e + ",")
+	}
+}
+
+func descriptorOf(i int) string {
+	return fmt.Sprintf(`{"digest":"sha256:%064d","size":1}`, i)
+}
+
+// hostile is a registry whose responses respond gives if it returns true; others
+// are those of a hollow registry.
+type hostile struct {
+	*hollow
+	respond func(w http.ResponseWriter, r *http.Request) bool
+	sent    atomic.Int64
+}
+
+func (h *hostile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !h.respond(counted{w, &h.sent}, r) {
+		h.hollow.ServeHTTP(w, r)
+	}
+}
+
+type counted struct {
+	http.ResponseWriter
+	sent *atomic.Int64
+}
+
+func (c counted) Write(p []byte) (int, error) {
+	n, err := c.ResponseWriter.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}
+
+// send responds with a body to requests whose path contains part.
+func send(part string, status int, body string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, part) {
+			return false
+		}
+		w.Header().Set("Docker-Content-Digest", testimage.Digest([]byte(body)))
+		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+		w.WriteHeader(status)
+		if r.Method != http.MethodHead {
+			_, _ = w.Write([]byte(body))
+		}
+		return true
+	}
+}
+
+// chunked is send without a Content-Length.
+func chunked(part string, status int, body string) func(http.ResponseWriter, *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, part) {
+			return false
+		}
+		w.WriteHeader(status)
+		for begin := 0; begin < len(body) && r.Method != http.MethodHead; begin += 32 << 10 {
+			_, _ = w.Write([]byte(body[begin:min(begin+32<<10, len(body))]))
+			w.(counted).ResponseWriter.(http.Flusher).Flush()
+		}
+		return true
+	}
+}
+
+// TestMemoryOfHostileRegistry runs the program against a registry whose responses
+// are made to take memory: 128 MiB of a kind, all at once. The program ends with a
+// clear error, and takes at most 96 MiB more than for a small image.
+// BenchmarkHostileMemory has more kinds.
+func TestMemoryOfHostileRegistry(t *testing.T) {
+	idle, _, _ := hostileRun(t, 1, nothingHostile, "referrers=false")
+	for _, c := range hostileCases() {
+		if !c.always {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			peak, _, output := hostileRun(t, hostileImages, c.respond, c.input)
+			if peak-idle > maxHostileMemory {
+				t.Errorf("it took %d MiB more than idle", (peak-idle)>>20)
+			}
+			if !strings.Contains(output, c.says) {
+				t.Errorf("the output does not say %q:\n%s", c.says, output[max(0, len(output)-1500):])
+			}
+		})
+	}
+}
+
+// BenchmarkHostileMemory reports the most memory that 128 MiB of each kind of
+// hostile response take, above that of a small image.
+func BenchmarkHostileMemory(b *testing.B) {
+	idle, _, _ := hostileRun(b, 1, nothingHostile, "referrers=false")
+	for _, c := range hostileCases() {
+		b.Run(c.name, func(b *testing.B) {
+			for range b.N {
+				peak, sent, output := hostileRun(b, hostileImages, c.respond, c.input)
+				b.ReportMetric(float64(peak-idle)/(1<<20), "MiB-above-idle")
+				b.ReportMetric(float64(sent)/(1<<20), "MiB-sent")
+				if !strings.Contains(output, c.says) {
+					b.Errorf("the output does not say %q:\n%s", c.says, output[max(0, len(output)-1500):])
+				}
+			}
+		})
+	}
+}
+
+func nothingHostile(http.ResponseWriter, *http.Request) bool { return false }
+
+type hostileCase struct {
+	name    string
+	always  bool // tests run it too, not only benchmarks
+	respond func(w http.ResponseWriter, r *http.Request) bool
+	input   string
+	says    string
+}
+
+func hostileCases() []hostileCase {
+	empties := filled(hostileManifest, beginIndex, `{}`, `]}`)
+	const manifest = "/manifests/1.0"
+	return []hostileCase{
+		{"indexes of empty objects", true, send(manifest, 200, empties), "", "has no digest"},
+		{"indexes of empty objects, chunked", false, chunked(manifest, 200, empties), "", "has no digest"},
+		{"indexes of nulls", false, send(manifest, 200, filled(hostileManifest, beginIndex, `null`, `]}`)), "", "has no digest"},
+		{"indexes of too many children", false, send(manifest, 200, numbered(hostileManifest, beginIndex, `]}`, descriptorOf)), "", "more than 20000 manifests"},
+		{"images of empty layers", false, send(manifest, 200, filled(hostileManifest, beginImage+`"layers":[`, `{}`, `]}`)), "", "has no digest"},
+		{"images of too many layers", true, send(manifest, 200, numbered(hostileManifest, beginImage+`"layers":[`, `]}`, descriptorOf)), "", "more than 10000 layers"},
+		{"images of annotations", false, send(manifest, 200, numbered(hostileManifest, beginImage+`"annotations":{`, `}}`, func(i int) string { return fmt.Sprintf(`"%d":""`, i) })), "", "more than 1000 annotations"},
+		{"images of deep nesting", false, send(manifest, 200, beginImage+`"x":`+strings.Repeat("[", hostileManifest-1000)+`}`), "", "max depth"},
+		{"images of a huge number", false, send(manifest, 200, beginImage+`"layers":[{"size":`+strings.Repeat("9", hostileManifest-1000)+`}]}`), "", "cannot unmarshal"},
+		{"images of a huge text", false, send(manifest, 200, beginImage+`"layers":[{"digest":"`+strings.Repeat("9", hostileManifest-1000)+`"}]}`), "", "digest"},
+		{"manifests that are no JSON", false, send(manifest, 200, strings.Repeat("<", hostileManifest)), "", "not valid JSON"},
+		{"manifests without end", false, chunked(manifest, 200, strings.Repeat(" ", hostileManifest*2)), "", "longer than"},
+		{"referrers of empty objects", true, send("/referrers/", 200, empties), "referrers=true", "has no digest"},
+		{"referrers, too many", false, send("/referrers/", 200, numbered(hostileManifest, beginIndex, `]}`, descriptorOf)), "referrers=true", "more than 10000 entries"},
+		{"fallback lists of empty objects", false, send("/manifests/sha256-", 200, empties), "referrers=true", "has no digest"},
+		{"tag lists of empty names", true, send("/tags/list", 200, filled(16<<20, `{"tags":[`, `""`, `]}`)), "referrers=true", ""},
+		{"tag lists of digest tags", false, send("/tags/list", 200, numbered(16<<20, `{"tags":[`, `]}`, func(i int) string { return fmt.Sprintf(`"sha256-%064d"`, i) })), "referrers=true", "tags with the name of a digest"},
+		{"error responses", false, send(manifest, 403, filled(hostileManifest, `{"errors":[`, `{}`, `]}`)), "", "403"},
+		{"error responses, chunked", false, chunked(manifest, 404, filled(hostileManifest, `{"errors":[`, `{}`, `]}`)), "", "404"},
+	}
+}
+
+// hostileRun moves images from a registry whose responses respond gives, if it
+// returns true. It returns the peak memory, the bytes of these responses, and what
+// the program writes.
+func hostileRun(t testing.TB, images int, respond func(http.ResponseWriter, *http.Request) bool, input string) (peak, sent int64, output string) {
+	t.Helper()
+	h := &hostile{hollow: &hollow{tags: map[string]string{}, manifests: map[string]testimage.Part{}, blobs: map[string]v1.Layer{}}, respond: respond}
+	server := httptest.NewServer(h)
+	defer server.Close()
+	source := strings.TrimPrefix(server.URL, "http://")
+	quiet := &hollow{}
+	target := httptest.NewServer(quiet)
+	defer target.Close()
+	to := strings.TrimPrefix(target.URL, "http://")
+	var lines []string
+	for i := range images {
+		repository := fmt.Sprintf("shop/app%d", i)
+		h.add(repository, testimage.Image("amd64"))
+		lines = append(lines, repository+":1.0")
+	}
+	dir := t.TempDir()
+	flow := fmt.Sprintf("version: 1\ntrust: [dev, production]\nregistries:\n  prod: {host: %q, trust: production}\n  dev: {host: %q, trust: dev}\n", source, to) +
+		"flows:\n  all: {from: prod, to: [dev], repositories: [\"**\"], require: {approval: {kind: none}, sealed: false}}\n"
+	for name, content := range map[string]string{"flows.yml": flow, "images.txt": strings.Join(lines, "\n")} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if input == "" {
+		input = "referrers=false"
+	}
+	command := exec.Command(binary, "invertedPush", "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt", "--plain-http", source, "--plain-http", to, "--"+input)
+	command.Env, command.Dir = []string{"HOME=" + dir, "DOCKER_CONFIG=" + dir}, dir
+	var text bytes.Buffer
+	command.Stdout, command.Stderr = &text, &text
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	most := maxrss.Watch(command.Process.Pid)
+	err := command.Wait()
+	peak = most(command.ProcessState)
+	if images == 1 && err != nil {
+		t.Fatalf("%v\n%.3000s", err, text.String())
+	}
+	return peak, h.sent.Load(), strings.Join(strings.Fields(text.String()), " ")
+}
