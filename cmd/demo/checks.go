@@ -25,7 +25,7 @@ type check struct{ claim, failure string }
 // end checks every claim and says whether all of them hold.
 func (s *story) end(took time.Duration) bool {
 	s.screen.line("")
-	s.screen.line(s.screen.paint(bold, "Checked against the registries' own state and the logs of requests and proxies"))
+	s.screen.line(s.screen.paint(bold, "Checked against the state of the registries and the logs of requests and proxies"))
 	failed := 0
 	checks := s.checks()
 	for _, c := range checks {
@@ -38,7 +38,7 @@ func (s *story) end(took time.Duration) bool {
 		s.screen.line(s.screen.paint(red, fmt.Sprintf("%d of %d claims do not hold.", failed, len(checks))))
 		return false
 	}
-	s.screen.line(fmt.Sprintf("All %d hold. %s, %d requests.", len(checks), seconds(took), len(s.env.cloud.Requests())))
+	s.screen.line(fmt.Sprintf("All %d claims hold. %s, %d requests.", len(checks), seconds(took), len(s.env.cloud.Requests())))
 	return true
 }
 
@@ -53,28 +53,28 @@ func (s *story) checks() []check {
 		}
 		list = append(list, c)
 	}
-	add("PROD, payments and web have the digest that was built, under one tag", s.digestsEqual)
-	add("every manifest and blob of it in payments and web is byte for byte what was built", s.bytesEqual)
-	add("SBOM, signature and seal record are attached in both as they are at PROD", s.referrersArrived)
-	add("the signature verifies there, and the SBOM names the programs in the image", s.attachmentsTrue)
-	add("the approval code is the digest's first 120 bits", s.codeIsDigest)
-	add("PROD has the tag locked against write and delete, the digest and its platforms against delete", s.locked)
-	add("sealed, then approved, then the first byte went down", s.inOrder)
+	add("PROD, payments and web have the digest that was built, under the same tag", s.digestsEqual)
+	add("every manifest and blob in payments and web is byte for byte what was built", s.bytesEqual)
+	add("SBOM, signature and seal record are attached in both, as in PROD", s.referrersArrived)
+	add("the signature verifies in both, and the SBOM lists the programs in the image", s.attachmentsTrue)
+	add("the approval code is the first 120 bits of the digest", s.codeIsDigest)
+	add("in PROD the tag is locked against writes and deletes, the manifests against deletes", s.locked)
+	add("the order was: sealed, approved, first byte pushed down", s.inOrder)
 	for _, a := range s.attempts {
 		if a.rules == "" {
-			add(a.what+" wrote nothing and moved no blob", func() error { return s.movedNothing(a) })
+			add(a.what+" wrote nothing and copied no blob", func() error { return s.movedNothing(a) })
 			continue
 		}
-		add("refused, nothing written anywhere: "+a.what, func() error { return s.refusedUnwritten(a) })
+		add("refused, and nothing was written: "+a.what, func() error { return s.refusedUnwritten(a) })
 	}
 	for _, a := range s.answers {
-		add(fmt.Sprintf("%d, every tag and digest as before: %s", a.wanted, a.what), func() error { return s.answered(a) })
+		add(fmt.Sprintf("%d, and every tag and digest is unchanged: %s", a.wanted, a.what), func() error { return s.answered(a) })
 	}
-	add("no DEV address had any answer from PROD or its storage but 403", s.firewallHeld)
+	add("DEV addresses got nothing but 403 from PROD and its storage", s.firewallHeld)
 	add("the client at payments pulled every byte of that digest from its own registry", s.pulledAll)
-	add("the inverted push wrote nothing at PROD, and nothing of the team's image is there", s.prodUntouched)
-	add("the proxy saw the program dial what it reports, and no host beyond those told", s.dialledAsTold)
-	add("no storage behind a redirect was shown a sign-in", s.storageUnsigned)
+	add("the inverted push wrote nothing to PROD, and nothing of the team's image is there", s.prodUntouched)
+	add("the hosts in the proxy's log are those that the program reports", s.dialledAsTold)
+	add("no credential was sent to storage behind a redirect", s.storageUnsigned)
 	return list
 }
 

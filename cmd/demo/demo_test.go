@@ -264,32 +264,32 @@ func breaks(s *story) []breach {
 		{"the code is another's", "approval code", false, func() func() {
 			return swap(&s.code, "0000-0000-0000-0000-0000-0000")
 		}},
-		{"the tag is unlocked", "tag locked", false, func() func() {
+		{"the tag is unlocked", "the tag is locked", false, func() func() {
 			env.prod.SetTagLock(repository, s.tag(), true, false)
 			return func() { env.prod.SetTagLock(repository, s.tag(), false, false) }
 		}},
-		{"a platform is unlocked", "tag locked", false, func() func() {
+		{"a platform is unlocked", "the tag is locked", false, func() func() {
 			digest := s.image.children[1].Digest
 			env.prod.SetManifestLock(repository, digest, true, true)
 			return func() { env.prod.SetManifestLock(repository, digest, true, false) }
 		}},
-		{"approved before it was sealed", "then approved", false, func() func() {
+		{"approved before it was sealed", "the order was", false, func() func() {
 			return swap(&s.approved, s.approved.Add(-time.Hour))
 		}},
-		{"approved after it was pushed", "then approved", false, func() func() {
+		{"approved after it was pushed", "the order was", false, func() func() {
 			return swap(&s.approved, time.Now())
 		}},
-		{"the push wrote at PROD", "wrote nothing at PROD", false, func() func() {
+		{"the push wrote at PROD", "wrote nothing to PROD", false, func() func() {
 			return swap(&s.pushed.requests, append(slices.Clone(s.pushed.requests), wrote(env.prod.Host())))
 		}},
-		{"a team's image is at PROD", "wrote nothing at PROD", false, func() func() {
+		{"a team's image is at PROD", "wrote nothing to PROD", false, func() func() {
 			env.prod.Push(repository, "", s.theirs.root.MediaType, s.theirs.root.Content)
 			return func() { env.prod.RemoveManifest(repository, s.theirs.root.Digest) }
 		}},
-		{"the program dialled in secret", "the proxy saw", false, func() func() {
+		{"the program dialled in secret", "the hosts in the proxy's log", false, func() func() {
 			return swap(&s.sealed.dialled, append(slices.Clone(s.sealed.dialled), "elsewhere.example.com:443"))
 		}},
-		{"the program dialled a stranger", "the proxy saw", false, func() func() {
+		{"the program dialled a stranger", "the hosts in the proxy's log", false, func() func() {
 			dialled := swap(&s.sealed.dialled, append(slices.Clone(s.sealed.dialled), "elsewhere.example.com:443"))
 			egress := swap(&s.sealed.said.Egress, append(slices.Clone(s.sealed.said.Egress), "elsewhere.example.com:443"))
 			return func() { dialled(); egress() }
@@ -326,13 +326,13 @@ func breaks(s *story) []breach {
 		)
 	}
 	return append(list,
-		breach{"the firewall is down", "no DEV address", true, func() func() {
+		breach{"the firewall is down", "DEV addresses got nothing", true, func() func() {
 			env.prod.AllowOnly()
 			visit(env.webNet, env.prod.Host(), "")
 			env.prod.AllowOnly(env.prodNetwork.IP())
 			return func() {}
 		}},
-		breach{"a sign-in went to the storage", "no storage", true, func() func() {
+		breach{"a sign-in went to the storage", "no credential was sent to storage", true, func() func() {
 			visit(env.prodNetwork, env.prod.StorageHost(), "Bearer simulated")
 			return func() {}
 		}},

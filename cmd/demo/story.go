@@ -90,7 +90,7 @@ func (s *story) introduce() {
 	}
 	s.screen.line(s.screen.paint(bold, "acrpromote "+s.program.version+" in a simulated Azure, over real HTTPS on loopback"))
 	for _, r := range []struct{ name, host, where string }{
-		{"PROD", s.env.prod.Host(), "lets in " + s.env.prodNetwork.IP() + " alone: the pipeline's agents"},
+		{"PROD", s.env.prod.Host(), "admits only the pipeline's agents, " + s.env.prodNetwork.IP()},
 		{"payments", s.env.payments.Host(), "DEV registry of a team at " + s.env.paymentsNet.IP()},
 		{"web", s.env.web.Host(), "DEV registry of a team at " + s.env.webNet.IP()},
 	} {
@@ -128,7 +128,7 @@ func (s *story) seal(ctx context.Context) error {
 		return s.unexpected(o, "done")
 	}
 	s.sealed, s.code = o, o.said.ApprovalCode
-	s.screen.row("locked, a seal record attached; the approver is shown " + s.screen.paint(bold, s.code))
+	s.screen.row("locked, with a seal record attached; the approver sees the code " + s.screen.paint(bold, s.code))
 	return nil
 }
 
@@ -145,26 +145,26 @@ func (s *story) down() fakeagent.Environment {
 }
 
 func (s *story) nobodyApproved(ctx context.Context) error {
-	s.screen.heading("An inverted push that nobody approved: the environment was left out of the stage")
+	s.screen.heading("An inverted push without approval: the stage does not use the environment")
 	stage := s.env.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", s.env.fromProd, s.env.toDev)
 	stage.Begin()
-	return s.refuse(ctx, "an inverted push that nobody approved", "approval-missing", stage, s.down())
+	return s.refuse(ctx, "an inverted push without approval", "approval-missing", stage, s.down())
 }
 
 func (s *story) requesterApproved(ctx context.Context) error {
-	s.screen.heading("The requester approves it, which Azure DevOps was not set to forbid")
+	s.screen.heading("The requester approves their own run, which Azure DevOps is configured to allow")
 	s.production = s.run.Stage("Production", s.env.production, s.env.fromProd, s.env.toDev)
 	s.production.Begin()
 	if err := s.production.Approve(developer, "my own work is fine: "+s.code); err != nil {
 		return err
 	}
-	return s.refuse(ctx, "one approved by the requester alone", "requester-approved", s.production, s.down())
+	return s.refuse(ctx, "one approved only by the requester", "requester-approved", s.production, s.down())
 }
 
 // ownEnvironment: any contributor may make an environment and choose who
 // approves for it.
 func (s *story) ownEnvironment(ctx context.Context) error {
-	s.screen.heading("The requester makes an environment, where a colleague approves")
+	s.screen.heading("The requester creates another environment, and a colleague approves there")
 	own := s.env.project.EnvironmentBy("Production-2", developer)
 	own.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{colleague}, MinRequired: 1})
 	stage := s.env.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", own, s.env.fromProd, s.env.toDev)
@@ -172,11 +172,11 @@ func (s *story) ownEnvironment(ctx context.Context) error {
 		return err
 	}
 	stage.Begin()
-	return s.refuse(ctx, "one approved for an environment of the requester's own making", "approval-unbound", stage, s.down())
+	return s.refuse(ctx, "one approved for an environment that the requester created", "approval-unbound", stage, s.down())
 }
 
 func (s *story) invertedPush(ctx context.Context) error {
-	s.screen.heading("The stage runs anew, the release manager approves for Production: the inverted push")
+	s.screen.heading("The stage runs again and the release manager approves it: the inverted push")
 	s.production.Finish("failed")
 	s.production.Retry()
 	s.approved = time.Now()
@@ -201,12 +201,12 @@ func (s *story) invertedPush(ctx context.Context) error {
 	}
 	s.screen.says(fmt.Sprintf("%s in %s%s", strings.Join(sent, " and "), seconds(o.took), memory))
 	s.screen.says(fmt.Sprintf("%d requests: %s", len(o.requests), s.byParty(o.requests)))
-	s.screen.says("dialled, by the proxy's log: " + strings.ReplaceAll(strings.Join(distinct(o.dialled), " "), ":443", ""))
+	s.screen.says("hosts in the proxy's log: " + strings.ReplaceAll(strings.Join(distinct(o.dialled), " "), ":443", ""))
 	return nil
 }
 
 func (s *story) compareDigests(context.Context) error {
-	s.screen.heading("The three registries side by side")
+	s.screen.heading("What the three registries hold")
 	for _, r := range s.env.registries() {
 		s.screen.row(fmt.Sprintf("%-9s %s  %d attached: %s", s.env.party(r.Host()), shortDigest(r.TagDigest(repository, s.tag())),
 			len(r.Referrers(repository, s.image.root.Digest)), strings.Join(s.kinds(r), ", ")))
@@ -215,7 +215,7 @@ func (s *story) compareDigests(context.Context) error {
 }
 
 func (s *story) onceMore(ctx context.Context) error {
-	s.screen.heading("The same again")
+	s.screen.heading("The same step again")
 	before := s.env.state()
 	o, err := s.task(ctx, s.production, s.down())
 	if err != nil {
@@ -224,8 +224,8 @@ func (s *story) onceMore(ctx context.Context) error {
 	if o.said.Outcome != "done" {
 		return s.unexpected(o, "done")
 	}
-	s.attempts = append(s.attempts, attempt{what: "the second push", outcome: o, before: before, after: s.env.state()})
-	s.screen.says(fmt.Sprintf("nothing changes: %d requests, none of them a write, in %s", len(o.requests), seconds(o.took)))
+	s.attempts = append(s.attempts, attempt{what: "the second run", outcome: o, before: before, after: s.env.state()})
+	s.screen.says(fmt.Sprintf("nothing to do: %d requests, no writes, in %s", len(o.requests), seconds(o.took)))
 	return nil
 }
 
@@ -245,7 +245,7 @@ func (s *story) moveTheTag(ctx context.Context) error {
 // upwards: the task is given an identity that could write at PROD, and the
 // release manager's approval stands. Only the program says no.
 func (s *story) upwards(ctx context.Context) error {
-	s.screen.heading("A team's own image is to go up: source and target swapped, with rights to do it")
+	s.screen.heading("A team tries to push its own image up: source and target swapped, with write access")
 	var err error
 	if s.theirs, err = plainImage("made by a team"); err != nil {
 		return err
@@ -261,14 +261,14 @@ func (s *story) upwards(ctx context.Context) error {
 	up.Inputs["targets"] = s.env.prod.Host()
 	up.Inputs["approvalCode"] = ""
 	up.Connections = map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.toDev}, "targetSubscription": {s.env.toSeal}}
-	return s.refuse(ctx, "a team's own image on its way up", "not-sealed", s.production, up)
+	return s.refuse(ctx, "a team's own image pushed up", "not-sealed", s.production, up)
 }
 
 func (s *story) pullFromDev(ctx context.Context) error {
 	s.screen.heading("A client at " + s.env.paymentsNet.IP() + " pulls: from PROD, then from its own registry")
 	outside := newClient(s.env.paymentsNet, s.env.prod, buildLogin)
 	defer outside.close()
-	if err := s.ask("a pull from PROD at a DEV address", http.StatusForbidden, func() error {
+	if err := s.ask("a pull from PROD by a DEV address", http.StatusForbidden, func() error {
 		_, err := outside.pull(ctx, repository, s.image.root.Digest)
 		return err
 	}); err != nil {
