@@ -12,7 +12,7 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// Media types of what is attached here.
+// Media types of attached artifacts.
 const (
 	emptyType        = "application/vnd.oci.empty.v1+json"
 	envelopeType     = "application/vnd.dsse.envelope.v1+json"
@@ -23,14 +23,14 @@ const (
 	dockerListType   = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
-// made is a manifest to be attached: the config's type, and the layers'.
+// made is a manifest to attach, with the types of its config and layers.
 type made struct {
 	media, artifact, config string
 	layers                  []string
 	tag                     string // instead of a subject
 }
 
-// put stores it in a registry, with blobs that nothing else has.
+// put pushes the manifest to a registry, with unique blobs.
 func (m made) put(s testimage.Store, repository string, subject descriptor) descriptor {
 	if m.media == "" {
 		m.media = testimage.ManifestType
@@ -70,13 +70,13 @@ var (
 	signature = made{config: testimage.ConfigType, layers: []string{testimage.SigningType}}
 )
 
-// under is attached by a digest tag.
+// under attaches the manifest by a digest tag.
 func (m made) under(subject descriptor, ending string) made {
 	m.tag = testimage.FallbackTag(subject.Digest) + ending
 	return m
 }
 
-// attachedEntry is one entry of images[0].attached, or of a target's list.
+// attachedEntry is one entry of images[0].attached or of a target's list.
 type attachedEntry struct{ digest, artifactType, subject, state, reason string }
 
 func (o outcome) attached(path ...any) map[string]attachedEntry {
@@ -95,7 +95,8 @@ func (o outcome) attached(path ...any) map[string]attachedEntry {
 	return found
 }
 
-// wantAttached holds what result.json says of one artifact.
+// wantAttached fails the test unless result.json has the given state and reason of an
+// artifact.
 func (o outcome) wantAttached(digest, state, reason string) outcome {
 	o.t.Helper()
 	a, ok := o.attached()[digest]
@@ -105,7 +106,7 @@ func (o outcome) wantAttached(digest, state, reason string) outcome {
 	return o
 }
 
-// wantStays holds a registry to have nothing of a manifest, nor of its blobs.
+// wantStays fails the test if a registry has a manifest or one of its blobs.
 func (env *testEnv) wantStays(r *sim.Registry, d descriptor) {
 	env.t.Helper()
 	if slices.Contains(r.Digests(cart), d.Digest) {
@@ -128,8 +129,8 @@ func (env *testEnv) wantStays(r *sim.Registry, d descriptor) {
 
 const wouldRun = "a container engine would run it"
 
-// TestAttackRunnableAttached: whatever an engine would run and is attached to the
-// approved image does not move with it, however it is attached and dressed up.
+// TestAttackRunnableAttached checks that no attached artifact that a container engine
+// would run is copied with the approved image, however it is disguised.
 func TestAttackRunnableAttached(t *testing.T) {
 	with := func(change func(*made)) made {
 		m := program
@@ -180,7 +181,7 @@ func TestAttackRunnableAttached(t *testing.T) {
 	}
 }
 
-// TestAttackWaysToAttach: the same, by every way in which something is attached.
+// TestAttackWaysToAttach checks the same for every way to attach an artifact.
 func TestAttackWaysToAttach(t *testing.T) {
 	digestTag := func(ending string) func(*testEnv, descriptor) descriptor {
 		return func(env *testEnv, image descriptor) descriptor {
@@ -248,9 +249,9 @@ func TestAttackWaysToAttach(t *testing.T) {
 	}
 }
 
-// TestAttackDigestTagOfTheImage: a digest tag that points to the image itself, or
-// to a part of it, is no signature of it.
-func TestAttackDigestTagOfTheImage(t *testing.T) {
+// TestAttackDigestTagOfImage checks that a digest tag that points at the image itself,
+// or at a part of it, is not a signature.
+func TestAttackDigestTagOfImage(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
 	env.record(image)
@@ -269,7 +270,7 @@ func TestAttackDigestTagOfTheImage(t *testing.T) {
 	}
 }
 
-// TestAttackUpward: upward into PROD by a flow, where it would be worst.
+// TestAttackUpward tests a flow up into PROD, where the attack would be worst.
 func TestAttackUpward(t *testing.T) {
 	env := newTestEnv(t)
 	env.prod.AllowOnly()
@@ -296,9 +297,9 @@ flows:
 	env.tagged(env.prod, cart, release, image)
 }
 
-// TestEvidenceTravels: what is a signature, an attestation or an SBOM travels,
-// and is listed.
-func TestEvidenceTravels(t *testing.T) {
+// TestEvidenceIsCopied checks that signatures, attestations and SBOMs are copied and
+// listed.
+func TestEvidenceIsCopied(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
 	want := map[string]string{} // subject by digest
@@ -359,8 +360,9 @@ func TestEvidenceTravels(t *testing.T) {
 	}
 }
 
-// TestLateAttached: what is attached after the first approval that counts stays
-// behind, with what is attached to it; a digest tag by its own last change.
+// TestLateAttached checks that artifacts attached after the first counted approval,
+// and artifacts attached to those, are not copied. For a digest tag the time of its
+// last change counts.
 func TestLateAttached(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
@@ -403,7 +405,7 @@ func TestLateAttached(t *testing.T) {
 		t.Error("DEV lacks what was attached in time")
 	}
 
-	// A new run, approved anew, brings them.
+	// A new run with a new approval copies them.
 	env.queue()
 	env.approve(manager, "")
 	env.task(push()).want("done").wantAttached(late.Digest, "copied", "").wantAttached(onLate.Digest, "copied", "").wantAttached(att.Digest, "copied", "")
@@ -412,8 +414,8 @@ func TestLateAttached(t *testing.T) {
 	}
 }
 
-// TestLateForTheFirstOfTwo: of two approvals the first decides.
-func TestLateForTheFirstOfTwo(t *testing.T) {
+// TestLateForFirstOfTwo checks that the first of two approvals decides.
+func TestLateForFirstOfTwo(t *testing.T) {
 	env := newTestEnv(t)
 	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, officer}, MinRequired: 2})
 	image := env.sealed()
@@ -427,7 +429,7 @@ func TestLateForTheFirstOfTwo(t *testing.T) {
 	env.wantStays(env.dev, between)
 }
 
-// TestLateAndNotCounted: an approval that does not count is not the first.
+// TestLateAndNotCounted checks that an approval that does not count is not the first.
 func TestLateAndNotCounted(t *testing.T) {
 	env := newTestEnv(t)
 	env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 2})
@@ -440,7 +442,7 @@ func TestLateAndNotCounted(t *testing.T) {
 	env.task(push()).want("done").wantAttached(between.Digest, "copied", "")
 }
 
-// TestTimeUnreadable: what the registry does not date stays behind, and is
+// TestTimeUnreadable checks that artifacts without a time are not copied, and are
 // reported.
 func TestTimeUnreadable(t *testing.T) {
 	for name, answer := range map[string]func(w http.ResponseWriter){
@@ -473,7 +475,8 @@ func TestTimeUnreadable(t *testing.T) {
 	}
 }
 
-// TestDigestTagMovedWhileRead: the time of a tag counts for what it points to.
+// TestDigestTagMovedWhileRead checks that the time of a tag counts only for the
+// manifest that it points at.
 func TestDigestTagMovedWhileRead(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
@@ -491,7 +494,7 @@ func TestDigestTagMovedWhileRead(t *testing.T) {
 	env.wantStays(env.dev, sig)
 }
 
-// flowOf is a flow file with one flow down, with more keys.
+// flowOf returns a flow file with one flow down, with additional keys.
 func (env *testEnv) flowOf(more string) string {
 	env.t.Helper()
 	return env.flowFile(`version: 1
@@ -510,8 +513,9 @@ func down(flows string) inputs {
 	return inputs{"action": "invertedPush", "source": source, "flowFile": flows}
 }
 
-// TestReferrersOfAFlow: include and exclude, and what came after the approval.
-func TestReferrersOfAFlow(t *testing.T) {
+// TestReferrersOfFlow tests include and exclude, and artifacts attached after the
+// approval.
+func TestReferrersOfFlow(t *testing.T) {
 	const manual = "    require: {approval: {kind: manual, environment: Production}}\n"
 	for _, c := range []struct {
 		name, more              string
@@ -552,8 +556,8 @@ func TestReferrersOfAFlow(t *testing.T) {
 	}
 }
 
-// TestLateForAnAutomatedApproval: the earliest of the named checks decides.
-func TestLateForAnAutomatedApproval(t *testing.T) {
+// TestLateForAutomatedApproval checks that the earliest of the named checks decides.
+func TestLateForAutomatedApproval(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
 	early := orasSBOM.put(env.prod, cart, image)
@@ -567,8 +571,8 @@ func TestLateForAnAutomatedApproval(t *testing.T) {
 	env.wantStays(env.dev, late)
 }
 
-// TestImmutableDigestTags: at an immutable registry a digest tag that differs
-// stays, which is reported, and the rest goes on.
+// TestImmutableDigestTags checks that a different digest tag at an immutable registry
+// stays and is reported, and that the rest is copied.
 func TestImmutableDigestTags(t *testing.T) {
 	for name, theirs := range map[string][]string{"less": {testimage.SigningType}, "other": {testimage.SigningType, envelopeType}, "more": {testimage.SigningType, testimage.SigningType, testimage.SigningType}} {
 		for _, there := range []bool{false, true} {
@@ -621,8 +625,8 @@ flows:
 	}
 }
 
-// TestAuditOfAttached: an audit misses only what was attached before the image
-// arrived, and what would travel.
+// TestAuditOfAttached checks that an audit expects only artifacts that would be copied
+// and were attached before the image arrived.
 func TestAuditOfAttached(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
@@ -638,12 +642,12 @@ func TestAuditOfAttached(t *testing.T) {
 		wantAttached(early.Digest, "present", "").wantAttached(attack.Digest, "left", wouldRun).
 		wantAttached(late.Digest, "left", "after the image arrived there at").wantAttached(lateToo.Digest, "left", "after the image arrived there at")
 
-	// What had arrived is lost.
+	// An artifact that had arrived is lost.
 	env.dev.RemoveManifest(cart, early.Digest)
 	env.broken = true
 	env.task(audit).want("failed").wantStates("failed").says(early.Digest).wantAttached(early.Digest, "failed", "").wantAttached(late.Digest, "left", "")
 
-	// A time that is not known is no excuse.
+	// An artifact with an unknown time is expected.
 	env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Host != devHost || !strings.HasPrefix(r.URL.Path, "/acr/v1/") {
 			return false
@@ -652,13 +656,13 @@ func TestAuditOfAttached(t *testing.T) {
 		return true
 	})
 	env.task(audit).want("failed").says(early.Digest, late.Digest, lateToo.Digest)
-	// What the flow leaves behind is not missed.
+	// An artifact that the flow excludes is not expected.
 	flows := env.flowOf("    referrers: {exclude: [" + spdxType + ", " + testimage.SigningType + "]}\n    require: {approval: {kind: none}}\n")
 	env.task(audit.with("flowFile", flows)).want("done").wantAttached(early.Digest, "left", "the flow excludes its type")
 }
 
-// TestAttachedBrought: DEV has what an earlier version brought; it is not read
-// again, not said to be left, and not taken away.
+// TestAttachedBrought checks that artifacts at DEV from an earlier version are not
+// read again, not reported as left, and not removed.
 func TestAttachedBrought(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()
@@ -669,8 +673,8 @@ func TestAttachedBrought(t *testing.T) {
 	env.task(push()).want("done").wantStates("copied").wantAttached(attack.Digest, "present", "")
 }
 
-// TestRequestsOfAttached counts what three attached artifacts cost, one of them the
-// seal record: the times of the two others, all at once.
+// TestRequestsOfAttached counts the requests for three attached artifacts, one of them
+// the seal record: the times of the other two, in parallel.
 func TestRequestsOfAttached(t *testing.T) {
 	env := newTestEnv(t)
 	image := env.sealed()

@@ -11,13 +11,12 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// released is the smallest step that a flow with branches lets out.
+// released returns the inputs of a minimal step that a flow with branches allows.
 func (env *testEnv) released(flows string) inputs {
 	return inputs{"action": "invertedPush", "source": source, "targets": devHost, "flowFile": env.flowFile(flows)}
 }
 
-// sealIn seals the image in a stage of a run, as a pipeline without a flow file
-// does.
+// sealIn seals the image in a stage of a run, like a pipeline without a flow file.
 func (env *testEnv) sealIn(run *sim.Run, more ...string) outcome {
 	env.t.Helper()
 	stage := run.Stage(fmt.Sprintf("Seal%d", time.Now().UnixNano()), env.connection)
@@ -26,15 +25,15 @@ func (env *testEnv) sealIn(run *sim.Run, more ...string) outcome {
 	return env.taskOf(stage, inputs{"action": "seal", "source": source}.with(more...))
 }
 
-// queued is a run of the project that has begun.
+// queued returns a run of the project that has started.
 func (env *testEnv) queued(options sim.RunOptions) *sim.Run {
 	options.RequestedFor, options.StartedAt = developer, env.clock.now().Add(-time.Minute)
 	return env.project.QueueRun(options)
 }
 
-// TestBranchesBindTheImage: whoever releases it, an image that a run of another
-// branch sealed is not let out by a flow that names branches.
-func TestBranchesBindTheImage(t *testing.T) {
+// TestBranchesBindImage checks that a flow with branches refuses an image that a run
+// of another branch sealed, whatever run releases it.
+func TestBranchesBindImage(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 1, 300)
 	feature := env.queued(sim.RunOptions{Branch: "refs/heads/feature/x"})
@@ -47,8 +46,8 @@ func TestBranchesBindTheImage(t *testing.T) {
 	}
 	env.task(env.released(sandbox).with("action", "verify")).refusedBy("branch")
 
-	// Main seals the same image: a record of its own is attached, and the first
-	// takes nothing away.
+	// Main seals the same image: it attaches its own record, and the first record
+	// has no effect.
 	if o := env.sealIn(env.run).want("done"); o.output["changed"] != "true" || len(o.seals) != 1 {
 		t.Errorf("changed %s, attachments %v", o.output["changed"], o.seals)
 	}
@@ -59,7 +58,7 @@ func TestBranchesBindTheImage(t *testing.T) {
 	if told := fmt.Sprint(o.at("approval", "rules")); !strings.Contains(told, fmt.Sprintf("claimed by run %d of refs/heads/main", env.run.ID())) || !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), "claimed by run") {
 		t.Errorf("the sealing run is not reported: %s", told)
 	}
-	// Again nothing changes, and the attachment is stored again.
+	// A rerun changes nothing and stores the attachment again.
 	if o := env.sealIn(env.run).want("done"); o.output["changed"] != "false" || len(o.seals) != 1 {
 		t.Errorf("changed %s, attachments %v", o.output["changed"], o.seals)
 	}
@@ -72,9 +71,8 @@ func TestBranchesBindTheImage(t *testing.T) {
 	}
 }
 
-// TestForgedSeals: anyone who can push can write a seal record, and a script can
-// store attachments under its own record. None of that is a seal by a run of
-// main.
+// TestForgedSeals checks that seal records written by others, and attachments stored
+// by scripts under their own records, are not seals by a run of main.
 func TestForgedSeals(t *testing.T) {
 	hex := func(image descriptor) string { return strings.TrimPrefix(image.Digest, "sha256:") }
 	elsewhere := func(edit func(link string) string) func(*testEnv, descriptor) {
@@ -229,7 +227,8 @@ func TestForgedSeals(t *testing.T) {
 	}
 }
 
-// TestSealingRunUnread: what cannot be read refuses, and says what to grant.
+// TestSealingRunUnread checks that records that cannot be read are refused, and that
+// the message says what to grant.
 func TestSealingRunUnread(t *testing.T) {
 	answer := func(path string, status int) func(*testEnv, *sim.Run) {
 		return func(env *testEnv, run *sim.Run) {
@@ -269,7 +268,7 @@ func TestSealingRunUnread(t *testing.T) {
 				o.says("View builds", "shop Build Service (contoso)")
 			}
 			env.untouched(env.dev)
-			// One that can be read suffices.
+			// One readable record is enough.
 			env.organization.RestoreAnswers()
 			env.project.Allow(sim.Attachments)
 			if strings.Contains(name, "JSON") {
@@ -282,7 +281,7 @@ func TestSealingRunUnread(t *testing.T) {
 	}
 }
 
-// TestSealedBy: a flow may name the projects, pipelines and branches that seal.
+// TestSealedBy tests flows that name the projects, pipelines and branches that seal.
 func TestSealedBy(t *testing.T) {
 	const repository = "shop-sources"
 	flows := func(sealedBy string) string {
@@ -339,7 +338,7 @@ func TestSealedBy(t *testing.T) {
 			env.untouched(env.dev)
 		})
 	}
-	// A run that no flow would take is refused when it seals.
+	// A run that no flow allows is refused when it seals.
 	t.Run("when sealing", func(t *testing.T) {
 		env := newTestEnv(t)
 		pushImage(env.prod, cart, release, 1, 1, 300)
@@ -350,9 +349,9 @@ func TestSealedBy(t *testing.T) {
 	})
 }
 
-// TestBranchesWithoutASeal: a flow that demands no seal is bound by one all the
-// same, unless it says that it takes images without.
-func TestBranchesWithoutASeal(t *testing.T) {
+// TestBranchesWithoutSeal checks that branches require a seal even if the flow does
+// not, unless the flow explicitly allows images without one.
+func TestBranchesWithoutSeal(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushImage(env.prod, cart, release, 1, 1, 300)
 	env.approve(manager, "")
@@ -380,8 +379,8 @@ flows: {stages: {from: prod, to: [prod], movingTags: [stage], require: {approval
 	})
 }
 
-// TestSealsProved: the result says whether the run's author could have chosen
-// what the sealing stage does.
+// TestSealsProved checks that the result says whether the run's author could have
+// chosen what the sealing stage does.
 func TestSealsProved(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -422,14 +421,14 @@ func TestSealsProved(t *testing.T) {
 	}
 }
 
-// TestSealedAgain: an image that was sealed where it cannot be shown is sealed
-// again by a run of the right branch.
+// TestSealedAgain checks that a run of the right branch can seal an image again whose
+// seal cannot be proved.
 func TestSealedAgain(t *testing.T) {
 	env := newTestEnv(t)
 	env.clock.set(-4 * time.Hour)
 	image := pushImage(env.prod, cart, release, 1, 1, 300)
 	env.lock(release)
-	// As version 1.0 left it: a record, and no attachment.
+	// Like in version 1.0: a record without an attachment.
 	old := env.queued(sim.RunOptions{})
 	env.recordIn(env.prod, cart, image, old)
 	env.clock.set(-2 * time.Hour)
@@ -440,7 +439,7 @@ func TestSealedAgain(t *testing.T) {
 	existing := strings.Replace(sandbox, "    onPartial: warn\n", "    onPartial: warn\n    sealExisting: true\n", 1)
 	env.sealIn(env.run, "flowFile", env.flowFile(existing)).want("done")
 	env.task(env.released(sandbox)).want("done")
-	// It is shown now: a later run adds no record.
+	// The seal is proved now, so a later run adds no record.
 	env.clock.set(0)
 	env.queue()
 	if o := env.sealIn(env.run, "flowFile", env.flowFile(existing)).want("done"); o.output["changed"] != "false" {
@@ -449,7 +448,7 @@ func TestSealedAgain(t *testing.T) {
 	if n := len(env.prod.Referrers(cart, image.Digest)); n != 2 {
 		t.Errorf("%d records, want 2", n)
 	}
-	// A record that was there before the run is not the run's, whatever it says.
+	// A record that existed before the run is not a record of the run.
 	t.Run("foretold", func(t *testing.T) {
 		env := newTestEnv(t)
 		image := pushImage(env.prod, cart, release, 1, 1, 300)
@@ -464,8 +463,8 @@ func TestSealedAgain(t *testing.T) {
 	})
 }
 
-// TestReleaseSealsItself: a classic release that seals and releases is shown by
-// its own record of the task.
+// TestReleaseSealsItself checks that the record of the task proves the seal of a
+// classic release that seals and releases.
 func TestReleaseSealsItself(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 300)
@@ -488,18 +487,18 @@ func TestReleaseSealsItself(t *testing.T) {
 		return stage
 	}
 
-	// Of a feature branch, by the primary artifact.
+	// The primary artifact is from a feature branch.
 	feature := env.queued(sim.RunOptions{Branch: "refs/heads/feature/x"})
 	r, sealing := made(feature)
 	task(sealing, inputs{"action": "seal", "source": source}).want("done")
 	sealing.Finish("succeeded")
 	task(letOut(r, "Production"), down).refusedBy("branch").says("refs/heads/feature/x")
 
-	// Of main, the record being another release's.
+	// It is from main, but the record is another release's.
 	r, sealing = made(env.run)
 	other := letOut(r, "Too early")
 	task(other, down).refusedBy("branch").says("to itself alone")
-	// Sealing in a stage that failed shows nothing.
+	// Sealing in a failed stage proves nothing.
 	if o := task(sealing, inputs{"action": "seal", "source": source}).want("done"); len(o.seals) != 1 {
 		t.Errorf("attachments %v", o.seals)
 	}
@@ -514,9 +513,9 @@ func TestReleaseSealsItself(t *testing.T) {
 	}
 }
 
-// TestSealsOfASet checks that each image of a set has an attachment, and that each is
+// TestSealsOfSet checks that each image of a set has an attachment, and that each is
 // judged.
-func TestSealsOfASet(t *testing.T) {
+func TestSealsOfSet(t *testing.T) {
 	env := newTestEnv(t)
 	first := pushImage(env.prod, "shop/cart", "1.0", 1, 1, 300)
 	second := pushImage(env.prod, "shop/pay", "1.0", 2, 1, 300)
@@ -537,7 +536,7 @@ func TestSealsOfASet(t *testing.T) {
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": images}
 	env.task(set).want("done")
 
-	// A third one, which a feature branch has sealed, keeps all of them back.
+	// A third image, sealed by a feature branch, refuses all of them.
 	pushImage(env.prod, "shop/tax", "1.0", 3, 1, 300)
 	feature := env.queued(sim.RunOptions{Branch: "refs/heads/feature/x"}).Stage("Seal", env.connection)
 	feature.Begin()
@@ -547,9 +546,9 @@ func TestSealsOfASet(t *testing.T) {
 	env.task(set.with("images", images+"\nshop/tax:1.0")).refusedBy("branch").says("shop/tax:1.0", "refs/heads/feature/x")
 }
 
-// TestRequestsOfBranches counts what it costs to read who sealed the image: of
-// the run itself its attachments and the check suite of the stage that sealed; of
-// another run its record and timeline too.
+// TestRequestsOfBranches counts the requests for reading the sealing run: the
+// attachments and the check suite of the sealing stage for the run itself, and for
+// another run also its record and timeline.
 func TestRequestsOfBranches(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 1, 300)

@@ -8,9 +8,9 @@ import (
 	"acrpromote/internal/fakeagent"
 )
 
-// TestEnvironmentIsReported: variables that run code in the launcher, or change
-// whom it trusts, are named in result.json and in a warning: their names, and
-// never their values.
+// TestEnvironmentIsReported checks that the names, but not the values, of variables
+// that run code in the launcher or change its trust are in result.json and in a
+// warning.
 func TestEnvironmentIsReported(t *testing.T) {
 	env, _ := ready(t)
 	o := env.task(push()).want("done")

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestSealOfWhatNoFlowCovers: an image that exists and that no flow covers is
-// refused by every action; sealing it, and verifying that, once panicked.
-func TestSealOfWhatNoFlowCovers(t *testing.T) {
+// TestSealOfUncoveredImage checks that every action refuses an existing image that no
+// flow covers. Sealing and verifying such an image once panicked.
+func TestSealOfUncoveredImage(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "other/tool", "1.0", 3, 1, 300)
 	env.sealed()

@@ -8,14 +8,15 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestOnlyPeopleApprove: an approval counts only if a person gave it, or an
-// identity that approvers names. What an administrator bypassed nobody approved.
+// TestOnlyPeopleApprove checks that an approval counts only if it was given by a
+// person or by an identity listed in approvers. A bypass by an administrator is not an
+// approval.
 func TestOnlyPeopleApprove(t *testing.T) {
 	deployer, builder, agent := sim.Service("Deployer", "aadsp"), sim.Service("shop Build Service (contoso)", "svc"), sim.Service("Bot", "bot")
 	approve := func(by sim.Identity) func(*testEnv) error {
 		return func(env *testEnv) error { return env.stage.Approve(by, "released") }
 	}
-	// told changes how the server describes the person who approved.
+	// told changes the server's description of the approver.
 	told := func(change func(actual map[string]any)) func(*testEnv) error {
 		return func(env *testEnv) error {
 			env.run.MutateApprovals(func(d map[string]any) {
@@ -80,8 +81,8 @@ func TestOnlyPeopleApprove(t *testing.T) {
 	})
 }
 
-// TestBypassedCheck: a check that the flow names and an administrator bypassed
-// has not passed.
+// TestBypassedCheck checks that a named check that an administrator bypassed has not
+// passed.
 func TestBypassedCheck(t *testing.T) {
 	for _, kind := range []string{"automated", "any"} {
 		t.Run(kind, func(t *testing.T) {
@@ -109,9 +110,9 @@ func TestBypassedCheck(t *testing.T) {
 	}
 }
 
-// TestDeferredApprovals: an answer that was deferred counts from when it was
-// asked for. Where the server no longer shows that it was deferred, it counts
-// from when the service gave it.
+// TestDeferredApprovals checks that a deferred approval counts from the time of the
+// request. If the server no longer shows that it was deferred, it counts from the time
+// at which the service gave it.
 func TestDeferredApprovals(t *testing.T) {
 	for _, c := range []struct {
 		name        string

@@ -14,13 +14,13 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// recordOf is the content of a seal record.
+// recordOf returns the content of a seal record.
 func recordOf(image descriptor) []byte {
 	return fmt.Appendf(nil, `{"schema":"acrpromote/seal/v1","digest":%q}`, image.Digest)
 }
 
-// TestSealRecordIsRead: what is attached as a seal record counts only if its own
-// manifest and its content are those of a record of this image.
+// TestSealRecordIsRead checks that a seal record counts only if its manifest and its
+// content belong to this image.
 func TestSealRecordIsRead(t *testing.T) {
 	other := testimage.Of(layer(9, 9, 9))
 	for _, c := range []struct {
@@ -62,7 +62,7 @@ func TestSealRecordIsRead(t *testing.T) {
 			if told := strings.Join(o.warnings, "\n"); strings.Count(told, "does not count") != 1 || !strings.Contains(told, c.says) {
 				t.Errorf("warnings %q, want one that says %q", o.warnings, c.says)
 			}
-			// One that is a record is enough; others neither help nor harm.
+			// One valid record is enough; others have no effect.
 			env.record(image)
 			env.queue()
 			env.approve(manager, "released")
@@ -71,10 +71,9 @@ func TestSealRecordIsRead(t *testing.T) {
 	}
 }
 
-// TestSealRecordOfAList: where a registry has no referrers API the list is a tag
-// that anyone who can push may write, and what it says of an entry is not
-// evidence.
-func TestSealRecordOfAList(t *testing.T) {
+// TestSealRecordOfList checks that the entries of a referrers tag, which anyone who can
+// push can write if a registry has no referrers API, are not evidence.
+func TestSealRecordOfList(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		list func(r *sim.Registry, image descriptor) descriptor
@@ -123,7 +122,8 @@ func TestSealRecordOfAList(t *testing.T) {
 			if told := strings.Join(o.warnings, "\n"); !strings.Contains(told, "does not count") || !strings.Contains(told, c.says) {
 				t.Errorf("warnings %q, want one that says %q", o.warnings, c.says)
 			}
-			// Where what is attached travels, a list that lies never lets the image out.
+			// If attached artifacts are copied, a wrong list must not let the image
+			// through.
 			if o := env.task(in.with("referrers", "true")); o.result["outcome"] == "done" {
 				t.Errorf("it was let out:\n%s", o.stdout)
 			}
@@ -132,8 +132,8 @@ func TestSealRecordOfAList(t *testing.T) {
 	}
 }
 
-// TestAttachedIsRead: what a flow demands of an image is counted by the
-// manifests of what is attached, not by what a list says.
+// TestAttachedIsRead checks that required artifacts are counted by their own
+// manifests, not by the entries of a list.
 func TestAttachedIsRead(t *testing.T) {
 	const scan = "application/vnd.example.scan+json"
 	for _, c := range []struct {
@@ -189,7 +189,7 @@ flows:
 	}
 }
 
-// childrenOf lists the manifests that an index contains.
+// childrenOf returns the manifests of an index.
 func childrenOf(t *testing.T, r *sim.Registry, index descriptor) []descriptor {
 	t.Helper()
 	_, content, ok := r.Manifest(cart, index.Digest)

@@ -8,9 +8,9 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestTemplateOnEveryConnection: the rules are verified only if a required
-// template has passed on every connection that signs in to a registry of the run.
-// A connection that the step only names proves nothing.
+// TestTemplateOnEveryConnection checks that the rules are verified only if a required
+// template has passed on every connection that signs in to a registry of the run. A
+// connection that the step only names does not matter.
 func TestTemplateOnEveryConnection(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -42,7 +42,7 @@ func TestTemplateOnEveryConnection(t *testing.T) {
 				env.application.AddFederatedCredential(env.organization.Issuer(), connections[name].Subject())
 				uses = append(uses, connections[name])
 			}
-			// Another check on each shows its name.
+			// Another check on each connection shows its name.
 			connections["writer"].AddCheck(sim.BusinessHours)
 			for _, name := range c.checks {
 				connections[name].AddCheck(sim.RequiredTemplate)
@@ -59,7 +59,7 @@ func TestTemplateOnEveryConnection(t *testing.T) {
 			if o.at("rules") != c.want || !strings.Contains(strings.Join(o.warnings, "\n"), c.says) {
 				t.Errorf("rules %v, want %s; warnings %q", o.at("rules"), c.want, o.warnings)
 			}
-			// The same connections are those whose checks protect the registries.
+			// The checks of the same connections protect the registries.
 			protection := o.at("protection").(string)
 			if wanted := c.want == "verified"; strings.HasPrefix(protection, "protected: ") != wanted || strings.Contains(protection, "mirror") {
 				t.Errorf("protection %q", protection)
@@ -68,8 +68,8 @@ func TestTemplateOnEveryConnection(t *testing.T) {
 	}
 }
 
-// TestBypassedTemplate: a required template that an administrator bypassed has
-// not passed.
+// TestBypassedTemplate checks that a required template that an administrator bypassed
+// has not passed.
 func TestBypassedTemplate(t *testing.T) {
 	env := newTestEnv(t)
 	template := env.connection.AddCheck(sim.RequiredTemplate)
@@ -90,8 +90,8 @@ func TestBypassedTemplate(t *testing.T) {
 	}
 }
 
-// TestProtectionOfEveryWrite: the checks on the connections are read wherever
-// something would be written, not only where an approval is judged.
+// TestProtectionOfEveryWrite checks that the checks on the connections are read for
+// every write, not only if an approval is judged.
 func TestProtectionOfEveryWrite(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, cart, release, 1, 2, 2048)
@@ -120,7 +120,7 @@ func TestProtectionOfEveryWrite(t *testing.T) {
 	if o := env.task(push("approvalStage", "Production")).want("done"); o.at("protection") != "protected: required template on release-identity" {
 		t.Errorf("approvalStage: %q", o.at("protection"))
 	}
-	// What cannot be read is unknown, and refuses nothing.
+	// Checks that cannot be read are unknown, and refuse nothing.
 	env.project.Deny(sim.Configurations)
 	if o := env.task(seal.with("dryRun", "true")); !strings.HasPrefix(o.at("protection").(string), "unknown: ") {
 		t.Errorf("denied: %q", o.at("protection"))

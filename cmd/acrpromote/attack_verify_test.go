@@ -7,7 +7,7 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// bothWays has flows down and up from the registry in the middle.
+// bothWays is a flow file with flows down and up from the registry in the middle.
 const bothWays = `version: 1
 trust: [sandbox, staging, production]
 registries:
@@ -19,8 +19,8 @@ flows:
   up: {from: middle, to: [top], repositories: [shop/**, up/**], require: {approval: {environment: Going-Up}}}
 `
 
-// TestVerifyWithFlowNeverJudgesSeal: an empty variable for the targets must not
-// turn the check of an approval into one of a seal, which takes none.
+// TestVerifyWithFlowNeverJudgesSeal checks that an empty variable for the targets
+// does not make verify check a seal, which needs no approval, instead of an approval.
 func TestVerifyWithFlowNeverJudgesSeal(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed() // and nobody approved
@@ -40,8 +40,8 @@ func TestVerifyWithFlowNeverJudgesSeal(t *testing.T) {
 	env.untouched(env.dev)
 }
 
-// TestVerifyBetweenTwoDirections: what could be pushed down or promoted is
-// neither until somebody says which.
+// TestVerifyBetweenTwoDirections checks that verify is refused if it is ambiguous
+// whether the image would be pushed down or promoted.
 func TestVerifyBetweenTwoDirections(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()
@@ -63,9 +63,9 @@ func TestVerifyBetweenTwoDirections(t *testing.T) {
 	env.task(verify.with("action", "invertedPush")).want("done").wantStates("copied")
 }
 
-// TestPeopleForFlowWithoutApproval: next to a flow that asks nobody, an input
-// about people makes the approval a manual one; next to automated checks, it is
-// misuse. Neither is silently ignored.
+// TestPeopleForFlowWithoutApproval checks that an input about approvers makes the
+// approval manual if the flow requires none, and is misuse if the flow requires
+// automated checks. It is never silently ignored.
 func TestPeopleForFlowWithoutApproval(t *testing.T) {
 	env := newTestEnv(t)
 	pushImage(env.prod, "base/os", "3", 1, 1, 300)
@@ -108,8 +108,8 @@ flows:
 	}
 }
 
-// TestEndpointInAnyCase: a service connection is one however the prefix is
-// written, as an input and in a flow file.
+// TestEndpointInAnyCase checks that the prefix of a service connection ignores case,
+// as an input and in a flow file.
 func TestEndpointInAnyCase(t *testing.T) {
 	env := newTestEnv(t)
 	env.sealed()

@@ -10,8 +10,8 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// TestOnlyPeopleApprove tries every subject type of Azure DevOps, and what is
-// none. An allow-list: what is not shown to be a person is none.
+// TestOnlyPeopleApprove tests every subject type of Azure DevOps and invalid ones.
+// Only known types of people are people.
 func TestOnlyPeopleApprove(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -71,7 +71,7 @@ func TestOnlyPeopleApprove(t *testing.T) {
 			t.Errorf("%s, in a release: granted %v", c.name, v.Granted)
 		}
 		// What approvers names counts, by unique name or descriptor, but a group
-		// never: whoever answered for it is not known.
+		// never: it is unknown who approved for it.
 		e, r = with().build()
 		e.Approvals[0].Steps[0].Actual = &c.p
 		for _, entry := range []string{"SOMEBODY@example.com", c.p.Descriptor} {
@@ -90,9 +90,9 @@ func TestOnlyPeopleApprove(t *testing.T) {
 	}
 }
 
-// TestServiceForAListedGroup: a group on the list stands for the people in it,
-// not for the services in it.
-func TestServiceForAListedGroup(t *testing.T) {
+// TestServiceForListedGroup checks that a listed group covers the people in it, but
+// not the services.
+func TestServiceForListedGroup(t *testing.T) {
 	e, r := with().build()
 	service := people["service"]
 	e.Approvals[0].Steps[0].Assigned, e.Approvals[0].Steps[0].Actual = people["group"], &service
@@ -106,8 +106,8 @@ func TestServiceForAListedGroup(t *testing.T) {
 	}
 }
 
-// TestServicesDoNotMakeUpTheNumber: a service beside a person is one person.
-func TestServicesDoNotMakeUpTheNumber(t *testing.T) {
+// TestServicesDoNotCount checks that a service does not add to the number of people.
+func TestServicesDoNotCount(t *testing.T) {
 	e, r := with(dWho1, "service", dSecond, "carol approved").build()
 	if v := approval.Judge(e, r, now); !v.Granted || len(v.Approvers) != 1 {
 		t.Errorf("one of one: %+v", v)
@@ -118,11 +118,11 @@ func TestServicesDoNotMakeUpTheNumber(t *testing.T) {
 	}
 }
 
-// TestBypassIsNoApproval tries every combination of what the approval, its step,
-// its check and the suite can say. An administrator's bypass leaves the approval
-// and the step skipped, with the administrator as the one who answered, the check
-// bypassed and the suite approved.
-func TestBypassIsNoApproval(t *testing.T) {
+// TestBypassIsNotApproval tests every combination of the statuses of the approval, its
+// step, its check and the suite. After a bypass, the approval and the step are
+// skipped, the administrator is the approver, the check is bypassed and the suite is
+// approved.
+func TestBypassIsNotApproval(t *testing.T) {
 	words := []string{"approved", "skipped", "bypassed"}
 	cases := 0
 	for _, status := range words {
@@ -150,7 +150,7 @@ func TestBypassIsNoApproval(t *testing.T) {
 	if cases != 81 {
 		t.Errorf("%d cases", cases)
 	}
-	// A bypass beside a real approval: of two approvals, or of two who were asked.
+	// A bypass together with a real approval: of two approvals, or of two approvers.
 	for name, change := range map[string]func(*approval.Evidence){
 		"of two approvals": func(e *approval.Evidence) {
 			e.Approvals[1].Status, e.Approvals[1].Steps[0].Status = "skipped", "skipped"
@@ -178,9 +178,9 @@ func TestBypassIsNoApproval(t *testing.T) {
 	}
 }
 
-// TestBypassIsNoAutomatedApproval: a named check that an administrator bypassed
-// has not passed, however the suite ended.
-func TestBypassIsNoAutomatedApproval(t *testing.T) {
+// TestBypassIsNotAutomatedApproval checks that a named check that an administrator
+// bypassed has not passed, whatever the status of the suite.
+func TestBypassIsNotAutomatedApproval(t *testing.T) {
 	for _, c := range []struct {
 		name        string
 		suite       string
@@ -212,8 +212,8 @@ func TestBypassIsNoAutomatedApproval(t *testing.T) {
 	}
 }
 
-// TestDeferredApproval: an answer that was given early, for a later time, counts
-// from the time at which it was asked for, for every rule that compares times.
+// TestDeferredApproval checks that a deferred approval counts from the time of the
+// request, for every rule that compares times.
 func TestDeferredApproval(t *testing.T) {
 	judge := func(initiated time.Time, change func(*approval.Rules)) []rule.Name {
 		e, r := with(dSeal, "sealed").build()
@@ -232,7 +232,7 @@ func TestDeferredApproval(t *testing.T) {
 		{"asked after the seal", recorded.Add(time.Second), none, nil},
 		{"asked as it was sealed", recorded, none, []rule.Name{rule.NotSealed}},
 		{"asked before the tag was last changed", tagged.Add(-time.Second), none, []rule.Name{rule.NotSealed, rule.ChangedSinceApproval}},
-		{"asked at a time that is not told", time.Time{}, none, []rule.Name{rule.NotSealed, rule.ChangedSinceApproval}},
+		{"requested at an unknown time", time.Time{}, none, []rule.Name{rule.NotSealed, rule.ChangedSinceApproval}},
 		{"asked after the seal, too long ago", recorded.Add(time.Second), young, []rule.Name{rule.ApprovalTooOld}},
 		{"asked lately", now.Add(-2 * time.Hour), young, nil},
 	} {

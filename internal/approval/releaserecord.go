@@ -45,7 +45,7 @@ type Deployment struct {
 type ReleaseTask struct {
 	TaskID            string
 	Status            string
-	Started, Finished time.Time // zero: not told
+	Started, Finished time.Time // zero if unknown
 }
 
 // Gates are the automated checks before or after a deployment.

@@ -120,7 +120,7 @@ type TimelineRecord struct {
 	Attempt    int
 	State      string
 	Result     string
-	Finished   time.Time // zero: not told
+	Finished   time.Time // zero if unknown
 	TaskID     string    // of a task
 }
 

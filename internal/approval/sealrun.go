@@ -7,23 +7,23 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// This file judges whether a run sealed an image: a seal record names a run,
-// and anyone who can push may have written it.
+// This file decides whether a run sealed an image. A seal record names a run, but
+// anyone who can push can write a record.
 
 const (
-	// SealTask is the id of the task whose steps seal: task/task.json.
+	// SealTask is the id of the task whose steps seal, from task/task.json.
 	SealTask = "56008342-22ae-4f13-a595-0d62e2fb4092"
-	// SealAttachment is the type of the attachment that a step which seals an
-	// image stores under its own record. Its name is the hex part of the digest.
+	// SealAttachment is the type of the attachment that a step stores under its
+	// own record when it seals an image. Its name is the hex part of the digest.
 	SealAttachment = "acrpromote.seal"
-	// SealSlack is how far the clocks of Azure DevOps and of a registry may
-	// differ.
+	// SealSlack is the tolerated difference between the clocks of Azure DevOps
+	// and of a registry.
 	SealSlack = 5 * time.Minute
 )
 
-// Releasing is the run that releases an image, by the server's records. The
-// pipeline, repository and branch of a classic release are those of the build
-// that made its primary artifact. Empty or zero: not known.
+// Releasing is the run that releases an image, according to the server's records.
+// A classic release has the pipeline, repository and branch of the build that made
+// its primary artifact. Unknown fields are empty or zero.
 type Releasing struct {
 	Source       Source
 	ID           int // of the run or the release
@@ -34,8 +34,8 @@ type Releasing struct {
 	Branch       string
 }
 
-// SealRun is what the server has of a run that a seal record claims. Unread says
-// why it could not be read, and Remedy what to do.
+// SealRun is the server's record of a run that a seal record names. Unread is why
+// it could not be read, and Remedy what to do.
 type SealRun struct {
 	Source         Source
 	ID             int
@@ -44,8 +44,8 @@ type SealRun struct {
 	Steps          []SealStep
 }
 
-// SealStep is a step under whose record a seal's attachment is stored. Of a
-// classic release, whose record holds no attachments, it is any task.
+// SealStep is a step with a seal attachment under its record. In a classic release,
+// whose record has no attachments, it is any task.
 type SealStep struct {
 	Digest   string // of the image that the attachment names; empty in a release
 	Kind     string // of the record
@@ -55,14 +55,14 @@ type SealStep struct {
 	Started  time.Time // of a release; in a YAML run the run's start counts
 	Finished time.Time
 	Stage    string
-	// Template: the stage passed a required template, so that its author chose
-	// neither the step nor its inputs.
+	// Template reports that the stage passed a required template, so that the
+	// pipeline's author chose neither the step nor its inputs.
 	Template bool
 }
 
-// Shown reports whether the run sealed an image, given by digest, whose record
-// has been in the registry since recorded. If it did not, or if that cannot be
-// shown, why says why.
+// Shown returns the step of the run that sealed the image with the given digest,
+// whose record was attached at recorded. If there is no such step, or if that cannot
+// be shown, why is the reason.
 func (r SealRun) Shown(digest string, recorded time.Time) (step SealStep, why string) {
 	if r.Source == Release {
 		why = fmt.Sprintf("no step of this task has run in release %d", r.ID)
@@ -88,7 +88,7 @@ func (r SealRun) Shown(digest string, recorded time.Time) (step SealStep, why st
 	return SealStep{}, why
 }
 
-// against says why a step does not show that it made the record; empty if it
+// against returns why a step does not prove that it made the record, or "" if it
 // does.
 func (r SealRun) against(s SealStep, recorded time.Time) string {
 	started, run := r.Build.Started, fmt.Sprintf("run %d", r.ID)
@@ -112,14 +112,14 @@ func (r SealRun) against(s SealStep, recorded time.Time) string {
 	return ""
 }
 
-// Seals returns what the record of a release shows of its tasks.
+// Seals returns the tasks of a release as possible seal steps.
 func (r ReleaseRecord) Seals() SealRun {
 	out := SealRun{Source: Release, ID: r.ID.Value}
 	for _, stage := range r.Stages {
 		for _, d := range stage.Deployments {
 			for _, t := range d.Tasks {
 				result := t.Status
-				if result == "success" { // the server knows both words
+				if result == "success" { // the server uses both
 					result = "succeeded"
 				}
 				out.Steps = append(out.Steps, SealStep{

@@ -16,13 +16,13 @@ var (
 	sealRecorded = sealBegun.Add(10 * time.Minute)
 )
 
-// sealingRun is a run that sealed the image, and of which everything fits.
+// sealingRun returns a run that sealed the image, in which everything matches.
 func sealingRun() approval.SealRun {
 	return approval.SealRun{Source: approval.YAML, ID: 4711, Build: approval.BuildRecord{Started: sealBegun},
 		Steps: []approval.SealStep{{Digest: sealedDigest, Kind: "Task", TaskID: strings.ToUpper(approval.SealTask), State: "completed", Result: "succeeded", Finished: sealEnded, Stage: "Build"}}}
 }
 
-// TestSealShown changes one thing at a time of a run that sealed the image.
+// TestSealShown changes one field at a time of a run that sealed the image.
 func TestSealShown(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -65,18 +65,18 @@ func TestSealShown(t *testing.T) {
 			t.Errorf("%s: %+v, %q; want %q", c.name, step, why, c.why)
 		}
 	}
-	// Of two steps the one whose stage passed a template is told.
+	// Of two steps, the one whose stage passed a template is returned.
 	run := sealingRun()
 	better := run.Steps[0]
 	better.Stage, better.Template = "Guarded", true
 	run.Steps = append(run.Steps, better, run.Steps[0])
 	if step, _ := run.Shown(sealedDigest, sealRecorded); step.Stage != "Guarded" {
-		t.Errorf("told is %+v", step)
+		t.Errorf("step %+v", step)
 	}
 }
 
-// TestSealOfARelease: a release shows by its tasks what it sealed.
-func TestSealOfARelease(t *testing.T) {
+// TestSealOfRelease checks that the tasks of a release prove its seals.
+func TestSealOfRelease(t *testing.T) {
 	task := func(id, status string, started, finished time.Time) approval.ReleaseTask {
 		return approval.ReleaseTask{TaskID: id, Status: status, Started: started, Finished: finished}
 	}
@@ -103,7 +103,7 @@ func TestSealOfARelease(t *testing.T) {
 	}
 }
 
-// TestTemplatePassed: a suite shows a required template for its own stage alone.
+// TestTemplatePassed checks that a suite counts only for its own stage.
 func TestTemplatePassed(t *testing.T) {
 	at := approval.TimelineRecord{ID: stage, Type: "Stage", Identifier: "Build", Attempt: 1}
 	suite := func(change func(*approval.Suite)) *approval.Suite {

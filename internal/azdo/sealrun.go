@@ -12,7 +12,7 @@ import (
 	"acrpromote/internal/defect"
 )
 
-// attachments lists what steps of a run have stored under their records.
+// attachments is the list of attachments of a run's steps.
 type attachments struct {
 	Value *[]struct {
 		Name  string `json:"name"`
@@ -24,12 +24,11 @@ type attachments struct {
 	} `json:"value"`
 }
 
-// maxAttachments bounds how many seals of one run are read.
+// maxAttachments limits the seals of one run that are read.
 const maxAttachments = 20_000
 
-// Releasing returns what is known of the run that this job is part of, as far as
-// it is compared with the run that sealed an image. In a classic release it
-// costs one request.
+// Releasing returns the fields of this job's run that are compared with the run
+// that sealed an image. In a classic release it costs one request.
 func (s *Service) Releasing(ctx context.Context) approval.Releasing {
 	run, _ := s.Run(ctx)
 	r := approval.Releasing{Source: run.Kind, ID: run.ID, ProjectID: run.ProjectID, Project: run.Project, PipelineID: run.Definition, Branch: run.Branch}
@@ -46,8 +45,8 @@ func (s *Service) Releasing(ctx context.Context) approval.Releasing {
 	return r
 }
 
-// ReleaseSeals returns what the record of the classic release that this job is
-// part of shows of its tasks; nil in a YAML run.
+// ReleaseSeals returns the tasks of the classic release that this job is part of as
+// possible seal steps, or nil in a YAML run.
 func (s *Service) ReleaseSeals(ctx context.Context) *approval.SealRun {
 	if _, _ = s.Run(ctx); s.run.record == nil {
 		return nil
@@ -56,10 +55,11 @@ func (s *Service) ReleaseSeals(ctx context.Context) *approval.SealRun {
 	return &seals
 }
 
-// SealRun reads a YAML run, its timeline and what its steps attached as seals,
-// at once, and the check suites of the stages that sealed one of the digests,
-// which are given by the names of their attachments. Of the run that this job is part of, only the attachments are read again. What
-// cannot be read is said in the result.
+// SealRun reads a YAML run, its timeline and its seal attachments in parallel, and
+// then the check suites of the stages that sealed one of the digests. digests has
+// the digests by the names of their attachments. For the run that this job is part
+// of, it reads only the attachments. If something cannot be read, the result has
+// the reason.
 func (s *Service) SealRun(ctx context.Context, project string, id int, digests map[string]string) approval.SealRun {
 	out := approval.SealRun{Source: approval.YAML, ID: id}
 	unread := func(what string, err error) approval.SealRun {
@@ -68,7 +68,7 @@ func (s *Service) SealRun(ctx context.Context, project string, id int, digests m
 		return out
 	}
 	if _, refusals := s.Run(ctx); s.areas == nil {
-		out.Unread, out.Remedy = "Azure DevOps could not be read", "Run this again."
+		out.Unread, out.Remedy = "Azure DevOps could not be read", "Run the step again."
 		if len(refusals) > 0 {
 			out.Unread, out.Remedy = refusals[0].Reason, refusals[0].Remedy
 		}
@@ -138,8 +138,8 @@ func (s *Service) SealRun(ctx context.Context, project string, id int, digests m
 	return out
 }
 
-// readTemplates notes which of the stages that sealed an image passed a required
-// template. A suite that cannot be read shows none.
+// readTemplates sets Template for the steps whose stage passed a required template.
+// A suite that cannot be read proves nothing.
 func (s *Service) readTemplates(ctx context.Context, project string, run *approval.SealRun, stages []approval.TimelineRecord, t *timeline) {
 	passed := map[string]bool{} // by the stage's record
 	for i, stage := range stages {
@@ -161,8 +161,8 @@ func (s *Service) readTemplates(ctx context.Context, project string, run *approv
 	}
 }
 
-// above returns the record of a kind that another record is part of; the zero
-// record if there is none.
+// above returns the ancestor of a record that has the given type, or the zero record
+// if there is none.
 func (t *timeline) above(r approval.TimelineRecord, kind string) approval.TimelineRecord {
 	for range 8 {
 		if r.Type == kind {
@@ -173,13 +173,13 @@ func (t *timeline) above(r approval.TimelineRecord, kind string) approval.Timeli
 	return approval.TimelineRecord{}
 }
 
-// place is where an attachment is stored, by its link.
+// place is the location of an attachment, from its link.
 type place struct {
 	build                  int
 	timeline, record, name string
 }
 
-// placeOf reads …/build/builds/{id}/{timeline}/{record}/attachments/{type}/{name}.
+// placeOf parses …/build/builds/{id}/{timeline}/{record}/attachments/{type}/{name}.
 func placeOf(href string) (place, bool) {
 	u, err := url.Parse(href)
 	if err != nil {

@@ -18,8 +18,7 @@ const (
 	sealDigest = "sha256:" + sealName
 )
 
-// sealing is a server whose run has a step that sealed an image, in the stage
-// Test.
+// sealing is a server whose run has a step that sealed an image in the stage Test.
 type sealing struct {
 	*devops
 	attachments object
@@ -114,8 +113,8 @@ func TestSealRun(t *testing.T) {
 	}
 }
 
-// TestSealRunLinks: only an attachment of the image, under a record of the run,
-// is one.
+// TestSealRunLinks checks that only attachments of the image under a record of the run
+// count.
 func TestSealRunLinks(t *testing.T) {
 	for name, change := range map[string]func(s *sealing) any{
 		"nothing":              func(*sealing) any { return list{} },
@@ -168,7 +167,8 @@ func TestSealRunLinks(t *testing.T) {
 	}
 }
 
-// TestSealRunUnread: what cannot be read is said, with what to grant.
+// TestSealRunUnread checks that a record that cannot be read is reported with what to
+// grant.
 func TestSealRunUnread(t *testing.T) {
 	for name, document := range map[string]any{
 		"no list":     object{"count": 0},

@@ -19,11 +19,12 @@ import (
 	"acrpromote/internal/transfer"
 )
 
-// timesAtOnce bounds how many attached artifacts of one image are asked about at
-// the same time.
+// timesAtOnce limits for how many attached artifacts of one image the times are read
+// concurrently.
 const timesAtOnce = 16
 
-// referrers returns what is attached to the image, in the terms of the rules.
+// referrers returns the artifacts attached to the image, with the types of package
+// referrer.
 func (f observation) referrers() []referrer.Referrer {
 	var list []referrer.Referrer
 	for _, a := range f.source.tree.Attached() {
@@ -38,8 +39,8 @@ func (f observation) referrers() []referrer.Referrer {
 	return list
 }
 
-// readReferrers finds out of what is attached whether it is missing somewhere, and
-// when it was attached, where that decides.
+// readReferrers finds which attached artifacts are missing at a target, and when
+// each was attached if the rules depend on it.
 func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *observation) {
 	source := &found.source
 	source.referrers = found.referrers()
@@ -80,8 +81,8 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 	_ = group.Wait()
 }
 
-// attachedAt returns when something was attached, by the registry's own clock: a
-// manifest when it was pushed, by a digest tag when that was last moved.
+// attachedAt returns when an artifact was attached, by the registry's clock: when
+// its manifest was pushed or, with a digest tag, when the tag was last moved.
 func (r *reader) attachedAt(ctx context.Context, host, repository string, one referrer.Referrer) (time.Time, error) {
 	at, err := r.s.Registry(host)
 	if err != nil {
@@ -102,8 +103,8 @@ func (r *reader) attachedAt(ctx context.Context, host, repository string, one re
 	return read.Updated, err
 }
 
-// readArrival reads when the image came to a target, by that registry's clock:
-// when its tag was set, or, without a tag, when its manifest was pushed.
+// readArrival reads when the image arrived at a target, by that registry's clock:
+// when its tag was set or, without a tag, when its manifest was pushed.
 func (r *reader) readArrival(ctx context.Context, target ref.Reference, t *targetState) {
 	if t.presence == nil || !t.presence.Root || !t.registry.Azure {
 		return
@@ -123,8 +124,8 @@ func (r *reader) readArrival(ctx context.Context, target ref.Reference, t *targe
 	}
 }
 
-// selectReferrers decides what travels with each image, and keeps everything else
-// from being written.
+// selectReferrers decides which attached artifacts are copied with each image, and
+// excludes the others.
 func selectReferrers(o *order, f *findings, v approval.Verdict, result *collector) {
 	for i, wanted := range o.images {
 		found := &f.images[i]
@@ -152,8 +153,7 @@ func imageDigests(tree *transfer.Tree) []string {
 	return digests
 }
 
-// bring returns what may be written: what travels, was read, and is missing
-// somewhere.
+// bring returns the artifacts to write: selected, read, and missing at a target.
 func bring(list []referrer.Referrer, left []string) map[string]bool {
 	bring := map[string]bool{}
 	for i, one := range list {
@@ -168,7 +168,7 @@ func bring(list []referrer.Referrer, left []string) map[string]bool {
 	return bring
 }
 
-// restrict keeps what stays behind from being missing at a target.
+// restrict makes sure that excluded artifacts do not count as missing at a target.
 func (t *targetState) restrict(bring map[string]bool) {
 	if t.presence == nil {
 		return
@@ -178,25 +178,25 @@ func (t *targetState) restrict(bring map[string]bool) {
 	t.presence = &restricted
 }
 
-// mostWarnings bounds how many artifacts of one image are named in warnings;
-// result.json lists all.
+// mostWarnings limits the warnings about artifacts of one image; result.json lists
+// all artifacts.
 const mostWarnings = 10
 
-// warnOfReferrers says what stays behind, and why.
+// warnOfReferrers warns about the artifacts that are not copied.
 func warnOfReferrers(wanted plan.Wanted, found observation, result *collector) {
 	var warnings []string
 	for i, one := range found.source.referrers {
 		if reason := found.source.left[i]; reason != "" {
-			warnings = append(warnings, fmt.Sprintf("attached %s %s stays behind: %s", one.Type, one.Digest, reason))
+			warnings = append(warnings, fmt.Sprintf("attached %s %s is not copied: %s", one.Type, one.Digest, reason))
 		}
 		for j, t := range found.targets {
 			if at := t.lacked.Kept(one.Tag); at != "" && found.source.left[i] == "" {
-				warnings = append(warnings, fmt.Sprintf("attached %s %s stays behind: %s", one.Type, one.Digest, kept(wanted.Targets[j].Registry, one.Tag, at)))
+				warnings = append(warnings, fmt.Sprintf("attached %s %s is not copied: %s", one.Type, one.Digest, kept(wanted.Targets[j].Registry, one.Tag, at)))
 			}
 		}
 	}
 	if more := len(warnings) - mostWarnings; more > 0 {
-		warnings = append(warnings[:mostWarnings], fmt.Sprintf("%d more artifacts attached to %s stay behind; result.json lists them", more, wanted.Source))
+		warnings = append(warnings[:mostWarnings], fmt.Sprintf("%d more artifacts attached to %s are not copied; result.json lists them", more, wanted.Source))
 	}
 	for _, w := range warnings {
 		result.warn(w)
@@ -207,8 +207,9 @@ func kept(registry, tag, digest string) string {
 	return fmt.Sprintf("%s is immutable, and its tag %s points to %s", registry, tag, digest)
 }
 
-// auditReferrers decides what an audit misses of an image at one target, and
-// returns why the rest may be missing. A time that is not known is no excuse.
+// auditReferrers decides which artifacts an audit expects at one target, and returns
+// for the others why they may be missing. An artifact with an unknown time is
+// expected.
 func (f *observation) auditReferrers(wanted plan.Wanted, at int) []string {
 	t := &f.targets[at]
 	rules := wanted.ReferrerRules()
@@ -225,9 +226,9 @@ func (f *observation) auditReferrers(wanted plan.Wanted, at int) []string {
 	return left
 }
 
-// attached lists what is attached to an image and what becomes of it at one
-// target, with planned for what is to be brought. left says of each of the
-// referrers why it stays behind.
+// attached returns the artifacts attached to an image with their states at one
+// target: planned if they are to be copied. left has for each referrer the reason
+// why it is not copied.
 func (f observation) attached(at int, registry string, left []string) []report.Attached {
 	var list []report.Attached
 	t := f.targets[at]
@@ -252,7 +253,7 @@ func (f observation) attached(at int, registry string, left []string) []report.A
 	return report.MergeAttached(list)
 }
 
-// arrivals counts the artifacts that are at a target, or will be.
+// arrivals returns the number of artifacts that are or will be at a target.
 func arrivals(attached []report.Attached) int {
 	digests := map[string]bool{}
 	for _, a := range attached {
@@ -263,7 +264,7 @@ func arrivals(attached []report.Attached) int {
 	return len(digests)
 }
 
-// settle says what became of what was planned.
+// settle sets the final state of planned artifacts.
 func settle(attached []report.Attached, err error) {
 	for i := range attached {
 		switch {

@@ -76,12 +76,11 @@ func (r *collector) add(err error) {
 	}
 }
 
-// addDefect records that the program panicked. What was found before stays in the
-// result.
+// addDefect records that the program panicked. The result keeps earlier findings.
 func (r *collector) addDefect(d *defect.Defect) {
 	r.unexecuted = false
 	r.result.Errors = append(r.result.Errors, report.Problem{Side: report.ServiceSide, Subject: r.result.Action, Reason: d.Reason,
-		Remedy: "Report this as a defect of acrpromote, with its version and the log of a run with System.Debug set to true. What has arrived stays."})
+		Remedy: "Report this as a bug, with the version of acrpromote and the log of a run with System.Debug set to true. Images that have arrived stay."})
 }
 
 // warn adds a warning, once.

@@ -47,12 +47,12 @@ func run(t *testing.T, ctx context.Context, debug bool, phases func(context.Cont
 	return end.result.Outcome, document, stdout.String() + stderr.String()
 }
 
-// broken panics, with an index that the compiler cannot see.
+// broken panics with an index that the compiler cannot check.
 func broken(list ...int) { _ = list[len(list)] }
 
-// TestAPanicIsAFailure: wherever the program panics, the run ends as failed, with
-// a result that says what to do, and without a stack trace outside debug.
-func TestAPanicIsAFailure(t *testing.T) {
+// TestPanic checks that the run fails after a panic, with a result that says what to
+// do, and with a stack trace only in debug mode.
+func TestPanic(t *testing.T) {
 	for name, phases := range map[string]func(context.Context, *collector){
 		"in the phases": func(context.Context, *collector) { broken() },
 		"in a goroutine that is waited for": func(ctx context.Context, _ *collector) {
@@ -81,7 +81,7 @@ func TestAPanicIsAFailure(t *testing.T) {
 					t.Errorf("ended as %s, result.json says %v", ended, document["outcome"])
 				}
 				problems := document["errors"].([]any)
-				if text := problems[len(problems)-1].(map[string]any); len(problems) != 1 || !strings.Contains(text["reason"].(string), "index out of range") || !strings.Contains(text["remedy"].(string), "Report this as a defect") {
+				if text := problems[len(problems)-1].(map[string]any); len(problems) != 1 || !strings.Contains(text["reason"].(string), "index out of range") || !strings.Contains(text["remedy"].(string), "Report this as a bug") {
 					t.Errorf("errors %v", problems)
 				}
 				if traced := strings.Contains(printed, "defect_test.go"); traced != debug {
@@ -92,8 +92,8 @@ func TestAPanicIsAFailure(t *testing.T) {
 	}
 }
 
-// TestAPanicDoesNotUndoARefusal: nothing is written after a refusal either way.
-func TestAPanicDoesNotUndoARefusal(t *testing.T) {
+// TestPanicAfterRefusal checks that nothing is written after a refusal and a panic.
+func TestPanicAfterRefusal(t *testing.T) {
 	ended, document, _ := run(t, t.Context(), false, func(_ context.Context, r *collector) {
 		r.result.Refusals = []rule.Refusal{{Rule: rule.NotSealed, Subject: "a", Reason: "b", Remedy: "c"}}
 		broken()
@@ -103,8 +103,8 @@ func TestAPanicDoesNotUndoARefusal(t *testing.T) {
 	}
 }
 
-// TestStoppedWithoutAPanic: a run that is told to stop is waited for.
-func TestStoppedWithoutAPanic(t *testing.T) {
+// TestCancelWithoutPanic checks that a cancelled run is not abandoned.
+func TestCancelWithoutPanic(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended, _, _ := run(t, ctx, false, func(ctx context.Context, r *collector) {
 		cancel()

@@ -212,7 +212,7 @@ func (e *executor) seal(ctx context.Context, i int) {
 	}
 	if err := e.to.attachSeal(e.parts[i].Digest, record); err != nil {
 		e.result.done(sealed.Changed, report.Problem{Side: report.InputSide, Subject: "reportFolder", Reason: err.Error(),
-			Remedy: "Name a folder that this step may write to, and run it again: the image is sealed, but the attachment that shows it is missing."})
+			Remedy: "Set reportFolder to a folder that this step can write to, and run it again: the image is sealed, but the attachment that proves it is missing."})
 		return
 	}
 	e.result.done(sealed.Changed)

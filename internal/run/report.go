@@ -133,7 +133,7 @@ func (p *reporter) retried(what, reason string, attempt int, wait time.Duration)
 	}
 }
 
-// defect logs where the program panicked, if System.Debug is set.
+// defect logs the stack trace of a panic if System.Debug is set.
 func (p *reporter) defect(d *defect.Defect) {
 	if !p.config.Debug {
 		return
@@ -261,8 +261,8 @@ func (p *reporter) writeFiles(r report.Result) (string, error) {
 	return path, nil
 }
 
-// attachSeal stores the seal record of an image, given by digest, as an
-// attachment of this step, by which a later run shows that this one sealed it.
+// attachSeal stores the seal record of the image with the given digest as an
+// attachment of this step. It proves to later runs that this run sealed the image.
 func (p *reporter) attachSeal(digest string, record []byte) error {
 	if !p.config.InPipeline {
 		return nil
@@ -274,7 +274,7 @@ func (p *reporter) attachSeal(digest string, record []byte) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	// The agent reads the file some time later, as it does the summary.
+	// The agent reads the file later, like the summary.
 	file, err := os.CreateTemp(folder, "acrpromote-seal-*.json")
 	if err != nil {
 		return err

@@ -18,8 +18,8 @@ import (
 	"acrpromote/internal/session"
 )
 
-// defectGrace is how long the phases may take to end after a panic. What waits for
-// something that will not come any more is not waited for.
+// defectGrace is how long the phases may take to end after a panic. Goroutines that
+// wait for something that never comes are abandoned.
 const defectGrace = 10 * time.Second
 
 // Run runs the action of a configuration and returns the exit code. If usage is
@@ -32,7 +32,7 @@ func Run(ctx context.Context, c *agent.Config, usage error, version string, stdo
 	}))
 }
 
-// supervise has the phases run, and concludes whatever they came to.
+// supervise runs the phases and concludes, even after a panic.
 func supervise(ctx context.Context, c *agent.Config, version string, to *reporter, phases func(context.Context, *collector) (*session.Session, *order)) conclusion {
 	guarded, guard, stop := defect.With(ctx)
 	defer stop()
@@ -51,7 +51,7 @@ func supervise(ctx context.Context, c *agent.Config, version string, to *reporte
 		select {
 		case <-ended:
 		case <-after(guard):
-			// What the phases found is still being written to.
+			// The phases may still be writing to their findings.
 			s, o, result = nil, nil, newCollector(c, version)
 		}
 	}
@@ -62,8 +62,8 @@ func supervise(ctx context.Context, c *agent.Config, version string, to *reporte
 	return conclude(ctx, s, o, result)
 }
 
-// after returns a channel that receives some time after a panic, and never if the
-// run was only told to stop.
+// after returns a channel that receives some time after a panic, but never if the
+// run was only cancelled.
 func after(guard *defect.Guard) <-chan time.Time {
 	if guard.First() == nil {
 		return nil

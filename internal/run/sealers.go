@@ -15,14 +15,14 @@ import (
 )
 
 const (
-	// claimLimit bounds how many runs that seal records name are read.
+	// claimLimit limits how many runs named by seal records are read.
 	claimLimit = 256
-	// claimsAtOnce bounds how many of them are read side by side.
+	// claimsAtOnce limits how many of them are read concurrently.
 	claimsAtOnce = 8
 )
 
-// readSealers reads the runs that the seal records name, where a flow says which
-// run must have sealed the image.
+// readSealers reads the runs that the seal records name, if a flow requires that a
+// certain run sealed the image.
 func (r *reader) readSealers(ctx context.Context, f *findings) {
 	f.releasing = approval.Releasing{
 		Source: f.run.Kind, ID: f.run.ID, ProjectID: f.run.ProjectID, Project: f.run.Project, PipelineID: f.run.Definition, Branch: f.run.Branch,
@@ -36,7 +36,7 @@ func (r *reader) readSealers(ctx context.Context, f *findings) {
 	}
 	f.releasing = service.Releasing(ctx)
 	images := observed(r.order, f, time.Time{})
-	digests := map[plan.Claim]map[string]string{} // by the run that claims to have sealed them
+	digests := map[plan.Claim]map[string]string{} // by claimed run
 	var claims []plan.Claim
 	for _, image := range images {
 		for _, record := range image.Observed.Source.Records {
@@ -54,7 +54,7 @@ func (r *reader) readSealers(ctx context.Context, f *findings) {
 	group.SetLimit(claimsAtOnce)
 	for i, c := range claims {
 		if i >= claimLimit {
-			runs[i] = approval.SealRun{Source: approval.YAML, ID: c.ID, Remedy: "Release fewer images at once, or remove seal records that nobody made on purpose.",
+			runs[i] = approval.SealRun{Source: approval.YAML, ID: c.ID, Remedy: "Release fewer images at once, or remove seal records that were made by mistake.",
 				Unread: fmt.Sprintf("run %d was not read: the seal records name more than %d runs", c.ID, claimLimit)}
 			continue
 		}

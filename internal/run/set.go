@@ -97,7 +97,7 @@ func (r *resolver) verify(action string) error {
 	r.action = action
 	if r.c.MoveTag.Value && action != plan.Promote {
 		return usage("moveTag", fmt.Errorf("moveTag is set, but the flow describes %s, which never moves a tag", action),
-			"Remove moveTag, which is for a promotion within one registry.")
+			"Remove moveTag, which is only for promotions within one registry.")
 	}
 	return nil
 }
@@ -106,7 +106,7 @@ func (r *resolver) verify(action string) error {
 func (r *resolver) verifyByFlow(source ref.Reference) error {
 	action, err := plan.EffectiveActionOfFlow(r.flow.File, r.c.Flow, source)
 	if err != nil {
-		return usage("flow", err, "Name the flow in the input flow, or the targets.")
+		return usage("flow", err, "Set the input flow to the name of the flow, or set targets.")
 	}
 	return r.verify(action)
 }
@@ -310,7 +310,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 			tags, err := at.Data.Tags(ctx, repository, setLimit)
 			failures[i] = err
 			for _, tag := range tags {
-				// A digest tag is something attached to an image, not an image.
+				// A digest tag is an artifact attached to an image, not an image.
 				if _, _, attached := ref.ParseDigestTag(tag); attached || !flow.Covers(repository, tag) {
 					continue
 				}

@@ -23,8 +23,8 @@ type sourceState struct {
 	err      error
 
 	referrers []referrer.Referrer
-	left      []string        // why each of the referrers stays behind; empty if it travels
-	bring     map[string]bool // what may be written of them: digests, and digest tags
+	left      []string        // by referrer: why it is not copied, or ""
+	bring     map[string]bool // the digests and digest tags to write
 }
 
 // readSource reads the image. For seal, and if the rules require a seal, it also

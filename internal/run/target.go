@@ -21,8 +21,8 @@ type targetState struct {
 	presence   *transfer.Presence
 	tag        *acr.Attributes
 	repository *acr.Attributes
-	// lacked is the presence before the attached artifacts that stay behind were
-	// taken out of it.
+	// lacked is the presence before the artifacts that are not copied were
+	// removed from it.
 	lacked   transfer.Presence
 	arrived  time.Time // for audit: when the image arrived here; zero if unknown
 	rollback bool      // the tag would move to an older image, by the registries' times
@@ -155,7 +155,7 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	return t
 }
 
-// inspect looks at what is at a target, under a tag or, without one, by digest.
+// inspect inspects a target under a tag or, without one, by digest.
 func inspect(ctx context.Context, at *transfer.Registry, wanted plan.Wanted, i int, tag string, tree *transfer.Tree, deep bool) (transfer.Presence, error) {
 	repository := wanted.Targets[i].Repository
 	if wanted.Routes[i].Immutable {
