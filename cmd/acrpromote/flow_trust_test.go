@@ -149,8 +149,8 @@ func TestCoverage(t *testing.T) {
 	env.task(push.with("source", source, "targets", devHost+"/elsewhere\n"+dev2Host+"/"+cart+":other")).want("refused").says("elsewhere", "other")
 }
 
-// TestAttachedDemands: an image bears what its flow names, by type, count, age
-// and place.
+// TestAttachedDemands checks the attached artifacts that a flow requires, by type,
+// count, age and subject.
 func TestAttachedDemands(t *testing.T) {
 	env := newTestEnv(t)
 	image := pushIndex(env.prod, cart, release, 1)
@@ -188,7 +188,7 @@ func TestAttachedDemands(t *testing.T) {
 		}
 		o.want("done")
 	}
-	// Two demands are told together, and other rules with them.
+	// Two missing artifacts are reported together, and other rules with them.
 	env.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
 }
 

@@ -81,7 +81,7 @@ func TestMisuse(t *testing.T) {
 	} {
 		o := env.task(c.in).want("misuse").says(c.says...)
 		if len(o.requests) != 0 {
-			t.Errorf("%s: somebody was asked: %v", c.name, o.requests)
+			t.Errorf("%s: requests were sent: %v", c.name, o.requests)
 		}
 		for _, e := range o.at("errors").([]any) {
 			if side := e.(map[string]any)["side"]; side != "input" {
@@ -108,7 +108,7 @@ func TestMisuseOfTheEnvironment(t *testing.T) {
 		t.Helper()
 		o.want("misuse").says(words...)
 		if len(o.requests) != 0 {
-			t.Errorf("somebody was asked: %v", o.requests)
+			t.Errorf("requests were sent: %v", o.requests)
 		}
 	}
 	environ := env.environ(env.stage, push())

@@ -205,8 +205,9 @@ func echoEverywhere(rw http.ResponseWriter, r *http.Request, status, padding int
 	})
 }
 
-// TestSecretsEchoedEverywhere: whoever answers, and in which field, no output
-// shows a secret of the run, not even one that was sent to somebody else.
+// TestSecretsEchoedEverywhere checks that no output shows a secret of the run,
+// whichever service returns it in whichever field, even a secret sent to another
+// service.
 func TestSecretsEchoedEverywhere(t *testing.T) {
 	const password = "A docker+password/~1&<2>"
 	for _, c := range []struct {
