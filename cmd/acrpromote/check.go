@@ -21,7 +21,7 @@ func check(c *agent.Config, log *agent.Log) int {
 	}
 	content, err := run.ReadBounded(path, run.FlowFileLimit)
 	if err != nil {
-		log.Line("misuse: " + path + ": " + run.FileError(err))
+		log.Line("misuse: " + path + ": " + run.FileErrorText(err))
 		return outcome.Misuse.ExitCode()
 	}
 	if sum := sha256.Sum256(content); pinned && !strings.EqualFold(hash, hex.EncodeToString(sum[:])) {

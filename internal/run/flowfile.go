@@ -82,7 +82,7 @@ func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, rep
 		path, hash, _ := strings.Cut(name, "#sha256:")
 		content, err := ReadBounded(path, FlowFileLimit)
 		if err != nil {
-			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+FileError(err)), "Check out the repository that contains the file, or correct the path.")
+			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+FileErrorText(err)), "Check out the repository that contains the file, or correct the path.")
 		}
 		return content, report.FlowFile{Path: path, Pinned: strings.ToLower(hash)}, nil
 	}
@@ -135,9 +135,9 @@ func ReadBounded(path string, limit int64) ([]byte, error) {
 	return content, nil
 }
 
-// FileError returns the text of an error of ReadBounded, without the path and the
+// FileErrorText returns the text of an error of ReadBounded, without the path and the
 // name of the system call.
-func FileError(err error) string {
+func FileErrorText(err error) string {
 	var path *os.PathError
 	if errors.As(err, &path) {
 		return fmt.Sprintf("it cannot be read: %v", path.Err)

@@ -20,7 +20,7 @@ func problem(side report.Side, err error) report.Problem {
 	var copying *transfer.Error
 	var readBack *promote.ReadBackError
 	var unanswered *egress.Error
-	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
+	if slow := (*session.SlowTargetError)(nil); errors.As(err, &slow) {
 		p.Subject, p.Reason = slow.Registry, slow.Error()
 		p.Remedy = "Check the registry's health and throttling, then run the step again. Only the rest is copied."
 		return p
@@ -65,7 +65,7 @@ func problem(side report.Side, err error) report.Problem {
 // unreadState returns the state of a target that could not be read: pending if it
 // could not be reached, failed if it denied access.
 func unreadState(err error) outcome.State {
-	if slow := (*session.SlowTarget)(nil); errors.As(err, &slow) {
+	if slow := (*session.SlowTargetError)(nil); errors.As(err, &slow) {
 		return outcome.Pending
 	}
 	if errors.Is(err, acr.ErrDenied) {

@@ -196,7 +196,7 @@ func (r *resolver) entries(home string) ([]topology.Image, error) {
 	}
 	content, err := ReadBounded(c.ImagesFrom, listLimit)
 	if err != nil {
-		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileError(err)), "Correct the path.")
+		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileErrorText(err)), "Correct the path.")
 	}
 	found, err := topology.ImagesFromManifests(c.ImagesFrom, content, home)
 	if err != nil {

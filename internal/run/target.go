@@ -52,7 +52,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 				return found.source.tree
 			})
 			if ctx.Err() == nil && inspecting.Err() != nil && t.err != nil {
-				t.err = &session.SlowTarget{Registry: wanted.Targets[i].Registry, Grace: slowTargetGrace}
+				t.err = &session.SlowTargetError{Registry: wanted.Targets[i].Registry, Grace: slowTargetGrace}
 				if t.registry != nil {
 					t.registry.Observe(t.err)
 				}

@@ -65,17 +65,17 @@ func (b *Breaker) Sent(err error) {
 
 // noResponse reports whether err means that a registry does not respond.
 func noResponse(err error) bool {
-	slow := (*SlowTarget)(nil)
+	slow := (*SlowTargetError)(nil)
 	return errors.Is(err, transfer.Unreachable) || errors.Is(err, transfer.Throttled) || errors.Is(err, acr.ErrUnreachable) || errors.As(err, &slow)
 }
 
-// SlowTarget is the error for a target that did not respond within Grace after
+// SlowTargetError is the error for a target that did not respond within Grace after
 // most other targets had.
-type SlowTarget struct {
+type SlowTargetError struct {
 	Registry string
 	Grace    time.Duration
 }
 
-func (s *SlowTarget) Error() string {
+func (s *SlowTargetError) Error() string {
 	return fmt.Sprintf("%s did not respond within %s after most other targets had", s.Registry, s.Grace)
 }

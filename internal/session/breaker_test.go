@@ -15,7 +15,7 @@ func TestBreakerOpens(t *testing.T) {
 	throttled := fmt.Errorf("later: %w", &transfer.Error{Side: transfer.Target, Kind: transfer.Throttled})
 	source := &transfer.Error{Side: transfer.Source, Kind: transfer.Unreachable}
 	denied := &transfer.Error{Side: transfer.Target, Kind: transfer.Denied}
-	slow := &SlowTarget{Registry: "dev.azurecr.io", Grace: time.Second}
+	slow := &SlowTargetError{Registry: "dev.azurecr.io", Grace: time.Second}
 
 	for _, c := range []struct {
 		name     string
