@@ -379,7 +379,7 @@ flows: {stages: {from: prod, to: [prod], movingTags: [stage], require: {approval
 	})
 }
 
-// TestSealsProved checks that the result says whether the run's author could have
+// TestSealsProved checks that the result shows whether the run's author could have
 // chosen what the sealing stage does.
 func TestSealsProved(t *testing.T) {
 	for _, c := range []struct {

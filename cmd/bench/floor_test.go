@@ -93,7 +93,7 @@ func TestFloorOverwritesNobodysSignatures(t *testing.T) {
 	}
 }
 
-// A program that fails is told as failed, and nobody else suffers from it.
+// A program that fails is reported as failed and does not affect the others.
 func TestWhoFailsIsToldAndTheOthersGoOn(t *testing.T) {
 	s := caseOf(t, "a")
 	s.build = single("a", same(1, kib))

@@ -26,7 +26,7 @@ func (g goal) met() bool {
 	return shown <= g.limit
 }
 
-// worse tells whether a figure is further from the goal than what was found.
+// worse reports whether a figure is further from the goal than what was found.
 func (g goal) worse(figure float64) bool {
 	return g.where == "" || g.atLeast && figure < g.reached || !g.atLeast && figure > g.reached
 }

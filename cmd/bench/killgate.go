@@ -85,7 +85,7 @@ func startGate(source, target string) (*gate, error) {
 			Handler: &httputil.ReverseProxy{
 				Rewrite: func(r *httputil.ProxyRequest) {
 					r.SetURL(backend)
-					// Where an upload goes on is told with the host that was asked.
+					// Where an upload goes on uses the host that was asked.
 					r.Out.Host = r.In.Host
 				},
 				Transport:    g,
@@ -189,7 +189,7 @@ func (g *gate) end(s *strike) {
 }
 
 // note counts the bytes of uploads. Which blob they were is known when its
-// digest is told: with the bytes, or when the session ends.
+// digest is sent: with the bytes, or when the session ends.
 func (g *gate) note(r *http.Request, bytes int64) {
 	if !strings.Contains(r.URL.Path, "/blobs/uploads/") || r.Method == http.MethodGet || r.Method == http.MethodDelete {
 		return

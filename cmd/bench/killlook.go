@@ -67,7 +67,7 @@ func lookAt(ctx context.Context, host, repository string, i image) (view, error)
 			if !isList(tag) {
 				return answer{parts: []part{{tagPart, arrow(tag, digest)}}}
 			}
-			// Whoever writes a list may word it as he likes: its entries count.
+			// A program may word its list as it likes: its entries count.
 			var found answer
 			seen := map[string]int{}
 			for _, entry := range list(ctx, host, repository, tag) {
@@ -133,7 +133,7 @@ func lookAt(ctx context.Context, host, repository string, i image) (view, error)
 	return v, nil
 }
 
-// isList tells whether a tag stands for a list of attached manifests.
+// isList reports whether a tag stands for a list of attached manifests.
 func isList(tag string) bool {
 	hex, is := strings.CutPrefix(tag, "sha256-")
 	return is && len(hex) == 64

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// mostFindings bounds what is told of one program in words.
+// mostFindings bounds what is reported about one program.
 const mostFindings = 8
 
 // markdown tells the sweep as a page.

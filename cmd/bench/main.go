@@ -10,7 +10,7 @@
 //
 // Reading order: cases and image (what is copied), registry, proxy, scan and
 // trust (between whom), contestant, floor and run (by whom), measure, check
-// and fanout (how), table, goals and chart (what is told); apart from these
+// and fanout (how), table, goals and chart (the report); apart from these
 // kill, killgate, killlook and killtable (what is left of a run that was killed).
 package main
 
@@ -74,7 +74,7 @@ func measure(ctx context.Context, args []string) error {
 	flags.StringVar(&p.oras, "oras", "", "the peer oras")
 	flags.StringVar(&p.skopeo, "skopeo", "", "the peer skopeo")
 	versions := flags.String("versions", "", "what is measured, as name=version,…; told in the tables")
-	runs := flags.Int("n", 3, "how often each program runs; the median is told")
+	runs := flags.Int("n", 3, "how often each program runs; the median is reported")
 	cases := flags.String("cases", "", "which cases: a to f, with commas; default: "+quickCases+", with -full all")
 	nets := flags.String("networks", "", "which networks: loopback, 30ms, 30ms-50MiB, tls; default: "+quickNetworks+", with -full all, tls for cases a, b and d")
 	only := flags.String("contestants", "", "who takes part, with commas: floor, acrpromote, crane, crane+8, …; default: all")
@@ -154,7 +154,7 @@ func measure(ctx context.Context, args []string) error {
 	if *kill {
 		return runKills(ctx, b, *out)
 	}
-	// What was measured is told, whatever becomes of the rest.
+	// What was measured is reported, whatever becomes of the rest.
 	var failures []error
 	for _, s := range chosen {
 		err := b.measure(ctx, s, ways)
@@ -183,7 +183,7 @@ func measure(ctx context.Context, args []string) error {
 	return errors.Join(append(failures, tellAll(b.out, *out))...)
 }
 
-// told are the flags that whoever repeats this has to give; where programs and
+// told are the flags needed to repeat this; where programs and
 // folders are is of no interest elsewhere.
 func told(args []string) string {
 	var kept strings.Builder

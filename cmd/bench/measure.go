@@ -153,7 +153,7 @@ func (b *bench) measure(ctx context.Context, s scenario, networks []network) err
 	}
 	b.out.Subjects = append(b.out.Subjects, subject{Key: s.key, Name: s.name, Images: len(images), Bytes: distinct(images),
 		Least: s.least(images), LeastAgain: s.leastAgain(images)})
-	// Whoever stores a blob for the first time has more to wait for than the
+	// A registry that stores a blob for the first time has more to wait for than the
 	// next: nobody's run is that one.
 	for _, c := range b.contestants {
 		if c.floor {

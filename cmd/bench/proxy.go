@@ -160,7 +160,7 @@ func (p *proxy) serve(dialled *net.TCPConn) {
 	if p.secure != nil {
 		opened := tls.Server(dialled, p.secure)
 		if opened.Handshake() != nil {
-			return // whoever speaks plain HTTP here learns it by the answer
+			return // a plain HTTP client sees it in the response
 		}
 		client = opened
 	}
@@ -200,7 +200,7 @@ func (p *proxy) serve(dialled *net.TCPConn) {
 		backend.CloseWrite()
 	})
 	down(client, backend)
-	// Whoever was answered and closed is gone in both directions.
+	// A client that got its response and closed is gone in both directions.
 	client.Close()
 	backend.Close()
 	ways.Wait()

@@ -85,7 +85,7 @@ func TestTheLeastRequestsAreThoseOnPaper(t *testing.T) {
 	}
 }
 
-// whole is a measurement with something of everything that is told.
+// whole is a measurement with something of everything that is reported.
 func whole() *measurement {
 	m := &measurement{Command: "./build.sh bench -full", System: "linux/amd64", Cores: 2, Load: "0.10", Runs: 3, Networks: networks,
 		Versions: map[string]string{"acrpromote": "1.0.0", "regctl": "v0.11.7"},
@@ -164,7 +164,7 @@ func TestGoalsAreThoseThatWereMeasured(t *testing.T) {
 	}
 	for _, g := range m.goals() {
 		if strings.HasPrefix(g.text, "d") || strings.HasPrefix(g.text, "fan") {
-			t.Errorf("%s: %v is told of what failed", g.text, g.reached)
+			t.Errorf("%s: %v is reported for what failed", g.text, g.reached)
 		}
 	}
 	m.Records = slices.DeleteFunc(m.Records, func(r *record) bool { return r.Ours })

@@ -22,7 +22,7 @@ import (
 // check is one claim of the story, and what speaks against it.
 type check struct{ claim, failure string }
 
-// end checks every claim and says whether all of them hold.
+// end checks every claim and reports whether all of them hold.
 func (s *story) end(took time.Duration) bool {
 	s.screen.line("")
 	s.screen.line(s.screen.paint(bold, "Checked against the state of the registries and the logs of requests and proxies"))

@@ -69,7 +69,7 @@ func run(t *testing.T, arguments ...string) (code int, stdout, stderr string) {
 
 var told = regexp.MustCompile(`^( ?\d+  | +[✓✗]  |    refused [^:]*)`)
 
-// TestTheDemoByItsFrontDoor holds the frame of what is told to a golden file:
+// TestTheDemoByItsFrontDoor holds the frame of the output to a golden file:
 // the steps, who refused by which rule, and the claims. The words of the
 // program and what was measured differ from run to run.
 func TestTheDemoByItsFrontDoor(t *testing.T) {

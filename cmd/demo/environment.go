@@ -132,7 +132,7 @@ func (env *environment) state() state {
 	return s
 }
 
-// sameImages tells whether tags and manifests are the same; blobs that no
+// sameImages reports whether tags and manifests are the same; blobs that no
 // manifest names may have come.
 func (s state) sameImages(other state) bool {
 	return slices.Equal(s.tags, other.tags) && slices.Equal(s.manifests, other.manifests)

@@ -62,7 +62,7 @@ func start(ctx context.Context, arguments []string, stdout, stderr io.Writer) in
 	return 0
 }
 
-// demonstrate builds the image, tells the story, and says whether every claim
+// demonstrate builds the image, tells the story, and reports whether every claim
 // of it holds.
 func demonstrate(ctx context.Context, path, keep string, screen *screen) (holds bool, err error) {
 	scratch, err := os.MkdirTemp("", "acrpromote-demo-")

@@ -11,7 +11,7 @@ import (
 	"unicode/utf8"
 )
 
-// columns is the width that everything is told in.
+// columns is the width of all output.
 const columns = 100
 
 // screen is what a person reads.
@@ -80,7 +80,7 @@ func (s *screen) entry(colour, lead, text string, limit int) {
 	}
 }
 
-// program shows a step's whole output, to whoever asked for it.
+// program shows a step's whole output, if -v is set.
 func (s *screen) program(output []byte) {
 	if s.verbose {
 		s.quote(output)

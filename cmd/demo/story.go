@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// story is told step by step; what each step saw is kept for the checks.
+// story runs step by step; what each step saw is kept for the checks.
 type story struct {
 	env     *environment
 	image   *image

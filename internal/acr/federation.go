@@ -110,7 +110,7 @@ func (f Federation) requestAssertion(client *http.Client, req *http.Request, c C
 		e.kind, e.detail = ErrUnreachable, "Azure DevOps is in trouble"
 		e.Remedy = "Run it again later"
 	default:
-		e.detail = "the answer is not one that bears a token"
+		e.detail = "the response has no token"
 		e.Remedy = "Check what stands between the agent and Azure DevOps"
 	}
 	if resp.StatusCode != http.StatusOK {

@@ -135,7 +135,7 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 		text = doc.Token
 	}
 	if !wellFormed(text) {
-		return token{}, &Error{Host: s.host, Op: op, detail: "the answer bears no token", Remedy: "Check the registry's name, and what stands in front of it"}
+		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what stands in front of it"}
 	}
 	return s.receivedToken(text, doc.ExpiresIn), nil
 }

@@ -132,7 +132,7 @@ func TestEchoedSecretsAreRemoved(t *testing.T) {
 				for _, secret := range []string{aPassword, anEntraToken, aRefreshToken, anAccessToken, aJobToken, anAssertion, aClientSecret} {
 					for _, written := range []string{secret, url.QueryEscape(secret), base64.StdEncoding.EncodeToString([]byte(secret)), base64.StdEncoding.EncodeToString([]byte("pusher:" + secret))} {
 						if strings.Contains(err.Error(), written[:8]) {
-							t.Errorf("%q is told in %v", written, err)
+							t.Errorf("%q is shown in %v", written, err)
 						}
 					}
 				}

@@ -307,7 +307,7 @@ func TestATokenRefusedMidRunIsReplacedOnce(t *testing.T) {
 	expire()
 	check("200 PUT /v2/a/manifests/1 {}")(fetch(t, client, "PUT", "https://prod.azurecr.io/v2/a/manifests/1", strings.NewReader("{}")))
 	expire()
-	// A stream cannot be sent twice: its sender is told, and finds a good
+	// A stream cannot be sent twice: its sender gets an error, and finds a good
 	// token when it begins anew.
 	stream := func() io.Reader { return io.MultiReader(strings.NewReader("layer")) }
 	if status, _, err := fetch(t, client, "PUT", "https://prod.azurecr.io/v2/a/blobs/uploads/1", stream()); status != http.StatusUnauthorized || err != nil {
@@ -478,7 +478,7 @@ func TestOtherRegistries(t *testing.T) {
 					got := r.Header.Get("Authorization")
 					switch {
 					case len(asked) == 1 && got != "":
-						t.Error("the first request bears a credential")
+						t.Error("the first request has a credential")
 					case test.challenge != "" && got == "":
 						rw.Header().Set("Www-Authenticate", test.challenge)
 						rw.WriteHeader(http.StatusUnauthorized)
@@ -528,9 +528,9 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 		{"firewall at the token", "/oauth2/token", firewall, 403, ErrDenied, `Let 203.0.113.7 in`},
 		{"throttled", "/oauth2/exchange", ``, 429, ErrUnreachable, `asks for fewer requests (HTTP 429)`},
 		{"in trouble", "/oauth2/token", `<html>`, 503, ErrUnreachable, `the registry is in trouble (HTTP 503). Run it again`},
-		{"no token", "/oauth2/exchange", `{}`, 200, nil, `the answer bears no token`},
-		{"null", "/oauth2/token", `null`, 200, nil, `the answer bears no token`},
-		{"a line feed", "/oauth2/token", `{"access_token":"a\r\nX: y"}`, 200, nil, `the answer bears no token`},
+		{"no token", "/oauth2/exchange", `{}`, 200, nil, `the response has no token`},
+		{"null", "/oauth2/token", `null`, 200, nil, `the response has no token`},
+		{"a line feed", "/oauth2/token", `{"access_token":"a\r\nX: y"}`, 200, nil, `the response has no token`},
 		{"no JSON", "/oauth2/exchange", `<html>`, 200, ErrUnreachable, `exchanging the identity's token failed`},
 		{"huge", "/oauth2/exchange", strings.Repeat(" ", maxResponse+1), 200, ErrUnreachable, `more than 1048576 bytes are not read`},
 		{"echo", "/oauth2/exchange", `{"errors":[{"code":"X","message":"bad token ` + entraToken + ` and eyJhbGci.other.one\n##vso[task.complete]"}]}`, 401, ErrDenied, `“bad token *** and *** ##vso[task.complete]”`},

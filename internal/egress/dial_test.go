@@ -110,7 +110,7 @@ func TestPreconnect(t *testing.T) {
 			t.Errorf("TLS %v: %d connections", secure, got)
 		}
 	}
-	// Where nobody is, the one who asks is told so.
+	// Where nobody is, the caller gets an error.
 	n, server, _ := echo(t, false)
 	_, host, _ := strings.Cut(server.URL, "://")
 	server.Close()

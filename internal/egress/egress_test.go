@@ -66,7 +66,7 @@ func TestWrongProxyPasswordIsTold(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if strings.Contains(err.Error(), "wr0ng") {
-		t.Errorf("the password is told: %v", err)
+		t.Errorf("the password is shown: %v", err)
 	}
 	if len(waited.list()) != 0 {
 		t.Error("a wrong password was tried again")
@@ -299,7 +299,7 @@ func TestRetries(t *testing.T) {
 			seen := 0
 			env.handle("prod.azurecr.io", func(rw http.ResponseWriter, r *http.Request) {
 				if body, _ := io.ReadAll(r.Body); test.body != nil && string(body) != "x" {
-					t.Errorf("request %d bears the body %q", seen, body)
+					t.Errorf("request %d has the body %q", seen, body)
 				}
 				seen++
 				if seen <= len(test.answers) {
@@ -358,7 +358,7 @@ func TestBrokenConnectionsAreTriedAgain(t *testing.T) {
 	}
 	for i, e := range told {
 		if text := fmt.Sprintf("%+v", e); strings.Contains(text, "s1gnature") {
-			t.Errorf("a query is told: %s", text)
+			t.Errorf("a query is shown: %s", text)
 		}
 		if e.Attempt != i+1 || e.Method != "GET" || e.Host != "prod.azurecr.io:443" || e.Path != "/v2/a%2Fb" || e.Phase != "copying" || (e.Status == 200) != (i == 2) || (e.Err == nil) != (i == 2) {
 			t.Errorf("exchange %d: %+v", i, e)
@@ -507,7 +507,7 @@ func TestTrafficIsCountedByKindForItsRegistryAlone(t *testing.T) {
 
 func TestCancellationIsKept(t *testing.T) {
 	env := newTestEnv(t)
-	// A signal's context bears a cause of its own.
+	// A signal's context has a cause of its own.
 	ctx, cancel := context.WithCancelCause(t.Context())
 	env.handle("prod.azurecr.io", func(_ http.ResponseWriter, r *http.Request) {
 		cancel(errors.New("interrupt signal received"))
@@ -706,7 +706,7 @@ func TestBypass(t *testing.T) {
 	}
 }
 
-// FuzzRedirect: whatever a server answers, a followed redirect is https, bears
+// FuzzRedirect: whatever a server answers, a followed redirect is https, has
 // no user, and takes no credential to another host.
 func FuzzRedirect(f *testing.F) {
 	for _, seed := range []string{"/x", "//evil.example/", "https://u:p@evil.example", "http://prod.azurecr.io/", "HTTPS://PROD.azurecr.io:443/", "https://prod.azurecr.io.:443", "\\\\evil.example", "https:opaque", "https://\uff50rod.azurecr.io"} {
@@ -754,6 +754,6 @@ func TestOldTLSIsNotSpoken(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	if got := n.Traffic(); len(got) != 0 {
-		t.Errorf("traffic of no registry is told: %+v", got)
+		t.Errorf("traffic of no registry is reported: %+v", got)
 	}
 }

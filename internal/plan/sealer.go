@@ -105,7 +105,7 @@ func words(s *topology.Sealer) string {
 
 // judgeSealers: for each flow of the image, one of its seal records must be that
 // of a run which the flow takes, and which the server shows to have sealed it.
-// Who sealed it is told as an outcome.
+// Who sealed it is reported as an outcome.
 func judgeSealers(w Wanted, s Source) (refusals []rule.Refusal, outcomes []rule.Outcome) {
 	for _, sealer := range w.sealers() {
 		shown, reasons, remedy := s.sealedBy(sealer)

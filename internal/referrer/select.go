@@ -68,7 +68,7 @@ func (r Rules) leaves(types []string) string {
 }
 
 // types are what a manifest can be called by. Cosign's have the config of an
-// image, and what they are is told by their layers.
+// image, and what they are is shown by their layers.
 func (r Referrer) types() []string {
 	if slices.Contains(runnableConfigs, essence(r.Type)) {
 		return append([]string{r.Type}, r.Layers...)

@@ -255,7 +255,7 @@ func (c *Cloud) handles(hostport string) bool {
 	return c.hosts[address(hostport)] != nil && !c.closed
 }
 
-// knows tells whether the name is served on any port.
+// knows reports whether the name is served on any port.
 func (c *Cloud) knows(name string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -78,7 +78,7 @@ func (o *Organization) SetClock(now func() time.Time) {
 	o.now = now
 }
 
-// Intercept lets answer see every request to the organisation first, whoever
+// Intercept lets answer see every request to the organisation first, whichever client
 // sends it; it returns true when it has answered. The newest interceptor is
 // asked first. They stay until RestoreAnswers.
 func (o *Organization) Intercept(answer func(w http.ResponseWriter, r *http.Request) bool) {
@@ -146,7 +146,7 @@ func (o *Organization) Group(name string, members ...Identity) Identity {
 	return g
 }
 
-// mayActFor tells whether by is the assigned identity or a member of it.
+// mayActFor reports whether by is the assigned identity or a member of it.
 // Callers hold mu.
 func (o *Organization) mayActFor(by, assigned Identity) bool {
 	if by.ID == assigned.ID {

@@ -168,7 +168,7 @@ func (p *Project) serveItem(w http.ResponseWriter, repository string, query url.
 	writeJSON(w, http.StatusOK, document)
 }
 
-// folder tells whether files lie below a path. Callers hold mu.
+// folder reports whether files lie below a path. Callers hold mu.
 func (r *Repository) folder(commit, name string) bool {
 	for file := range r.commits[commit] {
 		if strings.HasPrefix(file, strings.TrimSuffix(name, "/")+"/") {

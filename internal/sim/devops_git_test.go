@@ -11,7 +11,7 @@ import (
 )
 
 // TestGitItems: the service's own client reads what was committed, at a
-// branch, a tag and a commit, and is told what is missing as it is told there.
+// branch, a tag and a commit, and reports what is missing as Azure DevOps does.
 func TestGitItems(t *testing.T) {
 	o := newOffice(t, ApprovalSettings{})
 	rules := o.project.Repository("Rules")

@@ -101,7 +101,7 @@ type deployment struct {
 	token                    *jobToken
 }
 
-// Stage adds a stage and queues its first deployment, for whoever created the
+// Stage adds a stage and queues its first deployment, for the person who created the
 // release.
 func (r *Release) Stage(name string, options ReleaseStageOptions) *ReleaseStage {
 	r.project.org.mu.Lock()

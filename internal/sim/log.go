@@ -26,7 +26,7 @@ type Request struct {
 	BytesOut      int64    // body bytes written
 }
 
-// Has tells whether the query had a parameter of this name.
+// Has reports whether the query had a parameter of this name.
 func (r Request) Has(parameter string) bool { return slices.Contains(r.Query, parameter) }
 
 // Requests lists every request that arrived so far, in order of arrival.
@@ -55,7 +55,7 @@ func (c *Cloud) Since(mark int) []Request {
 }
 
 // journal holds the log. Counts are atomic and updated before the bytes leave,
-// so that whoever has an answer finds it in the log.
+// so that a client that has a response finds it in the log.
 type journal struct {
 	mu      sync.Mutex
 	entries []*entry

@@ -70,7 +70,7 @@ func (n *Network) Dialled() []string {
 	return slices.Clone(n.dialled)
 }
 
-// RequireAuth makes the proxy answer 407 to whoever does not know the password.
+// RequireAuth makes the proxy answer 407 to clients without the password.
 func (n *Network) RequireAuth(user, password string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

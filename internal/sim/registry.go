@@ -68,7 +68,7 @@ type Registry struct {
 	spilled      []string
 }
 
-// Registry opens a registry at host, and its storage beside it.
+// Registry opens a registry at host, and its storage.
 func (c *Cloud) Registry(host string, o RegistryOptions) *Registry {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -193,7 +193,7 @@ func (r *Registry) serveDistribution(w http.ResponseWriter, req *http.Request, p
 	http.NotFound(w, req)
 }
 
-// validName tells whether the name is one that a repository may have, and
+// validName reports whether the name is one that a repository may have, and
 // answers if it is not.
 func validName(w http.ResponseWriter, name string) bool {
 	ok := name != "" && len(name) <= 255

@@ -87,7 +87,7 @@ func (s resource) String() string {
 // none.
 type identity []string
 
-// grantedTo tells whether the identity may do this by its grants.
+// grantedTo reports whether the identity may do this by its grants.
 func (r *Registry) grantedTo(who identity, kind, name, action string) bool {
 	if len(who) == 0 {
 		return r.o.AnonymousPull && (kind == "registry" || action == "pull" || action == "metadata_read")

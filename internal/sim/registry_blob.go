@@ -167,7 +167,7 @@ func (r *Registry) startUpload(w http.ResponseWriter, req *http.Request, name st
 	r.tellUpload(w, u, http.StatusAccepted)
 }
 
-// follows tells whether a body that says its place begins where the upload has
+// follows reports whether a body that says its place begins where the upload has
 // come to.
 func follows(req *http.Request, at int64) bool {
 	given := req.Header.Get("Content-Range")

@@ -146,7 +146,7 @@ func tellAttributes(digest string, created, updated time.Time, a attributes) Att
 	return Attributes{digest, created, updated, a.write, a.delete, a.read, a.list}
 }
 
-// SetTagLock says whether the tag may be written and deleted. Like the two
+// SetTagLock sets whether the tag may be written and deleted. Like the two
 // below it changes no time, and is false if there is nothing to lock.
 func (r *Registry) SetTagLock(repository, tag string, write, delete bool) bool {
 	r.mu.Lock()
@@ -159,7 +159,7 @@ func (r *Registry) SetTagLock(repository, tag string, write, delete bool) bool {
 	return true
 }
 
-// SetManifestLock says whether the manifest may be written and deleted.
+// SetManifestLock sets whether the manifest may be written and deleted.
 func (r *Registry) SetManifestLock(repository, digest string, write, delete bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -171,7 +171,7 @@ func (r *Registry) SetManifestLock(repository, digest string, write, delete bool
 	return true
 }
 
-// SetRepositoryLock says whether the repository may be written and deleted.
+// SetRepositoryLock sets whether the repository may be written and deleted.
 func (r *Registry) SetRepositoryLock(repository string, write, delete bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

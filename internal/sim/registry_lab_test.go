@@ -34,7 +34,7 @@ type lab struct {
 	clock    *clock
 }
 
-// clock stands still until it is told to go on.
+// clock stands still until the test lets it go on.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

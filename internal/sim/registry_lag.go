@@ -36,7 +36,7 @@ func (r *Registry) arrives(req *http.Request, name, reference, before string, th
 	}
 }
 
-// hides tells whether the replica that the request came to has not heard of
+// hides reports whether the replica that the request came to has not heard of
 // the place yet, and what it knows instead.
 func (r *Registry) hides(req *http.Request, name, reference string) (before string, hidden bool) {
 	a, ok := r.arrivals[place{name, reference}]

@@ -246,7 +246,7 @@ func TestReferrersAPICanBeOff(t *testing.T) {
 	subject := l.stock()
 	got := l.want(l.as("PUT", "/v2/shop/cart/manifests/sha256-fallback", header{"Content-Type": ociImage}, referrer(subject, "a/sbom", 1)), 201, "")
 	if got.Header.Get("OCI-Subject") != "" {
-		t.Error("OCI-Subject is told")
+		t.Error("OCI-Subject is sent")
 	}
 	l.want(l.as("GET", "/v2/shop/cart/referrers/"+subject, nil, ""), 404, "")
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// changeable is changeableAttributes, as it is told.
+// changeable is changeableAttributes, as it is sent.
 type changeable struct {
 	Delete bool `json:"deleteEnabled"`
 	Write  bool `json:"writeEnabled"`

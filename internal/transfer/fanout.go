@@ -28,7 +28,7 @@ type Destination struct {
 // delays the others. If a target fails, its tag has not changed.
 //
 // done is called once for each target, with its index, as soon as the copy to it
-// has ended. If it failed, the outcome tells whether anything was written. Calls
+// has ended. If it failed, the outcome shows whether anything was written. Calls
 // may overlap. Copy returns when all copies have ended, and leaves no goroutine
 // behind. progress may be nil.
 //
