@@ -48,7 +48,7 @@ func TestVerifyBetweenTwoDirections(t *testing.T) {
 	pushImage(env.prod, "up/a", "1", 3, 1, 300)
 	env.approve(manager, "released")
 	verify := inputs{"action": "verify", "source": source, "flowFile": env.flowFile(bothWays)}
-	env.task(verify).want("misuse").says("flow down leads down and flow up does not")
+	env.task(verify).want("misuse").says("could be pushed down (flow down) or promoted (flow up)")
 	env.task(verify.with("flow", "down")).want("done")
 	env.task(verify.with("targets", devHost)).want("done")
 	env.task(verify.with("flow", "up")).refusedBy("approval-unbound")

@@ -142,6 +142,12 @@ type Network struct {
 	hosts map[string]bool
 }
 
+// Close closes the connections that are idle.
+func (n *Network) Close() {
+	n.transport.CloseIdleConnections()
+	n.blobs.CloseIdleConnections()
+}
+
 // New checks the settings and builds the transport. It does not dial.
 func New(s Settings) (*Network, error) {
 	n := &Network{dialer: dialer{Dialer: net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}}, settings: s, plain: map[string]bool{}, hosts: map[string]bool{}, certificateHosts: map[string]bool{}, pause: pause}

@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -114,7 +115,7 @@ func EffectiveActionOfFlow(f *topology.File, flow string, source ref.Reference) 
 	}
 	switch {
 	case len(flows) > 1 && len(down) > 0 && len(others) > 0:
-		return "", fmt.Errorf("flow %s leads down and flow %s does not, so that %s could be pushed down or promoted", down[0], others[0], source)
+		return "", fmt.Errorf("%s could be pushed down (flow %s) or promoted (flow %s)", source, strings.Join(down, ", "), strings.Join(others, ", "))
 	case len(down) > 0:
 		return InvertedPush, nil
 	}

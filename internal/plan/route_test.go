@@ -54,7 +54,7 @@ func TestFlowsByDirection(t *testing.T) {
 	}{
 		{"shop/a", "", "dev", "dev", InvertedPush}, // promote is refused by its direction later
 		{"up/a", "", "prod", "prod", Promote},
-		{"both/a", "", "dev", "prod", "flow down leads down and flow up does not"},
+		{"both/a", "", "dev", "prod", "could be pushed down (flow down) or promoted (flow up)"},
 		{"both/a", "down", "dev", "dev", InvertedPush},
 		{"both/a", "up", "prod", "prod", Promote},
 		{"down/a", "", "their rules differ", "their rules differ", InvertedPush},

@@ -116,6 +116,9 @@ func (s *Session) Transport() (proxy, ca string, claimed bool) {
 // Hosts lists every host that a request was sent to, with its port.
 func (s *Session) Hosts() []string { return s.network.Hosts() }
 
+// Close closes the connections that are idle, at the end of a run.
+func (s *Session) Close() { s.network.Close() }
+
 // Traffic returns the request counts and bytes for each registry.
 func (s *Session) Traffic() []egress.Traffic { return s.network.Traffic() }
 
