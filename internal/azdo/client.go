@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -263,6 +264,9 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 	if body != nil {
 		content, mediaType = bytes.NewReader(body), azuredevops.MediaTypeApplicationJson
 	}
+	// The library adds the names of the location to the route that it is given,
+	// and several requests may share one.
+	route = maps.Clone(route)
 	response, err := client.Send(ctx, method, uuid.MustParse(location), version, route, query, content, mediaType, azuredevops.MediaTypeApplicationJson, nil)
 	if err != nil {
 		var missing *azuredevops.LocationIdNotRegisteredError
