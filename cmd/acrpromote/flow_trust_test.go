@@ -258,6 +258,15 @@ func TestAutomated(t *testing.T) {
 		env.stage.Begin()
 		env.task(named(env, "{definition: 7, resource: Gate}")).refusedBy("automated-check")
 	})
+	t.Run("an approval by the requester, named as a check", func(t *testing.T) {
+		env := newTestEnv(t)
+		image := pushImage(env.prod, cart, release, 1, 1, 300)
+		env.record(image)
+		env.lock(release)
+		env.approve(developer, "my own work")
+		check := "{definition: " + strconv.Itoa(env.check.ID()) + ", resource: Production}"
+		env.task(named(env, check)).refusedBy("automated-check").says("an approval by people")
+	})
 	t.Run("sealed after it passed", func(t *testing.T) {
 		env := newTestEnv(t)
 		gate := env.project.Environment("Gate")

@@ -80,6 +80,10 @@ func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, wh
 		if !NamesResource(c.Resource, run.Resource) || !j.defines(c.Definition, run) {
 			continue
 		}
+		if SameGUID(run.Type, TypeApproval) {
+			// The rules about people would not apply to who gave it.
+			return at, false, "is an approval by people, which is not an automated check"
+		}
 		if !strings.EqualFold(run.Status, "approved") {
 			return at, false, fmt.Sprintf("was evaluated, but its status is %q", run.Status)
 		}

@@ -212,6 +212,43 @@ func TestBypassIsNotAutomatedApproval(t *testing.T) {
 	}
 }
 
+// TestApprovalIsNotAutomatedCheck checks that an approval check that a flow names
+// among its automated checks does not count as one: the rules about people would
+// not apply to who gave it.
+func TestApprovalIsNotAutomatedCheck(t *testing.T) {
+	const check = "20" // the approval of environment Production
+	scan := approval.CheckRun{ID: guid(400), Status: "approved", Type: approval.TypeTaskCheck, ConfigurationID: 40, Version: 1, Completed: now.Add(-time.Hour),
+		Resource: approval.Resource{Type: "environment", ID: "7", Name: "Production"}}
+	for _, c := range []struct {
+		name    string
+		kind    approval.Kind
+		who     string
+		checks  []string // definitions
+		granted bool
+	}{
+		{"by number", approval.Automated, "bob", []string{check}, false},
+		{"by the type of approvals", approval.Automated, "bob", []string{approval.TypeApproval}, false},
+		{"by the type in capitals", approval.Automated, "bob", []string{strings.ToUpper(approval.TypeApproval)}, false},
+		{"next to a real check", approval.Automated, "bob", []string{"40", check}, false},
+		{"given by the requester, any", approval.Any, "alice", []string{check}, false},
+		{"given by an eligible person, any", approval.Any, "bob", []string{check}, true},
+		{"a real check", approval.Automated, "alice", []string{"40"}, true},
+		{"a real check, any", approval.Any, "alice", []string{"40"}, true},
+	} {
+		e, r := with(dWho1, c.who).build()
+		e.Suite.Runs[0].Completed = now.Add(-time.Hour)
+		e.Suite.Runs = append(e.Suite.Runs, scan)
+		e.Configurations.Checks = append(e.Configurations.Checks, approval.Configuration{ID: 40, Version: 1, Type: approval.TypeTaskCheck, Definition: guid(500), Resource: scan.Resource})
+		r.Approval = c.kind
+		for _, definition := range c.checks {
+			r.Checks = append(r.Checks, approval.Check{Definition: definition, Resource: "Production"})
+		}
+		if v := approval.Judge(e, r, now); v.Granted != c.granted {
+			t.Errorf("%s: granted %v: %+v", c.name, v.Granted, v.Refusals)
+		}
+	}
+}
+
 // TestDeferredApproval checks that a deferred approval counts from the time of the
 // request, for every rule that compares times.
 func TestDeferredApproval(t *testing.T) {

@@ -141,7 +141,7 @@ func TestLocks(t *testing.T) {
 	}{
 		{"tag moves", tag, noWrite, "PUT", "/v2/shop/cart/manifests/1.0", other, true},
 		{"tag put again", tag, noWrite, "PUT", "/v2/shop/cart/manifests/1.0", equal, true},
-		{"another tag beside it", tag, noWrite, "PUT", "/v2/shop/cart/manifests/2.0", equal, false},
+		{"another tag of the same image", tag, noWrite, "PUT", "/v2/shop/cart/manifests/2.0", equal, false},
 		{"its manifest by digest", tag, noWrite, "PUT", "/v2/shop/cart/manifests/" + digest, equal, false},
 		{"write-locked tag deleted", tag, noWrite, "DELETE", tag, "", true},
 		{"delete-locked tag deleted", tag, noDelete, "DELETE", tag, "", true},

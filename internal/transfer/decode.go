@@ -114,6 +114,21 @@ func (p *present) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// inside returns a decoder behind the opening delimiter of a value, nil for null
+// and for anything else, which is an error with the given reason.
+func inside(raw []byte, delimiter json.Delim, reason string) (*json.Decoder, error) {
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	switch begin, err := decoder.Token(); {
+	case err != nil:
+		return nil, err
+	case begin == nil:
+		return nil, nil
+	case begin != delimiter:
+		return nil, errors.New(reason)
+	}
+	return decoder, nil
+}
+
 // elements is a list of which each element is decoded and added on its own.
 type elements struct {
 	add func(*json.Decoder) error
@@ -125,14 +140,9 @@ func (e *elements) UnmarshalJSON(raw []byte) error {
 		return errTwice
 	}
 	e.set = true
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	switch begin, err := decoder.Token(); {
-	case err != nil:
+	decoder, err := inside(raw, '[', "it has no list where one is expected")
+	if decoder == nil {
 		return err
-	case begin == nil:
-		return nil
-	case begin != json.Delim('['):
-		return errors.New("it has no list where one is expected")
 	}
 	for decoder.More() {
 		if err := e.add(decoder); err != nil {
@@ -183,14 +193,9 @@ func (a *annotations) UnmarshalJSON(raw []byte) error {
 		return errTwice
 	}
 	a.set = true
-	decoder := json.NewDecoder(bytes.NewReader(raw))
-	switch begin, err := decoder.Token(); {
-	case err != nil:
+	decoder, err := inside(raw, '{', "its annotations are not an object")
+	if decoder == nil {
 		return err
-	case begin == nil:
-		return nil
-	case begin != json.Delim('{'):
-		return errors.New("its annotations are not an object")
 	}
 	a.value = make(map[string]string)
 	for count := 1; decoder.More(); count++ {
