@@ -220,4 +220,40 @@ func TestRulesVerified(t *testing.T) {
 			t.Errorf("rules %v, approval %v", o.at("rules"), o.at("approval", "kind"))
 		}
 	})
+	// Where no approval is judged, the check suite still has to be that of this
+	// stage of this run.
+	for _, c := range []struct {
+		name   string
+		change func(env *testEnv, context map[string]any)
+	}{
+		{"of another plan", func(env *testEnv, context map[string]any) {
+			context["PlanId"] = env.project.QueueRun(sim.RunOptions{}).PlanID()
+		}},
+		{"of another run", func(env *testEnv, context map[string]any) {
+			context["Pipeline"] = map[string]any{"Owner": map[string]any{"Id": env.project.QueueRun(sim.RunOptions{}).ID()}}
+		}},
+		{"of another attempt", func(_ *testEnv, context map[string]any) { context["GraphNode"].(map[string]any)["Attempt"] = 7 }},
+		{"of another stage", func(_ *testEnv, context map[string]any) { context["GraphNode"].(map[string]any)["Name"] = "Other" }},
+		{"of an unknown stage", func(_ *testEnv, context map[string]any) { delete(context, "GraphNode") }},
+	} {
+		t.Run("without an approval, a suite "+c.name, func(t *testing.T) {
+			env := newTestEnv(t)
+			pushImage(env.prod, "base/alpine", "3", 1, 1, 300)
+			pushImage(env.prod, cart, release, 1, 1, 300)
+			env.connection.AddCheck(sim.RequiredTemplate)
+			env.stage = env.run.Stage("Nightly", env.connection)
+			env.stage.Begin()
+			env.run.MutateSuite(func(d map[string]any) { c.change(env, d["context"].(map[string]any)) })
+			name, _ := env.onServer(sandbox)
+			for _, in := range []inputs{
+				{"action": "verify", "source": prodHost + "/base/alpine:3", "targets": devHost},
+				{"action": "seal", "source": source, "flow": "released"},
+			} {
+				o := env.task(in.with("flowFile", name)).want("done")
+				if warnings := strings.Join(o.warnings, "\n"); o.at("rules") != "unverified" || !strings.Contains(warnings, "the check suite") {
+					t.Errorf("%s: rules %v, warnings %q", in["action"], o.at("rules"), o.warnings)
+				}
+			}
+		})
+	}
 }

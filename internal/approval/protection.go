@@ -99,13 +99,13 @@ type FlowFile struct {
 }
 
 // RulesVerified reports whether the pipeline's author could not have used other
-// rules: the file must be bound, and every check suite of this stage must show that
-// a required template has passed on each service connection that signs in to a
-// registry of this run. A registry that is written to without a connection leaves
+// rules: the file must be bound, and every check suite that was read for this stage
+// must have been evaluated for it and show that a required template has passed on
+// each service connection that signs in to a registry of this run. A registry that is written to without a connection leaves
 // the rules unverified; reading one without a connection proves nothing and takes
 // nothing away, because anyone can read it. If the rules are not verified, warning
 // says why.
-func RulesVerified(file FlowFile, suites []*Suite, signIns []SignIn) (verified bool, warning string) {
+func RulesVerified(file FlowFile, stages []*Evidence, signIns []SignIn) (verified bool, warning string) {
 	if !file.Bound {
 		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
 	}
@@ -115,8 +115,22 @@ func RulesVerified(file FlowFile, suites []*Suite, signIns []SignIn) (verified b
 	if len(Connections(signIns)) == 0 {
 		return false, "the rules are not verified: no service connection signs in to a registry of this run, so no required template protects it"
 	}
-	if len(suites) == 0 {
+	if len(stages) == 0 {
 		return false, "the rules are not verified: no check suite of this stage was read"
+	}
+	var suites []*Suite
+	for _, e := range stages {
+		suites = append(suites, e.Suite)
+		if e.Suite == nil {
+			continue
+		}
+		complete, differs := e.compareContext(e.Suite.Context)
+		switch {
+		case !complete:
+			return false, "the rules are not verified: the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated"
+		case len(differs) > 0:
+			return false, "the rules are not verified: the check suite was not evaluated for this stage: " + strings.Join(differs, ", ")
+		}
 	}
 	var missing []string
 	for _, s := range signIns {

@@ -55,7 +55,9 @@ func TestRulesVerified(t *testing.T) {
 	template := func(id, status, kind string) CheckRun {
 		return CheckRun{Type: TypeRequiredTemplate, Status: status, Resource: Resource{Type: kind, ID: id}}
 	}
-	suite := func(runs ...CheckRun) *Suite { return &Suite{Runs: runs} }
+	stage := Evidence{PlanID: "44444444-0000-0000-0000-000000000004", ProjectID: "55555555-0000-0000-0000-000000000005", BuildID: 4711, Stage: "Production", Attempt: 2}
+	context := Context{PlanID: stage.PlanID, ProjectID: stage.ProjectID, BuildID: stage.BuildID, Stage: stage.Stage, Attempt: stage.Attempt}
+	suite := func(runs ...CheckRun) *Suite { return &Suite{Context: context, Runs: runs} }
 	on := func(ids ...string) *Suite {
 		s := suite()
 		for _, id := range ids {
@@ -63,10 +65,24 @@ func TestRulesVerified(t *testing.T) {
 		}
 		return s
 	}
+	read := func(suites []*Suite) (stages []*Evidence) {
+		for _, s := range suites {
+			e := stage
+			e.Suite = s
+			stages = append(stages, &e)
+		}
+		return stages
+	}
 	passed := on(connection)
 	one := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", connection, true}}
 	two := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", other, true}}
 	anonymous := []SignIn{{"mirror.example.com", "", false}, {"dev.azurecr.io", connection, true}}
+	of := func(change func(*Context)) []*Suite {
+		s := on(connection)
+		change(&s.Context)
+		return []*Suite{passed, s}
+	}
+	const incomplete, another = "does not say for which plan, run, stage and attempt", "was not evaluated for this stage"
 	bound := FlowFile{Path: "flows.yml", SHA256: "ab", Bound: true}
 	for _, c := range []struct {
 		name    string
@@ -99,14 +115,25 @@ func TestRulesVerified(t *testing.T) {
 		{"a target without a connection", bound, []*Suite{passed}, []SignIn{{"prod.azurecr.io", connection, false}, {"mirror.example.com", "", true}}, false, "no service connection signs in to mirror.example.com"},
 		{"no connection at all", bound, []*Suite{passed}, []SignIn{{"mirror.example.com", "", false}}, false, "no service connection"},
 		{"no registry", bound, []*Suite{passed}, nil, false, "no service connection"},
+		{"the suite of another plan", bound, of(func(c *Context) { c.PlanID = connection }), one, false, another + ": plan " + connection},
+		{"the suite of another run", bound, of(func(c *Context) { c.BuildID = 4710 }), one, false, another + ": run 4710 instead of 4711"},
+		{"the suite of another stage", bound, of(func(c *Context) { c.Stage = "Test" }), one, false, another + ": stage Test instead of Production"},
+		{"the suite of another attempt", bound, of(func(c *Context) { c.Attempt = 1 }), one, false, another + ": attempt 1 instead of 2"},
+		{"the suite of another project", bound, of(func(c *Context) { c.ProjectID = connection }), one, false, another + ": project " + connection},
+		{"the stage in other case", bound, of(func(c *Context) { c.Stage = "PRODUCTION" }), one, true, ""},
+		{"a suite without its project", bound, of(func(c *Context) { c.ProjectID = "" }), one, true, ""},
+		{"a suite without its plan", bound, of(func(c *Context) { c.PlanID = "" }), one, false, incomplete},
+		{"a suite without its run", bound, of(func(c *Context) { c.BuildID = 0 }), one, false, incomplete},
+		{"a suite without its stage", bound, of(func(c *Context) { c.Stage = "" }), one, false, incomplete},
+		{"a suite without its attempt", bound, of(func(c *Context) { c.Attempt = 0 }), one, false, incomplete},
 	} {
-		got, warning := RulesVerified(c.file, c.suites, c.signIns)
+		got, warning := RulesVerified(c.file, read(c.suites), c.signIns)
 		if got != c.want || (warning == "") != c.want || !strings.Contains(warning, c.says) {
 			t.Errorf("%s: verified %v, warning %q", c.name, got, warning)
 		}
 	}
 	named := suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection, Name: "release-identity"}})
-	if _, warning := RulesVerified(bound, []*Suite{nil, named}, one); !strings.Contains(warning, "the service connection release-identity, which signs in to prod.azurecr.io") {
+	if _, warning := RulesVerified(bound, read([]*Suite{nil, named}), one); !strings.Contains(warning, "the service connection release-identity, which signs in to prod.azurecr.io") {
 		t.Errorf("%q", warning)
 	}
 }

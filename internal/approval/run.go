@@ -249,30 +249,12 @@ func JudgeRelease(c Claims, r ReleaseRecord) (stage string, d *Deployment, refus
 
 // judgeContext refuses a suite that was not evaluated for this stage.
 func (j *judge) judgeContext(c Context) bool {
-	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
+	complete, differs := j.e.compareContext(c)
+	if !complete {
 		j.refuse(rule.ApprovalUnreadable, j.stage(),
 			"the check suite of the stage does not say for which plan, run, stage and attempt it was evaluated",
 			"The approval cannot be verified. Use a check whose evaluation Azure DevOps describes completely, and report the version of the server.")
 		return false
-	}
-	var differs []string
-	addDifference := func(what string, told, ours any) {
-		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
-	}
-	if !SameGUID(c.PlanID, j.e.PlanID) {
-		addDifference("plan", c.PlanID, j.e.PlanID)
-	}
-	if c.BuildID != j.e.BuildID {
-		addDifference("run", c.BuildID, j.e.BuildID)
-	}
-	if !SameName(c.Stage, j.e.Stage) {
-		addDifference("stage", c.Stage, j.e.Stage)
-	}
-	if c.Attempt != j.e.Attempt {
-		addDifference("attempt", c.Attempt, j.e.Attempt)
-	}
-	if c.ProjectID != "" && !SameGUID(c.ProjectID, j.e.ProjectID) {
-		addDifference("project", c.ProjectID, j.e.ProjectID)
 	}
 	if len(differs) == 0 {
 		return true
@@ -281,6 +263,34 @@ func (j *judge) judgeContext(c Context) bool {
 		"the check suite was not evaluated for this stage: "+strings.Join(differs, ", "),
 		"Run the stage again; approvals of another run, stage or attempt never count.")
 	return false
+}
+
+// compareContext compares what a suite was evaluated for with the stage of the
+// evidence. complete reports whether the server said everything that identifies the
+// stage; differs lists what is different.
+func (e *Evidence) compareContext(c Context) (complete bool, differs []string) {
+	if c.PlanID == "" || c.BuildID == 0 || c.Stage == "" || c.Attempt == 0 {
+		return false, nil
+	}
+	addDifference := func(what string, told, ours any) {
+		differs = append(differs, fmt.Sprintf("%s %v instead of %v", what, told, ours))
+	}
+	if !SameGUID(c.PlanID, e.PlanID) {
+		addDifference("plan", c.PlanID, e.PlanID)
+	}
+	if c.BuildID != e.BuildID {
+		addDifference("run", c.BuildID, e.BuildID)
+	}
+	if !SameName(c.Stage, e.Stage) {
+		addDifference("stage", c.Stage, e.Stage)
+	}
+	if c.Attempt != e.Attempt {
+		addDifference("attempt", c.Attempt, e.Attempt)
+	}
+	if c.ProjectID != "" && !SameGUID(c.ProjectID, e.ProjectID) {
+		addDifference("project", c.ProjectID, e.ProjectID)
+	}
+	return true, differs
 }
 
 // mismatch refuses a job that is not what it claims to be.

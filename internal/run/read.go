@@ -23,7 +23,7 @@ type findings struct {
 	runRefusals []rule.Refusal
 	releasing   approval.Releasing
 	evidence    []*approval.Evidence // by group of the order; nil if it was not read
-	suites      []*approval.Suite    // of this stage, even if another stage's approval counts
+	stages      []*approval.Evidence // of this stage, even if another stage's approval counts
 	images      []observation        // by image of the order
 	others      []ref.Reference      // with their digests; empty if unknown
 }

@@ -71,9 +71,7 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		f.evidence[i] = &evidence
 	}
 	if c.ApprovalStage == "" {
-		for _, e := range f.evidence {
-			f.suites = append(f.suites, e.Suite)
-		}
+		f.stages = f.evidence
 		return nil
 	}
 	r.readTemplate(ctx, service, f)
@@ -111,7 +109,7 @@ func (r *reader) readTemplate(ctx context.Context, service *azdo.Service, f *fin
 		return
 	}
 	if evidence, err := service.Evidence(ctx, azdo.Query{}); err == nil {
-		f.suites = []*approval.Suite{evidence.Suite}
+		f.stages = []*approval.Evidence{&evidence}
 	}
 }
 
