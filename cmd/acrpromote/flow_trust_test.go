@@ -1,6 +1,8 @@
 package main_test
 
 import (
+	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -163,24 +165,28 @@ func TestAttachedDemands(t *testing.T) {
 	}
 	const spdx, scan = "application/spdx+json", "application/vnd.example.scan+json"
 	env.task(demanding("{artifactType: "+spdx+"}")).refusedBy("attached-missing").says(spdx, "0 of")
-	testimage.Attach(env.prod, cart, image, spdx, []byte(`{"n":1}`))
+	attach := func(ago time.Duration, subject descriptor, artifactType, content string) {
+		env.clock.set(-ago)
+		testimage.Attach(env.prod, cart, subject, artifactType, []byte(content))
+		env.clock.set(0)
+	}
+	const before = time.Hour // the approval
+	attach(before, image, spdx, `{"n":1}`)
 	env.task(demanding("{artifactType: " + spdx + "}")).want("done")
 	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).refusedBy("attached-missing").says("1 of")
-	testimage.Attach(env.prod, cart, image, spdx, []byte(`{"n":2}`))
+	attach(before, image, spdx, `{"n":2}`)
 	env.task(demanding("{artifactType: " + spdx + ", count: 2}")).want("done")
 
-	env.clock.set(-48 * time.Hour)
-	testimage.Attach(env.prod, cart, image, scan, []byte(`{"old":true}`))
-	env.clock.set(0)
+	attach(48*time.Hour, image, scan, `{"old":true}`)
 	env.task(demanding("{artifactType: " + scan + "}")).want("done")
 	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).refusedBy("attached-missing").says("24h")
-	testimage.Attach(env.prod, cart, image, scan, []byte(`{"new":true}`))
+	attach(before, image, scan, `{"new":true}`)
 	env.task(demanding("{artifactType: " + scan + ", maxAge: 24h}")).want("done")
 
 	each := "{artifactType: " + scan + ", on: children}"
 	env.task(demanding(each)).refusedBy("attached-missing")
 	for i := range 2 {
-		testimage.Attach(env.prod, cart, testimage.Of(child(1, i)), scan, []byte(`{}`))
+		attach(before, testimage.Of(child(1, i)), scan, `{}`)
 		o := env.task(demanding(each))
 		if i == 0 {
 			o.refusedBy("attached-missing")
@@ -190,6 +196,89 @@ func TestAttachedDemands(t *testing.T) {
 	}
 	// Two missing artifacts are reported together, and other rules with them.
 	env.task(demanding("{artifactType: a/b}, {artifactType: c/d}").with("minApprovers", "2")).refusedBy("attached-missing", "min-approvers").says("a/b", "c/d")
+}
+
+// TestDemandsOfWhatIsCopied checks that an attached artifact satisfies a flow only if
+// it would be copied with the image: not one that was attached after the approval, even
+// if a target has it, nor one that a container engine would run or that the flow leaves
+// behind.
+func TestDemandsOfWhatIsCopied(t *testing.T) {
+	const spdx = "application/spdx+json"
+	sbom := made{artifact: spdx, config: emptyType, layers: []string{spdx}}
+	second := made{artifact: spdx, config: emptyType, layers: []string{spdx, spdx}}
+	for _, c := range []struct {
+		name        string
+		early, late []made
+		referrers   string // of the flow
+		demand      string // more of it
+		in          inputs
+		prepare     func(env *testEnv, image descriptor)
+		says        string // empty: it is done
+	}{
+		{name: "attached before the approval", early: []made{sbom}},
+		{name: "attached after it", late: []made{sbom}, says: "after the first approval that counts was given"},
+		{name: "attached after it, without copying", late: []made{sbom}, in: inputs{"referrers": "false"}, says: "after the first approval that counts was given"},
+		{name: "attached before it, without copying", early: []made{sbom}, in: inputs{"referrers": "false"}},
+		{name: "attached after it, and the target has it", late: []made{sbom}, says: "after the first approval that counts was given",
+			prepare: func(env *testEnv, image descriptor) {
+				pushImage(env.dev, cart, release, 1, 1, 1024)
+				sbom.put(env.dev, cart, image)
+			}},
+		{name: "attached after it, in a flow that brings it", late: []made{sbom}, referrers: "{afterApproval: bring}"},
+		{name: "one of two attached after it", early: []made{sbom}, late: []made{second}, demand: ", count: 2", says: "1 of type"},
+		{name: "one of two attached after it, and one is enough", early: []made{second}, late: []made{sbom}},
+		{name: "the newest attached after it", early: []made{sbom}, late: []made{second}, demand: ", maxAge: 30m", says: "the newest"},
+		{name: "a runnable one", early: []made{{artifact: spdx, config: testimage.ConfigType, layers: []string{testimage.LayerType}}}, says: wouldRun},
+		{name: "a runnable one, without copying", early: []made{{artifact: spdx, config: testimage.ConfigType, layers: []string{testimage.LayerType}}}, in: inputs{"referrers": "false"}, says: wouldRun},
+		{name: "a runnable one and another", early: []made{{artifact: spdx, config: testimage.ConfigType, layers: []string{testimage.LayerType}}, sbom}},
+		{name: "an excluded one", early: []made{sbom}, referrers: "{exclude: [Application/SPDX+JSON]}", says: "the flow excludes its type"},
+		{name: "one without a readable time", early: []made{sbom}, says: "does not say when it was attached",
+			prepare: func(env *testEnv, image descriptor) {
+				env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+					found := strings.HasPrefix(r.URL.Path, "/acr/v1/") && strings.Contains(r.URL.Path, "/_manifests/")
+					if found {
+						w.WriteHeader(http.StatusNotFound)
+					}
+					return found
+				})
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env := newTestEnv(t)
+			env.clock.set(-time.Hour)
+			image := pushImage(env.prod, cart, release, 1, 1, 1024)
+			for _, m := range c.early {
+				m.put(env.prod, cart, image)
+			}
+			env.clock.set(0)
+			env.approve(manager, "")
+			for _, m := range c.late {
+				m.put(env.prod, cart, image)
+			}
+			if c.prepare != nil {
+				c.prepare(env, image)
+			}
+			more := "    require: {approval: {kind: manual, environment: Production}, sealed: false, attached: [{artifactType: " + spdx + c.demand + "}]}\n"
+			if c.referrers != "" {
+				more += "    referrers: " + c.referrers + "\n"
+			}
+			in := down(env.flowOf(more))
+			for name, value := range c.in {
+				in = in.with(name, value)
+			}
+			had := env.dev.Digests(cart)
+			o := env.task(in)
+			if c.says == "" {
+				o.want("done")
+				env.task(in).want("done").wantStates("present")
+				return
+			}
+			o.refusedBy("attached-missing").says(c.says)
+			if got := env.dev.Digests(cart); !slices.Equal(got, had) {
+				t.Errorf("DEV has %v, had %v", got, had)
+			}
+		})
+	}
 }
 
 // TestAutomated tests approvals by checks that the flow names.

@@ -10,6 +10,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/referrer"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/topology"
@@ -92,6 +93,7 @@ type Source struct {
 	Branch     string      // of the run, according to the server; empty outside any run
 	Releasing  approval.Releasing
 	Attached   []Attached // the artifacts that the flow requires, and what was found
+	Approved   time.Time  // when the first approval that counts was given, if times decide which artifacts are copied
 	Now        time.Time  // when the source was read
 }
 
@@ -108,13 +110,13 @@ type Record struct {
 
 // Attached is a requirement of a flow for artifacts that refer to a manifest: how
 // many of a type, the maximum age of the newest (0 for any age), and what was
-// found.
+// found. Times are read only if a rule depends on them.
 type Attached struct {
 	ArtifactType string
 	Subject      string // the manifest's digest
-	Want, Have   int
+	Want         int
 	MaxAge       time.Duration
-	Newest       time.Time // read only if MaxAge is positive
+	Found        []referrer.Referrer
 }
 
 // Target is the state of a target. Unreachable is set if it could not be read.

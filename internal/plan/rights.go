@@ -48,8 +48,10 @@ func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bo
 		}
 		return
 	}
-	aged := slices.ContainsFunc(w.RequiredArtifacts(), func(a topology.Attached) bool { return a.MaxAge > 0 })
-	if w.NeedsSeal() || w.NeedsRecords() || aged || w.TimesReferrers() && azure(w.Source.Registry) && w.leaves() {
+	required := w.RequiredArtifacts()
+	aged := slices.ContainsFunc(required, func(a topology.Attached) bool { return a.MaxAge > 0 })
+	timed := w.TimesReferrers() && azure(w.Source.Registry) && (w.leaves() || len(required) > 0)
+	if w.NeedsSeal() || w.NeedsRecords() || aged || timed {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/referrer"
 	"acrpromote/internal/rule"
 )
 
@@ -59,23 +60,40 @@ func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	}}
 }
 
-// judgeAttached checks that the artifacts which the flow requires are attached.
+// judgeAttached checks that the artifacts which the flow requires are attached. One
+// that is not copied with the image does not count: a target would not have it, and
+// one that was attached after the approval was not approved.
 func judgeAttached(w Wanted, s Source) []rule.Refusal {
+	rules := w.ReferrerRules()
+	rules.Until, rules.Event = s.Approved, referrer.Approval
 	var refusals []rule.Refusal
 	for _, a := range s.Attached {
-		why := ""
+		have, why, left := 0, "", ""
+		var newest time.Time
+		for i, reason := range rules.Select([]string{a.Subject}, a.Found) {
+			one := a.Found[i]
+			if reason != "" {
+				left = fmt.Sprintf("; %s does not count because it is not copied: %s", one.Digest, reason)
+				continue
+			}
+			have++
+			if one.At.After(newest) {
+				newest = one.At
+			}
+		}
 		switch {
-		case a.Have < a.Want:
-			why = fmt.Sprintf("%d of type %s are attached to %s, but the flow requires %d", a.Have, a.ArtifactType, a.Subject, a.Want)
-		case a.MaxAge > 0 && a.Newest.IsZero():
+		case have < a.Want:
+			why = fmt.Sprintf("%d of type %s are attached to %s, but the flow requires %d", have, a.ArtifactType, a.Subject, a.Want)
+		case a.MaxAge > 0 && newest.IsZero():
 			why = fmt.Sprintf("the registry does not say when the newest %s was attached to %s, but the flow requires one no older than %s", a.ArtifactType, a.Subject, a.MaxAge)
-		case a.MaxAge > 0 && s.Now.Sub(a.Newest) > a.MaxAge:
-			why = fmt.Sprintf("the newest %s was attached to %s at %s, but the flow requires one no older than %s", a.ArtifactType, a.Subject, stamp(a.Newest), a.MaxAge)
+		case a.MaxAge > 0 && s.Now.Sub(newest) > a.MaxAge:
+			why = fmt.Sprintf("the newest %s was attached to %s at %s, but the flow requires one no older than %s", a.ArtifactType, a.Subject, stamp(newest), a.MaxAge)
 		default:
 			continue
 		}
+		why += left
 		refusals = append(refusals, rule.Refusal{Rule: rule.AttachedMissing, Subject: w.Source.String(), Reason: why,
-			Remedy: "Let the build attach it (such as a scan result, an SBOM or a signature) before this step."})
+			Remedy: "Let the build attach it (such as a scan result, an SBOM or a signature) before the approval."})
 	}
 	return refusals
 }

@@ -129,8 +129,8 @@ func (r Rules) judge(one Referrer) string {
 	return ""
 }
 
-// Timed reports whether the time of a referrer decides: it would travel, and a
-// target lacks it.
+// Timed reports whether the time of a referrer decides: it would travel but for its
+// time, and a target lacks it.
 func (r Rules) Timed(one Referrer) bool {
 	r.Until = time.Time{}
 	return one.Missing && r.judge(one) == ""

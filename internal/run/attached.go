@@ -65,8 +65,7 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 		if !rules.Timed(*one) {
 			continue
 		}
-		if at := slices.IndexFunc(source.records, func(record plan.Record) bool { return record.Digest == one.Digest }); at >= 0 && one.Tag == "" {
-			one.At = source.records[at].Created
+		if source.timed(one) {
 			continue
 		}
 		group.Go(func() error {
@@ -81,6 +80,29 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 	_ = group.Wait()
 }
 
+// timed takes over when an artifact was attached if that is known from the seal
+// records or from the artifacts that the flow requires.
+func (s *sourceState) timed(one *referrer.Referrer) bool {
+	if one.Tag != "" {
+		return false
+	}
+	for _, record := range s.records {
+		if record.Digest == one.Digest {
+			one.At = record.Created
+			return true
+		}
+	}
+	for _, a := range s.attached {
+		for _, found := range a.Found {
+			if found.Digest == one.Digest && !found.At.IsZero() {
+				one.At = found.At
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // attachedAt returns when an artifact was attached, by the registry's clock: when
 // its manifest was pushed or, with a digest tag, when the tag was last moved.
 func (r *reader) attachedAt(ctx context.Context, host, repository string, one referrer.Referrer) (time.Time, error) {
@@ -88,13 +110,12 @@ func (r *reader) attachedAt(ctx context.Context, host, repository string, one re
 	if err != nil {
 		return time.Time{}, err
 	}
+	if one.Tag == "" {
+		return pushedAt(ctx, at, repository, one.Digest)
+	}
 	metadata, err := at.Metadata()
 	if err != nil {
 		return time.Time{}, err
-	}
-	if one.Tag == "" {
-		read, err := metadata.Manifest(ctx, repository, one.Digest)
-		return read.Created, err
 	}
 	read, err := metadata.Tag(ctx, repository, one.Tag)
 	if err == nil && read.Digest != one.Digest {

@@ -39,6 +39,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	}
 	verdict := approval.Decide(asked, now)
 	selectReferrers(o, f, verdict, result)
+	observeApproval(images, verdict)
 	observeTargets(images, f)
 	r.Approval = report.Approval{
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
@@ -83,6 +84,16 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 		images[i] = plan.Image{Wanted: wanted, Observed: plan.Observed{Source: source}}
 	}
 	return images
+}
+
+// observeApproval adds when the first approval that counts was given, where that
+// decides which artifacts are copied.
+func observeApproval(images []plan.Image, v approval.Verdict) {
+	for i := range images {
+		if w := images[i].Wanted; w.TimesReferrers() && isAzure(w.Source.Registry) {
+			images[i].Observed.Source.Approved = v.First
+		}
+	}
 }
 
 // observeTargets adds what was read of the targets, once it is decided what of

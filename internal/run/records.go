@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/referrer"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
 	"acrpromote/internal/topology"
@@ -124,9 +126,9 @@ func failure(err error) error {
 	return err
 }
 
-// readAttached counts, for each required artifact type, the referrers of the
-// image or of each of its children, and reads the time of the newest from the
-// registry.
+// readAttached finds, for each required artifact type, the referrers of the image or
+// of each of its children, and reads from the registry when each was pushed if the
+// rules depend on it.
 func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree) ([]plan.Attached, error) {
 	var found []plan.Attached
 	for _, demand := range wanted.RequiredArtifacts() {
@@ -139,7 +141,7 @@ func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted,
 		}
 		for _, subject := range subjects {
 			a := plan.Attached{ArtifactType: string(demand.ArtifactType), Subject: subject, Want: demand.Count.Or(1), MaxAge: time.Duration(demand.MaxAge)}
-			if err := count(ctx, at, wanted.Source.Repository, &a); err != nil {
+			if err := find(ctx, at, wanted, &a); err != nil {
 				return nil, err
 			}
 			found = append(found, a)
@@ -148,19 +150,22 @@ func readAttached(ctx context.Context, at *session.Registry, wanted plan.Wanted,
 	return found, nil
 }
 
-// count counts the artifacts whose own manifests have the type and refer to the
-// subject, and finds when the newest was pushed if there is a maximum age.
-func count(ctx context.Context, at *session.Registry, repository string, a *plan.Attached) error {
+// find adds the artifacts whose own manifests have the type and refer to the
+// subject, at least as many as there must be.
+func find(ctx context.Context, at *session.Registry, wanted plan.Wanted, a *plan.Attached) error {
+	repository, rules := wanted.Source.Repository, wanted.ReferrerRules()
+	timed := wanted.TimesReferrers() && isAzure(wanted.Source.Registry)
 	referrers, err := at.Data.Referrers(ctx, repository, a.Subject, a.ArtifactType)
 	if err != nil {
 		return err
 	}
 	var mu sync.Mutex
+	copied := 0
 	var group errgroup.Group
 	group.SetLimit(artifactsAtOnce)
 	for i, r := range referrers {
 		mu.Lock()
-		enough := a.MaxAge == 0 && a.Have >= a.Want
+		enough := a.MaxAge == 0 && !timed && copied >= a.Want
 		mu.Unlock()
 		if enough || i == countLimit {
 			break
@@ -174,26 +179,40 @@ func count(ctx context.Context, at *session.Registry, repository string, a *plan
 			if stated.Type() != a.ArtifactType || stated.Subject != a.Subject {
 				return nil
 			}
-			var created time.Time
-			if a.MaxAge > 0 {
-				metadata, err := at.Metadata()
-				if err != nil {
+			one := referrer.Referrer{Digest: r.Digest, Subject: a.Subject, Type: stated.Type(), Missing: true,
+				Manifest: referrer.Manifest{MediaType: stated.MediaType, Config: stated.ConfigType}}
+			for _, l := range stated.Layers {
+				one.Layers = append(one.Layers, l.MediaType)
+			}
+			counts := rules.Timed(one)
+			if counts && (a.MaxAge > 0 || timed) {
+				one.At, err = pushedAt(ctx, at, repository, r.Digest)
+				if err != nil && a.MaxAge > 0 {
 					return err
 				}
-				read, err := metadata.Manifest(ctx, repository, r.Digest)
 				if err != nil {
-					return err
+					one.Untimed = err.Error()
 				}
-				created = read.Created
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			a.Have++
-			if created.After(a.Newest) {
-				a.Newest = created
+			if a.Found = append(a.Found, one); counts {
+				copied++
 			}
 			return nil
 		})
 	}
-	return group.Wait()
+	err = group.Wait()
+	slices.SortFunc(a.Found, func(x, y referrer.Referrer) int { return strings.Compare(x.Digest, y.Digest) })
+	return err
+}
+
+// pushedAt returns when a manifest was pushed, by the registry's clock.
+func pushedAt(ctx context.Context, at *session.Registry, repository, digest string) (time.Time, error) {
+	metadata, err := at.Metadata()
+	if err != nil {
+		return time.Time{}, err
+	}
+	read, err := metadata.Manifest(ctx, repository, digest)
+	return read.Created, err
 }

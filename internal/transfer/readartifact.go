@@ -21,6 +21,7 @@ const (
 // ArtifactManifest is what the manifest of an artifact says. A list of referrers
 // may say something else: anyone with push access may have written it.
 type ArtifactManifest struct {
+	MediaType    string
 	ArtifactType string // "" if it has none
 	ConfigType   string // the media type of the config; "" in an index
 	Subject      string // digest; "" if it has none
@@ -51,7 +52,7 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Artif
 	if err != nil {
 		return ArtifactManifest{}, withSide(Source, err)
 	}
-	s := ArtifactManifest{ArtifactType: m.ArtifactType}
+	s := ArtifactManifest{MediaType: m.MediaType, ArtifactType: m.ArtifactType}
 	if m.subject != nil {
 		s.Subject = m.subject.Digest
 	}
