@@ -174,7 +174,7 @@ func (r *registry) serve(rw http.ResponseWriter, req *http.Request) {
 	default:
 		bearer, _ := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
 		granted, ok := r.good[bearer]
-		if need := requiredAccess(req.Method, req.URL).scopes(); ok && !covers(granted, need) {
+		if need := requiredAccess(req.Method, req.URL, reading).scopes(); ok && !covers(granted, need) {
 			r.unauthorized(rw, `,error="insufficient_scope"`)
 			return
 		}

@@ -79,6 +79,12 @@ func (e *Error) Explanation() (reason, remedy string) { return e.Reason(), e.Rem
 
 func (e *Error) Error() string { return explain.Text(e.Explanation()) }
 
+// Denied reports whether a token for the right that a request needs was refused, so
+// that the request was not sent.
+func (e *Error) Denied() bool {
+	return e.scopeRefused && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+}
+
 // Unwrap returns the cause, or nil if the response is the cause.
 func (e *Error) Unwrap() error { return e.cause }
 

@@ -44,9 +44,10 @@ func (a access) covers(b access) bool {
 	return true
 }
 
-// requiredAccess returns the access that a request needs. It is empty for a
-// request of an unknown form; the registry decides anyway.
-func requiredAccess(method string, u *url.URL) access {
+// requiredAccess returns the access that a request needs; listTags is the action
+// that listing tags needs. The access is empty for a request of an unknown form;
+// the registry decides anyway.
+func requiredAccess(method string, u *url.URL, listTags string) access {
 	path := u.EscapedPath()
 	reading := method == http.MethodGet || method == http.MethodHead
 	if rest, ok := strings.CutPrefix(path, "/acr/v1/"); ok {
@@ -79,6 +80,8 @@ func requiredAccess(method string, u *url.URL) access {
 		return nil
 	}
 	switch {
+	case reading && rest == repository+"/tags/list":
+		return access{repository: {listTags}}
 	case reading:
 		return access{repository: {"pull"}}
 	case method == http.MethodDelete && !strings.Contains(rest, "/blobs/uploads/"):

@@ -20,7 +20,9 @@ func TestRequiredAccess(t *testing.T) {
 		{"GET", "/v2/shop/cart/manifests/1.4.2", "repository:shop/cart:pull"},
 		{"HEAD", "/v2/shop/cart/blobs/sha256:1", "repository:shop/cart:pull"},
 		{"GET", "/v2/shop/cart/referrers/sha256:1?artifactType=x", "repository:shop/cart:pull"},
-		{"GET", "/v2/shop/cart/tags/list", "repository:shop/cart:pull"},
+		{"GET", "/v2/shop/cart/tags/list", "repository:shop/cart:metadata_read"},
+		{"GET", "/v2/shop/cart/tags/list?last=sha256-&n=1000", "repository:shop/cart:metadata_read"},
+		{"GET", "/v2/shop/tags/list/manifests/1", "repository:shop/tags/list:pull"},
 		{"PUT", "/v2/shop/cart/manifests/1.4.2", "repository:shop/cart:pull,push"},
 		{"DELETE", "/v2/shop/cart/manifests/sha256:1", "repository:shop/cart:delete"},
 		{"POST", "/v2/shop/cart/blobs/uploads/", "repository:shop/cart:pull,push"},
@@ -43,7 +45,7 @@ func TestRequiredAccess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(requiredAccess(test.method, u).scopes(), " "); got != test.want {
+		if got := strings.Join(requiredAccess(test.method, u, reading).scopes(), " "); got != test.want {
 			t.Errorf("%s %s: %q; want %q", test.method, test.path, got, test.want)
 		}
 	}
@@ -60,7 +62,7 @@ func FuzzRequiredAccess(f *testing.F) {
 			return
 		}
 		u.RawQuery = query
-		for _, scope := range requiredAccess(method, u).scopes() {
+		for _, scope := range requiredAccess(method, u, reading).scopes() {
 			if strings.Count(scope, ":") != 2 || strings.ContainsFunc(scope, unicode.IsSpace) {
 				t.Errorf("%s %s: %q", method, u, scope)
 			}

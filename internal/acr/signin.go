@@ -119,7 +119,7 @@ func (a *authTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		req = still
 	}
-	want := requiredAccess(req.Method, req.URL)
+	want := requiredAccess(req.Method, req.URL, s.listTags())
 	header, used, err := s.authorization(req.Context(), want)
 	if err != nil {
 		closeBody(req)
@@ -128,6 +128,9 @@ func (a *authTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := a.next.RoundTrip(withAuthorization(req, header))
 	if err != nil || resp.StatusCode != http.StatusUnauthorized || used.text == "" || resp.Request == nil || !s.owns(resp.Request.URL) {
 		return resp, err
+	}
+	if used.withholds(s.needs, want) {
+		return resp, nil
 	}
 	// A request that cannot be sent again gets a new token next time.
 	s.drop(used, want, resp.Header)
@@ -143,6 +146,16 @@ func (a *authTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	discard(resp)
 	return a.next.RoundTrip(withAuthorization(again, header))
+}
+
+// listTags returns the action that listing tags needs: on Azure it reads metadata
+// (github.com/Azure/acr/issues/676), unless the registry is open to all (663).
+// Other registries have no such action.
+func (s *SignIn) listTags() string {
+	if _, open := s.credential.(anonymous); open || !s.azure {
+		return "pull"
+	}
+	return reading
 }
 
 // replayable reports whether a request can be sent twice.
@@ -246,7 +259,7 @@ func (s *SignIn) bearer(ctx context.Context, want access) (token, error) {
 
 func isScopeRefused(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e.scopeRefused && (e.Status == http.StatusUnauthorized || e.Status == http.StatusForbidden)
+	return ok && e.Denied()
 }
 
 func (s *SignIn) scoped(ctx context.Context, scopes []string) (token, error) {

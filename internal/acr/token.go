@@ -45,23 +45,52 @@ func newToken(text string, expiresIn int64, now time.Time) token {
 	return token{text: text, fetched: now, renewAt: now.Add(lifetime - min(lifetime/5, maxRenewBefore))}
 }
 
-// tokenTimes returns iat and exp of a JSON Web Token. The signature is not
-// checked: the token came from the issuer.
-func tokenTimes(text string) (issuedAt, expires time.Time, ok bool) {
+// withholds reports whether the token, which was requested for all of needs, says
+// in its own claims that something of want was not granted. Then another token
+// would not grant it either. It is a hint that saves requests, not evidence.
+func (t token) withholds(needs, want access) bool {
+	if len(want) == 0 || !needs.covers(want) {
+		return false
+	}
+	var claims struct {
+		Access []struct {
+			Type, Name string
+			Actions    []string
+		} `json:"access"`
+	}
+	if !decodeClaims(t.text, &claims) || claims.Access == nil {
+		return false
+	}
+	granted := access{}
+	for _, a := range claims.Access {
+		name := a.Name
+		if a.Type == "registry" {
+			name = "registry:" + a.Name
+		}
+		granted[name] = append(granted[name], a.Actions...)
+	}
+	return !granted.covers(want)
+}
+
+// decodeClaims reads the claims of a JSON Web Token. The signature is not checked:
+// the token came from the issuer.
+func decodeClaims(text string, claims any) bool {
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
-		return issuedAt, expires, false
+		return false
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
-	if err != nil {
-		return issuedAt, expires, false
-	}
+	return err == nil && json.Unmarshal(payload, claims) == nil
+}
+
+// tokenTimes returns iat and exp of a JSON Web Token.
+func tokenTimes(text string) (issuedAt, expires time.Time, ok bool) {
 	var claims struct {
 		IssuedAt float64 `json:"iat"`
 		Expires  float64 `json:"exp"`
 	}
 	const most = 1 << 40
-	if json.Unmarshal(payload, &claims) != nil || claims.Expires <= 0 || claims.Expires > most || claims.IssuedAt < 0 || claims.IssuedAt > most {
+	if !decodeClaims(text, &claims) || claims.Expires <= 0 || claims.Expires > most || claims.IssuedAt < 0 || claims.IssuedAt > most {
 		return issuedAt, expires, false
 	}
 	if claims.IssuedAt > 0 {

@@ -132,7 +132,7 @@ func TestNeed(t *testing.T) {
 		{"seal", wanted(Seal, "", rules(topology.LockTag, false)), true, []string{"pull", "metadata_read", "push", "metadata_write"}, nil},
 		{"seal, a dry run", wanted(Seal, "", rules(topology.LockTag, false)), false, []string{"pull", "metadata_read"}, nil},
 	} {
-		got := RequiredRights([]Wanted{c.w}, nil, c.writes, azure)
+		got := RequiredRights([]Wanted{c.w}, nil, Usage{Writes: c.writes, Azure: azure})
 		if !slices.Equal(got[prod]["shop/cart"], c.source) {
 			t.Errorf("%s: %v at the source, want %v", c.name, got[prod]["shop/cart"], c.source)
 		}
@@ -140,7 +140,25 @@ func TestNeed(t *testing.T) {
 			t.Errorf("%s: %v at the target, want %v", c.name, got[c.w.Targets[0].Registry]["shop/cart"], c.target)
 		}
 	}
-	others := RequiredRights(nil, []ref.Reference{at(prod, "2")}, true, azure)
+	// Reading what is attached lists the source's tags, which on Azure is a right
+	// of its own; a seal reads nothing attached.
+	push := wanted(InvertedPush, dev, topology.Rules{Kind: topology.None, Lock: topology.LockNone})
+	elsewhere := push
+	elsewhere.Source.Registry = "localhost:5000"
+	for _, c := range []struct {
+		w    Wanted
+		want []string
+	}{
+		{push, []string{"pull", "metadata_read"}},
+		{wanted(Audit, dev, rules(topology.LockNone, false)), []string{"pull", "metadata_read"}},
+		{elsewhere, []string{"pull"}},
+	} {
+		got := RequiredRights([]Wanted{c.w}, nil, Usage{Writes: true, Referrers: true, Azure: azure})
+		if source := c.w.Source; !slices.Equal(got[source.Registry][source.Repository], c.want) {
+			t.Errorf("%s from %s with what is attached: %v, want %v", c.w.Action, source.Registry, got[source.Registry][source.Repository], c.want)
+		}
+	}
+	others := RequiredRights(nil, []ref.Reference{at(prod, "2")}, Usage{Writes: true, Referrers: true, Azure: azure})
 	if !slices.Equal(others[prod]["shop/cart"], []string{"pull"}) {
 		t.Errorf("images of other jobs: %v", others)
 	}

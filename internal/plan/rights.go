@@ -25,13 +25,19 @@ func (r Rights) add(on ref.Reference, actions ...string) {
 	r[on.Registry][on.Repository] = wanted
 }
 
+// Usage is how a step uses its registries, besides the images.
+type Usage struct {
+	Writes    bool                   // anything is written
+	Referrers bool                   // what is attached to the images is read
+	Azure     func(host string) bool // the registry has locks, and lists tags by a right of its own
+}
+
 // RequiredRights returns the rights that a step needs, so that it can use one token per
-// registry: for the images, and for others, which are only read. writes is set
-// if anything is written; azure reports whether a registry has locks.
-func RequiredRights(images []Wanted, others []ref.Reference, writes bool, azure func(host string) bool) Rights {
+// registry: for the images, and for others, which are only read.
+func RequiredRights(images []Wanted, others []ref.Reference, use Usage) Rights {
 	rights := Rights{}
 	for _, w := range images {
-		w.addRights(rights, writes, azure)
+		w.addRights(rights, use)
 	}
 	for _, other := range others {
 		rights.add(other, "pull")
@@ -39,19 +45,22 @@ func RequiredRights(images []Wanted, others []ref.Reference, writes bool, azure 
 	return rights
 }
 
-func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bool) {
+func (w Wanted) addRights(rights Rights, use Usage) {
 	rights.add(w.Source, "pull")
 	if w.Action == Seal {
 		rights.add(w.Source, "metadata_read")
-		if writes {
+		if use.Writes {
 			rights.add(w.Source, "push", "metadata_write")
 		}
 		return
 	}
 	required := w.RequiredArtifacts()
 	aged := slices.ContainsFunc(required, func(a topology.Attached) bool { return a.MaxAge > 0 })
-	timed := w.TimesReferrers() && azure(w.Source.Registry) && (w.leaves() || len(required) > 0)
-	if w.NeedsSeal() || w.NeedsRecords() || aged || timed {
+	azure := use.Azure(w.Source.Registry)
+	timed := w.TimesReferrers() && azure && (w.leaves() || len(required) > 0)
+	// Digest tags are found in the list of tags, or else by their names.
+	lists := use.Referrers && azure
+	if w.NeedsSeal() || w.NeedsRecords() || aged || timed || lists {
 		rights.add(w.Source, "metadata_read")
 	}
 	for i, t := range w.Targets {
@@ -61,16 +70,25 @@ func (w Wanted) addRights(rights Rights, writes bool, azure func(host string) bo
 			continue
 		}
 		// Read the locks that could prevent a write.
-		if azure(t.Registry) || locks {
+		if use.Azure(t.Registry) || locks {
 			rights.add(t, "metadata_read")
 		}
-		if writes {
+		if use.Writes {
 			rights.add(t, "push")
 		}
-		if writes && locks {
+		if use.Writes && locks {
 			rights.add(t, "metadata_write")
 		}
 	}
+}
+
+// ListTags returns the rights that listing the tags of a repository needs, so that
+// its images can be read too.
+func ListTags(azure bool) []string {
+	if azure {
+		return []string{"pull", "metadata_read"}
+	}
+	return []string{"pull"}
 }
 
 // leaves reports whether the image goes to another repository, to which what is

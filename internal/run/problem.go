@@ -2,6 +2,7 @@ package run
 
 import (
 	"errors"
+	"fmt"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
@@ -81,8 +82,14 @@ func unreadState(err error) outcome.State {
 
 func (u *listError) problem() report.Problem {
 	p := problem(report.SourceSide, u.err)
-	if errors.Is(u.err, transfer.Denied) {
+	var denied *transfer.Error
+	if !errors.As(u.err, &denied) || denied.Kind != transfer.Denied {
+		return p
+	}
+	if denied.Repository == "" {
 		p.Remedy = "Grant the identity the role Container Registry Repository Catalog Lister (AcrPull if the registry does not use repository permissions), or list the repositories by name."
+	} else {
+		p.Remedy = fmt.Sprintf("Grant the identity metadata/read on the repository %s (Container Registry Repository Reader, which also pulls), or name the tags instead of a pattern.", denied.Repository)
 	}
 	return p
 }

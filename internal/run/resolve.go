@@ -129,7 +129,7 @@ func inputs(c *agent.Config) topology.Inputs {
 // signIn prepares the sign-in to every registry of the order without sending
 // anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
-	rights := plan.RequiredRights(o.images, o.others, !c.ReadOnly(), isAzure)
+	rights := plan.RequiredRights(o.images, o.others, plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Azure: isAzure})
 	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.others) {
 		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {

@@ -297,14 +297,20 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	if err != nil {
 		return nil, &listError{err}
 	}
+	repositories = slices.DeleteFunc(repositories, func(repository string) bool { return !flow.Repositories.Match(repository) })
+	// One token for all lists.
+	lists := map[string][]string{}
+	for _, repository := range repositories {
+		lists[repository] = plan.ListTags(isAzure(home))
+	}
+	if err := r.s.SignIn(home, false, lists); err != nil {
+		return nil, usage(home, err, session.Remedy(err))
+	}
 	found := make([][]ref.Reference, len(repositories))
 	failures := make([]error, len(repositories))
 	var group errgroup.Group
 	group.SetLimit(imagesAtOnce)
 	for i, repository := range repositories {
-		if !flow.Repositories.Match(repository) {
-			continue
-		}
 		group.Go(func() error {
 			defer defect.Catch(ctx)
 			tags, err := at.Data.Tags(ctx, repository, setLimit)

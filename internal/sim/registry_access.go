@@ -227,6 +227,13 @@ func (r *Registry) authorize(w http.ResponseWriter, req *http.Request, needed ..
 	return true
 }
 
+// anonymous reports whether a request has a token that was issued to nobody.
+func (r *Registry) anonymous(req *http.Request) bool {
+	token, bearer := strings.CutPrefix(req.Header.Get("Authorization"), "Bearer ")
+	c, valid := r.read("access_token", token)
+	return bearer && valid && len(c.Identity) == 0
+}
+
 func (r *Registry) challenge(w http.ResponseWriter, needed []resource, problem string) {
 	challenge := fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"`, r.host, r.host)
 	var scopes []string

@@ -62,6 +62,8 @@ func TestChallenge(t *testing.T) {
 		{"mount", "POST", "/v2/shop/cart/blobs/uploads/?mount=x&from=shop/base", "", realm + `,scope="repository:shop/cart:pull,push repository:shop/base:pull"`},
 		{"delete", "DELETE", "/v2/shop/cart/manifests/1.0", "", realm + `,scope="repository:shop/cart:delete"`},
 		{"catalog", "GET", "/v2/_catalog", "", realm + `,scope="registry:catalog:*"`},
+		{"tags", "GET", "/v2/shop/cart/tags/list", "", realm + `,scope="repository:shop/cart:metadata_read"`},
+		{"tags with the right to pull", "GET", "/v2/shop/cart/tags/list", "Bearer " + pull, realm + `,scope="repository:shop/cart:metadata_read",error="insufficient_scope"`},
 		{"metadata read", "GET", "/acr/v1/shop%2Fcart/_tags/1.0", "", realm + `,scope="repository:shop/cart:metadata_read"`},
 		{"metadata write", "PATCH", "/acr/v1/shop/cart/_tags/1.0", "", realm + `,scope="repository:shop/cart:metadata_write"`},
 		{"no token", "GET", "/v2/", "Bearer nonsense", realm + `,error="invalid_token"`},
@@ -230,6 +232,7 @@ func TestAnonymousPull(t *testing.T) {
 		if got := l.do("GET", "/v2/shop/cart/manifests/1.0", bearer, ""); got.Status != 200 {
 			t.Errorf("%s: pull got %d", name, got.Status)
 		}
+		l.want(l.do("GET", "/v2/shop/cart/tags/list", bearer, ""), 200, "")
 		l.want(l.do("PUT", "/v2/shop/cart/manifests/2.0", bearer, image()), 401, "UNAUTHORIZED")
 	}
 }

@@ -296,8 +296,15 @@ func (r *Registry) removeManifest(repo *repository, digest string) {
 	repo.updated = r.now()
 }
 
+// tagsList lists tags by the right to read metadata, as Azure does
+// (github.com/Azure/acr/issues/600 and 676). Only anonymous pull includes it
+// (issue 663).
 func (r *Registry) tagsList(w http.ResponseWriter, req *http.Request, name string) {
-	if !validName(w, name) || !r.authorize(w, req, repositoryScope(name, "pull")) {
+	action := "metadata_read"
+	if r.anonymous(req) {
+		action = "pull"
+	}
+	if !validName(w, name) || !r.authorize(w, req, repositoryScope(name, action)) {
 		return
 	}
 	if req.Method != http.MethodGet {

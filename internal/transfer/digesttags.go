@@ -86,6 +86,9 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 			break
 		}
 		if err != nil {
+			if len(seen) == 1 && errors.Is(r.wrap(ctx, op, repo, "", err), Denied) {
+				return digestTags{}, nil
+			}
 			return digestTags{}, err
 		}
 		if resp.status != http.StatusOK {

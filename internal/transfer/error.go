@@ -98,7 +98,7 @@ func withSide(side Side, err error) error {
 	}
 	sided := *e
 	sided.Side = side
-	if sided.Kind == Denied {
+	if sided.Kind == Denied && sided.Status != 0 {
 		sided.Remedy = deniedRemedy(&sided)
 	}
 	return &sided

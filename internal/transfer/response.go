@@ -112,8 +112,13 @@ func (r *Registry) transportError(ctx context.Context, op, repo, ref string, err
 			remedy += "."
 		}
 		e.Kind, e.Reason, e.Remedy = Unexpected, r.secrets.Bounded(reason, maxExplanation), r.secrets.Line(remedy)
-		if isNetworkError(err) {
+		var refused interface{ Denied() bool }
+		switch {
+		case isNetworkError(err):
 			e.Kind = Unreachable
+		case errors.As(err, &refused) && refused.Denied():
+			// No token for this right: the request was not even sent.
+			e.Kind = Denied
 		}
 	case isCertificateError(err):
 		e.Kind = Unreachable
