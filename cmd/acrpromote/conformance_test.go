@@ -88,7 +88,7 @@ func worth(verdict string) int {
 func TestConformance(t *testing.T) {
 	env := newTestEnv(t)
 	env.dev.AddUser(realUser, realPassword)
-	env.dev.Grant(realUser, "conformance/**", "pull", "push", "delete")
+	env.dev.Grant(realUser, "conformance/**", "pull", "push", "delete", "metadata_read")
 	theirs, _ := conform(t, startRegistry(t).host, "OCI_TLS=disabled")
 	ours, reasons := conform(t, devHost, "OCI_TLS=enabled", "HTTPS_PROXY="+env.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+env.cloud.CAFile())
 
