@@ -3,6 +3,7 @@
 #   ./build.sh          everything: the programs in bin/, the extension in dist/
 #   ./build.sh demo     the whole scenario, against simulated Azure services
 #   ./build.sh bench    compares with peers: time, CPU, memory, requests (-full: every case)
+#   ./build.sh live-check   answers in Azure itself what is not documented: docs/live-check.md
 #   ./build.sh screenshots   renders images/screenshot-*.png; needs Chromium
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
 set -euo pipefail
@@ -113,6 +114,19 @@ run_demo() {
   exec "bin/demo$(go env GOEXE)" "$@" "bin/acrpromote$(go env GOEXE)"
 }
 
+# The program that answers open facts in Azure itself. The pipeline that it prints
+# runs it on a Linux agent.
+run_live_check() {
+  need_go
+  mkdir -p bin
+  for output in "livecheck$(go env GOEXE):$(go env GOOS):$(go env GOARCH)" livecheck-linux-amd64:linux:amd64; do
+    IFS=: read -r file os arch <<<"$output"
+    CGO_ENABLED=0 GOOS=$os GOARCH=$arch go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "bin/$file" ./cmd/livecheck
+  done
+  [ $# -gt 0 ] || set -- -h
+  exec "bin/livecheck$(go env GOEXE)" "$@"
+}
+
 run_tests() {
   need_go
   say "formatting"
@@ -147,7 +161,8 @@ case "${1:-}" in
   "") build_local; build_extension ;;
   demo) shift; run_demo "$@" ;;
   bench) shift; run_bench "$@" ;;
+  live-check) shift; run_live_check "$@" ;;
   screenshots) run_screenshots ;;
   test) run_tests ;;
-  *) sed -n '2,7p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

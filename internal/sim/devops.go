@@ -25,6 +25,8 @@ type Organization struct {
 	projects     []*Project
 	members      map[string][]string // of a group's id: ids of its members
 	tokens       map[string]*jobToken
+	personal     map[string]bool // personal access tokens
+	reach        Reach
 	interceptors []func(http.ResponseWriter, *http.Request) bool
 }
 
@@ -43,7 +45,7 @@ func (c *Cloud) DevOps(name string) *Organization {
 func newOrganization(name string) *Organization {
 	return &Organization{
 		name: name, id: guidOf("organization/" + name), signer: newSigner("devops/" + name),
-		now: time.Now, members: map[string][]string{}, tokens: map[string]*jobToken{},
+		now: time.Now, members: map[string][]string{}, tokens: map[string]*jobToken{}, personal: map[string]bool{},
 		serial: map[string]int{"build": 4710, "release": 90, "environment": 6, "check": 20, "definition": 11},
 	}
 }

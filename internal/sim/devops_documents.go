@@ -196,6 +196,9 @@ func (s *Stage) records(a *attempt) []any {
 				for n, step := range a.steps {
 					task := add(record("Task", step.id, jobID, step.task), step.state(), step.result, step.begun, step.ended)
 					task["order"], task["workerName"], task["task"] = n+2, jr["workerName"], taskReference(step.task)
+					if step.label != "" {
+						task["name"] = step.label
+					}
 				}
 				continue
 			}

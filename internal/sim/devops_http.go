@@ -75,7 +75,7 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := strings.Split(strings.ToLower(strings.TrimPrefix(rest, "/_apis/")), "/")
 	o.mu.Lock()
 	project := o.project(name)
-	visible := project != nil && (project == token.project || project.admitted[token.project])
+	visible := project != nil && (token.personal || project == token.project || project.admitted[token.project])
 	o.mu.Unlock()
 	if !visible {
 		restRefusal{http.StatusNotFound, "TF200016: The following project does not exist: " + name + ". Verify that the name of the project is correct and that the project exists on the specified Azure DevOps Server.",
@@ -101,6 +101,10 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		noSuchController(w, rest)
 		return
 	}
+	if plan, ok := planPath(rest); ok {
+		token.servePlan(w, r, plan)
+		return
+	}
 	query := r.URL.Query()
 	switch {
 	case match("GET", "build", "builds", "*"):
@@ -111,6 +115,9 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		project.serveTimeline(w, path[2], path[4])
 	case match("GET", "build", "builds", "*", "attachments", "*"):
 		project.serveAttachments(w, path[2], path[4])
+	case match("GET", "build", "builds", "*", "*", "*", "attachments", "*", "*"):
+		segments := strings.Split(rest, "/")
+		project.serveAttachment(w, path[2], path[4], path[6], segments[len(segments)-1])
 	case match("GET", "pipelines", "approvals"):
 		project.serveApprovals(w, split(query.Get("approvalIds")), expands(query.Get("$expand"), "steps"), apiVersion(r) >= "7.2")
 	case match("GET", "pipelines", "approvals", "*"):
@@ -164,6 +171,8 @@ func (o *Organization) authenticate(w http.ResponseWriter, r *http.Request) *job
 		if token != nil {
 			return token
 		}
+	} else if token := o.person(r); token != nil {
+		return token
 	}
 	const page = "<!DOCTYPE html>\r\n<html lang=\"en-US\"><head><title>Azure DevOps Services | Sign In</title></head><body><h2>Sign in</h2></body></html>\r\n"
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -28,13 +28,17 @@ type Step struct {
 	attempt     *attempt
 	id          string
 	task        string
+	label       string // the record's name, where it was changed
 	result      string
 	begun       time.Time
 	ended       time.Time
 	attachments []attachment
 }
 
-type attachment struct{ kind, name string }
+type attachment struct {
+	kind, name string
+	content    []byte
+}
 
 // Step begins a step of a task in the newest attempt's job.
 func (s *Stage) Step(task string) *Step {
@@ -83,12 +87,7 @@ func (p *Step) ID() string { return p.id }
 func (p *Step) Attach(kind, name string) {
 	p.lock()
 	defer p.unlock()
-	for _, a := range p.attachments {
-		if a.kind == kind && a.name == name {
-			return
-		}
-	}
-	p.attachments = append(p.attachments, attachment{kind, name})
+	p.attach(attachment{kind: kind, name: name})
 }
 
 // End ends the step with a result: succeeded, succeededWithIssues, failed,

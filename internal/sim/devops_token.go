@@ -17,9 +17,11 @@ type jobToken struct {
 	project *Project
 	run     *Run     // nil in a release
 	release *Release // nil in a YAML run
-	hub     string
-	planID  string
-	jobID   string
+	// personal marks a person's token, which no job has.
+	personal bool
+	hub      string
+	planID   string
+	jobID    string
 	// connections are the ids that an input of the job's step names: for no
 	// others does the service give out assertions.
 	connections []string
