@@ -160,7 +160,7 @@ var changes = []change{
 	input("targets", "", devHost, dev2Host, devHost+"\n"+dev2Host, devHost+"/renamed/REPOSITORY", devHost+"/REPOSITORY:other", "HERE:live", "HERE:1.4.2", "HERE", prodHost, "nowhere.azurecr.io", "bad target", " \n ", devHost+"\n"+devHost),
 	input("environment", "", "Production", "PRODUCTION", "Other", "endpoint:release-identity", "endpoint:"),
 	input("approval", "manual", "automated", "any", "none"),
-	input("approvalStage", "Production", "Build", "Nowhere"),
+	input("approvalStage", "Released", "Build", "Nowhere"),
 	input("requesterCanApprove", "true", "false", "maybe"),
 	input("authorCanApprove", "true", "false"),
 	input("sealed", "true", "false"),
@@ -396,6 +396,8 @@ func (c *combination) build() {
 		c.prod.SetTagLock(c.repository, release, false, false)
 		c.prod.SetManifestLock(c.repository, c.image.Digest, true, false)
 	}
+	// Its checks pass when the stage is created.
+	c.stage = c.run.Stage("Released", c.environment, c.connection)
 	// An approval that nobody may give stays open.
 	_ = c.decide()
 	c.stage.Begin()

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"net/url"
@@ -282,6 +283,153 @@ func TestSecretsEchoedEverywhere(t *testing.T) {
 			}
 			if echoed.Load() == 0 {
 				t.Error("nothing was echoed")
+			}
+		})
+	}
+}
+
+// written returns how servers and libraries write a value that they were sent, by the
+// name of the encoding.
+func written(value string) map[string]string {
+	each := func(format string) string {
+		var b strings.Builder
+		for _, c := range []byte(value) {
+			fmt.Fprintf(&b, format, c)
+		}
+		return b.String()
+	}
+	std, raw := base64.StdEncoding, base64.RawURLEncoding
+	return map[string]string{
+		"as it is": value, "quoted": fmt.Sprintf("%q", value), "percent": url.QueryEscape(value), "path": url.PathEscape(value), "percent, twice": url.QueryEscape(url.QueryEscape(value)),
+		"every character in percent": each("%%%02X"), "every character in percent, lower case": each("%%%02x"), "every character in percent, twice": url.QueryEscape(each("%%%02X")),
+		"Base64": std.EncodeToString([]byte(value)), "Base64 for URLs": raw.EncodeToString([]byte(value)), "Base64, twice": std.EncodeToString([]byte(std.EncodeToString([]byte(value)))),
+		"Base64 of an empty user": std.EncodeToString([]byte(":" + value)), "Base64 of a user": std.EncodeToString([]byte("me:" + value)), "Base64 of a line": std.EncodeToString([]byte(value + "\n")),
+		"hexadecimal": each("%02x"), "hexadecimal, upper case": each("%02X"), "bytes in hexadecimal": fmt.Sprintf("% x", value), "bytes in upper case": each("%02X:"), "a list of bytes": fmt.Sprint([]byte(value)), "escaped bytes": each(`\x%02x`),
+		"JSON escapes": each(`\u%04x`), "JSON escapes, upper case": each(`\u%04X`), "entities": each("&#%d;"), "hexadecimal entities": each("&#x%x;"), "HTML": html.EscapeString(value),
+	}
+}
+
+// wantHidden fails the test if an output shows a value in one of its encodings.
+func (o outcome) wantHidden(value string) {
+	o.t.Helper()
+	document, _ := json.Marshal(o.result)
+	for name, form := range written(value) {
+		if len(form) < 12 {
+			o.t.Fatalf("%q is too short to be found", form)
+		}
+		for place, text := range map[string]string{"the log": o.stdout, "standard error": o.stderr, "the summary": o.summary, "result.json": string(document)} {
+			// The beginning is too much already.
+			if beginning := form[:max(12, len(form)/3)]; strings.Contains(text, beginning) {
+				o.t.Errorf("%s shows a secret (%s): %s…", place, name, beginning)
+			}
+		}
+	}
+}
+
+// TestProxyEchoesPassword tests proxies that repeat the user and the password that
+// they were sent.
+func TestProxyEchoesPassword(t *testing.T) {
+	const password = "A proxy+password/~3&<4>"
+	var sent atomic.Value
+	sent.Store("")
+	all := func() string {
+		var b strings.Builder
+		header := sent.Load().(string)
+		for _, value := range []string{password, "agent:" + password, header, strings.TrimPrefix(header, "Basic ")} {
+			for _, form := range written(value) {
+				b.WriteString(strings.NewReplacer("\n", "", "\r", "").Replace(form) + " ")
+			}
+		}
+		return b.String()
+	}
+	page := func(status int) func(http.ResponseWriter) {
+		return func(rw http.ResponseWriter) {
+			for _, name := range []string{"Proxy-Authenticate", "Proxy-Authorization", "Location", "Warning", "Via"} {
+				rw.Header().Set(name, all())
+			}
+			rw.Header().Set("Content-Type", "text/html")
+			rw.WriteHeader(status)
+			_, _ = io.WriteString(rw, "<html><body>You sent "+all()+"</body></html>")
+		}
+	}
+	// raw answers with bytes that are not always HTTP.
+	raw := func(before, after string) func(http.ResponseWriter) {
+		return func(rw http.ResponseWriter) {
+			connection, _, err := http.NewResponseController(rw).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(connection, before+all()+after)
+			connection.Close()
+		}
+	}
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"407":                   page(http.StatusProxyAuthRequired),
+		"502":                   page(http.StatusBadGateway),
+		"302":                   page(http.StatusFound),
+		"status line":           raw("HTTP/1.1 502 ", "\r\n\r\n"),
+		"not HTTP":              raw("", "\r\n\r\n"),
+		"no status":             raw("HTTP/1.1 ", "\r\n\r\n"),
+		"malformed header":      raw("HTTP/1.1 200 OK\r\n", "\r\n\r\n"),
+		"malformed header name": raw("HTTP/1.1 200 OK\r\n ", ": x\r\n\r\n"),
+		"length":                raw("HTTP/1.1 502 x\r\nContent-Length: ", "\r\n\r\n"),
+		"transfer encoding":     raw("HTTP/1.1 502 x\r\nTransfer-Encoding: ", "\r\n\r\n"),
+		"no TLS":                raw("HTTP/1.1 200 OK\r\n\r\n", ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			env, _ := ready(t)
+			env.shutOut = true
+			var answered atomic.Int64
+			env.prodNetwork.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+				answered.Add(1)
+				sent.Store(r.Header.Get("Proxy-Authorization"))
+				answer(rw)
+				return true
+			})
+			o := env.task(push(), func(e *fakeagent.Environment) { e.Proxy.Username, e.Proxy.Password = "agent", password })
+			if o.result["outcome"] == "done" || answered.Load() == 0 {
+				t.Errorf("outcome %v, %d answers", o.result["outcome"], answered.Load())
+			}
+			for _, value := range []string{password, "agent:" + password, "Basic " + base64.StdEncoding.EncodeToString([]byte("agent:"+password))} {
+				o.wantHidden(value)
+			}
+		})
+	}
+}
+
+// TestAzureDevOpsEchoesToken tests an Azure DevOps that repeats the job's token in its
+// errors, in every encoding.
+func TestAzureDevOpsEchoesToken(t *testing.T) {
+	for _, status := range []int{http.StatusForbidden, http.StatusUnauthorized} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) {
+			env, _ := ready(t)
+			environ := env.environ(env.stage, push())
+			token := valueOf(environ, "ENDPOINT_AUTH_PARAMETER_SYSTEMVSSCONNECTION_ACCESSTOKEN")
+			shown := 0
+			for name, form := range written(token) {
+				remove := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+					if r.Host != devOpsHost || strings.Contains(r.URL.Path, "oidctoken") {
+						return false
+					}
+					rw.Header().Set("Content-Type", "application/json")
+					rw.Header().Set("X-TFS-ServiceError", form)
+					rw.WriteHeader(status)
+					_ = json.NewEncoder(rw).Encode(map[string]any{"$id": "1", "message": "TF400813: not authorized: " + form + " is not it", "typeKey": form})
+					return true
+				})
+				o := env.execute(environ)
+				remove()
+				if o.result["outcome"] == "done" {
+					t.Errorf("%s: done", name)
+				}
+				o.wantHidden(token)
+				if strings.Contains(o.stdout, "TF400813") {
+					shown++
+				}
+			}
+			if shown == 0 {
+				t.Error("no error of the server is shown, so that this tests nothing")
 			}
 		})
 	}

@@ -32,7 +32,7 @@ const (
 // Secrets are values that no text may show: passwords, tokens, assertions. They
 // are found as they are and in the encodings in which servers and libraries
 // repeat what they were sent: Base64, hexadecimal, percent-encoding, JSON, HTML
-// and Go strings. Of long ones, the beginning and the end are found as well, and
+// and Go strings, also within each other. Of long ones, the beginning and the end are found as well, and
 // of all, what is left of them where a text was cut. A nil *Secrets and the zero
 // value know none. Methods may be called concurrently.
 type Secrets struct {
@@ -130,6 +130,7 @@ func without(text string, secrets [][]encoding) string {
 			found.add(e)
 		}
 	}
+	found.markDecoded(secrets, nested)
 	return found.replaced()
 }
 

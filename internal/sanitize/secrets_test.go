@@ -196,3 +196,73 @@ func FuzzBounded(f *testing.F) {
 		}
 	})
 }
+
+// TestSecretsInAnyNotation checks that a secret is found in what a text decodes to,
+// and that texts without one stay as they are.
+func TestSecretsInAnyNotation(t *testing.T) {
+	const secret = "A job's token/+~1"
+	each := func(format, between string) string {
+		var list []string
+		for _, c := range []byte(secret) {
+			list = append(list, fmt.Sprintf(format, c))
+		}
+		return strings.Join(list, between)
+	}
+	std := base64.StdEncoding.EncodeToString
+	var s Secrets
+	s.Add(secret, "short")
+	for _, written := range []string{
+		each("%%%02X", ""), each("%%%02x", ""), url.QueryEscape(each("%%%02X", "")), url.QueryEscape(url.QueryEscape(secret)), url.QueryEscape(url.QueryEscape(url.QueryEscape(secret))),
+		each("&#%d;", ""), each("&#x%x;", ""), html.EscapeString(html.EscapeString(html.EscapeString(secret))), each("&amp;#%d;", ""),
+		each(`\x%02x`, ""), each(`\u%04x`, ""), each(`\u{%x}`, ""), each(`\%03o`, ""), strings.ReplaceAll(secret, "/", `\/`), fmt.Sprintf("%q", fmt.Sprintf("%q", secret)),
+		each("%02x", " "), each("%02X", ":"), each("0x%02x", ", "), each("%d", " "), each("%d", ","), each("%02x", ""),
+		std([]byte(std([]byte(secret)))), std([]byte("me:" + std([]byte("you:"+secret)))), std([]byte(url.QueryEscape(secret))), url.QueryEscape(std([]byte("a" + secret + "b"))),
+		base64.RawURLEncoding.EncodeToString([]byte(std([]byte("ab" + secret)))),
+	} {
+		for _, text := range []string{written, "no: " + written + " is not it", "a/path/" + written + "?x", `{"sent":"` + written + `"}`} {
+			got := s.Bounded(text, 4000)
+			if !strings.Contains(got, mark) || strings.Contains(got, written[len(written)/3:len(written)/3+12]) {
+				t.Errorf("%q gives %q", text, got)
+			}
+			if strings.HasPrefix(text, "no: ") && !strings.HasSuffix(got, "is not it") {
+				t.Errorf("%q gives %q: too much is gone", text, got)
+			}
+		}
+	}
+	// What was cut shows no beginning.
+	for _, written := range []string{
+		each("%%%02X", ""), each("&#%d;", ""), each("&#x%x;", ""), each(`\x%02x`, ""), each(`\u%04x`, ""), each("%02x", " "), each("%02X", ":"), each("%d", " "), each("%02x", ""),
+		url.QueryEscape(each("%%%02X", "")), std([]byte(secret)), std([]byte(std([]byte(secret)))), std([]byte(each("%%%02X", ""))),
+	} {
+		for length := len(written) / 2; length < len(written); length++ {
+			if got := s.Bounded("no: "+written[:length]+"…", 4000); strings.Contains(got, written[:len(written)/4]) {
+				t.Errorf("%q, cut, gives %q", written[:length], got)
+			}
+		}
+	}
+	digest := "sha256:" + strings.Repeat("73686f7274", 12) + "ab12"
+	for _, plain := range []string{digest, "1, 2, 3, 4, 5, 6, 7, 8, 9", "100% of a&b; c%20d", "sha256-2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae.sig", "%zz \\u12 &#; &#9999999;", each("%02x", " ")[:11]} {
+		if got := s.Bounded(plain, 4000); got != plain {
+			t.Errorf("%q became %q", plain, got)
+		}
+	}
+}
+
+// BenchmarkLine measures a line of the log of requests, and a long text without
+// secrets.
+func BenchmarkLine(b *testing.B) {
+	var s Secrets
+	for i := range 12 {
+		s.Add(fmt.Sprintf("eyJhbGciOiJSUzI1NiJ9.%d.%s", i, strings.Repeat("token", 200)))
+	}
+	for name, text := range map[string]string{
+		"request": "GET contosoprod.azurecr.io/v2/shop/cart/blobs/sha256:2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae 200 in 12 ms",
+		"long":    strings.Repeat("some text about 17 things, %41 and aGVsbG8gd29ybGQsIGhlbGxv, ", 4000),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				s.Bounded(text, 300)
+			}
+		})
+	}
+}

@@ -31,6 +31,7 @@ type Network struct {
 	dialled       []string
 	blocked       map[string]bool
 	authorization string
+	answer        func(http.ResponseWriter, *http.Request) bool
 }
 
 // Network opens a network whose clients the cloud sees at ip. It panics if
@@ -77,6 +78,14 @@ func (n *Network) RequireAuth(user, password string) {
 	n.authorization = "Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
 }
 
+// Intercept has f see each request to the proxy first; true means that f has
+// answered it. Nil lifts it.
+func (n *Network) Intercept(f func(http.ResponseWriter, *http.Request) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.answer = f
+}
+
 // Block makes exactly these hosts unreachable from the network (502); no host
 // lifts every block. Connections that stand already are left alone.
 func (n *Network) Block(hosts ...string) {
@@ -101,8 +110,11 @@ func (n *Network) Client() *http.Client {
 
 func (n *Network) serve(w http.ResponseWriter, r *http.Request) {
 	n.mu.Lock()
-	authorization := n.authorization
+	authorization, answer := n.authorization, n.answer
 	n.mu.Unlock()
+	if answer != nil && answer(w, r) {
+		return
+	}
 	if authorization != "" && subtle.ConstantTimeCompare([]byte(authorization), []byte(r.Header.Get("Proxy-Authorization"))) == 0 {
 		w.Header().Set("Proxy-Authenticate", `Basic realm="proxy"`)
 		http.Error(w, "the proxy needs a user and a password", http.StatusProxyAuthRequired)
