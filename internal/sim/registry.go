@@ -39,6 +39,11 @@ type RegistryOptions struct {
 	StorageHost      string        // where blob downloads are sent, one for each registry; "" is <name>.blob.core.windows.net
 	DownloadLifetime time.Duration // of a signed download address, whole seconds; 0 is 20 minutes
 	Lag              Lag           // until a write is seen by other connections
+	Limits           Limits        // requests that one identity may send; the zero value is no limit
+	EqualTagPut      bool          // take a PUT of the digest that a locked tag points at already, instead of refusing it
+	LockedPatch      bool          // refuse every PATCH of a tag or manifest that is locked for writing (azure-sdk-for-net#22827)
+	SoftDelete       SoftDelete    // keep what is deleted, and refuse to take it again
+	PurgeEvery       int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
 	HTTP2            bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
 }
 
@@ -65,6 +70,11 @@ type Registry struct {
 	sequence     int
 	requests     int // that have come so far
 	arrivals     map[place]arrival
+	locksBefore  map[place]lateLock
+	deleted      map[place]bool    // manifests that are soft-deleted
+	regional     map[string]string // the service that a regional endpoint names, by its host
+	spent        map[spender]*spending
+	refused      []Refused
 	spilled      []string
 }
 
@@ -95,6 +105,10 @@ func (c *Cloud) Registry(host string, o RegistryOptions) *Registry {
 		uploads:      map[string]*upload{},
 		broken:       map[string]bool{},
 		arrivals:     map[place]arrival{},
+		locksBefore:  map[place]lateLock{},
+		deleted:      map[place]bool{},
+		regional:     map[string]string{},
+		spent:        map[spender]*spending{},
 		corrupted:    map[string]func([]byte) []byte{},
 	}
 	c.mu.Lock()
@@ -142,12 +156,18 @@ func (r *Registry) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.requests++
 	denied := r.allowed != nil && !r.allowed[ip]
+	if r.o.PurgeEvery > 0 && r.requests%r.o.PurgeEvery == 0 {
+		r.purgeUntagged()
+	}
 	r.mu.Unlock()
 	if denied {
 		fail(w, http.StatusForbidden, "DENIED", fmt.Sprintf("client with IP '%s' is not allowed access. Refer https://aka.ms/acr/firewall to grant access.", ip), nil)
 		return
 	}
 
+	if !r.withinLimits(w, req) {
+		return
+	}
 	path := req.URL.Path // decoded: the slash of a repository name may be escaped
 	switch {
 	case path == "/oauth2/exchange" && req.Method == http.MethodPost:

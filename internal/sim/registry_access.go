@@ -192,14 +192,14 @@ func (r *Registry) signedIn(user, password string) (identity, bool) {
 func (r *Registry) authorize(w http.ResponseWriter, req *http.Request, needed ...resource) bool {
 	header := req.Header.Get("Authorization")
 	if header == "" {
-		r.challenge(w, needed, "")
+		r.challenge(w, req, needed, "")
 		return false
 	}
 	var allows func(kind, name, action string) bool
 	if token, ok := strings.CutPrefix(header, "Bearer "); ok {
 		c, valid := r.read("access_token", token)
 		if !valid {
-			r.challenge(w, needed, "invalid_token")
+			r.challenge(w, req, needed, "invalid_token")
 			return false
 		}
 		allows = func(kind, name, action string) bool {
@@ -211,7 +211,7 @@ func (r *Registry) authorize(w http.ResponseWriter, req *http.Request, needed ..
 		user, password, _ := req.BasicAuth()
 		who, valid := r.signedIn(user, password)
 		if !valid {
-			r.challenge(w, needed, "invalid_token")
+			r.challenge(w, req, needed, "invalid_token")
 			return false
 		}
 		allows = func(kind, name, action string) bool { return r.grantedTo(who, kind, name, action) }
@@ -219,7 +219,7 @@ func (r *Registry) authorize(w http.ResponseWriter, req *http.Request, needed ..
 	for _, n := range needed {
 		for _, action := range n.Actions {
 			if !allows(n.Type, n.Name, action) {
-				r.challenge(w, needed, "insufficient_scope")
+				r.challenge(w, req, needed, "insufficient_scope")
 				return false
 			}
 		}
@@ -234,8 +234,9 @@ func (r *Registry) anonymous(req *http.Request) bool {
 	return bearer && valid && len(c.Identity) == 0
 }
 
-func (r *Registry) challenge(w http.ResponseWriter, needed []resource, problem string) {
-	challenge := fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"`, r.host, r.host)
+func (r *Registry) challenge(w http.ResponseWriter, req *http.Request, needed []resource, problem string) {
+	host, service := r.endpoint(req)
+	challenge := fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"`, host, service)
 	var scopes []string
 	var detail []map[string]string
 	for _, n := range needed {
@@ -267,7 +268,7 @@ func (r *Registry) exchange(w http.ResponseWriter, req *http.Request) {
 	if !ok {
 		return
 	}
-	if form.Get("grant_type") != "access_token" || form.Get("service") != r.host {
+	if _, service := r.endpoint(req); form.Get("grant_type") != "access_token" || form.Get("service") != service {
 		fail(w, http.StatusBadRequest, "BAD_REQUEST", "grant_type must be access_token, and service the registry's login server", nil)
 		return
 	}
@@ -320,7 +321,7 @@ func (r *Registry) token(w http.ResponseWriter, req *http.Request) {
 			return
 		}
 	}
-	if form.Get("service") != r.host {
+	if _, service := r.endpoint(req); form.Get("service") != service {
 		fail(w, http.StatusBadRequest, "BAD_REQUEST", "service must be the registry's login server", nil)
 		return
 	}

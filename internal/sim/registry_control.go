@@ -194,8 +194,8 @@ func (r *Registry) RemoveBlob(repository, digest string) {
 func (r *Registry) RemoveManifest(repository, digest string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if repo := r.repository(repository); repo != nil {
-		r.removeManifest(repo, digest)
+	if r.repository(repository) != nil {
+		r.removeManifest(repository, digest)
 	}
 }
 

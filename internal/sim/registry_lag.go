@@ -40,14 +40,40 @@ func (r *Registry) arrives(req *http.Request, name, reference, before string, th
 // the place yet, and what it knows instead.
 func (r *Registry) hides(req *http.Request, name, reference string) (before string, hidden bool) {
 	a, ok := r.arrivals[place{name, reference}]
-	if !ok || a.replica == req.RemoteAddr {
-		return "", false
+	return a.before, ok && r.late(req, a)
+}
+
+// late reports whether the replica that the request came to has not heard of the
+// write yet.
+func (r *Registry) late(req *http.Request, a arrival) bool {
+	switch {
+	case a.replica == req.RemoteAddr:
+		return false
+	case r.o.Lag.Requests == 0:
+		return time.Since(a.time) < r.o.Lag.Time
 	}
-	late := r.requests-a.at < r.o.Lag.Requests && (r.o.Lag.Time == 0 || time.Since(a.time) < r.o.Lag.Time)
-	if r.o.Lag.Requests == 0 {
-		late = time.Since(a.time) < r.o.Lag.Time
+	return r.requests-a.at < r.o.Lag.Requests && (r.o.Lag.Time == 0 || time.Since(a.time) < r.o.Lag.Time)
+}
+
+// lateLock is a change of attributes that has not come to every replica yet.
+type lateLock struct {
+	arrival
+	before attributes
+}
+
+// locks notes a change of attributes by the request.
+func (r *Registry) locks(req *http.Request, name, reference string, before attributes) {
+	if r.o.Lag != (Lag{}) {
+		r.locksBefore[place{name, reference}] = lateLock{arrival{req.RemoteAddr, r.requests, time.Now(), ""}, before}
 	}
-	return a.before, late
+}
+
+// seenLock is the attributes of a tag or manifest at the request's replica.
+func (r *Registry) seenLock(req *http.Request, name, reference string, now attributes) attributes {
+	if late, ok := r.locksBefore[place{name, reference}]; ok && r.late(req, late.arrival) {
+		return late.before
+	}
+	return now
 }
 
 // seen is the manifest that the reference resolves to at the request's replica.

@@ -161,13 +161,18 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 			locked = locked || !m.attributes.write
 		}
 		if t := repo.tags[tagName]; t != nil {
-			locked = locked || !t.attributes.write
+			locked = locked || !t.attributes.write && !(r.o.EqualTagPut && t.digest == digest)
 		}
 		if locked {
 			r.mu.Unlock()
 			disallow(w)
 			return
 		}
+	}
+	if r.deleted[place{name, digest}] {
+		r.mu.Unlock()
+		r.o.SoftDelete.refuse(w, digest)
+		return
 	}
 	for _, b := range d.needs() {
 		if r.seenBlob(req, name, b.Digest) == nil {
@@ -267,7 +272,7 @@ func (r *Registry) deleteManifest(w http.ResponseWriter, name, reference string)
 		disallow(w)
 		return
 	}
-	r.removeManifest(repo, digest)
+	r.removeManifest(name, digest)
 	w.Header().Set("Content-Length", "0")
 	w.WriteHeader(http.StatusAccepted)
 }
@@ -286,11 +291,15 @@ func (r *Registry) deleteTag(w http.ResponseWriter, repo *repository, name strin
 }
 
 // removeManifest needs r.mu.
-func (r *Registry) removeManifest(repo *repository, digest string) {
+func (r *Registry) removeManifest(name, digest string) {
+	repo := r.repositories[name]
+	if r.o.SoftDelete != "" && repo.manifests[digest] != nil {
+		r.deleted[place{name, digest}] = true
+	}
 	delete(repo.manifests, digest)
-	for name, t := range repo.tags {
+	for tagName, t := range repo.tags {
 		if t.digest == digest {
-			delete(repo.tags, name)
+			delete(repo.tags, tagName)
 		}
 	}
 	repo.updated = r.now()

@@ -189,18 +189,41 @@ func (r *Registry) serveMetadata(w http.ResponseWriter, req *http.Request, path 
 			r.deleteTag(w, repo, reference)
 			return
 		}
-		wanted.apply(&t.attributes)
-		document["tag"] = tellTag(reference, t)
+		if req.Method == http.MethodPatch && !r.patches(w, req, name, reference, &t.attributes, wanted) {
+			return
+		}
+		shown := *t
+		shown.attributes = r.seenLock(req, name, reference, t.attributes)
+		if before, hidden := r.hides(req, name, reference); hidden {
+			shown.digest = before
+		}
+		document["tag"] = tellTag(reference, &shown)
 	default:
 		m := repo.manifests[reference]
 		if _, hidden := r.hides(req, name, reference); m == nil || hidden {
 			manifestUnknown(w, reference)
 			return
 		}
-		wanted.apply(&m.attributes)
-		document["manifest"] = r.tellManifest(name, reference)
+		if req.Method == http.MethodPatch && !r.patches(w, req, name, reference, &m.attributes, wanted) {
+			return
+		}
+		record := r.tellManifest(name, reference)
+		record.Changeable = tellChangeable(r.seenLock(req, name, reference, m.attributes))
+		document["manifest"] = record
 	}
 	answer(w, http.StatusOK, document)
+}
+
+// patches applies the change, and answers 405 if the lock forbids it. It needs
+// r.mu.
+func (r *Registry) patches(w http.ResponseWriter, req *http.Request, name, reference string, a *attributes, wanted change) bool {
+	if r.o.LockedPatch && !a.write {
+		disallow(w)
+		return false
+	}
+	r.locks(req, name, reference, *a)
+	wanted.apply(a)
+	return true
 }
 
 // inOrder sorts the names by time if the request asks for that.
