@@ -5,16 +5,11 @@ package promote
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
-	"acrpromote/internal/ref"
 )
 
 // Copier copies the planned image to the targets of several steps, by digest,
@@ -39,14 +34,6 @@ const present = "present"
 
 // errNotReported is the error of a step that the copier did not report.
 var errNotReported = errors.New("the copy ended without saying whether the image has arrived")
-
-// Locker reads and sets the locks of one registry.
-type Locker interface {
-	Tag(ctx context.Context, repository, tag string) (plan.Attributes, error)
-	Manifest(ctx context.Context, repository, digest string) (plan.Attributes, error)
-	SetTag(ctx context.Context, repository, tag string, write, delete bool) error
-	SetManifest(ctx context.Context, repository, digest string, write, delete bool) error
-}
 
 // Recorder attaches a seal record to the image that it refers to, and returns
 // the digest of the record's manifest.
@@ -149,95 +136,11 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 	if err != nil {
 		return s, err
 	}
-	attributes, err := locker.Manifest(ctx, source.Repository, present)
+	attributes, err := readUntil(ctx, func() (plan.Attributes, error) { return locker.Manifest(ctx, source.Repository, present) },
+		func(plan.Attributes) bool { return true })
 	if err != nil {
 		return s, err
 	}
 	s.At = attributes.Created
 	return s, nil
-}
-
-// maxLocks bounds how many manifests of one image are locked at the same time.
-const maxLocks = 8
-
-// lock sets the locks that are missing and reads every lock back. The tag comes
-// first, so that it cannot move while the manifests are locked.
-func lock(ctx context.Context, locker Locker, at ref.Reference, image Image, kind plan.Lock) (changed bool, err error) {
-	if at.Tag != "" {
-		changed, err = lockTag(ctx, locker, at, image.Digest)
-		if err != nil {
-			return changed, err
-		}
-	}
-	digests := append([]string{image.Digest}, image.Children...)
-	results := make([]bool, len(digests))
-	failures := make([]error, len(digests))
-	var group errgroup.Group
-	group.SetLimit(maxLocks)
-	for i, digest := range digests {
-		group.Go(func() error {
-			defer defect.Catch(ctx)
-			results[i], failures[i] = lockManifest(ctx, locker, at, digest, kind)
-			return failures[i]
-		})
-	}
-	if group.Wait() != nil {
-		// The first by order, not by time: the same error on every run.
-		err = failures[slices.IndexFunc(failures, func(err error) bool { return err != nil })]
-	}
-	return changed || slices.Contains(results, true), err
-}
-
-func lockTag(ctx context.Context, locker Locker, at ref.Reference, digest string) (changed bool, err error) {
-	seen, err := locker.Tag(ctx, at.Repository, at.Tag)
-	if err != nil {
-		return false, err
-	}
-	if seen.Digest == digest && (seen.WriteEnabled || seen.DeleteEnabled) {
-		if err := locker.SetTag(ctx, at.Repository, at.Tag, false, false); err != nil {
-			return false, err
-		}
-		changed = true
-		if seen, err = locker.Tag(ctx, at.Repository, at.Tag); err != nil {
-			return changed, err
-		}
-	}
-	if seen.Digest != digest {
-		return changed, &ReadBackError{at, fmt.Sprintf("the tag points to %s, not to %s: it has been moved meanwhile", seen.Digest, digest)}
-	}
-	if seen.WriteEnabled || seen.DeleteEnabled {
-		return changed, &ReadBackError{at, "the registry accepted the lock on the tag, but does not report it"}
-	}
-	return changed, nil
-}
-
-func lockManifest(ctx context.Context, locker Locker, at ref.Reference, digest string, kind plan.Lock) (changed bool, err error) {
-	seen, err := locker.Manifest(ctx, at.Repository, digest)
-	if err != nil {
-		return false, err
-	}
-	write := seen.WriteEnabled && kind != plan.LockImage
-	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		if err := locker.SetManifest(ctx, at.Repository, digest, write, false); err != nil {
-			return false, err
-		}
-		changed = true
-		if seen, err = locker.Manifest(ctx, at.Repository, digest); err != nil {
-			return changed, err
-		}
-	}
-	if seen.DeleteEnabled || seen.WriteEnabled != write {
-		return changed, &ReadBackError{at, fmt.Sprintf("the registry accepted the lock on manifest %s, but does not report it", digest)}
-	}
-	return changed, nil
-}
-
-// ReadBackError reports a registry that does not show what was just written to it.
-type ReadBackError struct {
-	At     ref.Reference
-	Reason string
-}
-
-func (c *ReadBackError) Error() string {
-	return fmt.Sprintf("%s: %s", c.At, c.Reason)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"acrpromote/internal/plan"
@@ -118,7 +119,9 @@ func TestSealLocksAndConverges(t *testing.T) {
 	}
 }
 
-func TestSealRefusesTagThatMoved(t *testing.T) {
+func TestSealRefusesTagThatMoved(t *testing.T) { synctest.Test(t, sealRefusesTagThatMoved) }
+
+func sealRefusesTagThatMoved(t *testing.T) {
 	s := newFakeRegistry(root, child)
 	s.tag.Digest = other
 	_, err := Seal(t.Context(), sealPlan(plan.LockTag, true), image, []byte("{}"), "", s, s)
@@ -128,7 +131,9 @@ func TestSealRefusesTagThatMoved(t *testing.T) {
 	}
 }
 
-func TestLockThatDoesNotShowIsAnError(t *testing.T) {
+func TestLockThatDoesNotShowIsAnError(t *testing.T) { synctest.Test(t, lockThatDoesNotShowIsAnError) }
+
+func lockThatDoesNotShowIsAnError(t *testing.T) {
 	s := newFakeRegistry(root, child)
 	s.ignoresLocks = true
 	_, err := Seal(t.Context(), sealPlan(plan.LockTag, true), image, []byte("{}"), "", s, s)

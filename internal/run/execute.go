@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -251,10 +252,38 @@ type locker struct{ *acr.Metadata }
 
 func (l locker) Tag(ctx context.Context, repository, tag string) (plan.Attributes, error) {
 	a, err := l.Metadata.Tag(ctx, repository, tag)
-	return *attributes(&a), err
+	return *attributes(&a), lockError(err)
 }
 
 func (l locker) Manifest(ctx context.Context, repository, digest string) (plan.Attributes, error) {
 	a, err := l.Metadata.Manifest(ctx, repository, digest)
-	return *attributes(&a), err
+	return *attributes(&a), lockError(err)
 }
+
+func (l locker) SetTag(ctx context.Context, repository, tag string, write, del bool) error {
+	return lockError(l.Metadata.SetTag(ctx, repository, tag, write, del))
+}
+
+func (l locker) SetManifest(ctx context.Context, repository, digest string, write, del bool) error {
+	return lockError(l.Metadata.SetManifest(ctx, repository, digest, write, del))
+}
+
+// lockError adds to an error its kind in package promote.
+func lockError(err error) error {
+	switch {
+	case errors.Is(err, acr.ErrNotFound):
+		return &kindError{err, promote.ErrNotFound}
+	case errors.Is(err, acr.ErrDisallowed):
+		return &kindError{err, promote.ErrDisallowed}
+	}
+	return err
+}
+
+// kindError is an error that is of a kind of another package too.
+type kindError struct {
+	error
+	kind error
+}
+
+func (k *kindError) Unwrap() error        { return k.error }
+func (k *kindError) Is(target error) bool { return target == k.kind }

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -58,7 +59,7 @@ func problem(side report.Side, err error) report.Problem {
 	}
 	if errors.As(err, &readBack) {
 		p.Subject, p.Reason = readBack.At.String(), readBack.Reason
-		p.Remedy = "Find out who else writes to this registry, then run the step again."
+		p.Remedy = cmp.Or(readBack.Remedy, "Find out who else writes to this registry, then run the step again.")
 	}
 	return p
 }
