@@ -50,26 +50,69 @@ func (s *SignIn) setChallenge(c challenge) {
 }
 
 func (s *SignIn) pingOnce(ctx context.Context) (challenge, error) {
+	headers, err := s.pingUnsigned(ctx)
+	if err != nil || headers == nil {
+		return challenge{}, err
+	}
+	return s.selectChallenge(headers)
+}
+
+// pingUnsigned returns the registry's challenges, nil if it has none.
+func (s *SignIn) pingUnsigned(ctx context.Context) ([]string, error) {
 	const op = "asking how to sign in"
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.scheme+"://"+s.host+"/v2/", nil)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, s.secrets)
+		return nil, transportError(s.host, op, err, s.secrets)
 	}
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, s.secrets)
+		return nil, transportError(s.host, op, err, s.secrets)
 	}
 	body, err := readAll(resp.Body)
 	if err != nil {
-		return challenge{}, transportError(s.host, op, err, s.secrets)
+		return nil, transportError(s.host, op, err, s.secrets)
 	}
 	switch {
 	case resp.StatusCode == http.StatusOK:
-		return challenge{}, nil
+		return nil, nil
 	case resp.StatusCode != http.StatusUnauthorized:
-		return challenge{}, responseError(s.host, op, resp.StatusCode, body, s.secrets)
+		return nil, responseError(s.host, op, resp.StatusCode, body, s.secrets)
 	}
-	return s.selectChallenge(resp.Header.Values("Www-Authenticate"))
+	return append([]string{}, resp.Header.Values("Www-Authenticate")...), nil
+}
+
+// service returns the service that tokens of an Azure registry are for: its login
+// server. A regional endpoint (name.region.geo.azurecr.io) is asked, since it is not
+// documented whether it wants its own name or the login server's. It may name no
+// other, and tokens are requested from the endpoint itself in any case.
+func (s *SignIn) service(ctx context.Context) (string, error) {
+	login := s.cloud.loginServer(s.host)
+	if !s.azure || login == s.host {
+		return s.host, nil
+	}
+	s.mu.Lock()
+	known := s.serviceName
+	s.mu.Unlock()
+	if known != "" {
+		return known, nil
+	}
+	c, err := s.challenges.Do(ctx, "service", func(ctx context.Context) (challenge, error) {
+		headers, err := s.pingUnsigned(ctx)
+		if err != nil {
+			return challenge{}, err
+		}
+		c := challenge{service: s.host}
+		for _, header := range headers {
+			if _, parameters := parseChallenge(header); strings.EqualFold(parameters["service"], login) {
+				c.service = login
+			}
+		}
+		s.mu.Lock()
+		s.serviceName = c.service
+		s.mu.Unlock()
+		return c, nil
+	})
+	return c.service, err
 }
 
 // selectChallenge returns the first challenge that the credential can meet.

@@ -85,7 +85,11 @@ func forScopes(scopes []string) string {
 // password or anonymously, at the registry's own address only.
 func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error) {
 	op := "signing in " + s.credential.describe() + forScopes(scopes)
-	realm, service := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}, s.host
+	realm := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}
+	service, err := s.service(ctx)
+	if err != nil {
+		return token{}, err
+	}
 	if !s.azure {
 		challenge, err := s.ping(ctx)
 		if err != nil {

@@ -50,6 +50,7 @@ type SignIn struct {
 	exchangeErr error // the exchange was refused: for the whole run
 	renewed     bool  // a refresh token was replaced because it was refused
 	challenge   *challenge
+	serviceName string        // that tokens are for, once a regional endpoint has named it
 	probing     chan struct{} // closed when the request that learns the challenge has ended
 }
 
@@ -354,9 +355,13 @@ func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string
 	if err != nil {
 		return token{}, err
 	}
+	service, err := s.service(ctx)
+	if err != nil {
+		return token{}, err
+	}
 	grant := azcontainerregistry.TokenGrantTypeRefreshToken
 	seen := &errorCapture{}
-	answer, err := client.ExchangeACRRefreshTokenForACRAccessToken(context.WithValue(ctx, errorCaptureKey{}, seen), s.host, strings.Join(scopes, " "), refresh.text,
+	answer, err := client.ExchangeACRRefreshTokenForACRAccessToken(context.WithValue(ctx, errorCaptureKey{}, seen), service, strings.Join(scopes, " "), refresh.text,
 		&azcontainerregistry.AuthenticationClientExchangeACRRefreshTokenForACRAccessTokenOptions{GrantType: &grant})
 	if err != nil {
 		return token{}, s.tokenError(op, err, seen, scopes)
@@ -423,12 +428,16 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 	if err != nil {
 		return token{}, err
 	}
+	service, err := s.service(ctx)
+	if err != nil {
+		return token{}, err
+	}
 	options := &azcontainerregistry.AuthenticationClientExchangeAADAccessTokenForACRRefreshTokenOptions{AccessToken: &issuedByEntra.Token}
 	if identity.tenant != "" {
 		options.Tenant = &identity.tenant
 	}
 	seen := &errorCapture{}
-	answer, err := client.ExchangeAADAccessTokenForACRRefreshToken(context.WithValue(ctx, errorCaptureKey{}, seen), azcontainerregistry.PostContentSchemaGrantTypeAccessToken, s.host, options)
+	answer, err := client.ExchangeAADAccessTokenForACRRefreshToken(context.WithValue(ctx, errorCaptureKey{}, seen), azcontainerregistry.PostContentSchemaGrantTypeAccessToken, service, options)
 	if err != nil {
 		e := s.tokenError(op, err, seen, nil)
 		if own, ok := errors.AsType[*Error](e); ok && own.Status == http.StatusUnauthorized {

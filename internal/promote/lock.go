@@ -99,7 +99,7 @@ type lockable struct {
 // lock locks what is not locked yet, and reads the lock back. write leaves it as
 // writable as it is. Nothing is set if the tag points elsewhere.
 func (l lockable) lock(ctx context.Context, at ref.Reference, write bool) (seen plan.Attributes, changed bool, err error) {
-	seen, err = readUntil(ctx, l.read, l.is)
+	seen, err = retryUntil(ctx, l.read, l.is)
 	if err != nil || !l.is(seen) {
 		return seen, false, err
 	}
@@ -108,13 +108,13 @@ func (l lockable) lock(ctx context.Context, at ref.Reference, write bool) (seen 
 	if locked(seen) {
 		return seen, false, nil
 	}
-	refused := l.set(write)
+	_, refused := retryUntil(ctx, func() (struct{}, error) { return struct{}{}, l.set(write) }, func(struct{}) bool { return true })
 	if refused != nil && !errors.Is(refused, ErrDisallowed) {
 		return seen, false, refused
 	}
 	// What refused the lock may be the same lock, set by another job.
 	changed = refused == nil
-	seen, err = readUntil(ctx, l.read, func(a plan.Attributes) bool { return !l.is(a) || locked(a) })
+	seen, err = retryUntil(ctx, l.read, func(a plan.Attributes) bool { return !l.is(a) || locked(a) })
 	switch {
 	case err != nil || !l.is(seen) || locked(seen):
 		return seen, changed, err
@@ -128,22 +128,23 @@ func (l lockable) lock(ctx context.Context, at ref.Reference, write bool) (seen 
 		Remedy: "Remove the lock, or complete it (az acr repository update --write-enabled false --delete-enabled false), then run the step again."}
 }
 
-// Reading back what was just written: a replica of the registry may show it late.
+// A replica of the registry may show late what was just written.
 const (
-	maxReads  = 5
-	readPause = 250 * time.Millisecond // before the first repetition, then twice as long each time
+	maxAttempts = 5
+	firstPause  = 250 * time.Millisecond // then twice as long each time
 )
 
-// readUntil reads attributes until they show what is expected. After some
-// attempts it returns what they show.
-func readUntil(ctx context.Context, read func() (plan.Attributes, error), shows func(plan.Attributes) bool) (plan.Attributes, error) {
+// retryUntil repeats a request while the registry does not know what it is about,
+// or does not show what is expected. After some attempts it returns the last
+// response.
+func retryUntil[T any](ctx context.Context, request func() (T, error), shows func(T) bool) (T, error) {
 	for n := 1; ; n++ {
-		seen, err := read()
-		if err == nil && shows(seen) || err != nil && !errors.Is(err, ErrNotFound) || n == maxReads {
+		seen, err := request()
+		if err == nil && shows(seen) || err != nil && !errors.Is(err, ErrNotFound) || n == maxAttempts {
 			return seen, err
 		}
 		select {
-		case <-time.After(readPause << (n - 1)):
+		case <-time.After(firstPause << (n - 1)):
 		case <-ctx.Done():
 			return seen, ctx.Err()
 		}

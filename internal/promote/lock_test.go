@@ -45,11 +45,11 @@ func TestLockWaitsForReplicas(t *testing.T) {
 	}{
 		{"nothing late", 0, 0, unlocked, 2, ""},
 		{"the tag is not known yet", 3, 0, unlocked, 5, ""},
-		{"the tag is never known", 99, 0, unlocked, maxReads, "not found"},
+		{"the tag is never known", 99, 0, unlocked, maxAttempts, "not found"},
 		{"the tag has not moved yet", 0, 2, plan.Attributes{Digest: other, WriteEnabled: true, DeleteEnabled: true}, 4, ""},
-		{"the tag points elsewhere", 0, 99, plan.Attributes{Digest: other, WriteEnabled: true, DeleteEnabled: true}, maxReads, "moved meanwhile"},
+		{"the tag points elsewhere", 0, 99, plan.Attributes{Digest: other, WriteEnabled: true, DeleteEnabled: true}, maxAttempts, "moved meanwhile"},
 		{"the lock is not shown yet", 0, 3, unlocked, 5, ""},
-		{"the lock is never shown", 0, 99, unlocked, 1 + maxReads, "does not report it"},
+		{"the lock is never shown", 0, 99, unlocked, 1 + maxAttempts, "does not report it"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := &lateRegistry{fakeRegistry: newFakeRegistry(root), unknown: c.unknown, stale: c.stale, former: c.former}

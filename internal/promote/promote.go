@@ -136,7 +136,7 @@ func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present 
 	if err != nil {
 		return s, err
 	}
-	attributes, err := readUntil(ctx, func() (plan.Attributes, error) { return locker.Manifest(ctx, source.Repository, present) },
+	attributes, err := retryUntil(ctx, func() (plan.Attributes, error) { return locker.Manifest(ctx, source.Repository, present) },
 		func(plan.Attributes) bool { return true })
 	if err != nil {
 		return s, err

@@ -93,7 +93,7 @@ func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.CopyResult, e
 	if step.Work == plan.Repair || target.Tag == "" {
 		return r, nil
 	}
-	if err := t.target(target).registry.Data.PutManifest(ctx, target.Repository, target.Tag, t.source().tree.Root()); err != nil {
+	if err := t.target(target).registry.Data.PutTag(ctx, target.Repository, target.Tag, t.source().tree); err != nil {
 		return r, err
 	}
 	r.Changed = true

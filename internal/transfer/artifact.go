@@ -96,8 +96,12 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 	if err != nil {
 		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
 	}
-	if err := r.PutManifest(ctx, repo, "", m); err != nil {
-		return Descriptor{}, err
+	listed, err := r.putManifest(ctx, repo, m.Digest, m, true)
+	if err == nil && m.subject != nil && !listed {
+		_, err = r.addToFallbackList(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
+	}
+	if err != nil {
+		return Descriptor{}, withSide(Target, err)
 	}
 	return m.Descriptor, nil
 }
@@ -109,25 +113,6 @@ func (r *Registry) putSmallBlob(ctx context.Context, repo string, data []byte) e
 	var transient *transientError
 	if errors.As(err, &transient) {
 		err = transient.err
-	}
-	return withSide(Target, err)
-}
-
-// PutManifest puts a manifest by tag ("": by its digest), and adds it to the
-// fallback list of its subject if the registry does not list referrers itself.
-func (r *Registry) PutManifest(ctx context.Context, repo, tag string, m *Manifest) error {
-	ref := tag
-	if ref == "" {
-		ref = m.Digest
-	}
-	if tag != "" {
-		if there, err := r.recheckTag(ctx, repo, tag, m.Digest); there || err != nil {
-			return withSide(Target, err)
-		}
-	}
-	listed, err := r.putManifest(ctx, repo, ref, m, true)
-	if err == nil && m.subject != nil && !listed {
-		_, err = r.addToFallbackList(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
 	}
 	return withSide(Target, err)
 }

@@ -146,7 +146,10 @@ func (c *targetCopy) putManifests(ctx context.Context) error {
 	if err := c.awaitBlobs(ctx); err != nil {
 		return err
 	}
-	return c.putRoot(ctx)
+	if err := c.putRoot(ctx); err != nil || c.tag == "" {
+		return err
+	}
+	return c.restoreReferrers(ctx)
 }
 
 // abort ends the sending of blobs. If a blob has failed, it returns that error.
@@ -255,7 +258,7 @@ func (c *targetCopy) put(ctx context.Context, n *node, reference string, retryUn
 	if err := c.awaitBlobsOf(ctx, n); err != nil {
 		return err
 	}
-	listed, err := c.dst.putManifest(ctx, c.repo, reference, n.Manifest, retryUnknown)
+	listed, err := c.putWithChildren(ctx, n, reference, retryUnknown)
 	if err != nil {
 		return err
 	}

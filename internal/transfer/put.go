@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
+	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/retryafter"
 	"acrpromote/internal/sanitize"
@@ -42,6 +44,7 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 					return true, nil
 				}
 			}
+			r.explainRefusedManifest(e, resp.body)
 			retryAfter = retryafter.Parse(resp.header, time.Now())
 			retry = isTransientStatus(resp.status) || retryUnknown && isUnknownReference(e)
 			err = e
@@ -56,22 +59,25 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 	}
 }
 
-func (r *Registry) confirmManifest(ctx context.Context, repo, ref string, m *Manifest, resp *response) (listed bool, err error) {
+func (r *Registry) confirmManifest(ctx context.Context, repo, reference string, m *Manifest, resp *response) (listed bool, err error) {
 	const op = "pushing the manifest"
 	said := resp.header.Get("Docker-Content-Digest")
 	if said == "" {
-		d, err := r.readBack(ctx, repo, ref)
+		d, err := r.readBack(ctx, repo, reference)
 		if err != nil {
 			return false, err
 		}
 		said = d.Digest
 	}
 	if said != m.Digest {
-		return false, r.corruptError(op, repo, ref, fmt.Sprintf("the registry stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
+		return false, r.corruptError(op, repo, reference, fmt.Sprintf("the registry stored %s, but %s was sent", sanitize.Bounded(said, 100), m.Digest))
 	}
-	r.tags.Set(key(repo, ref), m.Descriptor)
+	r.tags.Set(key(repo, reference), m.Descriptor)
 	r.tags.Set(key(repo, m.Digest), m.Descriptor)
-	if isDigestTag(ref) {
+	if reference == m.Digest {
+		r.untaggedSince.Set(key(repo, m.Digest), time.Now())
+	}
+	if isDigestTag(reference) {
 		r.digestTagLists.Delete(repo)
 	}
 	if m.subject != nil {
@@ -93,10 +99,29 @@ func (r *Registry) readBack(ctx context.Context, repo, ref string) (Descriptor, 
 	}
 }
 
+// explainRefusedManifest adds what only a manifest may be refused for: it was
+// deleted before, or what it refers to has been.
+func (r *Registry) explainRefusedManifest(e *Error, body []byte) {
+	said := strings.ToLower(ocierror.Parse(body, r.secrets).Message)
+	const restore = "az acr manifest list-deleted shows it, and az acr manifest restore brings it back"
+	switch {
+	case strings.Contains(said, "soft deleted") || strings.Contains(said, "soft-deleted"):
+		e.Kind = Conflict
+		e.Reason = "it is soft-deleted: " + e.Reason
+		e.Remedy = fmt.Sprintf("It was deleted at %s, which takes it again only after it has been restored: %s.", r.host, restore)
+	case e.Kind == Locked:
+		e.Remedy += fmt.Sprintf(" It may also be soft-deleted: %s.", restore)
+	case isUnknownReference(e):
+		e.Reason = "what it refers to was pushed before, but is not there: " + e.Reason
+		e.Remedy = fmt.Sprintf("If %s has a retention policy for untagged manifests, let it keep them for at least a day (az acr config retention update); otherwise find out what else deletes there. Then run the step again.", r.host)
+	}
+}
+
 // isUnknownReference reports whether a registry does not know what a manifest
 // refers to.
-func isUnknownReference(e *Error) bool {
-	return slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, e.Code)
+func isUnknownReference(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && slices.Contains([]string{"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}, e.Code)
 }
 
 // mayLackSubject reports whether a referrer may have been refused because its

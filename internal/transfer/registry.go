@@ -55,6 +55,7 @@ type Registry struct {
 	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
 	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
 	absentSince    *cache[time.Time]   // when a tag was not found
+	untaggedSince  *cache[time.Time]   // when a manifest was put by digest, by repository@digest
 
 	retryPause     time.Duration // before the first retry
 	stallTimeout   time.Duration // without a byte, until a stream is given up
@@ -62,6 +63,7 @@ type Registry struct {
 	teeWait        time.Duration // for other targets that want the same blob
 	replicaTimeout time.Duration // for all requests to a replica
 	absenceTTL     time.Duration // for which a tag that was not found is assumed not to exist
+	untaggedTTL    time.Duration // for which what no tag protects is assumed not to be deleted by a retention policy
 
 	onRetry func(Retry)
 	secrets *sanitize.Secrets // nil: none are known
@@ -98,6 +100,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		layers:           keyed.NewCache[string, []byte](maxLayers, nil),
 		blobsFound:       newCache[bool](),
 		absentSince:      newCache[time.Time](),
+		untaggedSince:    newCache[time.Time](),
 
 		retryPause:     500 * time.Millisecond,
 		stallTimeout:   time.Minute,
@@ -105,6 +108,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		teeWait:        2 * time.Second,
 		replicaTimeout: 5 * time.Second,
 		absenceTTL:     10 * time.Second,
+		untaggedTTL:    3 * time.Second,
 	}
 	if plain {
 		r.scheme = "http"
