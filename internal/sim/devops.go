@@ -6,18 +6,22 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode/utf16"
 )
 
-// Organization is one Azure DevOps organisation, at dev.azure.com/<name> and,
-// for releases, at vsrm.dev.azure.com/<name>. Everything in it may be changed
+// Organization is one Azure DevOps organisation, at the addresses that Addresses
+// lists, or a collection of a server on premises. Everything in it may be changed
 // while it serves: a test or the demo acts for the people between two runs of
 // the program.
 type Organization struct {
 	name   string
 	id     string
 	signer *signer
+
+	documents, system atomic.Int32 // Addresses
+	server, path      string       // of a server: its URL, with a slash at its end, and the path
 
 	mu           sync.Mutex
 	now          func() time.Time
@@ -28,6 +32,8 @@ type Organization struct {
 	personal     map[string]bool // personal access tokens
 	reach        Reach
 	interceptors []func(http.ResponseWriter, *http.Request) bool
+	runToken     RunToken
+	messages     bool // refusals of tokens have their reason in value.Message
 }
 
 // DevOps opens an organisation. Asked again for the same name, it returns the
@@ -39,6 +45,8 @@ func (c *Cloud) DevOps(name string) *Organization {
 	o := newOrganization(name)
 	c.front("dev.azure.com").add(name, o)
 	c.front("vsrm.dev.azure.com").add(name, o)
+	c.Handle(name+".visualstudio.com", o)
+	c.Handle(name+".vsrm.visualstudio.com", o)
 	return o
 }
 
@@ -65,9 +73,6 @@ func (c *Cloud) organizationOf(issuer string) *Organization {
 	}
 	return nil
 }
-
-// Collection is the organisation's collection URL, with a slash at its end.
-func (o *Organization) Collection() string { return "https://dev.azure.com/" + o.name + "/" }
 
 // Issuer is the issuer of the organisation's federated assertions.
 func (o *Organization) Issuer() string { return "https://vstoken.dev.azure.com/" + o.id }

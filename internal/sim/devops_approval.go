@@ -15,7 +15,6 @@ type Approval struct {
 	created      time.Time
 	modified     time.Time
 	steps        []*approvalStep
-	deferredTo   time.Time
 	blockedNames []Identity
 }
 
@@ -77,7 +76,7 @@ func (s *Stage) Reject(by Identity, comment string) error {
 func (s *Stage) Defer(by Identity, until time.Time, comment string) error {
 	return s.each(by, "defer", func(a *Approval, step *approvalStep) {
 		a.decide(step, by, comment, "deferred")
-		a.status, a.deferredTo, step.deferredTo = "deferred", until, until
+		a.status, step.deferredTo = "deferred", until
 	})
 }
 
@@ -94,7 +93,7 @@ func (s *Stage) Elapse(forget bool) {
 				continue
 			}
 			if forget {
-				a.deferredTo, step.deferredTo = time.Time{}, time.Time{}
+				step.deferredTo = time.Time{}
 			}
 			a.approve(step, step.actual, step.comment)
 		}
@@ -162,11 +161,13 @@ func (s *Stage) endOpen(status, checkStatus string) {
 func (a *Approval) Approve(by Identity, comment string) error {
 	a.stage.lock()
 	defer a.stage.unlock()
-	step := a.turn(by)
-	if step == nil {
+	steps := a.turns(by)
+	if len(steps) == 0 {
 		return a.notTheirTurn(by, "approve")
 	}
-	a.approve(step, by, comment)
+	for _, step := range steps {
+		a.approve(step, by, comment)
+	}
 	return nil
 }
 
@@ -175,7 +176,7 @@ func (s *Stage) each(by Identity, verb string, do func(*Approval, *approvalStep)
 	defer s.unlock()
 	acted := false
 	for _, a := range s.newest().approvals() {
-		if step := a.turn(by); step != nil {
+		for _, step := range a.turns(by) {
 			do(a, step)
 			acted = true
 		}
@@ -192,11 +193,13 @@ func (a *Approval) notTheirTurn(by Identity, verb string) error {
 
 func (a *Approval) open() bool { return a.status == "pending" || a.status == "deferred" }
 
-// turn is the step that it is by's turn to decide, or nil.
-func (a *Approval) turn(by Identity) *approvalStep {
+// turns are the steps that it is by's turn to decide: one click answers all of
+// them.
+func (a *Approval) turns(by Identity) []*approvalStep {
 	if !a.open() {
 		return nil
 	}
+	var steps []*approvalStep
 	for _, blocked := range a.blockedNames {
 		if blocked.ID == by.ID {
 			return nil
@@ -204,10 +207,10 @@ func (a *Approval) turn(by Identity) *approvalStep {
 	}
 	for _, step := range a.steps {
 		if (step.status == "pending" || step.status == "deferred") && a.stage.run.project.org.mayActFor(by, step.assigned) {
-			return step
+			steps = append(steps, step)
 		}
 	}
-	return nil
+	return steps
 }
 
 func (a *Approval) decide(step *approvalStep, by Identity, comment, status string) {
@@ -271,9 +274,6 @@ func (a *Approval) document(steps, owner bool) map[string]any {
 	}
 	if owner {
 		doc["pipeline"] = map[string]any{"owner": r.owner("_links", "href", "id", "name"), "id": fmt.Sprint(r.pipeline), "name": r.options.Pipeline}
-		if !a.deferredTo.IsZero() {
-			doc["deferredTo"] = stamp(a.deferredTo)
-		}
 	}
 	return doc
 }

@@ -19,11 +19,10 @@ type location struct {
 var (
 	areasLocation = location{"e81700f7-3be2-46de-8624-2eb35882fcaa", "Location", "ResourceAreas", "_apis/{resource}/{areaId}", "0.0", 1}
 	locations     = []location{
-		areasLocation,
-		{"0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "Builds", "{project}/_apis/{area}/{resource}/{buildId}", "7.1", 7},
-		{"8baac422-4c6e-4de5-8532-db96d92acffa", "build", "Timeline", "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}", "7.1", 2},
+		{"0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "Builds", "{project}/_apis/{area}/{resource}/{buildId}", "7.1", 8},
+		{"8baac422-4c6e-4de5-8532-db96d92acffa", "build", "Timeline", "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}", "7.1", 3},
 		{"f2192269-89fa-4f94-baf6-8fb128c55159", "build", "Attachments", "{project}/_apis/{area}/builds/{buildId}/{resource}/{type}", "7.1", 2},
-		{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "approval", "approvals", "{project}/_apis/pipelines/{resource}/{approvalId}", "0.0", 1},
+		{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "approval", "approvals", "{project}/_apis/pipelines/{resource}/{approvalId}", "0.0", 2},
 		{"91282c1d-c183-444f-9554-1485bfb3879d", "PipelinesChecks", "runs", "{project}/_apis/pipelines/checks/{resource}/{checkSuiteId}", "0.0", 1},
 		{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "PipelinesChecks", "configurations", "{project}/_apis/pipelines/checks/{resource}/{id}", "0.0", 1},
 		{"8572b1fc-2482-47fa-8f74-7e3ed53ee54b", "environments", "environments", "{project}/_apis/distributedtask/{resource}/{environmentId}", "0.0", 1},
@@ -31,8 +30,7 @@ var (
 		{"e85f1c62-adfc-4b74-b618-11a150fb195e", "serviceendpoint", "endpoints", "{project}/_apis/{area}/{resource}/{endpointId}", "7.1", 4},
 	}
 	releaseLocations = []location{
-		areasLocation,
-		{"a166fde7-27ad-408e-ba75-703c2cc9d500", "Release", "releases", "{project}/_apis/{area}/{resource}/{releaseId}", "7.1", 8},
+		{"a166fde7-27ad-408e-ba75-703c2cc9d500", "Release", "releases", "{project}/_apis/{area}/{resource}/{releaseId}", "7.1", 9},
 	}
 	areas = []struct{ id, name string }{
 		{"965220d5-5bb9-42cf-8d67-9b146df2a5a4", "build"},
@@ -44,8 +42,6 @@ var (
 		{"efc2f575-36ef-48e9-b672-0c6fb4a48ac5", "Release"},
 	}
 )
-
-func releaseHost(r *http.Request) bool { return strings.HasPrefix(strings.ToLower(r.Host), "vsrm.") }
 
 func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o.mu.Lock()
@@ -61,11 +57,11 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if token == nil {
 		return
 	}
-	_, rest := cutSegment(r.URL.Path)
+	rest, core, releases := o.place(r)
 	rest = strings.TrimSuffix(rest, "/")
 	switch {
 	case r.Method == http.MethodOptions && strings.EqualFold(rest, "/_apis"):
-		o.listLocations(w, r)
+		o.listLocations(w, core, releases)
 		return
 	case r.Method == http.MethodGet && strings.EqualFold(rest, "/_apis/ResourceAreas"):
 		o.listAreas(w)
@@ -93,20 +89,16 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		return true
 	}
-	if releaseHost(r) {
-		if match("GET", "release", "releases", "*") {
-			project.serveRelease(w, path[2])
-			return
-		}
-		noSuchController(w, rest)
-		return
-	}
-	if plan, ok := planPath(rest); ok {
+	if plan, ok := planPath(rest); ok && core {
 		token.servePlan(w, r, plan)
 		return
 	}
 	query := r.URL.Query()
 	switch {
+	case releases && match("GET", "release", "releases", "*"):
+		project.serveRelease(w, path[2])
+	case !core:
+		noSuchController(w, rest)
 	case match("GET", "build", "builds", "*"):
 		project.serveBuild(w, path[2])
 	case match("GET", "build", "builds", "*", "timeline"):
@@ -193,10 +185,13 @@ func (o *Organization) authenticate(w http.ResponseWriter, r *http.Request) *job
 	return nil
 }
 
-func (o *Organization) listLocations(w http.ResponseWriter, r *http.Request) {
-	list := locations
-	if releaseHost(r) {
-		list = releaseLocations
+func (o *Organization) listLocations(w http.ResponseWriter, core, releases bool) {
+	list := []location{areasLocation}
+	if core {
+		list = append(list, locations...)
+	}
+	if releases {
+		list = append(list, releaseLocations...)
 	}
 	value := []any{}
 	for _, l := range list {
@@ -211,9 +206,12 @@ func (o *Organization) listLocations(w http.ResponseWriter, r *http.Request) {
 func (o *Organization) listAreas(w http.ResponseWriter) {
 	value := []any{}
 	for _, a := range areas {
+		if o.server != "" {
+			break // its one address serves every area
+		}
 		url := o.Collection()
 		if a.name == "Release" {
-			url = strings.Replace(url, "://", "://vsrm.", 1)
+			url = o.releases()
 		}
 		value = append(value, map[string]any{"id": a.id, "name": a.name, "locationUrl": url})
 	}

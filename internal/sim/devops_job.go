@@ -30,11 +30,16 @@ func (j *jobToken) jobRequest(variables map[string]string, connections []*Servic
 		"system.collectionUri": o.Collection(), "system.teamFoundationCollectionUri": o.Collection(),
 		"system.taskDefinitionsUri": o.Collection(), "system.teamProject": j.project.name, "system.teamProjectId": j.project.id,
 		"system.planId": j.planID, "system.timelineId": j.planID, "system.jobId": j.jobID,
-		"system.oidcRequestUri": j.requestURI(), "system.enableAccessToken": "SecretVariable",
-		"system.parallelExecutionType": "None",
+		"system.enableAccessToken": "SecretVariable", "system.parallelExecutionType": "None",
+	}
+	if o.runToken != RunTokenNoAddress {
+		all["system.oidcRequestUri"] = j.requestURI()
+	}
+	if o.server != "" {
+		all["system.servertype"] = "OnPremises"
 	}
 	maps.Copy(all, variables)
-	endpoints := []Endpoint{{ID: "SYSTEMVSSCONNECTION", URL: o.Collection(), Scheme: "OAuth",
+	endpoints := []Endpoint{{ID: "SYSTEMVSSCONNECTION", URL: o.systemURL(j.release != nil), Scheme: "OAuth",
 		Parameters: map[string]string{"AccessToken": j.value}}}
 	j.connections = nil
 	for _, c := range connections {

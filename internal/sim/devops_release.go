@@ -473,7 +473,6 @@ func (s *ReleaseStage) JobRequest(connections ...*ServiceConnection) JobRequest 
 	s.lock()
 	defer s.unlock()
 	r, d := s.release, s.newest()
-	vsrm := strings.Replace(r.project.org.Collection(), "://", "://vsrm.", 1)
 	variables := map[string]string{
 		"system": "release", "system.hosttype": "release",
 		"system.definitionId": fmt.Sprint(r.definition), "system.definitionName": r.options.Definition,
@@ -481,7 +480,7 @@ func (s *ReleaseStage) JobRequest(connections ...*ServiceConnection) JobRequest 
 		"system.stageId": recordID("__default"), "system.stageName": "__default", "system.stageDisplayName": "__default", "system.stageAttempt": "1",
 		"system.phaseName": "Phase_1", "system.phaseDisplayName": "Agent job", "system.phaseAttempt": "1",
 		"system.jobName": "__default", "system.jobAttempt": "1", "system.jobPositionInPhase": "1", "system.totalJobsInPhase": "1",
-		"system.teamFoundationServerUri": vsrm,
+		"system.teamFoundationServerUri": r.project.org.releases(),
 		"release.releaseId":              fmt.Sprint(r.id), "release.releaseName": fmt.Sprintf("Release-%d", r.id),
 		"release.releaseUri": fmt.Sprintf("vstfs:///ReleaseManagement/Release/%d", r.id), "release.releaseDescription": "",
 		"release.releaseWebUrl": fmt.Sprintf("%s/_release?releaseId=%d&_a=release-summary", r.project.url(), r.id),

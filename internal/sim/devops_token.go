@@ -44,6 +44,44 @@ func (s *Stage) newToken(a *attempt) *jobToken {
 		planID: s.run.planID, jobID: s.jobID(a, p, p.jobs[0])})
 }
 
+// RunToken is the response to a request for a run's own token, without a service
+// connection. Which of them a server gives is not documented.
+type RunToken int
+
+const (
+	RunTokenIssued    RunToken = iota
+	RunTokenRefused            // 400, as for a service connection that the job does not use
+	RunTokenUnknown            // 404
+	RunTokenNoAddress          // the agent gets no address to ask at
+)
+
+// SetRunToken sets the response to requests for a run's own token.
+func (o *Organization) SetRunToken(t RunToken) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.runToken = t
+}
+
+// RefuseInMessage makes a refused request for a token have its reason in
+// value.Message. Otherwise value is the text. Both have been seen.
+func (o *Organization) RefuseInMessage() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.messages = true
+}
+
+// refuseToken responds to a request for a token that is refused.
+func (o *Organization) refuseToken(w http.ResponseWriter, reason string) {
+	o.mu.Lock()
+	messages := o.messages
+	o.mu.Unlock()
+	body := map[string]any{"count": len(reason), "value": reason}
+	if messages {
+		body = map[string]any{"count": 1, "value": map[string]any{"Message": reason}}
+	}
+	writeJSON(w, http.StatusBadRequest, body)
+}
+
 // requestURI is SYSTEM_OIDCREQUESTURI.
 func (t *jobToken) requestURI() string {
 	return fmt.Sprintf("%s/_apis/distributedtask/hubs/%s/plans/%s/jobs/%s/oidctoken", t.project.url(), t.hub, t.planID, t.jobID)
@@ -74,12 +112,15 @@ func (t *jobToken) serveOIDC(w http.ResponseWriter, hub, plan, job, connection s
 		}
 		if named == nil {
 			o.mu.Unlock()
-			restRefusal{http.StatusBadRequest, "The service connection with id " + connection + " is not referenced by this step.",
-				"Microsoft.TeamFoundation.DistributedTask.WebApi.OidcTokenException", 3000}.write(w)
+			o.refuseToken(w, "There is no explicit reference to the service connection "+connection+" in the job "+t.jobID+", so no token is issued for it.")
 			return
 		}
 		claims["sub"] = named.Subject()
-	case t.run == nil:
+	case o.runToken == RunTokenRefused:
+		o.mu.Unlock()
+		o.refuseToken(w, "There is no explicit reference to a service connection in the request of the job "+t.jobID+".")
+		return
+	case t.run == nil || o.runToken != RunTokenIssued:
 		// Whether a classic release has a token of its own is not documented.
 		o.mu.Unlock()
 		restRefusal{http.StatusNotFound, "No token is issued for this hub.",
