@@ -92,6 +92,7 @@ func program(shipped map[string][]string) map[string]bool {
 // pure has the packages that decide and do no I/O, with the packages of the module
 // that each may import.
 var pure = map[string][]string{
+	"internal/collection":  {"internal/ref"},
 	"internal/explain":     {},
 	"internal/ocierror":    {"internal/sanitize"},
 	"internal/ref":         {},
@@ -111,8 +112,9 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 	libraries := map[string][]string{
 		"internal/topology": {"go.yaml.in/yaml/v3", "github.com/Masterminds/semver/v3"},
 		// These only parse.
-		"internal/sanitize": {"net/url"},
-		"internal/ocierror": {"net/netip"},
+		"internal/sanitize":   {"net/url"},
+		"internal/collection": {"net/url"},
+		"internal/ocierror":   {"net/netip"},
 	}
 	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
 	for pkg, may := range pure {
@@ -146,10 +148,10 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	allowed := map[string][]string{
 		"internal/agent":     {"internal/levenshtein", "internal/ref", "internal/sanitize"},
 		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter", "internal/sanitize"},
-		"internal/acr":       {"internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/sanitize"},
+		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/retryafter", "internal/sanitize"},
-		"internal/azdo":      {"internal/approval", "internal/defect", "internal/rule", "internal/sanitize"},
+		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/rule", "internal/sanitize"},
 		"internal/report":    {"internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
 		"internal/fakeagent": {"internal/sim"},
@@ -160,7 +162,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		// HTTP helpers that the adapters share.
 		"internal/retryafter": {},
 		// Packages that connect the adapters decide nothing.
-		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/egress", "internal/ref", "internal/transfer"},
+		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/ref", "internal/transfer"},
 		// The command parses flags; package run does the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/outcome", "internal/run", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.

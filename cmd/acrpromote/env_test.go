@@ -129,6 +129,12 @@ func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
 
 func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
+	return newTestEnvIn(t, func(c *sim.Cloud) *sim.Organization { return c.DevOps("contoso") })
+}
+
+// newTestEnvIn returns an environment in an organization that is given.
+func newTestEnvIn(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *testEnv {
+	t.Helper()
 	t.Parallel()
 	if err := noteSources(); err != nil {
 		t.Fatal(err)
@@ -144,7 +150,7 @@ func newTestEnv(t *testing.T) *testEnv {
 	env.prodNetwork = cloud.Network("prod", prodAddress)
 	env.devNetwork = cloud.Network("dev", devAddress)
 	env.directory = cloud.Directory(tenant)
-	env.organization = cloud.DevOps("contoso")
+	env.organization = organization(cloud)
 	env.organization.SetClock(env.clock.now)
 	env.project = env.organization.Project("shop")
 	env.environment = env.project.Environment("Production")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"acrpromote/internal/collection"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sanitize"
 )
@@ -25,21 +26,18 @@ type Federation struct {
 func (f Federation) String() string   { return "federation with " + f.Collection }
 func (f Federation) GoString() string { return f.String() }
 
-// SameHost returns an error unless the address for the job's token is https on
-// the collection's own host: the job's token is sent to it.
-func SameHost(collection, requestURI string) error {
-	home, err := url.Parse(collection)
-	if err != nil || home.Hostname() == "" {
-		return fmt.Errorf("the collection's address (SYSTEM_COLLECTIONURI) cannot be understood")
+// InCollection returns an error unless the address for the job's token is in the
+// collection: the job's token is sent to it.
+func InCollection(system, requestURI string) error {
+	of, err := collection.Parse(system)
+	if err != nil {
+		return err
 	}
-	there, err := url.Parse(requestURI)
-	if err != nil || there.Hostname() == "" {
+	if u, err := url.Parse(requestURI); err != nil || u.Hostname() == "" {
 		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) cannot be understood")
 	}
-	own, _ := address(home)
-	asked, ok := address(there)
-	if !ok || there.Scheme != "https" || there.User != nil || asked != own {
-		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not https on the collection's host %s; nothing was sent there", sanitize.Bounded(home.Host, 100))
+	if !of.Contains(requestURI) {
+		return fmt.Errorf("the address for the job's token (SYSTEM_OIDCREQUESTURI) is not known to be part of the collection %s, which the job's system connection names; nothing was sent there", sanitize.Bounded(of.String(), 100))
 	}
 	return nil
 }
@@ -54,7 +52,7 @@ func (f Federation) assertionSource(c Connection, client *http.Client, secrets *
 	if f.RequestURI == "" {
 		return nil, fmt.Errorf("service connection %s uses workload identity federation, but this job offers no address for its token (SYSTEM_OIDCREQUESTURI); a newer agent or server is needed, or a connection with a client secret", c.Name)
 	}
-	if err := SameHost(f.Collection, f.RequestURI); err != nil {
+	if err := InCollection(f.Collection, f.RequestURI); err != nil {
 		return nil, fmt.Errorf("service connection %s: %w", c.Name, err)
 	}
 	if c.ID == "" || !wellFormed(f.JobToken) {

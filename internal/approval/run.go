@@ -180,7 +180,11 @@ func JudgeToken(c Claims, t TokenResponse, b *BuildRecord) (Token, []rule.Refusa
 	case t.Absent != "":
 		return Token{State: TokenAbsent, Detail: t.Absent}, nil
 	case t.Outside != "":
-		return Token{}, []rule.Refusal{mismatch(subject, "the address for the run's own token is outside the collection %s, so no request was sent", t.Outside)}
+		return Token{}, []rule.Refusal{{
+			Rule: rule.RunMismatch, Subject: subject,
+			Reason: fmt.Sprintf("the address for the run's own token (SYSTEM_OIDCREQUESTURI) is not known to be part of the collection %s, which the job's system connection names, so no request was sent", t.Outside),
+			Remedy: "If the pipeline sets the variable SYSTEM_OIDCREQUESTURI, remove it: only the agent may set it. If the server has several names, configure the agent with the one that the server's settings name as its public address.",
+		}}
 	case t.Denied != 0:
 		return Token{}, []rule.Refusal{mismatch(subject, "Azure DevOps denies this job the run's own token: status %d", t.Denied)}
 	}

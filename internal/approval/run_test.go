@@ -39,6 +39,9 @@ func remedied(t *testing.T, refusals []rule.Refusal) {
 			rule.RunMismatch:        "Run the step in the job that it belongs to, and remove pipeline variables that have the names of agent variables.",
 			rule.ApprovalUnreadable: "Run the stage again: ambiguous records never count.",
 		}[r.Rule]
+		if strings.Contains(r.Reason, "SYSTEM_OIDCREQUESTURI") {
+			want = "If the pipeline sets the variable SYSTEM_OIDCREQUESTURI, remove it: only the agent may set it. If the server has several names, configure the agent with the one that the server's settings name as its public address."
+		}
 		if r.Remedy != want {
 			t.Errorf("remedy of %s: %q", r.Rule, r.Remedy)
 		}
@@ -319,7 +322,7 @@ func TestJudgeToken(t *testing.T) {
 		{"absent", approval.TokenResponse{Absent: "the server provides none (status 404)"}, &record,
 			approval.Token{State: approval.TokenAbsent, Detail: "the server provides none (status 404)"}, ""},
 		{"outside the collection", approval.TokenResponse{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
-			subject + "the address for the run's own token is outside the collection dev.azure.com/contoso, so no request was sent"},
+			subject + "the address for the run's own token (SYSTEM_OIDCREQUESTURI) is not known to be part of the collection dev.azure.com/contoso, which the job's system connection names, so no request was sent"},
 		{"denied", approval.TokenResponse{Denied: 403}, &record, approval.Token{},
 			subject + "Azure DevOps denies this job the run's own token: status 403"},
 	} {

@@ -56,16 +56,16 @@ func (s *Service) readApprovals(ctx context.Context, ids []string) ([]approval.A
 
 func (l *approvalList) approvals(ids []string, buildID int) ([]approval.Approval, error) {
 	if l.Count.Set && l.Count.Value != len(l.Value) {
-		return nil, &malformed{fmt.Sprintf("its count is %d, but it lists %d approvals", l.Count.Value, len(l.Value))}
+		return nil, &malformed{reason: fmt.Sprintf("its count is %d, but it lists %d approvals", l.Count.Value, len(l.Value))}
 	}
 	byID := map[string]approvalItem{}
 	for _, item := range l.Value {
 		id := approval.GUID(item.ID)
 		if id == "" {
-			return nil, &malformed{"an approval has no id"}
+			return nil, &malformed{reason: "an approval has no id"}
 		}
 		if _, twice := byID[id]; twice {
-			return nil, &malformed{"the approval " + id + " is listed twice"}
+			return nil, &malformed{reason: "the approval " + id + " is listed twice"}
 		}
 		byID[id] = item
 	}
@@ -73,16 +73,16 @@ func (l *approvalList) approvals(ids []string, buildID int) ([]approval.Approval
 	for _, id := range ids {
 		item, ok := byID[id]
 		if !ok {
-			return nil, &malformed{"the approval " + id + " of the stage is missing"}
+			return nil, &malformed{reason: "the approval " + id + " of the stage is missing"}
 		}
 		delete(byID, id)
 		if p := item.Pipeline; p != nil && p.Owner != nil && p.Owner.ID.Set && p.Owner.ID.Value != buildID {
-			return nil, &malformed{fmt.Sprintf("the approval %s belongs to run %d", id, p.Owner.ID.Value)}
+			return nil, &malformed{reason: fmt.Sprintf("the approval %s belongs to run %d", id, p.Owner.ID.Value)}
 		}
 		approvals = append(approvals, item.approval(id))
 	}
 	if len(byID) > 0 {
-		return nil, &malformed{"it lists approvals that were not requested"}
+		return nil, &malformed{reason: "it lists approvals that were not requested"}
 	}
 	return approvals, nil
 }

@@ -128,7 +128,7 @@ func (s *Service) mergedBy(ctx context.Context, b *build) authors {
 	what := "the pull requests merged as " + s.secrets.Line(b.SourceVersion)
 	client := s.areas[areaGit]
 	if client == nil {
-		return s.unreadAuthors(what, &malformed{"it does not list the resource area of repositories"})
+		return s.unreadAuthors(what, &malformed{reason: "it does not list the resource area of repositories"})
 	}
 	var document struct {
 		Results *[]map[string][]struct {

@@ -61,10 +61,10 @@ func (s *Service) checks(ctx context.Context, r approval.Resource) (approval.Con
 
 func (l *configurationList) configurations() (approval.Configurations, error) {
 	if l.Value == nil {
-		return approval.Configurations{}, &malformed{"it lists nothing"}
+		return approval.Configurations{}, &malformed{reason: "it lists nothing"}
 	}
 	if l.Count.Set && l.Count.Value != len(l.Value) {
-		return approval.Configurations{}, &malformed{fmt.Sprintf("its count is %d, but it lists %d checks", l.Count.Value, len(l.Value))}
+		return approval.Configurations{}, &malformed{reason: fmt.Sprintf("its count is %d, but it lists %d checks", l.Count.Value, len(l.Value))}
 	}
 	out := approval.Configurations{Read: true}
 	for _, c := range l.Value {

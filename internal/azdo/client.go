@@ -66,8 +66,8 @@ func (a *statusError) Error() string {
 }
 
 // malformed is a response that is JSON and yet invalid. The reason may contain
-// text of the response as it is.
-type malformed struct{ reason string }
+// text of the response as it is. The remedy is empty if the usual one applies.
+type malformed struct{ reason, remedy string }
 
 func (m *malformed) Error() string { return m.reason }
 
@@ -134,7 +134,7 @@ type limitedBody struct {
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	if b.read >= maxBody {
-		return 0, &malformed{fmt.Sprintf("it is longer than %d MiB", maxBody>>20)}
+		return 0, &malformed{reason: fmt.Sprintf("it is longer than %d MiB", maxBody>>20)}
 	}
 	if b.read >= largeBody && !b.held {
 		if err := b.large.Acquire(b.ctx, 1); err != nil {
@@ -148,9 +148,9 @@ func (b *limitedBody) Read(p []byte) (int, error) {
 	b.count(p[:n])
 	switch {
 	case b.objects > maxObjects:
-		return 0, &malformed{fmt.Sprintf("it has more than %d objects", maxObjects)}
+		return 0, &malformed{reason: fmt.Sprintf("it has more than %d objects", maxObjects)}
 	case b.values > maxValues:
-		return 0, &malformed{fmt.Sprintf("it has more than %d values", maxValues)}
+		return 0, &malformed{reason: fmt.Sprintf("it has more than %d values", maxValues)}
 	}
 	return n, err
 }
@@ -194,7 +194,7 @@ func (s *Service) connect(ctx context.Context) error {
 		return err
 	}
 	if document.Value == nil {
-		return &malformed{"it lists no resource areas"}
+		return &malformed{reason: "it lists no resource areas"}
 	}
 	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit}
 	if s.claims.Source() == approval.Release {
@@ -223,29 +223,31 @@ func (s *Service) connect(ctx context.Context) error {
 }
 
 // clientAt returns the client of an area. An address outside the collection
-// would receive the job's token, and could answer in place of Azure DevOps.
+// would receive the job's token, and could answer in place of Azure DevOps. All
+// areas but that of releases are at every address of a collection.
 func (s *Service) clientAt(area, location string) (*azuredevops.Client, error) {
-	u, err := url.Parse(strings.TrimRight(location, "/"))
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
-		return nil, &malformed{"it lists a resource area whose address is not HTTPS"}
+	address, secure := strings.CutPrefix(location, "https://")
+	if !secure || strings.ContainsAny(address, "@?#") {
+		return nil, &malformed{reason: "it lists a resource area whose address is not HTTPS"}
 	}
-	samePath := strings.EqualFold(u.Path, s.collection.Path)
-	if hostPort(u) == hostPort(s.collection) && samePath {
-		return s.base, nil
+	same, releases := s.collection.Is(location)
+	switch {
+	case !same || releases && area != areaRelease:
+		return nil, &malformed{
+			reason: fmt.Sprintf("it refers to %s for a resource area of the collection %s, which is at another address, so no request was sent there", strings.TrimRight(address, "/"), s.collection),
+			remedy: fmt.Sprintf("If both are names of one server, configure the agent with the one that the server lists, or correct the server's public address. Otherwise check whether a proxy responds in place of %s.", s.collection.Host()),
+		}
+	case releases:
+		return azuredevops.NewClientWithOptions(s.connection, strings.TrimRight(location, "/"), azuredevops.WithHTTPClient(s.http)), nil
 	}
-	sibling := *s.collection
-	sibling.Host = releaseHost(s.collection.Host)
-	if area == areaRelease && hostPort(u) == hostPort(&sibling) && samePath {
-		return azuredevops.NewClientWithOptions(s.connection, sibling.String(), azuredevops.WithHTTPClient(s.http)), nil
-	}
-	return nil, &malformed{fmt.Sprintf("it refers to %s for a resource area of the collection %s, which is at another address", u.Host+u.Path, s.collection.Host+s.collection.Path)}
+	return s.base, nil
 }
 
 // get reads one document of an area into v.
 func (s *Service) get(ctx context.Context, area, location, version string, route map[string]string, query url.Values, v any) error {
 	client := s.areas[area]
 	if client == nil {
-		return &malformed{"it does not list the resource area " + area}
+		return &malformed{reason: "it does not list the resource area " + area}
 	}
 	return s.send(ctx, client, http.MethodGet, location, version, route, query, nil, v)
 }
@@ -256,7 +258,7 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 	// and versions of its locations).
 	defer func() {
 		if recover() != nil {
-			err = &malformed{"its description of its API is incomplete"}
+			err = &malformed{reason: "its description of its API is incomplete"}
 		}
 	}()
 	var content io.Reader
@@ -271,7 +273,7 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 	if err != nil {
 		var missing *azuredevops.LocationIdNotRegisteredError
 		if errors.As(err, &missing) {
-			return &malformed{"it does not offer the API " + location}
+			return &malformed{reason: "it does not offer the API " + location}
 		}
 		return err
 	}

@@ -19,20 +19,20 @@ import (
 func decode(raw []byte, v any) error {
 	raw = bytes.TrimSpace(bytes.TrimPrefix(raw, []byte("\xef\xbb\xbf")))
 	if len(raw) == 0 {
-		return &malformed{"it is empty"}
+		return &malformed{reason: "it is empty"}
 	}
 	if raw[0] != '{' {
-		return &malformed{"it is not a JSON object"}
+		return &malformed{reason: "it is not a JSON object"}
 	}
 	// A map takes a multiple of raw, so names are counted first.
 	if err := json.Unmarshal(raw, &struct{}{}); err != nil {
-		return &malformed{"it cannot be parsed: " + err.Error()}
+		return &malformed{reason: "it cannot be parsed: " + err.Error()}
 	}
 	if err := uniqueNames(raw); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return &malformed{"it cannot be parsed: " + err.Error()}
+		return &malformed{reason: "it cannot be parsed: " + err.Error()}
 	}
 	return nil
 }
@@ -70,11 +70,11 @@ func uniqueNames(raw []byte) error {
 			}
 			name, mine := bareName(text), names[open[len(open)-1]:]
 			if len(mine) == maxNames {
-				return &malformed{fmt.Sprintf("an object has more than %d names", maxNames)}
+				return &malformed{reason: fmt.Sprintf("an object has more than %d names", maxNames)}
 			}
 			for _, other := range mine {
 				if bytes.EqualFold(other, name) {
-					return &malformed{fmt.Sprintf("it has the name %s twice", quote(string(name)))}
+					return &malformed{reason: fmt.Sprintf("it has the name %s twice", quote(string(name)))}
 				}
 			}
 			names = append(names, name)

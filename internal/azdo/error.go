@@ -1,6 +1,7 @@
 package azdo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 // it failed, and what to grant to whom. permission is what the job's identity
 // needs for it.
 func (s *Service) unreadable(what string, err error, permission string) rule.Refusal {
-	host := s.collection.Host
+	host := s.collection.Host()
 	r := rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: what}
 	var a *statusError
 	var m *malformed
@@ -26,7 +27,7 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 		r.Reason, r.Remedy = s.describeStatus(what, a, permission)
 	case errors.As(err, &m):
 		r.Reason = fmt.Sprintf("Azure DevOps (%s) returned an invalid response for %s: %s", host, what, s.secrets.Line(m.reason))
-		r.Remedy = "Run the step again. If the error persists, check whether a proxy responds in place of Azure DevOps."
+		r.Remedy = cmp.Or(m.remedy, "Run the step again. If the error persists, check whether a proxy responds in place of Azure DevOps.")
 	default:
 		r.Reason = fmt.Sprintf("Azure DevOps (%s) could not be reached to read %s: %s", host, what, s.cause(err))
 		r.Remedy = fmt.Sprintf("Allow the agent to reach %s over HTTPS (firewall, the agent's proxy settings, its CA), then run the step again.", host)
@@ -37,7 +38,7 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 }
 
 func (s *Service) describeStatus(what string, a *statusError, permission string) (reason, remedy string) {
-	host := s.collection.Host
+	host := s.collection.Host()
 	said := ""
 	if a.Message != "" {
 		said = fmt.Sprintf(" (%q)", a.Message)
@@ -63,7 +64,7 @@ func (s *Service) describeStatus(what string, a *statusError, permission string)
 // grant returns what to grant to the identity that the job runs as.
 func (s *Service) grant(permission string) string {
 	return fmt.Sprintf("Grant %s %s. If the job's authorization scope is not limited to the project, grant it to \"Project Collection Build Service (%s)\" instead.",
-		s.identity(), permission, s.organization())
+		s.identity(), permission, s.collection.Name())
 }
 
 // identity returns the name of the build service whose token the job has.
@@ -75,7 +76,7 @@ func (s *Service) identity() string {
 	if project == "" {
 		project = "<project>"
 	}
-	return fmt.Sprintf("%q", fmt.Sprintf("%s Build Service (%s)", project, s.organization()))
+	return fmt.Sprintf("%q", fmt.Sprintf("%s Build Service (%s)", project, s.collection.Name()))
 }
 
 // cause returns the innermost network error that is specific: the outer ones

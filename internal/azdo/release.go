@@ -144,7 +144,7 @@ func (s *Service) loadRelease(ctx context.Context) {
 	what := fmt.Sprintf("release %d", c.ReleaseID)
 	err := s.get(ctx, areaRelease, locationRelease, "7.1-preview.8", s.inProject(map[string]string{"releaseId": strconv.Itoa(c.ReleaseID)}), nil, &r)
 	if err == nil && len(r.Environments) == 0 {
-		err = &malformed{"it has no stages"}
+		err = &malformed{reason: "it has no stages"}
 	}
 	if err != nil {
 		s.refuse(s.unreadable(what, err, viewReleases))

@@ -41,7 +41,7 @@ func (s *Service) Run(ctx context.Context) (Run, []rule.Refusal) {
 	s.read.Do(func() {
 		source := s.claims.Source()
 		if source != "" {
-			s.run.run = Run{Kind: source, Organization: s.organization()}
+			s.run.run = Run{Kind: source, Organization: s.collection.Name()}
 		}
 		if refusals := approval.JudgeClaims(s.claims.Claims); len(refusals) > 0 {
 			s.refuse(refusals...)
@@ -49,7 +49,7 @@ func (s *Service) Run(ctx context.Context) (Run, []rule.Refusal) {
 		}
 		if err := s.connect(ctx); err != nil {
 			s.areas = nil
-			s.refuse(s.unreadable("the collection "+s.collection.Host+s.collection.Path, err, `the permission "View project-level information"`))
+			s.refuse(s.unreadable("the collection "+s.collection.String(), err, `the permission "View project-level information"`))
 			return
 		}
 		if source == approval.Release {

@@ -100,7 +100,7 @@ func (s *Service) SealRun(ctx context.Context, project string, id int, digests m
 		with := map[string]string{"project": project, "buildId": strconv.Itoa(id), "type": approval.SealAttachment}
 		attachmentsErr = s.get(ctx, areaBuild, locationAttachments, "7.1-preview.2", with, nil, &a)
 		if attachmentsErr == nil && (a.Value == nil || len(*a.Value) > maxAttachments) {
-			attachmentsErr = &malformed{"it lists no attachments, or too many"}
+			attachmentsErr = &malformed{reason: "it lists no attachments, or too many"}
 		}
 	})
 	all.Wait()

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +19,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/collection"
 	"acrpromote/internal/sanitize"
 )
 
@@ -91,7 +91,7 @@ type Service struct {
 	claims     Claims
 	token      string
 	secrets    *sanitize.Secrets
-	collection *url.URL
+	collection *collection.Collection
 	http       *http.Client
 	connection *azuredevops.Connection
 
@@ -104,7 +104,7 @@ type Service struct {
 // New returns a service that sends nothing yet. The client must not follow
 // redirects or add credentials; token is the job's.
 func New(client *http.Client, claims Claims, token string) (*Service, error) {
-	collection, err := parseCollection(claims.Collection)
+	of, err := collection.Parse(claims.Collection)
 	if err != nil {
 		return nil, err
 	}
@@ -117,15 +117,15 @@ func New(client *http.Client, claims Claims, token string) (*Service, error) {
 	}
 	guarded := *client
 	guarded.Jar = nil
-	s := &Service{claims: claims, token: token, collection: collection, http: &guarded, secrets: &sanitize.Secrets{}}
+	s := &Service{claims: claims, token: token, collection: of, http: &guarded, secrets: &sanitize.Secrets{}}
 	s.secrets.Add(token)
 	guarded.Transport = checkedTransport{next: client.Transport, service: s, large: semaphore.NewWeighted(1)}
 	s.connection = &azuredevops.Connection{
 		AuthorizationString:     "Bearer " + token,
-		BaseUrl:                 collection.String(),
+		BaseUrl:                 of.URL(),
 		SuppressFedAuthRedirect: true,
 	}
-	s.base = azuredevops.NewClientWithOptions(s.connection, collection.String(), azuredevops.WithHTTPClient(s.http))
+	s.base = azuredevops.NewClientWithOptions(s.connection, of.URL(), azuredevops.WithHTTPClient(s.http))
 	return s, nil
 }
 
@@ -139,81 +139,9 @@ func (s *Service) Redact(secrets *sanitize.Secrets) {
 
 // Hosts returns the hosts that reading the run asks, for an allow-list.
 func Hosts(claims Claims) ([]string, error) {
-	collection, err := parseCollection(claims.Collection)
+	of, err := collection.Parse(claims.Collection)
 	if err != nil {
 		return nil, err
 	}
-	hosts := []string{hostPort(collection)}
-	if claims.Source() == approval.Release {
-		sibling := *collection
-		sibling.Host = releaseHost(collection.Host)
-		if at := hostPort(&sibling); at != hosts[0] {
-			hosts = append(hosts, at)
-		}
-	}
-	return hosts, nil
-}
-
-func parseCollection(s string) (*url.URL, error) {
-	u, err := url.Parse(strings.TrimRight(s, "/"))
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("the system connection has no valid address of an Azure DevOps collection")
-	}
-	if u.Scheme != "https" {
-		return nil, fmt.Errorf("the system connection's address %s://%s is not HTTPS: the job's token would be sent in clear text", u.Scheme, u.Host)
-	}
-	u.Host = collectionHost(u.Host)
-	return u, nil
-}
-
-// hostPort returns host and port in lower case, for comparison.
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = "443"
-		if u.Scheme == "http" {
-			port = "80"
-		}
-	}
-	return strings.ToLower(u.Hostname()) + ":" + port
-}
-
-// releaseHost returns the host on which Azure DevOps Services keeps a
-// collection's releases; a server on premises keeps them on the collection's
-// host.
-func releaseHost(host string) string {
-	lower := strings.ToLower(host)
-	if lower == "dev.azure.com" {
-		return "vsrm.dev.azure.com"
-	}
-	if name, ok := strings.CutSuffix(lower, ".visualstudio.com"); ok && !strings.Contains(name, ".") {
-		return name + ".vsrm.visualstudio.com"
-	}
-	return host
-}
-
-// collectionHost is the reverse of releaseHost: the system connection of a
-// release job may name the host of the releases.
-func collectionHost(host string) string {
-	lower := strings.ToLower(host)
-	if lower == "vsrm.dev.azure.com" {
-		return "dev.azure.com"
-	}
-	if name, ok := strings.CutSuffix(lower, ".vsrm.visualstudio.com"); ok && !strings.Contains(name, ".") {
-		return name + ".visualstudio.com"
-	}
-	return host
-}
-
-// organization returns the name that Azure DevOps uses in the names of its
-// build service identities.
-func (s *Service) organization() string {
-	host := strings.ToLower(s.collection.Hostname())
-	if name, ok := strings.CutSuffix(host, ".visualstudio.com"); ok {
-		return name
-	}
-	if name := strings.Trim(s.collection.Path, "/"); name != "" {
-		return name[strings.LastIndex(name, "/")+1:]
-	}
-	return host
+	return of.Hosts(), nil
 }

@@ -63,7 +63,7 @@ func (s *Service) readSuiteOf(ctx context.Context, project, checkpoint string) (
 
 func (d *suite) suite(checkpoint string) (*approval.Suite, error) {
 	if !approval.SameGUID(d.ID, checkpoint) {
-		return nil, &malformed{"it is the check suite of another checkpoint"}
+		return nil, &malformed{reason: "it is the check suite of another checkpoint"}
 	}
 	context, err := suiteContext(d.Context)
 	if err != nil {
@@ -72,7 +72,7 @@ func (d *suite) suite(checkpoint string) (*approval.Suite, error) {
 	out := &approval.Suite{ID: approval.GUID(d.ID), Status: d.Status, Context: context}
 	for _, run := range d.CheckRuns {
 		if run.Ref == nil {
-			return nil, &malformed{"a check does not say what was evaluated"}
+			return nil, &malformed{reason: "a check does not say what was evaluated"}
 		}
 		out.Runs = append(out.Runs, approval.CheckRun{
 			ID:              approval.GUID(run.ID),
@@ -107,14 +107,14 @@ func suiteContext(context map[string]json.RawMessage) (approval.Context, error) 
 		values := lookUp(context, field.path)
 		for _, raw := range values {
 			if string(raw) != string(values[0]) {
-				return approval.Context{}, &malformed{"its context has different values for " + field.path}
+				return approval.Context{}, &malformed{reason: "its context has different values for " + field.path}
 			}
 		}
 		if len(values) == 0 {
 			continue
 		}
 		if err := json.Unmarshal(values[0], field.into); err != nil {
-			return approval.Context{}, &malformed{"its context has an invalid value for " + field.path}
+			return approval.Context{}, &malformed{reason: "its context has an invalid value for " + field.path}
 		}
 	}
 	c.BuildID, c.Attempt = buildID.Value, attempt.Value

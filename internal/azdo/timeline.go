@@ -46,17 +46,17 @@ type timeline struct {
 // makes the relations of records ambiguous.
 func (t *timeline) index() error {
 	if len(t.Records) == 0 {
-		return &malformed{"it has no records"}
+		return &malformed{reason: "it has no records"}
 	}
 	t.byID = make(map[string]approval.TimelineRecord, len(t.Records))
 	t.children = map[string][]approval.TimelineRecord{}
 	for _, r := range t.Records {
 		id := approval.GUID(r.ID)
 		if id == "" {
-			return &malformed{"a record has no id"}
+			return &malformed{reason: "a record has no id"}
 		}
 		if _, twice := t.byID[id]; twice {
-			return &malformed{"the record " + id + " is listed twice"}
+			return &malformed{reason: "the record " + id + " is listed twice"}
 		}
 		t.byID[id] = r.record()
 		if parent := t.byID[id].ParentID; parent != "" {
@@ -87,7 +87,7 @@ func (t *timeline) stage(name string) (found approval.TimelineRecord, known []st
 	slices.Sort(known)
 	known = slices.Compact(known)
 	if several {
-		return approval.TimelineRecord{}, known, &malformed{fmt.Sprintf("the attempt %d of the stage %s is listed twice", found.Attempt, name)}
+		return approval.TimelineRecord{}, known, &malformed{reason: fmt.Sprintf("the attempt %d of the stage %s is listed twice", found.Attempt, name)}
 	}
 	return found, known, nil
 }
@@ -101,7 +101,7 @@ func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, 
 			continue
 		}
 		if checkpoint != "" {
-			return "", nil, &malformed{"the stage " + stage.Identifier + " has several checkpoints"}
+			return "", nil, &malformed{reason: "the stage " + stage.Identifier + " has several checkpoints"}
 		}
 		checkpoint = r.ID
 	}
@@ -111,7 +111,7 @@ func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, 
 		}
 	}
 	if len(ids) > maxApprovals {
-		return "", nil, &malformed{fmt.Sprintf("the stage %s has more than %d approvals", stage.Identifier, maxApprovals)}
+		return "", nil, &malformed{reason: fmt.Sprintf("the stage %s has more than %d approvals", stage.Identifier, maxApprovals)}
 	}
 	return checkpoint, ids, nil
 }

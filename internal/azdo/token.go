@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"path"
 	"strconv"
 	"strings"
 
@@ -53,8 +52,8 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 		return approval.TokenResponse{Absent: "the agent provides no address for it"}, nil
 	}
 	u, err := url.Parse(s.claims.OIDCRequestURI)
-	if err != nil || !s.within(u) {
-		return approval.TokenResponse{Outside: s.collection.Host + s.collection.Path}, nil
+	if err != nil || !s.collection.Contains(s.claims.OIDCRequestURI) {
+		return approval.TokenResponse{Outside: s.collection.String()}, nil
 	}
 	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
 	claims, err := s.askToken(ctx, u.String())
@@ -71,18 +70,10 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 	return approval.TokenResponse{}, &unread
 }
 
-// within reports whether an address is in the collection: on its host, and, as
-// organizations share one, under its path.
-func (s *Service) within(u *url.URL) bool {
-	root := strings.ToLower(s.collection.Path) + "/"
-	return u.Scheme == s.collection.Scheme && u.User == nil && hostPort(u) == hostPort(s.collection) &&
-		strings.HasPrefix(strings.ToLower(path.Clean(u.Path))+"/", root)
-}
-
 func (s *Service) askToken(ctx context.Context, address string) (approval.TokenClaims, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
 	if err != nil {
-		return approval.TokenClaims{}, &malformed{"its address cannot be used"}
+		return approval.TokenClaims{}, &malformed{reason: "its address cannot be used"}
 	}
 	request.Header.Set("Authorization", "Bearer "+s.token)
 	request.Header.Set("Accept", "application/json")
@@ -111,15 +102,15 @@ func (s *Service) askToken(ctx context.Context, address string) (approval.TokenC
 func parseToken(token string) (approval.TokenClaims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return approval.TokenClaims{}, &malformed{"it is not a signed token"}
+		return approval.TokenClaims{}, &malformed{reason: "it is not a signed token"}
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
 	if err != nil {
-		return approval.TokenClaims{}, &malformed{"it is not a signed token"}
+		return approval.TokenClaims{}, &malformed{reason: "it is not a signed token"}
 	}
 	var claims runToken
 	if err := decode(payload, &claims); err != nil {
-		return approval.TokenClaims{}, &malformed{"its claims cannot be read"}
+		return approval.TokenClaims{}, &malformed{reason: "its claims cannot be read"}
 	}
 	return approval.TokenClaims{RunID: string(claims.RunID), PipelineID: string(claims.DefID), ProjectID: string(claims.ProjectID)}, nil
 }

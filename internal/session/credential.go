@@ -94,13 +94,11 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 		hosts = append(hosts, named.Host)
 	}
 	if connection.Federated() {
-		if collection, err := url.Parse(s.config.CollectionURL); err == nil && collection.Host != "" {
-			hosts = append(hosts, collection.Host)
-		}
+		hosts = append(hosts, collectionHosts(s.config)...)
 	}
 	client := s.entra(hosts)
 	if uri := s.config.Claims.OIDCRequestURI; connection.Federated() && uri != "" {
-		if err := acr.SameHost(s.config.CollectionURL, uri); err != nil {
+		if err := acr.InCollection(s.config.CollectionURL, uri); err != nil {
 			// Not a usage error: the run does not match its claims, and checking
 			// the run's own token reports that as well.
 			return acr.Entra(withheld{input, err}, connection.TenantID()), nil
@@ -138,7 +136,7 @@ type withheld struct {
 func (w withheld) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{}, &acr.Error{
 		Host: w.input, Op: "signing in", Message: w.why.Error(),
-		Remedy: "Remove SYSTEM_OIDCREQUESTURI from the pipeline's variables: only the agent may set it",
+		Remedy: "If the pipeline sets the variable SYSTEM_OIDCREQUESTURI, remove it: only the agent may set it. If the server has several names, configure the agent with the one that the server's settings name as its public address",
 	}
 }
 

@@ -6,13 +6,13 @@ package session
 
 import (
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/azdo"
+	"acrpromote/internal/collection"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/ref"
 )
@@ -94,11 +94,11 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 	return s, nil
 }
 
-// collectionHosts returns the host of the collection, which the agent's client
+// collectionHosts returns the hosts of the collection, which the agent's client
 // certificate is for.
 func collectionHosts(c *agent.Config) []string {
-	if u, err := url.Parse(c.CollectionURL); err == nil && u.Scheme == "https" && u.Host != "" {
-		return []string{u.Host}
+	if of, err := collection.Parse(c.CollectionURL); err == nil {
+		return of.Hosts()
 	}
 	return nil
 }
