@@ -34,6 +34,7 @@ type Organization struct {
 	interceptors []func(http.ResponseWriter, *http.Request) bool
 	runToken     RunToken
 	messages     bool // refusals of tokens have their reason in value.Message
+	oneStep      bool // a click answers one step
 }
 
 // DevOps opens an organisation. Asked again for the same name, it returns the

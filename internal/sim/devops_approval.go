@@ -193,8 +193,15 @@ func (a *Approval) notTheirTurn(by Identity, verb string) error {
 
 func (a *Approval) open() bool { return a.status == "pending" || a.status == "deferred" }
 
-// turns are the steps that it is by's turn to decide: one click answers all of
-// them.
+// AnswerOneStep makes a click answer one step of an approval. Otherwise it answers
+// every step that the person may act for.
+func (o *Organization) AnswerOneStep() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.oneStep = true
+}
+
+// turns are the steps that a click by this person decides.
 func (a *Approval) turns(by Identity) []*approvalStep {
 	if !a.open() {
 		return nil
@@ -209,6 +216,9 @@ func (a *Approval) turns(by Identity) []*approvalStep {
 		if (step.status == "pending" || step.status == "deferred") && a.stage.run.project.org.mayActFor(by, step.assigned) {
 			steps = append(steps, step)
 		}
+	}
+	if o := a.stage.run.project.org; o.oneStep && len(steps) > 1 {
+		steps = steps[:1]
 	}
 	return steps
 }
