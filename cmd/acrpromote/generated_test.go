@@ -39,10 +39,12 @@ type combination struct {
 	sealed     bool            // the image is sealed
 	seal       bool            // the world requires that
 	unapproved bool            // the approval is not one that counts
+	unread     bool            // it cannot be read
 	writes     bool            // something may go wrong only when the program writes
 	stops      bool            // no correct program ends done
 	bad        map[string]bool // digests that are no image
 	names      []string
+	forbidden  map[string]int // runs that must not have ended done, by the reason
 
 	image  descriptor
 	before []func() // the approval
@@ -219,15 +221,13 @@ var changes = []change{
 	decided("rejected by the check", true, func(c *combination) error {
 		return errors.Join(c.stage.SetCheck(c.scan, "rejected"), c.stage.Approve(manager, "released"))
 	}),
-	{"approval: with the code", func(c *combination) {
-		c.decide = func() error { return c.stage.Approve(manager, code(c.t, c.image.Digest)) }
-	}},
+	decided("with the code", true, func(c *combination) error { return c.stage.Approve(manager, code(c.t, c.image.Digest)) }),
 	{"Azure DevOps: approvals are denied", func(c *combination) { c.denied(sim.Approvals) }},
 	{"Azure DevOps: builds are denied", func(c *combination) { c.denied(sim.Builds) }},
 	{"Azure DevOps: check suites are denied", func(c *combination) { c.denied(sim.CheckSuites) }},
 	{"Azure DevOps: attachments are denied", func(c *combination) { c.denied(sim.Attachments) }},
 	{"Azure DevOps: an unknown status", func(c *combination) {
-		c.unapproved = true
+		c.unread = true
 		c.after = append(c.after, func() {
 			c.run.MutateApprovals(func(d map[string]any) {
 				for _, a := range d["value"].([]any) {
@@ -312,6 +312,9 @@ var changes = []change{
 	{"environment: no connection", func(c *combination) { c.agent = append(c.agent, connected("azureSubscription")) }},
 }
 
+// approvals are the changes that are about an approval, which come more often.
+var approvals = slices.DeleteFunc(slices.Clone(changes), func(c change) bool { return !strings.HasPrefix(c.name, "approval: ") })
+
 // set sets a variable as the step's env: does.
 func (c *combination) set(name, value string) {
 	c.agent = append(c.agent, func(e *fakeagent.Environment) {
@@ -324,7 +327,7 @@ func (c *combination) set(name, value string) {
 
 // denied has Azure DevOps deny a kind of records.
 func (c *combination) denied(kind string) {
-	c.unapproved = c.unapproved || kind != sim.Attachments
+	c.unread = c.unread || kind != sim.Attachments
 	c.after = append(c.after, func() {
 		c.project.Deny(kind)
 		c.undo = append(c.undo, func() { c.project.Allow(kind) })
@@ -348,7 +351,7 @@ func (c *combination) copyTo(r *sim.Registry, tag string) {
 
 // newCombination returns a combination that is only determined by its number.
 func newCombination(env *testEnv, scan *sim.Check, number int) *combination {
-	c := &combination{testEnv: env, scan: scan, random: rand.New(rand.NewPCG(11, uint64(number))), sealed: true, bad: map[string]bool{}}
+	c := &combination{testEnv: env, scan: scan, random: rand.New(rand.NewPCG(11, uint64(number))), sealed: true, bad: map[string]bool{}, forbidden: map[string]int{}}
 	k := kinds[c.random.IntN(len(kinds))]
 	c.kind, c.action, c.approval, c.seal = k.name, k.action, k.approval, k.seal
 	c.folder = fmt.Sprintf("%s/c%d", k.name, number)
@@ -371,8 +374,11 @@ func newCombination(env *testEnv, scan *sim.Check, number int) *combination {
 		c.sealed = c.random.IntN(2) == 0
 	}
 	c.decide = func() error { return c.stage.Approve(manager, "released") }
-	for range []int{0, 1, 1, 1, 2, 2, 3}[c.random.IntN(7)] {
+	for range []int{0, 1, 1, 2, 2, 2, 3}[c.random.IntN(7)] {
 		change := changes[c.random.IntN(len(changes))]
+		if c.random.IntN(6) == 0 {
+			change = approvals[c.random.IntN(len(approvals))]
+		}
 		c.names = append(c.names, change.name)
 		change.do(c)
 	}
@@ -420,11 +426,13 @@ func (c *combination) mustNotEndDone(in inputs) string {
 	moves := slices.Contains([]string{"promote", "invertedPush"}, in["action"]) || in["action"] == "verify" && strings.TrimSpace(in["flowFile"]+in["targets"]) != ""
 	switch {
 	case c.stops:
-		return "it is misuse"
+		return "a variable is misuse"
 	case c.bad[used]:
 		return "the image is not one"
 	case c.approval && c.unapproved && moves && in["requesterCanApprove"] != "true":
 		return "nobody approved it"
+	case c.approval && c.unread && moves:
+		return "the approval cannot be read"
 	case c.seal && !c.sealed && in["action"] == "invertedPush":
 		return "it is not sealed"
 	}
@@ -448,13 +456,17 @@ func (c *combination) outcomeOf(in inputs) outcome {
 	if o.task != want {
 		bad("%s is reported as %s", ended, o.task)
 	}
+	why := c.mustNotEndDone(in)
+	if why != "" {
+		c.forbidden[why]++
+	}
 	refusals, problems := o.at("refusals").([]any), o.at("errors").([]any)
 	switch ended {
 	case "done":
 		if len(refusals) > 0 || len(problems) > 0 {
 			bad("done in spite of that")
 		}
-		if why := c.mustNotEndDone(in); why != "" {
+		if why != "" {
 			bad("done, but %s", why)
 		}
 	case "refused":
@@ -547,7 +559,7 @@ func (c *combination) wouldEndDone() {
 // More combinations: go test ./cmd/acrpromote -run TestAnyInputs -args -combinations 3000
 func TestAnyInputsEndInAResult(t *testing.T) {
 	const inOneCloud = 25
-	outcomes := map[string]int{}
+	outcomes, forbidden := map[string]int{}, map[string]int{}
 	var mu sync.Mutex
 	t.Run("in clouds", func(t *testing.T) {
 		for first := *firstCombination; first < *firstCombination+*combinations; first += inOneCloud {
@@ -563,6 +575,9 @@ func TestAnyInputsEndInAResult(t *testing.T) {
 					}
 					mu.Lock()
 					outcomes[ended]++
+					for why, n := range c.forbidden {
+						forbidden[why] += n
+					}
 					mu.Unlock()
 				}
 			})
@@ -573,8 +588,11 @@ func TestAnyInputsEndInAResult(t *testing.T) {
 		_, ended, _ := strings.Cut(what, " ")
 		total[ended] += n
 	}
-	t.Logf("outcomes: %v\n%v", total, outcomes)
-	if n := *combinations; n >= 100 && (total["done"] < n/4 || total["refused"] < n/5 || total["failed"] < n/20 || total["misuse"] < n/20) {
+	t.Logf("outcomes: %v\n%v\nnot allowed to end done: %v", total, outcomes, forbidden)
+	if n := *combinations; n >= 150 && (total["done"] < n/4 || total["refused"] < n/4 || total["failed"] < n/20 || total["misuse"] < n/20) {
 		t.Errorf("the combinations do not reach every outcome: %v", total)
+	}
+	if *combinations >= 150 && (forbidden["nobody approved it"] < *combinations/20 || len(forbidden) < 4) {
+		t.Errorf("too few combinations must not end done: %v", forbidden)
 	}
 }
