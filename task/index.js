@@ -25,6 +25,22 @@ const BEGINNINGS = { linux: '7f454c46', win32: '4d5a', darwin: 'cffaedfe' };
 // this process ends, however it ends.
 const LIFELINE = 'acrpromote-launcher\n';
 
+// What the program reads of its environment: names that begin so, and names. Nothing
+// else is passed on: any public variable of a pipeline is in the environment of this
+// task, and some of them would run code in the program or change whom it trusts.
+const PASSED = {
+  prefixes: ['INPUT_', 'ENDPOINT_', 'SYSTEM_', 'BUILD_', 'RELEASE_', 'AGENT_', 'SECRET_AGENT_'],
+  names: [
+    'TF_BUILD', 'VSTS_PUBLIC_VARIABLES', 'VSTS_SECRET_VARIABLES', 'SECRET_SYSTEM_ACCESSTOKEN',
+    'NO_COLOR', 'TERM', 'COLUMNS', 'TEMP', 'TMP', 'TMPDIR',
+    'SYSTEMROOT', 'WINDIR', // without these, Windows opens no socket
+  ],
+};
+
+// The names of the variables that are set and not passed on, as a JSON list, so that
+// the program can report the suspicious ones.
+const WITHHELD = 'ACRPROMOTE_WITHHELD';
+
 let reported = false;
 
 function complete(result, message) {
@@ -125,6 +141,22 @@ function startError(error, file) {
   }
 }
 
+// environment returns the variables for the program.
+function environment() {
+  const passed = {};
+  const withheld = [];
+  for (const [name, value] of Object.entries(process.env)) {
+    const known = process.platform === 'win32' ? name.toUpperCase() : name;
+    if (PASSED.names.includes(known) || PASSED.prefixes.some((prefix) => known.startsWith(prefix))) {
+      passed[name] = value;
+    } else if (value !== '') {
+      withheld.push(name);
+    }
+  }
+  passed[WITHHELD] = JSON.stringify(withheld);
+  return passed;
+}
+
 function run() {
   const { file, folder } = executable(program());
   let stopping = false;
@@ -142,7 +174,7 @@ function run() {
   }
 
   try {
-    child = spawn(file, [], { stdio: ['pipe', 'inherit', 'inherit'] });
+    child = spawn(file, [], { env: environment(), stdio: ['pipe', 'inherit', 'inherit'] });
   } catch (error) {
     remove(folder);
     throw new Error(startError(error, file));

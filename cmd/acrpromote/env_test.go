@@ -114,6 +114,9 @@ type testEnv struct {
 
 	recordBlob string // digest of the content of the last seal record
 
+	// command starts the program, instead of the binary itself.
+	command []string
+
 	// broken says that a test breaks a target on purpose. Otherwise every tag
 	// there must be complete after each run of the program.
 	broken bool
@@ -384,7 +387,11 @@ func (env *testEnv) start(environ []string, arguments ...string) *process {
 	env.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	p := &process{env: env, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
-	p.command = exec.CommandContext(ctx, binary, arguments...)
+	command := env.command
+	if command == nil {
+		command = []string{binary}
+	}
+	p.command = exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), arguments...)...)
 	p.command.Dir = env.temp
 	// The race detector would sleep for a second at every exit.
 	p.command.Env = append(slices.Clone(environ), "GORACE=atexit_sleep_ms=0")

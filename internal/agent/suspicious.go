@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"encoding/json"
 	"runtime"
 	"slices"
 	"strings"
@@ -22,15 +23,31 @@ var suspiciousVariables = append([]string{
 	"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
 }, networkVariables...)
 
+// withheldVariable has the names of the variables that are set in the step and that
+// the task's launcher does not pass on, as a JSON list.
+const withheldVariable = "ACRPROMOTE_WITHHELD"
+
+// withheld returns the names of the variables that the launcher did not pass on.
+func withheld(env map[string]string) []string {
+	var names []string
+	if json.Unmarshal([]byte(env[withheldVariable]), &names) != nil {
+		return nil
+	}
+	return names
+}
+
 // suspicious returns the names of the suspicious variables that are set, sorted.
 // An empty value counts as not set. On Linux and macOS, only the proxy variables
 // are read in lower case as well.
 func suspicious(env map[string]string) []string {
-	var found []string
+	set := withheld(env)
 	for name, value := range env {
-		if value == "" {
-			continue
+		if value != "" {
+			set = append(set, name)
 		}
+	}
+	var found []string
+	for _, name := range set {
 		known := name
 		if runtime.GOOS == "windows" || strings.HasSuffix(name, "_proxy") {
 			known = strings.ToUpper(name)
@@ -40,7 +57,7 @@ func suspicious(env map[string]string) []string {
 		}
 	}
 	slices.Sort(found)
-	return found
+	return slices.Compact(found)
 }
 
 // warnOfEnvironment warns about the suspicious variables in a pipeline, where

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ var approvalRules = []string{
 func (c *Config) validate(env map[string]string, usage *UsageError) {
 	if c.InPipeline {
 		for _, name := range []string{"GODEBUG", "GOTRACEBACK"} {
-			if _, set := env[name]; set {
+			if _, set := env[name]; set || slices.Contains(withheld(env), name) {
 				usage.add(name, name+" is set, which can print tokens to the log", "Remove it from the step's env: and from the variables of the pipeline and the agent.")
 			}
 		}

@@ -84,13 +84,35 @@ test('a program that tells its own result is left to do so', { skip: onWindows }
   assert.equal(seen.err, 'note\n');
 });
 
-test('the environment arrives as it is', { skip: onWindows }, async (t) => {
-  const { root } = task(t, sh('env'));
-  const seen = start(t, root, { env: { INPUT_SOURCE: 'host/repository:tag', GODEBUG: 'http2debug=2', ENDPOINT_AUTH_X: '{"a":"%b"}', SECRET_Y: 'z' } });
+// A shell passes no variable on whose name it cannot write; its own environment has all.
+const ENVIRON = process.platform === 'linux' ? "tr '\\0' '\\n' < /proc/$$/environ" : 'env';
+
+test('what the program reads of the environment arrives as it is', { skip: onWindows }, async (t) => {
+  const { root } = task(t, sh(ENVIRON));
+  const given = {
+    INPUT_SOURCE: 'host/repository:tag', ENDPOINT_AUTH_X: '{"a":"%b"}', 'ENDPOINT_URL_11111111-2222-3333-4444-555555555555': 'https://dev.azure.com/contoso/', SECRET_AGENT_PROXYPASSWORD: 'z', SECRET_SYSTEM_ACCESSTOKEN: 'y',
+    SYSTEM_COLLECTIONURI: 'https://dev.azure.com/contoso/', BUILD_BUILDID: '7', RELEASE_RELEASEID: '8', AGENT_PROXYURL: 'http://proxy:3128', TF_BUILD: 'True', VSTS_PUBLIC_VARIABLES: '["a"]', VSTS_SECRET_VARIABLES: '[]', TERM: 'dumb', TMPDIR: '/tmp',
+  };
+  const seen = start(t, root, { env: given });
   await seen.ended;
-  for (const line of ['INPUT_SOURCE=host/repository:tag', 'GODEBUG=http2debug=2', 'ENDPOINT_AUTH_X={"a":"%b"}', 'SECRET_Y=z']) {
-    assert.ok(seen.out.split('\n').includes(line), line);
-  }
+  const lines = seen.out.split('\n');
+  for (const [name, value] of Object.entries(given)) assert.ok(lines.includes(`${name}=${value}`), name);
+});
+
+test('of nothing else more than the name arrives', { skip: onWindows }, async (t) => {
+  const { root } = task(t, sh(ENVIRON));
+  const withheld = {
+    GODEBUG: 'http2debug=2', GOTRACEBACK: 'crash', SECRET_Y: 'a-value', LD_LIBRARY_PATH: '/a-value', DYLD_INSERT_LIBRARIES: '/a-value', OPENSSL_CONF: '/dev/null', HTTPS_PROXY: 'http://a-value', https_proxy: 'http://a-value',
+    SSL_CERT_FILE: '/a-value', AZURE_CLIENT_ID: 'a-value', BASH_FUNC_x: 'a-value', 'input_source': 'a-value', OWN: 'a-value', HOME: '/a-value', 'odd name,"': 'a-value', SECUREFILE_TICKET_1: 'a-value',
+  };
+  const seen = start(t, root, { env: { ...withheld, EMPTY: '', INPUT_ACTION: 'seal', ACRPROMOTE_WITHHELD: '["FORGED"]' } });
+  await seen.ended;
+  const found = Object.fromEntries(seen.out.trimEnd().split('\n').map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]));
+  for (const name of Object.keys(withheld)) assert.equal(found[name], undefined, name);
+  assert.doesNotMatch(seen.out, /a-value/);
+  const names = JSON.parse(found.ACRPROMOTE_WITHHELD);
+  assert.deepEqual(names.filter((name) => name in withheld).sort(), Object.keys(withheld).sort());
+  assert.ok(!names.includes('EMPTY') && !names.includes('INPUT_ACTION') && !names.includes('FORGED'), names);
 });
 
 test('the program is made executable on each run', { skip: onWindows }, async (t) => {
