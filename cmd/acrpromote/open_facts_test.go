@@ -227,9 +227,10 @@ func TestReadDisabled(t *testing.T) {
 	}
 }
 
-// TestAttributesWithPull checks that the lock of the source is read where a token for
-// pulls suffices, and that the missing right is named where not.
-func TestAttributesWithPull(t *testing.T) {
+// TestMetadataWithPull checks that the lock of the source is read where a token for
+// pulls suffices for attributes and lists of tags, and that the missing right is named
+// where not.
+func TestMetadataWithPull(t *testing.T) {
 	eitherWay(t, "refused", "readable", func(t *testing.T, readable bool) {
 		env, _ := ready(t)
 		env.prod.Revoke(clientID)
@@ -237,7 +238,8 @@ func TestAttributesWithPull(t *testing.T) {
 		env.prod.AddUser("anyone", "not-a-real-password")
 		env.prod.Grant("anyone", "**", sim.RepositoryReader...)
 		env.cloud.Intercept(func(_ http.ResponseWriter, r *http.Request) bool {
-			if readable && r.Host == prodHost && strings.HasPrefix(r.URL.Path, "/acr/v1/") && r.Header.Get("Authorization") != "" {
+			metadata := strings.HasPrefix(r.URL.Path, "/acr/v1/") || strings.HasSuffix(r.URL.Path, "/tags/list")
+			if readable && r.Host == prodHost && metadata && r.Header.Get("Authorization") != "" {
 				r.SetBasicAuth("anyone", "not-a-real-password")
 			}
 			return false
