@@ -28,6 +28,11 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if built := os.Getenv("ACRPROMOTE_TEST_PROGRAM"); built != "" {
+		// A process of a test that needs a network namespace of its own.
+		binary = built
+		os.Exit(m.Run())
+	}
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "acrpromote-test-")
 		if err != nil {
@@ -132,13 +137,26 @@ func (c *clock) set(offset time.Duration) { c.offset.Store(int64(offset)) }
 
 func newTestEnv(t *testing.T) *testEnv {
 	t.Helper()
-	return newTestEnvIn(t, func(c *sim.Cloud) *sim.Organization { return c.DevOps("contoso") })
+	return newTestEnvIn(t, contoso)
 }
+
+// newSerialEnv is newTestEnv for tests that must not run in parallel.
+func newSerialEnv(t *testing.T) *testEnv {
+	t.Helper()
+	return openEnv(t, contoso)
+}
+
+func contoso(c *sim.Cloud) *sim.Organization { return c.DevOps("contoso") }
 
 // newTestEnvIn returns an environment in an organization that is given.
 func newTestEnvIn(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *testEnv {
 	t.Helper()
 	t.Parallel()
+	return openEnv(t, organization)
+}
+
+func openEnv(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *testEnv {
+	t.Helper()
 	if err := noteSources(); err != nil {
 		t.Fatal(err)
 	}

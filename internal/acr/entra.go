@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
@@ -74,6 +75,30 @@ func NewSecretCredential(c Connection, secret string, client *http.Client) (*Ide
 	return i, nil
 }
 
+// NewCertificateCredential returns the identity of a connection with a
+// certificate and its private key in PEM, which must be valid now. The client
+// must reach the connection's authority; the identity sends requests to no other
+// host.
+func NewCertificateCredential(c Connection, pem string, now time.Time, client *http.Client) (*Identity, error) {
+	i, err := newIdentity(c)
+	if err != nil {
+		return nil, err
+	}
+	i.secrets.Add(pem)
+	certificates, key, err := parseCertificate([]byte(pem), now)
+	if err != nil {
+		return nil, i.misconfigured(err)
+	}
+	i.inner, err = azidentity.NewClientCertificateCredential(c.Tenant, c.ClientID, certificates, key, &azidentity.ClientCertificateCredentialOptions{
+		ClientOptions:            i.options(client),
+		DisableInstanceDiscovery: true,
+	})
+	if err != nil {
+		return nil, i.misconfigured(err)
+	}
+	return i, nil
+}
+
 // NewFederatedCredential returns the identity of a connection with workload
 // identity federation. The client must reach the connection's authority and the
 // collection; the identity sends requests to no other host.
@@ -128,14 +153,20 @@ func newIdentity(c Connection) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("service connection %s: %w", c.Name, err)
 	}
-	i := &Identity{name: "service connection " + c.Name, cloud: c.Cloud, host: host, secrets: c.Secrets}
-	if i.secrets == nil {
-		i.secrets = &sanitize.Secrets{}
-	}
+	i := c.identity(host)
 	if c.Tenant == "" || c.ClientID == "" {
 		return nil, i.misconfigured(errors.New("its tenant or its client id is missing"))
 	}
 	return i, nil
+}
+
+// identity returns an identity whose tokens a host issues, and no credential yet.
+func (c Connection) identity(host string) *Identity {
+	i := &Identity{name: "service connection " + c.Name, cloud: c.Cloud, host: host, secrets: c.Secrets}
+	if i.secrets == nil {
+		i.secrets = &sanitize.Secrets{}
+	}
+	return i
 }
 
 func (i *Identity) misconfigured(err error) error {
@@ -199,6 +230,8 @@ func (i *Identity) entraError(err error) error {
 		e.detail, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
 	case "AADSTS7000222":
 		e.detail, e.Remedy = "the client secret has expired", "Renew the connection's client secret, or convert the connection to workload identity federation"
+	case "AADSTS700027":
+		e.detail, e.Remedy = "the certificate is not one of the application's, or has expired", "Upload the connection's certificate to the app registration, or renew both, or convert the connection to workload identity federation"
 	case "AADSTS70021", "AADSTS700213", "AADSTS7002138", "AADSTS700211", "AADSTS700212", "AADSTS700223":
 		e.detail, e.Remedy = "no federated credential of the application matches this service connection", "Compare issuer and subject on the service connection's page with the federated credentials of the app registration or managed identity"
 	case "AADSTS700016":

@@ -317,7 +317,7 @@ func (s *SignIn) fetch(ctx context.Context, scopes []string) (token, error) {
 
 // fetchWithRefresh requests an access token with the registry's refresh token.
 // A refresh token that is refused long after it was issued may have been
-// revoked: it is renewed, but only once in a run, since a scope that is not
+// revoked, or have expired on its way: it is renewed, but only once in a run, since a scope that is not
 // granted looks the same.
 func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []string) (token, error) {
 	for {
@@ -326,7 +326,7 @@ func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []
 			return token{}, err
 		}
 		t, err := s.accessToken(ctx, refresh, scopes)
-		if !isScopeRefused(err) || s.now().Sub(refresh.fetched) < time.Minute {
+		if !isScopeRefused(err) || s.now().Sub(refresh.fetched) < min(time.Minute, refresh.renewAt.Sub(refresh.fetched)/2) {
 			return t, err
 		}
 		s.mu.Lock()

@@ -42,7 +42,13 @@ func newToken(text string, expiresIn int64, now time.Time) token {
 		}
 	}
 	lifetime = min(lifetime, maxLifetime)
-	return token{text: text, fetched: now, renewAt: now.Add(lifetime - min(lifetime/5, maxRenewBefore))}
+	return token{text: text, fetched: now, renewAt: now.Add(lifetime - renewBefore(lifetime))}
+}
+
+// renewBefore returns how long before its end a token is renewed. Its times are
+// whole seconds, so a short-lived one may end a second earlier than it seems.
+func renewBefore(lifetime time.Duration) time.Duration {
+	return max(min(lifetime/5, maxRenewBefore), min(lifetime/2, 2*time.Second))
 }
 
 // withholds reports whether the token, which was requested for all of needs, says

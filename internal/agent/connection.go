@@ -18,6 +18,8 @@ type Connection struct {
 
 	params map[string]Secret
 	data   map[string]string
+	// registry is set for a Docker registry connection.
+	registry bool
 }
 
 // Format prints the ID and no secret, for every verb.
@@ -26,26 +28,51 @@ func (c Connection) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "service
 // The supported authentication schemes.
 const (
 	Federation       = "WorkloadIdentityFederation"
-	ServicePrincipal = "ServicePrincipal" // with a client secret
+	ServicePrincipal = "ServicePrincipal" // with a client secret or a certificate
+	ManagedIdentity  = "ManagedServiceIdentity"
 	UsernamePassword = "UsernamePassword"
 )
 
 // TenantID returns the Entra tenant of an Azure connection.
 func (c *Connection) TenantID() string { return c.params["TENANTID"].Reveal() }
 
-// ClientID returns the application (client) ID of an Azure connection.
-func (c *Connection) ClientID() string { return c.params["SERVICEPRINCIPALID"].Reveal() }
+// ClientID returns the application (client) ID of an Azure connection. For a
+// managed identity it is empty if the connection does not select one of those
+// that are assigned to the agent.
+func (c *Connection) ClientID() string {
+	if c.Scheme == ManagedIdentity {
+		return c.data["MSICLIENTID"]
+	}
+	return c.params["SERVICEPRINCIPALID"].Reveal()
+}
 
-// Secret returns the client secret; it is empty for a federated connection.
+// Secret returns the client secret; it is empty for a connection with another
+// credential.
 func (c *Connection) Secret() Secret { return c.params["SERVICEPRINCIPALKEY"] }
 
-// Cloud returns AzureCloud, AzureChinaCloud or AzureUSGovernment.
+// Certificate returns the certificate of a service principal with its private
+// key, in PEM; it is empty for a connection with another credential.
+func (c *Connection) Certificate() Secret { return c.params["SERVICEPRINCIPALCERTIFICATE"] }
+
+// ByCertificate reports whether the service principal has a certificate instead
+// of a secret.
+func (c *Connection) ByCertificate() bool {
+	return c.Scheme == ServicePrincipal && strings.EqualFold(c.params["AUTHENTICATIONTYPE"].Reveal(), "spnCertificate")
+}
+
+// Cloud returns AzureCloud, AzureChinaCloud or AzureUSGovernment. It is empty
+// for a Docker registry connection: the cloud is that of its registry.
 func (c *Connection) Cloud() string {
-	if e := c.data["ENVIRONMENT"]; e != "" {
+	if e := c.data["ENVIRONMENT"]; e != "" || c.registry {
 		return e
 	}
 	return "AzureCloud"
 }
+
+// Entra reports whether the connection signs in with Microsoft Entra ID: every
+// Azure connection, and a Docker registry connection of the type Azure Container
+// Registry.
+func (c *Connection) Entra() bool { return c.Scheme != UsernamePassword }
 
 // AuthorityURL returns the URL of Microsoft Entra ID in the connection, or "".
 // Older connections have login.windows.net.
@@ -69,7 +96,11 @@ func (c *Connection) Host() string {
 }
 
 func (c *Connection) host() (string, error) {
-	for _, address := range []string{c.params["REGISTRY"].Reveal(), c.URL} {
+	addresses := []string{c.params["REGISTRY"].Reveal(), c.URL}
+	if c.ofAzureRegistry() {
+		addresses = []string{c.params["LOGINSERVER"].Reveal(), c.URL}
+	}
+	for _, address := range addresses {
 		if host, err := registryHost(address); host != "" || err != nil {
 			return host, err
 		}
@@ -102,25 +133,54 @@ func (c *Config) connections(env map[string]string, usage *UsageError) {
 		if conn == nil {
 			continue
 		}
+		conn.registry = true
 		host, err := conn.host()
+		subject := "registry connection " + quote(id)
 		switch {
-		case !strings.EqualFold(conn.Scheme, UsernamePassword):
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s uses the authentication scheme %s", quote(id), quote(conn.Scheme)),
-				"Use a Docker registry connection of the type \"Others\", with user and password. For an Azure registry, use an Azure connection in azureSubscription or targetSubscription.")
 		case err != nil:
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry: %v", quote(id), err), "Correct the registry's address in the connection.")
+			usage.add("registryConnections", fmt.Sprintf("%s does not name a registry: %v", subject, err), "Correct the registry's address in the connection.")
 		case host == "":
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s does not name a registry", quote(id)), "Enter the registry's address in the connection.")
-		case conn.Username() == "" || conn.Password().Empty():
-			usage.add("registryConnections", fmt.Sprintf("registry connection %s for %s has no user or no password", quote(id), host), "Enter both in the connection.")
+			usage.add("registryConnections", subject+" does not name a registry", "Enter the registry's address in the connection.")
 		case hosts[host] != "":
 			usage.add("registryConnections", fmt.Sprintf("two registry connections are for %s", host), "Name only one of them.")
+		case !conn.checkRegistryCredential(subject+" for "+host, usage):
 		default:
-			conn.Scheme = UsernamePassword
 			hosts[host] = id
 			c.Registries = append(c.Registries, conn)
 		}
 	}
+}
+
+// ofAzureRegistry reports whether a Docker registry connection is of the type
+// Azure Container Registry, which has the credential of an Azure connection.
+func (c *Connection) ofAzureRegistry() bool {
+	kind := c.data["REGISTRYTYPE"]
+	return strings.EqualFold(kind, "ACR") || kind == "" && !c.params["LOGINSERVER"].Empty()
+}
+
+// checkRegistryCredential reports whether a Docker registry connection has what
+// its type needs, and sets its scheme as the task Docker@2 does.
+func (c *Connection) checkRegistryCredential(subject string, usage *UsageError) bool {
+	const input = "registryConnections"
+	before := len(usage.Problems)
+	switch {
+	case c.ofAzureRegistry():
+		if c.Scheme == "" {
+			c.Scheme = c.params["SCHEME"].Reveal()
+		}
+		if c.Scheme == "" {
+			c.Scheme = ServicePrincipal
+		}
+		c.checkIdentity(input, subject, "Use a connection of the type \"Azure Container Registry\" with workload identity federation, a service principal or a managed identity.", usage)
+	case !strings.EqualFold(c.Scheme, UsernamePassword):
+		usage.add(input, fmt.Sprintf("%s uses the authentication scheme %s", subject, quote(c.Scheme)),
+			"Use a Docker registry connection of the type \"Others\" or \"Docker Hub\", with user and password, or of the type \"Azure Container Registry\".")
+	case c.Username() == "" || c.Password().Empty():
+		usage.add(input, subject+" has no user or no password", "Enter both in the connection.")
+	default:
+		c.Scheme = UsernamePassword
+	}
+	return len(usage.Problems) == before
 }
 
 func azureConnection(env map[string]string, input, id string, usage *UsageError) *Connection {
@@ -131,37 +191,49 @@ func azureConnection(env map[string]string, input, id string, usage *UsageError)
 	if conn == nil {
 		return nil
 	}
-	const supported = "Use an Azure Resource Manager connection with workload identity federation (preferred, because it needs no secret) or with a client secret."
 	before := len(usage.Problems)
-	switch {
-	case strings.EqualFold(conn.Scheme, Federation):
-		conn.Scheme = Federation
-	case strings.EqualFold(conn.Scheme, ServicePrincipal):
-		conn.Scheme = ServicePrincipal
-		kind := conn.params["AUTHENTICATIONTYPE"].Reveal()
-		switch {
-		case kind != "" && !strings.EqualFold(kind, "spnKey"):
-			usage.add(input, fmt.Sprintf("the connection in %s uses a certificate (%s)", input, quote(kind)), supported)
-		case conn.Secret().Empty():
-			usage.add(input, fmt.Sprintf("the connection in %s has no client secret", input), supported)
-		}
-	case strings.EqualFold(conn.Scheme, "ManagedServiceIdentity"):
-		usage.add(input, fmt.Sprintf("the connection in %s uses the agent's managed identity", input), supported)
-	default:
-		usage.add(input, fmt.Sprintf("the connection in %s uses the authentication scheme %s", input, quote(conn.Scheme)), supported)
-	}
-	if len(usage.Problems) == before && (conn.TenantID() == "" || conn.ClientID() == "") {
-		usage.add(input, fmt.Sprintf("the connection in %s has no tenant or no client ID", input), "Complete the connection in the project settings.")
-	}
-	switch conn.Cloud() {
-	case "AzureCloud", "AzureChinaCloud", "AzureUSGovernment":
-	default:
-		usage.add(input, fmt.Sprintf("the connection in %s is for the cloud %s", input, quote(conn.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
-	}
+	conn.checkIdentity(input, "the connection in "+input,
+		"Use an Azure Resource Manager connection with workload identity federation (preferred, because it needs no secret), a service principal or a managed identity.", usage)
 	if len(usage.Problems) != before {
 		return nil
 	}
 	return conn
+}
+
+// checkIdentity reports what an identity of Microsoft Entra ID lacks in the
+// connection, and sets the scheme's usual case.
+func (c *Connection) checkIdentity(input, subject, supported string, usage *UsageError) {
+	const complete = "Complete the connection in the project settings."
+	before := len(usage.Problems)
+	switch {
+	case strings.EqualFold(c.Scheme, Federation):
+		c.Scheme = Federation
+	case strings.EqualFold(c.Scheme, ManagedIdentity):
+		c.Scheme = ManagedIdentity
+	case strings.EqualFold(c.Scheme, ServicePrincipal):
+		c.Scheme = ServicePrincipal
+		kind := c.params["AUTHENTICATIONTYPE"].Reveal()
+		switch {
+		case c.ByCertificate() && c.Certificate().Empty():
+			usage.add(input, subject+" has no certificate", complete)
+		case c.ByCertificate():
+		case kind != "" && !strings.EqualFold(kind, "spnKey"):
+			usage.add(input, fmt.Sprintf("%s uses the authentication type %s", subject, quote(kind)), supported)
+		case c.Secret().Empty():
+			usage.add(input, subject+" has no client secret", complete)
+		}
+	default:
+		usage.add(input, fmt.Sprintf("%s uses the authentication scheme %s", subject, quote(c.Scheme)), supported)
+	}
+	if len(usage.Problems) == before && c.Scheme != ManagedIdentity && (c.TenantID() == "" || c.ClientID() == "") {
+		usage.add(input, subject+" has no tenant or no client ID", complete)
+	}
+	switch c.Cloud() {
+	case "AzureCloud", "AzureChinaCloud", "AzureUSGovernment":
+	case "":
+	default:
+		usage.add(input, fmt.Sprintf("%s is for the cloud %s", subject, quote(c.Cloud())), "Supported clouds are AzureCloud, AzureChinaCloud and AzureUSGovernment.")
+	}
 }
 
 // connection returns the service connection with an ID. Each parameter has its

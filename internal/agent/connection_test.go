@@ -35,6 +35,64 @@ func TestAzureConnection(t *testing.T) {
 	}
 }
 
+// TestManagedIdentity: such a connection needs no tenant and no client ID.
+func TestManagedIdentity(t *testing.T) {
+	c := mustRead(t, nil, arm("ENDPOINT_AUTH_SCHEME_<id>=managedserviceidentity", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=ignored"))
+	if a := c.Azure; a.Scheme != ManagedIdentity || !a.Entra() || a.ClientID() != "" || a.Cloud() != "AzureCloud" {
+		t.Errorf("system-assigned: %+v", a)
+	}
+	c = mustRead(t, nil, arm("ENDPOINT_AUTH_SCHEME_<id>=ManagedServiceIdentity", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=tenant", "ENDPOINT_DATA_<id>_MSICLIENTID=client"))
+	if a := c.Azure; a.ClientID() != "client" || a.TenantID() != "tenant" {
+		t.Errorf("user-assigned: %+v", a)
+	}
+}
+
+func TestCertificateConnection(t *testing.T) {
+	c := mustRead(t, nil, arm(`ENDPOINT_AUTH_<id>={"parameters":{"tenantid":"tenant","serviceprincipalid":"client","servicePrincipalCertificate":"the-certificate-with-its-key","authenticationType":"spnCertificate","added":true},"scheme":"ServicePrincipal"}`))
+	if a := c.Azure; !a.ByCertificate() || a.Certificate().Reveal() != "the-certificate-with-its-key" || !a.Secret().Empty() {
+		t.Errorf("%+v", a)
+	}
+	if text := c.Secrets.Redact("the-certificate-with-its-key"); text != "***" {
+		t.Errorf("the certificate is shown: %q", text)
+	}
+}
+
+// TestAzureRegistryConnection: a Docker registry connection of the type Azure
+// Container Registry, with the parameters that Docker@2 reads.
+func TestAzureRegistryConnection(t *testing.T) {
+	connection := func(more ...string) []string {
+		return append(pipeline("INPUT_REGISTRYCONNECTIONS=one", "ENDPOINT_URL_one=https://other.azurecr.io", "ENDPOINT_DATA_one_REGISTRYTYPE=ACR",
+			"ENDPOINT_AUTH_PARAMETER_one_LOGINSERVER=Contoso.azurecr.io", "ENDPOINT_AUTH_PARAMETER_one_TENANTID=tenant"), more...)
+	}
+	for _, test := range []struct {
+		name, scheme string
+		env          []string
+	}{
+		{"federation", Federation, []string{"ENDPOINT_AUTH_SCHEME_one=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_one_SERVICEPRINCIPALID=client"}},
+		{"service principal", ServicePrincipal, []string{"ENDPOINT_AUTH_SCHEME_one=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_one_SERVICEPRINCIPALID=client", "ENDPOINT_AUTH_PARAMETER_one_SERVICEPRINCIPALKEY=key"}},
+		{"scheme as a parameter", ManagedIdentity, []string{`ENDPOINT_AUTH_one={"parameters":{}}`, "ENDPOINT_AUTH_PARAMETER_one_SCHEME=ManagedServiceIdentity"}},
+		{"no scheme", ServicePrincipal, []string{`ENDPOINT_AUTH_one={"parameters":{"serviceprincipalid":"client","serviceprincipalkey":"key"}}`}},
+		{"managed identity", ManagedIdentity, []string{"ENDPOINT_AUTH_SCHEME_one=ManagedServiceIdentity"}},
+	} {
+		c := mustRead(t, nil, connection(test.env...))
+		if r := c.Registries[0]; r.Scheme != test.scheme || r.Host() != "contoso.azurecr.io" || !r.Entra() || r.Cloud() != "" {
+			t.Errorf("%s: %+v, host %s, cloud %q", test.name, r, r.Host(), r.Cloud())
+		}
+	}
+	for name, test := range map[string]struct {
+		env  []string
+		want string
+	}{
+		"no client ID":   {[]string{"ENDPOINT_AUTH_SCHEME_one=WorkloadIdentityFederation"}, "for contoso.azurecr.io has no tenant or no client ID"},
+		"no secret":      {[]string{"ENDPOINT_AUTH_SCHEME_one=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_one_SERVICEPRINCIPALID=client"}, "has no client secret"},
+		"unknown scheme": {[]string{"ENDPOINT_AUTH_SCHEME_one=Token"}, `"Token"`},
+	} {
+		if _, problems := problemsOf(t, nil, connection(test.env...)); len(problems) != 1 || !strings.HasPrefix(problems[0], "registryConnections: ") || !strings.Contains(problems[0], test.want) {
+			t.Errorf("%s: %q", name, problems)
+		}
+	}
+}
+
 func TestInvalidAzureConnection(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -42,8 +100,9 @@ func TestInvalidAzureConnection(t *testing.T) {
 		want string
 	}{
 		{"absent", nil, "is not available to this step"},
-		{"certificate", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_AUTHENTICATIONTYPE=spnCertificate", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "certificate"},
-		{"managed identity", []string{"ENDPOINT_AUTH_SCHEME_<id>=ManagedServiceIdentity"}, "managed identity"},
+		{"certificate", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_AUTHENTICATIONTYPE=spnCertificate", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "has no certificate"},
+		{"another type of service principal", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_AUTHENTICATIONTYPE=spnToken", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, `"spnToken"`},
+		{"parameters that are no strings", []string{`ENDPOINT_AUTH_<id>={"parameters":{"tenantid":7,"serviceprincipalid":null,"unknown":{"a":[1]}},"scheme":"WorkloadIdentityFederation","new":true}`}, "no tenant or no client ID"},
 		{"unknown scheme", []string{"ENDPOINT_AUTH_SCHEME_<id>=Token"}, `"Token"`},
 		{"no tenant", []string{"ENDPOINT_AUTH_SCHEME_<id>=WorkloadIdentityFederation", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no tenant"},
 		{"no secret", []string{"ENDPOINT_AUTH_SCHEME_<id>=ServicePrincipal", "ENDPOINT_AUTH_PARAMETER_<id>_TENANTID=t", "ENDPOINT_AUTH_PARAMETER_<id>_SERVICEPRINCIPALID=c"}, "no client secret"},

@@ -197,18 +197,21 @@ func (c *Config) systemConnection(s *settings) {
 }
 
 // authorization parses ENDPOINT_AUTH_<id>. It returns the parameters by their
-// names as environment variables.
+// names as environment variables. A parameter that is not a string counts as
+// absent.
 func authorization(document string) (scheme string, parameters map[string]string) {
 	var auth struct {
-		Scheme     string            `json:"scheme"`
-		Parameters map[string]string `json:"parameters"`
+		Scheme     string         `json:"scheme"`
+		Parameters map[string]any `json:"parameters"`
 	}
 	if len(document) > 1<<20 || json.Unmarshal([]byte(document), &auth) != nil {
 		return "", nil
 	}
 	parameters = make(map[string]string, len(auth.Parameters))
 	for name, value := range auth.Parameters {
-		parameters[variableKey(name)] = value
+		if text, ok := value.(string); ok {
+			parameters[variableKey(name)] = text
+		}
 	}
 	return auth.Scheme, parameters
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/sanitize"
@@ -36,7 +37,7 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(s.String()))
 func (s Secret) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, "%q", s.String()), nil }
 
 // secretParameters are the parameters of connections that are secret.
-var secretParameters = []string{"ACCESSTOKEN", "PASSWORD", "SERVICEPRINCIPALKEY", "APITOKEN", "REFRESHTOKEN"}
+var secretParameters = []string{"ACCESSTOKEN", "PASSWORD", "SERVICEPRINCIPALKEY", "SERVICEPRINCIPALCERTIFICATE", "APITOKEN", "REFRESHTOKEN"}
 
 // secrets returns the credentials that the agent gives, whether the program uses
 // them or not. Secret variables are not among them: the program sends them to
@@ -72,9 +73,9 @@ func (c *Config) addSecrets() {
 	for _, connection := range c.Registries {
 		c.Secrets.AddLogin(connection.Username(), connection.Password().Reveal())
 	}
-	for _, connection := range []*Connection{c.Azure, c.Target} {
+	for _, connection := range slices.Concat(c.Registries, []*Connection{c.Azure, c.Target}) {
 		if connection != nil {
-			c.Secrets.Add(connection.Secret().Reveal())
+			c.Secrets.Add(connection.Secret().Reveal(), connection.Certificate().Reveal())
 		}
 	}
 }

@@ -19,6 +19,9 @@ var suspiciousVariables = append([]string{
 	"LD_PRELOAD", "LD_AUDIT", "LD_LIBRARY_PATH", "DYLD_INSERT_LIBRARIES", "DYLD_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH",
 	// Go.
 	"GODEBUG", "GOTRACEBACK",
+	// Where Azure's libraries ask for the token of a managed identity. This program
+	// asks the metadata service at its own address only.
+	"IDENTITY_ENDPOINT", "IDENTITY_HEADER", "MSI_ENDPOINT", "MSI_SECRET", "IMDS_ENDPOINT",
 	// Authorities that curl and Python's requests trust.
 	"CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
 }, networkVariables...)

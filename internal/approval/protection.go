@@ -8,10 +8,14 @@ import (
 
 // SignIn is how this step signs in to one registry of the run. ConnectionID is
 // the service connection; it is empty if access is anonymous or the user's own,
-// which no check protects. Writes reports whether the action writes there.
+// which no check protects. Shared reports whether the connection uses the managed
+// identity of the agent's machine: its checks protect nothing, because every script
+// on that machine gets the identity's tokens without the connection. Writes reports
+// whether the action writes there.
 type SignIn struct {
 	Host         string
 	ConnectionID string
+	Shared       bool
 	Writes       bool
 }
 
@@ -47,15 +51,31 @@ type Guard struct {
 	Checks Configurations
 }
 
+// shared returns the registries that are signed in to with the managed identity of
+// the agent's machine.
+func shared(signIns []SignIn) []string {
+	var hosts []string
+	for _, s := range signIns {
+		if s.Shared {
+			hosts = append(hosts, s.Host)
+		}
+	}
+	return hosts
+}
+
 // Protection describes how the registries are protected from other pipelines:
 // "protected: …" if every connection in use has an enabled required template or
-// approval, "unprotected: …" if one has neither or a registry is written to
-// without a connection, and "unknown: …" if the checks of one could not be read.
+// approval, "unprotected: …" if one has neither, if a registry is written to
+// without a connection, or if one is signed in to with the managed identity of the
+// agent's machine, and "unknown: …" if the checks of one could not be read.
 // guards are the connections in use. It refuses nothing, because a refusal would
 // stop only this step, not the other pipelines.
 func Protection(signIns []SignIn, guards []Guard) string {
 	if hosts := open(signIns); len(hosts) > 0 {
 		return fmt.Sprintf("unprotected: no service connection signs in to %s, so no check protects it", strings.Join(hosts, ", "))
+	}
+	if hosts := shared(signIns); len(hosts) > 0 {
+		return fmt.Sprintf("unprotected: the managed identity of the agent's machine signs in to %s, and every script that runs on an agent of this pool can use it without the service connection", strings.Join(hosts, ", "))
 	}
 	if len(guards) == 0 {
 		return "unprotected: no service connection is in use, so no check protects the registries"
@@ -101,8 +121,10 @@ type FlowFile struct {
 // RulesVerified reports whether the pipeline's author could not have used other
 // rules: the file must be bound, and every check suite that was read for this stage
 // must have been evaluated for it and show that a required template has passed on
-// each service connection that signs in to a registry of this run. A registry that is written to without a connection leaves
-// the rules unverified; reading one without a connection proves nothing and takes
+// each service connection that signs in to a registry of this run. A registry that
+// is written to without a connection, or signed in to with the managed identity of
+// the agent's machine, leaves the rules unverified; reading one without a connection
+// proves nothing and takes
 // nothing away, because anyone can read it. If the rules are not verified, warning
 // says why.
 func RulesVerified(file FlowFile, stages []*Evidence, signIns []SignIn) (verified bool, warning string) {
@@ -111,6 +133,9 @@ func RulesVerified(file FlowFile, stages []*Evidence, signIns []SignIn) (verifie
 	}
 	if hosts := open(signIns); len(hosts) > 0 {
 		return false, fmt.Sprintf("the rules are not verified: no service connection signs in to %s, so no required template protects it", strings.Join(hosts, ", "))
+	}
+	if hosts := shared(signIns); len(hosts) > 0 {
+		return false, fmt.Sprintf("the rules are not verified: the managed identity of the agent's machine signs in to %s, and every script that runs on an agent of this pool can use it without a required template. Use a connection with workload identity federation", strings.Join(hosts, ", "))
 	}
 	if len(Connections(signIns)) == 0 {
 		return false, "the rules are not verified: no service connection signs in to a registry of this run, so no required template protects it"

@@ -31,9 +31,11 @@ func TestProtection(t *testing.T) {
 		{"bare outweighs unread", []Guard{read("a"), unread}, "unprotected: a has", nil},
 		{"none in use", nil, "unprotected: no service connection", nil},
 		{"written to without a connection", []Guard{read("a", check(TypeApproval, false))}, "unprotected: no service connection signs in to r.example.com",
-			[]SignIn{{"prod.azurecr.io", "a", false}, {"r.example.com", "", true}}},
+			[]SignIn{{Host: "prod.azurecr.io", ConnectionID: "a"}, {Host: "r.example.com", Writes: true}}},
+		{"a managed identity", []Guard{read("a", check(TypeRequiredTemplate, false))}, "unprotected: the managed identity of the agent's machine signs in to prod.azurecr.io, and",
+			[]SignIn{{Host: "prod.azurecr.io", ConnectionID: "b", Shared: true}, {Host: "dev.azurecr.io", ConnectionID: "a", Writes: true}}},
 		{"read without a connection", []Guard{read("a", check(TypeApproval, false))}, "protected: approval on a",
-			[]SignIn{{"r.example.com", "", false}, {"dev.azurecr.io", "a", true}}},
+			[]SignIn{{Host: "r.example.com"}, {Host: "dev.azurecr.io", ConnectionID: "a", Writes: true}}},
 	} {
 		if got := Protection(c.signIns, c.guards); !strings.HasPrefix(got, c.want) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
@@ -43,7 +45,7 @@ func TestProtection(t *testing.T) {
 
 func TestConnections(t *testing.T) {
 	const one, two = "AAAAAAAA-0000-0000-0000-000000000001", "22222222-0000-0000-0000-000000000002"
-	got := Connections([]SignIn{{"a", one, false}, {"b", "", true}, {"c", two, true}, {"d", strings.ToLower(one), true}})
+	got := Connections([]SignIn{{Host: "a", ConnectionID: one}, {Host: "b", Writes: true}, {Host: "c", ConnectionID: two, Writes: true}, {Host: "d", ConnectionID: strings.ToLower(one), Writes: true}})
 	if !slices.Equal(got, []string{one, two}) {
 		t.Errorf("%q", got)
 	}
@@ -74,9 +76,9 @@ func TestRulesVerified(t *testing.T) {
 		return stages
 	}
 	passed := on(connection)
-	one := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", connection, true}}
-	two := []SignIn{{"prod.azurecr.io", connection, false}, {"dev.azurecr.io", other, true}}
-	anonymous := []SignIn{{"mirror.example.com", "", false}, {"dev.azurecr.io", connection, true}}
+	one := []SignIn{{Host: "prod.azurecr.io", ConnectionID: connection}, {Host: "dev.azurecr.io", ConnectionID: connection, Writes: true}}
+	two := []SignIn{{Host: "prod.azurecr.io", ConnectionID: connection}, {Host: "dev.azurecr.io", ConnectionID: other, Writes: true}}
+	anonymous := []SignIn{{Host: "mirror.example.com"}, {Host: "dev.azurecr.io", ConnectionID: connection, Writes: true}}
 	of := func(change func(*Context)) []*Suite {
 		s := on(connection)
 		change(&s.Context)
@@ -112,8 +114,9 @@ func TestRulesVerified(t *testing.T) {
 		{"an approval on the connection", bound, []*Suite{suite(CheckRun{Type: TypeApproval, Status: "approved", Resource: Resource{Type: "endpoint", ID: connection}})}, one, false, ""},
 		{"a source that anyone can read", bound, []*Suite{passed}, anonymous, true, ""},
 		{"a source that anyone can read, and no template", bound, []*Suite{suite()}, anonymous, false, ""},
-		{"a target without a connection", bound, []*Suite{passed}, []SignIn{{"prod.azurecr.io", connection, false}, {"mirror.example.com", "", true}}, false, "no service connection signs in to mirror.example.com"},
-		{"no connection at all", bound, []*Suite{passed}, []SignIn{{"mirror.example.com", "", false}}, false, "no service connection"},
+		{"a target without a connection", bound, []*Suite{passed}, []SignIn{{Host: "prod.azurecr.io", ConnectionID: connection}, {Host: "mirror.example.com", Writes: true}}, false, "no service connection signs in to mirror.example.com"},
+		{"a managed identity at the source", bound, []*Suite{on(other, connection)}, []SignIn{{Host: "prod.azurecr.io", ConnectionID: connection, Shared: true}, {Host: "dev.azurecr.io", ConnectionID: other, Writes: true}}, false, "the managed identity of the agent's machine signs in to prod.azurecr.io"},
+		{"no connection at all", bound, []*Suite{passed}, []SignIn{{Host: "mirror.example.com"}}, false, "no service connection"},
 		{"no registry", bound, []*Suite{passed}, nil, false, "no service connection"},
 		{"the suite of another plan", bound, of(func(c *Context) { c.PlanID = connection }), one, false, another + ": plan " + connection},
 		{"the suite of another run", bound, of(func(c *Context) { c.BuildID = 4710 }), one, false, another + ": run 4710 instead of 4711"},

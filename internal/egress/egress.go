@@ -103,6 +103,10 @@ type Phase struct {
 	// that its redirects lead to, are counted; empty if none.
 	Registry  string
 	Redirects RedirectPolicy
+	// LinkLocal says that the hosts are link-local addresses, which lead to a
+	// service of this machine alone: they are never asked through a proxy, and
+	// may be asked over plain HTTP.
+	LinkLocal bool
 	// Retries limits the retries of one request, after 429, 502, 503, 504 or a
 	// broken connection. Only reads are retried, and with RepeatWrites every
 	// request that can be sent again: for requests that may safely be repeated,
@@ -127,6 +131,7 @@ type Network struct {
 	// identified is the transport for the hosts that the client certificate is
 	// shown to; nil if there is no certificate.
 	identified       *http.Transport
+	linkLocal        *http.Transport // without a proxy
 	certificate      *tls.Certificate
 	certificateHosts map[string]bool // host:port
 	http1            sync.Map        // by host:port: it offered no HTTP/2
@@ -146,6 +151,7 @@ type Network struct {
 func (n *Network) Close() {
 	n.transport.CloseIdleConnections()
 	n.blobs.CloseIdleConnections()
+	n.linkLocal.CloseIdleConnections()
 }
 
 // New checks the settings and builds the transport. It does not dial.
@@ -225,6 +231,8 @@ func New(s Settings) (*Network, error) {
 			n.transport.DialTLSContext = n.dialTLS
 		}
 	}
+	n.linkLocal = n.transport.Clone()
+	n.linkLocal.Proxy, n.linkLocal.DialTLSContext = nil, nil
 	n.blobs = n.blobTransport()
 	return n, nil
 }

@@ -22,6 +22,9 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	if n.certificateHosts[host] {
 		transport = n.identified
 	}
+	if g.phase.LinkLocal {
+		transport = n.linkLocal
+	}
 	ctx, cancel := context.WithCancelCause(req.Context())
 	watch := &watchdog{stall: g.phase.Stall, cancel: cancel}
 	if g.phase.Timeout > 0 {
@@ -29,7 +32,7 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	}
 	counters.requests[kind(req)].Add(1)
 	sent := req.Clone(ctx)
-	if !n.proxied(req) {
+	if g.phase.LinkLocal || !n.proxied(req) {
 		sent = sent.WithContext(context.WithValue(ctx, dialledHost{}, host))
 	}
 	if req.Body != nil && req.Body != http.NoBody {

@@ -3,6 +3,7 @@ package egress
 import (
 	"io"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 
@@ -29,7 +30,7 @@ type phaseTransport struct {
 // response's Request.
 func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	host, err := g.checkURL(req.URL)
-	if err == nil && !g.allowed(req.URL, host) {
+	if err == nil && (!g.allowed(req.URL, host) || g.phase.LinkLocal && !isLinkLocal(req.URL.Hostname())) {
 		err = &HostNotAllowedError{Host: host, Phase: g.phase.Name}
 	}
 	if err != nil {
@@ -95,13 +96,19 @@ func (g *phaseTransport) checkURL(u *url.URL) (string, error) {
 	case u.User != nil:
 		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would be asked with a user in its address", Remedy: "Name the host alone; credentials come from a service connection"}
 	case u.Scheme == "https":
-	case u.Scheme == "http" && g.network.plain[host]:
+	case u.Scheme == "http" && (g.network.plain[host] || g.phase.LinkLocal && isLinkLocal(u.Hostname())):
 	case u.Scheme == "http":
 		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would go over plain HTTP, which nothing protects", Remedy: "Use https; at a prompt, --plain-http names a host that speaks HTTP"}
 	default:
 		return "", &Error{Phase: g.phase.Name, Host: host, Reason: "would be asked over " + sanitize.Bounded(u.Scheme, maxText) + ", which is not spoken here", Remedy: "Use https"}
 	}
 	return host, nil
+}
+
+// isLinkLocal reports whether a host is an address that no router forwards.
+func isLinkLocal(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLinkLocalUnicast()
 }
 
 func (g *phaseTransport) allowed(u *url.URL, host string) bool {

@@ -147,7 +147,7 @@ func (o *order) signIns(s *session.Session) []approval.SignIn {
 	var all []approval.SignIn
 	for _, host := range plan.Registries(o.images, o.others) {
 		if r, err := s.Registry(host); err == nil {
-			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Writes: plan.Writes(o.images, host)})
+			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Shared: r.Shared, Writes: plan.Writes(o.images, host)})
 		}
 	}
 	return all

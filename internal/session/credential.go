@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -26,8 +27,10 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	connection, input := s.connection(host, target)
 	cloud, azure := acr.CloudOf(host)
 	switch {
-	case input == registryConnections:
+	case connection != nil && !connection.Entra():
 		return acr.Password(connection.Username(), connection.Password().Reveal()), nil
+	case connection != nil && !azure:
+		return nil, fmt.Errorf("the connection in %s signs in with Microsoft Entra ID, but %s is not an Azure Container Registry", input, host)
 	case connection != nil:
 		return s.identity(connection, input, cloud)
 	case !azure && c.InPipeline:
@@ -78,9 +81,12 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 	if made := s.identities[connection.ID]; made != nil && made.Cloud() == registry {
 		return acr.Entra(made, connection.TenantID()), nil
 	}
-	cloud, err := acr.CloudByName(connection.Cloud())
-	if err != nil {
-		return nil, err
+	cloud := registry
+	if named := connection.Cloud(); named != "" {
+		var err error
+		if cloud, err = acr.CloudByName(named); err != nil {
+			return nil, err
+		}
 	}
 	if cloud != registry {
 		return nil, fmt.Errorf("the connection in %s belongs to %s, but the registry belongs to %s", input, cloud.Name, registry.Name)
@@ -89,34 +95,51 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 		Name: input, ID: connection.ID, Cloud: cloud, Authority: connection.AuthorityURL(),
 		Tenant: connection.TenantID(), ClientID: connection.ClientID(), Secrets: s.config.Secrets,
 	}
-	hosts := []string{cloud.Authority}
-	if named, err := url.Parse(connection.AuthorityURL()); err == nil && named.Host != "" {
-		hosts = append(hosts, named.Host)
-	}
-	if connection.Federated() {
-		hosts = append(hosts, collectionHosts(s.config)...)
-	}
-	client := s.entra(hosts)
-	if uri := s.config.Claims.OIDCRequestURI; connection.Federated() && uri != "" {
-		if err := acr.InCollection(s.config.CollectionURL, uri); err != nil {
-			// Not a usage error: the run does not match its claims, and checking
-			// the run's own token reports that as well.
-			return acr.Entra(withheld{input, err}, connection.TenantID()), nil
-		}
-	}
 	var identity *acr.Identity
-	if connection.Federated() {
+	var err error
+	switch {
+	case connection.Scheme == agent.ManagedIdentity:
+		identity, err = acr.NewManagedIdentity(described, s.metadata())
+	case connection.Federated():
+		if uri := s.config.Claims.OIDCRequestURI; uri != "" {
+			if err := acr.InCollection(s.config.CollectionURL, uri); err != nil {
+				// Not a usage error: the run does not match its claims, and checking
+				// the run's own token reports that as well.
+				return acr.Entra(withheld{input, err}, connection.TenantID()), nil
+			}
+		}
+		hosts := append(authorities(connection, cloud), collectionHosts(s.config)...)
 		identity, err = acr.NewFederatedCredential(described, acr.Federation{
 			Collection: s.config.CollectionURL, RequestURI: s.config.Claims.OIDCRequestURI, JobToken: s.config.Token.Reveal(),
-		}, client)
-	} else {
-		identity, err = acr.NewSecretCredential(described, connection.Secret().Reveal(), client)
+		}, s.entra(hosts))
+	case connection.ByCertificate():
+		identity, err = acr.NewCertificateCredential(described, connection.Certificate().Reveal(), time.Now(), s.entra(authorities(connection, cloud)))
+	default:
+		identity, err = acr.NewSecretCredential(described, connection.Secret().Reveal(), s.entra(authorities(connection, cloud)))
 	}
 	if err != nil {
 		return nil, err
 	}
 	s.identities[connection.ID] = identity
 	return acr.Entra(identity, connection.TenantID()), nil
+}
+
+// authorities returns the hosts that may issue a connection's tokens.
+func authorities(connection *agent.Connection, cloud acr.Cloud) []string {
+	hosts := []string{cloud.Authority}
+	if named, err := url.Parse(connection.AuthorityURL()); err == nil && named.Host != "" {
+		hosts = append(hosts, named.Host)
+	}
+	return hosts
+}
+
+// metadata returns a client for the metadata service of the agent's machine. A
+// machine outside Azure has none, and may leave the request without an answer.
+func (s *Session) metadata() *http.Client {
+	return s.network.Client(egress.Phase{
+		Name: "asking for the token of the agent's managed identity", Hosts: []string{acr.MetadataHost + ":80"}, LinkLocal: true,
+		Retries: metadataRetryLimit, Timeout: metadataTimeout, BodyLimit: tokenBodyLimit,
+	})
 }
 
 // entra returns a client for signing in to Entra ID.

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/transfer"
 )
@@ -20,6 +21,9 @@ type Registry struct {
 	// ConnectionID is the service connection that signs in to the registry; empty
 	// if none does: access is anonymous, or the user's own.
 	ConnectionID string
+	// Shared reports whether that connection uses the managed identity of the
+	// agent's machine, which every script on the machine can use.
+	Shared bool
 	Breaker
 
 	rights   map[string][]string // by repository, complete before its first request
@@ -45,7 +49,7 @@ func (s *Session) SignIn(host string, target bool, rights map[string][]string) e
 	maps.Copy(all, rights)
 	r := s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
 	if connection, _ := s.connection(host, target); connection != nil {
-		r.ConnectionID = connection.ID
+		r.ConnectionID, r.Shared = connection.ID, connection.Scheme == agent.ManagedIdentity
 	}
 	s.registries[host] = r
 	return nil

@@ -23,6 +23,9 @@ const (
 	serviceBodyLimit = 16 << 20
 	tokenBodyLimit   = 1 << 20
 	retryLimit       = 4
+
+	metadataTimeout    = 10 * time.Second
+	metadataRetryLimit = 2
 )
 
 // Watch has the functions that a session calls to report its progress.

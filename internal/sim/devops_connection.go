@@ -18,7 +18,7 @@ type ServiceConnection struct {
 }
 
 // FederatedConnection is an Azure Resource Manager connection with workload
-// identity federation. Asked again for the same name, each of the three
+// identity federation. Asked again for the same name, each of the
 // constructors returns the connection that is there.
 func (p *Project) FederatedConnection(name, tenantID, clientID string) *ServiceConnection {
 	return p.connect(name, func(s *ServiceConnection) {
@@ -40,6 +40,66 @@ func (p *Project) SecretConnection(name, tenantID, clientID, secret string) *Ser
 			"tenantid": tenantID, "serviceprincipalid": clientID,
 			"authenticationType": "spnKey", "serviceprincipalkey": secret,
 		}
+	})
+}
+
+// CertificateConnection is an Azure Resource Manager connection with a certificate
+// and its private key in PEM.
+func (p *Project) CertificateConnection(name, tenantID, clientID, pem string) *ServiceConnection {
+	return p.connect(name, func(s *ServiceConnection) {
+		s.azure("ServicePrincipal")
+		s.parameters = map[string]string{
+			"tenantid": tenantID, "serviceprincipalid": clientID,
+			"authenticationType": "spnCertificate", "servicePrincipalCertificate": pem,
+		}
+	})
+}
+
+// ManagedIdentityConnection is an Azure Resource Manager connection with the managed
+// identity of the agent's machine: the user-assigned one with the client ID, or, if
+// that is "", the system-assigned one.
+func (p *Project) ManagedIdentityConnection(name, tenantID, clientID string) *ServiceConnection {
+	return p.connect(name, func(s *ServiceConnection) {
+		s.azure("ManagedServiceIdentity")
+		s.parameters = map[string]string{"tenantid": tenantID}
+		set(s.data, "msiClientId", clientID)
+	})
+}
+
+// AzureRegistryConnection is a Docker registry connection of the type Azure Container
+// Registry, with the credential of an Azure Resource Manager connection. As the
+// service has it, such a connection names no cloud and no authority, and no client ID
+// of a managed identity.
+func (p *Project) AzureRegistryConnection(name, host string, credential *ServiceConnection) *ServiceConnection {
+	return p.connect(name, func(s *ServiceConnection) {
+		s.kind, s.scheme, s.url = "dockerregistry", credential.scheme, "https://"+host
+		s.parameters = map[string]string{"loginServer": host, "role": "8311e382-0749-4cb8-b61a-304f252e45ec", "scope": registryID(host)}
+		for key, value := range credential.parameters {
+			switch key {
+			case "tenantid":
+				s.parameters["tenantId"] = value
+			case "workloadIdentityFederationSubject":
+				s.parameters[key] = s.Subject()
+			default:
+				s.parameters[key] = value
+			}
+		}
+		s.data = map[string]string{"registrytype": "ACR", "registryId": registryID(host), "subscriptionId": guidOf("subscription/" + s.name), "subscriptionName": "shop"}
+	})
+}
+
+// registryID is a registry's ID in Azure Resource Manager.
+func registryID(host string) string {
+	name, _, _ := strings.Cut(host, ".")
+	return "/subscriptions/" + guidOf("subscription/"+name) + "/resourceGroups/registries/providers/Microsoft.ContainerRegistry/registries/" + name
+}
+
+// DockerHubConnection is a Docker registry connection of the type Docker Hub.
+func (p *Project) DockerHubConnection(name, user, password string) *ServiceConnection {
+	return p.connect(name, func(s *ServiceConnection) {
+		s.kind, s.scheme, s.url = "dockerregistry", "UsernamePassword", "https://index.docker.io/v1/"
+		s.parameters = map[string]string{"username": user, "password": password, "email": "", "registry": s.url}
+		s.data = map[string]string{"registrytype": "DockerHub"}
 	})
 }
 
@@ -74,6 +134,9 @@ func (s *ServiceConnection) azure(scheme string) {
 		"environmentUrl": "https://management.azure.com/", "environmentAuthorityUrl": "https://login.microsoftonline.com/",
 	}
 }
+
+// Federated reports whether the connection uses workload identity federation.
+func (s *ServiceConnection) Federated() bool { return s.scheme == "WorkloadIdentityFederation" }
 
 // SetData sets one entry of the connection's data, such as environment or
 // environmentAuthorityUrl; "" removes it.
@@ -113,7 +176,7 @@ func (s *ServiceConnection) endpoint() Endpoint {
 // document is the connection as the service tells it: without secrets.
 func (s *ServiceConnection) document() map[string]any {
 	parameters := maps.Clone(s.parameters)
-	for _, secret := range []string{"serviceprincipalkey", "password"} {
+	for _, secret := range []string{"serviceprincipalkey", "servicePrincipalCertificate", "password"} {
 		if _, ok := parameters[secret]; ok {
 			parameters[secret] = ""
 		}

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type Directory struct {
 	mu           sync.Mutex
 	applications map[string]*Application // by client id, lower case
 	lifetime     time.Duration
+	used         map[string]bool // ids of the certificates' assertions that were accepted
 }
 
 // Application is a registered application with its service principal.
@@ -39,6 +41,8 @@ type Application struct {
 	objectID  string
 	secrets   []string
 	federated []federatedCredential
+	// certificates are those whose keys may sign the application's assertions.
+	certificates []*x509.Certificate
 }
 
 type federatedCredential struct{ issuer, subject string }
@@ -73,7 +77,7 @@ var _ TokenVerifier = (*Directory)(nil)
 func newDirectory(tenantID string, assertions func(string) *Organization) *Directory {
 	return &Directory{
 		tenantID: tenantID, signer: newSigner("entra/" + tenantID), assertions: assertions,
-		applications: map[string]*Application{}, lifetime: time.Hour,
+		applications: map[string]*Application{}, lifetime: time.Hour, used: map[string]bool{},
 	}
 }
 
@@ -240,7 +244,7 @@ func (d *Directory) token(w http.ResponseWriter, r *http.Request) {
 		entraRefusal{http.StatusBadRequest, "invalid_request", 900144, "The request body cannot be read."}.write(w, r)
 		return
 	}
-	app, refusal := d.signIn(r.PostForm.Get)
+	app, refusal := d.signIn(r.PostForm.Get, "https://"+r.Host+r.URL.Path)
 	if refusal == nil {
 		refusal = checkScope(r.PostForm.Get("scope"))
 	}
@@ -256,7 +260,7 @@ func (d *Directory) token(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (d *Directory) signIn(form func(string) string) (*Application, *entraRefusal) {
+func (d *Directory) signIn(form func(string) string, endpoint string) (*Application, *entraRefusal) {
 	if grant := form("grant_type"); grant != "client_credentials" {
 		return nil, &entraRefusal{http.StatusBadRequest, "unsupported_grant_type", 70003, "The app requested an unsupported grant type '" + grant + "'."}
 	}
@@ -272,6 +276,8 @@ func (d *Directory) signIn(form func(string) string) (*Application, *entraRefusa
 	switch {
 	case app == nil:
 		return nil, &entraRefusal{http.StatusBadRequest, "unauthorized_client", 700016, "Application with identifier '" + id + "' was not found in the directory '" + d.tenantID + "'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant."}
+	case assertion != "" && form("client_assertion_type") == assertionType && signedByCertificate(assertion):
+		return app, d.checkCertificate(assertion, app, endpoint)
 	case assertion != "" && form("client_assertion_type") == assertionType:
 		return app, d.checkAssertion(assertion, federated)
 	case secret != "":

@@ -32,6 +32,8 @@ type RegistryOptions struct {
 	Tokens           TokenVerifier    // nil: every exchange is refused
 	Now              func() time.Time // drives createdTime and lastUpdateTime; nil is time.Now. Tokens run by real time
 	TokenLifetime    time.Duration    // of access tokens, whole seconds; 0 is 75 minutes
+	RefreshLifetime  time.Duration    // of refresh tokens, whole seconds; 0 is 3 hours
+	NoAccessClaim    bool             // access tokens do not show what they grant
 	StrictScopes     bool             // refuse a token (401) unless all of the asked scope is granted, instead of granting less
 	AnonymousPull    bool
 	NoReferrers      bool          // no referrers API, as with customer-managed keys
@@ -85,6 +87,9 @@ func (c *Cloud) Registry(host string, o RegistryOptions) *Registry {
 	}
 	if o.TokenLifetime == 0 {
 		o.TokenLifetime = 75 * time.Minute
+	}
+	if o.RefreshLifetime == 0 {
+		o.RefreshLifetime = 3 * time.Hour
 	}
 	if o.DownloadLifetime == 0 {
 		o.DownloadLifetime = 20 * time.Minute

@@ -129,6 +129,7 @@ type claims struct {
 	GrantType  string     `json:"grant_type"`
 	Identity   identity   `json:"identity,omitempty"`
 	Access     []resource `json:"access,omitempty"`
+	Opaque     []resource `json:"o,omitempty"` // access that the token does not show
 	Generation int        `json:"generation"`
 }
 
@@ -144,6 +145,9 @@ func (r *Registry) issue(kind string, who identity, access []resource, lifetime 
 	}
 	if len(who) > 0 {
 		c.Subject = who[0]
+	}
+	if r.o.NoAccessClaim {
+		c.Access, c.Opaque = nil, access
 	}
 	payload, _ := json.Marshal(c)
 	signed := base64.RawURLEncoding.EncodeToString([]byte(`{"alg":"HS256","typ":"JWT"}`)) + "." + base64.RawURLEncoding.EncodeToString(payload)
@@ -168,6 +172,9 @@ func (r *Registry) read(kind, token string) (claims, bool) {
 	var c claims
 	if err != nil || json.Unmarshal(payload, &c) != nil {
 		return claims{}, false
+	}
+	if c.Opaque != nil {
+		c.Access = c.Opaque
 	}
 	r.mu.Lock()
 	current := c.Generation == r.generation
@@ -261,8 +268,7 @@ func (r *Registry) challenge(w http.ResponseWriter, req *http.Request, needed []
 
 const unauthorized = "authentication required, visit https://aka.ms/acr/authorization for more information."
 
-// exchange is POST /oauth2/exchange: an Entra token for a refresh token of 3
-// hours. A principal without any role at the registry is refused.
+// exchange is POST /oauth2/exchange: an Entra token for a refresh token. A principal without any role at the registry is refused.
 func (r *Registry) exchange(w http.ResponseWriter, req *http.Request) {
 	form, ok := postForm(w, req)
 	if !ok {
@@ -283,7 +289,7 @@ func (r *Registry) exchange(w http.ResponseWriter, req *http.Request) {
 		fail(w, http.StatusUnauthorized, "UNAUTHORIZED", unauthorized, nil)
 		return
 	}
-	answer(w, http.StatusOK, map[string]string{"refresh_token": r.issue("refresh_token", who, nil, 3*time.Hour)})
+	answer(w, http.StatusOK, map[string]string{"refresh_token": r.issue("refresh_token", who, nil, r.o.RefreshLifetime)})
 }
 
 // token is /oauth2/token: an access token for what of the asked scope is
