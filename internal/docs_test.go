@@ -282,7 +282,6 @@ func TestThreatModelNamesItsTests(t *testing.T) {
 		t.Fatal("docs/threat-model.md has no table of promises")
 	}
 	section, _, _ = strings.Cut(section, "\n## ")
-	test := regexp.MustCompile(`^(Test\w+)(?: \(([\w/]+)\))?$`)
 	rows := 0
 	for row := range strings.Lines(section) {
 		cells := strings.Split(strings.Trim(strings.TrimSpace(row), "|"), "|")
@@ -291,22 +290,74 @@ func TestThreatModelNamesItsTests(t *testing.T) {
 		}
 		rows++
 		for name := range strings.SplitSeq(cells[1], ",") {
-			match := test.FindStringSubmatch(strings.TrimSpace(name))
-			if match == nil {
-				t.Errorf("%q is not the name of a test", name)
-				continue
-			}
-			folder := match[2]
-			if folder == "" {
-				folder = "cmd/acrpromote"
-			}
-			if !declares(t, filepath.Join("..", folder), match[1]) {
-				t.Errorf("%s: %s has no test %s", strings.TrimSpace(cells[0]), folder, match[1])
-			}
+			testExists(t, strings.TrimSpace(cells[0]), strings.TrimSpace(name))
 		}
 	}
 	if rows < 25 {
 		t.Errorf("the table has only %d promises", rows)
+	}
+}
+
+// testExists checks that a test is there that a page names: Name, Name (package), or
+// file: title of a test of Node.
+func testExists(t *testing.T, of, name string) {
+	t.Helper()
+	if file, title, ok := strings.Cut(name, ": "); ok {
+		if !strings.Contains(read(t, filepath.Join("..", filepath.FromSlash(file))), "test('"+title+"'") {
+			t.Errorf("%s: %s has no test %q", of, file, title)
+		}
+		return
+	}
+	match := regexp.MustCompile(`^(Test\w+)(?: \(([\w/]+)\))?$`).FindStringSubmatch(name)
+	if match == nil {
+		t.Errorf("%s: %q is not the name of a test", of, name)
+		return
+	}
+	folder := match[2]
+	if folder == "" {
+		folder = "cmd/acrpromote"
+	}
+	if !declares(t, filepath.Join("..", folder), match[1]) {
+		t.Errorf("%s: %s has no test %s", of, folder, match[1])
+	}
+}
+
+// TestOpenFactsNameTheirTests checks that the page on the live check has every fact
+// that the program checks, with its question and answers, and that each fact names
+// tests that are there.
+func TestOpenFactsNameTheirTests(t *testing.T) {
+	_, section, found := strings.Cut(pages(t)["docs/live-check.md"].text, "## The open facts")
+	if !found {
+		t.Fatal("docs/live-check.md has no table of facts")
+	}
+	checked := map[string][]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\t\{"([a-z-]+)", "([^"]+)",\n\t\t"([^"]+)", "([^"]+)",`).FindAllStringSubmatch(read(t, "../cmd/livecheck/facts.go"), -1) {
+		checked[m[1]] = m[2:]
+	}
+	if len(checked) < 30 {
+		t.Fatalf("only %d facts were found", len(checked))
+	}
+	named := map[string]bool{}
+	for row := range strings.Lines(section) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(row), "|"), "|")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		if len(cells) != 3 && len(cells) != 6 || strings.HasPrefix(cells[0], "---") || cells[0] == "fact" {
+			continue
+		}
+		if fact := checked[cells[0]]; len(cells) == 6 && !slices.Equal(fact, cells[1:4]) {
+			t.Errorf("%s: the page has %q, the program %q", cells[0], cells[1:4], fact)
+		}
+		named[cells[0]] = true
+		for name := range strings.SplitSeq(cells[len(cells)-1], ", ") {
+			testExists(t, cells[0], name)
+		}
+	}
+	for id := range checked {
+		if !named[id] {
+			t.Errorf("docs/live-check.md does not have the fact %s", id)
+		}
 	}
 }
 

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -47,19 +44,19 @@ func TestMain(m *testing.M) {
 }
 
 const (
-	prefix       = "livecheck4711"
-	mainHost     = prefix + "main.azurecr.io"
-	regionalHost = prefix + "main.northeurope.geo.azurecr.io"
-	softHost     = prefix + "soft.azurecr.io"
-	retainHost   = prefix + "retain.azurecr.io"
-	keysHost     = prefix + "keys.azurecr.io"
-	serverHost   = "devops.example.com"
-	tenant       = "11111111-2222-3333-4444-555555555555"
-	clientID     = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
-	clientKey    = "not-a-real-secret~0123456789"
-	readerKey    = "not-a-real-password-of-the-reader"
-	personal     = "not-a-real-personal-access-token"
-	organization = "contoso"
+	prefix        = "livecheck4711"
+	mainHost      = prefix + "main.azurecr.io"
+	regionalHost  = prefix + "main.northeurope.geo.azurecr.io"
+	softHost      = prefix + "soft.azurecr.io"
+	retainHost    = prefix + "retain.azurecr.io"
+	keysHost      = prefix + "keys.azurecr.io"
+	serverAddress = "https://devops.example.com/tfs/Shop/"
+	tenant        = "11111111-2222-3333-4444-555555555555"
+	clientID      = "aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee"
+	clientKey     = "not-a-real-secret~0123456789"
+	readerKey     = "not-a-real-password-of-the-reader"
+	personal      = "not-a-real-personal-access-token"
+	organization  = "contoso"
 )
 
 var (
@@ -78,7 +75,6 @@ type azure struct {
 	project      *sim.Project
 	clock        time.Duration
 	clockLock    sync.Mutex
-	deleted      atomic.Bool // an image was deleted where soft delete is on
 	folder       string
 	environ      []string
 	arguments    []string
@@ -115,7 +111,7 @@ func open(t *testing.T, b bool) *azure {
 	}
 	a.registries[mainHost].AddUser("reader", readerKey)
 	a.registries[mainHost].Grant("reader", "livecheck/**", "pull")
-	a.regional()
+	a.registries[mainHost].RegionalEndpoint(regionalHost, map[bool]string{false: mainHost, true: regionalHost}[b])
 	cloud.Intercept(a.registryAnswers)
 
 	a.organization = cloud.DevOps(organization)
@@ -133,39 +129,19 @@ func open(t *testing.T, b bool) *azure {
 }
 
 func (a *azure) options(host string, directory *sim.Directory) sim.RegistryOptions {
-	return sim.RegistryOptions{Tokens: directory, StrictScopes: a.b, NoReferrers: host == keysHost && !a.b}
-}
-
-// regional serves the regional endpoint, which is another name of the registry. In
-// the variant A, its challenge names the login server, as the simulator does.
-func (a *azure) regional() {
-	main := a.registries[mainHost]
-	a.cloud.Handle(regionalHost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !a.b {
-			main.ServeHTTP(w, r)
-			return
-		}
-		switch {
-		case r.URL.Path == "/v2/":
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"`, regionalHost, regionalHost))
-			w.WriteHeader(http.StatusUnauthorized)
-		case strings.HasPrefix(r.URL.Path, "/oauth2/"):
-			_ = r.ParseForm()
-			form := r.PostForm
-			if form.Get("service") != regionalHost {
-				w.WriteHeader(http.StatusBadRequest)
-				return
-			}
-			form.Set("service", mainHost)
-			r.Body = io.NopCloser(strings.NewReader(form.Encode()))
-			r.Form, r.PostForm = nil, nil
-			main.ServeHTTP(w, r)
-		case strings.Contains(r.URL.Path, "/_tags/"):
-			_, _ = w.Write([]byte(`{"tag":{"name":"1","changeableAttributes":{"writeEnabled":true,"deleteEnabled":true}}}`))
-		default:
-			main.ServeHTTP(w, r)
-		}
-	}))
+	o := sim.RegistryOptions{Tokens: directory, StrictScopes: a.b, EqualTagPut: a.b, LockedPatch: a.b}
+	if a.b {
+		return o
+	}
+	switch host {
+	case softHost:
+		o.SoftDelete = sim.SoftDeleteConflicts
+	case retainHost:
+		o.PurgeEvery = 1
+	case keysHost:
+		o.NoReferrers = true
+	}
+	return o
 }
 
 // registryAnswers gives the answers that the simulator does not have.
@@ -182,49 +158,26 @@ func (a *azure) registryAnswers(w http.ResponseWriter, r *http.Request) bool {
 		_, _ = w.Write([]byte("{}"))
 		return true
 	}
-	registry := a.registries[r.Host]
-	repository := "livecheck/" + id
-	locked := func(tag string) bool {
-		attributes, ok := registry.TagAttributes(repository, tag)
-		return ok && !attributes.Write
-	}
-	manifestLocked := func() bool {
-		attributes, ok := registry.ManifestAttributes(repository, registry.TagDigest(repository, "1"))
-		return ok && !attributes.Write
-	}
-	unreadable := func() bool {
-		attributes, ok := registry.ManifestAttributes(repository, registry.TagDigest(repository, "1"))
-		return ok && !attributes.Read
-	}
-	if registry == nil || r.Header.Get("Authorization") == "" {
+	registry, repository := a.registries[mainHost], "livecheck/"+id
+	attributes, there := registry.ManifestAttributes(repository, registry.TagDigest(repository, "1"))
+	locked, unreadable := there && !attributes.Write, there && !attributes.Read
+	if !a.b || r.Header.Get("Authorization") == "" {
 		return false
 	}
 	switch {
-	case id == "soft-deleted-put" && r.Method == http.MethodDelete && strings.HasPrefix(rest, "manifests/"):
-		a.deleted.Store(true)
+	case r.Host == regionalHost && rest == "_tags/1":
+		w.WriteHeader(http.StatusOK)
+		_, _ = w.Write([]byte(`{"tag":{"name":"1","changeableAttributes":{"writeEnabled":true,"deleteEnabled":true}}}`))
+		return true
+	case r.Host != mainHost:
 		return false
-	case !a.b && id == "pull-token-tags" && rest == "tags/list":
-		return refuse(http.StatusUnauthorized, "UNAUTHORIZED")
-	case !a.b && id == "soft-deleted-put" && r.Method == http.MethodPut && rest == "manifests/1" && a.deleted.Load():
+	case id == "locked-manifest-referrer" && r.Method == http.MethodPut && strings.HasPrefix(rest, "manifests/") && locked:
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
-	case !a.b && id == "untagged-retention" && r.Method == http.MethodGet && strings.HasPrefix(rest, "manifests/"):
-		for _, digest := range registry.Digests(repository) {
-			registry.RemoveManifest(repository, digest)
-		}
-		return false
-	case !a.b:
-		return false
-	case id == "locked-tag-equal-put" && r.Method == http.MethodPut && locked("1"):
-		return accept(http.StatusCreated)
-	case id == "locked-tag-patch" && r.Method == http.MethodPatch && locked("1"):
-		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
-	case id == "locked-manifest-referrer" && r.Method == http.MethodPut && strings.HasPrefix(rest, "manifests/") && manifestLocked():
-		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
-	case id == "locked-manifest-tag" && r.Method == http.MethodPut && manifestLocked():
+	case id == "locked-manifest-tag" && r.Method == http.MethodPut && locked:
 		return accept(http.StatusCreated)
 	case id == "read-disabled-manifest" && r.Method == http.MethodGet && strings.HasPrefix(rest, "manifests/"):
 		return refuse(http.StatusNotFound, "MANIFEST_UNKNOWN")
-	case id == "read-disabled-attributes" && r.Method == http.MethodGet && strings.HasPrefix(rest, "_manifests/sha256") && unreadable():
+	case id == "read-disabled-attributes" && r.Method == http.MethodGet && strings.HasPrefix(rest, "_manifests/sha256") && unreadable:
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
 	case id == "read-disabled-referrers" && strings.HasPrefix(rest, "referrers/"):
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
@@ -290,7 +243,7 @@ func (a *azure) queue(other *sim.Run) *sim.Run {
 		a.organization.SetReach(sim.OwnProject)
 		a.project.Deny(sim.Approvals)
 		run.MutateSuite(withoutNames)
-		a.refuseTokens()
+		a.organization.SetRunToken(sim.RunTokenRefused)
 	}
 	a.job(stage, stage.Token(), func(kind, name string, content []byte) {
 		if kind == summaryType && a.b && len(content) >= 128<<10 {
@@ -299,7 +252,6 @@ func (a *azure) queue(other *sim.Run) *sim.Run {
 		step.AttachContent(kind, name, content)
 	}, "LIVECHECK_OTHER_RUN="+fmt.Sprint(other.ID()))
 	if a.b {
-		a.organization.RestoreAnswers()
 		a.project.Allow(sim.Approvals)
 		run.MutateApprovals(func(d map[string]any) {
 			for _, v := range d["value"].([]any) {
@@ -400,40 +352,15 @@ func (a *azure) releases(run *sim.Run) (id int, answers string) {
 	return release.ID(), answers
 }
 
-// refuseTokens lets the organization give no token of a job's own.
-func (a *azure) refuseTokens() {
-	a.organization.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
-		if !strings.HasSuffix(r.URL.Path, "/oidctoken") {
-			return false
-		}
-		w.WriteHeader(http.StatusBadRequest)
-		fmt.Fprint(w, `{"count":151,"value":"There is no token for this hub."}`)
-		return true
-	})
-}
-
 // server runs the job of a run of Azure DevOps Server and returns its answers.
 func (a *azure) server() string {
-	a.cloud.Handle(serverHost, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		at, _ := url.Parse(strings.Replace(r.URL.String(), "/tfs/", "/", 1))
-		r.URL = at
-		a.organization.ServeHTTP(w, r)
-	}))
-	run := a.project.QueueRun(sim.RunOptions{RequestedFor: developer})
-	stage := run.Stage("Job")
+	server := a.cloud.DevOpsServer(serverAddress)
+	if !a.b {
+		server.SetRunToken(sim.RunTokenIssued)
+	}
+	stage := server.Project(prefix).QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Job")
 	stage.Begin()
-	collection := "https://" + serverHost + "/tfs/" + organization + "/"
-	uri := ""
-	for _, v := range (fakeagent.Environment{}).List(stage) {
-		if name, value, _ := strings.Cut(v, "="); name == "SYSTEM_OIDCREQUESTURI" {
-			uri = strings.Replace(value, a.organization.Collection(), collection, 1)
-		}
-	}
-	if a.b {
-		a.refuseTokens()
-		defer a.organization.RestoreAnswers()
-	}
-	return a.job(stage, stage.Token(), func(string, string, []byte) {}, "SYSTEM_COLLECTIONURI="+collection, "SYSTEM_OIDCREQUESTURI="+uri)
+	return a.job(stage, stage.Token(), func(string, string, []byte) {})
 }
 
 type report struct {

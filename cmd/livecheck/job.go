@@ -187,7 +187,7 @@ func probeReleaseToken(ctx context.Context, c *check) answer { return c.job.ownT
 // ownToken asks for a token of the job itself, which has to have a claim.
 func (j *job) ownToken(ctx context.Context, c *check, claim string) answer {
 	if j.oidc == "" {
-		return unchecked("SYSTEM_OIDCREQUESTURI is not set")
+		return between(false, "SYSTEM_OIDCREQUESTURI is not set")
 	}
 	if !strings.HasPrefix(j.oidc, "https://") {
 		return unchecked("SYSTEM_OIDCREQUESTURI is not an https address")
