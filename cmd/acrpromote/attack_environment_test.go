@@ -117,7 +117,7 @@ func TestLauncherWithholdsVariables(t *testing.T) {
 		}
 		e.Env["NODE_OPTIONS"] = "--max-http-header-size=16384"
 	}
-	reached, letGo := env.holdDownload(4096)
+	reached, letGo := env.holdDownload()
 	p := env.start(env.environ(env.stage, push(), set))
 	waitFor(t, reached, p)
 	if runtime.GOOS == "linux" {

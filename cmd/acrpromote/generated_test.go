@@ -28,6 +28,7 @@ var (
 type combination struct {
 	*testEnv
 	scan       *sim.Check
+	number     int
 	random     *rand.Rand
 	kind       string
 	action     string // that moves or seals the image, where the step verifies
@@ -237,7 +238,7 @@ var changes = []change{
 		})
 	}},
 
-	registryBefore("several platforms", func(c *combination) { c.image = pushIndex(c.prod, c.repository, release, c.random.IntN(1000)) }),
+	registryBefore("several platforms", func(c *combination) { c.image = pushIndex(c.prod, c.repository, release, 10_000+c.number) }),
 	{"registry: not sealed", func(c *combination) { c.sealed = false }},
 	registryBefore("an SBOM", func(c *combination) { orasSBOM.put(c.prod, c.repository, c.image) }),
 	registryBefore("a signature under a digest tag", func(c *combination) { signature.under(c.image, ".sig").put(c.prod, c.repository, c.image) }),
@@ -351,7 +352,7 @@ func (c *combination) copyTo(r *sim.Registry, tag string) {
 
 // newCombination returns a combination that is only determined by its number.
 func newCombination(env *testEnv, scan *sim.Check, number int) *combination {
-	c := &combination{testEnv: env, scan: scan, random: rand.New(rand.NewPCG(11, uint64(number))), sealed: true, bad: map[string]bool{}, forbidden: map[string]int{}}
+	c := &combination{testEnv: env, scan: scan, number: number, random: rand.New(rand.NewPCG(11, uint64(number))), sealed: true, bad: map[string]bool{}, forbidden: map[string]int{}}
 	k := kinds[c.random.IntN(len(kinds))]
 	c.kind, c.action, c.approval, c.seal = k.name, k.action, k.approval, k.seal
 	c.folder = fmt.Sprintf("%s/c%d", k.name, number)
@@ -392,7 +393,8 @@ func (c *combination) String() string {
 // build makes the state of the services, and begins the stage that runs the step.
 func (c *combination) build() {
 	c.queue()
-	c.image = pushImage(c.prod, c.repository, release, c.random.IntN(500), 2, 500)
+	// No other combination has this image: what is broken stays so in the whole registry.
+	c.image = pushImage(c.prod, c.repository, release, 10_000+c.number, 2, 500)
 	for _, do := range c.before {
 		do()
 	}

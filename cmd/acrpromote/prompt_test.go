@@ -242,7 +242,7 @@ func TestPromptWithAzure(t *testing.T) {
 	p.environ = append(p.environ, "HTTPS_PROXY="+env.prodNetwork.ProxyURL(), "SSL_CERT_FILE="+env.cloud.CAFile())
 	arguments := []string{"invertedPush", "--source", source, "--targets", devHost, "--approval", "none", "--output", "json"}
 
-	reached, letGo := env.holdDownload(2048)
+	reached, letGo := env.holdDownload()
 	command := exec.Command(binary, arguments...)
 	command.Env, command.Dir = p.environ, p.dir
 	var stdout, stderr bytes.Buffer
