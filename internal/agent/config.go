@@ -224,7 +224,13 @@ func (c *Config) ReportPath() string {
 		return c.ReportFolder
 	case !c.InPipeline:
 		return ""
-	case c.tempDirectory != "":
+	}
+	return c.TempPath()
+}
+
+// TempPath returns the agent's temporary folder, or the system's.
+func (c *Config) TempPath() string {
+	if c.tempDirectory != "" {
 		return c.tempDirectory
 	}
 	return os.TempDir()

@@ -10,7 +10,9 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -182,7 +184,7 @@ func New(s Settings) (*Network, error) {
 		config.RootCAs = roots
 	}
 	if s.ClientCert != "" || s.ClientKey != "" {
-		pair, err := tls.LoadX509KeyPair(s.ClientCert, s.ClientKey)
+		pair, err := loadCertificate(s.ClientCert, s.ClientKey)
 		if err != nil {
 			return nil, fmt.Errorf("the client certificate %s with the key %s cannot be used: %w; both must be PEM, the key not encrypted", s.ClientCert, s.ClientKey, err)
 		}
@@ -237,15 +239,42 @@ func New(s Settings) (*Network, error) {
 	return n, nil
 }
 
-func loadCA(file string) (*x509.CertPool, error) {
-	info, err := os.Stat(file)
+// readPEM reads a file of certificates or keys. A pipe or a device could wait or go
+// on forever.
+func readPEM(path string) ([]byte, error) {
+	info, err := os.Stat(path)
 	if err != nil {
-		return nil, fmt.Errorf("the CA file %s cannot be read: %w", file, err)
+		return nil, err
 	}
-	if info.Size() > maxCAFile {
-		return nil, fmt.Errorf("the CA file %s has %d bytes; at most %d are read", file, info.Size(), maxCAFile)
+	if !info.Mode().IsRegular() {
+		return nil, errors.New("it is not a regular file")
 	}
-	pem, err := os.ReadFile(file)
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, maxCAFile+1))
+	if err == nil && len(content) > maxCAFile {
+		err = fmt.Errorf("it has more than %d bytes", maxCAFile)
+	}
+	return content, err
+}
+
+func loadCertificate(certificateFile, keyFile string) (tls.Certificate, error) {
+	certificate, err := readPEM(certificateFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	key, err := readPEM(keyFile)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(certificate, key)
+}
+
+func loadCA(file string) (*x509.CertPool, error) {
+	pem, err := readPEM(file)
 	if err != nil {
 		return nil, fmt.Errorf("the CA file %s cannot be read: %w", file, err)
 	}

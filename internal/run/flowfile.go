@@ -114,17 +114,25 @@ func SplitServerName(s string) (repository, ref, path string, ok bool) {
 	return repository, ref, path, true
 }
 
-// ReadBounded reads a file of at most limit bytes. Like in an input, the path
+// ReadBounded reads a regular file of at most limit bytes. Like in an input, the path
 // has slashes on every system.
 func ReadBounded(path string, limit int64) ([]byte, error) {
-	file, err := os.Open(filepath.FromSlash(path))
+	path = filepath.FromSlash(path)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("it is a directory")
+	case !info.Mode().IsRegular():
+		// Opening or reading a pipe or a device may wait forever.
+		return nil, errors.New("it is not a regular file")
+	}
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.IsDir() {
-		return nil, errors.New("it is a directory")
-	}
 	content, err := io.ReadAll(io.LimitReader(file, limit+1))
 	if err != nil {
 		return nil, err

@@ -151,12 +151,16 @@ func (p *reporter) report(end conclusion) int {
 	p.mu.Lock()
 	p.ended = true
 	p.mu.Unlock()
-	path, err := p.writeFiles(r)
+	path, err := p.writeFiles(r, p.config.ReportPath())
 	if err != nil {
-		r.Errors = append(r.Errors, report.Problem{Side: report.InputSide, Subject: "reportFolder", Reason: err.Error(),
+		r.Errors = append(r.Errors, report.Problem{Side: report.InputSide, Subject: "reportFolder", Reason: p.config.Secrets.Line(err.Error()),
 			Remedy: "Set reportFolder to a folder that this step can write to. The images are not affected, and a rerun reports them again."})
 		if r.Outcome == outcome.Done || r.Outcome == outcome.Partial {
 			r.Outcome = outcome.Failed
+		}
+		if p.config.InPipeline && p.config.ReportFolder != "" {
+			// The result of a run is always somewhere.
+			path, _ = p.writeFiles(r, p.config.TempPath())
 		}
 	}
 	if p.config.InPipeline {
@@ -219,10 +223,8 @@ func (p *reporter) complete(r report.Result, path string, end conclusion) {
 }
 
 // writeFiles writes result.json and, in a pipeline, the summary for the run's
-// page to the report folder. It returns the path of result.json, or "" if there is
-// no report folder.
-func (p *reporter) writeFiles(r report.Result) (string, error) {
-	folder := p.config.ReportPath()
+// page to a folder. It returns the path of result.json, or "" without a folder.
+func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 	if folder == "" {
 		return "", nil
 	}
