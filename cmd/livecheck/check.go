@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"acrpromote/internal/collection"
 	"acrpromote/internal/sanitize"
 )
 
@@ -39,6 +40,9 @@ func open(ctx context.Context, o options) (*check, error) {
 			continue
 		}
 		if err := throwAway("registry", r.host, o.prefix); err != nil {
+			return nil, err
+		}
+		if err := ofAzure(r.host); err != nil {
 			return nil, err
 		}
 		c.hide.registry(r.host)
@@ -82,9 +86,13 @@ func (c *check) openProject(ctx context.Context, client *http.Client) error {
 	if pat == "" {
 		return errors.New("-organization needs a personal access token in AZURE_DEVOPS_EXT_PAT")
 	}
+	at, err := collection.Parse(c.o.organization)
+	if err != nil {
+		return fmt.Errorf("-organization: %w", err)
+	}
 	c.hide.secrets.AddLogin("", pat)
 	c.hide.organization(c.o.organization, c.o.project)
-	d := &devOps{http: client, collection: c.o.organization, project: c.o.project, authorization: basic("", pat)}
+	d := &devOps{http: client, at: at, collection: c.o.organization, project: c.o.project, authorization: basic("", pat)}
 	if c.o.run != 0 {
 		run, err := d.readRun(ctx, c.o.run)
 		if err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"acrpromote/internal/collection"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 // devOps is a project of Azure DevOps.
 type devOps struct {
 	http          *http.Client
+	at            *collection.Collection
 	collection    string // URL
 	project       string
 	authorization string
@@ -224,8 +226,8 @@ func (d *devOps) readRun(ctx context.Context, id int) (*runEvidence, error) {
 		if !strings.HasPrefix(a.Name, reportName) {
 			continue
 		}
-		if !sameHost(a.Links.Self.Href, d.collection) {
-			return nil, fmt.Errorf("the attachment %s is at another host", a.Name)
+		if !d.at.Contains(a.Links.Self.Href) {
+			return nil, fmt.Errorf("the attachment %s is not in the collection", a.Name)
 		}
 		got, err := d.sendTo(ctx, http.MethodGet, a.Links.Self.Href, "", nil)
 		if err != nil {
@@ -237,15 +239,6 @@ func (d *devOps) readRun(ctx context.Context, id int) (*runEvidence, error) {
 		r.reports = append(r.reports, got.body)
 	}
 	return r, nil
-}
-
-func sameHost(a, b string) bool {
-	first, err := url.Parse(a)
-	if err != nil {
-		return false
-	}
-	second, err := url.Parse(b)
-	return err == nil && first.Scheme == "https" && strings.EqualFold(first.Host, second.Host)
 }
 
 func (d *devOps) readStage(ctx context.Context, t timeline, name string) (*stageEvidence, error) {

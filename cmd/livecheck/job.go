@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"acrpromote/internal/collection"
 	"acrpromote/internal/sanitize"
 )
 
@@ -63,11 +64,15 @@ func runJob(ctx context.Context, o options, stdout io.Writer) error {
 	}
 	secrets := &sanitize.Secrets{}
 	secrets.Add(token)
-	collection := os.Getenv("SYSTEM_COLLECTIONURI")
+	address := os.Getenv("SYSTEM_COLLECTIONURI")
+	at, err := collection.Parse(address)
+	if err != nil {
+		return fmt.Errorf("SYSTEM_COLLECTIONURI: %w", err)
+	}
 	j := &job{
-		devOps:  &devOps{http: newHTTPClient(), collection: collection, project: project, authorization: "Bearer " + token},
+		devOps:  &devOps{http: newHTTPClient(), at: at, collection: address, project: project, authorization: "Bearer " + token},
 		release: os.Getenv("SYSTEM_HOSTTYPE") != "build",
-		server:  !ofCloud(collection),
+		server:  !ofCloud(address),
 		plan:    os.Getenv("SYSTEM_PLANID"), record: os.Getenv("SYSTEM_JOBID"), oidc: os.Getenv("SYSTEM_OIDCREQUESTURI"),
 		locations: map[string]string{},
 	}
@@ -77,7 +82,7 @@ func runJob(ctx context.Context, o options, stdout io.Writer) error {
 		j.locations[name] = os.Getenv(name)
 	}
 	c := &check{o: o, hide: newPseudonyms(secrets, o.names), job: j, answers: map[string]answer{}}
-	c.hide.organization(collection, project)
+	c.hide.organization(address, project)
 
 	found := jobReport{Schema: jobSchema, Answers: map[string]answer{}}
 	for _, f := range facts {
@@ -113,9 +118,9 @@ func runJob(ctx context.Context, o options, stdout io.Writer) error {
 	return nil
 }
 
-// ofCloud reports whether a collection is one of Azure DevOps Services.
-func ofCloud(collection string) bool {
-	at, err := url.Parse(collection)
+// ofCloud reports whether the address of a collection is one of Azure DevOps Services.
+func ofCloud(address string) bool {
+	at, err := url.Parse(address)
 	host := ""
 	if err == nil {
 		host = strings.ToLower(at.Hostname())
@@ -189,8 +194,8 @@ func (j *job) ownToken(ctx context.Context, c *check, claim string) answer {
 	if j.oidc == "" {
 		return between(false, "SYSTEM_OIDCREQUESTURI is not set")
 	}
-	if !strings.HasPrefix(j.oidc, "https://") {
-		return unchecked("SYSTEM_OIDCREQUESTURI is not an https address")
+	if !j.at.Contains(j.oidc) {
+		return unchecked("SYSTEM_OIDCREQUESTURI is not in the collection")
 	}
 	got, err := j.sendTo(ctx, http.MethodPost, j.oidc+"?api-version=7.1", "application/json", nil)
 	if err != nil {

@@ -3,13 +3,17 @@ package main_test
 import (
 	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
+	"bytes"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -84,6 +88,9 @@ func TestOnlyThrowAway(t *testing.T) {
 	}{
 		{"a registry of another name", "does not begin with " + prefix, 1, []string{"-prefix", prefix, "-registry", other.Host()}},
 		{"a registry of another name next to a good one", "does not begin with " + prefix, 1, []string{"-prefix", prefix, "-registry", mainHost, "-retention", other.Host()}},
+		{"a host that is no registry of Azure", "is not the host name of an Azure Container Registry", 1, []string{"-prefix", prefix, "-registry", prefix + ".azurecr.io.evil.example"}},
+		{"a path instead of a host", "is not the host name", 1, []string{"-prefix", prefix, "-registry", prefix + ".evil.example/x.azurecr.io"}},
+		{"an organization without TLS", "-organization", 1, []string{"-prefix", prefix, "-organization", "http://dev.azure.com/" + organization, "-project", prefix}},
 		{"a registry that is not empty", "has repositories", 1, []string{"-prefix", prefix, "-registry", mainHost, "-soft-delete", softHost}},
 		{"a project of another name", "project shop does not begin with", 1, []string{"-prefix", prefix, "-organization", "https://dev.azure.com/" + organization, "-project", "shop"}},
 		{"no prefix", "-prefix needs", 2, []string{"-registry", mainHost}},
@@ -202,5 +209,33 @@ func TestTexts(t *testing.T) {
 	}
 	if err := yaml.Unmarshal([]byte(a.execute(0, nil, "-pipeline", "-prefix", prefix)), &pipeline); err != nil || len(pipeline.Stages) != 4 {
 		t.Errorf("the pipeline has %v: %v", pipeline.Stages, err)
+	}
+}
+
+// TestInterrupted checks that what was pushed is removed after an interruption.
+func TestInterrupted(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no interrupt that a test can send")
+	}
+	a := open(t, true)
+	command := exec.Command(binary, "-prefix", prefix, "-registry", mainHost, "-retention", retainHost, "-wait", "2m", "-out", a.folder)
+	command.Env = a.environ
+	var out bytes.Buffer
+	command.Stdout, command.Stderr = &out, &out
+	a.must(command.Start())
+	waiting := func() bool { return len(a.registries[retainHost].Digests("livecheck/untagged-retention")) > 0 }
+	for deadline := time.Now().Add(time.Minute); !waiting() && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond)
+	}
+	a.must(command.Process.Signal(os.Interrupt))
+	_ = command.Wait()
+	if code := command.ProcessState.ExitCode(); code != 1 || !strings.Contains(out.String(), "interrupted, and no report was written") {
+		t.Errorf("exit code %d\n%s", code, out.String())
+	}
+	if waiting() || len(a.registries[mainHost].Digests("livecheck/pull-token-tags")) > 0 {
+		t.Error("repositories are left behind")
+	}
+	if _, err := os.Stat(filepath.Join(a.folder, "livecheck.json")); err == nil {
+		t.Error("there is a report")
 	}
 }

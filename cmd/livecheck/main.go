@@ -155,6 +155,20 @@ func throwAway(kind, name, prefix string) error {
 	return nil
 }
 
+// ofAzure returns an error unless a host is under a suffix of Azure's registries:
+// tokens of Entra ID are sent nowhere else.
+func ofAzure(host string) error {
+	for _, suffix := range []string{".azurecr.io", ".azurecr.cn", ".azurecr.us"} {
+		if name, ok := strings.CutSuffix(strings.ToLower(host), suffix); ok && !strings.ContainsAny(name, "/@:?#\\") {
+			return nil
+		}
+	}
+	return fmt.Errorf("registry %s is not the host name of an Azure Container Registry, such as NAME.azurecr.io", host)
+}
+
+// cleanUpTime limits how long removing repositories takes.
+const cleanUpTime = 5 * time.Minute
+
 // run checks every fact for which there is something to ask, and writes the report.
 func run(ctx context.Context, o options, stdout io.Writer) error {
 	c, err := open(ctx, o)
@@ -165,9 +179,12 @@ func run(ctx context.Context, o options, stdout io.Writer) error {
 	for _, f := range facts {
 		r.add(f, c.ask(ctx, f))
 	}
-	r.Notes = c.cleanUp(ctx)
+	// What was pushed is removed after an interruption as well.
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanUpTime)
+	defer cancel()
+	r.Notes = c.cleanUp(clean)
 	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("interrupted: no report was written: %w", err)
+		return fmt.Errorf("interrupted, and no report was written; %d repositories were left behind", len(r.Notes))
 	}
 	r.anonymize(c.hide)
 	for name, content := range map[string][]byte{"livecheck.json": r.json(), "livecheck.md": r.markdown()} {

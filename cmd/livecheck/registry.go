@@ -137,12 +137,12 @@ func (s *signIn) entra(ctx context.Context) (string, error) {
 // registry is one name of a registry. Its requests are plain HTTP: the answers are
 // what is looked for.
 type registry struct {
-	host           string
-	http           *http.Client
-	sign           *signIn
-	realm, service string
-	refresh        string
-	touched        map[string]bool // ids of facts that pushed something
+	host    string
+	http    *http.Client
+	sign    *signIn
+	service string // of its tokens, once the challenge is known
+	refresh string
+	touched map[string]bool // ids of facts that pushed something
 }
 
 func newRegistry(host string, client *http.Client, sign *signIn) *registry {
@@ -151,9 +151,10 @@ func newRegistry(host string, client *http.Client, sign *signIn) *registry {
 
 var challengePart = regexp.MustCompile(`(\w+)="([^"]*)"`)
 
-// challenge asks where and under which service name tokens are given.
+// challenge asks under which service name tokens are given. They are asked for at the
+// registry's own host, whatever realm the challenge names.
 func (r *registry) challenge(ctx context.Context) error {
-	if r.realm != "" {
+	if r.service != "" {
 		return nil
 	}
 	got, err := send(ctx, r.http, http.MethodGet, "https://"+r.host+"/v2/", nil, nil)
@@ -162,14 +163,11 @@ func (r *registry) challenge(ctx context.Context) error {
 	}
 	header := got.header.Get("WWW-Authenticate")
 	for _, p := range challengePart.FindAllStringSubmatch(header, -1) {
-		switch p[1] {
-		case "realm":
-			r.realm = p[2]
-		case "service":
+		if p[1] == "service" {
 			r.service = p[2]
 		}
 	}
-	if r.realm == "" || r.service == "" {
+	if r.service == "" {
 		return fmt.Errorf("%s answers %d without a challenge", r.host, got.status)
 	}
 	return nil
@@ -184,7 +182,7 @@ func (r *registry) tokenAs(ctx context.Context, service, scope string) (string, 
 	var err error
 	if r.sign.user != "" {
 		query := url.Values{"service": {service}, "scope": {scope}}
-		got, err = send(ctx, r.http, http.MethodGet, r.realm+"?"+query.Encode(), map[string]string{"Authorization": basic(r.sign.user, r.sign.password)}, nil)
+		got, err = send(ctx, r.http, http.MethodGet, "https://"+r.host+"/oauth2/token?"+query.Encode(), map[string]string{"Authorization": basic(r.sign.user, r.sign.password)}, nil)
 	} else {
 		if err := r.exchange(ctx); err != nil {
 			return "", response{}, err
@@ -234,7 +232,7 @@ func (r *registry) exchange(ctx context.Context) error {
 	return nil
 }
 
-// form posts a form to the registry itself, whatever realm its challenge names.
+// form posts a form to the registry.
 func (r *registry) form(ctx context.Context, path string, values url.Values) (response, error) {
 	return send(ctx, r.http, http.MethodPost, "https://"+r.host+path, map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, []byte(values.Encode()))
 }
