@@ -79,7 +79,7 @@ var Inputs = []Input{
 	{Name: "imagesFrom", Type: Path, Actions: Actions,
 		Help: "With a flow: a file that lists the images, or rendered Kubernetes manifests."},
 	{Name: "environment", Type: Text, Actions: approvalActions,
-		Help: "The protected resource whose approval counts: the name of an environment, or endpoint:NAME for a service connection."},
+		Help: "The protected resource whose approval counts: the name of an environment, or endpoint:NAME for a service connection. #7 names an environment by its id."},
 	{Name: "approvalStage", Type: Text, Actions: approvalActions,
 		Help: "Another stage of this run or release whose approval counts. Empty: this stage."},
 	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approvalActions,

@@ -57,7 +57,12 @@ func (j *judge) judgeAutomated() {
 	for _, c := range j.r.Checks {
 		at, clock, why := j.passedCheck(c, suite)
 		if why != "" {
-			j.refuse(rule.AutomatedCheck, c.Resource, fmt.Sprintf("%s %s. %s", c, why, guarded(suite)), "Make sure that the check passes for this stage, or correct the flow file.")
+			remedy := "Make sure that the check passes for this stage, or correct the flow file."
+			if hidden := unnamed(c.Resource, suite.Runs); len(hidden) > 0 {
+				why += fmt.Sprintf(", as far as %s may view what its checks guard", j.reader())
+				remedy = j.grantView(hidden)
+			}
+			j.refuse(rule.AutomatedCheck, c.Resource, fmt.Sprintf("%s %s. %s", c, why, guarded(suite)), remedy)
 			continue
 		}
 		real = real || !clock

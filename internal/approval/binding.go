@@ -2,6 +2,7 @@ package approval
 
 import (
 	"fmt"
+	"slices"
 
 	"acrpromote/internal/rule"
 )
@@ -47,6 +48,9 @@ func (j *judge) bind() []Approval {
 	if j.r.Environment == "" {
 		return nil
 	}
+	if j.nameless(approvals) {
+		return nil
+	}
 	bound, runs := j.join(approvals)
 	if !j.oneResource(runs) {
 		return nil
@@ -75,6 +79,69 @@ func (j *judge) approvalRuns(s *Suite) (runs []CheckRun, readable bool) {
 		}
 	}
 	return runs, true
+}
+
+// nameless refuses if no approval guards a resource of the given name, but some
+// guard resources whose names are not shown: Azure DevOps leaves out the name of a
+// resource that the identity may not view.
+func (j *judge) nameless(runs []CheckRun) bool {
+	hidden := unnamed(j.r.Environment, runs)
+	if len(hidden) == 0 {
+		return false
+	}
+	j.refuse(rule.ApprovalUnbound, j.stage(),
+		fmt.Sprintf("the approvals of the stage guard %s, whose name Azure DevOps does not show to %s, so it is unknown whether that is %s", list(words(hidden)), j.reader(), j.guards()),
+		j.grantView(hidden))
+	return true
+}
+
+// unnamed returns the resources without a name that may be the named one, if none
+// of the checks is on a resource of that name.
+func unnamed(environment string, runs []CheckRun) []Resource {
+	kind, name := named(environment)
+	if resourceID(kind, name) != "" {
+		return nil
+	}
+	var hidden []Resource
+	for _, run := range runs {
+		switch {
+		case NamesResource(environment, run.Resource):
+			return nil
+		case run.Resource.Type == kind && run.Resource.Name == "" && run.Resource.ID != "" && !slices.Contains(hidden, run.Resource):
+			hidden = append(hidden, run.Resource)
+		}
+	}
+	return hidden
+}
+
+func words(resources []Resource) []string {
+	var names []string
+	for _, r := range resources {
+		names = append(names, r.String())
+	}
+	return names
+}
+
+// reader returns the identity that read the evidence.
+func (j *judge) reader() string {
+	if j.e.Reader == "" {
+		return "the job's identity"
+	}
+	return j.e.Reader
+}
+
+// grantView returns the remedy for resources whose names are not shown.
+func (j *judge) grantView(hidden []Resource) string {
+	where, prefix, address := "Pipelines, Environments, the environment, Security", "", "_environments/"
+	if hidden[0].Type == "endpoint" {
+		where, prefix, address = "Project settings, Service connections, the service connection, Security", endpointPrefix, "resourceId="
+	}
+	collection := ""
+	if j.e.Organization != "" {
+		collection = fmt.Sprintf(", or \"Project Collection Build Service (%s)\" if the job's authorization scope is not limited to the project,", j.e.Organization)
+	}
+	return fmt.Sprintf("Grant %s%s the role Reader on %s (%s). Or name the resource by its id, as %s%s, after checking in its address (%s%s) that it is the one whose approval counts.",
+		j.reader(), collection, list(words(hidden)), where, prefix, "#"+hidden[0].ID, address, hidden[0].ID)
 }
 
 // distinctApprovals refuses approvals without an id and duplicate ids.

@@ -56,6 +56,10 @@ type Evidence struct {
 	Configurations Configurations
 	Token          Token
 
+	// Reader is the identity that read the evidence, as Azure DevOps names it. It
+	// is empty if it is not known.
+	Reader string
+
 	Complete bool
 	Refusals []rule.Refusal
 	// Notes are facts to report that refuse nothing.

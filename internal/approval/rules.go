@@ -2,6 +2,7 @@ package approval
 
 import (
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -24,7 +25,8 @@ const (
 type Rules struct {
 	Approval Kind // "" is Manual
 	// Environment is the name of the resource whose approvals count:
-	// an environment, or endpoint:NAME for a service connection. In a
+	// an environment, or endpoint:NAME for a service connection. "#7" names
+	// an environment by its id, "endpoint:#GUID" a service connection. In a
 	// classic release it is the stage, and may be empty.
 	Environment         string
 	MinApprovers        int // distinct people; below 1 means 1
@@ -61,7 +63,26 @@ const endpointPrefix = "endpoint:"
 // names r. It ignores case.
 func NamesResource(environment string, r Resource) bool {
 	kind, name := named(environment)
+	if id := resourceID(kind, name); id != "" {
+		return r.Type == kind && (r.ID == id || SameGUID(r.ID, id))
+	}
 	return name != "" && r.Type == kind && SameName(r.Name, name)
+}
+
+// resourceID returns the id in a name such as "#7", or "": an environment's is a
+// number, a service connection's a GUID.
+func resourceID(kind, name string) string {
+	id, marked := strings.CutPrefix(name, "#")
+	if !marked {
+		return ""
+	}
+	if kind == "endpoint" {
+		return GUID(id)
+	}
+	if n, err := strconv.ParseUint(id, 10, 31); err != nil || n == 0 || strconv.FormatUint(n, 10) != id {
+		return ""
+	}
+	return id
 }
 
 // named splits Rules.Environment into the type and the name of a resource.

@@ -263,13 +263,14 @@ func (j *judge) stage() string {
 }
 
 // String returns the kind and name of the resource, such as "service connection
-// prod".
+// prod", or its id, as Rules.Environment may have it: "environment #7".
 func (r Resource) String() string {
 	name := r.Name
-	if name == "" {
-		name = r.ID
-	}
-	if name == "" {
+	switch {
+	case name != "":
+	case r.ID != "":
+		name = "#" + r.ID
+	default:
 		name = "without a name"
 	}
 	switch r.Type {

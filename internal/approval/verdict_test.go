@@ -69,6 +69,26 @@ func TestVerdictTexts(t *testing.T) {
 				e.Suite.Runs = append(e.Suite.Runs, approval.CheckRun{ID: guid(600 + i), Type: approval.TypeTaskCheck, Resource: r})
 			}
 		}},
+		{name: "the environment's name is not shown", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Reader = `"shop Build Service (contoso)"`
+			e.Suite.Runs[0].Resource = approval.Resource{Type: "environment", ID: "7"}
+		}},
+		{name: "the service connection's name is not shown", s: with(), more: func(e *approval.Evidence, r *approval.Rules) {
+			r.Environment = "endpoint:production"
+			e.Suite.Runs[0].Resource = approval.Resource{Type: "endpoint", ID: guid(700)}
+		}},
+		{name: "the name of another kind of resource is not shown", s: with(), more: func(e *approval.Evidence, _ *approval.Rules) {
+			e.Suite.Runs[0].Resource = approval.Resource{Type: "endpoint", ID: guid(700)}
+		}},
+		{name: "granted, named by its id", s: with(), more: func(e *approval.Evidence, r *approval.Rules) {
+			r.Environment = "#7"
+			e.Suite.Runs[0].Resource = approval.Resource{Type: "environment", ID: "7"}
+			e.Configurations = approval.Configurations{Unknown: "the job may not read the checks of environment #7 (status 403)"}
+		}},
+		{name: "another id", s: with(), more: func(e *approval.Evidence, r *approval.Rules) {
+			r.Environment = "#8"
+			e.Suite.Runs[0].Resource = approval.Resource{Type: "environment", ID: "7"}
+		}},
 		{name: "neither environment nor approval", s: with(dEnvironment, "", dApprovals, "0")},
 		{name: "no environment is named", s: with(dEnvironment, "")},
 		{name: "no approval", s: with(dApprovals, "0")},
@@ -431,6 +451,23 @@ func TestNames(t *testing.T) {
 		{"endpoint", approval.Resource{Type: "endpoint", Name: ""}, false},
 		{"endpoint", approval.Resource{Type: "environment", Name: "Endpoint"}, true},
 		{"", approval.Resource{Type: "environment"}, false},
+		{"#7", approval.Resource{Type: "environment", ID: "7"}, true},
+		{"#7", approval.Resource{Type: "environment", ID: "7", Name: "Production"}, true},
+		{"#7", approval.Resource{Type: "environment", ID: "77", Name: "#7"}, false},
+		{"#7", approval.Resource{Type: "endpoint", ID: "7"}, false},
+		{"#07", approval.Resource{Type: "environment", ID: "7"}, false},
+		{"#07", approval.Resource{Type: "environment", ID: "07"}, false},
+		{"# 7", approval.Resource{Type: "environment", ID: "7"}, false},
+		{"#+7", approval.Resource{Type: "environment", ID: "7"}, false},
+		{"#", approval.Resource{Type: "environment"}, false},
+		{"#0", approval.Resource{Type: "environment", ID: "0"}, false},
+		{"#Blue", approval.Resource{Type: "environment", ID: "7", Name: "#Blue"}, true},
+		{"7", approval.Resource{Type: "environment", ID: "7"}, false},
+		{"endpoint:#7", approval.Resource{Type: "endpoint", ID: "7"}, false},
+		{"endpoint:#7F1D5A30-52c5-4d7c-9f3a-0a6d5d7c1b11", approval.Resource{Type: "endpoint", ID: "7f1d5a30-52c5-4d7c-9f3a-0a6d5d7c1b11"}, true},
+		{"endpoint:#7f1d5a30-52c5-4d7c-9f3a-0a6d5d7c1b11", approval.Resource{Type: "endpoint", ID: "7F1D5A30-52C5-4D7C-9F3A-0A6D5D7C1B11"}, true},
+		{"endpoint:#7f1d5a30-52c5-4d7c-9f3a-0a6d5d7c1b11", approval.Resource{Type: "environment", ID: "7f1d5a30-52c5-4d7c-9f3a-0a6d5d7c1b11"}, false},
+		{"endpoint:#00000000-0000-0000-0000-000000000000", approval.Resource{Type: "endpoint", ID: "00000000-0000-0000-0000-000000000000"}, false},
 	} {
 		if got := approval.NamesResource(c.environment, c.resource); got != c.want {
 			t.Errorf("%q names %+v: %v", c.environment, c.resource, got)

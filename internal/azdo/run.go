@@ -172,6 +172,7 @@ func (s *Service) Evidence(ctx context.Context, q Query) (approval.Evidence, err
 		Attempt:      run.Attempt,
 		Requesters:   run.Requesters,
 		Token:        run.Token,
+		Reader:       s.identity(),
 		Refusals:     refusals,
 	}
 	if s.run.timeline == nil {

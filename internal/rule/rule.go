@@ -39,7 +39,7 @@ const (
 	// ApprovalUnbound: an approval does not guard the named environment or
 	// service connection.
 	// Decided by: approval.(*judge).join, approval.(*judge).bind,
-	// approval.(*judge).oneResource, approval.(*judge).judgeConfigurations,
+	// approval.(*judge).nameless, approval.(*judge).oneResource, approval.(*judge).judgeConfigurations,
 	// approval.(*judge).bindRelease.
 	ApprovalUnbound Name = "approval-unbound"
 

@@ -80,6 +80,7 @@ type protected struct {
 	id      string
 	name    string
 	checks  []*Check
+	hidden  bool
 }
 
 func (r *protected) guarded() *protected { return r }
@@ -109,9 +110,23 @@ func (r *protected) add(kind CheckKind, settings ApprovalSettings) *Check {
 	return c
 }
 
+// DenyView takes the permission to view the resource from the build service
+// identity: check suites show its type and id alone, and its checks cannot be read.
+func (r *protected) DenyView() { r.setHidden(true) }
+
+// AllowView gives back what DenyView took.
+func (r *protected) AllowView() { r.setHidden(false) }
+
+func (r *protected) setHidden(hidden bool) {
+	o := r.project.org
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r.hidden = hidden
+}
+
 func (r *protected) ref(named bool) map[string]any {
 	ref := map[string]any{"type": r.kind, "id": r.id}
-	if named {
+	if named && !r.hidden {
 		ref["name"] = r.name
 	}
 	return ref

@@ -250,10 +250,14 @@ func (p *Project) refuse(w http.ResponseWriter, kind string) bool {
 	denied := p.denied[kind]
 	p.org.mu.Unlock()
 	if denied {
-		restRefusal{http.StatusForbidden, "TF400813: The user '" + p.buildService() + "' is not authorized to access this resource.",
-			"Microsoft.TeamFoundation.Framework.Server.UnauthorizedRequestException", 3000}.write(w)
+		p.forbid(w)
 	}
 	return denied
+}
+
+func (p *Project) forbid(w http.ResponseWriter) {
+	restRefusal{http.StatusForbidden, "TF400813: The user '" + p.buildService() + "' is not authorized to access this resource.",
+		"Microsoft.TeamFoundation.Framework.Server.UnauthorizedRequestException", 3000}.write(w)
 }
 
 // send lets the hooks at the document and sends it. The hooks see it as JSON
@@ -431,12 +435,14 @@ func (p *Project) serveConfigurations(w http.ResponseWriter, token *jobToken, ki
 	if p.refuse(w, Configurations) {
 		return
 	}
+	hidden := false
 	doc, hooks := p.locked(func() (map[string]any, []func(map[string]any)) {
 		value := []any{}
 		for _, r := range p.resources {
 			if !strings.EqualFold(r.kind, kind) || !strings.EqualFold(r.id, id) {
 				continue
 			}
+			hidden = r.hidden
 			for _, c := range r.checks {
 				if !c.deleted {
 					value = append(value, c.configuration(settings))
@@ -449,6 +455,10 @@ func (p *Project) serveConfigurations(w http.ResponseWriter, token *jobToken, ki
 		}
 		return map[string]any{"count": len(value), "value": value}, hooks
 	})
+	if hidden {
+		p.forbid(w)
+		return
+	}
 	send(w, doc, hooks)
 }
 

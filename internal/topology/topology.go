@@ -118,7 +118,7 @@ type SealedBy struct {
 type Approval struct {
 	// manual: people; automated: the named checks; any: either; none: no approval. Default: manual.
 	Kind Kind `flow:"kind"`
-	// The protected resource whose approval counts: an environment, or endpoint:NAME. May contain {tag}, the tag at the target.
+	// The protected resource whose approval counts: an environment, or endpoint:NAME; by its id: #7, endpoint:#GUID. May contain {tag}, the tag at the target.
 	Environment Resource `flow:"environment"`
 	// How many different people must approve. Default: 1.
 	MinApprovers Count `flow:"minApprovers"`
@@ -142,7 +142,7 @@ type Approval struct {
 type Check struct {
 	// The ID of the check's configuration, or the GUID of its type or of its task's definition.
 	Definition CheckID `flow:"definition,required"`
-	// The resource that the check is on: an environment, or endpoint:NAME. May contain {tag}, the tag at the target.
+	// The resource that the check is on: an environment, or endpoint:NAME; by its id: #7, endpoint:#GUID. May contain {tag}, the tag at the target.
 	Resource Resource `flow:"resource,required"`
 }
 
