@@ -7,9 +7,9 @@ import (
 	"acrpromote/internal/sim"
 )
 
-// TestResourceWithoutName checks what is said about a resource whose name Azure
+// TestResourceNotShown checks what is said about a resource whose name Azure
 // DevOps does not show to the build service, and that it can be named by its id.
-func TestResourceWithoutName(t *testing.T) {
+func TestResourceNotShown(t *testing.T) {
 	t.Run("environment", func(t *testing.T) {
 		env, image := ready(t)
 		env.environment.DenyView()
