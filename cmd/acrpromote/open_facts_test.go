@@ -258,7 +258,7 @@ func TestMetadataWithPull(t *testing.T) {
 }
 
 // TestShapesOfEvidence checks that an approval is bound to the run in every shape in
-// which a server may tell it, and that a suite without check runs binds nothing.
+// which a server may report it, and that a suite without check runs binds nothing.
 func TestShapesOfEvidence(t *testing.T) {
 	for shape := range 8 {
 		options := sim.RunOptions{RequestedFor: developer, DistinctApprovalIDs: shape&1 > 0, FlatContext: shape&2 > 0, GraphNodeIsStage: shape&4 > 0}
@@ -282,9 +282,9 @@ func TestShapesOfEvidence(t *testing.T) {
 	}
 }
 
-// TestBypassToldAsApproval checks that a bypass is no approval, even if the server
-// tells the approval as approved by the administrator.
-func TestBypassToldAsApproval(t *testing.T) {
+// TestBypassReportedAsApproval checks that a bypass is no approval, even if the server
+// reports the approval as approved by the administrator.
+func TestBypassReportedAsApproval(t *testing.T) {
 	eitherWay(t, "skipped", "approved", func(t *testing.T, approved bool) {
 		env := newTestEnv(t)
 		env.sealed()
@@ -418,8 +418,8 @@ func TestReachOfJobTokens(t *testing.T) {
 				env.untouched(env.dev)
 				return
 			}
-			// What a run's own token wrote cannot be told from what its steps wrote: it is
-			// called a claim, never proved.
+			// What a run's own token wrote looks like what its steps wrote: it is reported as
+			// a claim, not as proved.
 			if told := fmt.Sprint(o.want("done").at("approval", "rules")); !strings.Contains(told, fmt.Sprintf("claimed by run %d of refs/heads/main", env.run.ID())) || strings.Contains(told, "proved: ") {
 				t.Errorf("rules %s", told)
 			}
@@ -456,7 +456,7 @@ func (env *testEnv) plan(method string, run *sim.Run, script *sim.Stage, path, b
 }
 
 // TestResourceWithoutName checks that an approval of a resource whose name the server
-// does not tell does not count for the environment that the step names.
+// does not show does not count for the environment that the step names.
 func TestResourceWithoutName(t *testing.T) {
 	eitherWay(t, "named", "type and id alone", func(t *testing.T, unnamed bool) {
 		env, _ := ready(t)

@@ -26,7 +26,7 @@ type check struct {
 }
 
 // open signs in to whatever the options name. It returns an error, before anything
-// is written, if a registry or project is not there for this check alone.
+// is written, if a registry or project does not exist for this check alone.
 func open(ctx context.Context, o options) (*check, error) {
 	secrets := &sanitize.Secrets{}
 	c := &check{o: o, hide: newPseudonyms(secrets, o.names), registry: map[part]*registry{}, answers: map[string]answer{}}

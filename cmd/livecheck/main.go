@@ -1,7 +1,7 @@
 // Command livecheck answers, in Azure itself, the questions that public
 // documentation leaves open, and writes a report without secrets and names. It
-// writes only to registries and runs in projects that are there for nothing else.
-// docs/live-check.md tells how to use it.
+// changes only registries and runs that exist for this check alone.
+// docs/live-check.md explains how to use it.
 package main
 
 import (
@@ -146,8 +146,8 @@ func validPrefix(prefix string) error {
 	return nil
 }
 
-// throwAway returns an error unless the name says that the thing is there for this
-// check alone.
+// throwAway returns an error unless the name shows that a registry or project exists
+// for this check alone.
 func throwAway(kind, name, prefix string) error {
 	if !strings.HasPrefix(strings.ToLower(name), prefix) {
 		return fmt.Errorf("%s %s does not begin with %s: this program works only in throw-away registries and projects", kind, name, prefix)
