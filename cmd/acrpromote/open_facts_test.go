@@ -454,22 +454,3 @@ func (env *testEnv) plan(method string, run *sim.Run, script *sim.Stage, path, b
 	answered.Body.Close()
 	return answered.StatusCode
 }
-
-// TestResourceWithoutName checks that an approval of a resource whose name the server
-// does not show does not count for the environment that the step names.
-func TestResourceWithoutName(t *testing.T) {
-	eitherWay(t, "named", "type and id alone", func(t *testing.T, unnamed bool) {
-		env, _ := ready(t)
-		if !unnamed {
-			env.task(push()).want("done")
-			return
-		}
-		env.run.MutateSuite(func(d map[string]any) {
-			for _, run := range d["checkRuns"].([]any) {
-				delete(run.(map[string]any)["checkConfigurationRef"].(map[string]any)["resource"].(map[string]any), "name")
-			}
-		})
-		env.task(push()).want("refused")
-		env.untouched(env.dev)
-	})
-}
