@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -125,6 +126,8 @@ type testEnv struct {
 	// broken says that a test breaks a target on purpose. Otherwise every tag
 	// there must be complete after each run of the program.
 	broken bool
+	// patience is how long the program may run; 0 is two minutes.
+	patience time.Duration
 	// shutOut says that the proxy blocks everything, so that its log is empty.
 	shutOut bool
 }
@@ -403,7 +406,7 @@ type process struct {
 // start runs the real binary with only environ as its environment.
 func (env *testEnv) start(environ []string, arguments ...string) *process {
 	env.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(env.patience, 2*time.Minute))
 	p := &process{env: env, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
 	command := env.command
 	if command == nil {

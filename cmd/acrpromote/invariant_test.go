@@ -213,7 +213,7 @@ func violations(root, schema map[string]any, value any, path string) (found []st
 			n, isNumber := value.(float64)
 			_, isText := value.(string)
 			_, isBool := value.(bool)
-			if ok := map[string]bool{"object": isObject, "array": isList, "string": isText, "boolean": isBool, "integer": isNumber && n == float64(int64(n))}[rule.(string)]; !ok {
+			if ok := map[string]bool{"object": isObject, "array": isList, "string": isText, "boolean": isBool, "number": isNumber, "integer": isNumber && n == float64(int64(n))}[rule.(string)]; !ok {
 				bad("%v is not %v", value, rule)
 			}
 		case "const":

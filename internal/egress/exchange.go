@@ -31,6 +31,9 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 		watch.whole = time.AfterFunc(g.phase.Timeout, func() { cancel(&timeoutError{whole: g.phase.Timeout}) })
 	}
 	counters.requests[kind(req)].Add(1)
+	if at.redirected {
+		counters.redirected.Add(1)
+	}
 	sent := req.Clone(ctx)
 	if g.phase.LinkLocal || !n.proxied(req) {
 		sent = sent.WithContext(context.WithValue(ctx, dialledHost{}, host))

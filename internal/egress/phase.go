@@ -66,7 +66,7 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		discard(resp.Body)
 		req = next
 		at.host, _ = authority(req.URL)
-		at.window = nil
+		at.window, at.redirected = nil, true
 	}
 }
 

@@ -48,6 +48,8 @@ type hop struct {
 	counters *counters
 	window   *window // nil where nobody counts: the storage behind a registry
 	blob     bool
+	// redirected is set from the first redirect on.
+	redirected bool
 }
 
 // longBody is the size from which on a body counts as long, in bytes. While a

@@ -18,16 +18,30 @@ type Traffic struct {
 	Registry                      string
 	Read, Write, Referrers, Token int
 	BytesRead, BytesWritten       int64
+	Redirected                    int // of the reads: to the storage behind the registry
 	Retries                       int
 	Waited                        time.Duration
+	// Held is for how long requests were held back, so that the registry did not
+	// refuse them.
+	Held time.Duration
 }
 
 type counters struct {
 	windows       [4]window
 	requests      [4]atomic.Int64
+	redirected    atomic.Int64
 	read, written atomic.Int64
 	retries       atomic.Int64
 	waited        atomic.Int64
+	held          heldTime
+}
+
+func newCounters() *counters {
+	c := &counters{}
+	for kind := range c.windows {
+		c.windows[kind].held, c.windows[kind].pace.limits = &c.held, published(kind)
+	}
+	return c
 }
 
 type registryCounters struct {
@@ -65,6 +79,16 @@ func (n *Network) CountRetry(registry string, wait time.Duration) {
 	a.waited.Add(int64(wait))
 }
 
+// Paced reports whether requests to a registry have been held back within the last
+// so long, because it takes only so many of them in a minute.
+func (n *Network) Paced(registry string, within time.Duration) bool {
+	at, _ := ref.HostPort(registry, ref.DefaultPort("https"))
+	h := &n.counters.of(registry, at).held
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return time.Since(h.paced) < within
+}
+
 // of returns the counters for a request to host: the registry's if the request
 // goes to it or follows from such a request; otherwise nobody's, such as when
 // the registry's credentials are fetched elsewhere.
@@ -82,7 +106,7 @@ func (l *registryCounters) of(registry, host string) *counters {
 	}
 	a := l.byName[name]
 	if a == nil {
-		a = &counters{}
+		a = newCounters()
 		l.byName[name] = a
 	}
 	return a
@@ -104,10 +128,12 @@ func (n *Network) Traffic() []Traffic {
 			Write:        int(a.requests[kindWrite].Load()),
 			Referrers:    int(a.requests[kindReferrers].Load()),
 			Token:        int(a.requests[kindToken].Load()),
+			Redirected:   int(a.redirected.Load()),
 			BytesRead:    a.read.Load(),
 			BytesWritten: a.written.Load(),
 			Retries:      int(a.retries.Load()),
 			Waited:       time.Duration(a.waited.Load()),
+			Held:         a.held.sum(),
 		})
 	}
 	slices.SortFunc(all, func(a, b Traffic) int { return strings.Compare(a.Registry, b.Registry) })

@@ -18,7 +18,8 @@ const (
 // window limits the concurrent requests of one kind to a registry, like TCP's
 // congestion window. It grows by one for each good response until the registry
 // throttles for the first time, and slowly from then on. It halves when the
-// registry throttles, and closes for as long as Retry-After says.
+// registry throttles, and closes for as long as Retry-After says. From then on it
+// also keeps to the pace that this shows.
 type window struct {
 	mu          sync.Mutex
 	changed     chan struct{} // closed and replaced when a request may go on
@@ -29,11 +30,48 @@ type window struct {
 	successes   int  // responses since the limit last changed
 	closedUntil time.Time
 	shrinks     int // how often the limit was halved
+	pace        pace
+	held        *heldTime // of the registry; nil if it is not measured
+}
+
+// heldTime is for how long requests to a registry have been held back.
+type heldTime struct {
+	mu    sync.Mutex
+	until time.Time
+	total time.Duration
+	paced time.Time // until when a pace has held requests back
+}
+
+// add adds the time from now until then, unless it has been added.
+func (h *heldTime) add(now, until time.Time, paced bool) {
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.until.After(now) {
+		now = h.until
+	}
+	if until.After(now) {
+		h.total += until.Sub(now)
+		h.until = until
+	}
+	if paced && until.After(h.paced) {
+		h.paced = until
+	}
+}
+
+// sum returns the time up to now.
+func (h *heldTime) sum() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.total - max(0, time.Until(h.until))
 }
 
 // permit is one request's place in a window.
 type permit struct {
 	window   *window
+	sent     time.Time
 	shrinks  int
 	released bool
 }
@@ -52,15 +90,24 @@ func (w *window) acquire(ctx context.Context, pause pauseFunc, again bool) (*per
 		if w.limit == 0 {
 			w.limit = initialWindow
 		}
-		shut, wait := w.closedUntil, time.Duration(0)
+		now, shut := time.Now(), w.closedUntil
+		wait := w.pace.wait(now)
 		if shut.After(waited) {
-			wait = time.Until(shut)
+			wait = max(wait, shut.Sub(now))
 		}
-		if wait <= 0 && w.inFlight < w.limit {
+		limit := w.limit
+		if w.pace.careful(now) {
+			limit = min(limit, carefulWindow)
+		}
+		if wait <= 0 && w.inFlight < limit {
 			w.inFlight++
-			t := &permit{window: w, shrinks: w.shrinks}
+			w.pace.add(now)
+			t := &permit{window: w, sent: now, shrinks: w.shrinks}
 			w.mu.Unlock()
 			return t, nil
+		}
+		if wait > 0 {
+			w.held.add(now, now.Add(wait), w.pace.quota > 0)
 		}
 		w.saturated = true
 		if w.changed == nil {
@@ -114,10 +161,14 @@ func (t *permit) done(resp *http.Response) {
 	defer w.mu.Unlock()
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		if asked := retryafter.Parse(resp.Header, time.Now()); asked > 0 {
-			if until := time.Now().Add(asked); until.After(w.closedUntil) {
-				w.closedUntil = until
-			}
+		now := time.Now()
+		asked := retryafter.Parse(resp.Header, now)
+		if until := now.Add(asked); asked > 0 && until.After(w.closedUntil) {
+			w.closedUntil = until
+		}
+		if resp.StatusCode == http.StatusTooManyRequests {
+			w.pace.refused(t.sent, now, asked)
+			w.held.add(now, now.Add(asked), w.pace.quota > 0)
 		}
 		if t.shrinks != w.shrinks {
 			return // it was sent before the limit was halved
@@ -126,6 +177,7 @@ func (t *permit) done(resp *http.Response) {
 		w.limit = max(1, w.limit/2)
 		w.threshold, w.successes, w.saturated = w.limit, 0, false
 	default:
+		w.pace.answered(time.Now())
 		w.successes++
 		if w.saturated && w.limit < maxWindow && (w.threshold == 0 || w.successes >= w.limit) {
 			w.limit++

@@ -121,7 +121,7 @@ func TestWindowHoldsToWhatItIs(t *testing.T) {
 func TestWindowObeysRetryAfter(t *testing.T) { synctest.Test(t, obeysRetryAfter) }
 
 func obeysRetryAfter(t *testing.T) {
-	var counts counters
+	counts := newCounters()
 	var waits []time.Duration
 	noted := func(_ context.Context, d time.Duration) error {
 		waits = append(waits, d)

@@ -47,6 +47,7 @@ func filled(r Result) Result {
 	r.Errors = list(r.Errors)
 	r.Egress = list(r.Egress)
 	r.Traffic = list(r.Traffic)
+	r.Budget = list(r.Budget)
 	r.Environment = list(r.Environment)
 	return r
 }

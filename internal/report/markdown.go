@@ -326,10 +326,16 @@ func (m *markdown) details(r Result) {
 	}
 	if len(r.Traffic) > 0 {
 		m.line("")
-		m.line("| Registry | Read | Write | Referrers | Token | Received | Sent | Retries | Waited |")
-		m.line("|---|---|---|---|---|---|---|---|---|")
+		m.line("| Registry | Read | Write | Referrers | Token | Received | Sent | Retries | Waited | Held back |")
+		m.line("|---|---|---|---|---|---|---|---|---|---|")
 		for _, t := range r.Traffic[:min(len(r.Traffic), m.rows)] {
-			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, size(t.BytesRead), size(t.BytesWritten), t.Retries, t.WaitedMs)
+			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, size(t.BytesRead), size(t.BytesWritten), t.Retries, t.WaitedMs, t.HeldMs)
+		}
+	}
+	if len(r.Budget) > 0 && r.DryRun {
+		m.line("")
+		for _, b := range r.Budget {
+			m.line("- Requests: %s", m.text(b.sentence()))
 		}
 	}
 	m.line("")

@@ -102,6 +102,11 @@ func cases() map[string]Result {
 	planned := at("web.azurecr.io", outcome.Planned)
 	planned.Locked = "image"
 	dry.Images = cart(at("dev.azurecr.io", outcome.Present), planned)
+	few, many := Share{Read: 0.004, Write: 0, Referrers: 0.004}, Share{Read: 0.2, Write: 1.25, Referrers: 4}
+	dry.Budget = []Budget{
+		{Registry: "dev.azurecr.io", Requests: Requests{Read: 20, Referrers: 1, Token: 2}, Shares: Shares{few, few, few}},
+		{Registry: "web.azurecr.io", Requests: Requests{Read: 1000, Write: 2500, Referrers: 1000, Token: 2}, Shares: Shares{many, many, Share{Read: 0.1, Write: 0.625, Referrers: 1}}},
+	}
 
 	sealed := base("seal", outcome.Done)
 	sealed.Changed = true
@@ -419,7 +424,7 @@ func check(root, schema map[string]any, v any, path string) (violations []string
 			case map[string]any:
 				is = "object"
 			}
-			if is != want {
+			if is != want && (is != "integer" || want != "number") {
 				violate("is %s, not %v", is, want)
 			}
 		case "const":

@@ -40,6 +40,7 @@ type Result struct {
 	CA        string    `json:"ca"`
 	Transport string    `json:"transport"`
 	Traffic   []Traffic `json:"traffic"`
+	Budget    []Budget  `json:"budget"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`
@@ -175,7 +176,34 @@ type Traffic struct {
 	BytesWritten int64    `json:"bytesWritten"`
 	Retries      int      `json:"retries"`
 	WaitedMs     int64    `json:"waitedMs"`
+	HeldMs       int64    `json:"heldMs"`
 }
+
+// Budget has the requests of the whole run to an Azure registry, as counted before
+// anything was written, and by service tier the part that they are of what one
+// identity may send in a minute.
+type Budget struct {
+	Registry string   `json:"registry"`
+	Requests Requests `json:"requests"`
+	Shares   Shares   `json:"shares"`
+}
+
+// Shares has a share for each service tier.
+type Shares struct {
+	Basic    Share `json:"basic"`
+	Standard Share `json:"standard"`
+	Premium  Share `json:"premium"`
+}
+
+// Share is a part of one minute's limits by kind of request; 1 is all of them.
+type Share struct {
+	Read      float64 `json:"read"`
+	Write     float64 `json:"write"`
+	Referrers float64 `json:"referrers"`
+}
+
+// most returns the largest part.
+func (s Share) most() float64 { return max(s.Read, s.Write, s.Referrers) }
 
 // Requests counts HTTP requests by kind.
 type Requests struct {

@@ -67,6 +67,37 @@ func (t *text) facts(r Result) {
 	t.images(r)
 	t.code(r)
 	t.approval(r.Approval)
+	t.budget(r)
+}
+
+// budget writes the requests of a dry run.
+func (t *text) budget(r Result) {
+	if !r.DryRun || len(r.Budget) == 0 {
+		return
+	}
+	t.line("")
+	for i, b := range r.Budget {
+		head := t.paint(bold, "Requests") + "  "
+		if i > 0 {
+			head = "          "
+		}
+		for _, l := range wrap(b.sentence(), t.width-10) {
+			t.line(head + l)
+			head = "            "
+		}
+	}
+}
+
+// sentence returns the requests to a registry and their shares.
+func (b Budget) sentence() string {
+	percent := func(s Share) string {
+		if most := s.most(); most == 0 || most >= 0.01 {
+			return fmt.Sprintf("%.0f %%", most*100)
+		}
+		return "less than 1 %"
+	}
+	return fmt.Sprintf("%s: %d read, %d write, %d ListReferrers, %d token; of a minute's limits %s (Basic), %s (Standard), %s (Premium)",
+		sanitize.Visible(b.Registry, shortField), b.Requests.Read, b.Requests.Write, b.Requests.Referrers, b.Requests.Token, percent(b.Shares.Basic), percent(b.Shares.Standard), percent(b.Shares.Premium))
 }
 
 type text struct {

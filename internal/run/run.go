@@ -93,6 +93,7 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		return s, o
 	}
 	decided := decide(c, s, o, found, result, time.Now())
+	planBudget(c, s, o, found, decided, result)
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
 		return s, o
@@ -121,7 +122,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		r.Egress = s.Hosts()
 		for _, t := range s.Traffic() {
 			r.Traffic = append(r.Traffic, report.Traffic{
-				Registry: t.Registry, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(),
+				Registry: t.Registry, BytesRead: t.BytesRead, BytesWritten: t.BytesWritten, Retries: t.Retries, WaitedMs: t.Waited.Milliseconds(), HeldMs: t.Held.Milliseconds(),
 				Requests: report.Requests{Read: t.Read, Write: t.Write, Referrers: t.Referrers, Token: t.Token},
 			})
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"acrpromote/internal/acr"
@@ -36,6 +37,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	inspecting, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	read := make(chan struct{}, len(found.targets))
+	done := make([]atomic.Bool, len(found.targets))
 	first := transfer.NewReplica() // the tag probably points at the same image at all targets
 	var group sync.WaitGroup
 	group.Go(func() {
@@ -57,6 +59,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 					t.registry.Observe(t.err)
 				}
 			}
+			done[i].Store(true)
 			read <- struct{}{}
 		})
 	}
@@ -64,7 +67,14 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 		group.Go(func() {
 			defer defect.Catch(ctx)
 			<-source
-			awaitMajority(read, len(found.targets), giveUp)
+			awaitMajority(read, len(found.targets), func() bool {
+				for i := range done {
+					if !done[i].Load() && r.s.Paced(wanted.Targets[i].Registry, slowTargetGrace) {
+						return true
+					}
+				}
+				return false
+			}, giveUp)
 		})
 	}
 	group.Wait()
@@ -82,19 +92,23 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 }
 
 // awaitMajority calls giveUp if some targets have not been read slowTargetGrace
-// after most others.
-func awaitMajority(read <-chan struct{}, targets int, giveUp func()) {
+// after most others, and none of them is one whose limits the run keeps to.
+func awaitMajority(read <-chan struct{}, targets int, paced func() bool, giveUp func()) {
 	for range (targets + 1) / 2 {
 		<-read
 	}
 	grace := time.NewTimer(slowTargetGrace)
 	defer grace.Stop()
-	for range targets / 2 {
+	for left := targets / 2; left > 0; {
 		select {
 		case <-read:
+			left--
 		case <-grace.C:
-			giveUp()
-			return
+			if !paced() {
+				giveUp()
+				return
+			}
+			grace.Reset(slowTargetGrace)
 		}
 	}
 }

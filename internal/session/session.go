@@ -125,6 +125,12 @@ func (s *Session) Close() { s.network.Close() }
 // Traffic returns the request counts and bytes for each registry.
 func (s *Session) Traffic() []egress.Traffic { return s.network.Traffic() }
 
+// Paced reports whether requests to a registry have been held back within the last
+// so long, because it limits them.
+func (s *Session) Paced(host string, within time.Duration) bool {
+	return s.network.Paced(host, within)
+}
+
 // Warnings returns the warnings about the network settings.
 func (s *Session) Warnings() []string { return s.network.Warnings() }
 

@@ -13,6 +13,7 @@ type Presence struct {
 	TagDigest string // that the tag points to, "" if there is no such tag
 	Root      bool   // the root manifest is there
 
+	registry       *Registry
 	tree           *Tree
 	tag            string
 	missing        map[string]Descriptor // manifests, by digest
@@ -82,7 +83,7 @@ func (r *Registry) InspectImmutable(ctx context.Context, repo, tag string, t *Tr
 }
 
 func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep, immutable bool) (Presence, error) {
-	p := Presence{tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
+	p := Presence{registry: r, tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
 	ref := tag
 	if ref == "" {
 		ref = t.Digest()

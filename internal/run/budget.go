@@ -1,0 +1,134 @@
+package run
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/egress"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/report"
+	"acrpromote/internal/session"
+)
+
+// budget counts the requests of the whole run for each Azure registry, before
+// anything is written: those that have been sent, and those that the plan takes.
+func budget(s *session.Session, o *order, f *findings, p plan.Plan) []report.Budget {
+	b := &budgeter{requests: map[string]*report.Requests{}, sent: map[string]bool{}}
+	for _, t := range s.Traffic() {
+		b.requests[t.Registry] = &report.Requests{Read: t.Read - t.Redirected, Write: t.Write, Referrers: t.Referrers, Token: t.Token}
+	}
+	atomic := o.set && plan.Atomic(o.images)
+	for i, part := range p.Parts {
+		image := f.images[i]
+		if image.source.err != nil || image.source.tree == nil {
+			continue
+		}
+		source := part.Wanted.Source.Registry
+		manifests := len(image.source.tree.Manifests())
+		for j, step := range part.Steps {
+			at := b.at(step.Target.Registry)
+			switch {
+			case part.Wanted.Action == plan.Seal:
+				if part.Record {
+					at.Write += recordWrites
+				}
+				at.Read++ // the record's time
+			case step.Work == plan.Wait || j >= len(image.targets) || image.targets[j].presence == nil:
+				continue
+			default:
+				b.copy(source, step.Target.Registry, image.targets[j], atomic)
+			}
+			b.lock(at, step, manifests, step.Work != plan.Nothing || part.Record)
+		}
+	}
+	var all []report.Budget
+	for host, requests := range b.requests {
+		if isAzure(host) {
+			all = append(all, report.Budget{Registry: host, Requests: *requests, Shares: shares(*requests)})
+		}
+	}
+	slices.SortFunc(all, func(x, y report.Budget) int { return strings.Compare(x.Registry, y.Registry) })
+	return all
+}
+
+// recordWrites is what attaching a seal record takes: two blobs, each with the start
+// of an upload and the upload, and the manifest.
+const recordWrites = 5
+
+type budgeter struct {
+	requests map[string]*report.Requests // by registry
+	sent     map[string]bool             // blobs, by registry and digest
+}
+
+func (b *budgeter) at(host string) *report.Requests {
+	host = strings.ToLower(host)
+	if b.requests[host] == nil {
+		b.requests[host] = &report.Requests{}
+	}
+	return b.requests[host]
+}
+
+// first reports whether a blob is seen at a registry for the first time.
+func (b *budgeter) first(host, digest string) bool {
+	known := b.sent[host+" "+digest]
+	b.sent[host+" "+digest] = true
+	return !known
+}
+
+// copy counts what a copy to one target takes. A blob that other images of the run
+// need too is read at the source once, and mounted once it is in the registry.
+func (b *budgeter) copy(source, target string, t targetState, atomic bool) {
+	work := t.presence.Work()
+	from, to := b.at(source), b.at(target)
+	for _, blob := range work.Blobs {
+		to.Write++
+		if !blob.Mount && b.first("to "+target, blob.Digest) {
+			to.Write++
+		}
+		if blob.Read && b.first("from "+source, blob.Digest) {
+			from.Read++
+		}
+	}
+	to.Write += work.Manifests
+	to.Read += work.Lookups
+	if atomic && work.Manifests > 0 {
+		// The root by its digest first.
+		to.Write++
+		to.Read++
+	}
+}
+
+// lock counts what locking takes: each tag and manifest is read, and read again if
+// it is not locked yet.
+func (b *budgeter) lock(at *report.Requests, step plan.Step, manifests int, fresh bool) {
+	if step.Lock == plan.LockNone || step.Lock == "" {
+		return
+	}
+	things := manifests
+	if step.Target.Tag != "" {
+		things++
+	}
+	at.Read += things
+	if fresh {
+		at.Read += things
+		at.Write += things
+	}
+}
+
+// shares returns the part of one minute's limits that the requests are, by tier.
+func shares(r report.Requests) report.Shares {
+	part := func(n, limit int) float64 { return math.Round(float64(n)/float64(limit)*1e4) / 1e4 }
+	of := func(t egress.Tier) report.Share {
+		return report.Share{Read: part(r.Read, t.Read), Write: part(r.Write, t.Write), Referrers: part(r.Referrers, t.Referrers)}
+	}
+	return report.Shares{Basic: of(egress.Basic), Standard: of(egress.Standard), Premium: of(egress.Premium)}
+}
+
+// planBudget adds the budget to the result of an action that writes, or would.
+func planBudget(c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, result *collector) {
+	if c.Action != agent.Audit {
+		result.result.Budget = budget(s, o, f, p)
+	}
+}
