@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -167,4 +168,44 @@ func TestServerWithPrivateCA(t *testing.T) {
 	}
 	env.untouched(env.dev)
 	env.task(push()).want("done")
+}
+
+// TestConnectionWithoutReference checks that the reason for which Azure DevOps refuses
+// the token of a service connection is shown, in both forms that have been seen.
+func TestConnectionWithoutReference(t *testing.T) {
+	for _, messages := range []bool{false, true} {
+		t.Run(fmt.Sprintf("in a message: %v", messages), func(t *testing.T) {
+			env, _ := ready(t)
+			if messages {
+				env.organization.RefuseInMessage()
+			}
+			environ := env.environ(env.stage, push())
+			env.stage.JobRequest() // takes the reference back
+			env.execute(environ).want("failed").says("There is no explicit reference to the service connection "+env.connection.ID(), "An input of this step must name the connection")
+			env.untouched(env.dev)
+		})
+	}
+}
+
+// TestLongTokenResponse checks that a response of 1 MiB to a request for a token is
+// refused.
+func TestLongTokenResponse(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the run's own: %v", own), func(t *testing.T) {
+			env, _ := ready(t)
+			env.organization.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.Method != http.MethodPost || r.URL.Query().Has("serviceConnectionId") == own {
+					return false
+				}
+				w.Header().Set("Content-Type", "application/json")
+				fmt.Fprintf(w, `{"oidcToken":"%s"}`, strings.Repeat("x", 1<<20))
+				return true
+			})
+			o := env.task(push())
+			if o.result["outcome"] != "refused" && o.result["outcome"] != "failed" || len(o.stdout) > 64<<10 {
+				t.Errorf("outcome %v, %d bytes of output", o.result["outcome"], len(o.stdout))
+			}
+			env.untouched(env.dev)
+		})
+	}
 }

@@ -166,6 +166,25 @@ func TestRunToken(t *testing.T) {
 		{"no address", func(env *testEnv, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "absent"},
 		{"404", func(env *testEnv, e []string) []string { return env.oidc(e, 404) }, "", "absent"},
 		{"405", func(env *testEnv, e []string) []string { return env.oidc(e, 405) }, "", "absent"},
+		{"refused", func(env *testEnv, e []string) []string {
+			env.organization.SetRunToken(sim.RunTokenRefused)
+			return e
+		}, "", "absent (the server refuses it without a service connection (status 400: There is no explicit reference to a service connection"},
+		{"refused, in a message", func(env *testEnv, e []string) []string {
+			env.organization.SetRunToken(sim.RunTokenRefused)
+			env.organization.RefuseInMessage()
+			return e
+		}, "", "absent (the server refuses it without a service connection (status 400: There is no explicit reference to a service connection"},
+		{"refused, and the plan is another run's", func(env *testEnv, e []string) []string {
+			env.organization.SetRunToken(sim.RunTokenRefused)
+			other := env.project.QueueRun(sim.RunOptions{RequestedFor: developer})
+			stage := other.Stage("Production", env.environment)
+			if err := stage.Approve(manager, ""); err != nil {
+				env.t.Fatal(err)
+			}
+			stage.Begin()
+			return forged(e, "BUILD_BUILDID", fmt.Sprint(other.ID()), "SYSTEM_PLANID", other.PlanID())
+		}, "run-mismatch", ""},
 		{"401", func(env *testEnv, e []string) []string { return env.oidc(e, 401) }, "run-mismatch", ""},
 		{"403", func(env *testEnv, e []string) []string { return env.oidc(e, 403) }, "run-mismatch", ""},
 		{"500", func(env *testEnv, e []string) []string { return env.oidc(e, 500) }, "approval-unreadable", ""},
@@ -183,7 +202,7 @@ func TestRunToken(t *testing.T) {
 		}, "run-mismatch", ""},
 	} {
 		for _, kind := range []string{"secret", "federated"} {
-			if c.told == "absent" && kind == "federated" {
+			if strings.HasPrefix(c.told, "absent") && c.name != "refused" && kind == "federated" {
 				continue // such a connection cannot sign in there
 			}
 			if strings.ContainsAny(c.name, "0123456789") && kind == "federated" {

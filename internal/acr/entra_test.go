@@ -236,6 +236,12 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 		{"401", `{"message":"TF400813: not authorized, job-token"}`, "", 401, ErrDenied, "dev.azure.com: asking for the token of service connection release-identity failed: Azure DevOps does not give it (HTTP 401, “TF400813: not authorized, ***”). An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"},
 		{"403", ``, "", 403, ErrDenied, "Azure DevOps does not give it (HTTP 403)"},
 		{"404", `<html>`, "", 404, ErrDenied, "Azure DevOps does not give it (HTTP 404)"},
+		{"400, text in value", `{"count":31,"value":"There is no explicit reference\u001b\nto job-token"}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400, “There is no explicit reference to ***”). An input of this step must name the connection"},
+		{"400, message in value", `{"count":1,"value":{"Message":"There is no explicit reference"}}`, "", 400, ErrDenied, "(HTTP 400, “There is no explicit reference”)"},
+		{"400, null in value", `{"count":1,"value":null}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400)"},
+		{"400, a list in value", `{"count":1,"value":[1]}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400)"},
+		{"400, long text in value", `{"value":"` + strings.Repeat("x", 1<<19) + `"}`, "", 400, ErrDenied, "(HTTP 400, “xxx"},
+		{"400, null", `null`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400)"},
 		{"a sign-in page", `<html>`, "", 203, nil, "the response has no token (HTTP 203)"},
 		{"redirected", ``, "https://evil.example/", 307, nil, "the response has no token (HTTP 307)"},
 		{"null", `null`, "", 200, nil, "the response has no token"},
@@ -261,7 +267,7 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
-			if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) || strings.Contains(err.Error(), "job-token") {
+			if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) || strings.Contains(err.Error(), "job-token") || len(err.Error()) > 2000 {
 				t.Errorf("got  %v\nwant %s", err, test.want)
 			}
 		})

@@ -93,15 +93,16 @@ func (f Federation) requestAssertion(client *http.Client, req *http.Request, c C
 	}
 	e := &Error{Host: req.URL.Host, Op: op, Status: resp.StatusCode}
 	var doc struct {
-		Token   string `json:"oidcToken"`
-		Message string `json:"message"`
+		Token   string          `json:"oidcToken"`
+		Message string          `json:"message"`
+		Value   json.RawMessage `json:"value"`
 	}
 	readable := json.Unmarshal(body, &doc) == nil
 	switch {
 	case resp.StatusCode == http.StatusOK && readable && wellFormed(doc.Token):
 		secrets.Add(doc.Token)
 		return doc.Token, nil
-	case resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
+	case resp.StatusCode == http.StatusBadRequest, resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
 		e.kind, e.detail = ErrDenied, "Azure DevOps does not give it"
 		e.Remedy = "An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
@@ -112,7 +113,25 @@ func (f Federation) requestAssertion(client *http.Client, req *http.Request, c C
 		e.Remedy = "Check what stands between the agent and Azure DevOps"
 	}
 	if resp.StatusCode != http.StatusOK {
-		e.Message = secrets.Bounded(doc.Message, maxMessage)
+		e.Message = secrets.Bounded(reason(doc.Message, doc.Value), maxMessage)
 	}
 	return "", e
+}
+
+// reason returns why Azure DevOps refuses a token: message or, as has been seen
+// with the status 400, value, which is the text or an object with a message.
+func reason(message string, value json.RawMessage) string {
+	var text string
+	var object struct {
+		Message string `json:"message"`
+	}
+	switch {
+	case message != "":
+		return message
+	case json.Unmarshal(value, &text) == nil:
+		return text
+	case json.Unmarshal(value, &object) == nil:
+		return object.Message
+	}
+	return ""
 }

@@ -157,12 +157,13 @@ func JudgeTimeline(c Claims, records map[string]TimelineRecord) (TimelineRecord,
 
 // TokenResponse is the result of the request for the run's own signed token.
 type TokenResponse struct {
-	// At most one of Absent, Outside and Denied is set. If none is, Claims are
-	// the claims of the token.
-	Absent  string // why there is no token to compare
-	Outside string // the collection, if the address of the token is outside of it
-	Denied  int    // the status, if the server denied the request
-	Claims  TokenClaims
+	// At most one of Absent, Outside, OtherJob and Denied is set. If none is,
+	// Claims are the claims of the token.
+	Absent   string // why there is no token to compare
+	Outside  string // the collection, if the address of the token is outside of it
+	OtherJob bool   // the address of the token is that of another job
+	Denied   int    // the status, if the server denied the request
+	Claims   TokenClaims
 }
 
 // TokenClaims are the claims of the run's own token.
@@ -185,6 +186,8 @@ func JudgeToken(c Claims, t TokenResponse, b *BuildRecord) (Token, []rule.Refusa
 			Reason: fmt.Sprintf("the address for the run's own token (SYSTEM_OIDCREQUESTURI) is not known to be part of the collection %s, which the job's system connection names, so no request was sent", t.Outside),
 			Remedy: "If the pipeline sets the variable SYSTEM_OIDCREQUESTURI, remove it: only the agent may set it. If the server has several names, configure the agent with the one that the server's settings name as its public address.",
 		}}
+	case t.OtherJob:
+		return Token{}, []rule.Refusal{mismatch(subject, "the address for the run's own token is that of another job than %s of the plan %s, which this step claims to run in, so no request was sent", c.JobID, c.PlanID)}
 	case t.Denied != 0:
 		return Token{}, []rule.Refusal{mismatch(subject, "Azure DevOps denies this job the run's own token: status %d", t.Denied)}
 	}

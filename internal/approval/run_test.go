@@ -323,6 +323,8 @@ func TestJudgeToken(t *testing.T) {
 			approval.Token{State: approval.TokenAbsent, Detail: "the server provides none (status 404)"}, ""},
 		{"outside the collection", approval.TokenResponse{Outside: "dev.azure.com/contoso"}, &record, approval.Token{},
 			subject + "the address for the run's own token (SYSTEM_OIDCREQUESTURI) is not known to be part of the collection dev.azure.com/contoso, which the job's system connection names, so no request was sent"},
+		{"of another job", approval.TokenResponse{OtherJob: true}, &record, approval.Token{},
+			subject + "the address for the run's own token is that of another job than " + job + " of the plan " + plan + ", which this step claims to run in, so no request was sent"},
 		{"denied", approval.TokenResponse{Denied: 403}, &record, approval.Token{},
 			subject + "Azure DevOps denies this job the run's own token: status 403"},
 	} {

@@ -99,15 +99,28 @@ func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	return nil, a
 }
 
-// message returns the server's message in an error document.
+// message returns the server's message in an error document: in message or, where
+// a token is refused, in value, as text or as an object with a message.
 func (g checkedTransport) message(body []byte) string {
 	var document struct {
-		Message string `json:"message"`
+		Message string          `json:"message"`
+		Value   json.RawMessage `json:"value"`
 	}
 	if json.Unmarshal(bytes.TrimPrefix(body, []byte("\xef\xbb\xbf")), &document) != nil {
 		return ""
 	}
-	return g.service.secrets.Line(document.Message)
+	var text string
+	var object struct {
+		Message string `json:"message"`
+	}
+	switch {
+	case document.Message != "":
+		text = document.Message
+	case json.Unmarshal(document.Value, &text) == nil:
+	case json.Unmarshal(document.Value, &object) == nil:
+		text = object.Message
+	}
+	return g.service.secrets.Line(text)
 }
 
 func isJSON(contentType string) bool {

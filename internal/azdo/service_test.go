@@ -187,7 +187,24 @@ func TestForgery(t *testing.T) {
 		{name: "token denied, 401", server: answering("/oidctoken", 401, ""), rules: mismatch, says: "denies this job the run's own token: status 401"},
 		{name: "token denied, 403", server: answering("/oidctoken", 403, ""), rules: mismatch, says: "status 403"},
 		{name: "token fails", server: answering("/oidctoken", 503, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 503"},
-		{name: "token bad request", server: answering("/oidctoken", 400, ""), rules: []rule.Name{rule.ApprovalUnreadable}, says: "status 400"},
+		{name: "token refused", server: answering("/oidctoken", 400, ""), says: "absent (the server refuses it without a service connection (status 400))"},
+		{name: "token refused, text in value", server: answering("/oidctoken", 400, `{"count":3,"value":"No\u001b reference %s"}`), says: "absent (the server refuses it without a service connection (status 400: No reference %s))"},
+		{name: "token refused, message in value", server: answering("/oidctoken", 400, `{"count":1,"value":{"Message":"No reference"}}`), says: "status 400: No reference"},
+		{name: "token refused, null in value", server: answering("/oidctoken", 400, `{"count":1,"value":null}`), says: "(status 400))"},
+		{name: "token refused, a list in value", server: answering("/oidctoken", 400, `{"count":1,"value":[1]}`), says: "(status 400))"},
+		{name: "token refused, the job's token repeated", server: answering("/oidctoken", 400, `{"value":"Bearer `+jobToken+`"}`), says: "status 400: Bearer ***"},
+		{name: "token's address of another job", claims: func(c *azdo.Claims) {
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/distributedtask/hubs/build/plans/"+planID+"/jobs/"+stageID+"/oidctoken", 1)
+		}, rules: mismatch, says: "is that of another job"},
+		{name: "token's address of another plan, which the server refuses", server: answering("/oidctoken", 400, ""), claims: func(c *azdo.Claims) {
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/distributedtask/hubs/build/plans/"+stageID+"/jobs/"+jobID+"/oidctoken", 1)
+		}, rules: mismatch, says: "is that of another job"},
+		{name: "token's address with ids that are none", claims: func(c *azdo.Claims) {
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/plans/x/jobs/y/oidctoken", 1)
+		}, rules: mismatch, says: "is that of another job"},
+		{name: "token of 1 MiB", server: func(d *devops) {
+			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4711", "x": strings.Repeat("x", 1<<20)})
+		}, rules: []rule.Name{rule.ApprovalUnreadable}, says: "it is longer than 256 KiB"},
 		{name: "token encrypted", server: func(d *devops) { d.token = object{"oidcToken": "a.b.c.d.e"} }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "not a signed token"},
 		{name: "token null", server: func(d *devops) { d.token = "null" }, rules: []rule.Name{rule.ApprovalUnreadable}, says: "not a JSON object"},
 	} {

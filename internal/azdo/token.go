@@ -44,9 +44,13 @@ func (c *claim) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
+// maxToken is the length in bytes of the longest response with a token.
+const maxToken = 256 << 10
+
 // readToken requests the run's own token, without a service connection. If the
-// server has none (404, 405), or the agent gives no address, there is nothing
-// to compare.
+// server has none (404, 405), refuses a request without a service connection
+// (400), or the agent gives no address, there is nothing to compare. The address
+// is compared in any case: that of another job is refused.
 func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.Refusal) {
 	if s.claims.OIDCRequestURI == "" {
 		return approval.TokenResponse{Absent: "the agent provides no address for it"}, nil
@@ -54,6 +58,9 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 	u, err := url.Parse(s.claims.OIDCRequestURI)
 	if err != nil || !s.collection.Contains(s.claims.OIDCRequestURI) {
 		return approval.TokenResponse{Outside: s.collection.String()}, nil
+	}
+	if plan, job, ok := jobOf(u.Path); ok && !(approval.SameGUID(plan, s.claims.PlanID) && approval.SameGUID(job, s.claims.JobID)) {
+		return approval.TokenResponse{OtherJob: true}, nil
 	}
 	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
 	claims, err := s.askToken(ctx, u.String())
@@ -63,11 +70,23 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 		return approval.TokenResponse{Claims: claims}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusNotFound || a.Status == http.StatusMethodNotAllowed):
 		return approval.TokenResponse{Absent: fmt.Sprintf("the server provides none (status %d)", a.Status)}, nil
+	case errors.As(err, &a) && a.Status == http.StatusBadRequest:
+		return approval.TokenResponse{Absent: fmt.Sprintf("the server refuses it without a service connection (%s)", a)}, nil
 	case errors.As(err, &a) && (a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden):
 		return approval.TokenResponse{Denied: a.Status}, nil
 	}
 	unread := s.unreadable("the run's own token", err, viewBuilds)
 	return approval.TokenResponse{}, &unread
+}
+
+// jobOf returns the plan and the job in an address of a job's tokens, which ends in
+// plans/PLAN/jobs/JOB/oidctoken. It reports false for an address of another form.
+func jobOf(path string) (plan, job string, ok bool) {
+	parts := strings.Split(strings.TrimRight(path, "/"), "/")
+	if n := len(parts) - 5; n >= 0 && strings.EqualFold(parts[n], "plans") && strings.EqualFold(parts[n+2], "jobs") {
+		return parts[n+1], parts[n+3], true
+	}
+	return "", "", false
 }
 
 func (s *Service) askToken(ctx context.Context, address string) (approval.TokenClaims, error) {
@@ -84,9 +103,12 @@ func (s *Service) askToken(ctx context.Context, address string) (approval.TokenC
 		return approval.TokenClaims{}, err
 	}
 	defer response.Body.Close()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
+	raw, err := io.ReadAll(io.LimitReader(response.Body, maxToken+1))
+	switch {
+	case err != nil:
 		return approval.TokenClaims{}, err
+	case len(raw) > maxToken:
+		return approval.TokenClaims{}, &malformed{reason: fmt.Sprintf("it is longer than %d KiB", maxToken>>10)}
 	}
 	var document struct {
 		Token string `json:"oidcToken"`
