@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -25,7 +26,15 @@ var version = "dev"
 // ended.
 const abandonGrace = 3 * time.Second
 
+// softMemoryLimit makes the garbage collector run more often instead of taking more
+// memory, unless what is in use needs it: responses that are made to take memory leave
+// much garbage. A lower GOMEMLIMIT holds.
+const softMemoryLimit = 88 << 20
+
 func main() {
+	if debug.SetMemoryLimit(-1) > softMemoryLimit {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
 	os.Exit(start(os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 

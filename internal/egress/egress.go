@@ -28,7 +28,7 @@ import (
 const (
 	dialTimeout   = 15 * time.Second
 	headerTimeout = 2 * time.Minute
-	maxHeader     = 1 << 20
+	maxHeader     = 64 << 10
 	maxCAFile     = 4 << 20
 	bufferSize    = 32 << 10
 	// streamBuffer bounds what an HTTP/2 server may send of one response before it is

@@ -81,6 +81,7 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 	_, azure := acr.CloudOf(host)
 	data := transfer.NewRegistry(host, images, plain)
 	data.Redact(s.config.Secrets)
+	data.ShareMemory(s.memory)
 	data.OnRetry(func(r transfer.Retry) {
 		s.network.CountRetry(host, r.Wait)
 		s.watch.Retried(r.What, r.Reason, r.Attempt, r.Wait)

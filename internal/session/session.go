@@ -15,6 +15,7 @@ import (
 	"acrpromote/internal/collection"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/transfer"
 )
 
 // Limits for requests to services; the body limits are in bytes.
@@ -46,6 +47,7 @@ type Session struct {
 	plainHTTP  []string
 	registries map[string]*Registry
 	identities map[string]*acr.Identity // by service connection
+	memory     *transfer.Memory
 	devops     func() (*azdo.Service, error)
 }
 
@@ -92,6 +94,7 @@ func Open(c *agent.Config, watch Watch) (*Session, error) {
 	s := &Session{
 		config: c, watch: watch, network: network, plainHTTP: settings.PlainHTTP,
 		registries: map[string]*Registry{}, identities: map[string]*acr.Identity{},
+		memory: transfer.NewMemory(),
 	}
 	s.devops = sync.OnceValues(s.openAzureDevOps)
 	return s, nil

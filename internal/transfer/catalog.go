@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -66,6 +67,13 @@ func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, 
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, repo, "", err))
 }
 
+// pages are the addresses of the pages that were read, as hashes: the registry
+// chooses how long an address is.
+type pages map[[sha256.Size]byte]bool
+
+func (p pages) add(address string)      { p[sha256.Sum256([]byte(address))] = true }
+func (p pages) has(address string) bool { return p[sha256.Sum256([]byte(address))] }
+
 // errTooManyNames ends the reading of a list.
 var errTooManyNames = errors.New("there are too many names")
 
@@ -80,9 +88,9 @@ func (r *Registry) namesError(op, repo string, err error) error {
 // eachPage reads the pages of a list. It calls add with each body, which returns
 // errTooManyNames if there are more than limit names.
 func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, add func([]byte) error, limit int) error {
-	seen := map[string]bool{}
+	seen := make(pages)
 	for len(seen) < maxListPages {
-		seen[page] = true
+		seen.add(page)
 		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: listBytes,
 			parse: func(resp *response) error { return r.namesError(op, repo, add(resp.body)) }})
 		if errors.Is(err, errTooManyNames) {
@@ -100,7 +108,7 @@ func (r *Registry) eachPage(ctx context.Context, op, repo, page, prefix string, 
 			return r.corruptError(op, repo, "", err.Error())
 		case next == "":
 			return nil
-		case seen[next]:
+		case seen.has(next):
 			return r.corruptError(op, repo, "", "the pages of the list form a loop")
 		}
 		page = next

@@ -63,7 +63,7 @@ func (d descriptorDocument) descriptor() (Descriptor, error) {
 	if d.Size.value < 0 || d.Size.value > maxBlobSize {
 		return Descriptor{}, fmt.Errorf("the size of %s is %d", digest, d.Size.value)
 	}
-	return Descriptor{MediaType: d.MediaType.value, Digest: digest, Size: d.Size.value, ArtifactType: d.ArtifactType.value, Annotations: d.Annotations.value}, nil
+	return Descriptor{MediaType: intern(d.MediaType.value), Digest: digest, Size: d.Size.value, ArtifactType: intern(d.ArtifactType.value), Annotations: d.Annotations.value}, nil
 }
 
 func (d descriptorDocument) distributable() bool {

@@ -1,7 +1,9 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +20,9 @@ import (
 // https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#storage
 var digestTagSuffixes = []string{".att", ".sbom", ".sig"}
 
+// digestTagEndings are the endings of all digest tags; a fallback list has none.
+var digestTagEndings = append([]string{""}, digestTagSuffixes...)
+
 const (
 	tagsPage      = 1000     // tags of one page
 	tagsBytes     = 16 << 20 // of one page
@@ -29,14 +34,40 @@ const (
 // registry does not list its tags, each has to be looked for by name.
 type digestTags struct {
 	listed bool
-	tags   map[string]bool
+	tags   []digestTag // sorted
+}
+
+// digestTag is a tag with the name of a digest: the digest, and the number of its
+// ending. A repository has such tags for every image that was ever signed.
+type digestTag [sha256.Size + 1]byte
+
+// parseDigestTag returns false for a tag that attaches nothing.
+func parseDigestTag(tag string) (t digestTag, ok bool) {
+	digest, ending, ok := ref.ParseDigestTag(tag)
+	at := slices.Index(digestTagEndings, ending)
+	if !ok || at < 0 {
+		return t, false
+	}
+	sum, _ := ref.DecodeDigest(digest)
+	copy(t[:], sum)
+	t[sha256.Size] = byte(at)
+	return t, true
+}
+
+func (t digestTag) compare(other digestTag) int { return bytes.Compare(t[:], other[:]) }
+
+// has reports whether the repository has a tag, if the registry lists its tags.
+func (d digestTags) has(tag string) bool {
+	t, ok := parseDigestTag(tag)
+	_, found := slices.BinarySearchFunc(d.tags, t, digestTag.compare)
+	return ok && found
 }
 
 // tagsOf returns the tags that may attach something to the manifest.
 func (d digestTags) tagsOf(digest string) []string {
 	var tags []string
 	for _, suffix := range digestTagSuffixes {
-		if tag := ref.DigestTag(digest) + suffix; !d.listed || d.tags[tag] {
+		if tag := ref.DigestTag(digest) + suffix; !d.listed || d.has(tag) {
 			tags = append(tags, tag)
 		}
 	}
@@ -45,7 +76,7 @@ func (d digestTags) tagsOf(digest string) []string {
 
 // mayHaveFallbackList reports whether the fallback tag of the manifest may exist.
 func (d digestTags) mayHaveFallbackList(digest string) bool {
-	return !d.listed || d.tags[ref.DigestTag(digest)]
+	return !d.listed || d.has(ref.DigestTag(digest))
 }
 
 // digestTags lists the digest tags of a repository, once a run.
@@ -60,28 +91,34 @@ func (r *Registry) digestTags(ctx context.Context, repo string) (digestTags, err
 func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags, error) {
 	const op = "listing the tags"
 	const first, end = ref.DigestTagPrefix, ref.DigestTagPrefix + "g"
-	d := digestTags{listed: true, tags: make(map[string]bool)}
+	d := digestTags{listed: true}
 	page := fmt.Sprintf("%stags/list?last=%s&n=%d", r.repositoryURL(repo), first, tagsPage)
-	seen := make(map[string]bool)
+	seen := make(pages)
 	sorted, last := true, first
 	for len(seen) < maxTagPages {
-		seen[page] = true
+		seen.add(page)
 		var doc struct {
 			Tags elements `json:"tags"`
 		}
 		doc.Tags = stringElements(func(tag string) error {
 			sorted = sorted && tag > last
 			last = tag
-			if isDigestTag(tag) {
-				d.tags[tag] = true
+			if t, ok := parseDigestTag(tag); ok {
+				d.tags = append(d.tags, t)
 			}
 			if len(d.tags) > maxDigestTags {
 				return errTooManyNames
 			}
 			return nil
 		})
-		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes,
-			parse: func(resp *response) error { return r.namesError(op, repo, json.Unmarshal(resp.body, &doc)) }})
+		before := len(d.tags)
+		parse := func(resp *response) error {
+			if err := json.Unmarshal(resp.body, &doc); err != nil {
+				return r.namesError(op, repo, err)
+			}
+			return r.keep(repo, "", listWeight+int64((len(d.tags)-before)*len(digestTag{})))
+		}
+		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes, parse: parse})
 		if errors.Is(err, errTooManyNames) {
 			break
 		}
@@ -102,8 +139,10 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		case err != nil:
 			return digestTags{}, r.corruptError(op, repo, "", err.Error())
 		case next == "", sorted && last >= end:
+			slices.SortFunc(d.tags, digestTag.compare)
+			d.tags = slices.Clone(slices.Compact(d.tags)) // as large as they are
 			return d, nil
-		case seen[next]:
+		case seen.has(next):
 			return digestTags{}, r.corruptError(op, repo, "", "the pages of the list form a loop")
 		}
 		page = next
@@ -125,8 +164,8 @@ func cannotListTags(resp *response) bool {
 
 // isDigestTag reports whether tag is sha256-<hex>, with or without a suffix.
 func isDigestTag(tag string) bool {
-	_, suffix, ok := ref.ParseDigestTag(tag)
-	return ok && (suffix == "" || slices.Contains(digestTagSuffixes, suffix))
+	_, ok := parseDigestTag(tag)
+	return ok
 }
 
 // checkDigestTags resolves the digest tags of the tree, all at once. A tag that

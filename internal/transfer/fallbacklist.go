@@ -25,7 +25,8 @@ func (r *Registry) addToFallbackList(ctx context.Context, repo, subject string, 
 
 	var entries []json.RawMessage // unparsed, to keep fields of other clients
 	tag := ref.DigestTag(subject)
-	present, err := r.fetch(ctx, repo, tag, Descriptor{})
+	present, release, err := r.fetchToSend(ctx, repo, tag)
+	defer release()
 	var doc struct {
 		SchemaVersion int               `json:"schemaVersion"`
 		MediaType     string            `json:"mediaType"`

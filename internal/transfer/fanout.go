@@ -52,6 +52,14 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 			return
 		}
 	}
+	release, err := t.source.memory.acquireCopying(ctx, len(t.blobs)*len(incomplete))
+	if err != nil {
+		for i := range to {
+			done(i, Outcome{}, withSide(Source, t.source.transportError(ctx, "copying", t.repo, t.Digest(), err)))
+		}
+		return
+	}
+	defer release()
 	f := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
 	for _, d := range to {
 		f.copies = append(f.copies, newTargetCopy(ctx, f, d))

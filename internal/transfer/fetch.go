@@ -21,11 +21,7 @@ func (r *Registry) manifest(ctx context.Context, repo, reference string, want De
 		reference = d.Digest
 	}
 	m, err := r.manifests.Get(ctx, key(repo, reference), func(ctx context.Context) (*Manifest, error) {
-		m, err := r.fetch(ctx, repo, reference, want)
-		if err == nil {
-			r.manifestBytes.Add(m.Size)
-		}
-		return m, err
+		return r.fetchToKeep(ctx, repo, reference, want)
 	})
 	if err != nil {
 		return nil, r.wrap(ctx, "reading the manifest", repo, reference, err)
@@ -34,24 +30,21 @@ func (r *Registry) manifest(ctx context.Context, repo, reference string, want De
 	return m, nil
 }
 
-// maxManifestBytes bounds the bytes of manifests in the cache.
-const maxManifestBytes = 16 << 20
-
 func (r *Registry) cacheManifest(repo string, m *Manifest) {
 	id := key(repo, m.Digest)
 	r.tags.Set(id, m.Descriptor)
-	if r.manifestBytes.Load() > maxManifestBytes {
-		r.manifests.Delete(id)
-		return
-	}
 	if _, ok := r.manifests.Peek(id); !ok {
 		r.manifests.Set(id, m)
-		r.manifestBytes.Add(m.Size)
 	}
 }
 
+// fetchToKeep is fetch for a manifest that is kept until the end of the run.
+func (r *Registry) fetchToKeep(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
+	return r.fetch(ctx, repo, reference, want, func(m *Manifest) error { return r.keepManifest(repo, m) })
+}
+
 func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manifest, error) {
-	m, err := r.fetch(ctx, repo, tag, Descriptor{})
+	m, err := r.fetchToKeep(ctx, repo, tag, Descriptor{})
 	if err != nil {
 		return nil, err
 	}
@@ -61,14 +54,19 @@ func (r *Registry) manifestByTag(ctx context.Context, repo, tag string) (*Manife
 }
 
 // fetch reads one manifest and computes its digest, which has to be the one that
-// was requested, or, of a tag, the one in the response's header if there is one.
+// was requested, or, of a tag, the one in the response's header if there is one. use,
+// if not nil, is called with the manifest before the next large response is read; its
+// error is returned.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-manifests
-func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor) (*Manifest, error) {
+func (r *Registry) fetch(ctx context.Context, repo, reference string, want Descriptor, use func(*Manifest) error) (*Manifest, error) {
 	const op = "reading the manifest"
 	var m *Manifest
 	resp, err := r.get(ctx, request{op: op, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests, limit: maxManifest,
 		parse: func(resp *response) (err error) {
 			m, err = r.verified(resp, repo, reference, want)
+			if err == nil && use != nil {
+				err = use(m)
+			}
 			return err
 		}})
 	if err != nil {

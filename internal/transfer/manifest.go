@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"mime"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -22,16 +23,21 @@ const maxManifest = 4 << 20
 const acceptManifests = string(types.OCIImageIndex) + ", " + string(types.OCIManifestSchema1) + ", " +
 	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", */*;q=0.1"
 
-// Manifest is an image manifest or an index: its bytes, and what they refer to.
+// Manifest is an image manifest or an index: its bytes, and what they refer to. The
+// descriptors of what it refers to are without annotations, which only lists of
+// referrers repeat.
 type Manifest struct {
 	Descriptor        // of itself; ArtifactType is artifactType, else the type of the config
-	Raw        []byte // as they are hashed
+	Raw        []byte // as they are hashed; nil if they were not kept
 
 	subject  *Descriptor  // the manifest that this one refers to
 	children []Descriptor // manifests that an index contains
 	blobs    []Descriptor // config and layers in their order, without foreign ones
 	foreign  []Descriptor // layers that are not distributed with the image
 	unread   bool         // only the descriptor and the subject are known
+
+	source     *Registry // where it was read, if it was kept
+	repository string
 }
 
 func isManifestType(mediaType string) bool {
@@ -114,18 +120,22 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 }
 
 func (m *Manifest) parseIndex() error {
-	doc := indexDocument{Manifests: descriptors(maxChildren, "manifests", func(_ descriptorDocument, d Descriptor) { m.children = append(m.children, d) })}
+	doc := indexDocument{Manifests: descriptors(maxChildren, "manifests", func(_ descriptorDocument, d Descriptor) {
+		d.Annotations = nil
+		m.children = append(m.children, d)
+	})}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return fmt.Errorf("it is not a valid index: %w", decodeError(err))
 	}
-	m.ArtifactType = doc.ArtifactType.value
-	m.Annotations = doc.Annotations.value
-	return m.setSubject(doc.Subject.value)
+	m.children = slices.Clip(m.children)
+	m.ArtifactType = intern(doc.ArtifactType.value)
+	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }
 
 func (m *Manifest) parseImage() error {
 	var layers []Descriptor
 	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(document descriptorDocument, d Descriptor) {
+		d.Annotations = nil
 		if document.distributable() {
 			layers = append(layers, d)
 		} else {
@@ -140,23 +150,28 @@ func (m *Manifest) parseImage() error {
 		// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 		m.ArtifactType = doc.Config.value.MediaType.value
 	}
-	m.Annotations = doc.Annotations.value
+	m.ArtifactType = intern(m.ArtifactType)
 	config, err := doc.Config.value.descriptor()
 	if err != nil {
 		return fmt.Errorf("its config: %w", err)
 	}
-	m.blobs = append([]Descriptor{config}, layers...)
-	return m.setSubject(doc.Subject.value)
+	config.Annotations = nil
+	m.blobs = slices.Insert(layers, 0, config)
+	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }
 
-func (m *Manifest) setSubject(subject *descriptorDocument) error {
+// setSubject sets the subject, and the annotations that a list of its referrers
+// repeats.
+func (m *Manifest) setSubject(subject *descriptorDocument, annotations map[string]string) error {
 	if subject == nil {
 		return nil
 	}
+	m.Annotations = annotations
 	d, err := subject.descriptor()
 	if err != nil {
 		return fmt.Errorf("its subject: %w", err)
 	}
+	d.Annotations = nil
 	m.subject = &d
 	return nil
 }

@@ -120,7 +120,7 @@ func FuzzParseReferrers(f *testing.F) {
 				t.Errorf("took %+v", d)
 			}
 		}
-		if once, err := unique(list); err == nil && len(once) > len(list) {
+		if once, err := distinct(list); err == nil && len(once) > len(list) {
 			t.Error("more became of it")
 		}
 	})

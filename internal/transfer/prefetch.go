@@ -62,7 +62,7 @@ func (r *treeReader) manifest(p pending) (*Manifest, error) {
 		r.count.Add(1)
 		m, err := r.tree.fetch(r.ctx, p)
 		if err == nil && m != nil {
-			r.bytes.Add(int64(len(m.Raw)))
+			r.bytes.Add(m.Size)
 			r.prefetchContents(p, m)
 		}
 		return m, err

@@ -25,6 +25,11 @@ import (
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-manifests
 func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *Manifest, retryUnknown bool) (listed bool, err error) {
 	const op = "pushing the manifest"
+	m, release, err := m.whole(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer release()
 	req := request{op: op, method: http.MethodPut, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, contentType: m.MediaType, body: m.Raw}
 	var count attemptCount
 	for {

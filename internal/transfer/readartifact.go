@@ -66,8 +66,14 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Artif
 		}
 		s.Layers = append(s.Layers, l)
 	})}
-	if err := json.Unmarshal(m.Raw, &doc); err != nil {
-		return ArtifactManifest{}, withSide(Source, r.corruptError("reading the manifest", repo, digest, "it is not a valid image manifest"))
+	err = r.decodeRaw(ctx, repo, m, func(raw []byte) error {
+		if json.Unmarshal(raw, &doc) != nil {
+			return r.corruptError("reading the manifest", repo, digest, "it is not a valid image manifest")
+		}
+		return nil
+	})
+	if err != nil {
+		return ArtifactManifest{}, withSide(Source, r.wrap(ctx, "reading the manifest", repo, digest, err))
 	}
 	s.ArtifactType, s.ConfigType = doc.ArtifactType.value, doc.Config.value.MediaType.value
 	return s, nil
@@ -82,6 +88,9 @@ func (r *Registry) ReadLayer(ctx context.Context, repo string, l Layer) ([]byte,
 			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, maxLayer)})
 	}
 	content, err := r.layers.Get(ctx, l.Digest, func(ctx context.Context) ([]byte, error) {
+		if err := r.keep(repo, l.Digest, listWeight+l.Size); err != nil {
+			return nil, err
+		}
 		if int64(len(l.Data)) == l.Size && ref.DigestOf(l.Data) == l.Digest {
 			return l.Data, nil
 		}

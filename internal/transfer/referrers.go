@@ -102,9 +102,9 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 	}
 	list := referrerList{api: true}
 	page := r.url(repo, "referrers", digest)
-	seen := make(map[string]bool)
+	seen := make(pages)
 	for len(seen) < maxReferrerPages {
-		seen[page] = true
+		seen.add(page)
 		first := len(seen) == 1
 		var entries []Descriptor
 		parse := func(resp *response) (err error) {
@@ -114,7 +114,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			if entries, err = parseReferrers(resp.body); err != nil {
 				return r.listError(op, repo, digest, err)
 			}
-			return nil
+			return r.keepList(repo, digest, entries)
 		}
 		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest, parse: parse})
 		if err != nil {
@@ -142,13 +142,13 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 		}
 		if next == "" {
-			list.entries, err = unique(list.entries)
+			list.entries, err = distinct(list.entries)
 			if err != nil {
 				return referrerList{}, r.corruptError(op, repo, digest, err.Error())
 			}
 			return list, nil
 		}
-		if seen[next] {
+		if seen.has(next) {
 			return referrerList{}, r.corruptError(op, repo, digest, "the pages of the list form a loop")
 		}
 		page = next
@@ -209,21 +209,20 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 	if tags, ok := r.digestTagLists.Wait(ctx, repo); ok && !tags.mayHaveFallbackList(digest) {
 		return referrerList{}, nil
 	}
-	m, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{})
+	var entries []Descriptor
+	_, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{}, func(m *Manifest) (err error) {
+		if entries, err = parseReferrers(m.Raw); err == nil {
+			entries, err = distinct(entries)
+		}
+		if err != nil {
+			return r.listError("listing the referrers", repo, digest, err)
+		}
+		return r.keepList(repo, digest, entries)
+	})
 	if isNotFound(err) {
 		return referrerList{}, nil
 	}
-	if err != nil {
-		return referrerList{}, err
-	}
-	entries, err := parseReferrers(m.Raw)
-	if err == nil {
-		entries, err = unique(entries)
-	}
-	if err != nil {
-		return referrerList{}, r.listError("listing the referrers", repo, digest, err)
-	}
-	return referrerList{entries: entries}, nil
+	return referrerList{entries: entries}, err
 }
 
 // parseReferrers parses a list of referrers: an OCI index.
@@ -239,18 +238,18 @@ func parseReferrers(raw []byte) ([]Descriptor, error) {
 	return list, nil
 }
 
-func unique(list []Descriptor) ([]Descriptor, error) {
+func distinct(list []Descriptor) ([]Descriptor, error) {
 	sizes := make(map[string]int64, len(list))
-	var distinct []Descriptor
+	var kept []Descriptor
 	for _, d := range list {
 		if _, twice := sizes[d.Digest]; !twice {
-			distinct = append(distinct, d)
+			kept = append(kept, d)
 		}
 		if err := sameSize(sizes, d); err != nil {
 			return nil, err
 		}
 	}
-	return distinct, nil
+	return kept, nil
 }
 
 // nextPage returns the URL of the next page (RFC 8288). It has to begin with

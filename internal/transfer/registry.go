@@ -44,7 +44,7 @@ type Registry struct {
 	digestTagLists   *cache[digestTags]   // by repository
 	blobRepositories *cache[string]       // a repository that has a blob, by digest
 	layers           *cache[[]byte]       // small blobs, by digest
-	manifestBytes    atomic.Int64         // in manifests
+	memory           *Memory
 
 	// What the registry has shown to support; see upload and referrers.
 	noSelfMount    atomic.Bool
@@ -101,6 +101,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		blobsFound:       newCache[bool](),
 		absentSince:      newCache[time.Time](),
 		untaggedSince:    newCache[time.Time](),
+		memory:           NewMemory(),
 
 		retryPause:     500 * time.Millisecond,
 		stallTimeout:   time.Minute,
@@ -119,6 +120,10 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 // Redact makes the client remove secrets from what responses repeat. It must be
 // called before the first request.
 func (r *Registry) Redact(secrets *sanitize.Secrets) { r.secrets = secrets }
+
+// ShareMemory makes the client keep within the limits of a run, together with the
+// other clients. It must be called before the first request.
+func (r *Registry) ShareMemory(m *Memory) { r.memory = m }
 
 // recordBlob records that a repository has a blob, which can be mounted from it.
 func (r *Registry) recordBlob(repo, digest string) {
@@ -366,7 +371,7 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 	}
 	digest := resp.header.Get("Docker-Content-Digest")
 	if digest == "" {
-		m, err := r.fetch(ctx, repo, reference, Descriptor{})
+		m, err := r.fetch(ctx, repo, reference, Descriptor{}, nil)
 		if err != nil {
 			return Descriptor{}, err
 		}

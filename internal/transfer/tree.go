@@ -316,7 +316,7 @@ func (t *Tree) listReferrers(ctx context.Context, digest string) ([]Descriptor, 
 	if err != nil {
 		return nil, err
 	}
-	all, err := unique(slices.Concat(list.entries, old.entries))
+	all, err := distinct(slices.Concat(list.entries, old.entries))
 	if err != nil {
 		return nil, t.source.corruptError("listing the referrers", t.repo, digest, err.Error())
 	}
@@ -416,11 +416,17 @@ func (t *Tree) tooLargeError(digest, reason string) error {
 		Reason: reason, Remedy: "Copy its parts one by one."}
 }
 
+// finishing lets one tree at a time be finished: a tree of many blobs takes maps of
+// all of them.
+var finishing sync.Mutex
+
 // finish links children to their parents, and collects the blobs.
 func (t *Tree) finish() error {
+	finishing.Lock()
+	defer finishing.Unlock()
 	t.blobs, t.foreign, t.bytes = nil, nil, 0
 	sizes := make(map[string]int64)
-	taken := make(map[string]bool)
+	taken := map[bool]map[string]bool{false: {}, true: {}} // foreign or not
 	for _, n := range t.order {
 		if n.referrerDepth == 0 {
 			t.bytes += n.Size
@@ -440,11 +446,10 @@ func (t *Tree) finish() error {
 				if err := sameSize(sizes, d); err != nil {
 					return t.source.corruptError("reading the manifest", t.repo, n.Digest, err.Error())
 				}
-				id := fmt.Sprint(foreign, d.Digest)
-				if taken[id] {
+				if taken[foreign][d.Digest] {
 					continue
 				}
-				taken[id] = true
+				taken[foreign][d.Digest] = true
 				if foreign {
 					t.foreign = append(t.foreign, d)
 					continue
@@ -459,6 +464,7 @@ func (t *Tree) finish() error {
 			return t.tooLargeError(t.root.Digest, fmt.Sprintf("it has more than %d blobs", maxBlobs))
 		}
 	}
+	t.blobs, t.foreign = slices.Clip(t.blobs), slices.Clip(t.foreign)
 	return t.acyclic()
 }
 
