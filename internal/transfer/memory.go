@@ -41,7 +41,9 @@ const (
 )
 
 // NewMemory returns the limits for one run.
-func NewMemory() *Memory { return &Memory{sending: semaphore.NewWeighted(maxSending), copying: semaphore.NewWeighted(maxCopying)} }
+func NewMemory() *Memory {
+	return &Memory{sending: semaphore.NewWeighted(maxSending), copying: semaphore.NewWeighted(maxCopying)}
+}
 
 // keepManifest records that a manifest is kept, and drops its bytes if those of too
 // many are kept already.
