@@ -126,7 +126,7 @@ type approval struct {
 	ID       string
 	Status   string
 	Pipeline struct {
-		Owner struct{ ID json.Number }
+		Owner struct{ ID json.RawMessage } // a number, as published
 	}
 	DeferredTo string
 	Steps      []struct {

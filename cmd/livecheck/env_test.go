@@ -359,11 +359,13 @@ func (a *azure) server() string {
 
 type report struct {
 	Schema, Tool, Date string
-	Facts              []struct {
-		ID, Answer, Why, Code, Body, Meaning string
-		Status                               int
-	}
-	Notes []string
+	Facts              []fact
+	Notes              []string
+}
+
+type fact struct {
+	ID, Answer, Why, Code, Body, Meaning string
+	Status                               int
 }
 
 // report runs the program and reads its report.

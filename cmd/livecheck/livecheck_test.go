@@ -176,6 +176,35 @@ func TestNamesOnRequest(t *testing.T) {
 	a.report("-names").want(t, "pull-token-attributes", "A", mainHost+" denies the user 'Release Manager' release.manager@example.com of "+tenant+" at 203.0.113.9 with Bearer ***")
 }
 
+// TestBadAnswers checks that answers that are not those of a job are an error, not a
+// part of the report.
+func TestBadAnswers(t *testing.T) {
+	a := open(t, false)
+	file := filepath.Join(a.folder, "answers.json")
+	for content, says := range map[string]string{
+		``:                               "unexpected end",
+		`{"answers":{}}`:                 "the schema is",
+		`{"schema":"x","answers":{}}`:    "the schema is",
+		`{"schema":1}`:                   "cannot unmarshal",
+		`[]`:                             "cannot unmarshal",
+		strings.Repeat(`{"schema":`, 99): "unexpected end",
+	} {
+		a.must(os.WriteFile(file, []byte(content), 0o600))
+		if out := a.execute(1, a.environ, "-prefix", prefix, "-answers", file); !strings.Contains(out, says) {
+			t.Errorf("%s: %s", content, out)
+		}
+	}
+	a.execute(1, a.environ, "-prefix", prefix, "-answers", file+".no")
+	// An answer cannot bring in a secret or a name, nor a fact that is not asked.
+	a.must(os.WriteFile(file, []byte(`{"schema":"acrpromote/livecheck/job/v1","answers":{"run-token":{"answer":"A","why":"eyJhbGciOiJSUzI1NiJ9.e30.c2ln of release.manager@example.com"},"other":{"answer":"A"}}}`), 0o600))
+	a.arguments = []string{"-prefix", prefix, "-out", a.folder, "-answers", file}
+	r := a.report()
+	r.want(t, "run-token", "A", "of mail-1")
+	if slices.ContainsFunc(r.Facts, func(f fact) bool { return f.ID == "other" }) {
+		t.Error("the report has a fact that nobody asks")
+	}
+}
+
 // TestTexts checks what is printed without the network.
 func TestTexts(t *testing.T) {
 	a := &azure{t: t}

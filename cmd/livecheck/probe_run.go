@@ -85,10 +85,10 @@ func probeSuiteRuns(_ context.Context, c *check) answer {
 
 func probeApprovalOwner(_ context.Context, c *check) answer {
 	return c.stage(approvedStage, func(s *stageEvidence) answer {
-		switch owner := s.approvals[0].Pipeline.Owner.ID.String(); owner {
+		switch owner := strings.Trim(string(s.approvals[0].Pipeline.Owner.ID), `"`); owner {
 		case fmt.Sprint(c.run.build.ID):
 			return between(true, "")
-		case "":
+		case "", "null":
 			return between(false, "")
 		}
 		return answer{Answer: answerOther, Why: "pipeline.owner.id is not the run"}
