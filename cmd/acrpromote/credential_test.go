@@ -277,3 +277,144 @@ func (env *testEnv) slowCopy(t *testing.T, connections map[string][]*sim.Service
 	}
 	return o
 }
+
+// TestNamesOfOneRegistry: a regional endpoint and a name with a domain name label count
+// as the registry whose names they are, in the source, the targets and the locks.
+func TestNamesOfOneRegistry(t *testing.T) {
+	env, image := ready(t)
+	const regional, labelled = "contosoprod.westeurope.geo.azurecr.io", "contosodev-a1b2c3.azurecr.io"
+	flows := func(prod, dev string) string {
+		return env.flowFile(`version: 1
+trust: [sandbox, production]
+registries:
+  prod: {host: ` + prodHost + prod + `, trust: production}
+  dev: {host: ` + devHost + dev + `, trust: sandbox, immutable: true}
+flows:
+  down:
+    from: prod
+    to: [dev]
+    lock: tag
+    require: {approval: {kind: manual, environment: Production}}
+  within:
+    from: dev
+    to: [dev]
+    movingTags: [stable]
+    require: {approval: {kind: manual, environment: Production}}
+`)
+	}
+	in := inputs{"action": "invertedPush", "source": regional + "/" + cart + ":" + release, "targets": devHost + "\n" + labelled,
+		"flowFile": flows(", hosts: ["+regional+"]", ", hosts: ["+labelled+"]")}
+	o := env.task(in).want("done").wantStates("copied")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest || o.output["image"] != prodHost+"/"+cart+"@"+image.Digest {
+		t.Errorf("tag %q, image %q", got, o.output["image"])
+	}
+	env.task(in.with("targets", labelled)).want("done").wantStates("present")
+	// Within one registry, by two of its names.
+	o = env.task(in.with("action", "promote", "source", labelled+"/"+cart+":"+release, "targets", devHost+"/"+cart+":stable")).want("done").wantStates("retagged")
+	if o.count(devHost, "POST /oauth2/exchange") != 1 {
+		t.Errorf("%v", o.asked(devHost))
+	}
+	env.task(in.with("flowFile", flows("", ""))).refusedBy("not-in-flow")
+}
+
+// TestClouds: in each cloud, a connection gets tokens of that cloud's authority for that
+// cloud's registries.
+func TestClouds(t *testing.T) {
+	for _, cloud := range []struct{ name, suffix, authority string }{
+		{"AzureCloud", "azurecr.io", "login.microsoftonline.com"},
+		{"AzureChinaCloud", "azurecr.cn", "login.chinacloudapi.cn"},
+		{"AzureUSGovernment", "azurecr.us", "login.microsoftonline.us"},
+	} {
+		for _, scheme := range entraSchemes() {
+			t.Run(cloud.name+", "+scheme.name, func(t *testing.T) {
+				env := newTestEnv(t)
+				env.cloud.Directory(tenant, cloud.authority)
+				env.prod = env.registry("contosoprod." + cloud.suffix)
+				env.prod.AllowOnly(prodAddress)
+				env.dev = env.registry("contosodev." + cloud.suffix)
+				image := env.sealed()
+				env.approve(manager, "released")
+				connections := scheme.connections(t, env)
+				for _, c := range connections["azureSubscription"] {
+					c.SetData("environment", cloud.name)
+					c.SetData("environmentAuthorityUrl", "https://"+cloud.authority+"/")
+				}
+				o := env.task(push("source", env.prod.Host()+"/"+cart+":"+release, "targets", env.dev.Host(), "lock", "tag"), withConnections(connections)).want("done")
+				if got := env.dev.TagDigest(cart, release); got != image.Digest {
+					t.Errorf("tag %q", got)
+				}
+				for _, host := range o.at("egress").([]any) {
+					if name := host.(string); strings.HasPrefix(name, "login.") && name != cloud.authority+":443" {
+						t.Errorf("%s was asked", name)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestConnectionOfAnotherCloud: no token is asked for where connection and registry are
+// of different clouds.
+func TestConnectionOfAnotherCloud(t *testing.T) {
+	env, _ := ready(t)
+	env.connection.SetData("environment", "AzureChinaCloud")
+	env.connection.SetData("environmentAuthorityUrl", "https://login.chinacloudapi.cn/")
+	o := env.task(push()).want("misuse").says("azureSubscription", "AzureChinaCloud", "AzureCloud")
+	if len(o.asked(prodHost))+len(o.asked(entraHost)) != 0 {
+		t.Errorf("asked %v", o.requests)
+	}
+}
+
+// TestIdentityPerTarget: each registry can have an identity of its own, of any scheme.
+func TestIdentityPerTarget(t *testing.T) {
+	env, image := ready(t)
+	const second, third = "bbbbbbbb-0000-0000-0000-000000000002", "bbbbbbbb-0000-0000-0000-000000000003"
+	env.prod.Revoke(clientID)
+	env.prod.Grant(clientID, "**", sim.RepositoryReader...)
+	for _, r := range []*sim.Registry{env.dev, env.dev2} {
+		r.Revoke(clientID)
+	}
+	env.dev.Grant(second, "**", sim.RepositoryWriter...)
+	env.dev2.Grant(third, "**", sim.RepositoryWriter...)
+	known, text := certificate(t, rsaKey(t), time.Now().Add(24*time.Hour))
+	env.directory.AddApplication(second).AddCertificate(known)
+	env.directory.AddApplication(third).AddSecret("the-third-secret~1234567")
+	byCertificate := env.project.CertificateConnection("dev-identity", tenant, second, text)
+	bySecret := env.project.AzureRegistryConnection("dev2-registry", dev2Host, env.project.SecretConnection("dev2-identity", tenant, third, "the-third-secret~1234567"))
+	in := push("targets", devHost+"\n"+dev2Host, "lock", "tag")
+	o := env.task(in, connected("targetSubscription", byCertificate), connected("registryConnections", bySecret)).want("done").wantStates("copied copied")
+	for _, r := range []*sim.Registry{env.dev, env.dev2} {
+		if got := r.TagDigest(cart, release); got != image.Digest {
+			t.Errorf("%s has the tag %q", r.Host(), got)
+		}
+	}
+	if n := o.count(entraHost, "POST /"+tenant+"/oauth2/v2.0/token"); n != 3 {
+		t.Errorf("%d tokens of Entra, want one for each identity", n)
+	}
+}
+
+// TestTokenWithoutAccess: what a registry's token grants need not be readable.
+func TestTokenWithoutAccess(t *testing.T) {
+	env := newTestEnv(t)
+	for _, r := range []**sim.Registry{&env.prod, &env.dev} {
+		*r = env.cloud.Registry((*r).Host(), sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now, NoAccessClaim: true})
+		(*r).Grant(clientID, "**", sim.RepositoryWriter...)
+	}
+	image := env.sealed()
+	env.approve(manager, "released")
+	env.task(push("lock", "tag")).want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
+		t.Errorf("tag %q", got)
+	}
+}
+
+// TestContentReadAlone: a scope-map token with content/read alone can be copied from
+// only where nothing else has to be read.
+func TestContentReadAlone(t *testing.T) {
+	env, _ := ready(t)
+	env.prod.AddUser("puller", "a-scope-map-password~2")
+	env.prod.Grant("puller", cart, "pull")
+	docker := env.project.DockerConnection("prod-puller", prodHost, "puller", "a-scope-map-password~2")
+	o := env.task(push(), connected("registryConnections", docker))
+	t.Log(o.against(), o.warnings, o.result["outcome"])
+}

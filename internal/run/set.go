@@ -54,6 +54,7 @@ func (r *resolver) one() error {
 	if err != nil {
 		return usage("source", err, "Correct the input source.")
 	}
+	source.Registry = r.flow.MainHost(source.Registry)
 	if c.Digest != "" && !ref.IsDigest(c.Digest) {
 		return usage("digest", fmt.Errorf("%q is not a valid digest", c.Digest), "Write sha256: and 64 lower-case hexadecimal digits.")
 	}
@@ -65,6 +66,7 @@ func (r *resolver) one() error {
 			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: "targets", Reason: err.Error(), Remedy: "Correct this line of the input targets."})
 			continue
 		}
+		target.Registry = r.flow.MainHost(target.Registry)
 		targets = append(targets, target)
 	}
 	if len(wrong.Problems) > 0 {
@@ -138,7 +140,7 @@ func (r *resolver) all(ctx context.Context) error {
 		return usage("flow", err, "Use the name of a flow in the flow file.")
 	}
 	home := r.flow.Registries[flow.From]
-	entries, err := r.entries(string(home.Host))
+	entries, err := r.entries(home)
 	if err != nil {
 		return err
 	}
@@ -188,7 +190,7 @@ func (r *resolver) all(ctx context.Context) error {
 }
 
 // entries returns the lines of the set.
-func (r *resolver) entries(home string) ([]topology.Image, error) {
+func (r *resolver) entries(home *topology.Registry) ([]topology.Image, error) {
 	c := r.c
 	if c.ImagesFrom == "" {
 		images, err := topology.ParseImages("images", []byte(strings.Join(c.Images, "\n")))
@@ -198,7 +200,7 @@ func (r *resolver) entries(home string) ([]topology.Image, error) {
 	if err != nil {
 		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileErrorText(err)), "Correct the path.")
 	}
-	found, err := topology.ImagesFromManifests(c.ImagesFrom, content, home)
+	found, err := topology.ImagesFromManifests(c.ImagesFrom, content, home.Names()...)
 	if err != nil {
 		return nil, invalid("imagesFrom", err)
 	}

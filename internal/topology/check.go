@@ -88,17 +88,30 @@ func (c *checker) checkRegistries() {
 	})
 	for _, name := range names {
 		r, path := c.file.Registries[name], "/registries/"+name
-		if r.Host != "" && c.decoded(path+"/host") {
-			if other, twice := first[r.Host]; twice {
-				c.at(path+"/host", fmt.Sprintf("registries %s and %s have the same host, %s", other, name, r.Host), "Remove one of them. A registry has one trust level.")
-			} else {
-				first[r.Host] = name
-			}
+		c.checkUnique(first, path+"/host", name, r.Host)
+		for i, host := range r.Hosts {
+			c.checkUnique(first, item(path+"/hosts", i), name, host)
 		}
 		if r.Trust != "" && c.decoded(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
 			m := unknown("trust level", r.Trust, c.file.Trust)
 			c.at(path+"/trust", m.reason, m.remedy)
 		}
+	}
+}
+
+// checkUnique checks that a host occurs once in the file. first has the registries of
+// the hosts that were checked before.
+func (c *checker) checkUnique(first map[Host]string, path, name string, host Host) {
+	if host == "" || !c.decoded(path) {
+		return
+	}
+	switch other, twice := first[host]; {
+	case !twice:
+		first[host] = name
+	case other == name:
+		c.at(path, fmt.Sprintf("registry %s has the host %s twice", name, host), "Remove one of them.")
+	default:
+		c.at(path, fmt.Sprintf("registries %s and %s have the same host, %s", other, name, host), "Remove one of them. A registry has one trust level.")
 	}
 }
 

@@ -146,3 +146,28 @@ func TestAliasesAreFollowedOnce(t *testing.T) {
 		t.Fatal(len(found.Images), len(found.Others), err)
 	}
 }
+
+// TestSeveralNames: every name of a registry is the registry.
+func TestSeveralNames(t *testing.T) {
+	text := strings.Replace(validFile, "host: prod.azurecr.io", "host: prod.azurecr.io, hosts: [prod.westeurope.geo.azurecr.io, prod-abc.azurecr.io]", 1)
+	file, err := Parse("f", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"prod.azurecr.io", "PROD-abc.azurecr.io:443", "prod.westeurope.geo.azurecr.io"} {
+		if r, known := file.ByHost(name); !known || r.Name != "prod" || file.MainHost(name) != "prod.azurecr.io" {
+			t.Errorf("%s: %v, %s", name, known, file.MainHost(name))
+		}
+	}
+	if got := file.MainHost("other.azurecr.io"); got != "other.azurecr.io" {
+		t.Errorf("an unknown host: %s", got)
+	}
+	prod := file.Registries["prod"]
+	if want := []string{"prod.azurecr.io", "prod-abc.azurecr.io", "prod.westeurope.geo.azurecr.io"}; !slices.Equal(prod.Names(), want) {
+		t.Errorf("%q", prod.Names())
+	}
+	found, err := ImagesFromManifests("list", []byte("prod.azurecr.io/shop/cart:1\nprod-abc.azurecr.io/shop/cart:1\nprod.westeurope.geo.azurecr.io/shop/web:2\nprod-xyz.azurecr.io/shop/api:3\n"), prod.Names()...)
+	if err != nil || len(found.Images) != 2 || len(found.Others) != 1 {
+		t.Errorf("%+v, %v", found, err)
+	}
+}

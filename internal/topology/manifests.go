@@ -30,18 +30,22 @@ type Other struct {
 // depth. Images of the source registry are taken as written, by digest if they
 // have one. Images of other registries, and images of the source elsewhere in
 // the manifests, are returned as others. In a list, the repository may be
-// preceded by the registry. The error is an *Invalid.
-func ImagesFromManifests(name string, content []byte, sourceHost string) (Found, error) {
+// preceded by the registry. sourceHosts are the registry's names. The error is an *Invalid.
+func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Found, error) {
 	p := &problems{}
-	host, err := readHost(sourceHost)
-	if err != nil {
-		return Found{}, err
+	var hosts []string
+	for _, name := range sourceHosts {
+		host, err := readHost(name)
+		if err != nil {
+			return Found{}, err
+		}
+		hosts = append(hosts, host)
 	}
 	text, ok := clean(p, content, maxManifestBytes)
 	if !ok {
 		return Found{}, p.err(name)
 	}
-	s := search{problems: p, host: host}
+	s := search{problems: p, hosts: hosts}
 	if isYAML(text) {
 		if checkMarks(p, text, maxManifestMarks) {
 			documents(p, text, func(document *yaml.Node) bool {
@@ -54,7 +58,7 @@ func ImagesFromManifests(name string, content []byte, sourceHost string) (Found,
 	}
 	found := Found{Images: s.images.sorted(), Others: s.others}
 	if len(found.Images) == 0 && len(p.found) == 0 {
-		p.add(1, 1, fmt.Sprintf("no image of registry %s found", host), ignoredRemedy(found.Others))
+		p.add(1, 1, fmt.Sprintf("no image of registry %s found", strings.Join(hosts, ", ")), ignoredRemedy(found.Others))
 	}
 	if err := p.err(name); err != nil {
 		return Found{}, err
@@ -94,7 +98,7 @@ func isYAML(text string) bool {
 // once as anything else, so that nested aliases cannot multiply the work.
 type search struct {
 	*problems
-	host   string
+	hosts  []string // of the source registry
 	images entries
 	others []Other
 	seen   map[visit]bool
@@ -154,7 +158,7 @@ func (s *search) image(n *yaml.Node, container bool) bool {
 		return false
 	}
 	if !container {
-		if host, _ := splitHost(n.Value); host == s.host {
+		if host, _ := splitHost(n.Value); slices.Contains(s.hosts, host) {
 			s.other(n.Line, n.Value, "it is outside containers, initContainers and ephemeralContainers")
 		}
 		return true
@@ -174,7 +178,7 @@ func (s *search) take(line, column int, reference string, rendered bool) {
 	case host == "" && rendered:
 		s.other(line, reference, "it is on Docker Hub")
 		return
-	case host != "" && host != s.host:
+	case host != "" && !slices.Contains(s.hosts, host):
 		s.other(line, reference, "it is on "+strings.Trim(quote(host), `"`))
 		return
 	}

@@ -43,6 +43,10 @@ func (f *File) normalize() {
 	f.hosts = map[string]*Registry{}
 	for _, r := range f.Registries {
 		f.hosts[string(r.Host)] = r
+		for _, host := range r.Hosts {
+			f.hosts[string(host)] = r
+		}
+		slices.Sort(r.Hosts)
 	}
 	for _, flow := range f.Flows {
 		slices.Sort(flow.To)

@@ -34,10 +34,21 @@ type Registry struct {
 	Name string `flow:"-"`
 	// The host name, with a port if it is not the default HTTPS port.
 	Host Host `flow:"host,required"`
+	// Other names of this registry, such as a regional endpoint. Images there are images here.
+	Hosts []Host `flow:"hosts"`
 	// The trust level of this registry: one of the levels in trust.
 	Trust string `flow:"trust,required"`
 	// No tag here moves, except those in a flow's movingTags.
 	Immutable bool `flow:"immutable"`
+}
+
+// Names returns all host names of the registry, the main one first.
+func (r *Registry) Names() []string {
+	names := []string{string(r.Host)}
+	for _, host := range r.Hosts {
+		names = append(names, string(host))
+	}
+	return names
 }
 
 // Flow allows images to go from one registry to others, under rules.
@@ -189,8 +200,17 @@ func (f *File) Direction(from, to string) Direction {
 	return Same
 }
 
-// ByHost returns the registry with a host, in any case and with or without the
-// default HTTPS port.
+// MainHost returns the host of the registry that has a name, so that all names of
+// one registry count as one. It returns the name itself if no registry has it.
+func (f *File) MainHost(host string) string {
+	if r, known := f.ByHost(host); known {
+		return string(r.Host)
+	}
+	return host
+}
+
+// ByHost returns the registry with a host, by any of its names, in any case and
+// with or without the default HTTPS port.
 func (f *File) ByHost(host string) (*Registry, bool) {
 	if r := f.hosts[host]; r != nil {
 		return r, true
