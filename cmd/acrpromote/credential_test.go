@@ -408,13 +408,34 @@ func TestTokenWithoutAccess(t *testing.T) {
 	}
 }
 
-// TestContentReadAlone: a scope-map token with content/read alone can be copied from
-// only where nothing else has to be read.
+// TestContentReadAlone: with a scope-map token of content/read alone a seal cannot be
+// judged, and what is attached stays behind. Both are said.
 func TestContentReadAlone(t *testing.T) {
-	env, _ := ready(t)
+	env, image := ready(t)
 	env.prod.AddUser("puller", "a-scope-map-password~2")
 	env.prod.Grant("puller", cart, "pull")
 	docker := env.project.DockerConnection("prod-puller", prodHost, "puller", "a-scope-map-password~2")
-	o := env.task(push(), connected("registryConnections", docker))
-	t.Log(o.against(), o.warnings, o.result["outcome"])
+	env.task(push(), connected("registryConnections", docker)).failsAt("source", prodHost, "reading the attributes", "metadata/read")
+	// Neither a seal nor a time has to be read.
+	flows := env.flowFile(`version: 1
+trust: [sandbox, production]
+registries:
+  prod: {host: ` + prodHost + `, trust: production}
+  dev: {host: ` + devHost + `, trust: sandbox}
+flows:
+  base:
+    from: prod
+    to: [dev]
+    require: {sealed: false, approval: {kind: manual, environment: Production}}
+`)
+	o := env.task(push("flowFile", flows), connected("registryConnections", docker))
+	o.want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
+		t.Errorf("tag %q", got)
+	}
+	if !slices.ContainsFunc(o.warnings, func(w string) bool {
+		return strings.Contains(w, "is not copied: the registry does not say when it was attached")
+	}) {
+		t.Errorf("it is not said what could not be judged: %q", o.warnings)
+	}
 }

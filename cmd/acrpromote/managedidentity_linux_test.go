@@ -231,3 +231,32 @@ func TestManagedIdentityOfThreeSeconds(t *testing.T) {
 		t.Errorf("%d tokens were asked for", n)
 	}
 }
+
+// TestChainAtPrompt: without Docker's configuration, azidentity's chain is tried at a
+// prompt, and the error has a sentence for each source.
+func TestChainAtPrompt(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	env := newSerialEnv(t)
+	env.sealed()
+	arguments := []string{"invertedPush", "--source", source, "--targets", devHost, "--approval", "none", "--output", "json"}
+	p := env.atPrompt(map[string]any{})
+	p.environ = slices.DeleteFunc(p.environ, func(v string) bool { return strings.HasPrefix(v, "AZURE_TOKEN_CREDENTIALS=") })
+	p.helper("az", "echo 'Please run \"az login\" to set up an account.' >&2\nexit 1\n")
+	p.run(arguments...).wantCode(1).says(
+		"Environment variables (AZURE_*): missing environment variable AZURE_TENANT_ID.",
+		"Workload identity: no client ID specified.",
+		"Managed identity: ",
+		"Azure CLI (az): ",
+		"Azure Developer CLI (azd): ",
+		"az login",
+	)
+	// The machine has an identity: it is found, without a proxy.
+	env.allow(systemIdentity)
+	service := env.machine(env.directory.AddApplication(systemIdentity))
+	p.run(arguments...).wantCode(0).wantStates("copied")
+	if len(service.Requests()) == 0 || slices.Contains(env.prodNetwork.Dialled(), sim.MetadataAddress) {
+		t.Errorf("asked %q, the proxy's log %q", service.Requests(), env.prodNetwork.Dialled())
+	}
+}

@@ -118,13 +118,13 @@ func (s *SignIn) service(ctx context.Context) (string, error) {
 // selectChallenge returns the first challenge that the credential can meet.
 func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 	const op = "signing in"
-	_, named := s.credential.(password)
+	_, byPassword := s.credential.(password)
 	var offered []string
 	for _, header := range headers {
 		scheme, parameters := parseChallenge(header)
 		offered = append(offered, sanitize.Bounded(scheme, 20))
 		switch {
-		case scheme == "basic" && named:
+		case scheme == "basic" && byPassword:
 			return challenge{scheme: "basic"}, nil
 		case scheme == "bearer":
 			realm, err := url.Parse(parameters["realm"])
@@ -140,7 +140,7 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 			return challenge{scheme: "bearer", realm: *realm, service: parameters["service"]}, nil
 		}
 	}
-	if !named && len(offered) > 0 && strings.Contains(strings.Join(offered, " "), "basic") {
+	if !byPassword && len(offered) > 0 && strings.Contains(strings.Join(offered, " "), "basic") {
 		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, detail: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
 	}
 	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, detail: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}

@@ -11,18 +11,25 @@ type anonymous struct{}
 
 type password struct{ user, password string }
 
+type identityToken struct{ token string }
+
 type entra struct {
 	credential azcore.TokenCredential
 	tenant     string
 }
 
-func (anonymous) describe() string { return "anonymously" }
-func (password) describe() string  { return "with user and password" }
-func (entra) describe() string     { return "with Microsoft Entra ID" }
+func (anonymous) describe() string     { return "anonymously" }
+func (password) describe() string      { return "with user and password" }
+func (identityToken) describe() string { return "with an identity token" }
+func (entra) describe() string         { return "with Microsoft Entra ID" }
 
 // String and GoString keep the password out of printed credentials.
 func (p password) String() string   { return p.describe() }
 func (p password) GoString() string { return p.describe() }
+
+// String and GoString keep the token out of printed credentials.
+func (i identityToken) String() string   { return i.describe() }
+func (i identityToken) GoString() string { return i.describe() }
 
 // Anonymous returns a credential for anonymous access.
 func Anonymous() Credential { return anonymous{} }
@@ -31,6 +38,10 @@ func Anonymous() Credential { return anonymous{} }
 // connection has them: a repository-scoped token of an Azure Container
 // Registry, or a login of another registry.
 func Password(user, pass string) Credential { return password{user, pass} }
+
+// IdentityToken returns a credential with a refresh token of the registry, as
+// Docker's configuration has it after some logins.
+func IdentityToken(token string) Credential { return identityToken{token} }
 
 // Entra returns a credential for an identity of Microsoft Entra ID. It works
 // only for Azure Container Registries. The tenant may be empty.

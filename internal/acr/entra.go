@@ -132,11 +132,11 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 // NewDefaultCredential returns the identity of the user at a prompt:
 // azidentity's chain of the environment, a workload or managed identity, and
 // the sign-in of az or azd. It reads the environment and may start these
-// programs.
-func NewDefaultCredential(c Cloud, client *http.Client) (*Identity, error) {
+// programs. The metadata client must reach the metadata service without a proxy.
+func NewDefaultCredential(c Cloud, client, metadata *http.Client) (*Identity, error) {
 	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true, secrets: &sanitize.Secrets{}}
 	options := i.options(client)
-	options.Transport = sdkTransport{client: withoutRedirects(client)}
+	options.Transport = sdkTransport{client: withoutRedirects(client), metadata: withoutRedirects(metadata)}
 	inner, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 		ClientOptions:            options,
 		DisableInstanceDiscovery: true,
@@ -209,7 +209,7 @@ func (i *Identity) entraError(err error) error {
 		e.detail = i.secrets.Bounded(err.Error(), maxMessage)
 		e.Remedy = "Check the connection's tenant, client id and credential"
 		if i.chain {
-			e.Remedy = "Sign in (az login), or give a user and password for the registry"
+			i.explainChain(e, err)
 		}
 		return e
 	}
@@ -250,17 +250,62 @@ func (i *Identity) entraError(err error) error {
 			e.detail, e.Remedy = "it redirects to another address, which is not followed", "Check what stands in front of it"
 		default:
 			e.detail, e.Remedy = "the identity is refused", "Check the connection's tenant, client id and credential"
+			if i.chain {
+				i.explainChain(e, err)
+			}
 		}
 	}
 	return e
 }
 
+// sources are the names of the sources that azidentity's chain tries.
+var sources = map[string]string{
+	"EnvironmentCredential":       "Environment variables (AZURE_*)",
+	"WorkloadIdentityCredential":  "Workload identity",
+	"ManagedIdentityCredential":   "Managed identity",
+	"AzureCLICredential":          "Azure CLI (az)",
+	"AzureDeveloperCLICredential": "Azure Developer CLI (azd)",
+	"AzurePowerShellCredential":   "Azure PowerShell",
+}
+
+// explainChain makes an error say what came of each source of the user's identity.
+func (i *Identity) explainChain(e *Error, err error) {
+	if tried := i.tried(err.Error()); tried != "" {
+		e.detail = "no source of an identity works. " + tried
+	}
+	e.Remedy = "Sign in (az login), or give a user and password for the registry; AZURE_TOKEN_CREDENTIALS selects one source, such as AzureCLICredential"
+}
+
+// tried returns a sentence for each source that azidentity's chain has tried. The
+// chain's text has a line for each, which begins with a tab, and more lines of
+// that source, which begin with two. It is empty for any other text.
+func (i *Identity) tried(text string) string {
+	_, list, found := strings.Cut(text, "Attempted credentials:\n\t")
+	if !found {
+		return ""
+	}
+	list = strings.ReplaceAll(list, "\n\t\t", " ")
+	var sentences []string
+	for source := range strings.SplitSeq(list, "\n\t") {
+		name, reason, _ := strings.Cut(source, ": ")
+		if known := sources[strings.TrimSpace(name)]; known != "" {
+			name = known
+		}
+		sentences = append(sentences, strings.TrimSuffix(name+": "+i.secrets.Bounded(reason, maxReason), ".")+".")
+	}
+	return strings.Join(sentences, " ")
+}
+
+// maxReason is how much is shown of the reason of one source.
+const maxReason = 200
+
 // sdkTransport is the HTTP client below Azure's SDK. It follows no redirects
 // and limits the size of responses. If only is set, it sends requests to that
-// host alone.
+// host alone. If metadata is set, it is the client for the metadata service.
 type sdkTransport struct {
-	client *http.Client
-	only   string
+	client   *http.Client
+	metadata *http.Client
+	only     string
 }
 
 func (b sdkTransport) Do(req *http.Request) (*http.Response, error) {
@@ -279,7 +324,11 @@ func (b sdkTransport) do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.client.Do(req)
+	client := b.client
+	if b.metadata != nil && req.URL.Host == MetadataHost {
+		client = b.metadata
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}

@@ -315,7 +315,7 @@ func TestTheDefaultChainAtAPrompt(t *testing.T) {
 	}
 	status, body := 200, granted
 	entraHost(env, "login.microsoftonline.us", func(map[string]string) (int, string) { return status, body })
-	identity, err := NewDefaultCredential(government, env.client())
+	identity, err := NewDefaultCredential(government, env.client(), env.client())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,7 +324,7 @@ func TestTheDefaultChainAtAPrompt(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	status, body = 401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}`
-	if identity, err = NewDefaultCredential(government, env.client()); err != nil {
+	if identity, err = NewDefaultCredential(government, env.client(), env.client()); err != nil {
 		t.Fatal(err)
 	}
 	_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})

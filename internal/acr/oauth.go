@@ -45,8 +45,13 @@ func (s *SignIn) tokenResponseError(op string, status int, body []byte, scopes [
 	e.scopeRefused = len(scopes) > 0
 	if e.kind == ErrDenied && e.Remedy == "" {
 		e.Remedy = remedy(scopes)
-		if _, ok := s.credential.(password); ok && status == http.StatusUnauthorized {
-			e.Remedy = "Check user and password of the registry connection, and what they permit"
+		if status == http.StatusUnauthorized {
+			switch s.credential.(type) {
+			case password:
+				e.Remedy = "Check user and password of the registry connection, and what they permit"
+			case identityToken:
+				e.Remedy = "Sign in to the registry again (docker login)"
+			}
 		}
 	}
 	return e
@@ -80,22 +85,17 @@ func forScopes(scopes []string) string {
 	}
 }
 
-// fetchByGet requests a token as the distribution protocol specifies
-// (https://distribution.github.io/distribution/spec/auth/token/), with user and
-// password or anonymously, at the registry's own address only.
-func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error) {
-	op := "signing in " + s.credential.describe() + forScopes(scopes)
-	realm := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}
-	service, err := s.service(ctx)
-	if err != nil {
-		return token{}, err
-	}
-	if !s.azure {
-		challenge, err := s.ping(ctx)
-		if err != nil {
-			return token{}, err
+// tokenRequest returns the request for a token of the scopes: a GET with user and
+// password or anonymously, and a POST with an identity token
+// (https://distribution.github.io/distribution/spec/auth/oauth/).
+func (s *SignIn) tokenRequest(ctx context.Context, realm url.URL, service string, scopes []string) (*http.Request, error) {
+	if identity, ok := s.credential.(identityToken); ok {
+		form := url.Values{"grant_type": {"refresh_token"}, "client_id": {"acrpromote"}, "service": {service}, "scope": {strings.Join(scopes, " ")}, "refresh_token": {identity.token}}
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, realm.String(), strings.NewReader(form.Encode()))
+		if err == nil {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
-		realm, service = challenge.realm, challenge.service
+		return req, err
 	}
 	query := realm.Query()
 	if service != "" {
@@ -110,13 +110,34 @@ func (s *SignIn) fetchByGet(ctx context.Context, scopes []string) (token, error)
 	}
 	realm.RawQuery = query.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, realm.String(), nil)
+	if err == nil && named {
+		req.Header.Set("Authorization", basic(p))
+	}
+	return req, err
+}
+
+// fetchFromRealm requests a token as the distribution protocol specifies
+// (https://distribution.github.io/distribution/spec/auth/token/), with user and
+// password, an identity token or anonymously, at the registry's own address only.
+func (s *SignIn) fetchFromRealm(ctx context.Context, scopes []string) (token, error) {
+	op := "signing in " + s.credential.describe() + forScopes(scopes)
+	realm := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}
+	service, err := s.service(ctx)
+	if err != nil {
+		return token{}, err
+	}
+	if !s.azure {
+		challenge, err := s.ping(ctx)
+		if err != nil {
+			return token{}, err
+		}
+		realm, service = challenge.realm, challenge.service
+	}
+	req, err := s.tokenRequest(ctx, realm, service, scopes)
 	if err != nil {
 		return token{}, transportError(s.host, op, err, s.secrets)
 	}
 	req.Header.Set("Accept", "application/json")
-	if named {
-		req.Header.Set("Authorization", basic(p))
-	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return token{}, transportError(s.host, op, err, s.secrets)

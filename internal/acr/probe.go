@@ -25,7 +25,7 @@ func (s *SignIn) needsProbe() bool {
 // user and password an anonymous "not found" is not taken as true.
 func (a *authTransport) probe(req *http.Request) (still *http.Request, resp *http.Response, err error) {
 	s := a.signIn
-	_, named := s.credential.(password)
+	named := s.named()
 	known, end, err := s.beginProbe(req.Context(), named)
 	if err != nil {
 		closeBody(req)

@@ -92,10 +92,17 @@ func (s *SignIn) Redact(secrets *sanitize.Secrets) {
 }
 
 func (s *SignIn) addPassword() {
-	if p, ok := s.credential.(password); ok {
-		s.secrets.AddLogin(p.user, p.password)
+	switch c := s.credential.(type) {
+	case password:
+		s.secrets.AddLogin(c.user, c.password)
+	case identityToken:
+		s.secrets.Add(c.token)
 	}
 }
+
+// named reports whether the credential is for somebody, in contrast to anonymous
+// access.
+func (s *SignIn) named() bool { return s.credential != Anonymous() }
 
 // Transport returns a transport that authorizes the requests to this registry,
 // and no others.
@@ -312,7 +319,7 @@ func (s *SignIn) fetch(ctx context.Context, scopes []string) (token, error) {
 	if identity, ok := s.credential.(entra); ok {
 		return s.fetchWithRefresh(ctx, identity, scopes)
 	}
-	return s.fetchByGet(ctx, scopes)
+	return s.fetchFromRealm(ctx, scopes)
 }
 
 // fetchWithRefresh requests an access token with the registry's refresh token.

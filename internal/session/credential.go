@@ -45,7 +45,7 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	case found:
 		return docker, nil
 	case azure:
-		identity, err := acr.NewDefaultCredential(cloud, s.entra([]string{cloud.Authority}))
+		identity, err := acr.NewDefaultCredential(cloud, s.entra([]string{cloud.Authority}), s.metadata())
 		if err != nil {
 			return nil, err
 		}
@@ -178,9 +178,12 @@ func dockerCredential(host string) (acr.Credential, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("cannot read Docker's configuration for %s: %w", host, err)
 	}
+	_, azure := acr.CloudOf(host)
 	switch {
 	case config.Username != "" && config.Password != "":
 		return acr.Password(config.Username, config.Password), true, nil
+	case config.IdentityToken != "" && !azure:
+		return acr.IdentityToken(config.IdentityToken), true, nil
 	case config.IdentityToken != "":
 		// "az acr login" stores the registry's refresh token for this user name.
 		return acr.Password("00000000-0000-0000-0000-000000000000", config.IdentityToken), true, nil

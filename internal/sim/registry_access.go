@@ -62,6 +62,12 @@ func (r *Registry) AddUser(user, password string) {
 	r.users[user] = password
 }
 
+// IdentityToken issues a refresh token to a user, as a login does that stores it in
+// Docker's configuration.
+func (r *Registry) IdentityToken(user string) string {
+	return r.issue("refresh_token", identity{user}, nil, r.o.RefreshLifetime)
+}
+
 // ExpireTokens ends every access token issued so far. Refresh tokens stay.
 func (r *Registry) ExpireTokens() {
 	r.mu.Lock()
