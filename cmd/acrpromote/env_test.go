@@ -176,6 +176,11 @@ func openEnv(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *tes
 	env.directory = cloud.Directory(tenant)
 	env.organization = organization(cloud)
 	env.organization.SetClock(env.clock.now)
+	t.Cleanup(func() {
+		for _, d := range env.organization.Deviations() {
+			t.Errorf("a document of Azure DevOps differs from its published description: %s", d)
+		}
+	})
 	env.project = env.organization.Project("shop")
 	env.environment = env.project.Environment("Production")
 	env.check = env.environment.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: 1})

@@ -35,6 +35,7 @@ type Organization struct {
 	runToken     RunToken
 	messages     bool // refusals of tokens have their reason in value.Message
 	oneStep      bool // a click answers one step
+	deviating    []string
 }
 
 // DevOps opens an organisation. Asked again for the same name, it returns the

@@ -200,6 +200,7 @@ func (o *Organization) listLocations(w http.ResponseWriter, core, releases bool)
 			"resourceVersion": l.version, "minVersion": "1.0", "maxVersion": "7.2", "releasedVersion": l.released,
 		})
 	}
+	o.verify("[]Location", map[string]any{"count": len(value), "value": value})
 	writeList(w, value)
 }
 
@@ -215,6 +216,7 @@ func (o *Organization) listAreas(w http.ResponseWriter) {
 		}
 		value = append(value, map[string]any{"id": a.id, "name": a.name, "locationUrl": url})
 	}
+	o.verify("[]Area", map[string]any{"count": len(value), "value": value})
 	writeList(w, value)
 }
 
@@ -318,6 +320,7 @@ func (p *Project) serveBuild(w http.ResponseWriter, id string) {
 		noBuild(w, id)
 		return
 	}
+	p.org.verify("Build", doc)
 	send(w, doc, hooks)
 }
 
@@ -346,6 +349,7 @@ func (p *Project) serveTimeline(w http.ResponseWriter, id, timeline string) {
 		// An unknown timeline is no error to the service.
 		w.WriteHeader(http.StatusNoContent)
 	default:
+		p.org.verify("Timeline", doc)
 		send(w, doc, hooks)
 	}
 }
@@ -384,6 +388,7 @@ func (p *Project) serveApprovals(w http.ResponseWriter, ids []string, steps, own
 		}
 		return map[string]any{"count": len(value), "value": value}, hooks
 	})
+	p.org.verify("[]Approval", doc)
 	send(w, doc, hooks)
 }
 
@@ -404,6 +409,7 @@ func (p *Project) serveApproval(w http.ResponseWriter, id string, steps, owner b
 			"Microsoft.Azure.Pipelines.Approval.WebApi.ApprovalNotFoundException", 3000}.write(w)
 		return
 	}
+	p.org.verify("Approval", doc)
 	send(w, doc, nil)
 }
 
@@ -428,6 +434,7 @@ func (p *Project) serveSuite(w http.ResponseWriter, id string, resources bool) {
 			"Microsoft.Azure.Pipelines.Checks.WebApi.CheckSuiteDoesNotExistException", 3000}.write(w)
 		return
 	}
+	p.org.verify("CheckSuite", doc)
 	send(w, doc, hooks)
 }
 
@@ -459,6 +466,7 @@ func (p *Project) serveConfigurations(w http.ResponseWriter, token *jobToken, ki
 		p.forbid(w)
 		return
 	}
+	p.org.verify("[]CheckConfiguration", doc)
 	send(w, doc, hooks)
 }
 
@@ -481,6 +489,7 @@ func (p *Project) serveConfiguration(w http.ResponseWriter, id string, settings 
 			"Microsoft.Azure.Pipelines.Checks.WebApi.CheckConfigurationNotFoundException", 3000}.write(w)
 		return
 	}
+	p.org.verify("CheckConfiguration", doc)
 	send(w, doc, nil)
 }
 

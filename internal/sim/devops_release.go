@@ -310,6 +310,7 @@ func (p *Project) serveRelease(w http.ResponseWriter, id string) {
 			"Microsoft.VisualStudio.Services.ReleaseManagement.WebApi.Exceptions.ReleaseNotFoundException", 3000}.write(w)
 		return
 	}
+	p.org.verify("Release", doc)
 	send(w, doc, hooks)
 }
 

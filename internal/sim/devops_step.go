@@ -150,5 +150,6 @@ func (p *Project) serveAttachments(w http.ResponseWriter, id, kind string) {
 		noBuild(w, id)
 		return
 	}
+	p.org.verify("[]Attachment", doc)
 	send(w, doc, hooks)
 }

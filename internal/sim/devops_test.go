@@ -48,6 +48,11 @@ func newOffice(t *testing.T, settings ApprovalSettings) *office {
 	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", "#", "-").Replace(t.Name()))
 	o := &office{t: t, cloud: c, net: c.Network("agents", "10.1.0.4"), org: c.DevOps(name),
 		dev: Person("Developer"), manager: Person("Release Manager"), second: Person("Second Manager")}
+	t.Cleanup(func() {
+		for _, d := range o.org.Deviations() {
+			t.Errorf("differs from the published description: %s", d)
+		}
+	})
 	o.project = o.org.Project("Shop")
 	o.env = o.project.Environment("Production")
 	if settings.Approvers == nil {

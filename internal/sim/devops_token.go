@@ -139,5 +139,7 @@ func (t *jobToken) serveOIDC(w http.ResponseWriter, hub, plan, job, connection s
 	for _, hook := range hooks {
 		hook(claims)
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"oidcToken": o.signer.sign(claims)})
+	doc := map[string]any{"oidcToken": o.signer.sign(claims)}
+	o.verify("TaskHubOidcToken", doc)
+	writeJSON(w, http.StatusOK, doc)
 }
