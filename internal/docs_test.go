@@ -253,7 +253,7 @@ func TestHostsAreReserved(t *testing.T) {
 	placeholder := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.(?:io|cn|us)$`)
 	known := []string{
 		"azurecr.io", "azurecr.cn", "azurecr.us", // only the suffixes
-		"dev.azure.com", "visualstudio.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
+		"dev.azure.com", "status.dev.azure.com", "visualstudio.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
 		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
 		"example.com", // reserved (RFC 2606)
 	}

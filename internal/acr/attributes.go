@@ -32,6 +32,7 @@ type Metadata struct {
 	host    string
 	client  *azcontainerregistry.Client
 	secrets *sanitize.Secrets // of signing in
+	signIn  *SignIn
 }
 
 // NewMetadata returns a client that sends nothing yet. s signs its requests.
@@ -61,7 +62,7 @@ func NewMetadata(host string, s *SignIn, client *http.Client, plain bool) (*Meta
 	if err != nil {
 		return nil, fmt.Errorf("the attributes of %s cannot be asked for: %w", host, err)
 	}
-	return &Metadata{host: s.host, client: sdk, secrets: s.secrets}, nil
+	return &Metadata{host: s.host, client: sdk, secrets: s.secrets, signIn: s}, nil
 }
 
 type placeholderAuthorization struct{}
@@ -99,7 +100,7 @@ func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes,
 	seen := &errorCapture{}
 	answer, err := m.client.GetTagProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, tag, nil)
 	if err != nil {
-		return Attributes{}, m.sdkError(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
 	}
 	if answer.Tag == nil || answer.Tag.ChangeableAttributes == nil {
 		return Attributes{}, m.missing(op, "tag")
@@ -117,7 +118,7 @@ func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Att
 	seen := &errorCapture{}
 	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, nil)
 	if err != nil {
-		return Attributes{}, m.sdkError(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
 	}
 	if answer.Manifest == nil || answer.Manifest.ChangeableAttributes == nil {
 		return Attributes{}, m.missing(op, "manifest")
@@ -137,7 +138,7 @@ func (m *Metadata) Repository(ctx context.Context, repository string) (Attribute
 	seen := &errorCapture{}
 	answer, err := m.client.GetRepositoryProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, nil)
 	if err != nil {
-		return Attributes{}, m.sdkError(op, err, seen, reading)
+		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
 	}
 	if answer.ChangeableAttributes == nil {
 		return Attributes{}, m.missing(op, "changeableAttributes")
@@ -152,7 +153,7 @@ func (m *Metadata) SetTag(ctx context.Context, repository, tag string, write, de
 		Value: &azcontainerregistry.TagWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})
 	if err != nil {
-		return m.sdkError("setting the lock of "+repository+":"+tag, err, seen, writing)
+		return m.sdkError("setting the lock of "+repository+":"+tag, repository, err, seen, writing)
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (m *Metadata) SetManifest(ctx context.Context, repository, digest string, w
 		Value: &azcontainerregistry.ManifestWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})
 	if err != nil {
-		return m.sdkError("setting the lock of "+repository+"@"+digest, err, seen, writing)
+		return m.sdkError("setting the lock of "+repository+"@"+digest, repository, err, seen, writing)
 	}
 	return nil
 }
@@ -206,7 +207,7 @@ func (m *Metadata) missing(op, what string) error {
 	return &Error{Host: m.host, Op: op, detail: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
 }
 
-func (m *Metadata) sdkError(op string, err error, seen *errorCapture, action string) error {
+func (m *Metadata) sdkError(op, repository string, err error, seen *errorCapture, action string) error {
 	var e *Error
 	refused, answeredAtAll := errors.AsType[*azcore.ResponseError](err)
 	unauthorized, is401 := errors.AsType[*unauthorizedError](seen.first())
@@ -226,7 +227,7 @@ func (m *Metadata) sdkError(op string, err error, seen *errorCapture, action str
 	}
 	switch {
 	case errors.Is(e, ErrDenied) && e.Remedy == "":
-		e.Remedy = remedy([]string{action})
+		e.Remedy = m.signIn.Remedy(map[string][]string{repository: {action}})
 	case errors.Is(e, ErrUnsupported):
 		e.detail = "this registry keeps no attributes and locks"
 	}

@@ -143,14 +143,14 @@ func TestRefusedAttributesSayWhatToDo(t *testing.T) {
 		read, write string
 	}{
 		{"denied", code("DENIED", "requested access to the resource is denied"), 403, ErrDenied,
-			"prod.azurecr.io: reading the attributes of shop/cart:1.4.2 failed: access is denied (HTTP 403, DENIED, “requested access to the resource is denied”). Grant the identity the role Container Registry Repository Reader on this registry (it needs …/registries/repositories/metadata/read; AcrPull does not have it)",
-			"prod.azurecr.io: setting the lock of shop/cart:1.4.2 failed: access is denied (HTTP 403, DENIED, “requested access to the resource is denied”). Grant the identity the role Container Registry Repository Writer on this registry (it needs …/registries/repositories/metadata/write; AcrPush does not have it)"},
-		{"unauthorized", code("UNAUTHORIZED", "authentication required"), 401, ErrDenied, "(HTTP 401, UNAUTHORIZED, “authentication required”). Grant the identity the role Container Registry Repository Reader", "Grant the identity the role Container Registry Repository Writer"},
+			"prod.azurecr.io: reading the attributes of shop/cart:1.4.2 failed: access is denied (HTTP 403, DENIED, “requested access to the resource is denied”). Grant the identity the role Container Registry Repository Writer on prod.azurecr.io (content/read, metadata/read, metadata/write on shop/cart); if it is in the mode “RBAC Registry Permissions”, AcrPull and the custom role “ACR lock keeper” instead: az role assignment create --role \"Container Registry Repository Writer\" --assignee <client-id> --scope \"$(az acr show --name prod --query id --output tsv)\"",
+			"prod.azurecr.io: setting the lock of shop/cart:1.4.2 failed: access is denied (HTTP 403, DENIED, “requested access to the resource is denied”). Grant the identity the role Container Registry Repository Writer on prod.azurecr.io (content/read, metadata/read, metadata/write on shop/cart); if it is in the mode “RBAC Registry Permissions”, AcrPull and the custom role “ACR lock keeper” instead: az role assignment create --role \"Container Registry Repository Writer\" --assignee <client-id> --scope \"$(az acr show --name prod --query id --output tsv)\""},
+		{"unauthorized", code("UNAUTHORIZED", "authentication required"), 401, ErrDenied, "(HTTP 401, UNAUTHORIZED, “authentication required”). Grant the identity the role Container Registry Repository Writer", "Grant the identity the role Container Registry Repository Writer"},
 		{"firewall", code("DENIED", "client with IP '2001:db8::1' is not allowed access"), 403, ErrDenied, "Let 2001:db8::1 in under Networking", "Let 2001:db8::1 in under Networking"},
-		{"absent", code("TAG_UNKNOWN", "the specified tag does not exist"), 404, ErrNotFound, "it does not exist (HTTP 404, TAG_UNKNOWN", "it does not exist"},
+		{"absent", code("TAG_UNKNOWN", "the specified tag does not exist"), 404, ErrNotFound, "it does not exist: the repository does not have this tag or digest (HTTP 404, TAG_UNKNOWN", "it does not exist"},
 		{"no registry of Azure", "404 page not found", 404, ErrUnsupported, "this registry keeps no attributes and locks (HTTP 404)", "keeps no attributes"},
-		{"disallowed", code("REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed"), 405, ErrDisallowed, "the registry does not allow it (HTTP 405, REGISTRY_DISALLOWED_OPERATION", "It may be locked already"},
-		{"in trouble", "", 502, ErrUnreachable, "the registry is in trouble (HTTP 502)", "the registry is in trouble"},
+		{"disallowed", code("REGISTRY_DISALLOWED_OPERATION", "The operation is disallowed"), 405, ErrDisallowed, "the operation is not allowed (HTTP 405, REGISTRY_DISALLOWED_OPERATION", "is locked, quarantined or out of storage"},
+		{"in trouble", "", 502, ErrUnreachable, "the registry is unavailable (HTTP 502)", "the registry is unavailable"},
 		{"redirected", "", 302, nil, "it redirects to another address, which is not followed (HTTP 302)", "which is not followed"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

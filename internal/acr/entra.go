@@ -16,6 +16,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 )
 
@@ -225,38 +226,24 @@ func (i *Identity) entraError(err error) error {
 	description, _, _ := strings.Cut(strings.ReplaceAll(doc.Description, "\r", "\n"), "\n")
 	description, _, _ = strings.Cut(description, " Trace ID:")
 	e.Code, e.Message = i.secrets.Bounded(doc.Error, maxCode), i.secrets.Bounded(description, maxMessage)
-	switch code, _, _ := strings.Cut(e.Message, ":"); code {
-	case "AADSTS7000215":
-		e.detail, e.Remedy = "the client secret is wrong", "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"
-	case "AADSTS7000222":
-		e.detail, e.Remedy = "the client secret has expired", "Renew the connection's client secret, or convert the connection to workload identity federation"
-	case "AADSTS700027":
-		e.detail, e.Remedy = "the certificate is not one of the application's, or has expired", "Upload the connection's certificate to the app registration, or renew both, or convert the connection to workload identity federation"
-	case "AADSTS70021", "AADSTS700213", "AADSTS7002138", "AADSTS700211", "AADSTS700212", "AADSTS700223":
-		e.detail, e.Remedy = "no federated credential of the application matches this service connection", "Compare issuer and subject on the service connection's page with the federated credentials of the app registration or managed identity"
-	case "AADSTS700016":
-		e.detail, e.Remedy = "the application is not known in the tenant", "Check the connection's client id and tenant"
-	case "AADSTS90002", "AADSTS900023":
-		e.detail, e.Remedy = "the tenant does not exist", "Check the connection's tenant id"
-	case "AADSTS500011", "AADSTS650057":
-		e.detail, e.Remedy = "the tenant does not know Azure Container Registry as a resource", "Register the resource provider Microsoft.ContainerRegistry in a subscription of the tenant"
-	case "AADSTS53003", "AADSTS530003":
-		e.detail, e.Remedy = "a Conditional Access policy forbids it", "Have the policy let this workload identity in from where the agent runs"
-	default:
-		switch {
-		case e.Status >= 500 || e.Status == http.StatusTooManyRequests:
-			e.kind, e.detail, e.Remedy = ErrUnreachable, "Microsoft Entra ID is in trouble", "Run it again later"
-		case e.Status >= 300 && e.Status < 400:
-			e.detail, e.Remedy = "it redirects to another address, which is not followed", "Check what stands in front of it"
-		default:
-			e.detail, e.Remedy = "the identity is refused", "Check the connection's tenant, client id and credential"
-			if i.chain {
-				i.explainChain(e, err)
-			}
-		}
+	entry, known := refusal.Find(refusal.Entra, refusal.Response{Status: e.Status, Code: refusal.EntraCode(e.Message), Message: e.Message})
+	if !known {
+		entry = refusal.Named("entra-refused")
+	}
+	e.detail, e.Remedy = entry.Fill(
+		"subject", refusal.Presented("subject", e.Message), "issuer", refusal.Presented("issuer", e.Message),
+		"audience", refusal.Presented("audience", e.Message))
+	if entry.Name == "entra-refused" && i.chain {
+		i.explainChain(e, err)
+	}
+	if e.Status >= 500 || e.Status == http.StatusTooManyRequests {
+		e.kind = ErrUnreachable
 	}
 	return e
 }
+
+// Name returns what the identity is called in messages.
+func (i *Identity) Name() string { return i.name }
 
 // sources are the names of the sources that azidentity's chain tries.
 var sources = map[string]string{

@@ -206,7 +206,7 @@ func TestRefusalsOfEntra(t *testing.T) {
 		{"unknown application", refusal("unauthorized_client", "AADSTS700016: Application was not found"), 400, ErrDenied, "the application is not known in the tenant"},
 		{"unknown tenant", refusal("invalid_request", "AADSTS90002: Tenant not found"), 400, ErrDenied, "the tenant does not exist"},
 		{"another code", refusal("invalid_client", "AADSTS999999: eyJhbGci.secret.echo ##vso[task.complete]\x1b"), 401, ErrDenied, "the identity is refused (HTTP 401, invalid_client, “AADSTS999999: *** ##vso[task.complete]”)"},
-		{"in trouble", "<html>", 500, ErrUnreachable, "Microsoft Entra ID is in trouble (HTTP 500)"},
+		{"in trouble", "<html>", 500, ErrUnreachable, "Microsoft Entra ID is unavailable (HTTP 500)"},
 		{"a redirect", "", 302, ErrDenied, "which is not followed (HTTP 302)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestRefusalsOfTheJobsToken(t *testing.T) {
 		{"401", `{"message":"TF400813: not authorized, job-token"}`, "", 401, ErrDenied, "dev.azure.com: asking for the token of service connection release-identity failed: Azure DevOps does not give it (HTTP 401, “TF400813: not authorized, ***”). An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"},
 		{"403", ``, "", 403, ErrDenied, "Azure DevOps does not give it (HTTP 403)"},
 		{"404", `<html>`, "", 404, ErrDenied, "Azure DevOps does not give it (HTTP 404)"},
-		{"400, text in value", `{"count":31,"value":"There is no explicit reference\u001b\nto job-token"}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400, “There is no explicit reference to ***”). An input of this step must name the connection"},
+		{"400, text in value", `{"count":31,"value":"There is no explicit reference\u001b\nto job-token"}`, "", 400, ErrDenied, "Azure DevOps does not give it: this job does not reference the connection (HTTP 400, “There is no explicit reference to ***”). An input of this step must name the connection"},
 		{"400, message in value", `{"count":1,"value":{"Message":"There is no explicit reference"}}`, "", 400, ErrDenied, "(HTTP 400, “There is no explicit reference”)"},
 		{"400, null in value", `{"count":1,"value":null}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400)"},
 		{"400, a list in value", `{"count":1,"value":[1]}`, "", 400, ErrDenied, "Azure DevOps does not give it (HTTP 400)"},

@@ -1,6 +1,7 @@
 package acr
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"acrpromote/internal/explain"
 	"acrpromote/internal/ocierror"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 )
 
@@ -111,36 +113,28 @@ func transportError(host, op string, err error, secrets *sanitize.Secrets) *Erro
 func responseError(host, op string, status int, body []byte, secrets *sanitize.Secrets) *Error {
 	e := &Error{Host: host, Op: op, Status: status}
 	e.Code, e.Message = parseError(body, secrets)
-	address, firewall := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
-	switch {
-	case status == http.StatusForbidden && firewall:
-		if address == "" {
-			address = "this machine's address"
-		}
-		e.kind, e.detail = ErrDenied, "its firewall does not let this machine in"
-		e.Remedy = "Let " + address + " in under Networking of the registry, or run this on an agent inside its network"
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		e.kind, e.detail = ErrDenied, "access is denied"
-	case status == http.StatusNotFound && e.Code == "":
-		e.kind, e.detail = ErrUnsupported, "there is nothing at this address"
-		e.Remedy = "Check that it is a registry of Azure"
-	case status == http.StatusNotFound:
-		e.kind, e.detail = ErrNotFound, "it does not exist"
-	case status == http.StatusMethodNotAllowed:
-		e.kind, e.detail = ErrDisallowed, "the registry does not allow it"
-		e.Remedy = "It may be locked already, in quarantine, or the registry's storage be full: look at its attributes (az acr repository show)"
-	case status == http.StatusTooManyRequests:
-		e.kind, e.detail = ErrUnreachable, "the registry asks for fewer requests"
-		e.Remedy = "Run it again later, or with fewer images at once"
-	case status >= 500:
-		e.kind, e.detail = ErrUnreachable, "the registry is in trouble"
-		e.Remedy = "Run it again; if it stays so, look at the registry's health in Azure"
-	case status >= 300 && status < 400:
-		e.detail = "it redirects to another address, which is not followed"
-		e.Remedy = "Check the registry's name, and what stands in front of it"
-	default:
+	said := refusal.Response{Status: status, Code: e.Code, Message: e.Message}
+	entry, known := refusal.Find(refusal.Registry, said)
+	if !known {
 		e.detail = "an answer like this was not expected"
 		e.Remedy = "Check the registry's name, and what stands in front of it"
+	}
+	address, _ := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
+	if known {
+		// What to grant is known to the caller.
+		e.detail, e.Remedy = entry.Fill("address", cmp.Or(address, "this machine's address"), "grant", "")
+	}
+	switch {
+	case status == http.StatusUnauthorized, status == http.StatusForbidden:
+		e.kind = ErrDenied
+	case status == http.StatusNotFound && e.Code == "":
+		e.kind = ErrUnsupported
+	case status == http.StatusNotFound:
+		e.kind = ErrNotFound
+	case status == http.StatusMethodNotAllowed:
+		e.kind = ErrDisallowed
+	case status == http.StatusTooManyRequests, status >= 500:
+		e.kind = ErrUnreachable
 	}
 	return e
 }

@@ -9,6 +9,7 @@ import (
 
 	"acrpromote/internal/collection"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 )
 
@@ -103,8 +104,8 @@ func (f Federation) requestAssertion(client *http.Client, req *http.Request, c C
 		secrets.Add(doc.Token)
 		return doc.Token, nil
 	case resp.StatusCode == http.StatusBadRequest, resp.StatusCode == http.StatusUnauthorized, resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
-		e.kind, e.detail = ErrDenied, "Azure DevOps does not give it"
-		e.Remedy = "An input of this step must name the connection, the pipeline must be permitted to use it, and it must use workload identity federation"
+		e.kind = ErrDenied
+		e.detail, e.Remedy = refusal.Named("devops-assertion-refused").Fill()
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests:
 		e.kind, e.detail = ErrUnreachable, "Azure DevOps is in trouble"
 		e.Remedy = "Run it again later"
@@ -114,6 +115,10 @@ func (f Federation) requestAssertion(client *http.Client, req *http.Request, c C
 	}
 	if resp.StatusCode != http.StatusOK {
 		e.Message = secrets.Bounded(reason(doc.Message, doc.Value), maxMessage)
+	}
+	if entry, known := refusal.Find(refusal.DevOps, refusal.Response{Status: e.Status, Message: e.Message}); known && entry.Name == "devops-connection-not-referenced" {
+		e.kind = ErrDenied
+		e.detail, e.Remedy = entry.Fill()
 	}
 	return "", e
 }

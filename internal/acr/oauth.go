@@ -12,6 +12,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+
+	"acrpromote/internal/refusal"
 )
 
 // authenticationClient returns the SDK's client for this registry's /oauth2/*.
@@ -44,34 +46,17 @@ func (s *SignIn) tokenResponseError(op string, status int, body []byte, scopes [
 	e := responseError(s.host, op, status, body, s.secrets)
 	e.scopeRefused = len(scopes) > 0
 	if e.kind == ErrDenied && e.Remedy == "" {
-		e.Remedy = remedy(scopes)
+		e.Remedy = s.Remedy(accessOf(scopes))
 		if status == http.StatusUnauthorized {
 			switch s.credential.(type) {
 			case password:
-				e.Remedy = "Check user and password of the registry connection, and what they permit"
+				e.detail, e.Remedy = refusal.Named("registry-login-refused").Fill("grant", e.Remedy)
 			case identityToken:
 				e.Remedy = "Sign in to the registry again (docker login)"
 			}
 		}
 	}
 	return e
-}
-
-// remedy names the role that grants what the scopes request.
-func remedy(scopes []string) string {
-	all := strings.Join(scopes, " ")
-	switch {
-	case strings.Contains(all, "metadata_write"):
-		return "Grant the identity the role Container Registry Repository Writer on this registry (it needs …/registries/repositories/metadata/write; AcrPush does not have it)"
-	case strings.Contains(all, "push"):
-		return "Grant the identity AcrPush on this registry (Container Registry Repository Writer where the registry uses ABAC)"
-	case strings.Contains(all, "metadata_read"):
-		return "Grant the identity the role Container Registry Repository Reader on this registry (it needs …/registries/repositories/metadata/read; AcrPull does not have it)"
-	case strings.Contains(all, "delete"):
-		return "Grant the identity AcrDelete on this registry"
-	default:
-		return "Grant the identity AcrPull on this registry (Container Registry Repository Reader where the registry uses ABAC)"
-	}
 }
 
 func forScopes(scopes []string) string {

@@ -8,10 +8,12 @@ import (
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/refusal"
 )
 
-// catalog is the only scope that belongs to no repository.
-const catalog = "registry:catalog"
+// Catalog is the only scope that belongs to no repository: the right to list the
+// repositories.
+const Catalog = refusal.Catalog
 
 // access maps repositories to the actions required there. The actions of
 // Azure's registries are pull, push, delete, metadata_read and metadata_write.
@@ -25,12 +27,25 @@ func (a access) scopes() []string {
 		actions := slices.Clone(a[repository])
 		slices.Sort(actions)
 		name := "repository:" + repository
-		if repository == catalog {
-			name = catalog
+		if repository == Catalog {
+			name = Catalog
 		}
 		all = append(all, name+":"+strings.Join(slices.Compact(actions), ","))
 	}
 	return all
+}
+
+// accessOf is the reverse of scopes.
+func accessOf(scopes []string) access {
+	a := access{}
+	for _, scope := range scopes {
+		name, actions, _ := strings.Cut(strings.TrimPrefix(scope, "repository:"), ":")
+		if scope == Catalog+":*" {
+			name, actions = Catalog, "*"
+		}
+		a[name] = strings.Split(actions, ",")
+	}
+	return a
 }
 
 func (a access) covers(b access) bool {
@@ -57,7 +72,7 @@ func requiredAccess(method string, u *url.URL, listTags string) access {
 		case err != nil:
 			return nil
 		case repository == "_catalog":
-			return access{catalog: {"*"}}
+			return access{Catalog: {"*"}}
 		case !ref.IsScopeName(repository):
 			return nil
 		case method == http.MethodDelete:
@@ -73,7 +88,7 @@ func requiredAccess(method string, u *url.URL, listTags string) access {
 		return nil
 	}
 	if rest == "_catalog" {
-		return access{catalog: {"*"}}
+		return access{Catalog: {"*"}}
 	}
 	repository := repositoryOf(rest)
 	if !ref.IsScopeName(repository) {

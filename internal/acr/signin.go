@@ -17,6 +17,7 @@ import (
 
 	"acrpromote/internal/keyed"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 )
 
@@ -47,8 +48,9 @@ type SignIn struct {
 	needNarrow  map[string]bool // scopes for which the wide token does not do
 	wideRefused bool            // the wide scope was refused
 	refresh     token
-	exchangeErr error // the exchange was refused: for the whole run
-	renewed     bool  // a refresh token was replaced because it was refused
+	exchangeErr error     // the exchange was refused: for the whole run
+	renewed     bool      // a refresh token was replaced because it was refused
+	who         principal // that the Entra token is for
 	challenge   *challenge
 	serviceName string        // that tokens are for, once a regional endpoint has named it
 	probing     chan struct{} // closed when the request that learns the challenge has ended
@@ -431,6 +433,7 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 		return token{}, transportError(s.host, "signing in "+identity.describe(), err, s.secrets)
 	}
 	s.secrets.Add(issuedByEntra.Token)
+	s.setPrincipal(readPrincipal(issuedByEntra.Token))
 	client, err := s.authenticationClient()
 	if err != nil {
 		return token{}, err
@@ -448,8 +451,11 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 	if err != nil {
 		e := s.tokenError(op, err, seen, nil)
 		if own, ok := errors.AsType[*Error](e); ok && own.Status == http.StatusUnauthorized {
-			own.detail = "the registry does not accept the identity"
-			own.Remedy = "Check that it belongs to the registry's tenant and has a role there: Container Registry Repository Reader to read, Repository Writer to write and lock (AcrPull and AcrPush where the registry does not use ABAC)"
+			name := "registry-identity-refused"
+			if s.principal().forResourceManager {
+				name = "registry-arm-token"
+			}
+			own.detail, own.Remedy = refusal.Named(name).Fill("grant", s.Remedy(nil))
 		}
 		return token{}, e
 	}

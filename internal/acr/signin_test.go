@@ -375,7 +375,7 @@ func TestRefusedWideScopeFallsBackToNarrowOnes(t *testing.T) {
 		t.Errorf("%d %v", status, err)
 	}
 	_, _, err := fetch(t, client, "GET", "https://prod.azurecr.io/v2/secret/manifests/1", nil)
-	want := `prod.azurecr.io: asking for a token for repository:secret:pull failed: access is denied (HTTP 401, UNAUTHORIZED, “no access”). Grant the identity AcrPull on this registry (Container Registry Repository Reader where the registry uses ABAC)`
+	want := `prod.azurecr.io: asking for a token for repository:secret:pull failed: access is denied (HTTP 401, UNAUTHORIZED, “no access”). Grant the identity the role Container Registry Repository Writer on prod.azurecr.io (content/read, content/write on a, secret); if it is in the mode “RBAC Registry Permissions”, AcrPush instead: az role assignment create --role "Container Registry Repository Writer" --assignee <client-id> --scope "$(az acr show --name prod --query id --output tsv)"`
 	if own, ok := errors.AsType[*Error](err); !ok || own.Error() != want || !errors.Is(err, ErrDenied) {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -524,10 +524,10 @@ func TestRefusedSignInsSayWhatToDo(t *testing.T) {
 		{"not accepted", "/oauth2/exchange", `{"errors":[{"code":"UNAUTHORIZED","message":"no"}]}`, 401, ErrDenied,
 			`prod.azurecr.io: exchanging the identity's token failed: the registry does not accept the identity (HTTP 401, UNAUTHORIZED, “no”). Check that it belongs to the registry's tenant and has a role there`},
 		{"firewall", "/oauth2/exchange", firewall, 403, ErrDenied,
-			`its firewall does not let this machine in (HTTP 403, DENIED, “client with IP '203.0.113.7' is not allowed access, refer https://aka.ms/acr/firewall to grant access”). Let 203.0.113.7 in under Networking of the registry, or run this on an agent inside its network`},
+			`its firewall blocks this machine (HTTP 403, DENIED, “client with IP '203.0.113.7' is not allowed access, refer https://aka.ms/acr/firewall to grant access”). Let 203.0.113.7 in under Networking of the registry, or run this on an agent inside its network`},
 		{"firewall at the token", "/oauth2/token", firewall, 403, ErrDenied, `Let 203.0.113.7 in`},
-		{"throttled", "/oauth2/exchange", ``, 429, ErrUnreachable, `asks for fewer requests (HTTP 429)`},
-		{"in trouble", "/oauth2/token", `<html>`, 503, ErrUnreachable, `the registry is in trouble (HTTP 503). Run it again`},
+		{"throttled", "/oauth2/exchange", ``, 429, ErrUnreachable, `the registry throttles requests (HTTP 429)`},
+		{"in trouble", "/oauth2/token", `<html>`, 503, ErrUnreachable, `the registry is unavailable (HTTP 503). Run this again`},
 		{"no token", "/oauth2/exchange", `{}`, 200, nil, `the response has no token`},
 		{"null", "/oauth2/token", `null`, 200, nil, `the response has no token`},
 		{"a line feed", "/oauth2/token", `{"access_token":"a\r\nX: y"}`, 200, nil, `the response has no token`},

@@ -58,6 +58,13 @@ func (t token) withholds(needs, want access) bool {
 	if len(want) == 0 || !needs.covers(want) {
 		return false
 	}
+	granted, known := t.granted()
+	return known && !granted.covers(want)
+}
+
+// granted returns the access that the token's own claims list. It reports false if
+// they list none that can be read.
+func (t token) granted() (access, bool) {
 	var claims struct {
 		Access []struct {
 			Type, Name string
@@ -65,7 +72,7 @@ func (t token) withholds(needs, want access) bool {
 		} `json:"access"`
 	}
 	if !decodeClaims(t.text, &claims) || claims.Access == nil {
-		return false
+		return nil, false
 	}
 	granted := access{}
 	for _, a := range claims.Access {
@@ -75,7 +82,7 @@ func (t token) withholds(needs, want access) bool {
 		}
 		granted[name] = append(granted[name], a.Actions...)
 	}
-	return !granted.covers(want)
+	return granted, true
 }
 
 // decodeClaims reads the claims of a JSON Web Token. The signature is not checked:

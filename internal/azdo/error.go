@@ -5,9 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
+	"strings"
 
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/rule"
 )
 
@@ -38,27 +39,16 @@ func (s *Service) unreadable(what string, err error, permission string) rule.Ref
 }
 
 func (s *Service) describeStatus(what string, a *statusError, permission string) (reason, remedy string) {
-	host := s.collection.Host()
 	said := ""
 	if a.Message != "" {
 		said = fmt.Sprintf(" (%q)", a.Message)
 	}
-	switch {
-	case a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden:
-		return fmt.Sprintf("Azure DevOps (%s) denies the job's identity the right to read %s: status %d%s", host, what, a.Status, said),
-			s.grant(permission)
-	case a.Status == http.StatusOK || a.Status == http.StatusNonAuthoritativeInfo || a.Status >= 300 && a.Status < 400:
-		return fmt.Sprintf("Azure DevOps (%s) returned a sign-in page, or a redirect to one, for %s: status %d", host, what, a.Status),
-			"The job's token was not accepted: run the step in the job that the token belongs to. " + s.grant(permission)
-	case a.Status == http.StatusNotFound:
-		return fmt.Sprintf("Azure DevOps (%s) did not find %s: status 404%s", host, what, said),
-			"Azure DevOps also returns this status if access is denied. " + s.grant(permission)
-	case a.Status == http.StatusTooManyRequests:
-		return fmt.Sprintf("Azure DevOps (%s) is throttling requests and did not return %s: status 429%s", host, what, said),
-			"Run the step again in a few minutes."
+	entry, known := refusal.Find(refusal.DevOps, refusal.Response{Status: a.Status, Code: refusal.DevOpsCode(a.Message), Message: a.Message})
+	if !known {
+		entry = refusal.Named("devops-unavailable")
 	}
-	return fmt.Sprintf("Azure DevOps (%s) failed while reading %s: status %d%s", host, what, a.Status, said),
-		"Run the step again once Azure DevOps responds; status.dev.azure.com shows its status."
+	cause, remedy := entry.Fill("what", what, "grant", s.grant(permission))
+	return fmt.Sprintf("Azure DevOps (%s) %s: status %d%s", s.collection.Host(), cause, a.Status, said), strings.TrimSuffix(remedy, ".") + "."
 }
 
 // grant returns what to grant to the identity that the job runs as.

@@ -88,9 +88,9 @@ func (u *listError) problem() report.Problem {
 		return p
 	}
 	if denied.Repository == "" {
-		p.Remedy = "Grant the identity the role Container Registry Repository Catalog Lister (AcrPull if the registry does not use repository permissions), or list the repositories by name."
+		p.Remedy = "Name the repositories instead of a pattern, or let the identity list them. " + u.grant(map[string][]string{acr.Catalog: {"*"}})
 	} else {
-		p.Remedy = fmt.Sprintf("Grant the identity metadata/read on the repository %s (Container Registry Repository Reader, which also pulls), or name the tags instead of a pattern.", denied.Repository)
+		p.Remedy = fmt.Sprintf("Name the tags instead of a pattern, or give the identity the right metadata/read on the repository %s. ", denied.Repository) + u.grant(nil)
 	}
 	return p
 }

@@ -160,7 +160,10 @@ func isAzure(host string) bool {
 
 // listError is the error of a registry that could not be listed, so that the
 // images of the set are unknown.
-type listError struct{ err error }
+type listError struct {
+	err   error
+	grant func(more map[string][]string) string
+}
 
 func (u *listError) Error() string { return u.err.Error() }
 func (u *listError) Unwrap() error { return u.err }

@@ -297,7 +297,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	}
 	repositories, err := r.repositories(ctx, at, patterns)
 	if err != nil {
-		return nil, &listError{err}
+		return nil, &listError{err, at.Grant}
 	}
 	repositories = slices.DeleteFunc(repositories, func(repository string) bool { return !flow.Repositories.Match(repository) })
 	// One token for all lists.
@@ -334,7 +334,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	}
 	_ = group.Wait()
 	if err := errors.Join(failures...); err != nil {
-		return nil, &listError{err}
+		return nil, &listError{err, at.Grant}
 	}
 	var all []ref.Reference
 	for _, f := range found {

@@ -28,10 +28,15 @@ type Registry struct {
 
 	rights   map[string][]string // by repository, complete before its first request
 	metadata func() (*acr.Metadata, error)
+	signIn   *acr.SignIn
 }
 
 // Metadata returns the client for the registry's attributes and locks.
 func (r *Registry) Metadata() (*acr.Metadata, error) { return r.metadata() }
+
+// Grant returns what to grant so that the identity may do all that the run does in
+// the registry, and more.
+func (r *Registry) Grant(more map[string][]string) string { return r.signIn.Remedy(more) }
 
 // SignIn prepares access to a registry without sending anything. rights lists
 // the rights to request, by repository; a second call for the same host only
@@ -82,12 +87,13 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 	data := transfer.NewRegistry(host, images, plain)
 	data.Redact(s.config.Secrets)
 	data.ShareMemory(s.memory)
+	data.ExplainDenials(func() string { return signIn.Remedy(nil) })
 	data.OnRetry(func(r transfer.Retry) {
 		s.network.CountRetry(host, r.Wait)
 		s.watch.Retried(r.What, r.Reason, r.Attempt, r.Wait)
 	})
 	return &Registry{
-		Host: host, Azure: azure, rights: rights, Data: data,
+		Host: host, Azure: azure, rights: rights, Data: data, signIn: signIn,
 		metadata: sync.OnceValues(func() (*acr.Metadata, error) { return acr.NewMetadata(host, signIn, attributes, plain) }),
 	}
 }

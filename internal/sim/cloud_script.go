@@ -128,6 +128,21 @@ func Refuse(status int, code, message string, headers ...string) Action {
 	}
 }
 
+// RefuseEntra answers as Microsoft Entra ID refuses: with a kind such as
+// invalid_client, the number of an AADSTS code, and a message.
+func RefuseEntra(status int, kind string, code int, message string) Action {
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) {
+		entraRefusal{status, kind, code, message}.write(w, r)
+	}
+}
+
+// RefuseDevOps answers as Azure DevOps refuses, with a message.
+func RefuseDevOps(status int, message string) Action {
+	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+		restRefusal{status, message, "Microsoft.TeamFoundation.Framework.Server.UnauthorizedRequestException", 3000}.write(w)
+	}
+}
+
 // Status answers with a bare status, as a gateway before the registry does.
 func Status(status int, headers ...string) Action {
 	return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {

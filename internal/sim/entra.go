@@ -32,6 +32,7 @@ type Directory struct {
 	applications map[string]*Application // by client id, lower case
 	lifetime     time.Duration
 	used         map[string]bool // ids of the certificates' assertions that were accepted
+	audience     string          // of tokens, whatever was asked for
 }
 
 // Application is a registered application with its service principal.
@@ -87,6 +88,14 @@ func (d *Directory) SetLifetime(lifetime time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.lifetime = lifetime
+}
+
+// SetAudience makes tokens issued from now on be for this audience, whatever they
+// were asked for: an identity whose tokens are for Azure Resource Manager.
+func (d *Directory) SetAudience(audience string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.audience = audience
 }
 
 // AddApplication registers an application. Asked again for the same client id,
@@ -147,6 +156,9 @@ func (d *Directory) Token(a *Application) string {
 func (d *Directory) issue(a *Application, audience string) (string, time.Duration) {
 	d.mu.Lock()
 	lifetime := d.lifetime
+	if d.audience != "" {
+		audience = d.audience
+	}
 	d.mu.Unlock()
 	now := time.Now()
 	return d.signer.sign(map[string]any{

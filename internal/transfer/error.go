@@ -55,6 +55,8 @@ type Error struct {
 	Reason     string // a clause, without Op and Subject
 	Remedy     string // a sentence, "" if only another attempt may help
 	Err        error  // the cause, nil if Reason is all there is
+
+	granted bool // Remedy says what to grant to whom
 }
 
 // Subject returns what the error is about: registry/repository:tag.
@@ -98,7 +100,7 @@ func withSide(side Side, err error) error {
 	}
 	sided := *e
 	sided.Side = side
-	if sided.Kind == Denied && sided.Status != 0 {
+	if sided.Kind == Denied && sided.Status != 0 && !sided.granted {
 		sided.Remedy = deniedRemedy(&sided)
 	}
 	return &sided

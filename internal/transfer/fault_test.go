@@ -132,7 +132,7 @@ func TestPermanentFaults(t *testing.T) {
 		side     Side
 		contains []string
 	}{
-		{"source firewall", firstTimes(99, "GET", "", firewall), nil, Firewall, Source, []string{"203.0.113.7", "network rules of 127.0.0.1"}},
+		{"source firewall", firstTimes(99, "GET", "", firewall), nil, Firewall, Source, []string{"203.0.113.7", "under Networking of the registry"}},
 		{"target firewall", nil, func(w http.ResponseWriter, r *http.Request) bool { firewall(w, r); return true }, Firewall, Target, []string{"203.0.113.7"}},
 		{"source denied", firstTimes(99, "GET", "", status(403, "DENIED")), nil, Denied, Source, []string{"AcrPull", "Container Registry Repository Reader", "shop/cart"}},
 		{"403 on the look at the target alone is no absence", nil, firstTimes(99, "HEAD", "", status(403, "DENIED")), Denied, Target, []string{"AcrPush", "Container Registry Repository Writer"}},

@@ -66,6 +66,7 @@ type Registry struct {
 	untaggedTTL    time.Duration // for which what no tag protects is assumed not to be deleted by a retention policy
 
 	onRetry func(Retry)
+	grant   func() string
 	secrets *sanitize.Secrets // nil: none are known
 }
 
@@ -124,6 +125,10 @@ func (r *Registry) Redact(secrets *sanitize.Secrets) { r.secrets = secrets }
 // ShareMemory makes the client keep within the limits of a run, together with the
 // other clients. It must be called before the first request.
 func (r *Registry) ShareMemory(m *Memory) { r.memory = m }
+
+// ExplainDenials sets a function that returns what to grant to the identity, a
+// sentence without its full stop or "". It must be called before the first request.
+func (r *Registry) ExplainDenials(grant func() string) { r.grant = grant }
 
 // recordBlob records that a repository has a blob, which can be mounted from it.
 func (r *Registry) recordBlob(repo, digest string) {

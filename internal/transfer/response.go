@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"acrpromote/internal/explain"
 	"acrpromote/internal/ocierror"
+	"acrpromote/internal/refusal"
 )
 
 const (
@@ -35,47 +37,37 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 	}
 	e.Reason = summary
 	address, firewall := said.Firewall()
+	if entry, known := refusal.Find(refusal.Registry, refusal.Response{Status: status, Code: said.Code, Message: said.Message}); known {
+		grant := ""
+		if r.grant != nil {
+			grant = r.grant()
+		}
+		cause, remedy := entry.Fill("address", cmp.Or(address, "this machine's address"), "grant", grant)
+		e.Reason = cause + ": " + summary
+		e.Remedy = strings.TrimSuffix(remedy, ".") + "."
+		e.granted = grant != ""
+	}
 	switch {
 	case status == http.StatusMethodNotAllowed || said.Code == "REGISTRY_DISALLOWED_OPERATION":
 		// One code for three causes: shared with quarantine and full storage.
 		e.Kind = Locked
-		e.Reason = "the operation is not allowed: " + summary
-		e.Remedy = fmt.Sprintf("%s is locked, quarantined or out of storage. Check its attributes (az acr repository show) and the storage usage of %s.", e.Subject(), r.host)
 	case status == http.StatusForbidden && firewall:
 		e.Kind = Firewall
-		if address != "" {
-			address = " " + address
-		}
-		e.Reason = fmt.Sprintf("the firewall of %s blocks this machine: %s", r.host, summary)
-		e.Remedy = fmt.Sprintf("Allow the address%s in the network rules of %s, or run where its private endpoint is reachable.", address, r.host)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Kind = Denied
-		e.Reason = "access is denied: " + summary
-		e.Remedy = deniedRemedy(e)
+		if !e.granted {
+			e.Remedy = deniedRemedy(e)
+		}
 	case status == http.StatusNotFound:
 		e.Kind = NotFound
-		e.Reason = "it does not exist: " + summary
-		e.Remedy = "Check the names of registry, repository and tag."
-	case status/100 == 3:
-		e.Kind = Unexpected
-		e.Reason = "the registry redirects to another address, which is followed for blobs only: " + summary
-		e.Remedy = "Check the name of the registry, and any proxy in front of it."
 	case status == http.StatusTooManyRequests:
 		e.Kind = Throttled
-		e.Reason = "the registry throttles requests: " + summary
-		e.Remedy = "Run again later, or with fewer images at once."
 	case status == http.StatusRequestEntityTooLarge:
 		e.Kind = TooLarge
-		e.Remedy = "The registry, or a proxy in front of it, does not accept anything this large."
 	case said.Code == "DIGEST_INVALID":
 		e.Kind = Corrupt
-		e.Reason = "the registry received other content than was sent: " + summary
-		e.Remedy = "Run again. If the error persists, something on the network path changes the bytes."
 	default:
 		e.Kind = Unexpected
-		if status >= 500 {
-			e.Remedy = "Run again later."
-		}
 	}
 	return e
 }
