@@ -122,7 +122,7 @@ func responseError(host, op string, status int, body []byte, secrets *sanitize.S
 	address, _ := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
 	if known {
 		// What to grant is known to the caller.
-		e.detail, e.Remedy = entry.Fill("address", cmp.Or(address, "this machine's address"), "grant", "")
+		e.detail, e.Remedy = entry.Fill("host", host, "address", cmp.Or(address, "this machine's address"), "grant", "")
 	}
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:

@@ -9,7 +9,7 @@ import (
 
 func TestTable(t *testing.T) {
 	name := regexp.MustCompile(`^(registry|entra|devops)(-[a-z]+)+$`)
-	known := []string{"address", "grant", "what", "subject", "issuer", "audience"}
+	known := []string{"host", "address", "grant", "what", "subject", "issuer", "audience"}
 	seen := map[string]bool{}
 	for _, r := range All {
 		if !name.MatchString(r.Name) || seen[r.Name] {

@@ -22,9 +22,9 @@ var All = []Refusal{
 		Remedy: "Wait until the scanner of the registry releases the image; who may release it by hand has the role AcrQuarantineWriter",
 	},
 	{
-		Name: "registry-soft-deleted", Service: Registry, Says: []string{"soft delete", "soft-delete", "softdelete"},
-		Cause:  "the same digest was deleted there before, and soft delete still keeps it",
-		Remedy: "Restore it (az acr manifest list-deleted, az acr manifest restore), then run this again; or wait until the registry's retention for soft delete is over",
+		Name: "registry-soft-deleted", Service: Registry, Says: []string{"soft delete", "soft-delete"},
+		Cause:  "it is soft-deleted: the same digest was deleted there before, and the registry still keeps it",
+		Remedy: "It was deleted at {host}, which takes it again only after it has been restored: az acr manifest list-deleted shows it, and az acr manifest restore brings it back",
 	},
 	{
 		Name: "registry-disallowed", Service: Registry, Status: []int{405}, Codes: []string{"REGISTRY_DISALLOWED_OPERATION"},
@@ -59,7 +59,7 @@ var All = []Refusal{
 	{
 		Name: "registry-manifest-incomplete", Service: Registry, Codes: []string{"MANIFEST_BLOB_UNKNOWN"},
 		Cause:  "something that the manifest names has not arrived at the registry",
-		Remedy: "Run this again: what is missing is copied then. A replica of the registry can lag behind, and a retention policy can delete what has no tag yet",
+		Remedy: "If {host} has a retention policy for untagged manifests, let it keep them for at least a day (az acr config retention update); otherwise find out what else deletes there. Then run the step again",
 	},
 	{
 		Name: "registry-upload-lost", Service: Registry, Codes: []string{"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"},

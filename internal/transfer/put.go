@@ -112,13 +112,10 @@ func (r *Registry) explainRefusedManifest(e *Error, body []byte) {
 	switch {
 	case strings.Contains(said, "soft deleted") || strings.Contains(said, "soft-deleted"):
 		e.Kind = Conflict
-		e.Reason = "it is soft-deleted: " + e.Reason
-		e.Remedy = fmt.Sprintf("It was deleted at %s, which takes it again only after it has been restored: %s.", r.host, restore)
 	case e.Kind == Locked:
 		e.Remedy += fmt.Sprintf(" It may also be soft-deleted: %s.", restore)
 	case isUnknownReference(e):
 		e.Reason = "what it refers to was pushed before, but is not there: " + e.Reason
-		e.Remedy = fmt.Sprintf("If %s has a retention policy for untagged manifests, let it keep them for at least a day (az acr config retention update); otherwise find out what else deletes there. Then run the step again.", r.host)
 	}
 }
 

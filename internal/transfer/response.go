@@ -42,7 +42,7 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 		if r.grant != nil {
 			grant = r.grant()
 		}
-		cause, remedy := entry.Fill("address", cmp.Or(address, "this machine's address"), "grant", grant)
+		cause, remedy := entry.Fill("host", r.host, "address", cmp.Or(address, "this machine's address"), "grant", grant)
 		e.Reason = cause + ": " + summary
 		e.Remedy = strings.TrimSuffix(remedy, ".") + "."
 		e.granted = grant != ""
