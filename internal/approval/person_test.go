@@ -212,6 +212,30 @@ func TestBypassIsNotAutomatedApproval(t *testing.T) {
 	}
 }
 
+// TestAutomatedCheckOfResourceNotShown checks what is said if the resource of a named
+// check may be one whose name is not shown, and that its id names it.
+func TestAutomatedCheckOfResourceNotShown(t *testing.T) {
+	hidden := approval.Resource{Type: "environment", ID: "9"}
+	for resource, granted := range map[string]bool{"Gate": false, "#9": true, "#8": false} {
+		e, r := with().build()
+		e.Suite.Runs = append(e.Suite.Runs, approval.CheckRun{ID: guid(400), Status: "approved", Type: approval.TypeTaskCheck, ConfigurationID: 40, Version: 1,
+			Completed: now.Add(-time.Hour), Resource: hidden})
+		e.Configurations.Checks = append(e.Configurations.Checks, approval.Configuration{ID: 40, Version: 1, Type: approval.TypeTaskCheck, Definition: guid(500), Resource: hidden})
+		e.Reader = `"shop Build Service (contoso)"`
+		r.Approval, r.Checks = approval.Automated, []approval.Check{{Definition: "40", Resource: resource}}
+		v := approval.Judge(e, r, now)
+		if v.Granted != granted {
+			t.Errorf("%s: granted %v: %+v", resource, v.Granted, v.Refusals)
+		}
+		if resource != "Gate" {
+			continue
+		}
+		if len(v.Refusals) != 1 || !strings.Contains(v.Refusals[0].Reason, `as far as "shop Build Service (contoso)" may view`) || !strings.Contains(v.Refusals[0].Remedy, "the role Reader on environment #9") {
+			t.Errorf("%+v", v.Refusals)
+		}
+	}
+}
+
 // TestApprovalIsNotAutomatedCheck checks that an approval check that a flow names
 // among its automated checks does not count as one: the rules about people would
 // not apply to who gave it.
