@@ -61,6 +61,8 @@ func TestFaultsSurvived(t *testing.T) {
 	}{
 		{"429 with Retry-After on every kind of request", all(sim.Throttle(time.Second)), false},
 		{"429 without Retry-After on every kind of request", all(sim.Throttle(-1)), false},
+		{"429 with a Retry-After of -1", all(sim.Refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests", "Retry-After", "-1")), false},
+		{"429 with a Retry-After in the past", all(sim.Refuse(http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests", "Retry-After", "Mon, 01 Jan 2001 00:00:00 GMT")), false},
 		{"429 on every fifth request at the target", one(sim.Fault{Host: devHost, Path: "^/v2/", Every: 5, Times: sim.Always, Do: sim.Throttle(-1)}), false},
 		{"502 at the source and 504 at the target", append(all(sim.Status(502))[:8], all(sim.Status(504))[8:]...), false},
 		{"503 on every kind of request", all(sim.Status(503)), false},

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // limitedTest is a flow from one registry to two, all with the limits of the tier
@@ -152,4 +153,27 @@ func TestLimitsAreKept(t *testing.T) {
 		t.Error("the rerun changed something")
 	}
 	l.run(l.set("audit", some), "audit")
+}
+
+// TestTagsAreListedOnce checks that the list of a repository's tags which a pattern
+// took also shows what is attached by tags.
+func TestTagsAreListedOnce(t *testing.T) {
+	env := newTestEnv(t)
+	env.three()
+	signature := strings.Replace(env.prod.TagDigest("shop/pay", "1.0"), ":", "-", 1) + ".sig"
+	testimage.Put(env.prod, "shop/pay", signature, testimage.Signature(layer(7, 0, 512)))
+	env.ready()
+	o := env.task(inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/*:*"}).want("done")
+	lists := 0
+	for _, request := range o.asked(prodHost) {
+		if strings.HasSuffix(request, "/tags/list") {
+			lists++
+		}
+	}
+	if lists != 2 {
+		t.Errorf("the tags of two repositories were listed %d times", lists)
+	}
+	if env.dev.TagDigest("shop/pay", signature) == "" {
+		t.Error("the signature was not copied")
+	}
 }

@@ -45,7 +45,7 @@ func (r *Registry) Repositories(ctx context.Context, limit int) ([]string, error
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, "", "", err))
 }
 
-// Tags returns the tags of a repository, sorted.
+// Tags returns the tags of a repository, sorted. Its digest tags are known then, too.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-tags
 func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, error) {
 	const op = "listing the tags"
@@ -63,6 +63,15 @@ func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, 
 		})
 		return json.Unmarshal(body, &page)
 	}, limit)
+	if err == nil {
+		d := digestTags{listed: true, tags: make(map[string]bool)}
+		for _, tag := range names {
+			if isDigestTag(tag) {
+				d.tags[tag] = true
+			}
+		}
+		r.digestTagLists.Set(repo, d)
+	}
 	slices.Sort(names)
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, repo, "", err))
 }
