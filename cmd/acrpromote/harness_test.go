@@ -46,7 +46,7 @@ func TestInvariantsCanFail(t *testing.T) {
 		empty := `{"schema":"acrpromote/result/v1","tool":"1","action":"seal","dryRun":false,"outcome":"done","changed":false,"direction":"checked","rules":"inputs",
 			"protection":"","approvalCode":"","run":{"kind":"none","organization":"","project":"","id":0,"stage":"","attempt":0,"requestedBy":"","branch":"","commit":""},
 			"approval":{"granted":false,"kind":"none","guards":"","approvers":[],"rules":[]},
-			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"attached":[],"targets":[]}],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[],"environment":[]}`
+			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"attached":[],"targets":[]}],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[],"budget":[],"environment":[]}`
 		if err := json.Unmarshal([]byte(empty), &good); err != nil {
 			t.Fatal(err)
 		}

@@ -206,7 +206,7 @@ func TestDownloadsAreFollowedWithoutCredentials(t *testing.T) {
 	if got := n.Hosts(); !slices.Equal(got, []string{"prod.azurecr.io:443", "store.blob.example:443"}) {
 		t.Errorf("the record says %v", got)
 	}
-	want := []Traffic{{Registry: "prod.azurecr.io", Read: 3, BytesRead: n.Traffic()[0].BytesRead}}
+	want := []Traffic{{Registry: "prod.azurecr.io", Read: 3, Redirected: 2, BytesRead: n.Traffic()[0].BytesRead}}
 	if got := n.Traffic(); !slices.Equal(got, want) || got[0].BytesRead < 5 {
 		t.Errorf("traffic %+v", got)
 	}
