@@ -63,16 +63,10 @@ func (r *Registry) Tags(ctx context.Context, repo string, limit int) ([]string, 
 		})
 		return json.Unmarshal(body, &page)
 	}, limit)
-	if err == nil {
-		d := digestTags{listed: true, tags: make(map[string]bool)}
-		for _, tag := range names {
-			if isDigestTag(tag) {
-				d.tags[tag] = true
-			}
-		}
-		r.digestTagLists.Set(repo, d)
-	}
 	slices.Sort(names)
+	if err == nil {
+		err = r.keepDigestTags(repo, names)
+	}
 	return slices.Compact(names), withSide(Source, r.wrap(ctx, op, repo, "", err))
 }
 

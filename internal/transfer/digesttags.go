@@ -152,6 +152,24 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		Remedy: "Remove what is no longer needed, or copy without referrers."}
 }
 
+// keepDigestTags keeps the digest tags of all tags of a repository, so that they are
+// not listed again.
+func (r *Registry) keepDigestTags(repo string, tags []string) error {
+	d := digestTags{listed: true}
+	for _, tag := range tags {
+		if t, ok := parseDigestTag(tag); ok {
+			d.tags = append(d.tags, t)
+		}
+	}
+	slices.SortFunc(d.tags, digestTag.compare)
+	d.tags = slices.Clone(slices.Compact(d.tags))
+	if err := r.keep(repo, "", listWeight+int64(len(d.tags)*len(digestTag{}))); err != nil {
+		return err
+	}
+	r.digestTagLists.Set(repo, d)
+	return nil
+}
+
 // cannotListTags reports whether the registry does not list tags, at least not for
 // this credential.
 func cannotListTags(resp *response) bool {
