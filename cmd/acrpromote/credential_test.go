@@ -439,3 +439,43 @@ flows:
 		t.Errorf("it is not said what could not be judged: %q", o.warnings)
 	}
 }
+
+// TestDockerHub: a connection of the type Docker Hub signs in at Docker Hub's own token
+// host, which gets no other registry's password.
+func TestDockerHub(t *testing.T) {
+	env := newTestEnv(t)
+	options := sim.RegistryOptions{TokenHost: "auth.docker.io", Now: env.clock.now}
+	hub := env.cloud.Registry("index.docker.io", options)
+	hub.AddUser("contoso", "a-docker-hub-token~1")
+	hub.Grant("contoso", "**", "pull")
+	image := pushImage(hub, cart, release, 1, 2, 2048)
+	flows := env.flowFile(`version: 1
+trust: [public, team]
+registries:
+  hub: {host: index.docker.io, trust: public}
+  dev: {host: ` + devHost + `, trust: team}
+flows:
+  base:
+    from: hub
+    to: [dev]
+    require: {approval: {kind: manual, environment: Production}}
+`)
+	env.approve(manager, "")
+	in := inputs{"action": "promote", "source": "index.docker.io/" + cart + ":" + release, "targets": devHost, "flowFile": flows}
+	o := env.task(in, connected("registryConnections", env.project.DockerHubConnection("hub", "contoso", "a-docker-hub-token~1"))).want("done")
+	if got := env.dev.TagDigest(cart, release); got != image.Digest {
+		t.Errorf("tag %q", got)
+	}
+	for _, r := range o.requests {
+		if strings.HasPrefix(r.Authorization, "Basic ") && r.Host != "auth.docker.io" {
+			t.Errorf("%s %s%s bore the password", r.Method, r.Host, r.Path)
+		}
+	}
+	// Another registry that names Docker Hub's token host sends nothing there.
+	other := env.cloud.Registry("index.docker.io.example", options)
+	other.AddUser("contoso", "another-password~12345")
+	o = env.task(push("targets", "index.docker.io.example"), connected("registryConnections", env.project.DockerConnection("other", "index.docker.io.example", "contoso", "another-password~12345")))
+	if got := o.asked("auth.docker.io"); o.result["outcome"] == "done" || len(got) != 0 {
+		t.Errorf("outcome %v, asked %v", o.result["outcome"], got)
+	}
+}

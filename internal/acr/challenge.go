@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"acrpromote/internal/ref"
 	"acrpromote/internal/sanitize"
 )
 
@@ -131,12 +132,15 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 			if err != nil || realm.Hostname() == "" || realm.User != nil {
 				return challenge{}, &Error{Host: s.host, Op: op, detail: "its challenge names no address for tokens that can be understood", Remedy: "Check the registry's configuration"}
 			}
-			if !s.owns(realm) {
+			issuer := s.host
+			if other := TokenHost(s.host); other != "" && realm.Scheme == "https" && ref.CanonicalHost(realm.Host) == other {
+				issuer = other
+			} else if !s.owns(realm) {
 				return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied,
 					detail: fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
 					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
 			}
-			realm.Host, realm.Fragment = s.host, ""
+			realm.Host, realm.Fragment = issuer, ""
 			return challenge{scheme: "bearer", realm: *realm, service: parameters["service"]}, nil
 		}
 	}
@@ -144,6 +148,16 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, detail: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
 	}
 	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, detail: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
+}
+
+// TokenHost returns the host that issues the tokens of Docker Hub, which is not the
+// registry's own; "" for every other registry.
+func TokenHost(registry string) string {
+	switch registry {
+	case "index.docker.io", "registry-1.docker.io":
+		return "auth.docker.io"
+	}
+	return ""
 }
 
 // parseChallenge reads one WWW-Authenticate challenge (RFC 9110, 11.6.1): the

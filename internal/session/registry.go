@@ -69,8 +69,12 @@ func (s *Session) Registry(host string) (*Registry, error) {
 }
 
 func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
+	issuers := []string{host}
+	if other := acr.TokenHost(host); other != "" {
+		issuers = append(issuers, other)
+	}
 	tokens := s.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: []string{host}, Registry: host, Retries: retryLimit, RepeatWrites: true,
+		Name: "signing in to " + host, Hosts: issuers, Registry: host, Retries: retryLimit, RepeatWrites: true,
 		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
 	})
 	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)

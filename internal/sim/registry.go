@@ -38,6 +38,7 @@ type RegistryOptions struct {
 	AnonymousPull    bool
 	NoReferrers      bool          // no referrers API, as with customer-managed keys
 	ReferrersPage    int           // descriptors in one answer; 0 is 100
+	TokenHost        string        // where tokens are issued; "" is the registry itself
 	StorageHost      string        // where blob downloads are sent, one for each registry; "" is <name>.blob.core.windows.net
 	DownloadLifetime time.Duration // of a signed download address, whole seconds; 0 is 20 minutes
 	Lag              Lag           // until a write is seen by other connections
@@ -124,6 +125,9 @@ func (c *Cloud) Registry(host string, o RegistryOptions) *Registry {
 	}
 	c.Handle(host, r)
 	c.Handle(r.storage, http.HandlerFunc(r.serveStorage))
+	if o.TokenHost != "" {
+		c.Handle(o.TokenHost, http.HandlerFunc(r.token))
+	}
 	return r
 }
 

@@ -249,6 +249,9 @@ func (r *Registry) anonymous(req *http.Request) bool {
 
 func (r *Registry) challenge(w http.ResponseWriter, req *http.Request, needed []resource, problem string) {
 	host, service := r.endpoint(req)
+	if r.o.TokenHost != "" {
+		host = r.o.TokenHost
+	}
 	challenge := fmt.Sprintf(`Bearer realm="https://%s/oauth2/token",service="%s"`, host, service)
 	var scopes []string
 	var detail []map[string]string
