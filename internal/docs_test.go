@@ -299,6 +299,22 @@ func TestThreatModelNamesItsTests(t *testing.T) {
 	}
 }
 
+// TestCredentialsNameTheirTests: the table of credentials names tests that exist.
+func TestCredentialsNameTheirTests(t *testing.T) {
+	_, section, found := strings.Cut(pages(t)["docs/conformance.md"].text, "## Ways to sign in")
+	if !found {
+		t.Fatal("docs/conformance.md has no table of credentials")
+	}
+	section, _, _ = strings.Cut(section, "\n## ")
+	names := regexp.MustCompile(`Test\w+`).FindAllString(section, -1)
+	for _, name := range names {
+		testExists(t, "ways to sign in", name)
+	}
+	if len(names) < 25 {
+		t.Errorf("the table names only %d tests", len(names))
+	}
+}
+
 // testExists checks that a test is there that a page names: Name, Name (package), or
 // file: title of a test of Node.
 func testExists(t *testing.T, of, name string) {

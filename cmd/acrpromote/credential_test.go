@@ -141,6 +141,27 @@ func TestCredentialSchemes(t *testing.T) {
 	}
 }
 
+// TestCredentialSchemesAtEveryAddress: the schemes of Azure work whatever address the
+// organization answers at. A server issues no assertions.
+func TestCredentialSchemesAtEveryAddress(t *testing.T) {
+	for _, form := range addressForms {
+		for _, scheme := range entraSchemes() {
+			if form.name == "server" && strings.HasSuffix(scheme.name, "federation") {
+				continue
+			}
+			t.Run(form.name+", "+scheme.name, func(t *testing.T) {
+				env := newTestEnvOf(t, form.organization)
+				image := env.sealed()
+				env.approve(manager, "released")
+				env.task(push(), withConnections(scheme.connections(t, env))).want("done")
+				if got := env.dev.TagDigest(cart, release); got != image.Digest {
+					t.Errorf("tag %q", got)
+				}
+			})
+		}
+	}
+}
+
 // TestAnonymousSource: a public registry needs no connection, and proves nothing.
 func TestAnonymousSource(t *testing.T) {
 	env := newTestEnv(t)

@@ -104,6 +104,31 @@ func TestManagedIdentity(t *testing.T) {
 	}
 }
 
+// TestManagedIdentityClouds: the metadata service of a machine in each cloud issues the
+// tokens for that cloud's registries.
+func TestManagedIdentityClouds(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	for name, suffix := range map[string]string{"AzureCloud": "azurecr.io", "AzureChinaCloud": "azurecr.cn", "AzureUSGovernment": "azurecr.us"} {
+		t.Run(name, func(t *testing.T) {
+			env := newSerialEnv(t)
+			env.prod = env.registry("contosoprod." + suffix)
+			env.dev = env.registry("contosodev." + suffix)
+			image := env.sealed()
+			env.approve(manager, "released")
+			env.allow(systemIdentity)
+			env.machine(env.directory.AddApplication(systemIdentity))
+			connection := env.project.ManagedIdentityConnection("machine", tenant, "")
+			connection.SetData("environment", name)
+			env.task(push("source", env.prod.Host()+"/"+cart+":"+release, "targets", env.dev.Host()), connected("azureSubscription", connection)).want("done")
+			if got := env.dev.TagDigest(cart, release); got != image.Digest {
+				t.Errorf("tag %q", got)
+			}
+		})
+	}
+}
+
 // readyAlone is ready, in a test whose subtests share one address.
 func readyAlone(t *testing.T) (*testEnv, descriptor) {
 	t.Helper()
