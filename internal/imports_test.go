@@ -102,7 +102,7 @@ var pure = map[string][]string{
 	"internal/seal":        {"internal/ref"},
 	"internal/approval":    {"internal/rule", "internal/sanitize"},
 	"internal/sanitize":    {},
-	"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/rule"},
+	"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},
 	"internal/levenshtein": {},
 	"internal/referrer":    {},
 	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},

@@ -166,7 +166,7 @@ func TestInit(t *testing.T) {
 			arguments = append([]string{"init", "--folder", "new"}, arguments...)
 			p.run(arguments...).wantCode(0)
 			p.run("check", "--flowFile", "new/flows.yml").wantCode(0)
-			for _, file := range []string{"flows.yml", "azure-pipelines.yml", "grant-roles.sh"} {
+			for _, file := range []string{"flows.yml", "azure-pipelines.yml", "grant-roles.sh", "grant-roles.ps1"} {
 				content, err := os.ReadFile(filepath.Join(p.dir, "new", file))
 				if err != nil || !strings.Contains(string(content), "contosoprod") {
 					t.Errorf("%s: %v\n%s", file, err, content)

@@ -14,7 +14,7 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// initialize writes a flow file, a pipeline and a script with role commands, and
+// initialize writes a flow file, a pipeline and scripts with role commands, and
 // returns the exit code.
 func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	if err := initFlowFile(c, stdin, log); err != nil {
@@ -24,7 +24,7 @@ func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	return outcome.Done.ExitCode()
 }
 
-// initFlowFile asks for values that the flags do not give, and writes three files.
+// initFlowFile asks for values that the flags do not give, and writes four files.
 // It does not overwrite existing files.
 func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 	answers := topology.Answers{
@@ -44,7 +44,7 @@ func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 		return err
 	}
 	files := []struct{ name, content string }{
-		{"flows.yml", kit.FlowFile}, {"azure-pipelines.yml", kit.Pipeline}, {"grant-roles.sh", kit.Roles},
+		{"flows.yml", kit.FlowFile}, {"azure-pipelines.yml", kit.Pipeline}, {"grant-roles.sh", kit.Bash}, {"grant-roles.ps1", kit.PowerShell},
 	}
 	folder := c.Folder
 	if folder == "" {
@@ -73,7 +73,7 @@ func initFlowFile(c *agent.Config, stdin io.Reader, log *agent.Log) error {
 		}
 		log.Line("wrote " + path)
 	}
-	log.Line("Review the three files, replace the placeholders in <angle brackets>, then run: acrpromote check --flowFile " + filepath.Join(folder, files[0].name))
+	log.Line("Review the four files, replace the placeholders in <angle brackets>, then run: acrpromote check --flowFile " + filepath.Join(folder, files[0].name))
 	return nil
 }
 

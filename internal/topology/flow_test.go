@@ -1,8 +1,10 @@
 package topology
 
 import (
+	"os/exec"
 	"reflect"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -364,7 +366,8 @@ func TestInit(t *testing.T) {
 		if err := valid(t, schemaObject(t), asJSON(t, []byte(kit.FlowFile)), ""); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		golden(t, "testdata/init-"+name+".golden", kit.FlowFile+"-----\n"+kit.Pipeline+"-----\n"+kit.Roles)
+		golden(t, "testdata/init-"+name+".golden", kit.FlowFile+"-----\n"+kit.Pipeline+"-----\n"+kit.Bash+"-----\n"+kit.PowerShell)
+		parses(t, name, kit.Bash)
 	}
 	for want, a := range map[string]Answers{
 		"there are no targets":            {Production: "p.azurecr.io"},
@@ -381,5 +384,21 @@ func TestInit(t *testing.T) {
 		if _, err := Init(a); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// parses checks that bash can read a script.
+func parses(t *testing.T, name, script string) {
+	t.Helper()
+	if _, err := exec.LookPath("bash"); err != nil {
+		if runtime.GOOS == "windows" {
+			return
+		}
+		t.Fatal(err)
+	}
+	check := exec.Command("bash", "-n")
+	check.Stdin = strings.NewReader(script)
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%s: bash cannot read the script: %v\n%s\n%s", name, err, out, script)
 	}
 }

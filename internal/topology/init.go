@@ -21,9 +21,10 @@ type Answers struct {
 
 // Kit has the contents of the files that `acrpromote init` writes.
 type Kit struct {
-	FlowFile string // valid: Parse accepts it
-	Pipeline string // azure-pipelines.yml
-	Roles    string // Azure CLI commands
+	FlowFile   string // valid: Parse accepts it
+	Pipeline   string // azure-pipelines.yml
+	Bash       string // grant-roles.sh: commands of the Azure CLI
+	PowerShell string // grant-roles.ps1: the same
 }
 
 // The service connections that the pipeline uses.
@@ -61,7 +62,9 @@ func Init(a Answers) (Kit, error) {
 		seen[host] = true
 		hosts = append(hosts, host)
 	}
-	kit := Kit{FlowFile: a.flowFile(hosts), Pipeline: a.pipeline(hosts), Roles: a.roles(hosts)}
+	kit := Kit{FlowFile: a.flowFile(hosts), Pipeline: a.pipeline(hosts)}
+	script := a.roles(hosts)
+	kit.Bash, kit.PowerShell = script.bash(), script.powerShell()
 	if _, err := Parse("flows.yml", []byte(kit.FlowFile)); err != nil {
 		return Kit{}, err
 	}
@@ -205,47 +208,3 @@ func (a Answers) source(hosts []string) string {
 }
 
 func yamlText(s string) string { return strconv.Quote(s) }
-
-func (a Answers) roles(hosts []string) string {
-	var b strings.Builder
-	b.WriteString(`# The roles that the pipeline's identities need, and no others. No identity
-# can write to both sides. Fill in the object ID of each service connection's
-# service principal. In a registry with ABAC role assignments, a condition can
-# limit each role to its repositories.
-#
-# These roles do not make this task the only way to push. For that, add a
-# required template and an approval as checks on each service connection.
-`)
-	grant := func(who, host, role, why string) {
-		fmt.Fprintf(&b, "\n# %s on %s: %s.\n", who, host, why)
-		name, azure := registryName(host)
-		if !azure {
-			fmt.Fprintf(&b, "# %s is not an Azure Container Registry: grant the right to push there by its own means.\n", host)
-			return
-		}
-		fmt.Fprintf(&b, "az role assignment create --role %q --assignee-object-id \"<object ID of %s>\" --assignee-principal-type ServicePrincipal --scope \"$(az acr show --name %s --query id --output tsv)\"\n", role, who, name)
-	}
-	const reader, writer = "Container Registry Repository Reader", "Container Registry Repository Writer"
-	grant(buildConnection, hosts[0], writer, "push the release candidate, seal and lock it (AcrPush cannot lock)")
-	if len(a.Environments) > 0 {
-		grant(releaseConnection, hosts[0], writer, "read images and their locks, move the environment tags")
-	} else {
-		grant(releaseConnection, hosts[0], reader, "read images and their locks (AcrPull cannot read locks)")
-	}
-	for _, host := range hosts[1:] {
-		grant(targetConnection, host, "AcrPush", "push released images. Use "+writer+" if the registry uses ABAC or targets are locked")
-	}
-	return b.String()
-}
-
-// registryName returns the name of the Azure registry that a host belongs to.
-func registryName(host string) (string, bool) {
-	label, domain, _ := strings.Cut(host, ".")
-	switch domain {
-	case "azurecr.io", "azurecr.cn", "azurecr.us":
-		// The host can have a hash after the name, which itself has no dash.
-		name, _, _ := strings.Cut(label, "-")
-		return name, true
-	}
-	return "", false
-}
