@@ -13,31 +13,30 @@ import (
 	"acrpromote/internal/testimage"
 )
 
-// limitedTest is a flow from one registry to two, all with the limits of the tier
-// Basic for one identity, a quarter of each in 5 seconds instead of all of it in a
-// minute, so that a test takes no minutes.
+// limitedTest is a flow from one registry to two, all with the same limits.
 type limitedTest struct {
 	*testEnv
 	registries []*sim.Registry // the source first
+	limits     sim.Limits
 	flow       string
 	images     []string
 }
 
-const limitWindow = 5 * time.Second
-
-var scaledLimits = sim.Limits{
-	Window: limitWindow, Read: sim.BasicLimits.Read / 4, Write: sim.BasicLimits.Write / 4, Referrers: sim.BasicLimits.Referrers / 4,
+// quarterLimits are a quarter of the limits of the tier Basic in 5 seconds instead of
+// all of them in a minute, so that a test takes no minutes.
+var quarterLimits = sim.Limits{
+	Window: 5 * time.Second, Read: sim.BasicLimits.Read / 4, Write: sim.BasicLimits.Write / 4, Referrers: sim.BasicLimits.Referrers / 4,
 }
 
-func newLimitedTest(t *testing.T, images int) *limitedTest {
+func newLimitedTest(t *testing.T, images int, limits sim.Limits) *limitedTest {
 	t.Helper()
 	env := newTestEnv(t)
 	env.stage.Begin()
 	env.patience = 10 * time.Minute
-	l := &limitedTest{testEnv: env}
+	l := &limitedTest{testEnv: env, limits: limits}
 	hosts := []string{"contosobig.azurecr.io", "contosoleft.azurecr.io", "contosoright.azurecr.io"}
 	for _, host := range hosts {
-		r := env.cloud.Registry(host, sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now, Limits: scaledLimits})
+		r := env.cloud.Registry(host, sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now, Limits: limits})
 		r.Grant(clientID, "**", sim.RepositoryWriter...)
 		l.registries = append(l.registries, r)
 	}
@@ -66,20 +65,29 @@ func (l *limitedTest) run(in inputs, name string) (o outcome, took time.Duration
 	o = l.task(in).want("done")
 	took = time.Since(start)
 	for _, r := range l.registries {
+		begun, first := map[string]time.Time{}, map[string]time.Time{} // by kind
+		for _, request := range o.requests {
+			if kind := limitedKind(request.Method, request.Path); request.Host == r.Host() && begun[kind].IsZero() {
+				begun[kind] = request.Time
+			}
+		}
 		late := 0
-		first := map[string]time.Time{} // refusal, by kind
 		refused := r.Refused()[before[r.Host()]:]
 		for _, refusal := range refused {
-			if first[refusal.Kind].IsZero() {
-				first[refusal.Kind] = refusal.At
+			at := refusal.Kind
+			if first[at].IsZero() {
+				first[at] = refusal.At
 			}
-			if refusal.At.Sub(first[refusal.Kind]) > limitWindow {
+			// On a machine so busy that it takes several short windows to exceed a
+			// limit, their length is known only once two have ended.
+			slow := l.limits.Window < time.Minute && first[at].Sub(begun[at]) > l.limits.Window
+			if !slow && refusal.At.Sub(first[at]) > l.limits.Window {
 				late++
 			}
 		}
 		l.t.Logf("%s: %s: %d requests refused, %d after the first window", name, r.Host(), len(refused), late)
-		if late > 0 {
-			l.t.Errorf("%s: %s refused %d requests after the first window in which it refused any", name, r.Host(), late)
+		if late > 0 || len(refused) > 200 {
+			l.t.Errorf("%s: %s refused %d requests, %d of them after the first window in which it refused any", name, r.Host(), len(refused), late)
 		}
 	}
 	return o, took
@@ -109,8 +117,8 @@ func (l *limitedTest) least(o outcome) time.Duration {
 	}
 	var lists, writes time.Duration
 	for _, r := range l.registries {
-		lists = max(lists, time.Duration((counted[r.Host()+" referrers"]-1)/scaledLimits.Referrers)*limitWindow)
-		writes = max(writes, time.Duration((counted[r.Host()+" write"]-1)/scaledLimits.Write)*limitWindow)
+		lists = max(lists, time.Duration((counted[r.Host()+" referrers"]-1)/l.limits.Referrers)*l.limits.Window)
+		writes = max(writes, time.Duration((counted[r.Host()+" write"]-1)/l.limits.Write)*l.limits.Window)
 	}
 	l.t.Logf("%v", counted)
 	return lists + writes
@@ -121,11 +129,11 @@ func (l *limitedTest) least(o outcome) time.Duration {
 // are held back for little longer than they require, and the time is reported. For
 // 500 images see docs/development.md.
 func TestLimitsAreKept(t *testing.T) {
-	images := 120
+	images, limits := 120, quarterLimits
 	if n, err := strconv.Atoi(os.Getenv("ACRPROMOTE_LIMIT_IMAGES")); err == nil {
-		images = n
+		images, limits = n, sim.BasicLimits
 	}
-	l := newLimitedTest(t, images)
+	l := newLimitedTest(t, images, limits)
 	o, took := l.run(l.set("invertedPush", images), "first run")
 	least := l.least(o)
 	held := 0.0
@@ -136,7 +144,7 @@ func TestLimitsAreKept(t *testing.T) {
 	// The rest of the time is the machine's: one that is very busy may not even come to
 	// the limits.
 	refused := len(l.registries[0].Refused()) > 0
-	if waited := time.Duration(held) * time.Millisecond; waited > least*12/10 || (waited > 0) != refused {
+	if waited := time.Duration(held) * time.Millisecond; waited > least*12/10+time.Second || (waited > 0) != refused {
 		t.Errorf("requests were held back for %s, where the limits require %s", waited, least)
 	}
 	for i := range images {
