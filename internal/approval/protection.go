@@ -124,9 +124,8 @@ type FlowFile struct {
 // each service connection that signs in to a registry of this run. A registry that
 // is written to without a connection, or signed in to with the managed identity of
 // the agent's machine, leaves the rules unverified; reading one without a connection
-// proves nothing and takes
-// nothing away, because anyone can read it. If the rules are not verified, warning
-// says why.
+// proves nothing and takes nothing away, because anyone can read it. If the rules are
+// not verified, warning says why.
 func RulesVerified(file FlowFile, stages []*Evidence, signIns []SignIn) (verified bool, warning string) {
 	if !file.Bound {
 		return false, fmt.Sprintf("the flow file %s is in the workspace, where the pipeline's author can change it: use NAME@REF:path, or pin it as path#sha256:%s", file.Path, file.SHA256)
