@@ -47,7 +47,8 @@ func judgeDirection(w Wanted) []rule.Refusal {
 	return refusals
 }
 
-// judgeDigest checks that the source resolves to the input digest.
+// judgeDigest checks that the source resolves to the digest of the input digest, or
+// to the one that the file of the set has after the tag.
 func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	if w.Digest == "" || w.Digest == s.Digest {
 		return nil
@@ -55,8 +56,8 @@ func judgeDigest(w Wanted, s Source) []rule.Refusal {
 	return []rule.Refusal{{
 		Rule:    rule.DigestDiffers,
 		Subject: w.Source.String(),
-		Reason:  fmt.Sprintf("it resolves to %s, but the input digest is %s", s.Digest, w.Digest),
-		Remedy:  "Find out who moved the tag, or correct the input digest.",
+		Reason:  fmt.Sprintf("it resolves to %s, but the requested digest is %s", s.Digest, w.Digest),
+		Remedy:  "Find out who moved the tag, or correct the requested digest: that of the input digest or of the file in imagesFrom.",
 	}}
 }
 

@@ -19,10 +19,9 @@ import (
 	"acrpromote/internal/topology"
 )
 
-// Limits: FlowFileLimit and listLimit in bytes, setLimit in images of a set.
+// Limits: FlowFileLimit in bytes, setLimit in images of a set.
 const (
 	FlowFileLimit = 1 << 20
-	listLimit     = 8 << 20
 	setLimit      = 20_000
 )
 

@@ -161,6 +161,12 @@ func (r *resolver) all(ctx context.Context) error {
 			return err
 		}
 	}
+	pins := make([]string, len(sources))
+	for i, s := range sources {
+		if s.Tag != "" {
+			pins[i], sources[i].Digest = s.Digest, ""
+		}
+	}
 	targets := make([][]plan.Destination, len(sources))
 	for i, s := range sources {
 		all, refused := plan.AllTargets(r.flow.File, r.action, flow.Name, s)
@@ -179,7 +185,7 @@ func (r *resolver) all(ctx context.Context) error {
 			r.result.warn(fmt.Sprintf("no target subscribes to %s", s))
 			continue
 		}
-		if err := r.route(s, named[s], "", targets[i]); err != nil {
+		if err := r.route(s, named[s], pins[i], targets[i]); err != nil {
 			return err
 		}
 	}
@@ -196,7 +202,7 @@ func (r *resolver) entries(home *topology.Registry) ([]topology.Image, error) {
 		images, err := topology.ParseImages("images", []byte(strings.Join(c.Images, "\n")))
 		return images, invalid("images", err)
 	}
-	content, err := ReadBounded(c.ImagesFrom, listLimit)
+	content, err := ReadBounded(c.ImagesFrom, topology.MaxManifestBytes)
 	if err != nil {
 		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileErrorText(err)), "Correct the path.")
 	}
@@ -204,8 +210,14 @@ func (r *resolver) entries(home *topology.Registry) ([]topology.Image, error) {
 	if err != nil {
 		return nil, invalid("imagesFrom", err)
 	}
+	for _, image := range found.Untagged {
+		r.result.warn(fmt.Sprintf("%s:%d: %s", c.ImagesFrom, image.Line, image))
+	}
 	for _, other := range found.Others {
-		r.result.warn(fmt.Sprintf("%s:%d: %s is ignored: %s", c.ImagesFrom, other.Line, other.Reference, other.Reason))
+		r.result.warn(fmt.Sprintf("%s:%d: seen and left out: %s", c.ImagesFrom, other.Line, other))
+	}
+	if found.More > 0 {
+		r.result.warn(fmt.Sprintf("%s: %d more references were seen and left out", c.ImagesFrom, found.More))
 	}
 	return found.Images, nil
 }
@@ -227,51 +239,60 @@ func invalid(input string, err error) error {
 
 // expand resolves the lines of a set to images: the ones given by name, and the
 // ones in the registry that match a pattern and that the flow covers. Of parallel
-// jobs, each takes the repositories that a stable hash assigns to it. named are
-// the ones given by name.
+// jobs, each takes the repositories that a stable hash assigns to it. A source with
+// a tag and a digest is one whose tag must have the digest. named are the ones given
+// by name, without the digests of tags.
 func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string, entries []topology.Image) (sources []ref.Reference, named map[ref.Reference]bool, refused []rule.Refusal, err error) {
 	named = map[ref.Reference]bool{}
 	seen := map[ref.Reference]bool{}
 	slice := r.slice()
 	add := func(image ref.Reference) {
+		unpinned := image
+		if image.Tag != "" {
+			unpinned.Digest = ""
+		}
 		if seen[image] {
 			return
 		}
-		seen[image] = true
+		seen[image], seen[unpinned] = true, true
 		if !slice.Has(image.Repository) {
 			r.others = append(r.others, image)
 			return
 		}
 		sources = append(sources, image)
 	}
+	// Of two entries with one tag, the one with a digest decides.
+	slices.SortStableFunc(entries, func(a, b topology.Image) int { return -cmp.Compare(len(a.Digest), len(b.Digest)) })
 	var patterns []topology.Image
 	for _, e := range entries {
 		if !e.Literal() {
 			patterns = append(patterns, e)
 			continue
 		}
-		image := ref.Reference{Registry: home, Repository: e.Repository.String(), Digest: e.Digest}
-		if e.Digest == "" {
-			image.Tag = e.Tag.String()
-		}
+		image := ref.Reference{Registry: home, Repository: e.Repository.String(), Tag: e.Tag.String()}
 		if _, no := r.flow.Select(topology.Query{Flow: flow.Name, From: home, Repository: image.Repository, Tag: image.Tag}); no != nil {
 			refused = append(refused, *no)
 			continue
 		}
+		if image.Tag == "" {
+			image.Digest = e.Digest
+		}
 		named[image] = true
+		image.Digest = e.Digest
 		add(image)
 	}
-	if len(patterns) == 0 {
-		return sources, named, refused, nil
+	if len(patterns) > 0 {
+		found, err := r.list(ctx, flow, home, patterns)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		for _, image := range found {
+			add(image)
+		}
 	}
-	found, err := r.list(ctx, flow, home, patterns)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	for _, image := range found {
-		add(image)
-	}
-	slices.SortFunc(sources, func(a, b ref.Reference) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(sources, func(a, b ref.Reference) int {
+		return cmp.Or(strings.Compare(a.String(), b.String()), strings.Compare(a.Digest, b.Digest))
+	})
 	return sources, named, refused, nil
 }
 

@@ -10,26 +10,32 @@ import (
 )
 
 // Image is one entry of a list of images: a repository pattern with a tag
-// pattern, or a repository with a digest.
+// pattern, or a repository with a digest. If it has both a tag and a digest, the
+// tag must have the digest.
 type Image struct {
 	Line       int
 	Repository RepositoryPattern
-	Tag        TagPattern // empty if Digest is set
+	Tag        TagPattern
 	Digest     string
 }
 
 // String returns the entry as it is written in a list.
 func (i Image) String() string {
-	if i.Digest != "" {
-		return i.Repository.String() + "@" + i.Digest
+	s := i.Repository.String()
+	if tag := i.Tag.String(); tag != "" || i.Digest == "" {
+		s += ":" + tag
 	}
-	return i.Repository.String() + ":" + i.Tag.String()
+	if i.Digest != "" {
+		s += "@" + i.Digest
+	}
+	return s
 }
 
 // Literal reports whether the entry names one image; if not, it is a pattern to
 // be matched against the registry.
 func (i Image) Literal() bool {
-	return i.Repository.literal && (i.Digest != "" || i.Tag.bound == nil && i.Tag.glob.literal)
+	tagged := i.Tag.bound == nil && i.Tag.glob.literal
+	return i.Repository.literal && (tagged || i.Tag.text == "" && i.Digest != "")
 }
 
 // Match reports whether the entry, a tagged one, matches an image of the
@@ -146,7 +152,7 @@ func readDigest(entry, repository, digest string) (Image, error) {
 	case strings.Contains(repository, ":"):
 		return Image{}, mistake{quote(entry) + " has a tag and a digest", "Remove one of them."}
 	case !ref.IsDigest(digest):
-		return Image{}, mistake{quote(digest) + " is not a valid digest", "A digest is sha256: followed by 64 lower-case hexadecimal digits."}
+		return Image{}, notDigest(digest)
 	}
 	if err := image.Repository.read(repository); err != nil {
 		return Image{}, err
@@ -156,4 +162,8 @@ func readDigest(entry, repository, digest string) (Image, error) {
 	}
 	image.Digest = digest
 	return image, nil
+}
+
+func notDigest(text string) error {
+	return mistake{quote(text) + " is not a valid digest", "A digest is sha256: followed by 64 lower-case hexadecimal digits."}
 }

@@ -97,7 +97,7 @@ func TestImagesFromList(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(texts(found.Images), []string{"shop/cart:1.4.2", "shop/web:*"}) || len(found.Others) != 1 || found.Others[0] != (Other{4, "other.azurecr.io/x:1", "it is on other.azurecr.io"}) {
+	if !slices.Equal(texts(found.Images), []string{"shop/cart:1.4.2", "shop/web:*"}) || len(found.Others) != 1 || found.Others[0] != (Other{Line: 4, Reference: "other.azurecr.io/x:1", Reason: "it is on other.azurecr.io"}) {
 		t.Errorf("%+v", found)
 	}
 }
@@ -107,16 +107,16 @@ func TestInvalidManifests(t *testing.T) {
 		return "kind: Pod\nspec:\n  containers:\n  - image: " + image + "\n"
 	}
 	for text, want := range map[string]string{
-		"":                                 "1:1: no image of registry prod.azurecr.io found. Pass a list",
-		pod("nginx:1"):                     `1:1: no image of registry prod.azurecr.io found. 1 other image was ignored: "nginx:1" in line 4 (it is on Docker Hub).`,
-		pod("prod.azurecr.io/shop/cart"):   `4:12: "shop/cart" has neither tag nor digest`,
-		pod("prod.azurecr.io/shop/cart:*"): `4:12: "prod.azurecr.io/shop/cart:*" is not a valid image reference`,
-		pod("prod.azurecr.io/shop/*:1"):    `4:12: "prod.azurecr.io/shop/*:1" is not a valid image reference`,
-		pod("prod.azurecr.io/Shop:1"):      `4:12: "Shop" contains "S", which is not allowed in a repository`,
-		pod(`""`):                          `4:12: empty image`,
-		"kind: Pod\nspec: [\n":             "3:1: invalid YAML",
+		"":                                  "1:1: no image of registry prod.azurecr.io found. Pass a list",
+		pod("nginx:1"):                      `1:1: no image of registry prod.azurecr.io found. 1 other image was ignored: "nginx:1" in line 4 (it is on Docker Hub).`,
+		pod(`"prod.azurecr.io/shop/cart:"`): `4:12: "shop/cart:" has neither tag nor digest`,
+		pod("prod.azurecr.io/shop/cart:*"):  `4:12: "prod.azurecr.io/shop/cart:*" is not a valid image reference`,
+		pod("prod.azurecr.io/shop/*:1"):     `4:12: "prod.azurecr.io/shop/*:1" is not a valid image reference`,
+		pod("prod.azurecr.io/Shop:1"):       `4:12: "Shop" contains "S", which is not allowed in a repository`,
+		pod(`""`):                           `4:12: empty image`,
+		"kind: Pod\nspec: [\n":              "3:1: invalid YAML",
 		"a: " + strings.Repeat("[", 300) + strings.Repeat("]", 300): "1:103: nesting is deeper than 100 levels",
-		strings.Repeat("a: b\n", 1<<20):                             "1:1: the file has 5242880 bytes, more than 4194304",
+		strings.Repeat("a: b\n", 1<<22):                             "1:1: the file has 20971520 bytes, more than 16777216",
 		"a: [" + strings.Repeat("a,", 500_000) + "]":                "1:1: the file has about 500002 entries, more than 400000",
 	} {
 		_, err := ImagesFromManifests("m", []byte(text), "prod.azurecr.io")
@@ -134,15 +134,15 @@ func TestInvalidManifests(t *testing.T) {
 func TestAliasesAreFollowedOnce(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("list: &l\n")
-	for range 20_000 {
-		b.WriteString("- {image: nginx}\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "- {image: nginx:%d}\n", i)
 	}
 	for i := range 20_000 {
 		fmt.Fprintf(&b, "k%d: *l\n", i)
 	}
 	b.WriteString("containers: [{image: \"prod.azurecr.io/a:1\"}]\nmore: {containers: *l}\n")
 	found, err := ImagesFromManifests("m", []byte(b.String()), "prod.azurecr.io")
-	if err != nil || len(found.Images) != 1 || len(found.Others) != maxImages {
+	if err != nil || len(found.Images) != 1 || len(found.Others) != maxOthers || found.More != 20_000-maxOthers {
 		t.Fatal(len(found.Images), len(found.Others), err)
 	}
 }

@@ -12,25 +12,49 @@ import (
 )
 
 // Found has the images in a list or in manifests: those of the source registry,
-// and the others with the reason why each was ignored.
+// those of them that have no tag, and the references that were left out.
 type Found struct {
-	Images []Image
-	Others []Other
+	Images   []Image
+	Untagged []Other
+	Others   []Other
+	// More is the number of references that were left out and are not in Others.
+	More int
 }
 
-// Other is an image that was ignored.
+// Other is a reference that was left out, or an image without a tag: where it
+// was found first, and in how many further places it is. Path is empty in a list.
 type Other struct {
 	Line      int
+	Path      string
 	Reference string
 	Reason    string
+	Again     int
+}
+
+// String returns the reference with the reason and the place, without the line.
+func (o Other) String() string {
+	s := o.Reference + ": " + o.Reason
+	if o.Path != "" {
+		s += ", in " + o.Path
+	}
+	switch {
+	case o.Again == 1:
+		s += " and 1 more place"
+	case o.Again > 1:
+		s += fmt.Sprintf(" and %d more places", o.Again)
+	}
+	return s
 }
 
 // ImagesFromManifests returns the images in a list, or in rendered Kubernetes
-// manifests: those of containers, initContainers and ephemeralContainers at any
-// depth. Images of the source registry are taken as written, by digest if they
-// have one. Images of other registries, and images of the source elsewhere in
-// the manifests, are returned as others. In a list, the repository may be
-// preceded by the registry. sourceHosts are the registry's names. The error is an *Invalid.
+// manifests. From manifests it takes the images of containers, initContainers and
+// ephemeralContainers at any depth, image volumes, image: mappings of repository
+// and tag, and what custom resources of known groups run. Images of the source
+// registry are taken as written: by tag, by digest, or by a tag that must have the
+// digest. One without a tag is latest. References to other registries, and
+// references to the source elsewhere in the manifests, are returned as others. In
+// a list, the repository may be preceded by the registry. sourceHosts are the
+// registry's names. The error is an *Invalid.
 func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Found, error) {
 	p := &problems{}
 	var hosts []string
@@ -41,31 +65,27 @@ func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Fo
 		}
 		hosts = append(hosts, host)
 	}
-	text, ok := clean(p, content, maxManifestBytes)
+	text, ok := clean(p, content, MaxManifestBytes)
 	if !ok {
 		return Found{}, p.err(name)
 	}
-	s := search{problems: p, hosts: hosts}
+	s := &search{problems: p, hosts: hosts}
 	if isYAML(text) {
-		if checkMarks(p, text, maxManifestMarks) {
-			documents(p, text, func(document *yaml.Node) bool {
-				s.seen = map[visit]bool{}
-				return s.walk(document, false, 0)
-			})
+		if json, valid := s.json(text); valid {
+			s = json
+		} else {
+			s.yaml(text)
 		}
 	} else {
-		lines(text, func(line, column int, entry string) { s.take(line, column, entry, false) })
+		lines(text, func(line, column int, entry string) { s.take(spot{line: line, column: column}, entry) })
 	}
-	found := Found{Images: s.images.sorted(), Others: s.others}
-	if len(found.Images) == 0 && len(p.found) == 0 {
-		p.add(1, 1, fmt.Sprintf("no image of registry %s found", strings.Join(hosts, ", ")), ignoredRemedy(found.Others))
+	found := Found{Images: s.images.sorted(), Untagged: s.untagged.list, Others: s.leftOut(), More: s.others.lost}
+	if len(found.Images) == 0 && len(s.found) == 0 {
+		s.add(1, 1, fmt.Sprintf("no image of registry %s found", strings.Join(hosts, ", ")), ignoredRemedy(found.Others))
 	}
-	if err := p.err(name); err != nil {
+	if err := s.err(name); err != nil {
 		return Found{}, err
 	}
-	slices.SortFunc(found.Others, func(a, b Other) int {
-		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Reference, b.Reference))
-	})
 	return found, nil
 }
 
@@ -94,114 +114,299 @@ func isYAML(text string) bool {
 	return false
 }
 
-// search collects images. It visits each node at most once as a container and
-// once as anything else, so that nested aliases cannot multiply the work.
+// search collects images from the documents of a file.
 type search struct {
 	*problems
-	hosts  []string // of the source registry
-	images entries
-	others []Other
-	seen   map[visit]bool
+	hosts    []string // of the source registry
+	images   entries
+	untagged others
+	others   others
+
+	// Of the document, or the part of one, that is being searched:
+	base     int            // the number of lines before it
+	seen     map[visit]bool // the anchored nodes that were visited
+	path     []step
+	resource string // kind and name of the innermost resource
 }
 
-// visit is a node, visited as an item of a list of containers or as anything
-// else.
+// step is one step of a path: a key of a mapping, or an index of a sequence.
+type step struct {
+	key   string
+	index int
+}
+
+// visit is a node with its context. Each anchored node is visited once in each
+// context, so that nested aliases cannot multiply the work.
 type visit struct {
-	node      *yaml.Node
-	container bool
+	node *yaml.Node
+	context
 }
 
-var containers = []string{"containers", "initContainers", "ephemeralContainers"}
+// context is what the nodes around a node say about it.
+type context struct {
+	group *group // of the resource, if it is a known one
+	list  list
+	// inert is set in what is not run: metadata, status, policies, schemas.
+	inert bool
+}
 
-// walk visits a node; in is set if it is in a list of containers. It reports
-// whether to go on.
-func (s *search) walk(n *yaml.Node, in bool, depth int) bool {
-	if depth > maxManifestDepth {
-		s.add(n.Line, n.Column, fmt.Sprintf("nesting is deeper than %d levels", maxManifestDepth), "Check brackets and indentation.")
+// list is the kind of the list that a node is in.
+type list uint8
+
+const (
+	noList list = iota
+	containerList
+	volumeList
+)
+
+var lists = map[string]list{
+	"containers": containerList, "initContainers": containerList, "ephemeralContainers": containerList, "volumes": volumeList,
+}
+
+// spot is where a reference was found.
+type spot struct {
+	line, column int
+	path         string
+	group        *group
+	// rendered is set in manifests, which have no patterns.
+	rendered bool
+}
+
+// walk visits a node. It reports whether to go on.
+func (s *search) walk(n *yaml.Node, c context) bool {
+	if len(s.path) >= maxManifestDepth {
+		s.add(s.base+n.Line, n.Column, tooDeep, "Check brackets and indentation.")
 		return false
 	}
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if n == nil || s.seen[visit{n, in}] {
+	if n == nil {
 		return true
 	}
-	s.seen[visit{n, in}] = true
+	if n.Anchor != "" {
+		if s.seen[visit{n, c}] {
+			return true
+		}
+		s.seen[visit{n, c}] = true
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			key, value := n.Content[i], n.Content[i+1]
-			if key.Kind == yaml.ScalarNode && key.Value == "image" && s.image(value, in) {
-				continue
-			}
-			below := slices.Contains(containers, key.Value) || key.Value == "<<" && in
-			if !s.walk(value, below, depth+1) {
+		return s.mapping(n, c)
+	case yaml.DocumentNode:
+		return s.walk(n.Content[0], c)
+	case yaml.SequenceNode:
+		for i, child := range n.Content {
+			if !s.step(step{index: i}, child, c) {
 				return false
 			}
 		}
-	case yaml.DocumentNode, yaml.SequenceNode:
-		for _, child := range n.Content {
-			if !s.walk(child, in, depth+1) {
-				return false
-			}
+	case yaml.ScalarNode:
+		s.mentions(n)
+	}
+	return true
+}
+
+// step visits a child of the current node.
+func (s *search) step(next step, n *yaml.Node, c context) bool {
+	s.path = append(s.path, next)
+	more := s.walk(n, c)
+	s.path = s.path[:len(s.path)-1]
+	return more
+}
+
+func (s *search) mapping(n *yaml.Node, c context) bool {
+	apiVersion, kind := value(n, "apiVersion"), value(n, "kind")
+	isResource := apiVersion != "" && kind != ""
+	if isResource {
+		defer func(outer string) { s.resource = outer }(s.resource)
+		s.resource = kind
+		if name := value(child(n, "metadata"), "name"); name != "" {
+			s.resource += "/" + name
+		}
+		c.group = groupOf(apiVersion, kind)
+		c.list, c.inert = noList, c.inert || c.group.inert
+	}
+	taken := s.pairs(n, c)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, content := n.Content[i], n.Content[i+1]
+		if taken[key.Value] || !c.inert && s.image(key, content, c) {
+			continue
+		}
+		below := context{group: c.group, list: lists[key.Value], inert: c.inert || isResource && (key.Value == "metadata" || key.Value == "status")}
+		if key.Value == "<<" || key.Value == "image" {
+			below.list = c.list
+		}
+		if !s.step(step{key: key.Value}, content, below) {
+			return false
 		}
 	}
 	return true
 }
 
-// image adds the value of a key named image. It reports whether that is text.
-func (s *search) image(n *yaml.Node, container bool) bool {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	if n == nil || n.Kind != yaml.ScalarNode {
+// image takes the image that a key has as text. It reports whether there is one.
+func (s *search) image(key, content *yaml.Node, c context) bool {
+	content = resolved(content)
+	if content == nil || content.Kind != yaml.ScalarNode {
 		return false
 	}
-	if !container {
-		if host, _ := splitHost(n.Value); slices.Contains(s.hosts, host) {
-			s.other(n.Line, n.Value, "it is outside containers, initContainers and ephemeralContainers")
-		}
-		return true
+	text := content.Value
+	switch {
+	case key.Value == "image" && c.list == containerList:
+	case slices.Contains(c.group.keys, key.Value) && text != "" && content.Tag != "!!null":
+	case slices.Contains(c.group.urls, key.Value) && strings.HasPrefix(text, ociScheme):
+		text = strings.TrimPrefix(text, ociScheme)
+	default:
+		return false
 	}
-	s.take(n.Line, n.Column, n.Value, true)
+	if content.Tag == "!!null" {
+		text = ""
+	}
+	s.path = append(s.path, step{key: key.Value})
+	s.take(s.spot(content, c), text)
+	s.path = s.path[:len(s.path)-1]
 	return true
 }
+
+// spot returns the place of a node in the manifests.
+func (s *search) spot(n *yaml.Node, c context) spot {
+	return spot{line: s.base + n.Line, column: n.Column, path: s.where(), group: c.group, rendered: true}
+}
+
+// where returns the current path, as in "Deployment/cart: spec.replicas".
+func (s *search) where() string {
+	var b strings.Builder
+	if s.resource != "" {
+		b.WriteString(s.resource + ": ")
+	}
+	for i, next := range s.path {
+		switch {
+		case next.key == "":
+			fmt.Fprintf(&b, "[%d]", next.index)
+		case strings.ContainsAny(next.key, ". []\"'"):
+			fmt.Fprintf(&b, "[%s]", quote(next.key))
+		default:
+			if i > 0 {
+				b.WriteByte('.')
+			}
+			b.WriteString(next.key)
+		}
+	}
+	return b.String()
+}
+
+var tooDeep = fmt.Sprintf("nesting is deeper than %d levels", maxManifestDepth)
+
+// maxOthers limits how many references are reported as left out.
+const maxOthers = 1000
+
+const dockerHub = "it is on Docker Hub"
 
 // take adds a reference to the images or, if it is of another registry, to the
 // others.
-func (s *search) take(line, column int, reference string, rendered bool) {
+func (s *search) take(at spot, reference string) {
+	if at.rendered && reference == "" {
+		s.add(at.line, at.column, "empty image", "Render the manifests with all values.")
+		return
+	}
 	host, rest := splitHost(reference)
 	switch {
-	case rendered && reference == "":
-		s.add(line, column, "empty image", "Render the manifests with all values.")
+	case at.rendered && at.group.parameters && isParameter(reference):
+		s.others.put(at, reference, "it has a parameter, whose value is known only when it runs")
 		return
-	case host == "" && rendered:
-		s.other(line, reference, "it is on Docker Hub")
+	case host == "" && at.rendered:
+		s.others.put(at, reference, dockerHub)
 		return
 	case host != "" && !slices.Contains(s.hosts, host):
-		s.other(line, reference, "it is on "+strings.Trim(quote(host), `"`))
+		s.others.put(at, reference, "it is on "+strings.Trim(quote(host), `"`))
 		return
 	}
-	if tagged, digest, found := strings.Cut(rest, "@"); found {
-		// As in a container runtime, the digest decides.
-		repository, _, _ := strings.Cut(tagged, ":")
-		rest = repository + "@" + digest
+	rest, digest, _ := strings.Cut(rest, "@")
+	if at.rendered && !strings.Contains(rest, ":") && !strings.Contains(reference, "@") {
+		if at.group.chart {
+			s.others.put(at, reference, "it has no tag, and the chart decides which it is")
+			return
+		}
+		s.untagged.put(at, reference, "it has no tag, which is latest in Kubernetes")
+		rest += ":latest"
 	}
-	image, err := readImage(rest)
+	image, err := readPinned(rest, digest)
 	switch {
 	case err != nil:
-		addError(s.problems, line, column, err)
-	case rendered && !image.Literal():
-		s.add(line, column, quote(reference)+" is not a valid image reference", "Render the manifests first.")
+		addError(s.problems, at.line, at.column, err)
+	case at.rendered && !image.Literal():
+		s.add(at.line, at.column, quote(reference)+" is not a valid image reference", "Render the manifests first.")
 	default:
-		s.images.put(s.problems, line, column, image)
+		s.images.put(s.problems, at.line, at.column, image)
 	}
 }
 
-func (s *search) other(line int, reference, reason string) {
-	if len(s.others) < maxImages {
-		s.others = append(s.others, Other{line, reference, reason})
+// readPinned parses an entry with a digest. If it has a tag too, the source's tag
+// must have the digest.
+func readPinned(entry, digest string) (Image, error) {
+	tagged := strings.Contains(entry, ":")
+	if digest == "" {
+		return readImage(entry)
 	}
+	if !tagged {
+		return readImage(entry + "@" + digest)
+	}
+	image, err := readImage(entry)
+	switch {
+	case err != nil:
+		return Image{}, err
+	case !ref.IsDigest(digest):
+		return Image{}, notDigest(digest)
+	case !image.Literal():
+		return Image{}, mistake{quote(entry+"@"+digest) + " combines a pattern with a digest", "Name the repository and the tag that have the digest."}
+	}
+	image.Digest = digest
+	return image, nil
+}
+
+// leftOut returns the others in the order of lines. A mention of an image that is
+// in the set is not left out.
+func (s *search) leftOut() []Other {
+	have := map[string]bool{}
+	for _, image := range s.images.list {
+		have[image.String()] = true
+		if image.Digest != "" {
+			have[image.Repository.String()+"@"+image.Digest] = true
+			have[image.Repository.String()+":"+image.Tag.String()] = true
+		}
+	}
+	left := slices.DeleteFunc(s.others.list, func(o Other) bool {
+		_, rest := splitHost(o.Reference)
+		return o.Reason == mentioned && have[rest]
+	})
+	slices.SortStableFunc(left, func(a, b Other) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Reference, b.Reference))
+	})
+	return left
+}
+
+// others is a set of references with the reason why each was left out.
+type others struct {
+	list []Other
+	at   map[Other]int
+	lost int
+}
+
+func (o *others) put(at spot, reference, reason string) {
+	key := Other{Reference: reference, Reason: reason}
+	if i, have := o.at[key]; have {
+		o.list[i].Again++
+		return
+	}
+	if len(o.list) >= maxOthers {
+		o.lost++
+		return
+	}
+	if o.at == nil {
+		o.at = map[Other]int{}
+	}
+	o.at[key] = len(o.list)
+	o.list = append(o.list, Other{Line: at.line, Path: at.path, Reference: reference, Reason: reason})
 }
 
 // splitHost splits a reference as container runtimes do: the text before the

@@ -14,12 +14,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
+// MaxManifestBytes limits a file of manifests. 10 MiB of them are usual in large
+// clusters.
+const MaxManifestBytes = 16 << 20
+
 // Limits of a file. A YAML parser creates a node of some 200 bytes for every
-// mark, so marks are counted before it runs.
+// mark, so marks are counted before it runs; in manifests, those of one document
+// or item of a list.
 const (
 	maxBytes         = 1 << 20
 	maxMarks         = 100_000
-	maxManifestBytes = 4 << 20
 	maxManifestMarks = 400_000
 	maxDepth         = 32
 	maxManifestDepth = 100
