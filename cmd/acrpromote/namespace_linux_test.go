@@ -17,6 +17,10 @@ import (
 // namespace of its own.
 const namespaceTest = "ACRPROMOTE_TEST_NAMESPACE"
 
+// namespaceWithoutRights is printed in a namespace in which the process may not
+// configure the network, as under some AppArmor profiles.
+const namespaceWithoutRights = "no rights in the network namespace:"
+
 // inNamespace runs the test in a process with a network of its own, whose loopback
 // interface has the address of the metadata service. So the released program, which
 // knows that address only, reaches a simulated one. It returns false in the process
@@ -24,7 +28,9 @@ const namespaceTest = "ACRPROMOTE_TEST_NAMESPACE"
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(namespaceTest) == t.Name() {
-		if err := addLoopbackAddress([4]byte{169, 254, 169, 254}); err != nil {
+		if err := addLoopbackAddress([4]byte{169, 254, 169, 254}); errors.Is(err, syscall.EPERM) {
+			t.Fatal(namespaceWithoutRights, err)
+		} else if err != nil {
 			t.Fatal(err)
 		}
 		return true
@@ -33,16 +39,23 @@ func inNamespace(t *testing.T) bool {
 	if err := noteSources(); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.Command(os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", fmt.Sprintf("-test.v=%v", testing.Verbose()), "-test.timeout=5m")
-	command.Env = append(os.Environ(), namespaceTest+"="+t.Name(), "ACRPROMOTE_TEST_PROGRAM="+binary)
-	command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
-	if os.Geteuid() != 0 {
-		command.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		command.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		command.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	run := func(user bool) ([]byte, error) {
+		command := exec.Command(os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", fmt.Sprintf("-test.v=%v", testing.Verbose()), "-test.timeout=5m")
+		command.Env = append(os.Environ(), namespaceTest+"="+t.Name(), "ACRPROMOTE_TEST_PROGRAM="+binary)
+		command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+		if user {
+			command.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+			command.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+			command.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+		}
+		return command.CombinedOutput()
 	}
-	output, err := command.CombinedOutput()
-	if errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL) {
+	output, err := run(os.Geteuid() != 0)
+	if errors.Is(err, syscall.EPERM) && os.Geteuid() == 0 {
+		output, err = run(true) // root in a container
+	}
+	denied := errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) || errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EINVAL)
+	if denied || strings.Contains(string(output), namespaceWithoutRights) {
 		if os.Getenv("REQUIRE_NAMESPACES") == "1" {
 			t.Fatalf("this machine permits no network namespace, which the tests of managed identities need: %v", err)
 		}
