@@ -91,6 +91,9 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 	data := transfer.NewRegistry(host, images, plain)
 	data.Redact(s.config.Secrets)
 	data.ShareMemory(s.memory)
+	if azure {
+		data.TrustSubject()
+	}
 	data.ExplainDenials(func() string { return signIn.Remedy(nil) })
 	data.OnRetry(func(r transfer.Retry) {
 		s.network.CountRetry(host, r.Wait)

@@ -6,6 +6,8 @@ package session
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -134,8 +136,14 @@ func (s *Session) Paced(host string, within time.Duration) bool {
 	return s.network.Paced(host, within)
 }
 
-// Warnings returns the warnings about the network settings.
-func (s *Session) Warnings() []string { return s.network.Warnings() }
+// Warnings returns the warnings about the network settings and the registries.
+func (s *Session) Warnings() []string {
+	all := s.network.Warnings()
+	for _, host := range slices.Sorted(maps.Keys(s.registries)) {
+		all = append(all, s.registries[host].Data.Warnings()...)
+	}
+	return all
+}
 
 // How many connections Preconnect opens to each registry.
 const (

@@ -48,6 +48,7 @@ type RegistryOptions struct {
 	SoftDelete       SoftDelete    // keep what is deleted, and refuse to take it again
 	PurgeEvery       int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
 	HTTP2            bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
+	Quirks           Quirks        // what other registries do
 }
 
 // Registry is one simulated Azure container registry.

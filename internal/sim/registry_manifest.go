@@ -23,6 +23,7 @@ const (
 	ociManifest    = "application/vnd.oci.image.manifest.v1+json"
 	ociIndex       = "application/vnd.oci.image.index.v1+json"
 	ociArtifact    = "application/vnd.oci.artifact.manifest.v1+json"
+	orasArtifact   = "application/vnd.cncf.oras.artifact.manifest.v1+json"
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
 	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
@@ -53,6 +54,9 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, name, r
 	r.mu.Lock()
 	repo := r.repository(name)
 	digest, m := r.seen(req, name, reference)
+	if m == nil {
+		digest, m = r.seen(req, name, r.o.Quirks.named(reference))
+	}
 	if m == nil {
 		r.mu.Unlock()
 		manifestUnknown(w, reference)
@@ -152,6 +156,9 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 		fail(w, http.StatusBadRequest, "MANIFEST_INVALID", "manifest invalid: "+problem, nil)
 		return
 	}
+	if r.o.Quirks.refusesType(w, mediaType) {
+		return
+	}
 
 	r.mu.Lock()
 	repo := r.repository(name)
@@ -188,6 +195,13 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 			return
 		}
 	}
+	if d.Subject != nil && r.o.Quirks.StrictSubject {
+		if _, m := r.seen(req, name, d.Subject.Digest); m == nil {
+			r.mu.Unlock()
+			manifestUnknown(w, d.Subject.Digest)
+			return
+		}
+	}
 	_, there := repo.resolve(digest)
 	r.arrives(req, name, digest, "", there != nil)
 	if tagName != "" {
@@ -200,7 +214,7 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	r.addManifest(name, tagName, mediaType, body, d)
 	r.mu.Unlock()
 
-	if d.Subject != nil && !r.o.NoReferrers {
+	if d.Subject != nil && r.namesSubject() {
 		w.Header().Set("OCI-Subject", d.Subject.Digest)
 	}
 	w.Header().Set("Location", "/v2/"+name+"/manifests/"+digest)
@@ -230,7 +244,7 @@ func readManifest(contentType string, body []byte) (mediaType string, d document
 		if d.Config != nil || d.Layers != nil {
 			return "", d, "it has the config or layers of an image"
 		}
-	case ociArtifact:
+	case ociArtifact, orasArtifact:
 	default:
 		return "", d, "its media type is unknown"
 	}
@@ -403,6 +417,10 @@ func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, name
 	if !validName(w, name) || !r.authorize(w, req, repositoryScope(name, "pull")) {
 		return
 	}
+	if r.o.Quirks.Referrers != nil {
+		r.o.Quirks.Referrers.write(w)
+		return
+	}
 	if req.Method != http.MethodGet {
 		unsupported(w)
 		return
@@ -418,7 +436,7 @@ func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, name
 	repo := r.repository(name)
 	for _, digest := range repo.referrers(subject) {
 		m := repo.manifests[digest]
-		if _, hidden := r.hides(req, name, digest); hidden {
+		if _, hidden := r.hides(req, name, digest); hidden || r.o.Quirks.Unlisted {
 			continue
 		}
 		if filter := query.Get("artifactType"); filter != "" && filter != m.document.artifactType() {

@@ -97,13 +97,29 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
 	}
 	listed, err := r.putManifest(ctx, repo, m.Digest, m, true)
-	if err == nil && m.subject != nil && !listed {
-		_, err = r.addToFallbackList(ctx, repo, m.subject.Digest, []Descriptor{m.Descriptor})
+	if err == nil && m.subject != nil {
+		err = r.listArtifact(ctx, repo, m, listed)
 	}
 	if err != nil {
 		return Descriptor{}, withSide(Target, err)
 	}
 	return m.Descriptor, nil
+}
+
+// listArtifact makes sure that the registry lists an artifact. One in no list would not
+// be found.
+func (r *Registry) listArtifact(ctx context.Context, repo string, m *Manifest, said bool) error {
+	put := []Descriptor{m.Descriptor}
+	if !r.listsReferrers {
+		var err error
+		if put, err = r.unlisted(ctx, repo, m.subject.Digest, put, said); err != nil || len(put) == 0 {
+			return err
+		}
+	} else if said {
+		return nil
+	}
+	_, err := r.addToFallbackList(ctx, repo, m.subject.Digest, put)
+	return err
 }
 
 // putSmallBlob uploads a blob that is in memory, unless the repository has it.

@@ -3,6 +3,8 @@ package transfer
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 
 	"acrpromote/internal/keyed"
@@ -41,7 +43,8 @@ type targetCopy struct {
 	tag      string
 	presence Presence
 	progress Progress
-	puts     *keyed.Cache[*node, struct{}] // manifests that were put, or failed
+	puts     *keyed.Cache[*node, struct{}] // manifests that were put by digest, or failed
+	attached *keyed.Cache[*node, struct{}] // referrers that were put, or failed
 
 	ctx    context.Context // of the blobs
 	cancel context.CancelFunc
@@ -53,12 +56,19 @@ type targetCopy struct {
 	inFlight     int
 	failure      error // of the first blob that failed
 	out          Outcome
-	unlisted     map[string][]Descriptor // by subject: referrers that the target has not listed itself
+	listings     map[listing][]Descriptor // referrers that were put
+}
+
+// listing is what a target has said about referrers that were put.
+type listing struct {
+	subject string // digest
+	said    bool   // that it lists them itself
 }
 
 func newTargetCopy(ctx context.Context, f *fanOut, d Destination) *targetCopy {
 	c := &targetCopy{tree: f.tree, src: f.src, srcRepo: f.srcRepo, dst: d.Registry, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: f.progress, puts: keyed.NewCache[*node, struct{}](0, keepErrors), unlisted: make(map[string][]Descriptor)}
+		presence: d.Presence, progress: f.progress, listings: make(map[listing][]Descriptor),
+		puts: keyed.NewCache[*node, struct{}](0, keepErrors), attached: keyed.NewCache[*node, struct{}](0, keepErrors)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
 	if c.consistent() && !c.presence.Complete() {
@@ -238,12 +248,35 @@ func (c *targetCopy) putTree(ctx context.Context, n *node, retryUnknown bool) er
 	return c.putOnce(ctx, n, retryUnknown)
 }
 
-// putOnce puts a manifest by its digest, once even if several indexes contain it.
+// putOnce puts a manifest by its digest, once even if several indexes contain it, and
+// after its subject.
 func (c *targetCopy) putOnce(ctx context.Context, n *node, retryUnknown bool) error {
 	_, err := c.puts.Get(ctx, n, func(ctx context.Context) (struct{}, error) {
+		if err := c.putSubject(ctx, n); err != nil {
+			return struct{}{}, err
+		}
 		return struct{}{}, c.put(ctx, n, n.Digest, retryUnknown)
 	})
 	return err
+}
+
+// putSubject puts the manifest that another of the tree refers to: some registries
+// refuse a manifest whose subject does not exist. The root is the last of all, but for
+// a registry that has refused one; see putLevel.
+func (c *targetCopy) putSubject(ctx context.Context, n *node) error {
+	if n.subject == nil {
+		return nil
+	}
+	subject := c.tree.nodes[n.subject.Digest]
+	switch {
+	case subject == nil || subject == c.tree.root:
+		return nil
+	case subject.referrerDepth == 0:
+		return c.putTree(ctx, subject, true)
+	case c.presence.copies(subject):
+		return c.putReferrer(ctx, subject, false)
+	}
+	return nil
 }
 
 // put puts a manifest that is missing, and records a referrer that the target has
@@ -251,7 +284,7 @@ func (c *targetCopy) putOnce(ctx context.Context, n *node, retryUnknown bool) er
 func (c *targetCopy) put(ctx context.Context, n *node, reference string, retryUnknown bool) error {
 	if _, missing := c.presence.missing[n.Digest]; !missing && ref.NamesDigest(reference) {
 		if c.presence.unlisted[n.Digest] {
-			c.noteUnlisted(n)
+			c.noteListing(n, false)
 		}
 		return nil
 	}
@@ -265,21 +298,23 @@ func (c *targetCopy) put(ctx context.Context, n *node, reference string, retryUn
 	c.mu.Lock()
 	c.out.manifests++
 	c.mu.Unlock()
-	if n.subject != nil && !listed {
-		c.noteUnlisted(n)
+	if n.subject != nil {
+		c.noteListing(n, listed)
 	}
 	return nil
 }
 
-func (c *targetCopy) noteUnlisted(n *node) {
+func (c *targetCopy) noteListing(n *node, said bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	subject := n.subject.Digest
-	c.unlisted[subject] = append(c.unlisted[subject], n.Descriptor)
+	l := listing{n.subject.Digest, said}
+	if !slices.ContainsFunc(c.listings[l], func(d Descriptor) bool { return d.Digest == n.Digest }) {
+		c.listings[l] = append(c.listings[l], n.Descriptor)
+	}
 }
 
-// putReferrers puts the referrers, each after its subject, and then adds them to
-// fallback lists if the target has no lists of its own.
+// putReferrers puts the referrers, each after its subject, and then makes sure that
+// the target lists them.
 func (c *targetCopy) putReferrers(ctx context.Context) error {
 	levels := make(map[int][]*node)
 	deepest := 0
@@ -294,14 +329,14 @@ func (c *targetCopy) putReferrers(ctx context.Context) error {
 			return err
 		}
 	}
-	return c.writeFallbackLists(ctx)
+	return c.ensureListed(ctx)
 }
 
 func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 	var mu sync.Mutex
 	var refused []*node // perhaps for want of their subject
 	err := forEach(ctx, nodes, func(ctx context.Context, n *node) error {
-		err := c.putReferrer(ctx, n)
+		err := c.putReferrer(ctx, n, false)
 		if err != nil && mayLackSubject(err) {
 			mu.Lock()
 			refused = append(refused, n)
@@ -318,12 +353,23 @@ func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 	}
 	for _, n := range refused {
 		c.puts.Delete(n)
+		c.attached.Delete(n)
 	}
-	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.putTree(ctx, n, true) })
+	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.putReferrer(ctx, n, true) })
 }
 
-// putReferrer puts one referrer, by its digest tags if it has any.
-func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
+// putReferrer puts one referrer, once, by its digest tags if it has any.
+func (c *targetCopy) putReferrer(ctx context.Context, n *node, retryUnknown bool) error {
+	_, err := c.attached.Get(ctx, n, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, c.putAttached(ctx, n, retryUnknown)
+	})
+	return err
+}
+
+func (c *targetCopy) putAttached(ctx context.Context, n *node, retryUnknown bool) error {
+	if err := c.putSubject(ctx, n); err != nil {
+		return err
+	}
 	byDigest := true
 	for _, tag := range n.tags {
 		if c.presence.tagsToPut[tag] != n {
@@ -337,7 +383,7 @@ func (c *targetCopy) putReferrer(ctx context.Context, n *node) error {
 	if !byDigest || n.subject == nil || !c.presence.allows(n.Digest) {
 		return nil
 	}
-	return c.putTree(ctx, n, false)
+	return c.putTree(ctx, n, retryUnknown)
 }
 
 // putRootByDigest puts the root without a tag.
@@ -346,20 +392,21 @@ func (c *targetCopy) putRootByDigest(ctx context.Context) error {
 	return c.putOnce(ctx, root, true)
 }
 
-func (c *targetCopy) writeFallbackLists(ctx context.Context) error {
+// ensureListed makes sure that the target lists the referrers that were put.
+func (c *targetCopy) ensureListed(ctx context.Context) error {
 	if !c.tree.options.Referrers {
 		return nil
 	}
 	c.mu.Lock()
-	unlisted := c.unlisted
-	c.unlisted = make(map[string][]Descriptor)
+	put := c.listings
+	c.listings = make(map[listing][]Descriptor)
 	c.mu.Unlock()
-	subjects := make([]string, 0, len(unlisted))
-	for s := range unlisted {
-		subjects = append(subjects, s)
-	}
-	return forEach(ctx, subjects, func(ctx context.Context, s string) error {
-		wrote, err := c.dst.addToFallbackList(ctx, c.repo, s, unlisted[s])
+	return forEach(ctx, slices.Collect(maps.Keys(put)), func(ctx context.Context, l listing) error {
+		ensure := c.dst.ensureListed
+		if c.presence.unproven[l.subject] {
+			ensure = c.dst.proveListed
+		}
+		wrote, err := ensure(ctx, c.repo, l.subject, put[l], l.said)
 		if wrote {
 			c.mu.Lock()
 			c.out.lists++
@@ -377,7 +424,7 @@ func (c *targetCopy) putRoot(ctx context.Context) error {
 		if err := c.putRootByDigest(ctx); err != nil {
 			return err
 		}
-		if err := c.writeFallbackLists(ctx); err != nil {
+		if err := c.ensureListed(ctx); err != nil {
 			return err
 		}
 	}

@@ -18,6 +18,7 @@ type Presence struct {
 	tag            string
 	missing        map[string]Descriptor // manifests, by digest
 	unlisted       map[string]bool       // manifests that are there, but not in the list of their subject's referrers
+	unproven       map[string]bool       // subjects of which the registry does not list all referrers
 	missingBlobs   map[string]Descriptor // known to be missing: only looked for if Inspect is deep
 	sameRepository bool                  // the target is the source's repository
 
@@ -83,7 +84,7 @@ func (r *Registry) InspectImmutable(ctx context.Context, repo, tag string, t *Tr
 }
 
 func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep, immutable bool) (Presence, error) {
-	p := Presence{registry: r, tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
+	p := Presence{registry: r, tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), unproven: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
 	ref := tag
 	if ref == "" {
 		ref = t.Digest()
@@ -169,6 +170,13 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 			if err != nil {
 				return err
 			}
+			var tagged referrerList
+			if list.api && len(list.lacking(wanted)) > 0 {
+				// What the registry did not list has been added to the fallback tag.
+				if tagged, err = r.fallbackList(ctx, repo, subject); err != nil {
+					return err
+				}
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			for _, n := range nodes {
@@ -176,13 +184,21 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 				switch {
 				case list.api && listed:
 					// The registry lists only what exists.
+				case list.api && tagged.has(n.Digest):
+					if n != p.tree.root {
+						later = append(later, head(n))
+					}
 				case list.api && n != p.tree.root:
 					// It lists everything: this one does not exist.
 					p.missing[n.Digest] = n.Descriptor
+					p.unproven[subject] = true
 				case list.api:
 				default:
 					// A fallback tag lists what a client has written.
-					if !listed {
+					switch {
+					case list.occupied:
+						r.warnOfNoList(repo, subject)
+					case !listed:
 						p.unlisted[n.Digest] = true
 					}
 					if n != p.tree.root {

@@ -27,15 +27,17 @@ const (
 type referrerList struct {
 	entries []Descriptor
 	api     bool // from the referrers API, not from a fallback tag
+	// occupied says that the fallback tag points to something that is not a list.
+	occupied bool
 }
 
 func (l referrerList) has(digest string) bool {
-	for _, d := range l.entries {
-		if d.Digest == digest {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(l.entries, func(d Descriptor) bool { return d.Digest == digest })
+}
+
+// lacking returns those of the referrers that are not listed.
+func (l referrerList) lacking(wanted []Descriptor) []Descriptor {
+	return slices.DeleteFunc(slices.Clone(wanted), func(d Descriptor) bool { return l.has(d.Digest) })
 }
 
 // Referrers returns the referrers of a manifest with an artifact type, or all if
@@ -79,10 +81,22 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 	return list, r.wrap(ctx, "listing the referrers", repo, digest, err)
 }
 
-// listReferrers reads all pages of the referrers API, or the fallback tag if the
+// listReferrers reads the list of the referrers API, or the fallback tag if the
 // registry has no such API.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
 func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
+	list, err := r.listByAPI(ctx, repo, digest)
+	if errors.Is(err, errNoReferrersAPI) {
+		return r.fallbackList(ctx, repo, digest)
+	}
+	return list, err
+}
+
+// errNoReferrersAPI is the error of a registry without the referrers API.
+var errNoReferrersAPI = errors.New("the registry has no referrers API")
+
+// listByAPI reads all pages of the referrers API.
+// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#listing-referrers
+func (r *Registry) listByAPI(ctx context.Context, repo, digest string) (referrerList, error) {
 	const op = "listing the referrers"
 	release := func() {}
 	if !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
@@ -94,8 +108,7 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		defer release()
 	}
 	if r.noReferrersAPI.Load() {
-		release()
-		return r.fallbackList(ctx, repo, digest)
+		return referrerList{}, errNoReferrersAPI
 	}
 	if r.referrersAPI.Load() {
 		release()
@@ -108,8 +121,8 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 		first := len(seen) == 1
 		var entries []Descriptor
 		parse := func(resp *response) (err error) {
-			if first && lacksReferrersAPI(resp) {
-				return nil
+			if first && !isIndex(resp) {
+				return errNoReferrersAPI
 			}
 			if entries, err = parseReferrers(resp.body); err != nil {
 				return r.listError(op, repo, digest, err)
@@ -117,16 +130,18 @@ func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (refe
 			return r.keepList(repo, digest, entries)
 		}
 		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest, parse: parse})
-		if err != nil {
-			return referrerList{}, err
+		if err == nil && first && lacksReferrersAPI(resp) {
+			err = errNoReferrersAPI
 		}
-		if first && lacksReferrersAPI(resp) {
-			// That the repository is unknown says nothing about the registry.
-			if ocierror.Parse(resp.body, nil).Code != "NAME_UNKNOWN" {
+		if errors.Is(err, errNoReferrersAPI) {
+			// That the repository is unknown says nothing about the registry, nor does
+			// one manifest if others are listed.
+			if !r.referrersAPI.Load() && (resp == nil || ocierror.Parse(resp.body, nil).Code != "NAME_UNKNOWN") {
 				r.noReferrersAPI.Store(true)
 			}
-			release()
-			return r.fallbackList(ctx, repo, digest)
+		}
+		if err != nil {
+			return referrerList{}, err
 		}
 		if resp.status != http.StatusOK {
 			return referrerList{}, r.statusError(op, repo, digest, resp.status, resp.body)
@@ -170,16 +185,35 @@ func (r *Registry) tooManyError(op, repo, digest string) *Error {
 		Remedy: "Remove what is no longer needed, or copy without referrers."}
 }
 
-// lacksReferrersAPI reports whether the response is that of a registry without the
-// API: 404 by the spec; others refuse the method, or respond with a web page.
+// lacksReferrersAPI reports whether the status is that of a registry without the API:
+// 404 by the spec; others refuse the method, the media type or the whole request. A
+// response that denies access, or that is an error of the server, says nothing.
 func lacksReferrersAPI(resp *response) bool {
+	code := ocierror.Parse(resp.body, nil).Code
 	switch resp.status {
-	case http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusNotAcceptable, http.StatusNotImplemented:
 		return true
-	case http.StatusOK:
-		return strings.HasPrefix(mediaType(resp.header.Get("Content-Type")), "text/html")
+	case http.StatusMethodNotAllowed:
+		return code != "REGISTRY_DISALLOWED_OPERATION" // a lock against reading
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusTooManyRequests:
+		return false
 	}
-	return ocierror.Parse(resp.body, nil).Code == "UNSUPPORTED"
+	return resp.status < 500 && code == "UNSUPPORTED"
+}
+
+// isIndex reports whether a successful response is an index, whatever is in it.
+// Registries without the API may respond with a web page or another document. What
+// is said to be an index, and cannot be parsed, is one that is broken.
+func isIndex(resp *response) bool {
+	var shape struct {
+		MediaType once[string] `json:"mediaType"`
+		Manifests present      `json:"manifests"`
+	}
+	said := mediaType(resp.header.Get("Content-Type")) == string(types.OCIImageIndex)
+	if json.Unmarshal(resp.body, &shape) != nil {
+		return said
+	}
+	return shape.MediaType.value == string(types.OCIImageIndex) || shape.MediaType.value == "" && (said || bool(shape.Manifests))
 }
 
 // referrersExpecting is referrers for a caller that expects some. tagged says that
@@ -190,7 +224,7 @@ func lacksReferrersAPI(resp *response) bool {
 func (r *Registry) referrersExpecting(ctx context.Context, repo, subject string, wanted []Descriptor, tagged bool) (referrerList, error) {
 	if tagged && !r.referrersAPI.Load() && !r.noReferrersAPI.Load() {
 		list, err := r.fallbackList(ctx, repo, subject)
-		if err == nil && !slices.ContainsFunc(wanted, func(d Descriptor) bool { return !list.has(d.Digest) }) {
+		if err == nil && len(list.lacking(wanted)) == 0 {
 			return list, nil
 		}
 	}
@@ -209,20 +243,42 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 	if tags, ok := r.digestTagLists.Wait(ctx, repo); ok && !tags.mayHaveFallbackList(digest) {
 		return referrerList{}, nil
 	}
-	var entries []Descriptor
-	_, err := r.fetch(ctx, repo, ref.DigestTag(digest), Descriptor{}, func(m *Manifest) (err error) {
-		if entries, err = parseReferrers(m.Raw); err == nil {
-			entries, err = distinct(entries)
+	tag := ref.DigestTag(digest)
+	var list referrerList
+	m, err := r.fetch(ctx, repo, tag, Descriptor{}, func(m *Manifest) (err error) {
+		if list.occupied = !isListOf(m, digest); list.occupied {
+			return nil
+		}
+		if list.entries, err = parseReferrers(m.Raw); err == nil {
+			list.entries, err = distinct(list.entries)
 		}
 		if err != nil {
 			return r.listError("listing the referrers", repo, digest, err)
 		}
-		return r.keepList(repo, digest, entries)
+		return r.keepList(repo, digest, list.entries)
 	})
-	if isNotFound(err) {
+	what := "a manifest of an unknown type"
+	switch {
+	case isNotFound(err):
 		return referrerList{}, nil
+	case errors.Is(err, Unsupported):
+		list.occupied = true
+	case err != nil:
+		return referrerList{}, err
+	default:
+		what = m.MediaType + " " + m.Digest
 	}
-	return referrerList{entries: entries}, err
+	if list.occupied {
+		r.warn("%s/%s:%s is not a list of referrers, although it has the name of one: it points to %s", r.host, repo, tag, what)
+	}
+	return list, nil
+}
+
+// isListOf reports whether what the fallback tag of a manifest points to may be a list
+// of its referrers. Some give an image the name of its own digest, and some registries
+// answer such a name with the manifest itself.
+func isListOf(m *Manifest, subject string) bool {
+	return m.MediaType == string(types.OCIImageIndex) && m.Digest != subject
 }
 
 // parseReferrers parses a list of referrers: an OCI index.

@@ -65,6 +65,11 @@ type Registry struct {
 	absenceTTL     time.Duration // for which a tag that was not found is assumed not to exist
 	untaggedTTL    time.Duration // for which what no tag protects is assumed not to be deleted by a retention policy
 
+	// listsReferrers says that the registry is known to list what it says that it
+	// lists (OCI-Subject).
+	listsReferrers bool
+	warnings       warnings
+
 	onRetry func(Retry)
 	grant   func() string
 	secrets *sanitize.Secrets // nil: none are known
@@ -129,6 +134,10 @@ func (r *Registry) ShareMemory(m *Memory) { r.memory = m }
 // ExplainDenials sets a function that returns what to grant to the identity, a
 // sentence without its full stop or "". It must be called before the first request.
 func (r *Registry) ExplainDenials(grant func() string) { r.grant = grant }
+
+// TrustSubject makes the client believe the registry that it lists a referrer, without
+// reading the list. It must be called before the first request.
+func (r *Registry) TrustSubject() { r.listsReferrers = true }
 
 // recordBlob records that a repository has a blob, which can be mounted from it.
 func (r *Registry) recordBlob(repo, digest string) {

@@ -68,8 +68,8 @@ func (c *targetCopy) putTag(ctx context.Context) error {
 		return err
 	}
 	listed, err := c.putWithChildren(ctx, root, c.tag, true)
-	if err == nil && root.subject != nil && !listed {
-		_, err = c.dst.addToFallbackList(ctx, c.repo, root.subject.Digest, []Descriptor{root.Descriptor})
+	if err == nil && root.subject != nil {
+		_, err = c.dst.ensureListed(ctx, c.repo, root.subject.Digest, []Descriptor{root.Descriptor}, listed)
 	}
 	if err != nil {
 		return err

@@ -468,8 +468,9 @@ func (t *Tree) finish() error {
 	return t.acyclic()
 }
 
-// acyclic returns an error if a manifest contains itself. That takes a digest that
-// contains itself, but content from outside is not trusted.
+// acyclic returns an error if a manifest contains itself, or refers to itself by
+// subjects. That takes a digest that contains itself, but content from outside, such as
+// a list of referrers, is not trusted.
 func (t *Tree) acyclic() error {
 	const walking, done = 1, 2
 	state := make(map[*node]int)
@@ -479,11 +480,16 @@ func (t *Tree) acyclic() error {
 		case done:
 			return nil
 		case walking:
-			return t.source.corruptError("reading the manifest", t.repo, n.Digest, "it contains itself")
+			return t.source.corruptError("reading the manifest", t.repo, n.Digest, "it contains itself, or refers to itself")
 		}
 		state[n] = walking
 		for _, c := range n.children {
 			if err := walk(c); err != nil {
+				return err
+			}
+		}
+		if n.subject != nil && t.nodes[n.subject.Digest] != nil {
+			if err := walk(t.nodes[n.subject.Digest]); err != nil {
 				return err
 			}
 		}

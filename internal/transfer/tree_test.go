@@ -143,11 +143,11 @@ func TestReadTreeErrors(t *testing.T) {
 			root := p.image("r", "1.0", "a")
 			p.index("r", ref.DigestTag(root.Digest), p.image("r", "", "b"))
 		}, Corrupt, []string{"but has another subject"}},
-		{"a list of referrers that is none", func(p *peer) {
+		{"a list of referrers that is broken", func(p *peer) {
 			p.api = false
 			root := p.image("r", "1.0", "a")
-			p.image("r", ref.DigestTag(root.Digest), "b")
-		}, Corrupt, []string{"not an OCI index"}},
+			p.manifest("r", ref.DigestTag(root.Digest), ociIndex, []byte(`{"schemaVersion":2,"mediaType":"`+ociIndex+`","manifests":[{"digest":"sha256:0"}]}`))
+		}, Corrupt, []string{"sha256:0"}},
 		{"a list in a circle", func(p *peer) {
 			p.image("r", "1.0", "a")
 			p.handler = serveReferrers(func(w http.ResponseWriter, r *http.Request, n int) {
