@@ -1,11 +1,17 @@
 package main_test
 
 import (
-	"acrpromote/internal/sim"
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/maxrss"
+	"acrpromote/internal/sim"
 )
 
 // kubernetes has an image in each place where one is found: HOST is the source, and
@@ -154,42 +160,81 @@ func TestTagWithDigest(t *testing.T) {
 	env.tagged(env.dev2, "base/argo", "1", images["base/argo:1"])
 }
 
-// TestLargeKubernetesFile checks 10 MiB of manifests, as several documents, as a
-// List in YAML, and as one in JSON.
-func TestLargeKubernetesFile(t *testing.T) {
-	env, images := kubernetesEnv(t)
-	item := func(n int, image string) map[string]any {
-		labels := map[string]any{}
-		for i := range 30 {
-			labels[fmt.Sprintf("example.com/label-%d", i)] = fmt.Sprintf("value-%d-%d", n, i)
-		}
-		return map[string]any{
-			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": fmt.Sprint("pod-", n), "labels": labels},
-			"spec": map[string]any{"containers": []any{map[string]any{"name": "a", "image": image}}},
-		}
+// largeKubernetes returns some 10 MiB of pods with the given images: as several
+// documents, as a List in YAML, and as one in JSON.
+func largeKubernetes(names ...string) map[string]string {
+	labels := map[string]any{}
+	var block strings.Builder
+	for i := range 30 {
+		key, value := fmt.Sprintf("example.com/label-%d", i), fmt.Sprintf("value-%d", i)
+		labels[key] = value
+		fmt.Fprintf(&block, "      %s: %s\n", key, value)
 	}
-	const size = 10 << 20
 	var items []any
 	var documents, list strings.Builder
 	list.WriteString("apiVersion: v1\nkind: List\nitems:\n")
-	names := []string{"init:1", "argo:1", "tekton:1"}
-	for n := 0; documents.Len() < size; n++ {
-		image := prodHost + "/base/" + names[n%len(names)]
-		one, _ := json.MarshalIndent(item(n, image), "  ", "  ")
-		fmt.Fprintf(&documents, "---\n%s\n", one)
-		items = append(items, item(n, image))
-		text := fmt.Sprintf("- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: pod-%d\n    labels:\n", n)
-		for i := range 30 {
-			text += fmt.Sprintf("      example.com/label-%d: value-%d-%d\n", i, n, i)
+	for n := 0; documents.Len() < 10<<20; n++ {
+		image := names[n%len(names)]
+		item := map[string]any{
+			"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": fmt.Sprint("pod-", n), "labels": labels},
+			"spec": map[string]any{"containers": []any{map[string]any{"name": "a", "image": image}}},
 		}
-		list.WriteString(text + "  spec:\n    containers:\n    - name: a\n      image: " + image + "\n")
+		text, _ := json.MarshalIndent(item, "  ", "  ")
+		fmt.Fprintf(&documents, "---\n%s\n", text)
+		items = append(items, item)
+		fmt.Fprintf(&list, "- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: pod-%d\n    labels:\n%s  spec:\n    containers:\n    - name: a\n      image: %s\n", n, block.String(), image)
 	}
-	asJSON, _ := json.MarshalIndent(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "    ")
-	for name, text := range map[string]string{"documents": documents.String(), "List": list.String(), "JSON": string(asJSON)} {
+	text, _ := json.MarshalIndent(map[string]any{"apiVersion": "v1", "kind": "List", "items": items}, "", "    ")
+	return map[string]string{"documents": documents.String(), "List": list.String(), "JSON": string(text)}
+}
+
+// TestLargeKubernetesFile checks 10 MiB of manifests.
+func TestLargeKubernetesFile(t *testing.T) {
+	env, images := kubernetesEnv(t)
+	for name, text := range largeKubernetes(prodHost+"/base/init:1", prodHost+"/base/argo:1", prodHost+"/base/tekton:1") {
 		o := env.task(env.manifests("", "").with("imagesFrom", env.file("large", text))).want("done")
-		if n := len(o.at("images").([]any)); n != len(names) {
-			t.Errorf("%s: %d images, want %d", name, n, len(names))
+		if n := len(o.at("images").([]any)); n != 3 {
+			t.Errorf("%s: %d images, want 3", name, n)
 		}
 	}
 	env.tagged(env.dev, "base/tekton", "1", images["base/tekton:1"])
+}
+
+// maxKubernetesMemory is how much more than a small file 10 MiB of manifests may
+// take: the file, its text, and the largest document.
+const maxKubernetesMemory = 96 << 20
+
+// TestKubernetesMemory checks that the memory for a file is bounded.
+func TestKubernetesMemory(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("flows.yml", sandbox)
+	peak := func(manifests string) int64 {
+		write("deploy.yml", manifests)
+		command := exec.Command(binary, "invertedPush", "--flowFile", "flows.yml", "--flow", "base", "--imagesFrom", "deploy.yml")
+		command.Env, command.Dir = []string{"HOME=" + dir, "DOCKER_CONFIG=" + dir}, dir
+		var output bytes.Buffer
+		command.Stdout, command.Stderr = &output, &output
+		if err := command.Start(); err != nil {
+			t.Fatal(err)
+		}
+		most := maxrss.Watch(command.Process.Pid)
+		_ = command.Wait()
+		if text := strings.Join(strings.Fields(output.String()), " "); !strings.Contains(text, "no image of registry "+prodHost+" found") {
+			t.Fatalf("%.2000s", text)
+		}
+		return most(command.ProcessState)
+	}
+	small := peak("kind: Pod\n")
+	for name, text := range largeKubernetes("redis:7") {
+		if more := peak(text) - small; more > maxKubernetesMemory {
+			t.Errorf("%s: %d MiB more than for a small file", name, more>>20)
+		} else {
+			t.Logf("%s: %d MiB more than for a small file", name, more>>20)
+		}
+	}
 }

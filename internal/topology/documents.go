@@ -127,7 +127,9 @@ func splitItems(text string) []part {
 		switch {
 		case blank:
 		case !inItems:
-			inItems = strings.TrimRight(next, " \n") == "items:" && indent < 0
+			rest, is := strings.CutPrefix(next, "items:")
+			rest = strings.TrimSpace(rest)
+			inItems = is && indent < 0 && (rest == "" || rest[0] == '#')
 		case indent < 0 && isItem:
 			indent = spaces
 			cut(-1)
@@ -283,7 +285,11 @@ const mentioned = "it is not where a known resource has an image"
 
 // mentions adds the references to the source in other text.
 func (s *search) mentions(n *yaml.Node) {
-	text := n.Value
+	text, line, counted := n.Value, n.Line, 0
+	literal := n.Style&yaml.LiteralStyle != 0
+	if literal {
+		line++
+	}
 	for at := 0; ; {
 		slash := strings.IndexByte(text[at:], '/')
 		if slash < 0 {
@@ -303,9 +309,9 @@ func (s *search) mentions(n *yaml.Node) {
 		if name == "" {
 			continue
 		}
-		line := n.Line
-		if n.Style&yaml.LiteralStyle != 0 {
-			line += 1 + strings.Count(text[:slash], "\n")
+		if literal {
+			line += strings.Count(text[counted:slash], "\n")
+			counted = slash
 		}
 		s.others.put(spot{line: s.base + line, path: s.where()}, host+"/"+name, mentioned)
 		at = end

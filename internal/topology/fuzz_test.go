@@ -3,6 +3,8 @@ package topology
 import (
 	"bytes"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -88,21 +90,54 @@ func FuzzParseImages(f *testing.F) {
 	})
 }
 
+// FuzzImagesFromManifests also checks that splitting a file loses nothing of it, and
+// that what is shown of it is one line each.
 func FuzzImagesFromManifests(f *testing.F) {
 	for _, seed := range []string{
 		"containers: [{image: prod.azurecr.io/a:1}]", "a: &a\n  containers: *a\n", "---\n---\n", "shop/cart:1\n", "containers:\n- image: *x\n",
 		"a: &a {b: *a}\n", "containers: &c [{<<: *c, image: prod.azurecr.io/a:1}]", "- image:\n", "kind: Pod\nimage: prod.azurecr.io/a\n", "? {containers: [{image: a}]}\n",
+		"items:\n- a\n-\n  b\nc: d\n", "%YAML 1.2\n---\na\n...\n---", `{"items": [{"image": {"repository": "prod.azurecr.io/a"}}]}`, `[1, "\ud83d\ude80"]`, "a: &a {<<: *a, kind: x, apiVersion: tekton.dev/v1}\n",
 	} {
 		f.Add([]byte(seed))
 	}
+	files, err := filepath.Glob("testdata/kubernetes/*")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(content)
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
+		if joined := strings.Join(splitDocuments(string(content)), ""); joined != string(content) {
+			t.Fatalf("%q was split into %q", content, joined)
+		}
+		joined, line := "", 0
+		for _, part := range splitItems(string(content)) {
+			if part.line != line {
+				t.Fatalf("%q is said to begin after %d lines, not %d", part.text, part.line, line)
+			}
+			joined += part.text
+			line += strings.Count(part.text, "\n")
+		}
+		if joined != "" && joined != string(content) {
+			t.Fatalf("%q was split into %q", content, joined)
+		}
 		found, err := ImagesFromManifests("f", content, "prod.azurecr.io")
 		if err != nil {
 			sane(t, err)
 			return
 		}
-		if len(found.Images) == 0 || len(found.Images) > maxImages || len(found.Others) > maxImages {
+		if len(found.Images) == 0 || len(found.Images) > maxImages || len(found.Others) > maxOthers {
 			t.Fatalf("%d images, %d others", len(found.Images), len(found.Others))
+		}
+		for _, other := range append(found.Others, found.Untagged...) {
+			if text := other.String(); other.Line < 1 || strings.ContainsAny(text, "\n\r") || !utf8.ValidString(text) {
+				t.Fatalf("%d %q", other.Line, text)
+			}
 		}
 	})
 }

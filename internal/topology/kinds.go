@@ -144,7 +144,7 @@ func (s *search) pairs(n *yaml.Node, c context) map[string]bool {
 		return s.joined(n, c, []string{"image", "repository", "version"}, join(get("repository"), get("image"), get("version"), ""))
 	case s.key() != "image":
 		return nil
-	case c.list == volumeList && get("reference") != "":
+	case c.list == imageVolume && get("reference") != "":
 		return s.joined(n, c, []string{"reference"}, get("reference"))
 	case get("repository") != "":
 		return s.joined(n, c, []string{"repository", "registry", "tag", "digest"}, join(get("registry"), get("repository"), get("tag"), get("digest")))
@@ -211,8 +211,12 @@ func resolved(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// maxMerges limits how many merged mappings are searched for a key.
-const maxMerges = 10
+// What is searched for a key: so many merged mappings, and so many keys of each.
+// More would take too long if many nodes refer to one large mapping.
+const (
+	maxMerges = 10
+	maxKeys   = 200
+)
 
 // child returns the value of a key, also of a merged mapping, or nil.
 func child(n *yaml.Node, key string) *yaml.Node { return merged(n, key, maxMerges) }
@@ -222,7 +226,7 @@ func merged(n *yaml.Node, key string, depth int) *yaml.Node {
 		return nil
 	}
 	var base *yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < min(len(n.Content), 2*maxKeys); i += 2 {
 		switch n.Content[i].Value {
 		case key:
 			return resolved(n.Content[i+1])

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -157,6 +158,7 @@ const (
 	noList list = iota
 	containerList
 	volumeList
+	imageVolume // the key image of an item of volumes
 )
 
 var lists = map[string]list{
@@ -234,8 +236,11 @@ func (s *search) mapping(n *yaml.Node, c context) bool {
 			continue
 		}
 		below := context{group: c.group, list: lists[key.Value], inert: c.inert || isResource && (key.Value == "metadata" || key.Value == "status")}
-		if key.Value == "<<" || key.Value == "image" {
+		switch {
+		case key.Value == "<<":
 			below.list = c.list
+		case key.Value == "image" && c.list == volumeList:
+			below.list = imageVolume
 		}
 		if !s.step(step{key: key.Value}, content, below) {
 			return false
@@ -277,13 +282,13 @@ func (s *search) spot(n *yaml.Node, c context) spot {
 func (s *search) where() string {
 	var b strings.Builder
 	if s.resource != "" {
-		b.WriteString(s.resource + ": ")
+		b.WriteString(shown(s.resource) + ": ")
 	}
 	for i, next := range s.path {
 		switch {
 		case next.key == "":
 			fmt.Fprintf(&b, "[%d]", next.index)
-		case strings.ContainsAny(next.key, ". []\"'"):
+		case strings.ContainsFunc(next.key, isUnusualInKey):
 			fmt.Fprintf(&b, "[%s]", quote(next.key))
 		default:
 			if i > 0 {
@@ -293,6 +298,24 @@ func (s *search) where() string {
 		}
 	}
 	return b.String()
+}
+
+// isUnusualInKey reports whether a character is in few of the keys that Kubernetes
+// has.
+func isUnusualInKey(r rune) bool {
+	return r != '-' && r != '_' && r != '$' && r != '<' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z')
+}
+
+// maxShown is the length of text that is shown as it is. The longest reference is
+// shorter.
+const maxShown = 600
+
+// shown returns text of a file for a message: as it is, or quoted and shortened.
+func shown(text string) string {
+	if len(text) > maxShown || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return quote(text)
+	}
+	return text
 }
 
 var tooDeep = fmt.Sprintf("nesting is deeper than %d levels", maxManifestDepth)
@@ -375,6 +398,10 @@ func (s *search) leftOut() []Other {
 			have[image.Repository.String()+":"+image.Tag.String()] = true
 		}
 	}
+	for _, untagged := range s.untagged.list {
+		_, rest := splitHost(untagged.Reference)
+		have[rest] = true
+	}
 	left := slices.DeleteFunc(s.others.list, func(o Other) bool {
 		_, rest := splitHost(o.Reference)
 		return o.Reason == mentioned && have[rest]
@@ -393,6 +420,7 @@ type others struct {
 }
 
 func (o *others) put(at spot, reference, reason string) {
+	reference = shown(reference)
 	key := Other{Reference: reference, Reason: reason}
 	if i, have := o.at[key]; have {
 		o.list[i].Again++
