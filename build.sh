@@ -11,6 +11,7 @@ cd "$(dirname "$0")"
 
 staticcheck_version=v0.8.2
 registry_version=v3.1.2
+registry2_version=v2.8.3
 conformance_version=v0.0.0-20260831232431-97274622c111
 version=$(cat VERSION)
 tools="$PWD/.tools"
@@ -66,6 +67,14 @@ install_registry() {
   say "installing the CNCF registry $registry_version"
   GOFLAGS= GOBIN="$tools" go install "github.com/distribution/distribution/v3/cmd/registry@$registry_version"
   mv "$tools/registry$(go env GOEXE)" "$tools/registry-$registry_version"
+}
+
+# The generation before it, from a module of our own: interop/registry2.
+install_registry2() {
+  [ -x "$tools/registry2-$registry2_version" ] && return
+  say "installing the registry $registry2_version"
+  mkdir -p "$tools"
+  (cd interop/registry2 && go build -trimpath -buildvcs=false -o "$tools/registry2-$registry2_version" .)
 }
 
 # The OCI conformance suite defines what a registry has to answer.
@@ -130,13 +139,14 @@ run_live_check() {
 run_tests() {
   need_go
   say "formatting"
-  unformatted=$(gofmt -l cmd internal)
+  unformatted=$(gofmt -l cmd internal interop)
   [ -z "$unformatted" ] || { printf 'Not formatted with gofmt:\n%s\n' "$unformatted" >&2; exit 1; }
   say "vet"
   go vet ./...
   say "staticcheck $staticcheck_version"
   GOFLAGS= go run "honnef.co/go/tools/cmd/staticcheck@$staticcheck_version" ./...
   install_registry
+  install_registry2
   install_conformance
   need_node
   build_extension
@@ -154,7 +164,7 @@ run_tests() {
   fi
   say "tests${race:+ with the race detector}"
   ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
-    ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -timeout 30m ./...
+    ACRPROMOTE_REGISTRY2="$tools/registry2-$registry2_version" ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -timeout 30m ./...
 }
 
 case "${1:-}" in

@@ -16,11 +16,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"acrpromote/internal/testimage"
 )
 
 const (
 	registryVersion    = "v3.1.2"
+	registry2Version   = "v2.8.3"
 	conformanceVersion = "v0.0.0-20260831232431-97274622c111"
 )
 
@@ -28,13 +31,29 @@ var (
 	// registryProgram is the CNCF registry, an independent implementation to
 	// compare our simulator with.
 	registryProgram = outside("ACRPROMOTE_REGISTRY", "github.com/distribution/distribution/v3/cmd/registry", registryVersion)
+	// registry2Program is the generation before it, from the module in interop.
+	registry2Program = outsideBuild("ACRPROMOTE_REGISTRY2", "registry2", registry2Version, func(folder string) *exec.Cmd {
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-o", folder+string(filepath.Separator), ".")
+		build.Dir = filepath.Join("..", "..", "interop", "registry2")
+		build.Env = append(os.Environ(), "GOFLAGS=-mod=readonly")
+		return build
+	})
 	// conformanceProgram is the OCI distribution conformance suite.
 	conformanceProgram = outside("ACRPROMOTE_CONFORMANCE", "github.com/opencontainers/distribution-spec/conformance", conformanceVersion)
 )
 
-// outside is a third-party program. The variable, which build.sh sets, names its
-// file. Otherwise it is built once into the user's cache.
+// outside is a third-party program that go install builds.
 func outside(variable, source, version string) func(*testing.T) string {
+	return outsideBuild(variable, path.Base(source), version, func(folder string) *exec.Cmd {
+		install := exec.Command("go", "install", source+"@"+version)
+		install.Env = append(os.Environ(), "GOBIN="+folder, "GOFLAGS=")
+		return install
+	})
+}
+
+// outsideBuild is a third-party program. The variable, which build.sh sets, names its
+// file. Otherwise the command builds it into a folder, once into the user's cache.
+func outsideBuild(variable, name, version string, build func(folder string) *exec.Cmd) func(*testing.T) string {
 	once := sync.OnceValues(func() (string, error) {
 		if file := os.Getenv(variable); file != "" {
 			return file, nil
@@ -43,12 +62,12 @@ func outside(variable, source, version string) func(*testing.T) string {
 		if err != nil {
 			return "", err
 		}
-		name := path.Base(source)
 		folder := filepath.Join(cache, "acrpromote-test", name+"-"+version)
+		executable := name
 		if runtime.GOOS == "windows" {
-			name += ".exe"
+			executable += ".exe"
 		}
-		file := filepath.Join(folder, name)
+		file := filepath.Join(folder, executable)
 		if _, err := os.Stat(file); err == nil {
 			return file, nil
 		}
@@ -61,12 +80,10 @@ func outside(variable, source, version string) func(*testing.T) string {
 			return "", err
 		}
 		defer os.RemoveAll(building)
-		install := exec.Command("go", "install", source+"@"+version)
-		install.Env = append(os.Environ(), "GOBIN="+building, "GOFLAGS=")
-		if out, err := install.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("%s cannot be built: %w\n%s", source, err, out)
+		if out, err := build(building).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s %s cannot be built: %w\n%s", name, version, err, out)
 		}
-		return file, os.Rename(filepath.Join(building, name), file)
+		return file, os.Rename(filepath.Join(building, executable), file)
 	})
 	return func(t *testing.T) string {
 		t.Helper()
@@ -85,15 +102,21 @@ const (
 	realHash = "$2a$04$65c.h5XtHAMHDoEFt9SMp.gzVeyFYFXQPlpetNYZbh8xGTE/YLj3G"
 )
 
-// realRegistry is a CNCF registry started by a test. It allows deletion.
+// realRegistry is a registry that others wrote, started by a test.
 type realRegistry struct {
 	t    *testing.T
 	host string
 }
 
+// startRegistry starts a CNCF registry, which allows deletion.
 func startRegistry(t *testing.T) *realRegistry {
 	t.Helper()
-	program := registryProgram(t)
+	return serveRegistry(t, registryProgram(t))
+}
+
+// serveRegistry starts a registry of either generation of the CNCF registry.
+func serveRegistry(t *testing.T, program string) *realRegistry {
+	t.Helper()
 	dir := t.TempDir()
 	users := filepath.Join(dir, "htpasswd")
 	if err := os.WriteFile(users, []byte(realUser+":"+realHash+"\n"), 0o600); err != nil {
@@ -180,7 +203,7 @@ func (r *realRegistry) send(method, path, mediaType string, body []byte) *http.R
 	}
 	request.SetBasicAuth(realUser, realPassword)
 	request.Header.Set("Content-Type", mediaType)
-	request.Header.Set("Accept", testimage.ManifestType+", "+testimage.IndexType)
+	request.Header.Set("Accept", strings.Join([]string{testimage.ManifestType, testimage.IndexType, string(types.DockerManifestSchema2), string(types.DockerManifestList)}, ", "))
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		r.t.Fatal(err)
@@ -198,7 +221,11 @@ func (r *realRegistry) PutBlob(repository string, content []byte) string {
 	r.t.Helper()
 	digest := testimage.Digest(content)
 	session := r.send(http.MethodPost, "/v2/"+repository+"/blobs/uploads/", "", nil).Header.Get("Location")
-	r.send(http.MethodPut, session+"&digest="+digest, "application/octet-stream", content)
+	separator := "?"
+	if strings.Contains(session, separator) {
+		separator = "&"
+	}
+	r.send(http.MethodPut, session+separator+"digest="+digest, "application/octet-stream", content)
 	return digest
 }
 
