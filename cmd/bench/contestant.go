@@ -118,7 +118,9 @@ func contestants(p programs) []contestant {
 	}
 	if p.skopeo != "" {
 		list = append(list, contestant{name: "skopeo", defaults: true, commands: one(func(t task, pair pair) command {
-			args := append([]string{p.skopeo, "--insecure-policy", "copy", "--all", "--quiet"}, t.plain("--src-tls-verify=false", "--dest-tls-verify=false")...)
+			// Without these flags skopeo copies one platform, and converts manifests where
+			// it likes to: the digests would differ.
+			args := append([]string{p.skopeo, "--insecure-policy", "copy", "--all", "--preserve-digests", "--quiet"}, t.plain("--src-tls-verify=false", "--dest-tls-verify=false")...)
 			return command{args: append(args, "docker://"+t.from+"/"+pair.source, "docker://"+t.to+"/"+pair.target)}
 		})})
 	}
