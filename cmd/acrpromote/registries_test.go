@@ -118,8 +118,8 @@ func (r *realRegistry) referrersOf(repository, digest string) map[string]bool {
 	return listed
 }
 
-// dockerList returns a manifest list of two images, all of Docker's media types.
-func dockerList() v1.ImageIndex {
+// dockerIndex returns a manifest list of two images, all of Docker's media types.
+func dockerIndex() v1.ImageIndex {
 	var adds []mutate.IndexAddendum
 	for i, architecture := range []string{"amd64", "arm64"} {
 		base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.DockerManifestSchema2), types.DockerConfigJSON)
@@ -175,7 +175,7 @@ func TestRegistryKinds(t *testing.T) {
 				}
 				cosign := testimage.FallbackTag(image.Digest) + ".sig"
 				signed := testimage.Put(source, repository, cosign, testimage.Signature(static.NewLayer([]byte("payload"), types.MediaType(testimage.SigningType))))
-				docker := testimage.Put(source, repository, "docker", dockerList())
+				docker := testimage.Put(source, repository, "docker", dockerIndex())
 
 				arguments := func(tag string) []string {
 					return []string{"--source", source.host + "/" + repository + ":" + tag, "--targets", target.address,
