@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/maxrss"
 	"acrpromote/internal/sim"
 )
@@ -154,6 +155,21 @@ func TestTagWithDigest(t *testing.T) {
 		t.Errorf("%d images, want 1", n)
 	}
 	env.tagged(env.dev, "base/pinned", "1", images["base/pinned:1"])
+	// Each of two parallel jobs has the digest of the whole set, also if the other
+	// copies the image with a tag and a digest.
+	want, copied := setDigest("base/pinned@"+right, "base/argo@"+images["base/argo:1"].Digest, "base/init@"+wrong), 0
+	for n := range 2 {
+		o := env.task(env.manifests(pod("pinned:1@PIN", "argo:1", "init:1@"+wrong), right), func(e *fakeagent.Environment) {
+			e.Parallel = &fakeagent.ParallelJob{Kind: "MultiMachine", Position: n + 1, Total: 2}
+		}).want("done")
+		if o.output["digest"] != want {
+			t.Errorf("job %d has the digest %s, want %s", n+1, o.output["digest"], want)
+		}
+		copied += len(o.at("images").([]any))
+	}
+	if copied != 3 {
+		t.Errorf("the jobs have %d images, want 3", copied)
+	}
 	list := env.file("images.txt", "base/argo:1@"+images["base/argo:1"].Digest+"\nbase/pin*:*\n")
 	env.prod.Grant(clientID, "**", sim.CatalogLister...)
 	env.task(env.manifests("", "").with("imagesFrom", list)).want("done")

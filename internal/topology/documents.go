@@ -37,7 +37,7 @@ func (s *search) document(text string, base int) {
 		}
 	}
 	if parts == nil {
-		s.add(base+1, 1, tooManyEntries(n), "Split it.")
+		s.add(base+1, 1, tooManyEntries(n, maxManifestMarks), "Split it.")
 		return
 	}
 	for _, part := range parts {
@@ -47,10 +47,6 @@ func (s *search) document(text string, base int) {
 		}
 		s.part(part.text, base+part.line, at)
 	}
-}
-
-func tooManyEntries(n int) string {
-	return fmt.Sprintf("the file has about %d entries, more than %d", n, maxManifestMarks)
 }
 
 // part searches YAML that begins after base lines, at a path of the document.
@@ -170,7 +166,7 @@ func (s *search) json(text string) (*search, bool) {
 		case errors.Is(err, io.EOF):
 			return found, true
 		case errors.Is(err, errTooLarge):
-			found.add(r.line, r.column, tooManyEntries(r.nodes), "Split it.")
+			found.add(r.line, r.column, tooManyEntries(r.nodes, maxManifestMarks), "Split it.")
 			return found, true
 		case errors.Is(err, errTooDeep):
 			found.add(r.line, r.column, tooDeep, "Check brackets and indentation.")
@@ -313,7 +309,7 @@ func (s *search) mentions(n *yaml.Node) {
 			line += strings.Count(text[counted:slash], "\n")
 			counted = slash
 		}
-		s.others.put(spot{line: s.base + line, path: s.where()}, host+"/"+name, mentioned)
+		s.others.put(location{line: s.base + line, path: s.where()}, host+"/"+name, mentioned)
 		at = end
 	}
 }

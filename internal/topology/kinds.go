@@ -16,8 +16,9 @@ import (
 type group struct {
 	keys []string // keys whose text is an image
 	urls []string // keys whose text is an oci:// URL of an image
-	// parameters is set if values may be filled in when a resource runs.
-	parameters bool
+	// parameters is set if values may be filled in when a resource runs, and
+	// templates if these may look like those of Helm.
+	parameters, templates bool
 	// chart is set if the values are those of a chart, which has its own tags.
 	chart bool
 	// base is set if baseImage, tag, version and sha name an image together.
@@ -34,6 +35,8 @@ var (
 	operator     = &group{keys: []string{"image"}}
 	inertGroup   = &group{inert: true}
 	chartValues  = &group{keys: []string{"image"}, chart: true}
+	// An ApplicationSet has templates that Argo CD renders.
+	applicationSet = &group{keys: []string{"image"}, chart: true, parameters: true, templates: true}
 )
 
 // groups are the known API groups. An entry covers the groups that end in a dot
@@ -97,8 +100,13 @@ func groupOf(apiVersion, kind string) *group {
 	if !named {
 		return unknownGroup
 	}
-	if name == "argoproj.io" && slices.Contains([]string{"Application", "ApplicationSet", "AppProject"}, kind) {
-		return chartValues
+	if name == "argoproj.io" {
+		switch kind {
+		case "Application":
+			return chartValues
+		case "ApplicationSet":
+			return applicationSet
+		}
 	}
 	for more := true; more; _, name, more = strings.Cut(name, ".") {
 		if g, known := groups[name]; known {
@@ -108,15 +116,17 @@ func groupOf(apiVersion, kind string) *group {
 	return unknownGroup
 }
 
-// isParameter reports whether a reference has a parameter of Argo Workflows or
-// Tekton. A template of Helm, whose names begin with a dot, is not one.
-func isParameter(reference string) bool {
-	if strings.Contains(reference, "$(") {
-		return true
+// isParameter reports whether a reference has a parameter that is filled in when a
+// resource of the group runs. A template of Helm, whose names begin with a dot, was
+// not rendered.
+func (g *group) isParameter(reference string) bool {
+	if !g.parameters {
+		return false
 	}
 	_, name, found := strings.Cut(reference, "{{")
 	name = strings.TrimLeft(name, "- ")
-	return found && !strings.HasPrefix(name, ".") && !strings.HasPrefix(name, "include ") && !strings.HasPrefix(name, "template ")
+	ofHelm := strings.HasPrefix(name, ".") || strings.HasPrefix(name, "include ") || strings.HasPrefix(name, "template ")
+	return strings.Contains(reference, "$(") || found && (g.templates || !ofHelm)
 }
 
 // pairs takes the images that several keys of a mapping name together, and
@@ -158,7 +168,7 @@ func (s *search) pairs(n *yaml.Node, c context) map[string]bool {
 // returns the keys. Its place is that of the first one.
 func (s *search) joined(n *yaml.Node, c context, keys []string, reference string) map[string]bool {
 	s.path = append(s.path, step{key: keys[0]})
-	s.take(s.spot(child(n, keys[0]), c), reference)
+	s.take(s.locate(child(n, keys[0]), c), reference)
 	s.path = s.path[:len(s.path)-1]
 	taken := map[string]bool{}
 	for _, key := range keys {

@@ -110,6 +110,8 @@ func TestReferencesOfManifests(t *testing.T) {
 		{"repository, image and version", resource("nvidia.com/v1", "ClusterPolicy", `{driver: {repository: prod.azurecr.io/n, image: driver, version: "1"}}`), "n/driver:1"},
 		{"an alias", "a: &a prod.azurecr.io/a:1\ncontainers: [{image: *a}]\n", "a:1"},
 		{"a container that is anchored elsewhere", "x: &c {image: prod.azurecr.io/a:1}\ncontainers: [*c]\n", "a:1"},
+		{"a template of an ApplicationSet", resource("argoproj.io/v1alpha1", "ApplicationSet", `{values: {image: {repository: prod.azurecr.io/a, tag: "{{ .tag }}"}}}`) + "---\n" + shop(`{containers: [{image: prod.azurecr.io/b:1}]}`),
+			"b:1; prod.azurecr.io/a:{{ .tag }}: it has a parameter, whose value is known only when it runs"},
 		{"the same image again", shop(`{containers: [{image: prod.azurecr.io/a:1}], args: ["--x=prod.azurecr.io/a:1"]}`), "a:1"},
 		{"latest again", shop(`{containers: [{image: prod.azurecr.io/a}], args: ["--x=prod.azurecr.io/a"]}`), "a:latest (untagged)"},
 		{"a longer host", shop(`{containers: [{image: prod.azurecr.io/a:1}], args: [my-prod.azurecr.io/x, prod.azurecr.io.example.com/y, xprod.azurecr.io/z]}`), "a:1"},
@@ -163,10 +165,11 @@ func TestPlacesOfReferences(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"a: {containers: [{image: prod.azurecr.io/a:1}]}\n---\nb: [\n":   "m:4:1: invalid YAML: ",
-		"a: [\n---\nb:\n- containers:\n  - image: prod.azurecr.io/A:1\n": "m:2:1: invalid YAML: ",
-		`{"a": {"containers": [{"image": "prod.azurecr.io/A:1"}]}}`:      `m:1:33: "A" contains "A"`,
-		"{\"a\": \n {\"containers\": [{\"image\": \"\"}]}}":              "m:2:28: empty image",
+		"a: {containers: [{image: prod.azurecr.io/a:1}]}\n---\nb: [\n":                                                  "m:4:1: invalid YAML: ",
+		"a: [\n---\nb:\n- containers:\n  - image: prod.azurecr.io/A:1\n":                                                "m:2:1: invalid YAML: ",
+		`{"a": {"containers": [{"image": "prod.azurecr.io/A:1"}]}}`:                                                     `m:1:33: "A" contains "A"`,
+		"apiVersion: argoproj.io/v1\nkind: Workflow\nspec: {container: {image: 'prod.azurecr.io/a:{{ .Values.tag }}'}}": `m:3:27: "prod.azurecr.io/a:{{ .Values.tag }}" is not a valid image reference. Render the manifests first.`,
+		"{\"a\": \n {\"containers\": [{\"image\": \"\"}]}}":                                                             "m:2:28: empty image",
 	} {
 		if _, err := ImagesFromManifests("m", []byte(text), sourceHost); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %s", text, err, want)

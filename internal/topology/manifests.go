@@ -78,7 +78,7 @@ func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Fo
 			s.yaml(text)
 		}
 	} else {
-		lines(text, func(line, column int, entry string) { s.take(spot{line: line, column: column}, entry) })
+		lines(text, func(line, column int, entry string) { s.take(location{line: line, column: column}, entry) })
 	}
 	found := Found{Images: s.images.sorted(), Untagged: s.untagged.list, Others: s.leftOut(), More: s.others.lost}
 	if len(found.Images) == 0 && len(s.found) == 0 {
@@ -165,8 +165,8 @@ var lists = map[string]list{
 	"containers": containerList, "initContainers": containerList, "ephemeralContainers": containerList, "volumes": volumeList,
 }
 
-// spot is where a reference was found.
-type spot struct {
+// location is where a reference was found.
+type location struct {
 	line, column int
 	path         string
 	group        *group
@@ -268,14 +268,14 @@ func (s *search) image(key, content *yaml.Node, c context) bool {
 		text = ""
 	}
 	s.path = append(s.path, step{key: key.Value})
-	s.take(s.spot(content, c), text)
+	s.take(s.locate(content, c), text)
 	s.path = s.path[:len(s.path)-1]
 	return true
 }
 
-// spot returns the place of a node in the manifests.
-func (s *search) spot(n *yaml.Node, c context) spot {
-	return spot{line: s.base + n.Line, column: n.Column, path: s.where(), group: c.group, rendered: true}
+// locate returns the location of a node in the manifests.
+func (s *search) locate(n *yaml.Node, c context) location {
+	return location{line: s.base + n.Line, column: n.Column, path: s.where(), group: c.group, rendered: true}
 }
 
 // where returns the current path, as in "Deployment/cart: spec.replicas".
@@ -327,14 +327,14 @@ const dockerHub = "it is on Docker Hub"
 
 // take adds a reference to the images or, if it is of another registry, to the
 // others.
-func (s *search) take(at spot, reference string) {
+func (s *search) take(at location, reference string) {
 	if at.rendered && reference == "" {
 		s.add(at.line, at.column, "empty image", "Render the manifests with all values.")
 		return
 	}
 	host, rest := splitHost(reference)
 	switch {
-	case at.rendered && at.group.parameters && isParameter(reference):
+	case at.rendered && at.group.isParameter(reference):
 		s.others.put(at, reference, "it has a parameter, whose value is known only when it runs")
 		return
 	case host == "" && at.rendered:
@@ -355,9 +355,9 @@ func (s *search) take(at spot, reference string) {
 	}
 	image, err := readPinned(rest, digest)
 	switch {
-	case err != nil:
+	case err != nil && !(at.rendered && strings.ContainsAny(rest, "{}$ ")):
 		addError(s.problems, at.line, at.column, err)
-	case at.rendered && !image.Literal():
+	case at.rendered && (err != nil || !image.Literal()):
 		s.add(at.line, at.column, quote(reference)+" is not a valid image reference", "Render the manifests first.")
 	default:
 		s.images.put(s.problems, at.line, at.column, image)
@@ -419,7 +419,7 @@ type others struct {
 	lost int
 }
 
-func (o *others) put(at spot, reference, reason string) {
+func (o *others) put(at location, reference, reason string) {
 	reference = shown(reference)
 	key := Other{Reference: reference, Reason: reason}
 	if i, have := o.at[key]; have {

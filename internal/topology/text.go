@@ -104,10 +104,14 @@ func marks(text string) int {
 // adds a problem if not.
 func checkMarks(p *problems, text string, limit int) bool {
 	if n := marks(text); n > limit {
-		p.add(1, 1, fmt.Sprintf("the file has about %d entries, more than %d", n, limit), "Split it.")
+		p.add(1, 1, tooManyEntries(n, limit), "Split it.")
 		return false
 	}
 	return true
+}
+
+func tooManyEntries(n, limit int) string {
+	return fmt.Sprintf("the file has about %d entries, more than %d", n, limit)
 }
 
 // documents calls each for the YAML documents of a text, until the first
