@@ -28,6 +28,7 @@ type variant struct {
 	first, rerun, audit string
 	says                string // by each run that is not simply done
 	left                int    // attached artifacts that stay behind
+	deep                bool   // audit with deep too, to the same end
 }
 
 const (
@@ -83,7 +84,7 @@ func variants() []variant {
 			answering(200, testimage.IndexType, `{"schemaVersion":2,`))
 		add(variant{name: "tags named after digests answered with the manifest", first: map[string]string{"source": warned}[side], says: "not a list of referrers"}, quirks(sim.Quirks{DigestNames: true}))
 	}
-	return append(list, []variant{
+	return slices.Concat(list, layerVariants(), []variant{
 		{name: "source: the image has a tag with the name of its own digest", first: warned, says: "not a list of referrers", prepare: func(v *variantTest) { v.tag(v.from, v.image) }},
 		{name: "source: the same, without the referrers API", source: sim.RegistryOptions{NoReferrers: true}, first: warned, says: "not a list of referrers", left: 2,
 			prepare: func(v *variantTest) { v.tag(v.from, v.image) }},
@@ -98,7 +99,7 @@ func variants() []variant {
 		{name: "target: everything is listed, without OCI-Subject", target: quirks(sim.Quirks{NoSubjectHeader: true})},
 		{name: "target: subjects must exist", target: quirks(sim.Quirks{StrictSubject: true})},
 		{name: "target: subjects must exist, no referrers API", target: sim.RegistryOptions{NoReferrers: true, Quirks: sim.Quirks{StrictSubject: true}}},
-	}...)
+	})
 }
 
 // variantTest is one variant.
@@ -295,6 +296,11 @@ func TestRegistryVariants(t *testing.T) {
 					t.Errorf("the rerun failed, and the tag points to %s", got)
 				}
 				audit := v.cell(v.task(v.in.with("action", "audit"), v.change...))
+				if c.deep {
+					if deep := v.cell(v.task(v.in.with("action", "audit", "deep", "true"), v.change...)); deep != audit {
+						t.Errorf("audit %s, and with deep %s", audit, deep)
+					}
+				}
 				want := cmp.Or(c.first, "done")
 				if first != want || rerun != cmp.Or(c.rerun, want) || audit != cmp.Or(c.audit, want) {
 					t.Errorf("%s, then %s, audit %s; want %s, %s, %s", first, rerun, audit, want, cmp.Or(c.rerun, want), cmp.Or(c.audit, want))

@@ -89,9 +89,9 @@ type RedirectPolicy int
 const (
 	// RefuseRedirects returns the 3xx response to the caller.
 	RefuseRedirects RedirectPolicy = iota
-	// FollowDownloads follows GET and HEAD of blobs, over HTTPS only, to any
-	// host, at most 5 times. Another host gets no credentials. Other 3xx
-	// responses are returned to the caller.
+	// FollowDownloads follows GET of blobs, over HTTPS only, to any host, at most
+	// 5 times. Another host gets no credentials. Other 3xx responses are returned
+	// to the caller, those to HEAD too: a signed URL may be for GET only.
 	FollowDownloads
 )
 

@@ -43,7 +43,7 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if g.phase.Registry != "" {
 		at.window = &counters.windows[kind(req)]
 	}
-	download := isDownload(req.URL.Path)
+	download := isDownload(req.URL.Path) && req.Method == http.MethodGet
 	for hops := 0; ; hops++ {
 		resp, err := g.send(req, at, &budget)
 		if err != nil {

@@ -139,7 +139,7 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	defer func() { at.Observe(t.err) }()
 	var tagDigest string
 	if target.Tag != "" {
-		d, err := at.Data.Resolve(ctx, target.Repository, target.Tag)
+		d, err := r.resolve(ctx, at, target.Repository, target.Tag)
 		if err != nil && !errors.Is(err, transfer.NotFound) {
 			t.err = err
 			return t
@@ -154,6 +154,12 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	if tree == nil {
 		return t
 	}
+	if target.Tag == "" {
+		if _, err := r.resolve(ctx, at, target.Repository, tree.Digest()); err != nil && !errors.Is(err, transfer.NotFound) {
+			t.err = err
+			return t
+		}
+	}
 	presence, err := inspect(ctx, at.Data, wanted, i, target.Tag, tree, r.c.Deep.Or(false))
 	if err != nil {
 		t.err = err
@@ -167,6 +173,19 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		t.rollback = isAzure(wanted.Source.Registry) && at.Azure && r.older(ctx, wanted, i, tree.Digest(), tagDigest)
 	}
 	return t
+}
+
+// resolve resolves a tag or digest at a target. Registries exist that answer 404 to
+// HEAD whatever they have. Azure does not; there, only an audit makes sure.
+func (r *reader) resolve(ctx context.Context, at *session.Registry, repository, reference string) (transfer.Descriptor, error) {
+	d, err := at.Data.Resolve(ctx, repository, reference)
+	if !errors.Is(err, transfer.NotFound) || at.Azure && r.c.Action != agent.Audit {
+		return d, err
+	}
+	if err := at.Data.ConfirmAbsence(ctx, repository, reference); err != nil {
+		return d, err
+	}
+	return at.Data.Resolve(ctx, repository, reference)
 }
 
 // inspect inspects a target under a tag or, without one, by digest.

@@ -43,7 +43,7 @@ func (r *Registry) serveBlob(w http.ResponseWriter, req *http.Request, name, dig
 			return
 		}
 		r.setDigest(w, digest)
-		if req.Method == http.MethodGet {
+		if req.Method == http.MethodGet || r.o.Quirks.RedirectedHead {
 			h.Set("Location", r.downloadAddress(digest))
 			h.Set("Content-Length", "0")
 			w.WriteHeader(http.StatusTemporaryRedirect)
@@ -100,7 +100,9 @@ func (r *Registry) serveUpload(w http.ResponseWriter, req *http.Request, name, i
 			unsupported(w)
 			return
 		}
-		r.startUpload(w, req, name, query)
+		if !r.moveUpload(w, req) {
+			r.startUpload(w, req, name, query)
+		}
 		return
 	}
 
@@ -154,16 +156,26 @@ func (r *Registry) startUpload(w http.ResponseWriter, req *http.Request, name st
 		disallow(w)
 		return
 	}
-	if digest := query.Get("mount"); r.seenBlob(req, query.Get("from"), digest) != nil {
+	digest := query.Get("mount")
+	if r.mounts() && r.seenBlob(req, query.Get("from"), digest) != nil {
 		r.arrives(req, name, digest, "", r.blobIn(name, digest) != nil)
 		r.blobs[digest].repositories[name] = true
 		r.mu.Unlock()
+		if r.o.Quirks.Mount == MountsUnnamed {
+			w.Header().Set("Location", "/v2/"+name+"/blobs/"+digest)
+			w.WriteHeader(http.StatusCreated)
+			return
+		}
 		r.tellBlob(w, name, digest)
 		return
 	}
 	u := &upload{id: identifier(), repository: name, spool: newSpool(r.cloud.dir)}
 	r.uploads[u.id] = u
 	r.mu.Unlock()
+	if digest != "" && !r.mounts() {
+		r.mountsNothing(w, name, u)
+		return
+	}
 	r.tellUpload(w, u, http.StatusAccepted)
 }
 

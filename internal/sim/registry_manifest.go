@@ -34,9 +34,19 @@ func (r *Registry) serveManifest(w http.ResponseWriter, req *http.Request, name,
 	}
 	switch req.Method {
 	case http.MethodGet, http.MethodHead:
-		if r.authorize(w, req, repositoryScope(name, "pull")) {
-			r.getManifest(w, req, name, reference)
+		if !r.authorize(w, req, repositoryScope(name, "pull")) {
+			return
 		}
+		if answer := r.o.Quirks.NoHead; answer != nil && req.Method == http.MethodHead {
+			answer.write(w)
+			return
+		}
+		if r.o.Quirks.Gzip {
+			answer, end := compressed(w)
+			defer end()
+			w = answer
+		}
+		r.getManifest(w, req, name, reference)
 	case http.MethodPut:
 		if r.authorize(w, req, repositoryScope(name, "pull", "push")) {
 			r.putManifest(w, req, name, reference)
@@ -181,7 +191,11 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 		r.o.SoftDelete.refuse(w, digest)
 		return
 	}
-	for _, b := range d.needs() {
+	needed := d.needs()
+	if r.o.Quirks.NeedsForeign {
+		needed = append(needed, d.foreign()...)
+	}
+	for _, b := range needed {
 		if r.seenBlob(req, name, b.Digest) == nil {
 			r.mu.Unlock()
 			fail(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", "blob unknown to registry", map[string]string{"digest": b.Digest})
@@ -220,6 +234,10 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 	w.Header().Set("Location", "/v2/"+name+"/manifests/"+digest)
 	r.setDigest(w, digest)
 	w.Header().Set("Content-Length", "0")
+	if r.o.Quirks.AcceptedPut {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
 	w.WriteHeader(http.StatusCreated)
 }
 

@@ -45,6 +45,10 @@ func (r *Registry) serveStorage(w http.ResponseWriter, req *http.Request) {
 		storageError(w, http.StatusForbidden, "AuthenticationFailed", "Server failed to authenticate the request. Make sure the value of Authorization header is formed correctly including the signature.")
 		return
 	}
+	if req.Method == http.MethodHead && r.o.Quirks.SignedForGET {
+		storageError(w, http.StatusForbidden, "SignatureDoesNotMatch", "The request signature we calculated does not match the signature you provided.")
+		return
+	}
 	if req.Method != http.MethodGet && req.Method != http.MethodHead {
 		storageError(w, http.StatusMethodNotAllowed, "UnsupportedHttpVerb", "The resource doesn't support specified Http Verb.")
 		return
@@ -76,6 +80,11 @@ func (r *Registry) serveStorage(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", "application/octet-stream")
 	w.Header().Set("ETag", `"`+parts[len(parts)-2][:16]+`"`)
 	w.Header().Set("X-Ms-Blob-Type", "BlockBlob")
+	if r.o.Quirks.GzipBlobs {
+		answer, end := compressed(w)
+		defer end()
+		w = answer
+	}
 	http.ServeContent(w, req, "", time.Time{}, served)
 }
 

@@ -11,7 +11,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -181,8 +180,18 @@ func (d document) needs() []descriptor {
 		all = append(all, *d.Config)
 	}
 	for _, layer := range slices.Concat(d.Layers, d.Blobs) {
-		foreign := len(layer.URLs) > 0 || strings.Contains(layer.MediaType, ".foreign.") || strings.Contains(layer.MediaType, ".nondistributable.")
-		if !foreign {
+		if !isForeign(layer) {
+			all = append(all, layer)
+		}
+	}
+	return all
+}
+
+// foreign lists the layers that live elsewhere.
+func (d document) foreign() []descriptor {
+	var all []descriptor
+	for _, layer := range slices.Concat(d.Layers, d.Blobs) {
+		if isForeign(layer) {
 			all = append(all, layer)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"acrpromote/internal/retryafter"
@@ -38,6 +39,8 @@ type blobReader struct {
 	breaks       int   // since the last byte
 	resumes      int
 	ignoresRange bool // so does the registry
+	guessed      bool // whether to decompress what was sent
+	guess        *wrongGuess
 	err          error
 
 	mu     sync.Mutex
@@ -50,6 +53,7 @@ type blobReader struct {
 // storage.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pulling-blobs
 func (r *Registry) download(repo string, d Descriptor) opener {
+	guess := &wrongGuess{}
 	return func(ctx context.Context) (io.ReadCloser, error) {
 		const op = "reading the blob"
 		if d.Size == 0 {
@@ -65,7 +69,7 @@ func (r *Registry) download(repo string, d Descriptor) opener {
 		if content, ok := r.layers.Peek(d.Digest); ok && int64(len(content)) == d.Size {
 			return io.NopCloser(bytes.NewReader(content)), nil
 		}
-		b := &blobReader{registry: r, repo: repo, blob: d}
+		b := &blobReader{registry: r, repo: repo, blob: d, guess: guess}
 		b.ctx, b.cancel = context.WithCancel(ctx)
 		if err := b.reopen(nil); err != nil {
 			b.Close()
@@ -73,6 +77,16 @@ func (r *Registry) download(repo string, d Descriptor) opener {
 		}
 		return b, nil
 	}
+}
+
+// wrongGuess records that a blob was decompressed, or not, wrongly. The attempts to
+// read it share it.
+type wrongGuess struct{ was atomic.Bool }
+
+// again reports whether another attempt may read other bytes: one of several
+// responses was wrong, or the guess that the response was compressed.
+func (b *blobReader) again() bool {
+	return b.resumes > 0 || b.guessed && b.guess.was.CompareAndSwap(false, true)
 }
 
 func (b *blobReader) Read(p []byte) (int, error) {
@@ -174,6 +188,9 @@ func (b *blobReader) open() (retryAfter time.Duration, err error) {
 		return &transientError{r.corruptError(op, b.repo, d.Digest, reason)}
 	}
 	switch {
+	case resp.StatusCode == http.StatusPartialContent && ranged && isCompressed(resp.Header):
+		b.ignoresRange = true
+		return 0, wrong("the registry sent a part of it compressed")
 	case resp.StatusCode == http.StatusPartialContent && ranged:
 		if said := resp.Header.Get("Content-Range"); !isContentRange(said, b.offset, d.Size) {
 			b.ignoresRange = true
@@ -185,13 +202,25 @@ func (b *blobReader) open() (retryAfter time.Duration, err error) {
 		}
 		return 0, nil
 	case resp.StatusCode == http.StatusOK:
-		if n := resp.ContentLength; n >= 0 && n != d.Size {
+		n := resp.ContentLength
+		compressed := isCompressed(resp.Header) && n != d.Size
+		if n >= 0 && n != d.Size && !compressed {
 			return 0, wrong(fmt.Sprintf("it has %d bytes, but the manifest says %d", n, d.Size))
 		}
-		b.ignoresRange = b.ignoresRange || ranged
+		b.ignoresRange = b.ignoresRange || ranged || compressed
 		watch.arm(r.stallTimeout)
 		defer watch.disarm()
-		if _, err := io.CopyN(activityWriter{watch, r.stallTimeout}, resp.Body, b.offset); err != nil {
+		if compressed {
+			content, guessed, err := decompressed(resp.Body, d, b.guess.was.Load())
+			b.guessed = guessed
+			if err != nil {
+				return 0, wrong("it cannot be decompressed: " + sanitize.Line(err.Error()))
+			}
+			if !b.replaceBody(content, resp.Body) {
+				return 0, r.transportError(ctx, op, b.repo, d.Digest, context.Canceled)
+			}
+		}
+		if _, err := io.CopyN(activityWriter{watch, r.stallTimeout}, b.body, b.offset); err != nil {
 			return 0, &transientError{fmt.Errorf("%w before byte %d of %d: %w", errBroken, b.offset, d.Size, err)}
 		}
 		return 0, nil
@@ -258,6 +287,21 @@ func (b *blobReader) replace(body io.ReadCloser, watch *watchdog) bool {
 		watch.stop()
 	}
 	return !b.closed
+}
+
+// replaceBody replaces the body of the current response with its content, and reports
+// whether the reader is open.
+func (b *blobReader) replaceBody(content io.Reader, body io.Closer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.body = struct {
+		io.Reader
+		io.Closer
+	}{content, body}
+	return true
 }
 
 func (b *blobReader) Close() error {

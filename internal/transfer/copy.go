@@ -121,6 +121,8 @@ func (c *targetCopy) copyAll(ctx context.Context) error {
 		return c.abort(err)
 	}
 	switch {
+	case c.out.blobs+c.out.manifests+c.out.lists == 0 && c.mountFrom() == "":
+		c.out.State = Present // which the target did not show before
 	case c.presence.sameRepository && c.out.blobs == 0:
 		c.out.State = Retagged
 	case c.dst.same(c.src) && c.out.blobs == 0:
@@ -200,6 +202,9 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 		return nil
 	}
 	_, err := c.dst.Resolve(ctx, c.repo, c.tree.Digest())
+	if isNotFound(err) && c.mountFrom() == "" && !c.dst.headWorks.Load() {
+		err = c.recheckWithoutHead(ctx)
+	}
 	if err != nil {
 		if isNotFound(err) {
 			return nil
@@ -208,6 +213,25 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 	}
 	c.presence.Root, c.presence.missing = true, make(map[string]Descriptor)
 	return c.presence.checkManifests(ctx, c.dst, c.repo)
+}
+
+// recheckWithoutHead looks for the root and the tag at a target that has every blob,
+// but has not found any manifest by HEAD.
+func (c *targetCopy) recheckWithoutHead(ctx context.Context) error {
+	if _, err := c.dst.replaceHead(ctx, c.repo, c.tree.Digest()); err != nil {
+		return err
+	}
+	d, err := c.dst.head(ctx, c.repo, c.tag)
+	switch {
+	case isNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	case d.Digest != c.tree.Digest():
+		return c.dst.tagAppeared(c.repo, c.tag, d.Digest)
+	}
+	c.presence.TagDigest = d.Digest
+	return nil
 }
 
 // mountFrom returns the repository to mount blobs from: the source's, if source

@@ -188,6 +188,9 @@ func (p *peer) serveUpload(w http.ResponseWriter, r *http.Request, repo, session
 			}
 			if data, ok := p.blobs[from+"@"+q.Get("mount")]; ok {
 				p.blobs[repo+"@"+q.Get("mount")] = data
+				if !p.noDigest {
+					w.Header().Set("Docker-Content-Digest", q.Get("mount"))
+				}
 				w.WriteHeader(201)
 				return
 			}

@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 	"sync"
 )
@@ -228,25 +227,16 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 }
 
 // checkBlobs looks for each blob.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
 func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
 	err := forEach(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
-		const op = "existence check of the blob"
-		req := request{op: op, method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest}
-		resp, err := r.do(ctx, req)
-		switch {
-		case err != nil:
-			return err
-		case resp.status == http.StatusNotFound:
+		there, err := r.hasBlob(ctx, repo, b)
+		if err == nil && !there {
 			mu.Lock()
 			p.missingBlobs[b.Digest] = b
 			mu.Unlock()
-			return nil
-		case resp.status != http.StatusOK:
-			return r.headError(ctx, req, resp.status)
 		}
-		return nil
+		return err
 	})
 	return r.wrap(ctx, "existence check of the blob", repo, "", err)
 }

@@ -16,7 +16,8 @@ import (
 )
 
 // putManifest puts a manifest by tag or digest, and compares the digest that the
-// registry returns, or, if it returns none, that of another request. Retries are
+// registry returns, or, if it returns none or has only accepted the manifest, that of
+// another request. Retries are
 // safe: the same content has the same digest. listed reports whether the registry
 // lists the manifest as a referrer itself (OCI-Subject).
 //
@@ -39,7 +40,7 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 		switch {
 		case err != nil:
 			retry = isTransient(err)
-		case resp.status == http.StatusCreated || resp.status == http.StatusOK || resp.status == http.StatusNoContent:
+		case resp.status == http.StatusCreated || resp.status == http.StatusOK || resp.status == http.StatusNoContent || resp.status == http.StatusAccepted:
 			return r.confirmManifest(ctx, repo, reference, m, resp)
 		default:
 			e := r.statusError(op, repo, reference, resp.status, resp.body)
@@ -67,7 +68,8 @@ func (r *Registry) putManifest(ctx context.Context, repo, reference string, m *M
 func (r *Registry) confirmManifest(ctx context.Context, repo, reference string, m *Manifest, resp *response) (listed bool, err error) {
 	const op = "pushing the manifest"
 	said := resp.header.Get("Docker-Content-Digest")
-	if said == "" {
+	if said == "" || resp.status == http.StatusAccepted {
+		// 202 says that it may be stored later.
 		d, err := r.readBack(ctx, repo, reference)
 		if err != nil {
 			return false, err

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -52,6 +51,8 @@ type Registry struct {
 	noReferrersAPI atomic.Bool
 	referrersAPI   atomic.Bool
 	apiProbe       *semaphore.Weighted // of the one request that finds out about the referrers API
+	noHead         atomic.Bool         // HEAD of manifests is not answered: they are read
+	headWorks      atomic.Bool         // a HEAD request has found a manifest
 	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
 	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
 	absentSince    *cache[time.Time]   // when a tag was not found
@@ -172,6 +173,7 @@ type request struct {
 	repo, ref       string
 	accept          string
 	contentType     string
+	byteRange       string // "bytes=0-0"
 	body            []byte
 	limit           int64 // of the body of a 2xx response, in bytes; 0 if the body is not used
 
@@ -241,6 +243,7 @@ func (e *longBodyError) Error() string {
 
 // response is the response to a request, with its whole body.
 type response struct {
+	host   string // that sent it, perhaps after a redirect
 	status int
 	header http.Header
 	body   []byte
@@ -272,6 +275,9 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 	if req.contentType != "" {
 		httpReq.Header.Set("Content-Type", req.contentType)
 	}
+	if req.byteRange != "" {
+		httpReq.Header.Set("Range", req.byteRange)
+	}
 	// Otherwise net/http requests gzip and hides Content-Length.
 	httpReq.Header.Set("Accept-Encoding", "identity")
 	httpResp, err := r.client.Do(httpReq)
@@ -281,19 +287,35 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 	defer httpResp.Body.Close()
 	// Not earlier: the client may have waited for a Retry-After.
 	watch.arm(r.stallTimeout)
-	resp := &response{status: httpResp.StatusCode, header: httpResp.Header}
+	resp := &response{host: httpResp.Request.URL.Host, status: httpResp.StatusCode, header: httpResp.Header}
 	if resp.status/100 != 2 || req.limit == 0 {
 		// An error response counts even if its body is incomplete.
 		resp.body, _ = io.ReadAll(io.LimitReader(httpResp.Body, maxErrorBody))
 		return resp, nil
 	}
 	content, release, err := readBody(ctx, httpResp, req.limit, watch, r.stallTimeout)
-	defer release()
+	defer func() { release() }()
 	if long, ok := errors.AsType[*longBodyError](err); ok {
 		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: resp.status, Reason: long.Error()}
 	}
 	if err != nil {
 		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
+	}
+	if isCompressed(httpResp.Header) && !(ref.NamesDigest(req.ref) && ref.DigestOf(content) == req.ref) {
+		// What it becomes does not show in its length.
+		release()
+		watch.disarm()
+		weight := min(2*req.limit, maxLargeBodies)
+		if err := largeBodies.Acquire(ctx, weight); err != nil {
+			release = func() {}
+			return nil, r.transportError(ctx, req.op, req.repo, req.ref, err)
+		}
+		release = func() { largeBodies.Release(weight) }
+		if plain, err := gunzip(content, req.limit); err == nil {
+			content = plain
+		} else if long, ok := errors.AsType[*longBodyError](err); ok {
+			return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: resp.status, Reason: long.Error()}
+		}
 	}
 	resp.body = content
 	if req.parse != nil && resp.status == http.StatusOK {
@@ -356,8 +378,14 @@ func (r *Registry) recheckTag(ctx context.Context, repo, tag, digest string) (th
 	case d.Digest == digest:
 		return true, nil
 	}
-	return false, &Error{Side: Target, Registry: r.host, Repository: repo, Reference: tag, Op: "setting the tag", Kind: Conflict,
-		Reason: fmt.Sprintf("the tag did not exist when the target was read, and points to %s now", d.Digest),
+	return false, r.tagAppeared(repo, tag, d.Digest)
+}
+
+// tagAppeared returns the error of a tag that exists now, and points to another
+// manifest than the copy's.
+func (r *Registry) tagAppeared(repo, tag, digest string) error {
+	return &Error{Side: Target, Registry: r.host, Repository: repo, Reference: tag, Op: "setting the tag", Kind: Conflict,
+		Reason: fmt.Sprintf("the tag did not exist when the target was read, and points to %s now", digest),
 		Remedy: "Find out what else writes to this registry."}
 }
 
@@ -365,61 +393,6 @@ func (r *Registry) recheckTag(ctx context.Context, repo, tag, digest string) (th
 func (r *Registry) forgetReferrers(repo, digest string) {
 	r.referrerLists.Delete(key(repo, digest))
 	r.fallbackLists.Delete(key(repo, digest))
-}
-
-// head requests a manifest's digest, size and media type.
-// https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#checking-if-content-exists-in-the-registry
-func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor, error) {
-	const op = "existence check"
-	req := request{op: op, method: http.MethodHead, url: r.url(repo, "manifests", reference), repo: repo, ref: reference, accept: acceptManifests}
-	resp, err := r.do(ctx, req)
-	if err != nil {
-		return Descriptor{}, err
-	}
-	switch {
-	case resp.status == http.StatusOK:
-	case resp.status == http.StatusNotFound:
-		return Descriptor{}, r.statusError(op, repo, reference, resp.status, nil)
-	default:
-		return Descriptor{}, r.headError(ctx, req, resp.status)
-	}
-	digest := resp.header.Get("Docker-Content-Digest")
-	if digest == "" {
-		m, err := r.fetch(ctx, repo, reference, Descriptor{}, nil)
-		if err != nil {
-			return Descriptor{}, err
-		}
-		return m.Descriptor, nil
-	}
-	if err := ref.CheckDigest(digest); err != nil {
-		return Descriptor{}, r.corruptError(op, repo, reference, fmt.Sprintf("the digest header is %q: %v", sanitize.Bounded(digest, 100), err))
-	}
-	if ref.NamesDigest(reference) && digest != reference {
-		return Descriptor{}, r.corruptError(op, repo, reference, "the registry returned another digest, "+digest)
-	}
-	size := int64(-1)
-	if n := resp.header.Get("Content-Length"); n != "" {
-		if v, err := strconv.ParseInt(n, 10, 64); err == nil && v >= 0 {
-			size = v
-		}
-	}
-	return Descriptor{MediaType: mediaType(resp.header.Get("Content-Type")), Digest: digest, Size: size}, nil
-}
-
-// headError returns the error of a HEAD request that failed. The response has no
-// body, and a firewall names the blocked address only in the body, so the
-// request is repeated as GET.
-func (r *Registry) headError(ctx context.Context, req request, status int) error {
-	plain := r.statusError(req.op, req.repo, req.ref, status, nil)
-	if status != http.StatusForbidden && status != http.StatusUnauthorized && status != http.StatusMethodNotAllowed {
-		return plain
-	}
-	req.method, req.limit = http.MethodGet, maxErrorBody
-	resp, err := r.do(ctx, req)
-	if err != nil || resp.status != status {
-		return plain
-	}
-	return r.statusError(req.op, req.repo, req.ref, status, resp.body)
 }
 
 func (r *Registry) corruptError(op, repo, ref, reason string) *Error {

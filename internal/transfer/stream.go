@@ -55,7 +55,7 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 		err = nil
 		if sum := ref.EncodeDigest(v.hash.Sum(nil)); sum != v.want.Digest {
 			b, ok := v.ReadCloser.(*blobReader)
-			n, err = 0, digestMismatch{fmt.Sprintf("the content has the digest %s", sum), ok && b.resumes > 0}
+			n, err = 0, digestMismatch{fmt.Sprintf("the content has the digest %s", sum), ok && b.again()}
 		}
 	case err == io.EOF:
 		err = fmt.Errorf("%w after %d of %d bytes", errBroken, v.n, v.want.Size)
@@ -66,8 +66,8 @@ func (v *verifyingReader) Read(p []byte) (int, error) {
 
 // digestMismatch is the error of content that does not match its digest.
 type digestMismatch struct {
-	reason  string
-	resumed bool // it was read in several responses, one of which may be wrong
+	reason string
+	again  bool // another attempt may read other bytes
 }
 
 func (d digestMismatch) Error() string { return d.reason }

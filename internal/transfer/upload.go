@@ -17,6 +17,9 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
+// maxUploadRedirects bounds the redirects of a request that opens an upload.
+const maxUploadRedirects = 3
+
 // upload uploads one blob to a repository: it opens an upload session, and streams
 // the blob with one PUT. It does not resume broken sessions, which ACR does not
 // support: each attempt starts at the first byte.
@@ -45,7 +48,7 @@ func (r *Registry) upload(ctx context.Context, repo, from string, d Descriptor, 
 		var transient *transientError
 		var refused *putRefused
 		var mismatch digestMismatch
-		if errors.As(err, &mismatch) && mismatch.resumed && count.failed+1 < maxAttempts {
+		if errors.As(err, &mismatch) && mismatch.again && count.failed+1 < maxAttempts {
 			err = &transientError{err}
 		}
 		switch {
@@ -150,18 +153,29 @@ func (p *prefetchedBlob) close() {
 // openUpload opens an upload session by trying to mount the blob: from the
 // repository that has it, else from the target repository itself, which shows in
 // the same request whether the blob exists. If the registry does not respond with
-// 201 or 202, it uses a POST without mount, also for later blobs. plain does so
-// at once.
+// 202, or with 201 and the blob, it uses a POST without mount, also for later blobs.
+// plain does so at once. A redirect is followed within the registry.
 // https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#mounting-a-blob-from-another-repository
 func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descriptor, plain bool) (location string, there bool, retryAfter time.Duration, err error) {
 	const op = "starting the upload of the blob"
-	sessions := r.url(repo, "blobs", "uploads/")
+	var address string // of the last request
 	post := func(query string) (*response, error) {
-		resp, err := r.do(ctx, request{op: op, method: http.MethodPost, url: sessions + query, repo: repo, ref: d.Digest, body: []byte{}})
-		if err != nil && isTransient(err) {
-			err = &transientError{err}
+		address = r.url(repo, "blobs", "uploads/") + query
+		for hops := 0; ; hops++ {
+			resp, err := r.do(ctx, request{op: op, method: http.MethodPost, url: address, repo: repo, ref: d.Digest, body: []byte{}})
+			switch {
+			case err != nil && isTransient(err):
+				return nil, &transientError{err}
+			case err != nil:
+				return nil, err
+			case resp.status != http.StatusTemporaryRedirect && resp.status != http.StatusPermanentRedirect,
+				resp.header.Get("Location") == "", hops == maxUploadRedirects:
+				return resp, nil
+			}
+			if address, err = r.uploadURL(address, resp.header.Get("Location")); err != nil {
+				return nil, r.uploadURLError(op, repo, d, resp.status, err)
+			}
 		}
-		return resp, err
 	}
 	var resp *response
 	search := from == ""
@@ -181,7 +195,16 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 			if said := resp.header.Get("Docker-Content-Digest"); said != "" && said != d.Digest {
 				return "", false, 0, r.corruptError(op, repo, d.Digest, "the registry mounted "+sanitize.Bounded(said, 100)+" instead")
 			}
-			return "", true, 0, nil
+			if r.isMounted(ctx, repo, d, resp) {
+				return "", true, 0, nil
+			}
+			switch {
+			case self:
+				r.noSelfMount.Store(true)
+			case search:
+				r.noMount.Store(true)
+			}
+			resp = nil
 		case http.StatusAccepted:
 			if search && !self {
 				r.noMount.Store(true)
@@ -210,12 +233,30 @@ func (r *Registry) openUpload(ctx context.Context, repo, from string, d Descript
 		}
 		return "", false, retryafter.Parse(resp.header, time.Now()), err
 	}
-	location, err = r.uploadURL(sessions, resp.header.Get("Location"))
+	location, err = r.uploadURL(address, resp.header.Get("Location"))
 	if err != nil {
-		e := &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: resp.status, Reason: err.Error()}
-		return "", false, 0, e
+		return "", false, 0, r.uploadURLError(op, repo, d, resp.status, err)
 	}
 	return location, false, 0, nil
+}
+
+// isMounted reports whether a blob is there after a mount that was answered with 201.
+// Registries exist that open an upload and answer so. If the response does not
+// name the digest, the registry is asked for the blob; if that fails, the blob is
+// uploaded.
+func (r *Registry) isMounted(ctx context.Context, repo string, d Descriptor, mounted *response) bool {
+	isUpload := strings.Contains(mounted.header.Get("Location"), "/blobs/uploads/")
+	if mounted.header.Get("Docker-Content-Digest") == d.Digest && !isUpload {
+		return true
+	}
+	there, err := r.hasBlob(ctx, repo, d)
+	return err == nil && there
+}
+
+// uploadURLError returns the error of uploadURL with what it is about.
+func (r *Registry) uploadURLError(op, repo string, d Descriptor, status int, err error) error {
+	return &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: status, Reason: err.Error(),
+		Remedy: fmt.Sprintf("Check the configuration of %s, and what stands in front of it.", r.host)}
 }
 
 // uploadURL returns the URL of an upload session. It has to be at the registry,
@@ -233,7 +274,7 @@ func (r *Registry) uploadURL(base, location string) (string, error) {
 		return "", errors.New("the URL of the upload is not valid")
 	}
 	if u.Scheme != b.Scheme || ref.CanonicalHost(u.Host) != ref.CanonicalHost(b.Host) || u.User != nil {
-		return "", fmt.Errorf("the registry redirects the upload to another host (%s)", sanitize.Bounded(u.Scheme+"://"+u.Host, 100))
+		return "", fmt.Errorf("%s redirects the upload to another host (%s), to which nothing is sent", r.host, sanitize.Bounded(u.Scheme+"://"+u.Host, 100))
 	}
 	u.Fragment = ""
 	return u.String(), nil
@@ -362,7 +403,7 @@ func (r *Registry) closeUpload(ctx context.Context, repo, location string, d Des
 	if next := patched.header.Get("Location"); next != "" {
 		var err error
 		if location, err = r.uploadURL(location, next); err != nil {
-			return nil, &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: patched.status, Reason: err.Error()}
+			return nil, r.uploadURLError(op, repo, d, patched.status, err)
 		}
 	}
 	return r.do(ctx, request{op: op, method: http.MethodPut, url: closeURL(location, d.Digest), repo: repo, ref: d.Digest, body: []byte{}})
