@@ -150,7 +150,9 @@ func (n *Network) blobTransport() *http.Transport {
 
 // dial connects, and records the host.
 func (n *Network) dial(ctx context.Context, network, name string) (net.Conn, error) {
-	n.recordDial(ctx)
+	if err := n.recordDial(ctx); err != nil {
+		return nil, err
+	}
 	return n.dialer.dial(ctx, network, name)
 }
 
@@ -223,7 +225,9 @@ func (n *Network) Preconnect(host string, connections int) {
 	if n.proxied(&http.Request{URL: u}) {
 		return
 	}
-	n.recordHost(name)
+	if n.recordAttempt(name) != nil {
+		return
+	}
 	for range connections {
 		if u.Scheme == "http" {
 			n.dialer.preconnect("tcp "+name, func(ctx context.Context) (net.Conn, error) { return n.dialBlob(ctx, "tcp", name) })

@@ -145,12 +145,20 @@ type Network struct {
 	counters         registryCounters
 	pause            pauseFunc
 
-	mu    sync.Mutex
-	hosts map[string]bool
+	mu     sync.Mutex
+	hosts  map[string]bool
+	closed bool
 }
 
-// Close closes the connections that are idle.
+// errClosed is the error of a connection that is wanted after the network is closed.
+var errClosed = errors.New("the run has ended")
+
+// Close closes the connections that are idle, and prevents new ones: net/http goes on
+// connecting for a request that was cancelled. After it, Hosts is complete.
 func (n *Network) Close() {
+	n.mu.Lock()
+	n.closed = true
+	n.mu.Unlock()
 	n.transport.CloseIdleConnections()
 	n.blobs.CloseIdleConnections()
 	n.linkLocal.CloseIdleConnections()
@@ -357,18 +365,31 @@ type dialledHost struct{}
 
 // recordDial records the host that a connection is about to be made to. A proxy
 // is not such a host; see recordConnect.
-func (n *Network) recordDial(ctx context.Context) {
+func (n *Network) recordDial(ctx context.Context) error {
 	if host, ok := ctx.Value(dialledHost{}).(string); ok {
-		n.recordHost(host)
+		return n.recordAttempt(host)
 	}
+	return nil
 }
 
 // recordConnect records the host that a proxy is about to be asked for.
 func (n *Network) recordConnect(_ context.Context, _ *url.URL, target string) (http.Header, error) {
 	if host, ok := ref.HostPort(target, ref.DefaultPort("https")); ok {
-		n.recordHost(host)
+		return nil, n.recordAttempt(host)
 	}
 	return nil, nil
+}
+
+// recordAttempt records the host that a connection is about to be made to. After
+// Close there is an error instead, and no connection may be made.
+func (n *Network) recordAttempt(host string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.closed {
+		return errClosed
+	}
+	n.hosts[host] = true
+	return nil
 }
 
 func (n *Network) recordHost(host string) {

@@ -118,7 +118,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		}
 	}
 	if s != nil {
-		defer s.Close()
+		s.Close()
 		r.Egress = s.Hosts()
 		for _, t := range s.Traffic() {
 			r.Traffic = append(r.Traffic, report.Traffic{

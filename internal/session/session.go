@@ -121,10 +121,11 @@ func (s *Session) Transport() (proxy, ca string, claimed bool) {
 	return proxy, ca, s.config.Proxy.URL != nil || s.config.TLS.CAFile != ""
 }
 
-// Hosts lists every host that a request was sent to, with its port.
+// Hosts lists every host that a connection was attempted to, with its port. It is
+// complete after Close.
 func (s *Session) Hosts() []string { return s.network.Hosts() }
 
-// Close closes the connections that are idle, at the end of a run.
+// Close ends the session: idle connections are closed, and no new one is made.
 func (s *Session) Close() { s.network.Close() }
 
 // Traffic returns the request counts and bytes for each registry.

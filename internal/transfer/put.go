@@ -11,6 +11,7 @@ import (
 
 	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/retryafter"
 	"acrpromote/internal/sanitize"
 )
@@ -118,6 +119,10 @@ func (r *Registry) explainRefusedManifest(e *Error, body []byte) {
 		e.Remedy += fmt.Sprintf(" It may also be soft-deleted: %s.", restore)
 	case isUnknownReference(e):
 		e.Reason = "what it refers to was pushed before, but is not there: " + e.Reason
+		if entry, known := refusal.Find(refusal.Registry, refusal.Response{Code: "MANIFEST_BLOB_UNKNOWN"}); known {
+			_, remedy := entry.Fill("host", r.host)
+			e.Remedy = strings.TrimSuffix(remedy, ".") + "."
+		}
 	}
 }
 
