@@ -47,6 +47,7 @@ type Error struct {
 	Code, Message string
 	Remedy        string
 
+	more   string // what the registry said beside that
 	detail string
 	// scopeRefused is set if a token for a scope was refused.
 	scopeRefused bool
@@ -69,6 +70,9 @@ func (e *Error) Reason() string {
 	}
 	if e.Message != "" {
 		said = append(said, "“"+e.Message+"”")
+	}
+	if e.more != "" {
+		said = append(said, e.more)
 	}
 	if len(said) > 0 {
 		text += " (" + strings.Join(said, ", ") + ")"
@@ -113,6 +117,8 @@ func transportError(host, op string, err error, secrets *sanitize.Secrets) *Erro
 func responseError(host, op string, status int, body []byte, secrets *sanitize.Secrets) *Error {
 	e := &Error{Host: host, Op: op, Status: status}
 	e.Code, e.Message = parseError(body, secrets)
+	registry := ocierror.Parse(body, secrets)
+	e.more = ocierror.Error{Detail: registry.Detail, Others: registry.Others}.Text()
 	said := refusal.Response{Status: status, Code: e.Code, Message: e.Message}
 	entry, known := refusal.Find(refusal.Registry, said)
 	if !known {

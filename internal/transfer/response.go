@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	maxErrorBody   = 8 << 10 // bytes of an error response
-	maxExplanation = 600     // characters of an explanation
+	maxErrorBody   = 64 << 10 // bytes of an error response
+	maxExplanation = 600      // characters of an explanation
 )
 
 // statusError returns the error of a response whose status is not a success.
@@ -29,11 +29,8 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 	if text := http.StatusText(status); text != "" {
 		summary += " " + text
 	}
-	switch {
-	case said.Code != "" && said.Message != "":
-		summary += fmt.Sprintf(" (%s: %s)", said.Code, said.Message)
-	case said.Code != "":
-		summary += fmt.Sprintf(" (%s)", said.Code)
+	if text := said.Text(); text != "" {
+		summary += " (" + text + ")"
 	}
 	e.Reason = summary
 	address, firewall := said.Firewall()
