@@ -2,8 +2,11 @@ package main_test
 
 import (
 	"net/http"
+	"strings"
+	"testing"
 
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // layerVariants are the variants of mounts, uploads, existence checks and responses.
@@ -41,4 +44,59 @@ func layerVariants() []variant {
 		list[i].deep = true
 	}
 	return list
+}
+
+// TestForeignLayers checks that a layer that may not be distributed stays behind only
+// if the image says where else it is, that it is sent where a target demands it, and
+// that an audit says where its bytes are missing.
+func TestForeignLayers(t *testing.T) {
+	const restricted = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+	content := []byte("a layer of an operating system")
+	stays := "is not distributable"
+	for _, c := range []struct {
+		name          string
+		urls, demands bool
+		gone          bool // the source does not have the bytes
+		first, deep   string
+		arrives       bool
+	}{
+		{name: "without URLs", first: "done", deep: "done", arrives: true},
+		{name: "without URLs, of which the bytes are gone", gone: true, first: atSource, deep: atTarget},
+		{name: "with URLs", urls: true, first: warned, deep: warned},
+		{name: "with URLs, of which the bytes are gone", urls: true, gone: true, first: warned, deep: warned},
+		{name: "demanded", urls: true, demands: true, first: warned, deep: "done", arrives: true},
+		{name: "demanded, of which the bytes are gone", urls: true, demands: true, gone: true, first: atTarget, deep: atTarget},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v := newVariantTest(t, variant{target: quirks(sim.Quirks{NeedsForeign: c.demands}), says: map[bool]string{true: "sha256:", false: stays}[c.gone && c.first != warned]})
+			v.broken = true
+			layer := map[string]any{"mediaType": restricted, "digest": testimage.Digest(content), "size": len(content)}
+			if c.urls {
+				layer["urls"] = []string{"https://layers.example/1"}
+			}
+			if !c.gone {
+				v.from.PutBlob(variantRepo, content)
+			}
+			configuration := []byte(`{"os":"windows"}`)
+			v.from.PutBlob(variantRepo, configuration)
+			v.attached = nil
+			v.image = v.push("1.0", testimage.ManifestType, map[string]any{"schemaVersion": 2, "mediaType": testimage.ManifestType,
+				"config": testimage.Describe(testimage.ConfigType, configuration), "layers": []any{layer}})
+			for range 2 {
+				o := v.task(v.in, v.change...)
+				if got := v.cell(o); got != c.first && !(got == "done" && c.first == warned) {
+					t.Errorf("%s, want %s:\n%s", got, c.first, o.against())
+				}
+				if _, there := v.to.Blob(variantRepo, testimage.Digest(content)); there != c.arrives {
+					t.Errorf("the layer is at the target: %v", there)
+				}
+				if got := v.to.TagDigest(variantRepo, "1.0"); (got == v.image.Digest) != strings.HasPrefix(c.first, "done") {
+					t.Errorf("the tag points to %q", got)
+				}
+			}
+			if deep := v.cell(v.task(v.in.with("action", "audit", "deep", "true"), v.change...)); deep != c.deep {
+				t.Errorf("a deep audit is %s, want %s", deep, c.deep)
+			}
+		})
+	}
 }

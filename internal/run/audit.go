@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
@@ -15,7 +16,7 @@ import (
 )
 
 // audit reports what is missing of each image at each target.
-func audit(s *session.Session, o *order, f *findings, result *collector) {
+func audit(c *agent.Config, s *session.Session, o *order, f *findings, result *collector) {
 	addRun(f, result)
 	addRules(s, o, f, result)
 	if o.set {
@@ -29,6 +30,9 @@ func audit(s *session.Session, o *order, f *findings, result *collector) {
 	for i, wanted := range o.images {
 		image := addSource(o, i, f.images[i].source, result)
 		found := &f.images[i]
+		if !c.Deep.Or(false) {
+			warnOfForeign(found.source, result)
+		}
 		if found.source.tree != nil {
 			found.source.left = wanted.ReferrerRules().Select(imageDigests(found.source.tree), found.source.referrers)
 			warnOfReferrers(wanted, *found, result)
@@ -58,6 +62,9 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 		t.Attached = image.attached(at, target.Registry, left)
 		settle(t.Attached, errMissing)
 		t.Referrers = arrivals(t.Attached)
+		for _, d := range found.presence.AbsentForeign() {
+			result.warn(fmt.Sprintf("layer %s is not distributable and is not at %s: clients read it from its original location", d.Digest, target.Registry+"/"+target.Repository))
+		}
 		if missing := missing(target, image.source.tree, *found.presence); len(missing) > 0 {
 			t.State, t.Error = outcome.TargetFailed, missing[0].Reason
 			result.done(false, missing...)

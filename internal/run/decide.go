@@ -24,6 +24,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	addRun(f, result)
 	for i := range o.images {
 		r.Images = append(r.Images, addSource(o, i, f.images[i].source, result))
+		warnOfForeign(f.images[i].source, result)
 	}
 	if o.set {
 		o.setDigest = setDigest(o, f)
@@ -191,9 +192,6 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	if s.tree != nil {
 		image.Digest = s.tree.Digest()
 		image.Bytes = s.tree.Bytes()
-		for _, d := range s.tree.Foreign() {
-			result.warn(fmt.Sprintf("layer %s is not distributable: it is not copied, and the image still refers to its original location", d.Digest))
-		}
 	}
 	for _, doubt := range s.doubts {
 		result.warn(doubt)
@@ -205,6 +203,16 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, s.err))
 	}
 	return image
+}
+
+// warnOfForeign adds a warning for each layer that is not copied.
+func warnOfForeign(s sourceState, result *collector) {
+	if s.tree == nil {
+		return
+	}
+	for _, d := range s.tree.Foreign() {
+		result.warn(fmt.Sprintf("layer %s is not distributable: it is copied only to a target that demands it, and the image still refers to its original location", d.Digest))
+	}
 }
 
 // planned returns a target for the result before anything has been written.

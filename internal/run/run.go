@@ -89,7 +89,7 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		result.unexecuted = true
 		return s, o
 	case c.Action == agent.Audit:
-		audit(s, o, found, result)
+		audit(c, s, o, found, result)
 		return s, o
 	}
 	decided := decide(c, s, o, found, result, time.Now())

@@ -165,7 +165,6 @@ func (r *Registry) mounts() bool {
 	return r.o.Quirks.Mount == MountsNamed || r.o.Quirks.Mount == MountsUnnamed
 }
 
-// isForeign reports whether a layer is not distributed with its image.
-func isForeign(layer descriptor) bool {
-	return len(layer.URLs) > 0 || strings.Contains(layer.MediaType, ".foreign.") || strings.Contains(layer.MediaType, ".nondistributable.")
-}
+// isForeign reports whether a layer is not distributed with its image: it says where
+// else it is.
+func isForeign(layer descriptor) bool { return len(layer.URLs) > 0 }

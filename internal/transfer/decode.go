@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
@@ -49,6 +50,7 @@ type descriptorDocument struct {
 	ArtifactType once[string] `json:"artifactType"`
 	Annotations  annotations  `json:"annotations"`
 	Data         once[[]byte] `json:"data"`
+	URLs         urls         `json:"urls"`
 }
 
 // descriptor checks the document.
@@ -66,8 +68,23 @@ func (d descriptorDocument) descriptor() (Descriptor, error) {
 	return Descriptor{MediaType: intern(d.MediaType.value), Digest: digest, Size: d.Size.value, ArtifactType: intern(d.ArtifactType.value), Annotations: d.Annotations.value}, nil
 }
 
+// distributable reports whether a layer is copied with its image. One of a type that
+// is not distributable is too unless it says where else it is.
+// https://github.com/opencontainers/image-spec/blob/v1.1.1/layer.md#non-distributable-layers
 func (d descriptorDocument) distributable() bool {
-	return types.MediaType(d.MediaType.value).IsDistributable()
+	return !bool(d.URLs) || types.MediaType(d.MediaType.value).IsDistributable() && d.MediaType.value != restrictedZstd
+}
+
+// restrictedZstd is missing in the library's list.
+const restrictedZstd = "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
+
+// urls reports whether a descriptor has a URL.
+type urls bool
+
+func (u *urls) UnmarshalJSON(raw []byte) error {
+	var list []string
+	*u = urls(json.Unmarshal(raw, &list) == nil && slices.ContainsFunc(list, func(s string) bool { return s != "" }))
+	return nil
 }
 
 // limitError is the error of a list that has too many elements.

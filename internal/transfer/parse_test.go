@@ -67,8 +67,8 @@ func TestParseManifestReferences(t *testing.T) {
 	digest := func(i int) string { return fmt.Sprintf("sha256:%064d", i) }
 	m, _, err := parseManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,%s,"layers":[%s,%s,%s,%s,%s],"subject":%s,"annotations":{"a":"b"}}`, ociImage, config,
 		layer(digest(1), 1, ociLayer), layer(digest(1), 1, ociLayer), layer(digest(2), 2, "application/vnd.oci.image.layer.v1.tar+zstd"),
-		layer(digest(3), 3, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
-		layer(digest(4), 4, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"), layer(digest(5), 5, ociImage)), "", "")
+		elsewhere(layer(digest(3), 3, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip")),
+		elsewhere(layer(digest(4), 4, "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip")), layer(digest(5), 5, ociImage)), "", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +77,34 @@ func TestParseManifestReferences(t *testing.T) {
 	}
 	if s := m.subject; s == nil || s.Digest != digest(5) || s.Size != 5 {
 		t.Errorf("subject is %+v", s)
+	}
+}
+
+// elsewhere adds a URL to a descriptor.
+func elsewhere(layer string) string {
+	return strings.TrimSuffix(layer, "}") + `,"urls":["https://layers.example/1"]}`
+}
+
+// TestForeignLayers checks that a layer stays only if its type says that it may not be
+// distributed and its descriptor says where it is.
+func TestForeignLayers(t *testing.T) {
+	const restricted = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+	digest := fmt.Sprintf("sha256:%064d", 1)
+	for _, mediaType := range []string{restricted, restricted + "+gzip", restricted + "+zstd", "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", ociLayer} {
+		plain := layer(digest, 1, mediaType)
+		for raw, foreign := range map[string]bool{
+			plain:            false,
+			elsewhere(plain): mediaType != ociLayer,
+			strings.TrimSuffix(plain, "}") + `,"urls":[]}`:   false,
+			strings.TrimSuffix(plain, "}") + `,"urls":null}`: false,
+			strings.TrimSuffix(plain, "}") + `,"urls":[""]}`: false,
+			strings.TrimSuffix(plain, "}") + `,"urls":"x"}`:  false,
+		} {
+			m, _, err := parseManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,%s,"layers":[%s]}`, ociImage, config, raw), "", "")
+			if err != nil || len(m.foreign) == 1 != foreign || len(m.blobs) == 2 == foreign {
+				t.Errorf("%s: %+v, %v", raw, m, err)
+			}
+		}
 	}
 }
 

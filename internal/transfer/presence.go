@@ -18,6 +18,7 @@ type Presence struct {
 	missing        map[string]Descriptor // manifests, by digest
 	unlisted       map[string]bool       // manifests that are there, but not in the list of their subject's referrers
 	unproven       map[string]bool       // subjects of which the registry does not list all referrers
+	absentForeign  []Descriptor          // known to be missing, if Inspect is deep
 	missingBlobs   map[string]Descriptor // known to be missing: only looked for if Inspect is deep
 	sameRepository bool                  // the target is the source's repository
 
@@ -238,5 +239,8 @@ func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) err
 		}
 		return err
 	})
+	if err == nil {
+		err = p.checkForeign(ctx, r, repo)
+	}
 	return r.wrap(ctx, "existence check of the blob", repo, "", err)
 }

@@ -15,10 +15,17 @@ import (
 const maxRestores = 2
 
 // putWithChildren puts a manifest, and before that its children once more if the
-// registry does not have them any more.
+// registry does not have them any more, and its foreign layers if the registry demands
+// them.
 func (c *targetCopy) putWithChildren(ctx context.Context, n *node, reference string, retryUnknown bool) (listed bool, err error) {
 	for restores := 0; ; restores++ {
-		listed, err = c.dst.putManifest(ctx, c.repo, reference, n.Manifest, retryUnknown)
+		listed, err = c.dst.putManifest(ctx, c.repo, reference, n.Manifest, retryUnknown && (len(n.foreign) == 0 || restores > 0))
+		if demanded := n.demandedForeign(err); len(demanded) > 0 && c.src != nil && restores == 0 {
+			if err := c.sendForeign(ctx, demanded, err); err != nil {
+				return false, err
+			}
+			continue
+		}
 		if !isUnknownReference(err) || len(n.children) == 0 || restores == maxRestores {
 			return listed, err
 		}

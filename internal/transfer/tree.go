@@ -86,8 +86,8 @@ func (t *Tree) Root() *Manifest { return t.root.Manifest }
 // referrers.
 func (t *Tree) Bytes() int64 { return t.bytes }
 
-// Foreign returns the layers that are not copied: their media types mark them as
-// not distributable.
+// Foreign returns the layers that are copied only to targets which demand them: their
+// media types mark them as not distributable, and their descriptors have URLs.
 func (t *Tree) Foreign() []Descriptor { return t.foreign }
 
 // Manifests returns the root, then all manifests that it contains.

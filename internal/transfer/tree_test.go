@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/testimage"
 )
 
 // referrers returns the referrers, those under digest tags included, with the
@@ -21,10 +22,10 @@ func TestReadTree(t *testing.T) {
 	p := newPeer(t)
 	shared := p.image("shop/cart", "", "base", "shared")
 	inner := p.index("shop/cart", "", shared)
-	foreign := p.imageOf("shop/cart", "",
-		Descriptor{MediaType: "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", Digest: fmt.Sprintf("sha256:%064d", 7), Size: 1 << 30},
+	foreign := p.manifest("shop/cart", "", ociImage, document{"schemaVersion": 2, "mediaType": ociImage, "config": p.blob("shop/cart", testimage.ConfigType, []byte("{}")), "layers": []any{
+		document{"mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "digest": fmt.Sprintf("sha256:%064d", 7), "size": 1 << 30, "urls": []string{"https://layers.example/7"}},
 		p.blob("shop/cart", ociLayer, nil), // of size 0
-		p.blob("shop/cart", ociLayer, layerOf("base")))
+		p.blob("shop/cart", ociLayer, layerOf("base"))}})
 	root := p.index("shop/cart", "1.0", inner, shared, shared, foreign)
 	tree, err := ReadTree(t.Context(), p.registry(), "shop/cart", "1.0", Options{})
 	if err != nil {
