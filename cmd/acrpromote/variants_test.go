@@ -9,6 +9,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
@@ -52,6 +55,15 @@ func answering(status int, contentType, body string) sim.RegistryOptions {
 	return quirks(sim.Quirks{Referrers: &sim.Answer{Status: status, ContentType: contentType, Body: body}})
 }
 
+func refusing(mediaType string, status int, code string) sim.RegistryOptions {
+	return quirks(sim.Quirks{Refuses: []string{mediaType}, RefusedBy: &sim.Answer{Status: status, ContentType: "application/json", Body: `{"errors":[{"code":"` + code + `","message":"no"}]}`}})
+}
+
+func withoutAPI(o sim.RegistryOptions) sim.RegistryOptions {
+	o.NoReferrers = true
+	return o
+}
+
 // variants are all of them. At a source without the referrers API, a fallback tag lists
 // what is attached to the index, and another what is attached to one of its platforms.
 func variants() []variant {
@@ -82,7 +94,7 @@ func variants() []variant {
 		}
 		add(variant{name: "referrers answered with a broken index", first: map[string]string{"source": atSource, "target": atTarget}[side], says: "not valid"},
 			answering(200, testimage.IndexType, `{"schemaVersion":2,`))
-		add(variant{name: "tags named after digests answered with the manifest", first: map[string]string{"source": warned}[side], says: "not a list of referrers"}, quirks(sim.Quirks{DigestNames: true}))
+		add(variant{name: "tags named after digests answered with the manifest"}, quirks(sim.Quirks{DigestNames: true}))
 	}
 	return slices.Concat(list, layerVariants(), []variant{
 		{name: "source: the image has a tag with the name of its own digest", first: warned, says: "not a list of referrers", prepare: func(v *variantTest) { v.tag(v.from, v.image) }},
@@ -99,6 +111,50 @@ func variants() []variant {
 		{name: "target: everything is listed, without OCI-Subject", target: quirks(sim.Quirks{NoSubjectHeader: true})},
 		{name: "target: subjects must exist", target: quirks(sim.Quirks{StrictSubject: true})},
 		{name: "target: subjects must exist, no referrers API", target: sim.RegistryOptions{NoReferrers: true, Quirks: sim.Quirks{StrictSubject: true}}},
+
+		{name: "source: a former OCI artifact is attached", prepare: func(v *variantTest) { v.artifact(ociArtifact) }},
+		{name: "source: a former ORAS artifact is attached", prepare: func(v *variantTest) { v.artifact(orasArtifact) }},
+		{name: "source: the same, without the referrers API", source: sim.RegistryOptions{NoReferrers: true}, prepare: func(v *variantTest) { v.artifact(orasArtifact) }},
+		{name: "target: refuses former artifacts, with 400", target: quirks(sim.Quirks{Refuses: []string{ociArtifact}}),
+			first: warned, audit: atTarget, says: "referrers.exclude", left: 2, prepare: func(v *variantTest) { v.artifact(ociArtifact) }},
+		{name: "target: refuses former artifacts, with 405", target: refusing(orasArtifact, 405, "UNSUPPORTED"),
+			first: warned, audit: atTarget, says: "referrers.exclude", left: 2, prepare: func(v *variantTest) { v.artifact(orasArtifact) }},
+		{name: "target: refuses former artifacts, with 415, and has no referrers API", target: withoutAPI(refusing(ociArtifact, 415, "UNSUPPORTED")),
+			first: warned, audit: atTarget, says: "referrers.exclude", left: 2, prepare: func(v *variantTest) { v.artifact(ociArtifact) }},
+
+		{name: "source: digest tags of other tools", prepare: func(v *variantTest) {
+			for _, ending := range []string{".meta", ".signature-2", "-provenance"} {
+				v.digestTag(ending, testimage.Signature(testimage.Layer(ending, 100)), true)
+			}
+		}},
+		{name: "source: a digest tag on a program", first: warned, says: "would run it", prepare: func(v *variantTest) {
+			v.digestTag(".copy", image("amd64", 78, 1, 64), false)
+		}},
+		{name: "source: a digest tag on a manifest of an unknown type", first: warned, says: "is not supported", prepare: func(v *variantTest) {
+			v.from.Push(variantRepo, testimage.FallbackTag(v.image.Digest)+".x", "application/x", []byte(`{"schemaVersion":2,"mediaType":"application/x"}`))
+		}},
+
+		{name: "source: an index without two of its platforms", first: atSource, audit: atSource, says: testimage.Of(child(1, 0)).Digest + ", " + testimage.Of(child(1, 1)).Digest, prepare: func(v *variantTest) {
+			v.from.RemoveManifest(variantRepo, testimage.Of(child(1, 0)).Digest)
+			v.from.RemoveManifest(variantRepo, testimage.Of(child(1, 1)).Digest)
+		}},
+		{name: "source: a layer of another size", first: atSource, audit: atTarget, says: "bytes, but the manifest says", prepare: func(v *variantTest) {
+			v.from.Corrupt(childLayer(), func(b []byte) []byte { return append(b, 'x') })
+		}},
+		{name: "source: a layer of other bytes", first: atSource, audit: atTarget, says: "the content has the digest", prepare: func(v *variantTest) {
+			v.from.Corrupt(childLayer(), func(b []byte) []byte { b[9] ^= 1; return b })
+		}},
+		{name: "source: a platform with two sizes", first: atSource, says: "two sizes", prepare: func(v *variantTest) {
+			a := testimage.Of(child(1, 0))
+			b := a
+			b.Size++
+			v.image = v.push("1.0", testimage.IndexType, testimage.Manifest{SchemaVersion: 2, MediaType: testimage.IndexType, Manifests: []descriptor{a, b}})
+		}},
+		{name: "source: a digest of another algorithm", first: atSource, says: "not a sha256 digest", prepare: func(v *variantTest) {
+			a := testimage.Of(child(1, 0))
+			a.Digest = "sha512:" + strings.Repeat("a", 128)
+			v.image = v.push("1.0", testimage.IndexType, testimage.Manifest{SchemaVersion: 2, MediaType: testimage.IndexType, Manifests: []descriptor{a}})
+		}},
 	})
 }
 
@@ -109,6 +165,7 @@ type variantTest struct {
 	from, to *sim.Registry
 	image    descriptor
 	attached []descriptor // in the order in which they were pushed
+	tags     []string     // digest tags
 	in       inputs
 	change   []func(*fakeagent.Environment)
 }
@@ -120,7 +177,7 @@ func newVariantTest(t *testing.T, c variant) *variantTest {
 	v := &variantTest{testEnv: env, variant: c}
 	var connections []*sim.ServiceConnection
 	open := func(host string, o sim.RegistryOptions) *sim.Registry {
-		o.Now = env.clock.now
+		o.Now, o.Quirks.TagsByPull = env.clock.now, true
 		r := env.cloud.Registry(host, o)
 		r.AddUser("robot", "a-password~of-"+host)
 		r.Grant("robot", "**", sim.RepositoryWriter...)
@@ -156,7 +213,7 @@ func (v *variantTest) fill() {
 	scan := testimage.Attach(v.from, variantRepo, platforms[0], "application/sarif+json", []byte("scan"))
 	note := testimage.Attach(v.from, variantRepo, sbom, "application/note", []byte("note"))
 	v.attached = append(v.attached, sbom, scan, note)
-	testimage.Put(v.from, variantRepo, testimage.FallbackTag(v.image.Digest)+".sig", testimage.Signature(testimage.Layer("signature", 100)))
+	v.digestTag(".sig", testimage.Signature(testimage.Layer("signature", 100)), true)
 	if v.source.NoReferrers || v.source.Quirks.Referrers != nil {
 		testimage.List(v.from, variantRepo, v.image, sbom)
 		testimage.List(v.from, variantRepo, platforms[0], scan)
@@ -187,6 +244,31 @@ func (v *variantTest) tag(r *sim.Registry, named descriptor) {
 	}
 	mediaType, content, _ := r.Manifest(variantRepo, named.Digest)
 	r.Push(variantRepo, testimage.FallbackTag(named.Digest), mediaType, content)
+}
+
+// digestTag attaches something to the image by a tag.
+func (v *variantTest) digestTag(ending string, what v1.Image, comes bool) {
+	tag := testimage.FallbackTag(v.image.Digest) + ending
+	testimage.Put(v.from, variantRepo, tag, what)
+	if comes {
+		v.tags = append(v.tags, tag)
+	}
+}
+
+// artifact attaches an artifact with a manifest of before images could be artifacts, and
+// another one to it.
+func (v *variantTest) artifact(mediaType string) {
+	blob := []byte("what it says")
+	v.from.PutBlob(variantRepo, blob)
+	artifact := v.push("", mediaType, map[string]any{"mediaType": mediaType, "artifactType": "application/former",
+		"blobs": []descriptor{testimage.Describe("text/plain", blob)}, "subject": v.image})
+	note := testimage.Attach(v.from, variantRepo, artifact, "application/note", []byte("on the artifact"))
+	v.attached = append(v.attached, artifact, note)
+	if v.source.NoReferrers {
+		artifact.ArtifactType = "application/former"
+		testimage.List(v.from, variantRepo, v.image, v.attached[1], artifact)
+		testimage.List(v.from, variantRepo, artifact, note)
+	}
 }
 
 // cell returns how a run ended.
@@ -234,9 +316,15 @@ func (v *variantTest) whole(end string) {
 	if len(missing) > 0 || left != v.left {
 		v.t.Errorf("the target lacks %v, and %d artifacts stayed behind, want %d", missing, left, v.left)
 	}
-	tag := testimage.FallbackTag(v.image.Digest) + ".sig"
-	if got, want := v.to.TagDigest(variantRepo, tag), v.from.TagDigest(variantRepo, tag); got != want {
-		v.t.Errorf("the signature is %q, want %s", got, want)
+	for _, tag := range v.tags {
+		if got, want := v.to.TagDigest(variantRepo, tag), v.from.TagDigest(variantRepo, tag); got != want {
+			v.t.Errorf("%s is %q, want %s", tag, got, want)
+		}
+	}
+	for _, tag := range v.to.Tags(variantRepo) {
+		if name, ending := tag[:min(len(tag), 71)], tag[min(len(tag), 71):]; strings.HasPrefix(name, "sha256-") && ending != "" && !slices.Contains(v.tags, tag) {
+			v.t.Errorf("the tag %s came along", tag)
+		}
 	}
 }
 
@@ -279,7 +367,11 @@ func TestRegistryVariants(t *testing.T) {
 			t.Run(c.name, func(t *testing.T) {
 				v := newVariantTest(t, c)
 				v.broken = true // the target's tags are judged here
+				began := time.Now()
 				first := v.cell(v.task(v.in, v.change...))
+				if took := time.Since(began); took > 20*time.Second {
+					t.Errorf("the first run took %s", took)
+				}
 				if strings.HasPrefix(first, "done") {
 					v.whole(first)
 				} else if got := v.to.TagDigest(variantRepo, "1.0"); got != "" {

@@ -13,13 +13,20 @@ import (
 type Manifest struct {
 	MediaType string
 	Config    string   // the config's media type
-	Layers    []string // the layers' media types
+	Layers    []string // the media types of the layers, or of an artifact's blobs
 }
 
 // indexTypes are the media types of manifests that list others.
 var indexTypes = []string{
 	"application/vnd.oci.image.index.v1+json",
 	"application/vnd.docker.distribution.manifest.list.v2+json",
+}
+
+// artifactTypes are the media types of manifests of former artifacts: no engine runs
+// one. They have neither a config nor layers.
+var artifactTypes = []string{
+	"application/vnd.oci.artifact.manifest.v1+json",
+	"application/vnd.cncf.oras.artifact.manifest.v1+json",
 }
 
 // runnableConfigs are the config types that make an engine run a manifest. Docker
@@ -75,7 +82,7 @@ func (m Manifest) Runnable() bool {
 	if slices.Contains(indexTypes, essence(m.MediaType)) {
 		return true
 	}
-	if !slices.Contains(runnableConfigs, essence(m.Config)) {
+	if slices.Contains(artifactTypes, m.MediaType) || !slices.Contains(runnableConfigs, essence(m.Config)) {
 		return false
 	}
 	return len(m.Layers) == 0 || slices.ContainsFunc(m.Layers, func(layer string) bool { return !slices.Contains(evidenceLayers, layer) })

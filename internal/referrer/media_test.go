@@ -58,6 +58,9 @@ func TestRunnable(t *testing.T) {
 		{"notation", image, "application/vnd.cncf.notary.signature", []string{"application/jose+json"}, false},
 		{"oras attach", image, empty, []string{tar}, false},
 		{"oras attach without files", image, empty, []string{empty}, false},
+		{"OCI artifact", artifactTypes[0], "", []string{tar}, false},
+		{"ORAS artifact without blobs", artifactTypes[1], "", nil, false},
+		{"artifact in another case", "application/vnd.oci.artifact.manifest.v1+JSON", "", nil, true},
 		{"Helm chart", image, "application/vnd.cncf.helm.config.v1+json", []string{"application/vnd.cncf.helm.chart.content.v1.tar+gzip"}, false},
 	} {
 		if got := (Manifest{MediaType: c.media, Config: c.config, Layers: c.layers}).Runnable(); got != c.want {

@@ -143,12 +143,24 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 	transfer.Copy(ctx, c.source().tree, to, c.progress, func(i int, out transfer.Outcome, err error) {
 		step := steps[index[i]]
 		c.target(step.Target).registry.Sent(err)
+		c.leave(step.Target, out.Left)
 		done(index[i], promote.CopyResult{State: string(out.State), Changed: out.Changed}, err)
 		if int(ended.Add(1)) == (len(to)+1)/2 {
 			// A slow target must not delay the rest of the set.
 			c.next()
 		}
 	})
+}
+
+// leave records what a target refused of what is attached.
+func (c *copier) leave(target ref.Reference, left *transfer.Left) {
+	t := &c.result.result.Images[c.at].Targets[slices.Index(c.order.images[c.at].Targets, target)]
+	for i, a := range t.Attached {
+		if reason := left.Reason(a.Digest); reason != "" && a.State == outcome.Planned {
+			t.Attached[i].State, t.Attached[i].Reason = outcome.Left, reason
+			t.Referrers--
+		}
+	}
 }
 
 // delivery returns the delivery of the image to one target.

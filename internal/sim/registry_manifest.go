@@ -342,7 +342,7 @@ func (r *Registry) removeManifest(name, digest string) {
 // (issue 663).
 func (r *Registry) tagsList(w http.ResponseWriter, req *http.Request, name string) {
 	action := "metadata_read"
-	if r.anonymous(req) {
+	if r.anonymous(req) || r.o.Quirks.TagsByPull {
 		action = "pull"
 	}
 	if !validName(w, name) || !r.authorize(w, req, repositoryScope(name, action)) {

@@ -22,6 +22,8 @@ type Quirks struct {
 	// DigestNames answers a tag sha256-<hex> that does not exist with the manifest
 	// of that digest.
 	DigestNames bool
+	// TagsByPull lists tags by the right to pull.
+	TagsByPull bool
 	// Refuses are media types of manifests that are refused, with RefusedBy: 400
 	// MANIFEST_INVALID if it is nil.
 	Refuses   []string

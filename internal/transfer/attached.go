@@ -23,9 +23,11 @@ func (t *Tree) Attached() []Attached {
 	var list []Attached
 	for _, n := range t.order {
 		a := Attached{Descriptor: n.Descriptor, Unread: n.unread}
-		if types.MediaType(n.MediaType).IsImage() && !n.unread {
-			a.Config = n.blobs[0].MediaType
-			for _, layers := range [][]Descriptor{n.blobs[1:], n.foreign} {
+		if !n.unread {
+			if types.MediaType(n.MediaType).IsImage() {
+				a.Config = n.blobs[0].MediaType
+			}
+			for _, layers := range [][]Descriptor{n.layers(), n.foreign} {
 				for _, l := range layers {
 					a.Layers = append(a.Layers, l.MediaType)
 				}

@@ -41,6 +41,7 @@ type blobReader struct {
 	ignoresRange bool // so does the registry
 	guessed      bool // whether to decompress what was sent
 	guess        *wrongGuess
+	otherSize    *int64 // that the last response had, instead of the blob's
 	err          error
 
 	mu     sync.Mutex
@@ -205,7 +206,13 @@ func (b *blobReader) open() (retryAfter time.Duration, err error) {
 		n := resp.ContentLength
 		compressed := isCompressed(resp.Header) && n != d.Size
 		if n >= 0 && n != d.Size && !compressed {
-			return 0, wrong(fmt.Sprintf("it has %d bytes, but the manifest says %d", n, d.Size))
+			said := b.otherSize
+			b.otherSize = &n
+			reason := fmt.Sprintf("it has %d bytes, but the manifest says %d", n, d.Size)
+			if said != nil && *said == n {
+				return 0, r.corruptError(op, b.repo, d.Digest, reason) // it does not change
+			}
+			return 0, wrong(reason)
 		}
 		b.ignoresRange = b.ignoresRange || ranged || compressed
 		watch.arm(r.stallTimeout)

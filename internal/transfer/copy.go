@@ -26,11 +26,19 @@ const (
 type Outcome struct {
 	State   State
 	Changed bool // something was written, even if the copy failed later
+	// Left are the referrers that the target refused, for their type alone.
+	Left *Left
 
 	manifests int // that were put
 	blobs     int // that were sent
 	mounts    int // blobs that were mounted, or turned out to exist
 	lists     int // fallback tags that were written
+}
+
+// changed reports whether something was written. from is the repository that blobs
+// were mounted from; without it they turned out to exist.
+func (o Outcome) changed(from string) bool {
+	return o.blobs+o.manifests+o.lists > 0 || o.mounts > 0 && from != ""
 }
 
 // targetCopy is a running copy to one target.
@@ -90,7 +98,7 @@ func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
 			Reason: "the target was inspected for another image or tag"}
 	}
 	err := c.copyAll(ctx)
-	c.out.Changed = c.out.blobs+c.out.manifests+c.out.lists > 0 || c.out.mounts > 0 && c.mountFrom() != ""
+	c.out.Changed = c.out.changed(c.mountFrom())
 	return c.out, withSide(Target, c.dst.wrap(ctx, "copying", c.repo, c.tag, err))
 }
 
@@ -121,8 +129,8 @@ func (c *targetCopy) copyAll(ctx context.Context) error {
 		return c.abort(err)
 	}
 	switch {
-	case c.out.blobs+c.out.manifests+c.out.lists == 0 && c.mountFrom() == "":
-		c.out.State = Present // which the target did not show before
+	case !c.out.changed(c.mountFrom()):
+		c.out.State = Present // which the target did not show before, or refused before
 	case c.presence.sameRepository && c.out.blobs == 0:
 		c.out.State = Retagged
 	case c.dst.same(c.src) && c.out.blobs == 0:
@@ -185,7 +193,9 @@ func (c *targetCopy) missingBlobs() map[string]Descriptor {
 	for _, n := range c.tree.order {
 		if _, missing := c.presence.missing[n.Digest]; missing {
 			for _, b := range n.blobs {
-				blobs[b.Digest] = b
+				if !c.presence.heldBlobs[b.Digest] {
+					blobs[b.Digest] = b
+				}
 			}
 		}
 	}
@@ -298,7 +308,7 @@ func (c *targetCopy) putSubject(ctx context.Context, n *node) error {
 	case subject.referrerDepth == 0:
 		return c.putTree(ctx, subject, true)
 	case c.presence.copies(subject):
-		return c.putReferrer(ctx, subject, false)
+		return c.leaveIfRefused(subject, c.putReferrer(ctx, subject, false))
 	}
 	return nil
 }
@@ -367,7 +377,7 @@ func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 			mu.Unlock()
 			return nil
 		}
-		return err
+		return c.leaveIfRefused(n, err)
 	})
 	if err != nil || len(refused) == 0 {
 		return err
@@ -379,7 +389,7 @@ func (c *targetCopy) putLevel(ctx context.Context, nodes []*node) error {
 		c.puts.Delete(n)
 		c.attached.Delete(n)
 	}
-	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.putReferrer(ctx, n, true) })
+	return forEach(ctx, refused, func(ctx context.Context, n *node) error { return c.leaveIfRefused(n, c.putReferrer(ctx, n, true)) })
 }
 
 // putReferrer puts one referrer, once, by its digest tags if it has any.
@@ -391,7 +401,7 @@ func (c *targetCopy) putReferrer(ctx context.Context, n *node, retryUnknown bool
 }
 
 func (c *targetCopy) putAttached(ctx context.Context, n *node, retryUnknown bool) error {
-	if err := c.putSubject(ctx, n); err != nil {
+	if err := c.putSubject(ctx, n); err != nil || c.subjectLeft(n) {
 		return err
 	}
 	byDigest := true
@@ -426,11 +436,17 @@ func (c *targetCopy) ensureListed(ctx context.Context) error {
 	c.listings = make(map[listing][]Descriptor)
 	c.mu.Unlock()
 	return forEach(ctx, slices.Collect(maps.Keys(put)), func(ctx context.Context, l listing) error {
-		ensure := c.dst.ensureListed
-		if c.presence.unproven[l.subject] {
-			ensure = c.dst.proveListed
+		var wrote bool
+		var err error
+		switch {
+		case !l.said && c.tree.hasFallbackTag(l.subject):
+			// A rerun reads this tag first, too, and needs nothing else.
+			wrote, err = c.dst.listByTag(ctx, c.repo, l.subject, put[l])
+		case c.presence.unproven[l.subject]:
+			wrote, err = c.dst.proveListed(ctx, c.repo, l.subject, put[l], l.said)
+		default:
+			wrote, err = c.dst.ensureListed(ctx, c.repo, l.subject, put[l], l.said)
 		}
-		wrote, err := ensure(ctx, c.repo, l.subject, put[l], l.said)
 		if wrote {
 			c.mu.Lock()
 			c.out.lists++

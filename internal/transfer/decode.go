@@ -32,6 +32,14 @@ type imageDocument struct {
 	Subject      once[*descriptorDocument] `json:"subject"`
 }
 
+// artifactDocument is a manifest of former artifacts.
+type artifactDocument struct {
+	ArtifactType once[string]              `json:"artifactType"`
+	Blobs        elements                  `json:"blobs"`
+	Annotations  annotations               `json:"annotations"`
+	Subject      once[*descriptorDocument] `json:"subject"`
+}
+
 // indexDocument is an image index, or a list of referrers.
 // https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 type indexDocument struct {

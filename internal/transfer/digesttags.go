@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -9,19 +10,20 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
 )
 
-// digestTagSuffixes are the suffixes of digest tags: cosign before version 3
-// attaches to the manifest sha256:<hex> by the tag sha256-<hex> and a suffix.
+// guessedSuffixes are the suffixes of digest tags that are looked for by name if a
+// registry does not list its tags: cosign before version 3 attaches to the manifest
+// sha256:<hex> by the tag sha256-<hex> and a suffix. Other tools have others.
 // https://github.com/sigstore/cosign/blob/v2.6.1/specs/SIGNATURE_SPEC.md#storage
-var digestTagSuffixes = []string{".att", ".sbom", ".sig"}
-
-// digestTagEndings are the endings of all digest tags; a fallback list has none.
-var digestTagEndings = append([]string{""}, digestTagSuffixes...)
+var guessedSuffixes = []string{".att", ".sbom", ".sig"}
 
 const (
 	tagsPage      = 1000     // tags of one page
@@ -33,42 +35,87 @@ const (
 // digestTags are the tags of a repository that are named after digests. If the
 // registry does not list its tags, each has to be looked for by name.
 type digestTags struct {
-	listed bool
-	tags   []digestTag // sorted
+	listed  bool
+	tags    []digestTag       // sorted
+	endings []string          // of the tags; a fallback list has none
+	numbers map[string]uint32 // of the endings, while tags are added
+	weight  int64             // estimate of what is kept, in bytes
 }
 
 // digestTag is a tag with the name of a digest: the digest, and the number of its
 // ending. A repository has such tags for every image that was ever signed.
-type digestTag [sha256.Size + 1]byte
-
-// parseDigestTag returns false for a tag that attaches nothing.
-func parseDigestTag(tag string) (t digestTag, ok bool) {
-	digest, ending, ok := ref.ParseDigestTag(tag)
-	at := slices.Index(digestTagEndings, ending)
-	if !ok || at < 0 {
-		return t, false
-	}
-	sum, _ := ref.DecodeDigest(digest)
-	copy(t[:], sum)
-	t[sha256.Size] = byte(at)
-	return t, true
+type digestTag struct {
+	sum    [sha256.Size]byte
+	ending uint32
 }
 
-func (t digestTag) compare(other digestTag) int { return bytes.Compare(t[:], other[:]) }
+// Estimates of what is kept of a digest tag, and of an ending, in bytes.
+const (
+	digestTagWeight = sha256.Size + 4
+	endingWeight    = 64
+)
 
-// has reports whether the repository has a tag, if the registry lists its tags.
-func (d digestTags) has(tag string) bool {
-	t, ok := parseDigestTag(tag)
-	_, found := slices.BinarySearchFunc(d.tags, t, digestTag.compare)
-	return ok && found
+func (t digestTag) compare(other digestTag) int {
+	return cmp.Or(bytes.Compare(t.sum[:], other.sum[:]), cmp.Compare(t.ending, other.ending))
+}
+
+// add adds a tag if it is one with the name of a digest.
+func (d *digestTags) add(tag string) {
+	digest, ending, ok := ref.ParseDigestTag(tag)
+	if !ok {
+		return
+	}
+	number, known := d.numbers[ending]
+	if !known {
+		if d.numbers == nil {
+			d.numbers = make(map[string]uint32)
+		}
+		ending = strings.Clone(ending) // not all of the response
+		number = uint32(len(d.endings))
+		d.numbers[ending], d.endings = number, append(d.endings, ending)
+		d.weight += endingWeight + int64(len(ending))
+	}
+	t := digestTag{ending: number}
+	sum, _ := ref.DecodeDigest(digest)
+	copy(t.sum[:], sum)
+	d.tags = append(d.tags, t)
+	d.weight += digestTagWeight
+}
+
+// sort sorts the tags once all have been added.
+func (d *digestTags) sort() {
+	slices.SortFunc(d.tags, digestTag.compare)
+	d.tags = slices.Clone(slices.Compact(d.tags)) // as large as they are
+	d.numbers = nil
+}
+
+// of returns the endings of the tags that have the name of a digest, sorted.
+func (d digestTags) of(digest string) []string {
+	var first digestTag
+	sum, _ := ref.DecodeDigest(digest)
+	copy(first.sum[:], sum)
+	var endings []string
+	at, _ := slices.BinarySearchFunc(d.tags, first, digestTag.compare)
+	for _, t := range d.tags[at:] {
+		if t.sum != first.sum {
+			break
+		}
+		endings = append(endings, d.endings[t.ending])
+	}
+	slices.Sort(endings)
+	return endings
 }
 
 // tagsOf returns the tags that may attach something to the manifest.
 func (d digestTags) tagsOf(digest string) []string {
+	suffixes := guessedSuffixes
+	if d.listed {
+		suffixes = d.of(digest)
+	}
 	var tags []string
-	for _, suffix := range digestTagSuffixes {
-		if tag := ref.DigestTag(digest) + suffix; !d.listed || d.has(tag) {
-			tags = append(tags, tag)
+	for _, suffix := range suffixes {
+		if suffix != "" {
+			tags = append(tags, ref.DigestTag(digest)+suffix)
 		}
 	}
 	return tags
@@ -76,7 +123,7 @@ func (d digestTags) tagsOf(digest string) []string {
 
 // mayHaveFallbackList reports whether the fallback tag of the manifest may exist.
 func (d digestTags) mayHaveFallbackList(digest string) bool {
-	return !d.listed || d.has(ref.DigestTag(digest))
+	return !d.listed || slices.Contains(d.of(digest), "")
 }
 
 // digestTags lists the digest tags of a repository, once a run.
@@ -103,20 +150,18 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		doc.Tags = stringElements(func(tag string) error {
 			sorted = sorted && tag > last
 			last = tag
-			if t, ok := parseDigestTag(tag); ok {
-				d.tags = append(d.tags, t)
-			}
+			d.add(tag)
 			if len(d.tags) > maxDigestTags {
 				return errTooManyNames
 			}
 			return nil
 		})
-		before := len(d.tags)
+		before := d.weight
 		parse := func(resp *response) error {
 			if err := json.Unmarshal(resp.body, &doc); err != nil {
 				return r.namesError(op, repo, err)
 			}
-			return r.keep(repo, "", listWeight+int64((len(d.tags)-before)*len(digestTag{})))
+			return r.keep(repo, "", listWeight+d.weight-before)
 		}
 		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, limit: tagsBytes, parse: parse})
 		if errors.Is(err, errTooManyNames) {
@@ -139,8 +184,7 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 		case err != nil:
 			return digestTags{}, r.corruptError(op, repo, "", err.Error())
 		case next == "", sorted && last >= end:
-			slices.SortFunc(d.tags, digestTag.compare)
-			d.tags = slices.Clone(slices.Compact(d.tags)) // as large as they are
+			d.sort()
 			return d, nil
 		case seen.has(next):
 			return digestTags{}, r.corruptError(op, repo, "", "the pages of the list form a loop")
@@ -157,13 +201,10 @@ func (r *Registry) listDigestTags(ctx context.Context, repo string) (digestTags,
 func (r *Registry) keepDigestTags(repo string, tags []string) error {
 	d := digestTags{listed: true}
 	for _, tag := range tags {
-		if t, ok := parseDigestTag(tag); ok {
-			d.tags = append(d.tags, t)
-		}
+		d.add(tag)
 	}
-	slices.SortFunc(d.tags, digestTag.compare)
-	d.tags = slices.Clone(slices.Compact(d.tags))
-	if err := r.keep(repo, "", listWeight+int64(len(d.tags)*len(digestTag{}))); err != nil {
+	d.sort()
+	if err := r.keep(repo, "", listWeight+d.weight); err != nil {
 		return err
 	}
 	r.digestTagLists.Set(repo, d)
@@ -180,9 +221,9 @@ func cannotListTags(resp *response) bool {
 	return ocierror.Parse(resp.body, nil).Code == "UNSUPPORTED"
 }
 
-// isDigestTag reports whether tag is sha256-<hex>, with or without a suffix.
+// isDigestTag reports whether tag is sha256-<hex>, with or without an ending.
 func isDigestTag(tag string) bool {
-	_, ok := parseDigestTag(tag)
+	_, _, ok := ref.ParseDigestTag(tag)
 	return ok
 }
 
@@ -253,10 +294,10 @@ func (p *Presence) checkDigestTags(ctx context.Context, r *Registry, repo string
 
 // contents returns the layers or children of a manifest.
 func contents(m *Manifest) []Descriptor {
-	if len(m.blobs) == 0 {
+	if types.MediaType(m.MediaType).IsIndex() {
 		return m.children
 	}
-	return m.blobs[1:]
+	return m.layers()
 }
 
 func isSubset(part, whole []Descriptor) bool {

@@ -52,6 +52,7 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 			return
 		}
 	}
+	to = checkHeldBlobs(ctx, t, to)
 	release, err := t.source.memory.acquireCopying(ctx, len(t.blobs)*len(incomplete))
 	if err != nil {
 		for i := range to {

@@ -21,7 +21,21 @@ const maxManifest = 4 << 20
 // acceptManifests lists the media types that are supported. Others are accepted as
 // well, so that errors can name them.
 const acceptManifests = string(types.OCIImageIndex) + ", " + string(types.OCIManifestSchema1) + ", " +
-	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", */*;q=0.1"
+	string(types.DockerManifestList) + ", " + string(types.DockerManifestSchema2) + ", " + ociArtifactType + ", " + orasArtifactType + ", */*;q=0.1"
+
+// Media types of artifacts from before images could be artifacts. Their manifests have
+// blobs, and neither a config nor a schemaVersion.
+// https://github.com/opencontainers/image-spec/blob/v1.1.0-rc2/artifact.md
+// https://github.com/oras-project/artifacts-spec/blob/v1.0.0-rc.2/artifact-manifest.md
+const (
+	ociArtifactType  = "application/vnd.oci.artifact.manifest.v1+json"
+	orasArtifactType = "application/vnd.cncf.oras.artifact.manifest.v1+json"
+)
+
+// isArtifactType reports whether a media type is that of a manifest of former artifacts.
+func isArtifactType(mediaType string) bool {
+	return mediaType == ociArtifactType || mediaType == orasArtifactType
+}
 
 // Manifest is an image manifest or an index: its bytes, and what they refer to. The
 // descriptors of what it refers to are without annotations, which only lists of
@@ -42,7 +56,7 @@ type Manifest struct {
 
 func isManifestType(mediaType string) bool {
 	t := types.MediaType(mediaType)
-	return t.IsImage() || t.IsIndex()
+	return t.IsImage() || t.IsIndex() || isArtifactType(mediaType)
 }
 
 // mediaType returns a Content-Type without its parameters.
@@ -82,7 +96,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		}
 	}
 	switch t := types.MediaType(kind); {
-	case t.IsImage(), t.IsIndex():
+	case t.IsImage(), t.IsIndex(), isArtifactType(kind):
 	case t.IsSchema1() || shape.SchemaVersion.value == 1:
 		return nil, Unsupported, fmt.Errorf("it is a Docker schema 1 manifest, which registries no longer accept")
 	default:
@@ -92,7 +106,11 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 	if isManifestType(hint) && types.MediaType(hint).IsIndex() != index {
 		return nil, Corrupt, fmt.Errorf("it is a %s, but its descriptor says %s", kind, hint)
 	}
-	if shape.SchemaVersion.value != 2 {
+	artifact := isArtifactType(kind)
+	if artifact && (shape.MediaType.value != kind || bool(shape.Config || shape.Layers || shape.Manifests)) {
+		return nil, Corrupt, fmt.Errorf("it is both an artifact and something else")
+	}
+	if shape.SchemaVersion.value != 2 && !artifact {
 		return nil, Corrupt, fmt.Errorf("its schemaVersion is %d, not 2", shape.SchemaVersion.value)
 	}
 	// Clients would not agree on what it is (CVE-2021-41190).
@@ -102,9 +120,12 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 
 	m := &Manifest{Raw: raw, Descriptor: Descriptor{MediaType: kind, Digest: ref.DigestOf(raw), Size: int64(len(raw))}}
 	var err error
-	if index {
+	switch {
+	case index:
 		err = m.parseIndex()
-	} else {
+	case artifact:
+		err = m.parseArtifact()
+	default:
 		err = m.parseImage()
 	}
 	if _, excess := errors.AsType[*limitError](err); excess {
@@ -158,6 +179,27 @@ func (m *Manifest) parseImage() error {
 	config.Annotations = nil
 	m.blobs = slices.Insert(layers, 0, config)
 	return m.setSubject(doc.Subject.value, doc.Annotations.value)
+}
+
+func (m *Manifest) parseArtifact() error {
+	doc := artifactDocument{Blobs: descriptors(maxManifestLayers, "blobs", func(_ descriptorDocument, d Descriptor) {
+		d.Annotations = nil
+		m.blobs = append(m.blobs, d)
+	})}
+	if err := json.Unmarshal(m.Raw, &doc); err != nil {
+		return fmt.Errorf("it is not a valid artifact manifest: %w", decodeError(err))
+	}
+	m.blobs = slices.Clip(m.blobs)
+	m.ArtifactType = intern(doc.ArtifactType.value)
+	return m.setSubject(doc.Subject.value, doc.Annotations.value)
+}
+
+// layers returns the blobs of an image without its config, and those of an artifact.
+func (m *Manifest) layers() []Descriptor {
+	if types.MediaType(m.MediaType).IsImage() {
+		return m.blobs[1:]
+	}
+	return m.blobs
 }
 
 // setSubject sets the subject, and the annotations that a list of its referrers

@@ -20,6 +20,7 @@ type Presence struct {
 	unproven       map[string]bool       // subjects of which the registry does not list all referrers
 	absentForeign  []Descriptor          // known to be missing, if Inspect is deep
 	missingBlobs   map[string]Descriptor // known to be missing: only looked for if Inspect is deep
+	heldBlobs      map[string]bool       // of missing manifests: known to be there
 	sameRepository bool                  // the target is the source's repository
 
 	digestTagsChecked bool

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -106,7 +107,14 @@ func (t *Tree) readManifest(ctx context.Context, p pending) (*Manifest, error) {
 		return t.source.manifest(ctx, t.repo, p.Digest, p.Descriptor)
 	}
 	m, err := t.source.manifest(ctx, t.repo, p.tag, Descriptor{})
-	if isNotFound(err) {
+	switch {
+	case isNotFound(err):
+		return nil, nil
+	case errors.Is(err, Unsupported):
+		// Anyone may name a tag so, for anything.
+		var e *Error
+		errors.As(err, &e)
+		t.source.warn("%s/%s:%s has the name of a digest, and is not copied: %s", t.source.host, t.repo, p.tag, e.Reason)
 		return nil, nil
 	}
 	return m, err

@@ -1,9 +1,11 @@
 package transfer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,6 +56,7 @@ type Tree struct {
 	blobs   []Descriptor     // configs and layers, each once, without foreign ones
 	foreign []Descriptor
 	skipped []Attached // referrers that were not read
+	absent  []pending  // manifests that an index contains, and that do not exist
 	bytes   int64
 }
 
@@ -176,7 +179,7 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 		for i, f := range found {
 			p := round[i]
 			if f.manifest == nil {
-				continue // there is no such digest tag
+				continue // there is no such digest tag, or the child of an index is absent
 			}
 			if p.subject != "" && t.skips(f.manifest.ArtifactType) {
 				t.skipped = append(t.skipped, Attached{Descriptor: f.manifest.Descriptor, Subject: p.subject, Unread: true})
@@ -216,6 +219,9 @@ func (t *Tree) readRounds(r *treeReader, ref string) error {
 		if round, err = t.dropKnown(next); err != nil {
 			return err
 		}
+	}
+	if len(t.absent) > 0 {
+		return t.sparseError()
 	}
 	return t.finish()
 }
@@ -258,6 +264,7 @@ func (t *Tree) readRound(r *treeReader, round []pending) ([]readResult, error) {
 			jobs = append(jobs, job{i, true})
 		}
 	}
+	var absent sync.Mutex
 	err := forEach(r.ctx, jobs, func(_ context.Context, j job) error {
 		p := round[j.i]
 		if j.list {
@@ -267,6 +274,12 @@ func (t *Tree) readRound(r *treeReader, round []pending) ([]readResult, error) {
 		}
 		m, err := t.read(r, p)
 		found[j.i].manifest = m
+		if p.parent != "" && isNotFound(err) {
+			absent.Lock()
+			defer absent.Unlock()
+			t.absent = append(t.absent, p)
+			return nil
+		}
 		if err == nil && m != nil && p.tag != "" {
 			found[j.i].referrers, err = r.list(p, m.Digest)
 		}
@@ -341,6 +354,31 @@ func (t *Tree) read(r *treeReader, p pending) (*Manifest, error) {
 func (t *Tree) pendingError(p pending, kind Kind, reason string) *Error {
 	e := t.source.corruptError("reading the manifest", t.repo, p.Digest, reason)
 	e.Kind = kind
+	return e
+}
+
+// maxAbsent bounds the manifests that one error names.
+const maxAbsent = 100
+
+// sparseError returns the error of indexes of which not all manifests exist. It names
+// them all: they have to be pushed again together.
+func (t *Tree) sparseError() error {
+	slices.SortFunc(t.absent, func(a, b pending) int {
+		return cmp.Or(cmp.Compare(a.parent, b.parent), cmp.Compare(a.Digest, b.Digest))
+	})
+	var names []string
+	for _, p := range t.absent[:min(len(t.absent), maxAbsent)] {
+		names = append(names, p.Digest)
+	}
+	if more := len(t.absent) - maxAbsent; more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	e := t.pendingError(t.absent[0], NotFound, fmt.Sprintf("the index %s refers to it, but it does not exist", t.absent[0].parent))
+	if len(t.absent) > 1 {
+		e.Reference = t.absent[0].parent
+		e.Reason = fmt.Sprintf("the index refers to %d manifests that do not exist: %s", len(t.absent), strings.Join(names, ", "))
+	}
+	e.Remedy = "Push the index again with all its platforms, or make an index of those that exist."
 	return e
 }
 

@@ -30,7 +30,7 @@ func (w *warnings) add(text string) {
 
 // warn adds a warning, once.
 func (r *Registry) warn(format string, arguments ...any) {
-	r.warnings.add(r.secrets.Line(fmt.Sprintf(format, arguments...)))
+	r.warnings.add(r.secrets.Bounded(fmt.Sprintf(format, arguments...), maxExplanation))
 }
 
 // Warnings returns the warnings about the registry so far, sorted.
