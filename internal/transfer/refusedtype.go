@@ -118,8 +118,7 @@ func (p *Presence) checkHeldBlobs(ctx context.Context, repo string) {
 	var mu sync.Mutex
 	held := make(map[string]bool)
 	_ = forEach(ctx, blobs, func(ctx context.Context, b Descriptor) error {
-		resp, err := r.do(ctx, request{op: "existence check of the blob", method: http.MethodHead, url: r.url(repo, "blobs", b.Digest), repo: repo, ref: b.Digest})
-		if err == nil && resp.status == http.StatusOK {
+		if there, err := r.hasBlob(ctx, repo, b); err == nil && there {
 			mu.Lock()
 			defer mu.Unlock()
 			held[b.Digest] = true
