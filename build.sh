@@ -3,6 +3,7 @@
 #   ./build.sh          everything: the programs in bin/, the extension in dist/
 #   ./build.sh demo     the whole scenario, against simulated Azure services
 #   ./build.sh bench    compares with peers: time, CPU, memory, requests (-full: every case)
+#   ./build.sh interop  promotes what other clients push, judged by other clients
 #   ./build.sh live-check   answers in Azure itself what is not documented: docs/live-check.md
 #   ./build.sh screenshots   renders images/screenshot-*.png; needs Chromium
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
@@ -12,6 +13,11 @@ cd "$(dirname "$0")"
 staticcheck_version=v0.8.2
 registry_version=v3.1.2
 registry2_version=v2.8.3
+crane_version=v0.22.1
+regctl_version=v0.11.7
+oras_version=v1.3.6
+helm_version=v3.22.0
+cosign_version=v3.1.3
 conformance_version=v0.0.0-20260831232431-97274622c111
 version=$(cat VERSION)
 tools="$PWD/.tools"
@@ -85,18 +91,49 @@ install_conformance() {
   mv "$tools/conformance$(go env GOEXE)" "$tools/conformance-$conformance_version"
 }
 
+# Other clients, each as module/cmd/NAME@VERSION.
+install_clients() {
+  for client in "$@"; do
+    client_version=${client##*@}
+    name=${client%@*}
+    name=${name##*/}
+    [ -x "$tools/$name-$client_version" ] && continue
+    say "installing $name $client_version"
+    GOFLAGS= GOBIN="$tools" CGO_ENABLED=0 go install "$client"
+    mv "$tools/$name$(go env GOEXE)" "$tools/$name-$client_version"
+  done
+}
+
 # The peers that the benchmark compares with.
 install_peers() {
-  for peer in crane:github.com/google/go-containerregistry/cmd/crane@v0.22.1 \
-    regctl:github.com/regclient/regclient/cmd/regctl@v0.11.7 \
-    oras:oras.land/oras/cmd/oras@v1.3.6; do
-    name=${peer%%:*}
-    peer_version=${peer##*@}
-    [ -x "$tools/$name-$peer_version" ] && continue
-    say "installing $name $peer_version"
-    GOFLAGS= GOBIN="$tools" go install "${peer#*:}"
-    mv "$tools/$name$(go env GOEXE)" "$tools/$name-$peer_version"
-  done
+  install_clients "github.com/google/go-containerregistry/cmd/crane@$crane_version" \
+    "github.com/regclient/regclient/cmd/regctl@$regctl_version" "oras.land/oras/cmd/oras@$oras_version"
+}
+
+# The version of a program that is on the PATH.
+installed_version() {
+  "$1" --version | head -n 1 | grep -o '[0-9][^ ]*' | head -n 1
+}
+
+# Other clients, too large to build for every test. helm and cosign take minutes.
+# Go cannot install skopeo and umoci: their modules replace others.
+run_interop() {
+  build_local
+  command -v skopeo >/dev/null 2>&1 && command -v umoci >/dev/null 2>&1 || {
+    echo "skopeo and umoci are not on the PATH: install the packages of your distribution, for example: apt-get install skopeo umoci" >&2
+    exit 1
+  }
+  install_registry
+  install_registry2
+  install_peers
+  install_clients "helm.sh/helm/v3/cmd/helm@$helm_version" "github.com/sigstore/cosign/v3/cmd/cosign@$cosign_version"
+  CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/interop$(go env GOEXE)" ./cmd/interop
+  exec "bin/interop$(go env GOEXE)" -acrpromote "bin/acrpromote$(go env GOEXE)" \
+    -registry "$tools/registry-$registry_version" -registry2 "$tools/registry2-$registry2_version" \
+    -crane "$tools/crane-$crane_version" -regctl "$tools/regctl-$regctl_version" -oras "$tools/oras-$oras_version" \
+    -helm "$tools/helm-$helm_version" -cosign "$tools/cosign-$cosign_version" \
+    -versions "acrpromote $version, CNCF registry $registry_version, docker-registry $registry2_version, crane and go-containerregistry $crane_version, regctl $regctl_version, oras $oras_version, helm $helm_version, cosign $cosign_version, skopeo $(installed_version skopeo), umoci $(installed_version umoci)" \
+    -page docs/conformance.md "$@"
 }
 
 run_bench() {
@@ -106,8 +143,8 @@ run_bench() {
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/bench$(go env GOEXE)" ./cmd/bench
   skopeo=$(command -v skopeo || true)
   exec "bin/bench$(go env GOEXE)" -registry "$tools/registry-$registry_version" -acrpromote "bin/acrpromote$(go env GOEXE)" \
-    -crane "$tools/crane-v0.22.1" -regctl "$tools/regctl-v0.11.7" -oras "$tools/oras-v1.3.6" ${skopeo:+-skopeo "$skopeo"} \
-    -versions "acrpromote=$version,crane=v0.22.1,regctl=v0.11.7,oras=v1.3.6,registry=$registry_version" -out docs "$@"
+    -crane "$tools/crane-$crane_version" -regctl "$tools/regctl-$regctl_version" -oras "$tools/oras-$oras_version" ${skopeo:+-skopeo "$skopeo"} \
+    -versions "acrpromote=$version,crane=$crane_version,regctl=$regctl_version,oras=$oras_version,registry=$registry_version${skopeo:+,skopeo=$(installed_version skopeo)}" -out docs "$@"
 }
 
 run_screenshots() {
@@ -171,8 +208,9 @@ case "${1:-}" in
   "") build_local; build_extension ;;
   demo) shift; run_demo "$@" ;;
   bench) shift; run_bench "$@" ;;
+  interop) shift; run_interop "$@" ;;
   live-check) shift; run_live_check "$@" ;;
   screenshots) run_screenshots ;;
   test) run_tests ;;
-  *) sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

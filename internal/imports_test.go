@@ -189,7 +189,7 @@ func TestSimulatorsAreNotShipped(t *testing.T) {
 		"internal/sim":       {"internal/fakeagent", "cmd/demo"},
 		"internal/fakeagent": {"cmd/demo"},
 		"internal/testca":    {"internal/sim", "cmd/demo", "cmd/bench"},
-		"internal/testimage": {"cmd/demo", "cmd/bench"},
+		"internal/testimage": {"cmd/demo", "cmd/bench", "cmd/interop"},
 	} {
 		if _, there := shipped[simulator]; !there {
 			t.Errorf("%s does not exist", simulator)
