@@ -21,6 +21,9 @@ import (
 	"time"
 )
 
+// clientNames are the clients that push and judge.
+var clientNames = []string{"crane", "regctl", "oras", "helm", "cosign", "skopeo", "umoci"}
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
@@ -39,8 +42,11 @@ func main() {
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("interop", flag.ContinueOnError)
 	programs := map[string]*string{}
-	for _, name := range []string{"acrpromote", "registry", "registry2", "crane", "regctl", "oras", "helm", "cosign", "skopeo", "umoci"} {
+	for _, name := range []string{"acrpromote", "registry", "registry2"} {
 		programs[name] = flags.String(name, name, "the program "+name)
+	}
+	for _, name := range clientNames {
+		programs[name] = flags.String(name, name, "the client "+name+"; if empty, it is left out")
 	}
 	versions := flags.String("versions", "", "the versions of the programs, as text for the page")
 	page := flags.String("page", "", "the page to write the table into; empty: standard output only")
@@ -51,6 +57,9 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	for name, file := range programs {
+		if *file == "" {
+			continue
+		}
 		found, err := exec.LookPath(*file)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -75,6 +84,10 @@ func run(ctx context.Context, args []string) error {
 	for i, source := range kinds {
 		target := kinds[(i+1)%len(kinds)]
 		for _, s := range scenarios {
+			s, ok := s.without(programs)
+			if !ok {
+				continue
+			}
 			home, err := os.MkdirTemp(folder, "home-")
 			if err != nil {
 				return err

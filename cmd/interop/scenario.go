@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/testimage"
@@ -25,6 +26,16 @@ type scenario struct {
 type judge struct {
 	by, name string
 	look     func(*clients, image) (string, error)
+}
+
+// without returns the scenario without the judges whose programs are left out. It
+// reports whether the pusher and some judges remain.
+func (s scenario) without(programs map[string]*string) (scenario, bool) {
+	given := func(by string) bool {
+		return !slices.ContainsFunc(strings.Split(by, ", "), func(name string) bool { return *programs[name] == "" })
+	}
+	s.judges = slices.DeleteFunc(slices.Clone(s.judges), func(j judge) bool { return !given(j.by) })
+	return s, given(s.by) && len(s.judges) > 0
 }
 
 const (
@@ -59,7 +70,7 @@ var scenarios = []scenario{
 		_, err := c.run("oras", "attach", "--no-tty", "--plain-http", "--artifact-type", sbomType, i.String(), "sbom.json")
 		return err
 	}, []judge{orasPull, orasDiscover, regctlSBOM, craneDigest, skopeoManifest}},
-	{"regctl", "image with an SBOM", "shop/regctl", "1.0", func(c *clients, i image) error {
+	{"umoci, skopeo, regctl", "OCI image with an SBOM", "shop/regctl", "1.0", func(c *clients, i image) error {
 		if err := pushLayout(c, i); err != nil {
 			return err
 		}
@@ -76,13 +87,13 @@ var scenarios = []scenario{
 		_, err := c.run("helm", "push", "--plain-http", "shop-0.1.0.tgz", "oci://"+i.host+"/"+path.Dir(i.repository))
 		return err
 	}, []judge{helmPull, helmShow, orasManifest, craneDigest}},
-	{"cosign", "signature under a tag", "shop/signed", "1.0", func(c *clients, i image) error {
+	{"umoci, skopeo, cosign", "signature under a tag", "shop/signed", "1.0", func(c *clients, i image) error {
 		return sign(c, i, "--new-bundle-format=false")
 	}, []judge{cosignVerify("--new-bundle-format=false"), cosignRefuse("--new-bundle-format=false"), skopeoUnpack}},
-	{"cosign", "signature as a referrer", "shop/bundle", "1.0", func(c *clients, i image) error {
+	{"umoci, skopeo, cosign", "signature as a referrer", "shop/bundle", "1.0", func(c *clients, i image) error {
 		return sign(c, i, "--new-bundle-format")
 	}, []judge{cosignVerify("--new-bundle-format"), cosignRefuse("--new-bundle-format"), orasDiscover, skopeoUnpack}},
-	{"cosign", "attestation as a referrer", "shop/attested", "1.0", func(c *clients, i image) error {
+	{"umoci, skopeo, cosign", "attestation as a referrer", "shop/attested", "1.0", func(c *clients, i image) error {
 		if err := keys(c, i); err != nil {
 			return err
 		}
@@ -194,8 +205,8 @@ var (
 		if err != nil {
 			return "", err
 		}
-		// Not with --preserve-digests: skopeo writes indexes in its own form, and older
-		// versions then refuse those of others.
+		// Not with --preserve-digests: skopeo writes an index in its own form, and then
+		// refuses one that was written in another.
 		if _, err := c.run("skopeo", "--insecure-policy", "copy", "--all", "--src-tls-verify=false", "docker://"+i.String(), "dir:"+folder); err != nil {
 			return "", err
 		}

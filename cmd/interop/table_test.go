@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -68,5 +69,32 @@ func TestPromoteReports(t *testing.T) {
 	}
 	if got := verdicts(errors.New("no")); len(got) != 3 || got["a"] || got["b"] || got["c"] || calls != 2 {
 		t.Errorf("without a push: %v after %d calls", got, calls)
+	}
+}
+
+func TestLeftOut(t *testing.T) {
+	given, empty := "/bin/x", ""
+	programs := map[string]*string{"crane": &given, "skopeo": &given, "umoci": &empty}
+	judges := []judge{{by: "crane"}, {by: "skopeo, umoci"}}
+	if s, ok := (scenario{by: "crane", judges: judges}).without(programs); !ok || len(s.judges) != 1 || s.judges[0].by != "crane" || len(judges) != 2 {
+		t.Errorf("%v, %v", s, ok)
+	}
+	for _, s := range []scenario{{by: "umoci, skopeo", judges: judges}, {by: "crane", judges: judges[1:]}} {
+		if _, ok := s.without(programs); ok {
+			t.Errorf("%+v is not left out", s)
+		}
+	}
+}
+
+// TestScenariosNamePrograms checks that who pushes and who judges are programs.
+func TestScenariosNamePrograms(t *testing.T) {
+	for _, s := range scenarios {
+		for _, by := range append([]judge{{by: s.by}}, s.judges...) {
+			for _, name := range strings.Split(by.by, ", ") {
+				if !slices.Contains(clientNames, name) {
+					t.Errorf("%s, %s: %q is not a client", s.by, s.name, name)
+				}
+			}
+		}
 	}
 }
