@@ -158,7 +158,7 @@ func TestCheck(t *testing.T) {
 func TestInit(t *testing.T) {
 	for name, arguments := range map[string][]string{
 		"sandbox":      {"--production", prodHost, "--development", devHost + "\n" + dev2Host, "--repositories", "shop/**"},
-		"environments": {"--production", prodHost, "--movingTags", "test\nstage\nproduction", "--environment", "Go live"},
+		"environments": {"--production", prodHost, "--movingTags", "test,stage\nproduction", "--environment", "Go live"},
 		"both":         {"--production", prodHost, "--development", devHost, "--movingTags", "test", "--branches", "refs/heads/release/*", "--minApprovers", "2"},
 	} {
 		t.Run(name, func(t *testing.T) {

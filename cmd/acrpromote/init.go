@@ -18,7 +18,9 @@ import (
 // returns the exit code.
 func initialize(c *agent.Config, stdin io.Reader, log *agent.Log) int {
 	if err := initFlowFile(c, stdin, log); err != nil {
-		log.Line("misuse: " + err.Error())
+		for problem := range strings.SplitSeq(err.Error(), "\n") {
+			log.Line("misuse: " + problem)
+		}
 		return outcome.Misuse.ExitCode()
 	}
 	return outcome.Done.ExitCode()

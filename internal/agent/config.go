@@ -52,12 +52,12 @@ type Config struct {
 	PlainHTTP List   `env:"FLAG_PLAINHTTP"`
 	Output    string `env:"FLAG_OUTPUT"`
 	// The flags of the action init.
-	Production   string `env:"FLAG_PRODUCTION"`
-	Development  List   `env:"FLAG_DEVELOPMENT"`
-	MovingTags   List   `env:"FLAG_MOVINGTAGS"`
-	Repositories List   `env:"FLAG_REPOSITORIES"`
-	Branches     List   `env:"FLAG_BRANCHES"`
-	Folder       string `env:"FLAG_FOLDER"`
+	Production   string    `env:"FLAG_PRODUCTION"`
+	Development  CommaList `env:"FLAG_DEVELOPMENT"`
+	MovingTags   CommaList `env:"FLAG_MOVINGTAGS"`
+	Repositories CommaList `env:"FLAG_REPOSITORIES"`
+	Branches     List      `env:"FLAG_BRANCHES"`
+	Folder       string    `env:"FLAG_FOLDER"`
 	// HelpTopic is the action to show help for. If it is empty, the whole help
 	// is shown.
 	HelpTopic string

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -36,10 +37,13 @@ func HelpText(topic string, width int) string {
 				writeEntry(&b, topic, a.help, 15, width)
 			}
 		}
+		if topic == Help || topic == Version {
+			return b.String()
+		}
 		fmt.Fprintf(&b, "\nFlags of %s\n", topic)
 	}
 	for _, in := range Inputs {
-		if in.Name == "action" || topic != "" && !in.UsedBy(topic) {
+		if in.Name == "action" || topic != "" && !in.UsedBy(topic) && !slices.Contains(promptFlags[topic], in.Name) {
 			continue
 		}
 		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)

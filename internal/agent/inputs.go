@@ -35,6 +35,12 @@ const (
 // promptActions has the actions that exist only at a prompt.
 var promptActions = []string{Check, Init, Help, Version}
 
+// promptFlags has the inputs of the task that actions of the prompt take as flags.
+var promptFlags = map[string][]string{
+	Check: {"flowFile"},
+	Init:  {"environment", "minApprovers"},
+}
+
 // Actions lists the five actions of the task, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Verify, Audit}
 
@@ -121,11 +127,11 @@ var Inputs = []Input{
 	{Name: "production", Type: Text, Actions: []string{Init}, FlagOnly: true,
 		Help: "For init: the host name of the PROD registry."},
 	{Name: "development", Type: Lines, Actions: []string{Init}, FlagOnly: true,
-		Help: "For init: the registries that released images go down to. May be repeated."},
+		Help: "For init: the registries that released images go down to, separated by commas. May be repeated."},
 	{Name: "movingTags", Type: Lines, Actions: []string{Init}, FlagOnly: true,
-		Help: "For init: tags of the PROD registry that move from image to image, such as test, stage, production. May be repeated."},
+		Help: "For init: tags of the PROD registry that move from image to image, separated by commas, such as test,stage,production. May be repeated."},
 	{Name: "repositories", Type: Lines, Actions: []string{Init}, FlagOnly: true,
-		Help: "For init: patterns of the repositories that are released. Empty: all. May be repeated."},
+		Help: "For init: patterns of the repositories that are released, separated by commas. Empty: all. May be repeated."},
 	{Name: "branches", Type: Lines, Actions: []string{Init}, FlagOnly: true,
 		Help: "For init: the full refs that release candidates are built from. Empty: refs/heads/main. May be repeated."},
 	{Name: "folder", Type: Path, Actions: []string{Init}, FlagOnly: true,

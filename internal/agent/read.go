@@ -54,9 +54,10 @@ func Read(args, environ []string) (*Config, error) {
 	}
 	c.Debug, c.tempDirectory = strings.EqualFold(s.Debug, "true"), s.TempDirectory
 	if c.IsHelp() {
-		if c.HelpTopic != "" && !slices.Contains(Actions, c.HelpTopic) {
+		known := slices.Concat(Actions, promptActions)
+		if c.HelpTopic != "" && !slices.Contains(known, c.HelpTopic) {
 			usage.add("help", "unknown action "+quote(c.HelpTopic),
-				suggestion(c.HelpTopic, Actions, "The actions are "+strings.Join(Actions, ", ")+"."))
+				suggestion(c.HelpTopic, known, "The actions are "+strings.Join(known, ", ")+"."))
 		}
 		return c, usage.orNil()
 	}

@@ -145,6 +145,11 @@ func TestCommandLine(t *testing.T) {
 		{"action as a flag", "--action audit --source a/b:1 --targets x", func(c *Config) bool { return c.Action == Audit }},
 		{"help", "help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == "" }},
 		{"help on", "help seal", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Seal }},
+		{"help on an action of the prompt", "help init", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Init }},
+		{"help flag of an action of the prompt", "check --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Check }},
+		{"lists of init with commas", "init --production p.azurecr.io --development a.azurecr.io,b.azurecr.io --movingTags test,stage --movingTags production --repositories shop/*,base/**", func(c *Config) bool {
+			return slices.Equal(c.Development, []string{"a.azurecr.io", "b.azurecr.io"}) && slices.Equal(c.MovingTags, []string{"test", "stage", "production"}) && slices.Equal(c.Repositories, []string{"shop/*", "base/**"})
+		}},
 		{"help flag", "promote --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Promote }},
 		{"help flag without an action", "--help", func(c *Config) bool { return c.IsHelp() }},
 		{"version", "--version", func(c *Config) bool { return c.Action == Version }},
@@ -295,7 +300,7 @@ func TestSuggestions(t *testing.T) {
 	}{
 		{args: []string{"xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
 		{args: []string{"seel"}, want: "Did you mean seal? The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
-		{args: []string{"help", "xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit."},
+		{args: []string{"help", "xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
 		{args: []string{"help", "seel"}, want: "Did you mean seal?"},
 		{args: []string{"seal", "--source", "a/b:1", "--xyzzy", "1"}, want: "`acrpromote help` lists the actions and flags."},
 		{args: []string{"seal", "--source", "a/b:1", "--lock", "everything"}, want: "Use one of these, or leave it empty."},

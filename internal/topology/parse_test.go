@@ -97,6 +97,7 @@ var mistakes = []wrong{
 	{"unknown trust", "io, trust: dev}", "io, trust: prodution}", []string{`5:38: unknown trust level "prodution". Did you mean production?`}, false},
 	{"host with a scheme", "host: dev.azurecr.io", `host: "https://dev.azurecr.io"`, []string{`5:15: "https://dev.azurecr.io" is not a valid registry host`}, true},
 	{"host with a path", "host: dev.azurecr.io", `host: dev.azurecr.io/shop`, []string{`5:15: "dev.azurecr.io/shop" is not a valid registry host`}, true},
+	{"placeholder as host", "host: dev.azurecr.io", `host: <your-dev-registry>.azurecr.io`, []string{`5:15: "<your-dev-registry>.azurecr.io" is a placeholder, not a registry host. Write your registry's host name in its place.`}, true},
 	{"host without a domain", "host: dev.azurecr.io", `host: dev`, []string{`5:15: "dev" is not a valid registry host. Write the full host name, such as <your-registry>.azurecr.io.`}, false},
 	{"host with too high a port", "host: dev.azurecr.io", `host: "dev.azurecr.io:99999"`, []string{`5:15: "dev.azurecr.io:99999" is not a valid registry host: the port must be 1 to 65535`}, true},
 	{"host with leading zeros in the port", "host: dev.azurecr.io", `host: "dev.azurecr.io:0443"`, []string{`5:15: "dev.azurecr.io:0443" is not a valid registry host: the port must be 1 to 65535. Write the port without leading zeros, or omit it.`}, true},

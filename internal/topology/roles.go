@@ -12,7 +12,8 @@ import (
 type grants struct {
 	roles   []roleGrant
 	foreign []string // targets outside Azure
-	// pulled has the registry whose base images other teams pull, with repositories.
+	// pulled has the registry whose base images other teams pull, with repositories: a
+	// DEV registry if there is one, so that no team gets a secret of PROD.
 	pulled       string
 	repositories []string
 }
@@ -47,8 +48,13 @@ func (a Answers) roles(hosts []string) grants {
 	for _, host := range hosts[1:] {
 		add(targetConnection, host, "push released images", refusal.Pull, refusal.Push)
 	}
-	if name, azure := registryName(hosts[0]); azure {
-		g.pulled = name
+	for _, host := range slices.Concat(hosts[1:], hosts[:1]) {
+		if name, azure := registryName(host); azure {
+			g.pulled = name
+			break
+		}
+	}
+	if g.pulled != "" {
 		for _, pattern := range a.Repositories {
 			if !strings.ContainsAny(pattern, "*?[{!") {
 				g.repositories = append(g.repositories, pattern)
@@ -96,8 +102,9 @@ const (
 # required template and an approval as checks on each service connection.
 `
 	tokenAbout = `# For teams that only pull base images, without an identity in this tenant: a
-# token with a scope map of its own. metadata/read lets it list tags, which
-# _repositories_pull does not. The token's password is shown once.
+# token with a scope map of its own, in the registry that they pull from: a DEV
+# registry, if there is one. metadata/read lets it list tags, which
+# _repositories_pull does not. The token's passwords are shown once.
 `
 )
 

@@ -177,6 +177,8 @@ func readHost(text string) (string, error) {
 	switch {
 	case err == nil:
 		return host, nil
+	case strings.ContainsAny(text, "<>"):
+		return "", mistake{quote(text) + " is a placeholder, not a registry host", "Write your registry's host name in its place."}
 	case errors.Is(err, ref.ErrPort):
 		return "", mistake{fmt.Sprintf("%s is not a valid registry host: %v", quote(text), ref.ErrPort), "Write the port without leading zeros, or omit it."}
 	case errors.Is(err, ref.ErrShortHost):
