@@ -204,7 +204,7 @@ func (m *Metadata) complete(op string, created, updated *time.Time, write, del *
 // missing is the error for a response without a required field: an absent
 // attribute is neither locked nor unlocked.
 func (m *Metadata) missing(op, what string) error {
-	return &Error{Host: m.host, Op: op, detail: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+	return &Error{Host: m.host, Op: op, detail: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what is in front of it"}
 }
 
 func (m *Metadata) sdkError(op, repository string, err error, seen *errorCapture, action string) error {
@@ -223,7 +223,7 @@ func (m *Metadata) sdkError(op, repository string, err error, seen *errorCapture
 	case seen.first() != nil:
 		return transportError(m.host, op, seen.first(), m.secrets)
 	default:
-		return &Error{Host: m.host, Op: op, detail: "the answer cannot be understood: " + m.secrets.Bounded(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what stands in front of it"}
+		return &Error{Host: m.host, Op: op, detail: "the answer cannot be understood: " + m.secrets.Bounded(err.Error(), maxMessage), Remedy: "Check that it is a registry of Azure, and what is in front of it"}
 	}
 	switch {
 	case errors.Is(e, ErrDenied) && e.Remedy == "":

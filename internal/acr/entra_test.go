@@ -199,7 +199,7 @@ func TestRefusalsOfEntra(t *testing.T) {
 		want       string
 	}{
 		{"wrong secret", refusal("invalid_client", "AADSTS7000215: Invalid client secret provided. Trace ID: abc Correlation ID: def"), 401, ErrDenied,
-			"login.microsoftonline.com: signing in as service connection release-identity failed: the client secret is wrong (HTTP 401, invalid_client, “AADSTS7000215: Invalid client secret provided.”). Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation"},
+			"login.microsoftonline.com: signing in as service connection release-identity failed: the client secret is wrong (HTTP 401, invalid_client, “AADSTS7000215: Invalid client secret provided.”). Enter the connection's client secret again (the secret's value, not its id), or convert the connection to workload identity federation"},
 		{"expired secret", refusal("invalid_client", "AADSTS7000222: The provided client secret keys are expired.\r\nTrace ID: abc"), 401, ErrDenied, "the client secret has expired (HTTP 401"},
 		{"no federated identity", refusal("invalid_request", "AADSTS70021: No matching federated identity record found for presented assertion."), 400, ErrDenied, "no federated credential of the application matches this service connection"},
 		{"another subject", refusal("invalid_client", "AADSTS700213: No matching federated identity record found for presented assertion subject 'sc://shop/p/x'."), 401, ErrDenied, "Compare issuer and subject"},

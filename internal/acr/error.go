@@ -123,7 +123,7 @@ func responseError(host, op string, status int, body []byte, secrets *sanitize.S
 	entry, known := refusal.Find(refusal.Registry, said)
 	if !known {
 		e.detail = "an answer like this was not expected"
-		e.Remedy = "Check the registry's name, and what stands in front of it"
+		e.Remedy = "Check the registry's name, and what is in front of it"
 	}
 	address, _ := ocierror.Error{Code: e.Code, Message: e.Message}.Firewall()
 	if known {

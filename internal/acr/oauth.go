@@ -145,7 +145,7 @@ func (s *SignIn) fetchFromRealm(ctx context.Context, scopes []string) (token, er
 		text = doc.Token
 	}
 	if !wellFormed(text) {
-		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what stands in front of it"}
+		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
 	return s.receivedToken(text, doc.ExpiresIn), nil
 }

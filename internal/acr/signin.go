@@ -376,7 +376,7 @@ func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string
 		return token{}, s.tokenError(op, err, seen, scopes)
 	}
 	if answer.AccessToken == nil || !wellFormed(*answer.AccessToken) {
-		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what stands in front of it"}
+		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
 	return s.receivedToken(*answer.AccessToken, 0), nil
 }
@@ -460,7 +460,7 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 		return token{}, e
 	}
 	if answer.RefreshToken == nil || !wellFormed(*answer.RefreshToken) {
-		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what stands in front of it"}
+		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
 	return s.receivedToken(*answer.RefreshToken, 0), nil
 }

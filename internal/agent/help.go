@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -33,7 +32,7 @@ func HelpText(topic string, width int) string {
 	} else {
 		for _, a := range actionHelp {
 			if a.name == topic {
-				fmt.Fprintf(&b, "Usage: acrpromote %s [--flag value …]\n\n", topic)
+				fmt.Fprintf(&b, "Usage: acrpromote %s%s\n\n", topic, arguments(topic))
 				writeEntry(&b, topic, a.help, 15, width)
 			}
 		}
@@ -43,7 +42,7 @@ func HelpText(topic string, width int) string {
 		fmt.Fprintf(&b, "\nFlags of %s\n", topic)
 	}
 	for _, in := range Inputs {
-		if in.Name == "action" || topic != "" && !in.UsedBy(topic) && !slices.Contains(promptFlags[topic], in.Name) {
+		if in.Name == "action" || topic != "" && !in.UsedBy(topic) {
 			continue
 		}
 		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)
@@ -51,6 +50,16 @@ func HelpText(topic string, width int) string {
 	b.WriteString("\nA list has one entry per line, or the flag is repeated. An empty value counts as\nnot given.\n")
 	b.WriteString("Exit codes: 0 done, 1 failed, 2 misuse, 3 refused, 4 partial, 130 cancelled.\n")
 	return b.String()
+}
+
+func arguments(topic string) string {
+	switch topic {
+	case Help:
+		return " [ACTION]"
+	case Version:
+		return ""
+	}
+	return " [--flag value …]"
 }
 
 func (in Input) form() string {

@@ -12,7 +12,7 @@ import (
 var update = flag.Bool("update", false, "write the golden files")
 
 func TestHelpText(t *testing.T) {
-	for _, topic := range []string{"", Seal, InvertedPush, Check, Init} {
+	for _, topic := range []string{"", Seal, InvertedPush, Check, Init, Help, Version} {
 		got := HelpText(topic, 80)
 		for line := range strings.Lines(got) {
 			if utf8.RuneCountInString(line) > 81 {

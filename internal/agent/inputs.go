@@ -1,6 +1,9 @@
 package agent
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Type is the type of an input's value.
 type Type string
@@ -37,8 +40,8 @@ var promptActions = []string{Check, Init, Help, Version}
 
 // promptFlags has the inputs of the task that actions of the prompt take as flags.
 var promptFlags = map[string][]string{
-	Check: {"flowFile"},
-	Init:  {"environment", "minApprovers"},
+	Check: {"action", "flowFile"},
+	Init:  {"action", "environment", "minApprovers"},
 }
 
 // Actions lists the five actions of the task, in the order of the documentation.
@@ -111,7 +114,7 @@ var Inputs = []Input{
 	{Name: "digest", Type: Text, Actions: Actions,
 		Help: "The digest that the source's tag must resolve to: sha256:… ."},
 	{Name: "lock", Type: Pick, Picks: []string{"none", "tag", "image"}, Actions: []string{Seal, Promote, InvertedPush},
-		Help: "What to lock at the targets. tag: the tag against write and delete, the manifest and its children against delete. image: these against write too. Default: tag for seal, none otherwise."},
+		Help: "What to lock: at the targets or, for seal, at the source. tag: the tag against write and delete, the manifest and its children against delete. image: these against write too. Default: tag for seal, none otherwise."},
 	{Name: "moveTag", Type: Boolean, Default: "false", Actions: []string{Promote, Verify},
 		Help: "Within one registry: whether the tag may move to another digest."},
 	{Name: "referrers", Type: Boolean, Default: "true", Actions: Actions,
@@ -148,12 +151,7 @@ func (in Input) Key() string { return "INPUT_" + variableKey(in.Name) }
 
 // UsedBy reports whether the action uses this input.
 func (in Input) UsedBy(action string) bool {
-	for _, a := range in.Actions {
-		if a == action {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(in.Actions, action) || slices.Contains(promptFlags[action], in.Name)
 }
 
 func (in Input) isList() bool { return in.Type == Lines || in.Type == DockerLines }

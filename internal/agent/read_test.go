@@ -250,6 +250,8 @@ func TestWarnings(t *testing.T) {
 		want []string
 	}{
 		{"not taken", "seal --source a/b:1 --targets x --minApprovers 2 --deep", nil, []string{"targets is ignored", "minApprovers is ignored", "deep is ignored"}},
+		{"what check takes", "check --flowFile f", nil, nil},
+		{"what check does not take", "check --flowFile f --targets x", nil, []string{"targets is ignored"}},
 		{"defaults are not reported", "seal --source a/b:1 --deep=false --onPartial fail --moveTag=False --postDeployment=false", nil, nil},
 		{"relaxing", "invertedPush --source a/b:1 --targets x --sealed=false", nil, []string{"sealed: false is ignored"}},
 		{"post-deployment in YAML", "", pipeline("INPUT_POSTDEPLOYMENT=true", "SYSTEM_HOSTTYPE=build"), []string{"postDeployment is ignored"}},

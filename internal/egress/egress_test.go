@@ -399,11 +399,11 @@ func TestAnswersThatTakeTooLongOrAreTooLong(t *testing.T) {
 		phase      Phase
 		is         error
 	}{
-		{"/silent", "copying: prod.azurecr.io:443 was given up: it did not end within 50ms. Try again; if it stays so, check the network on the way", whole, context.DeadlineExceeded},
-		{"/stalls", "copying: prod.azurecr.io:443 was given up: it did not end within 50ms. Try again; if it stays so, check the network on the way", whole, context.DeadlineExceeded},
-		{"/stalls", "copying: prod.azurecr.io:443 was given up: no byte moved for 50ms. Try again; if it stays so, check the network on the way", stall, context.DeadlineExceeded},
-		{"/long", "copying: prod.azurecr.io:443 was not understood: its answer is longer than 1000 bytes. Check what stands in front of it", phase, nil},
-		{"/cut", "copying: prod.azurecr.io:443 broke off the connection. Try again; if it stays so, check the firewall and proxies on the way", phase, io.ErrUnexpectedEOF},
+		{"/silent", "copying: prod.azurecr.io:443 was given up: it did not end within 50ms. Try again; if the error persists, check the network on the way", whole, context.DeadlineExceeded},
+		{"/stalls", "copying: prod.azurecr.io:443 was given up: it did not end within 50ms. Try again; if the error persists, check the network on the way", whole, context.DeadlineExceeded},
+		{"/stalls", "copying: prod.azurecr.io:443 was given up: no byte moved for 50ms. Try again; if the error persists, check the network on the way", stall, context.DeadlineExceeded},
+		{"/long", "copying: prod.azurecr.io:443 was not understood: its answer is longer than 1000 bytes. Check what is in front of it", phase, nil},
+		{"/cut", "copying: prod.azurecr.io:443 broke off the connection. Try again; if the error persists, check the firewall and proxies on the way", phase, io.ErrUnexpectedEOF},
 	} {
 		resp, body, err := get(t, n.Client(test.phase), "https://prod.azurecr.io"+test.path+"?sig=s1gnature")
 		if err == nil || cause(err).Error() != test.want {

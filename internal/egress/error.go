@@ -99,13 +99,13 @@ func classify(err error) (reason, remedy string, final bool) {
 	viaProxy := errors.As(err, &operation) && operation.Op == "proxyconnect"
 	switch {
 	case errors.As(err, &slow):
-		return "was given up: " + slow.Error(), "Try again; if it stays so, check the network on the way", false
+		return "was given up: " + slow.Error(), "Try again; if the error persists, check the network on the way", false
 	case errors.As(err, &long):
-		return "was not understood: " + long.Error(), "Check what stands in front of it", true
+		return "was not understood: " + long.Error(), "Check what is in front of it", true
 	case errors.Is(err, context.Canceled):
 		return "was not waited for: the run was told to stop", "", true
 	case errors.Is(err, context.DeadlineExceeded):
-		return "did not answer in the time that was given", "Try again; if it stays so, check the network on the way", false
+		return "did not answer in the time that was given", "Try again; if the error persists, check the network on the way", false
 	case errors.As(err, &answer):
 		return proxyReason(answer)
 	case errors.As(err, &dns):
@@ -135,7 +135,7 @@ func classify(err error) (reason, remedy string, final bool) {
 	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH):
 		return "cannot be reached: there is no way to its network", checkNetwork, false
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "broke off the connection", "Try again; if it stays so, check the firewall and proxies on the way", false
+		return "broke off the connection", "Try again; if the error persists, check the firewall and proxies on the way", false
 	case errors.As(err, &timeout) && timeout.Timeout():
 		return "did not answer in time", checkNetwork, false
 	default:

@@ -142,19 +142,19 @@ func (g *phaseTransport) redirect(req *http.Request, resp *http.Response, hops i
 		return nil, &Error{Phase: g.phase.Name, Host: from, Reason: reason, Remedy: remedy}
 	}
 	if hops >= maxHops {
-		return refuse("redirects more than 5 times", "Check what stands in front of it")
+		return refuse("redirects more than 5 times", "Check what is in front of it")
 	}
 	target, err := req.URL.Parse(location)
 	if err != nil {
-		return refuse("redirects to an address that cannot be understood", "Check what stands in front of it")
+		return refuse("redirects to an address that cannot be understood", "Check what is in front of it")
 	}
 	target.User, target.Fragment, target.RawFragment = nil, "", ""
 	to, ok := authority(target)
 	if !ok {
-		return refuse("redirects to "+sanitize.Bounded(target.Host, maxText)+", which is no valid host name", "Check what stands in front of it")
+		return refuse("redirects to "+sanitize.Bounded(target.Host, maxText)+", which is no valid host name", "Check what is in front of it")
 	}
 	if target.Scheme == "http" && (req.URL.Scheme != "http" || to != from) {
-		return refuse("redirects to "+to+" over plain HTTP, which nothing protects", "It is not followed; check what stands in front of the registry")
+		return refuse("redirects to "+to+" over plain HTTP, which nothing protects", "It is not followed; check what is in front of the registry")
 	}
 	if _, err := g.checkURL(target); err != nil {
 		return nil, err

@@ -9,7 +9,7 @@ var All = []Refusal{
 	{
 		Name: "registry-firewall", Service: Registry, Status: []int{403}, Says: []string{"client with ip", "is not allowed access"},
 		Cause:  "its firewall blocks this machine",
-		Remedy: "Let {address} in under Networking of the registry, or run this on an agent inside its network. If the address is not the agent's, it is that of a proxy or NAT",
+		Remedy: "Allow {address} under Networking of the registry, or run this on an agent inside its network. If the address is not the agent's, it is that of a proxy or NAT",
 	},
 	{
 		Name: "registry-storage-full", Service: Registry, Status: []int{403, 405, 413, 507}, Says: []string{"storage limit", "storage quota", "storage is full", "maximum storage"},
@@ -19,7 +19,7 @@ var All = []Refusal{
 	{
 		Name: "registry-quarantined", Service: Registry, Says: []string{"quarantine"},
 		Cause:  "the image is in quarantine",
-		Remedy: "Wait until the scanner of the registry releases the image; who may release it by hand has the role AcrQuarantineWriter",
+		Remedy: "Wait until the registry's scanner releases the image; the role AcrQuarantineWriter permits releasing it by hand",
 	},
 	{
 		Name: "registry-soft-deleted", Service: Registry, Says: []string{"soft delete", "soft-delete"},
@@ -34,7 +34,7 @@ var All = []Refusal{
 	{
 		Name: "registry-method", Service: Registry, Status: []int{405},
 		Cause:  "the registry does not know this operation",
-		Remedy: "Check that it is a registry of Azure, and what stands in front of it",
+		Remedy: "Check that it is a registry of Azure, and what is in front of it",
 	},
 	{
 		Name: "registry-throttled", Service: Registry, Status: []int{429},
@@ -94,7 +94,7 @@ var All = []Refusal{
 	{
 		Name: "registry-unsupported", Service: Registry, Codes: []string{"UNSUPPORTED"},
 		Cause:  "the registry does not support this operation",
-		Remedy: "Check that it is a registry of Azure, and what stands in front of it",
+		Remedy: "Check that it is a registry of Azure, and what is in front of it",
 	},
 	{
 		Name: "registry-denied", Service: Registry, Status: []int{401, 403},
@@ -119,24 +119,24 @@ var All = []Refusal{
 	{
 		Name: "registry-unknown", Service: Registry, Status: []int{404},
 		Cause:  "it does not exist",
-		Remedy: "Check the names of registry, repository and tag, and what stands in front of the registry",
+		Remedy: "Check the names of registry, repository and tag, and what is in front of the registry",
 	},
 	{
 		Name: "registry-unavailable", Service: Registry, Status: []int{500, 502, 503, 504},
 		Cause:  "the registry is unavailable",
-		Remedy: "Run this again later; if it stays so, look at the registry's health in Azure",
+		Remedy: "Run this again later; if the error persists, look at the registry's health in Azure",
 	},
 	{
 		Name: "registry-redirect", Service: Registry, Status: []int{301, 302, 303, 307, 308},
 		Cause:  "it redirects to another address, which is not followed",
-		Remedy: "Check the registry's name, and what stands in front of it",
+		Remedy: "Check the registry's name, and what is in front of it",
 	},
 
 	// Microsoft Entra ID
 	{
 		Name: "entra-secret-wrong", Service: Entra, Codes: []string{"AADSTS7000215"},
 		Cause:  "the client secret is wrong",
-		Remedy: "Set the connection's client secret anew (the secret's value, not its id), or convert the connection to workload identity federation",
+		Remedy: "Enter the connection's client secret again (the secret's value, not its id), or convert the connection to workload identity federation",
 	},
 	{
 		Name: "entra-secret-expired", Service: Entra, Codes: []string{"AADSTS7000222"},
@@ -146,7 +146,7 @@ var All = []Refusal{
 	{
 		Name: "entra-credential-missing", Service: Entra, Codes: []string{"AADSTS7000216", "AADSTS7000218"},
 		Cause:  "the request had no credential",
-		Remedy: "Save the service connection anew: it has neither secret nor federation",
+		Remedy: "Save the service connection again: it has neither secret nor federation",
 	},
 	{
 		Name: "entra-certificate", Service: Entra, Codes: []string{"AADSTS700027", "AADSTS700030"},
@@ -231,17 +231,17 @@ var All = []Refusal{
 	{
 		Name: "entra-conditional-access", Service: Entra, Codes: []string{"AADSTS53003", "AADSTS530003", "AADSTS53000", "AADSTS53001"},
 		Cause:  "a Conditional Access policy forbids it",
-		Remedy: "Have the policy let this workload identity in from where the agent runs; the sign-in logs of Microsoft Entra ID name the policy",
+		Remedy: "Change the policy so that it allows this workload identity from the agent's location; the sign-in logs of Microsoft Entra ID name the policy",
 	},
 	{
 		Name: "entra-interaction-needed", Service: Entra, Codes: []string{"AADSTS50076", "AADSTS50079", "AADSTS50158"},
 		Cause:  "a second factor is required, for which a person has to sign in",
-		Remedy: "At a prompt, sign in anew (az login --scope https://containerregistry.azure.net/.default). In a pipeline, use a service connection of a workload identity",
+		Remedy: "At a prompt, sign in again (az login --scope https://containerregistry.azure.net/.default). In a pipeline, use a service connection of a workload identity",
 	},
 	{
 		Name: "entra-sign-in-expired", Service: Entra, Codes: []string{"AADSTS50173", "AADSTS70043", "AADSTS700082", "AADSTS50078"},
 		Cause:  "the sign-in has expired",
-		Remedy: "Sign in anew (az login)",
+		Remedy: "Sign in again (az login)",
 	},
 	{
 		Name: "entra-user-foreign", Service: Entra, Codes: []string{"AADSTS50020"},
@@ -266,7 +266,7 @@ var All = []Refusal{
 	{
 		Name: "entra-redirect", Service: Entra, Status: []int{301, 302, 303, 307, 308},
 		Cause:  "it redirects to another address, which is not followed",
-		Remedy: "Check what stands in front of it",
+		Remedy: "Check what is in front of it",
 	},
 	{
 		Name: "entra-refused", Service: Entra, Status: []int{400, 401, 403},
@@ -288,7 +288,7 @@ var All = []Refusal{
 	{
 		Name: "devops-conditional-access", Service: DevOps, Codes: []string{"VS403463"},
 		Cause:  "does not return {what}: a Conditional Access policy forbids it",
-		Remedy: "Ask the organization's administrators to let the agent's address in (Organization settings, Policies)",
+		Remedy: "Ask the organization's administrators to allow the agent's address (Organization settings, Policies)",
 	},
 	{
 		Name: "devops-throttled", Service: DevOps, Status: []int{429},

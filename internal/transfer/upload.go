@@ -256,7 +256,7 @@ func (r *Registry) isMounted(ctx context.Context, repo string, d Descriptor, mou
 // uploadURLError returns the error of uploadURL with what it is about.
 func (r *Registry) uploadURLError(op, repo string, d Descriptor, status int, err error) error {
 	return &Error{Registry: r.host, Repository: repo, Reference: d.Digest, Op: op, Kind: Unexpected, Status: status, Reason: err.Error(),
-		Remedy: fmt.Sprintf("Check the configuration of %s, and what stands in front of it.", r.host)}
+		Remedy: fmt.Sprintf("Check the configuration of %s, and what is in front of it.", r.host)}
 }
 
 // uploadURL returns the URL of an upload session. It has to be at the registry,
