@@ -163,7 +163,11 @@ func TestRunToken(t *testing.T) {
 		told  string
 	}{
 		{"matched", func(env *testEnv, e []string) []string { return e }, "", "matched"},
-		{"no address", func(env *testEnv, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "absent"},
+		{"no address", func(env *testEnv, e []string) []string { return forged(e, "SYSTEM_OIDCREQUESTURI", "-") }, "", "matched"},
+		{"no address and no token", func(env *testEnv, e []string) []string {
+			env.organization.SetRunToken(sim.RunTokenNoAddress)
+			return forged(e, "SYSTEM_OIDCREQUESTURI", "-")
+		}, "", "absent (the server provides none (status 404))"},
 		{"404", func(env *testEnv, e []string) []string { return env.oidc(e, 404) }, "", "absent"},
 		{"405", func(env *testEnv, e []string) []string { return env.oidc(e, 405) }, "", "absent"},
 		{"refused", func(env *testEnv, e []string) []string {
@@ -202,7 +206,7 @@ func TestRunToken(t *testing.T) {
 		}, "run-mismatch", ""},
 	} {
 		for _, kind := range []string{"secret", "federated"} {
-			if strings.HasPrefix(c.told, "absent") && c.name != "refused" && kind == "federated" {
+			if (strings.HasPrefix(c.told, "absent") && c.name != "refused" || strings.HasPrefix(c.name, "no address")) && kind == "federated" {
 				continue // such a connection cannot sign in there
 			}
 			if strings.ContainsAny(c.name, "0123456789") && kind == "federated" {

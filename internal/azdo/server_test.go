@@ -258,7 +258,7 @@ func (d *devops) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		document = d.suite
 	case what == "GET /_apis/pipelines/checks/configurations":
 		document = d.checks
-	case what == "POST /_apis/oidctoken":
+	case what == "POST "+tokenPath:
 		if r.URL.RawQuery != "api-version=7.1" {
 			panic("the token was requested with " + r.URL.RawQuery)
 		}
@@ -290,6 +290,9 @@ func reply(w http.ResponseWriter, document any) {
 	_, _ = w.Write(body.Bytes())
 }
 
+// tokenPath is where the job gets its tokens, below its project.
+const tokenPath = "/_apis/distributedtask/hubs/build/plans/" + planID + "/jobs/" + jobID + "/oidctoken"
+
 func (d *devops) claims() azdo.Claims {
 	return azdo.Claims{
 		Claims: approval.Claims{
@@ -297,7 +300,7 @@ func (d *devops) claims() azdo.Claims {
 			JobID: jobID, StageID: stageID, StageName: "Production", StageAttempt: 1, BuildID: 4711,
 		},
 		Collection: d.URL + d.base + "/", ProjectName: "Shop",
-		OIDCRequestURI: d.URL + d.base + "/" + projectID + "/_apis/oidctoken",
+		OIDCRequestURI: d.URL + d.base + "/" + projectID + tokenPath,
 	}
 }
 

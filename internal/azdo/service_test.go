@@ -36,7 +36,7 @@ func TestJudgement(t *testing.T) {
 	}
 	want := []string{
 		"GET /_apis/ResourceAreas", "GET /_apis/build/builds/4711", "GET /_apis/build/builds/4711/timeline", "GET /_apis/pipelines/approvals",
-		"GET /_apis/pipelines/checks/configurations", "GET /_apis/pipelines/checks/runs/" + checkpointID, "OPTIONS /_apis", "POST /_apis/oidctoken",
+		"GET /_apis/pipelines/checks/configurations", "GET /_apis/pipelines/checks/runs/" + checkpointID, "OPTIONS /_apis", "POST " + tokenPath,
 	}
 	slices.Sort(d.requests)
 	if !slices.Equal(d.requests, want) {
@@ -173,7 +173,7 @@ func TestForgery(t *testing.T) {
 		}, rules: mismatch, says: "is not known to be part of the collection"},
 		{name: "a token's address in another case", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/contoso", "/Contoso", 1)
-		}, says: "absent (the server provides none (status 404))"},
+		}},
 		{name: "a token's address with a user", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "https://x@", 1)
 		}, rules: mismatch, says: "is not known to be part of the collection"},
@@ -181,7 +181,17 @@ func TestForgery(t *testing.T) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "https://", "http://", 1)
 		}, rules: mismatch, says: "is not known to be part of the collection"},
 		{name: "a token's address that asks for a connection", claims: func(c *azdo.Claims) { c.OIDCRequestURI += "?serviceConnectionId=x" }},
-		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "absent (the agent provides no address"},
+		{name: "no address for a token", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, says: "matched"},
+		{name: "no address for a token, which is another run's", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, server: func(d *devops) {
+			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4712"})
+		}, rules: mismatch, says: "names another run"},
+		{name: "the address of something else, and a token of another run", claims: func(c *azdo.Claims) {
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/hubs/build/", "/hubs/none/", 1)
+		}, server: func(d *devops) {
+			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4712"})
+		}, rules: mismatch, says: "names another run"},
+		{name: "no address for a token and no token to be had", claims: func(c *azdo.Claims) { c.OIDCRequestURI = "" }, server: func(d *devops) { d.token = nil },
+			says: "absent (the server provides none (status 404))"},
 		{name: "no token to be had", server: func(d *devops) { d.token = nil }, says: "absent (the server provides none (status 404))"},
 		{name: "no method for a token", server: answering("/oidctoken", 405, ""), says: "absent (the server provides none (status 405))"},
 		{name: "token denied, 401", server: answering("/oidctoken", 401, ""), rules: mismatch, says: "denies this job the run's own token: status 401"},
@@ -194,13 +204,13 @@ func TestForgery(t *testing.T) {
 		{name: "token refused, a list in value", server: answering("/oidctoken", 400, `{"count":1,"value":[1]}`), says: "(status 400))"},
 		{name: "token refused, the job's token repeated", server: answering("/oidctoken", 400, `{"value":"Bearer `+jobToken+`"}`), says: "status 400: Bearer ***"},
 		{name: "token's address of another job", claims: func(c *azdo.Claims) {
-			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/distributedtask/hubs/build/plans/"+planID+"/jobs/"+stageID+"/oidctoken", 1)
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, jobID, stageID, 1)
 		}, rules: mismatch, says: "is that of another job"},
 		{name: "token's address of another plan, which the server refuses", server: answering("/oidctoken", 400, ""), claims: func(c *azdo.Claims) {
-			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/distributedtask/hubs/build/plans/"+stageID+"/jobs/"+jobID+"/oidctoken", 1)
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, planID, stageID, 1)
 		}, rules: mismatch, says: "is that of another job"},
 		{name: "token's address with ids that are none", claims: func(c *azdo.Claims) {
-			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, "/oidctoken", "/plans/x/jobs/y/oidctoken", 1)
+			c.OIDCRequestURI = strings.NewReplacer(planID, "x", jobID, "y").Replace(c.OIDCRequestURI)
 		}, rules: mismatch, says: "is that of another job"},
 		{name: "token of 1 MiB", server: func(d *devops) {
 			d.token = signed(object{"prj_id": projectID, "def_id": "12", "run_id": "4711", "x": strings.Repeat("x", 1<<20)})

@@ -48,22 +48,25 @@ func (c *claim) UnmarshalJSON(raw []byte) error {
 const maxToken = 256 << 10
 
 // readToken requests the run's own token, without a service connection. If the
-// server has none (404, 405), refuses a request without a service connection
-// (400), or the agent gives no address, there is nothing to compare. The address
-// is compared in any case: that of another job is refused.
+// server has none (404, 405), or refuses a request without a service connection
+// (400), there is nothing to compare. The address is made of the collection and of
+// what the job claims: one that the author of the pipeline chose could be an address
+// that has no token. The agent's address is compared in any case: that of another job
+// is refused.
+// https://learn.microsoft.com/rest/api/azure/devops/distributedtask/oidctoken/create
 func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.Refusal) {
-	if s.claims.OIDCRequestURI == "" {
-		return approval.TokenResponse{Absent: "the agent provides no address for it"}, nil
+	c := s.claims
+	if c.OIDCRequestURI != "" {
+		u, err := url.Parse(c.OIDCRequestURI)
+		if err != nil || !s.collection.Contains(c.OIDCRequestURI) {
+			return approval.TokenResponse{Outside: s.collection.String()}, nil
+		}
+		if plan, job, ok := jobOf(u.Path); ok && !(approval.SameGUID(plan, c.PlanID) && approval.SameGUID(job, c.JobID)) {
+			return approval.TokenResponse{OtherJob: true}, nil
+		}
 	}
-	u, err := url.Parse(s.claims.OIDCRequestURI)
-	if err != nil || !s.collection.Contains(s.claims.OIDCRequestURI) {
-		return approval.TokenResponse{Outside: s.collection.String()}, nil
-	}
-	if plan, job, ok := jobOf(u.Path); ok && !(approval.SameGUID(plan, s.claims.PlanID) && approval.SameGUID(job, s.claims.JobID)) {
-		return approval.TokenResponse{OtherJob: true}, nil
-	}
-	u.RawQuery, u.Fragment = url.Values{"api-version": {"7.1"}}.Encode(), ""
-	claims, err := s.askToken(ctx, u.String())
+	claims, err := s.askToken(ctx, fmt.Sprintf("%s/%s/_apis/distributedtask/hubs/build/plans/%s/jobs/%s/oidctoken?api-version=7.1",
+		s.collection.URL(), approval.GUID(c.ProjectID), approval.GUID(c.PlanID), approval.GUID(c.JobID)))
 	var a *statusError
 	switch {
 	case err == nil:
