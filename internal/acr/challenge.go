@@ -87,7 +87,7 @@ func (s *SignIn) pingUnsigned(ctx context.Context) ([]string, error) {
 // documented whether it wants its own name or the login server's. It may name no
 // other, and tokens are requested from the endpoint itself in any case.
 func (s *SignIn) service(ctx context.Context) (string, error) {
-	login := s.cloud.loginServer(s.host)
+	login := ref.LoginServer(s.host)
 	if !s.azure || login == s.host {
 		return s.host, nil
 	}

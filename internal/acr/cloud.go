@@ -45,16 +45,6 @@ func CloudOf(host string) (Cloud, bool) {
 	return Cloud{}, false
 }
 
-// loginServer returns the login server of a registry of this cloud, which a
-// regional endpoint begins with: name.region.geo.azurecr.io is name.azurecr.io.
-func (c Cloud) loginServer(host string) string {
-	name, rest, _ := strings.Cut(host, ".")
-	if !strings.HasSuffix(rest, ".geo."+c.Suffix) {
-		return host
-	}
-	return name + "." + c.Suffix
-}
-
 // CloudByName returns the cloud that a service connection names as its
 // environment; the default is Azure's public cloud.
 func CloudByName(name string) (Cloud, error) {

@@ -611,24 +611,3 @@ func TestStoragesRefusalIsNotTheRegistrys(t *testing.T) {
 type roundTrip func(*http.Request) (*http.Response, error)
 
 func (f roundTrip) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
-
-// TestLoginServer checks which login server a regional endpoint belongs to.
-func TestLoginServer(t *testing.T) {
-	for host, want := range map[string]string{
-		"contoso.azurecr.io":                              "contoso.azurecr.io",
-		"contoso-a1b2.azurecr.io":                         "contoso-a1b2.azurecr.io",
-		"contoso.westeurope.geo.azurecr.io":               "contoso.azurecr.io",
-		"contoso-a1b2.westeurope.geo.azurecr.io":          "contoso-a1b2.azurecr.io",
-		"contoso.chinanorth3.geo.azurecr.cn":              "contoso.azurecr.cn",
-		"contoso.usgovvirginia.geo.azurecr.us":            "contoso.azurecr.us",
-		"contoso.geo.azurecr.io":                          "contoso.geo.azurecr.io",
-		"contoso.westeurope.data.azurecr.io":              "contoso.westeurope.data.azurecr.io",
-		"contoso.westeurope.geo.azurecr.io.example.com":   "contoso.westeurope.geo.azurecr.io.example.com",
-		"contoso.westeurope.geo.azurecr.cn.example.co.uk": "contoso.westeurope.geo.azurecr.cn.example.co.uk",
-	} {
-		cloud, _ := CloudOf(host)
-		if got := cloud.loginServer(host); got != want {
-			t.Errorf("%s: %s, want %s", host, got, want)
-		}
-	}
-}

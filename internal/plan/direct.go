@@ -46,12 +46,13 @@ func (d DirectRequest) Wanted() (w Wanted, problems []Problem, warnings []string
 	seen := map[ref.Reference]bool{}
 	for _, text := range d.Targets {
 		target, err := ref.ParseTarget(text, source)
+		within := ref.LoginServer(target.Registry) == ref.LoginServer(source.Registry)
 		switch {
 		case err != nil:
 			add("targets", err, "Correct this line of the input targets.")
-		case target.Registry == source.Registry && target.Repository == source.Repository && target.Tag == source.Tag:
+		case within && target.Repository == source.Repository && target.Tag == source.Tag:
 			add("targets", fmt.Errorf("target %q is the source itself", text), "Name another registry, repository or tag.")
-		case d.Action == InvertedPush && target.Registry == source.Registry:
+		case d.Action == InvertedPush && within:
 			add("targets", fmt.Errorf("target %q is in the source's registry, but an inverted push goes to another registry", text), "Use promote within one registry.")
 		case seen[target]:
 			warnings = append(warnings, fmt.Sprintf("Target %s is listed more than once.", target))

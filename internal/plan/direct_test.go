@@ -65,6 +65,8 @@ func TestDirectReferences(t *testing.T) {
 		{"an invalid digest and two invalid targets", DirectRequest{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
 		{"the source itself", DirectRequest{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
 		{"an inverted push within one registry", DirectRequest{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},
+		{"an inverted push to a regional endpoint of the source's registry", DirectRequest{Action: InvertedPush, Source: "prod.azurecr.io/shop/cart:1", Targets: []string{"prod.westeurope.geo.azurecr.io/shop/cart:2", "dev.westeurope.geo.azurecr.io"}}, nil, []string{"targets"}, 0},
+		{"an inverted push between regional endpoints of one registry", DirectRequest{Action: InvertedPush, Source: "prod.westus.geo.azurecr.io/shop/cart:1", Targets: []string{"prod.westeurope.geo.azurecr.io"}}, nil, []string{"targets"}, 0},
 		{"a promotion within one registry", DirectRequest{Action: Promote, Targets: []string{prod + "/shop/cart:2"}}, []ref.Reference{at(prod, "2")}, nil, 0},
 		{"two different digests", DirectRequest{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: other}, nil, []string{"digest"}, 0},
 		{"the same digest twice", DirectRequest{Action: Seal, Source: prod + "/shop/cart@" + released, Digest: released}, nil, nil, 0},

@@ -105,6 +105,19 @@ func CanonicalHost(s string) string {
 	return s
 }
 
+// LoginServer returns the login server of an Azure Container Registry, given a host
+// as ParseHost returns it, which may be one of its regional endpoints:
+// name.region.geo.azurecr.io is name.azurecr.io. It returns any other host as it is.
+func LoginServer(host string) string {
+	name, rest, _ := strings.Cut(host, ".")
+	for _, suffix := range []string{"azurecr.io", "azurecr.cn", "azurecr.us"} {
+		if strings.HasSuffix(rest, ".geo."+suffix) {
+			return name + "." + suffix
+		}
+	}
+	return host
+}
+
 // SplitPort splits the host[:port] of a URL. The port is empty if there is none,
 // and an IPv6 address keeps its brackets. Like CanonicalHost, it is more lenient
 // than ParseHost: it validates only the port, and its error is ErrPort.

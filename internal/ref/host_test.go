@@ -172,3 +172,23 @@ func TestCanonicalHost(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginServer checks which login server a regional endpoint belongs to.
+func TestLoginServer(t *testing.T) {
+	for host, want := range map[string]string{
+		"contoso.azurecr.io":                              "contoso.azurecr.io",
+		"contoso-a1b2.azurecr.io":                         "contoso-a1b2.azurecr.io",
+		"contoso.westeurope.geo.azurecr.io":               "contoso.azurecr.io",
+		"contoso-a1b2.westeurope.geo.azurecr.io":          "contoso-a1b2.azurecr.io",
+		"contoso.chinanorth3.geo.azurecr.cn":              "contoso.azurecr.cn",
+		"contoso.usgovvirginia.geo.azurecr.us":            "contoso.azurecr.us",
+		"contoso.geo.azurecr.io":                          "contoso.geo.azurecr.io",
+		"contoso.westeurope.data.azurecr.io":              "contoso.westeurope.data.azurecr.io",
+		"contoso.westeurope.geo.azurecr.io.example.com":   "contoso.westeurope.geo.azurecr.io.example.com",
+		"contoso.westeurope.geo.azurecr.cn.example.co.uk": "contoso.westeurope.geo.azurecr.cn.example.co.uk",
+	} {
+		if got := LoginServer(host); got != want {
+			t.Errorf("%s: %s, want %s", host, got, want)
+		}
+	}
+}

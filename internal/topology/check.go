@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // checker checks a decoded file as a whole. Values that could not be decoded
@@ -79,7 +81,7 @@ func (c *checker) checkTrust() {
 }
 
 func (c *checker) checkRegistries() {
-	first := map[Host]string{}
+	first, servers := map[Host]string{}, map[Host]string{}
 	// In the order of the file, so that the second of two is reported.
 	names := keys(c.file.Registries)
 	slices.SortFunc(names, func(a, b string) int {
@@ -88,9 +90,9 @@ func (c *checker) checkRegistries() {
 	})
 	for _, name := range names {
 		r, path := c.file.Registries[name], "/registries/"+name
-		c.checkUnique(first, path+"/host", name, r.Host)
+		c.checkUnique(first, servers, path+"/host", name, r.Host)
 		for i, host := range r.Hosts {
-			c.checkUnique(first, item(path+"/hosts", i), name, host)
+			c.checkUnique(first, servers, item(path+"/hosts", i), name, host)
 		}
 		if r.Trust != "" && c.decoded(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
 			m := unknown("trust level", r.Trust, c.file.Trust)
@@ -99,15 +101,21 @@ func (c *checker) checkRegistries() {
 	}
 }
 
-// checkUnique checks that a host occurs once in the file. first has the registries of
-// the hosts that were checked before.
-func (c *checker) checkUnique(first map[Host]string, path, name string, host Host) {
+// checkUnique checks that a host occurs once in the file, and that it is not a regional
+// endpoint of another registry. first and servers have the registries of the hosts
+// that were checked before, and of their login servers.
+func (c *checker) checkUnique(first, servers map[Host]string, path, name string, host Host) {
 	if host == "" || !c.decoded(path) {
 		return
 	}
+	server := Host(ref.LoginServer(string(host)))
 	switch other, twice := first[host]; {
 	case !twice:
 		first[host] = name
+		if other, known := servers[server]; known && other != name {
+			c.at(path, fmt.Sprintf("registries %s and %s are the same registry, %s: one host is a regional endpoint of it", other, name, server), "Remove one of them, and list its host in hosts of the other. A registry has one trust level.")
+		}
+		servers[server] = name
 	case other == name:
 		c.at(path, fmt.Sprintf("registry %s has the host %s twice", name, host), "Remove one of them.")
 	default:
