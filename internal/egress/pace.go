@@ -103,14 +103,19 @@ func (p *pace) remove(sent time.Time) {
 }
 
 // answered lets the quota grow up to the lowest that is published: if it is much
-// smaller, it was learned while others used the same identity.
+// smaller, it was learned while others used the same identity. Where nothing is
+// published it grows until the registry refuses again: one refusal of one of the
+// first requests must not slow the rest of the run.
 func (p *pace) answered(now time.Time) {
-	if p.quota == 0 || len(p.limits) == 0 || now.Sub(p.adjusted) < p.period || now.Before(p.ends) {
+	if p.quota == 0 || now.Sub(p.adjusted) < p.period || now.Before(p.ends) {
 		return
 	}
-	lowest := int(int64(p.limits[0]) * int64(p.period) / int64(longestPeriod))
-	if p.quota < lowest*9/10 {
-		p.quota = min(lowest, p.quota+max(1, p.quota/2))
+	grown := p.quota + max(1, p.quota/2)
+	if len(p.limits) > 0 {
+		lowest := int(int64(p.limits[0]) * int64(p.period) / int64(longestPeriod))
+		if grown = min(lowest, grown); p.quota >= lowest*9/10 {
+			grown = p.quota
+		}
 	}
-	p.adjusted = now
+	p.quota, p.adjusted = grown, now
 }

@@ -168,6 +168,20 @@ func paceRecovers(t *testing.T) {
 	}
 }
 
+// TestPaceOfTokensRecovers checks that a registry which refuses one of the first
+// requests for a token does not slow the others for the rest of the run.
+func TestPaceOfTokensRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &limited{limit: 1000, period: time.Minute, others: 999, began: time.Now()}
+		counts := newCounters()
+		w := &counts.windows[kindToken]
+		l.send(t, w, 500)
+		if took := l.last.Sub(l.began); w.pace.quota == 0 || took > 20*time.Minute {
+			t.Errorf("500 tokens took %s with a quota of %d", took, w.pace.quota)
+		}
+	})
+}
+
 // TestPaceIgnoresNonsense checks values of Retry-After that no registry should send.
 func TestPaceIgnoresNonsense(t *testing.T) {
 	past := time.Unix(0, 0).UTC().Format(http.TimeFormat)
