@@ -132,13 +132,9 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 			if err != nil || realm.Hostname() == "" || realm.User != nil {
 				return challenge{}, &Error{Host: s.host, Op: op, detail: "its challenge names no address for tokens that can be understood", Remedy: "Check the registry's configuration"}
 			}
-			issuer := s.host
-			if other := TokenHost(s.host); other != "" && realm.Scheme == "https" && ref.CanonicalHost(realm.Host) == other {
-				issuer = other
-			} else if !s.owns(realm) {
-				return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied,
-					detail: fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
-					Remedy: "Use a registry that gives tokens on its own host, or takes user and password"}
+			issuer, err := s.issuer(realm)
+			if err != nil {
+				return challenge{}, err
 			}
 			realm.Host, realm.Fragment = issuer, ""
 			return challenge{scheme: "bearer", realm: *realm, service: parameters["service"]}, nil
@@ -150,9 +146,43 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, detail: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
 }
 
-// TokenHost returns the host that issues the tokens of Docker Hub, which is not the
-// registry's own; "" for every other registry.
-func TokenHost(registry string) string {
+// issuer returns the host of a realm, if tokens may be requested there: the registry
+// itself, Docker Hub's token host, and the one that PermitTokenHost has permitted. A
+// request without a credential may go to any host.
+func (s *SignIn) issuer(realm *url.URL) (string, error) {
+	if s.owns(realm) {
+		return s.host, nil
+	}
+	host := ref.CanonicalHost(realm.Host)
+	s.mu.Lock()
+	permitted, withheld := s.tokenHost, s.tokenHostWithheld
+	s.mu.Unlock()
+	if realm.Scheme == "https" && s.tokenClient != nil && (!s.named() || host == dockerHubTokens(s.host) || host == permitted && withheld == "") {
+		return host, nil
+	}
+	e := &Error{Host: s.host, Op: "signing in", kind: ErrDenied,
+		detail: fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
+		Remedy: "Name the host as tokenHost of this registry in a flow file, with rules that are verified; or use a registry that gives tokens on its own host, or takes user and password"}
+	if realm.Scheme == "https" && host == permitted {
+		e.detail = fmt.Sprintf("it sends us to %s for a token, which the flow file names as its tokenHost, but a password goes there only if the rules are verified: %s; nobody was asked", host, withheld)
+		e.Remedy = "See to that, or use a registry that gives tokens on its own host"
+	}
+	return "", e
+}
+
+// PermitTokenHost permits another host to issue the registry's tokens, and so to
+// receive the password. If withheld, a clause, is not empty, it says why the password
+// must not go there. It must be called before the first
+// request.
+func (s *SignIn) PermitTokenHost(host, withheld string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tokenHost, s.tokenHostWithheld = ref.CanonicalHost(host), withheld
+}
+
+// dockerHubTokens returns the host that issues the tokens of Docker Hub, which is not
+// the registry's own; "" for every other registry.
+func dockerHubTokens(registry string) string {
 	switch registry {
 	case "index.docker.io", "registry-1.docker.io":
 		return "auth.docker.io"

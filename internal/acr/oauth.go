@@ -103,7 +103,8 @@ func (s *SignIn) tokenRequest(ctx context.Context, realm url.URL, service string
 
 // fetchFromRealm requests a token as the distribution protocol specifies
 // (https://distribution.github.io/distribution/spec/auth/token/), with user and
-// password, an identity token or anonymously, at the registry's own address only.
+// password, an identity token or anonymously, at the registry's own address or where
+// issuer permits it.
 func (s *SignIn) fetchFromRealm(ctx context.Context, scopes []string) (token, error) {
 	op := "signing in " + s.credential.describe() + forScopes(scopes)
 	realm := url.URL{Scheme: s.scheme, Host: s.host, Path: "/oauth2/token"}
@@ -123,7 +124,12 @@ func (s *SignIn) fetchFromRealm(ctx context.Context, scopes []string) (token, er
 		return token{}, transportError(s.host, op, err, s.secrets)
 	}
 	req.Header.Set("Accept", "application/json")
-	resp, err := s.client.Do(req)
+	client := s.client
+	if realm.Host != s.host {
+		op += " at " + realm.Host
+		client = withoutRedirects(s.tokenClient(realm.Host))
+	}
+	resp, err := client.Do(req)
 	if err != nil {
 		return token{}, transportError(s.host, op, err, s.secrets)
 	}

@@ -33,27 +33,31 @@ type SignIn struct {
 	host, scheme string
 	credential   Credential
 	client       *http.Client
-	needs        access
-	cloud        Cloud
-	azure        bool
-	now          func() time.Time
+	// tokenClient, if not nil, returns the client for tokens of another host.
+	tokenClient func(host string) *http.Client
+	needs       access
+	cloud       Cloud
+	azure       bool
+	now         func() time.Time
 	// secrets are removed from what responses repeat.
 	secrets *sanitize.Secrets
 
 	tokens     keyed.Flight[string, token]
 	challenges keyed.Flight[string, challenge]
 
-	mu          sync.Mutex
-	cache       map[string]token
-	needNarrow  map[string]bool // scopes for which the wide token does not do
-	wideRefused bool            // the wide scope was refused
-	refresh     token
-	exchangeErr error     // the exchange was refused: for the whole run
-	renewed     bool      // a refresh token was replaced because it was refused
-	who         principal // that the Entra token is for
-	challenge   *challenge
-	serviceName string        // that tokens are for, once a regional endpoint has named it
-	probing     chan struct{} // closed when the request that learns the challenge has ended
+	mu                sync.Mutex
+	tokenHost         string // that may issue tokens, besides the registry
+	tokenHostWithheld string // why it may not
+	cache             map[string]token
+	needNarrow        map[string]bool // scopes for which the wide token does not do
+	wideRefused       bool            // the wide scope was refused
+	refresh           token
+	exchangeErr       error     // the exchange was refused: for the whole run
+	renewed           bool      // a refresh token was replaced because it was refused
+	who               principal // that the Entra token is for
+	challenge         *challenge
+	serviceName       string        // that tokens are for, once a regional endpoint has named it
+	probing           chan struct{} // closed when the request that learns the challenge has ended
 }
 
 // NewSignIn returns the sign-in to a registry; it sends nothing yet. The client
@@ -105,6 +109,11 @@ func (s *SignIn) addPassword() {
 // named reports whether the credential is for somebody, in contrast to anonymous
 // access.
 func (s *SignIn) named() bool { return s.credential != Anonymous() }
+
+// RequestElsewhere sets a function that returns the client for tokens of another host
+// than the registry; without it there are none. It must be called before the first
+// request.
+func (s *SignIn) RequestElsewhere(client func(host string) *http.Client) { s.tokenClient = client }
 
 // Transport returns a transport that authorizes the requests to this registry,
 // and no others.

@@ -453,7 +453,7 @@ func TestOtherRegistries(t *testing.T) {
 		{"bearer", `bEaReR realm="https://registry.example/auth?x=y",service="the \"service\""`, Password("u", "p"), "Bearer tok", ""},
 		{"bearer, anonymous", `Bearer service="the \"service\"", realm="https://REGISTRY.example:443/auth?x=y"`, Anonymous(), "Bearer tok", ""},
 		{"another host", `Bearer realm="https://evil.example/auth",service="s"`, Password("u", "p"), "", "it sends us to https://evil.example for a token"},
-		{"another host, anonymous", `Bearer realm="https://evil.example/auth",service="s"`, Anonymous(), "", "nobody was asked"},
+		{"another host, anonymous", `Bearer realm="https://evil.example/auth",service="s"`, Anonymous(), "", "nobody was asked"}, // without a client for it
 		{"another port", `Bearer realm="https://registry.example:8443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
 		{"a port of zeros", `Bearer realm="https://registry.example:0443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
 		{"an empty port", `Bearer realm="https://registry.example:/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},

@@ -175,8 +175,7 @@ func addRules(s *session.Session, o *order, f *findings, result *collector) {
 	if o.flow == nil {
 		return
 	}
-	file := approval.FlowFile{Path: o.flow.origin.Path, SHA256: o.flow.origin.SHA256, Bound: o.flow.bound}
-	verified, warning := approval.RulesVerified(file, f.stages, o.signIns(s))
+	verified, warning := approval.RulesVerified(o.flow.judged(), f.stages, o.signIns(s))
 	if verified {
 		result.result.Rules = "verified"
 		return

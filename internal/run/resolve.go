@@ -69,6 +69,9 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 	if err == nil {
 		err = signIn(c, s, o)
 	}
+	if err == nil {
+		permitTokenHosts(ctx, c, s, o.flow, o.signIns(s))
+	}
 	if err != nil {
 		result.add(err)
 		return s, o, false

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
@@ -306,6 +307,15 @@ func (r *resolver) slice() plan.Slice {
 	return plan.Slice{Position: int(claims.JobPositionInPhase), Total: int(claims.TotalJobsInPhase)}
 }
 
+// signInsOf returns how the step will sign in to the registries of a flow.
+func (r *resolver) signInsOf(flow *topology.Flow, home string) []approval.SignIn {
+	list := []approval.SignIn{r.s.SignInOf(home, false)}
+	for _, name := range flow.To {
+		list = append(list, r.s.SignInOf(string(r.flow.Registries[name].Host), true))
+	}
+	return list
+}
+
 // list returns the images in the registry that match a pattern of the set and
 // that the flow covers.
 func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]ref.Reference, error) {
@@ -316,6 +326,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 	if err != nil {
 		return nil, err
 	}
+	permitTokenHosts(ctx, r.c, r.s, r.flow, r.signInsOf(flow, home))
 	repositories, err := r.repositories(ctx, at, patterns)
 	if err != nil {
 		return nil, &listError{err, at.Grant}

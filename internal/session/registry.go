@@ -3,11 +3,13 @@ package session
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"sync"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/transfer"
 )
@@ -34,6 +36,10 @@ type Registry struct {
 // Metadata returns the client for the registry's attributes and locks.
 func (r *Registry) Metadata() (*acr.Metadata, error) { return r.metadata() }
 
+// PermitTokenHost permits another host to issue the registry's tokens; see
+// acr.SignIn.PermitTokenHost.
+func (r *Registry) PermitTokenHost(host, withheld string) { r.signIn.PermitTokenHost(host, withheld) }
+
 // Grant returns what to grant so that the identity may do all that the run does in
 // the registry, and more.
 func (r *Registry) Grant(more map[string][]string) string { return r.signIn.Remedy(more) }
@@ -53,11 +59,26 @@ func (s *Session) SignIn(host string, target bool, rights map[string][]string) e
 	all := map[string][]string{}
 	maps.Copy(all, rights)
 	r := s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
-	if connection, _ := s.connection(host, target); connection != nil {
-		r.ConnectionID, r.Shared = connection.ID, connection.Scheme == agent.ManagedIdentity
-	}
+	r.ConnectionID, r.Shared = s.guard(host, target)
 	s.registries[host] = r
 	return nil
+}
+
+// SignInOf returns how the run signs in to a registry, whether it does so already or
+// not. target reports whether the run writes to it.
+func (s *Session) SignInOf(host string, target bool) approval.SignIn {
+	id, shared := s.guard(host, target)
+	return approval.SignIn{Host: host, ConnectionID: id, Shared: shared, Writes: target}
+}
+
+// guard returns the service connection that signs in to a registry, "" if none does,
+// and whether every script on the agent's machine can use its identity.
+func (s *Session) guard(host string, target bool) (connectionID string, shared bool) {
+	connection, _ := s.connection(host, target)
+	if connection == nil {
+		return "", false
+	}
+	return connection.ID, connection.Scheme == agent.ManagedIdentity
 }
 
 // Registry returns a registry that SignIn has prepared.
@@ -69,15 +90,14 @@ func (s *Session) Registry(host string) (*Registry, error) {
 }
 
 func (s *Session) register(host string, credential acr.Credential, rights map[string][]string, plain bool) *Registry {
-	issuers := []string{host}
-	if other := acr.TokenHost(host); other != "" {
-		issuers = append(issuers, other)
+	tokens := func(issuer string) *http.Client {
+		return s.network.Client(egress.Phase{
+			Name: "signing in to " + host, Hosts: []string{issuer}, Registry: host, Retries: retryLimit, RepeatWrites: true,
+			Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
+		})
 	}
-	tokens := s.network.Client(egress.Phase{
-		Name: "signing in to " + host, Hosts: issuers, Registry: host, Retries: retryLimit, RepeatWrites: true,
-		Timeout: serviceTimeout, BodyLimit: tokenBodyLimit,
-	})
-	signIn := acr.NewSignIn(host, credential, tokens, rights, plain)
+	signIn := acr.NewSignIn(host, credential, tokens(host), rights, plain)
+	signIn.RequestElsewhere(tokens)
 	signIn.Redact(s.config.Secrets)
 	images := s.network.Client(egress.Phase{
 		Name: "transferring images", Hosts: []string{host}, Registry: host, Redirects: egress.FollowDownloads, Retries: retryLimit,

@@ -94,6 +94,9 @@ func (c *checker) checkRegistries() {
 		for i, host := range r.Hosts {
 			c.checkUnique(first, servers, item(path+"/hosts", i), name, host)
 		}
+		if r.TokenHost != "" && c.decoded(path+"/tokenHost") && r.TokenHost == r.Host {
+			c.at(path+"/tokenHost", "it is the registry's own host", "Remove the key: a registry may always issue its own tokens.")
+		}
 		if r.Trust != "" && c.decoded(path+"/trust", "/trust") && !slices.Contains(c.file.Trust, r.Trust) {
 			m := unknown("trust level", r.Trust, c.file.Trust)
 			c.at(path+"/trust", m.reason, m.remedy)

@@ -36,6 +36,8 @@ type Registry struct {
 	Host Host `flow:"host,required"`
 	// Other names of this registry, such as a regional endpoint. Images there are images here.
 	Hosts []Host `flow:"hosts"`
+	// The host that issues the registry's tokens, if it is another. It gets the registry's password.
+	TokenHost Host `flow:"tokenHost"`
 	// The trust level of this registry: one of the levels in trust.
 	Trust string `flow:"trust,required"`
 	// No tag here moves, except those in a flow's movingTags.
