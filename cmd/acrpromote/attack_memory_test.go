@@ -216,16 +216,16 @@ func serve(part, mediaType, body string) func(http.ResponseWriter, *http.Request
 	}
 }
 
-// children serves an index of valid manifests of 4 MiB, which differ in one field.
-func children(n int) func(http.ResponseWriter, *http.Request) bool {
-	begin, end, _ := strings.Cut(padded(hostileManifest-8, 0), `"x":"`)
+// children serves an index of valid manifests of a size, which differ in one field.
+func children(n, size int) func(http.ResponseWriter, *http.Request) bool {
+	begin, end, _ := strings.Cut(padded(size-8, 0), `"x":"`)
 	bodies := map[string]string{} // their beginnings, by digest
 	index := beginIndex
 	for i := range n {
 		first := fmt.Sprintf(`%s"x":"%08d`, begin, i)
 		digest := testimage.Digest([]byte(first + end))
 		bodies[digest] = first
-		index += fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d},`, testimage.ManifestType, digest, hostileManifest)
+		index += fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d},`, testimage.ManifestType, digest, size)
 	}
 	root := serve("/manifests/1.0", testimage.IndexType, strings.TrimSuffix(index, ",")+"]}")
 	return func(w http.ResponseWriter, r *http.Request) bool {
@@ -235,7 +235,7 @@ func children(n int) func(http.ResponseWriter, *http.Request) bool {
 			return root(w, r)
 		}
 		w.Header().Set("Content-Type", testimage.ManifestType)
-		w.Header().Set("Content-Length", fmt.Sprint(hostileManifest))
+		w.Header().Set("Content-Length", fmt.Sprint(size))
 		_, _ = io.WriteString(w, first)
 		_, _ = io.WriteString(w, end)
 		return true
@@ -292,8 +292,9 @@ func hostileCases() []hostileCase {
 		{"tag lists of empty names", true, send("/tags/list", 200, filled(16<<20, `{"tags":[`, `""`, `]}`)), "referrers=true", "", 0},
 		{"tag lists of digest tags", false, send("/tags/list", 200, numbered(16<<20, `{"tags":[`, `]}`, func(i int) string { return fmt.Sprintf(`"sha256-%064d"`, i) })), "referrers=true", "tags with the name of a digest", 0},
 		{"valid images", true, serve(manifest, testimage.ManifestType, padded(hostileManifest, 0)), "", "copied", 0},
-		{"valid images of many layers", false, serve(manifest, testimage.ManifestType, padded(hostileManifest, 9_000)), "", "of this run take more than", 0},
-		{"an index of 200 manifests", false, children(200), "", "64 MiB of them", 1},
+		{"valid images of many layers", false, serve(manifest, testimage.ManifestType, padded(1400<<10, 9_000)), "", "of this run take more than", 150},
+		{"an index of 200 manifests of 1 MiB", false, children(200, 1<<20), "", "copied", 1},
+		{"an index of 200 manifests of 4 MiB", false, children(200, hostileManifest), "", "512 MiB of them", 1},
 		{"tag lists of many pages of digest tags", false, pages, "referrers=true", "of this run take more than", 0},
 		{"responses of headers", false, headers(manifest), "", "exceeded", 0},
 		{"error responses", false, send(manifest, 403, filled(hostileManifest, `{"errors":[`, `{}`, `]}`)), "", "403", 0},

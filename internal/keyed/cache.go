@@ -22,10 +22,17 @@ type Cache[K comparable, V any] struct {
 }
 
 type entry[V any] struct {
-	loaded chan struct{} // closed when value and err are set
+	loaded chan struct{} // closed when value and err are set; to be read with the lock held
 	value  V
 	err    error
 }
+
+// closed is the channel of entries that nothing waits for.
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 // NewCache returns an empty cache. It keeps at most limit entries, or any number
 // if limit is 0; values that do not fit are loaded again. keepError reports
@@ -45,9 +52,10 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 		if !ok {
 			break // with the lock held
 		}
+		loaded := e.loaded
 		c.mu.Unlock()
 		select {
-		case <-e.loaded:
+		case <-loaded:
 			if e.err == nil || c.keeps(e.err) {
 				return e.value, e.err
 			}
@@ -56,7 +64,8 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 			return none, ctx.Err()
 		}
 	}
-	e := &entry[V]{loaded: make(chan struct{})}
+	loaded := make(chan struct{})
+	e := &entry[V]{loaded: loaded}
 	c.entries[key] = e
 	c.mu.Unlock()
 
@@ -67,8 +76,9 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K, load func(context.Context)
 	if c.entries[key] == e && (!keep || c.limit > 0 && len(c.entries) > c.limit) {
 		delete(c.entries, key)
 	}
+	e.loaded = closed
 	c.mu.Unlock()
-	close(e.loaded)
+	close(loaded)
 	return e.value, e.err
 }
 
@@ -79,10 +89,14 @@ func (c *Cache[K, V]) keeps(err error) bool { return c.keepError != nil && c.kee
 func (c *Cache[K, V]) Wait(ctx context.Context, key K) (V, bool) {
 	c.mu.Lock()
 	e, ok := c.entries[key]
+	var loaded chan struct{}
+	if ok {
+		loaded = e.loaded
+	}
 	c.mu.Unlock()
 	if ok {
 		select {
-		case <-e.loaded:
+		case <-loaded:
 			return e.value, e.err == nil
 		case <-ctx.Done():
 		}
@@ -95,9 +109,12 @@ func (c *Cache[K, V]) Wait(ctx context.Context, key K) (V, bool) {
 // no value, if it is still being loaded, or if loading failed.
 func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	c.mu.Lock()
-	e, ok := c.entries[key]
-	c.mu.Unlock()
-	if ok {
+	defer c.mu.Unlock()
+	return c.peek(key)
+}
+
+func (c *Cache[K, V]) peek(key K) (V, bool) {
+	if e, ok := c.entries[key]; ok {
 		select {
 		case <-e.loaded:
 			return e.value, e.err == nil
@@ -108,11 +125,20 @@ func (c *Cache[K, V]) Peek(key K) (V, bool) {
 	return none, false
 }
 
+// Take removes key and returns its value. The result is false if there was no value,
+// or if it was still being loaded.
+func (c *Cache[K, V]) Take(key K) (V, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	value, ok := c.peek(key)
+	delete(c.entries, key)
+	return value, ok
+}
+
 // Set replaces the value of key. If the cache is full, it deletes key instead,
 // so that no outdated value remains.
 func (c *Cache[K, V]) Set(key K, value V) {
-	e := &entry[V]{loaded: make(chan struct{}), value: value}
-	close(e.loaded)
+	e := &entry[V]{loaded: closed, value: value}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.limit == 0 || len(c.entries) < c.limit {

@@ -34,6 +34,7 @@ func (e *executor) executeAtomically(ctx context.Context) {
 		}
 	}
 	e.images(ctx, func(i int, _ func()) {
+		defer e.release(i)
 		part := e.parts[i]
 		part.Steps = slices.Clone(part.Steps)
 		for j, step := range part.Steps {

@@ -50,6 +50,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 		return
 	}
 	e.images(ctx, func(i int, next func()) {
+		defer e.release(i)
 		if o.images[i].Action == plan.Seal {
 			e.seal(ctx, i)
 			return
@@ -83,6 +84,13 @@ func (e *executor) images(ctx context.Context, do func(i int, next func())) {
 		})
 	}
 	group.Wait()
+}
+
+// release frees the memory of an image that is done.
+func (e *executor) release(i int) {
+	found := &e.found.images[i]
+	found.source.tree.Release()
+	found.source, found.targets = sourceState{}, nil
 }
 
 // image returns the digests that are locked together.

@@ -88,6 +88,7 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 	if found.source.err == nil {
 		r.readReferrers(ctx, wanted, &found)
 	}
+	found.source.tree.Settle()
 	return found
 }
 

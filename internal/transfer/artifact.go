@@ -89,7 +89,7 @@ func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (De
 	for _, c := range a.Contents {
 		data[ref.DigestOf(c.Data)] = c.Data
 	}
-	blobs, err := distinct(m.blobs)
+	blobs, err := distinct(m.blobs())
 	if err == nil {
 		err = forEach(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
 	}

@@ -25,11 +25,11 @@ func (t *Tree) Attached() []Attached {
 		a := Attached{Descriptor: n.Descriptor, Unread: n.unread}
 		if !n.unread {
 			if types.MediaType(n.MediaType).IsImage() {
-				a.Config = n.blobs[0].MediaType
+				a.Config = n.contents[0].mediaType.Value()
 			}
-			for _, layers := range [][]Descriptor{n.layers(), n.foreign} {
+			for _, layers := range [][]packed{n.layers(), n.foreign} {
 				for _, l := range layers {
-					a.Layers = append(a.Layers, l.MediaType)
+					a.Layers = append(a.Layers, l.mediaType.Value())
 				}
 			}
 		}

@@ -61,7 +61,7 @@ func stays(t *testing.T, src, dst *peer, d Descriptor) {
 	if _, ok := dst.manifests["copy@"+d.Digest]; ok {
 		t.Errorf("the target has %s", d.Digest)
 	}
-	for _, b := range m.blobs {
+	for _, b := range m.blobs() {
 		if b.Digest == ref.DigestOf(emptyConfig) {
 			continue // others need it too
 		}

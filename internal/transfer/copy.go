@@ -107,7 +107,7 @@ func (c *targetCopy) copyAll(ctx context.Context) error {
 	var total int64
 	var blobs []Descriptor
 	needed := p.neededBlobs()
-	for _, b := range t.blobs {
+	for _, b := range t.blobs() {
 		if needed[b.Digest] {
 			blobs = append(blobs, b)
 			total += b.Size
@@ -192,7 +192,7 @@ func (c *targetCopy) missingBlobs() map[string]Descriptor {
 	blobs := make(map[string]Descriptor)
 	for _, n := range c.tree.order {
 		if _, missing := c.presence.missing[n.Digest]; missing {
-			for _, b := range n.blobs {
+			for _, b := range n.blobs() {
 				if !c.presence.heldBlobs[b.Digest] {
 					blobs[b.Digest] = b
 				}
@@ -221,7 +221,7 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 		}
 		return err
 	}
-	c.presence.Root, c.presence.missing = true, make(map[string]Descriptor)
+	c.presence.Root, c.presence.missing = true, make(map[string]*node)
 	return c.presence.checkManifests(ctx, c.dst, c.repo)
 }
 

@@ -337,7 +337,7 @@ func TestRerunCompletes(t *testing.T) {
 				case "referrer":
 					dst.drop("shop/cart@" + tree.referrers()[0].Digest)
 				case "layer":
-					dst.drop("shop/cart@" + tree.blobs[0].Digest)
+					dst.drop("shop/cart@" + tree.blobs()[0].Digest)
 				case "list":
 					dst.drop("shop/cart:" + ref.DigestTag(tree.Digest()))
 				}

@@ -51,7 +51,7 @@ type digestTag struct {
 
 // Estimates of what is kept of a digest tag, and of an ending, in bytes.
 const (
-	digestTagWeight = sha256.Size + 4
+	digestTagWeight = sha256.Size + 16 // while its list grows
 	endingWeight    = 64
 )
 
@@ -297,7 +297,7 @@ func contents(m *Manifest) []Descriptor {
 	if types.MediaType(m.MediaType).IsIndex() {
 		return m.children
 	}
-	return m.layers()
+	return unpack(m.layers())
 }
 
 func isSubset(part, whole []Descriptor) bool {

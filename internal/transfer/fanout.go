@@ -53,7 +53,7 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 		}
 	}
 	to = checkHeldBlobs(ctx, t, to)
-	release, err := t.source.memory.acquireCopying(ctx, len(t.blobs)*len(incomplete))
+	release, err := t.source.memory.acquireCopying(ctx, len(t.distinct)*len(incomplete))
 	if err != nil {
 		for i := range to {
 			done(i, Outcome{}, withSide(Source, t.source.transportError(ctx, "copying", t.repo, t.Digest(), err)))
@@ -104,7 +104,7 @@ type fanOut struct {
 
 func (f *fanOut) run(ctx context.Context) {
 	var large, small, empty []Descriptor
-	for _, b := range f.tree.blobs {
+	for _, b := range f.tree.blobs() {
 		if !slices.ContainsFunc(f.copies, func(c *targetCopy) bool { return c.needs(b) }) {
 			continue
 		}
@@ -289,8 +289,9 @@ func (c *targetCopy) awaitBlobs(ctx context.Context) error {
 
 // awaitBlobsOf waits until the blobs of one manifest are complete.
 func (c *targetCopy) awaitBlobsOf(ctx context.Context, n *node) error {
+	blobs := n.blobs()
 	return c.await(ctx, func() bool {
-		return !slices.ContainsFunc(n.blobs, func(b Descriptor) bool { return c.pendingBlobs[b.Digest] })
+		return !slices.ContainsFunc(blobs, func(b Descriptor) bool { return c.pendingBlobs[b.Digest] })
 	})
 }
 

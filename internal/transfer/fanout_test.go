@@ -46,7 +46,7 @@ func (f *fanOutTest) addTarget(t *testing.T, r *Registry, repo string) {
 // checkReads checks how often each blob was read at the source.
 func (f *fanOutTest) checkReads(t *testing.T, want int) {
 	t.Helper()
-	for _, b := range f.tree.blobs {
+	for _, b := range f.tree.blobs() {
 		if n := f.src.count("GET /v2/shop/cart/blobs/" + b.Digest); n != want {
 			t.Errorf("%s was read %d times, want %d", b.Digest, n, want)
 		}
@@ -103,7 +103,7 @@ func TestOneDownloadForAllTargets(t *testing.T) {
 		f.addTarget(t, p.registry(), "copy")
 	}
 	for i, e := range copyToAll(t, f.tree, f.to) {
-		if e.err != nil || e.out.State != Copied || e.out.blobs != len(f.tree.blobs) || len(f.tree.referrers()) != 4 {
+		if e.err != nil || e.out.State != Copied || e.out.blobs != len(f.tree.blobs()) || len(f.tree.referrers()) != 4 {
 			t.Errorf("target %d: %+v", i, e)
 		}
 		f.checkComplete(t, peers[i], "copy")
@@ -115,7 +115,7 @@ func TestOneDownloadForAllTargets(t *testing.T) {
 func TestSharedDownloadOfMissingBlobs(t *testing.T) {
 	a, b := newPeer(t), newPeer(t)
 	f := newFanOutTest(t, a, b)
-	first := f.tree.blobs[0]
+	first := f.tree.blobs()[0]
 	b.mu.Lock()
 	b.blobs["copy@"+first.Digest] = f.src.blobs["shop/cart@"+first.Digest]
 	b.mu.Unlock()
@@ -146,8 +146,8 @@ func TestOneRegistryGetsEachBlobOnce(t *testing.T) {
 		f.checkComplete(t, p, fmt.Sprint("copy/", i))
 	}
 	f.checkReads(t, 1)
-	if n := p.count("PUT /v2/copy/0/blobs") + p.count("PUT /v2/copy/1/blobs") + p.count("PUT /v2/copy/2/blobs") + p.count("PUT /v2/copy/3/blobs"); n != len(f.tree.blobs) || sent != n {
-		t.Errorf("%d uploads of %d blobs, %d reported", n, len(f.tree.blobs), sent)
+	if n := p.count("PUT /v2/copy/0/blobs") + p.count("PUT /v2/copy/1/blobs") + p.count("PUT /v2/copy/2/blobs") + p.count("PUT /v2/copy/3/blobs"); n != len(f.tree.blobs()) || sent != n {
+		t.Errorf("%d uploads of %d blobs, %d reported", n, len(f.tree.blobs()), sent)
 	}
 	// Another image of the run, with layers that are there: mounted as well.
 	f.src.image("shop/basket", "1.0", "base", "basket")
@@ -235,7 +235,7 @@ func TestBadTargetDoesNotDelayOthers(t *testing.T) {
 			}
 			// One download for all, and at most one more for each target: which of
 			// them is left behind depends on the load of the machine.
-			for _, b := range f.tree.blobs {
+			for _, b := range f.tree.blobs() {
 				if n := f.src.count(b.Digest); n > 1+len(f.to) {
 					t.Errorf("%s was read %d times", b.Digest, n)
 				}
@@ -297,7 +297,7 @@ func TestSlowTargetReadsForItself(t *testing.T) {
 func TestSharedDownloadIsVerified(t *testing.T) {
 	a, b := newPeer(t), newPeer(t)
 	f := newFanOutTest(t, a, b)
-	wrong := f.tree.blobs[0]
+	wrong := f.tree.blobs()[0]
 	f.src.handler = firstTimes(9, "GET", wrong.Digest, func(w http.ResponseWriter, r *http.Request) {
 		w.Write(make([]byte, wrong.Size))
 	})

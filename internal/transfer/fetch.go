@@ -32,10 +32,11 @@ func (r *Registry) manifest(ctx context.Context, repo, reference string, want De
 
 func (r *Registry) cacheManifest(repo string, m *Manifest) {
 	id := key(repo, m.Digest)
-	r.tags.Set(id, m.Descriptor)
-	if _, ok := r.manifests.Peek(id); !ok {
+	there, ok := r.manifests.Peek(id)
+	if !ok {
 		r.manifests.Set(id, m)
 	}
+	m.setCached(!ok || there == m)
 }
 
 // fetchToKeep is fetch for a manifest that is kept until the end of the run.

@@ -22,13 +22,13 @@ func (m *Manifest) demandedForeign(err error) []Descriptor {
 	}
 	named := func(d Descriptor) bool { return strings.Contains(e.Reason, d.Digest) }
 	var demanded []Descriptor
-	for _, d := range m.foreign {
+	for _, d := range unpack(m.foreign) {
 		if named(d) {
 			demanded = append(demanded, d)
 		}
 	}
-	if len(demanded) == 0 && !slices.ContainsFunc(m.blobs, named) {
-		return m.foreign
+	if len(demanded) == 0 && !slices.ContainsFunc(m.blobs(), named) {
+		return unpack(m.foreign)
 	}
 	return demanded
 }
@@ -63,7 +63,7 @@ func (c *targetCopy) sendForeign(ctx context.Context, layers []Descriptor, refus
 // checkForeign looks for each foreign layer.
 func (p *Presence) checkForeign(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
-	return forEach(ctx, p.tree.foreign, func(ctx context.Context, d Descriptor) error {
+	return forEach(ctx, p.tree.Foreign(), func(ctx context.Context, d Descriptor) error {
 		there, err := r.hasBlob(ctx, repo, d)
 		if err == nil && !there {
 			mu.Lock()
@@ -81,7 +81,7 @@ func (p Presence) AbsentForeign() []Descriptor {
 	if p.tree == nil {
 		return nil
 	}
-	for _, d := range p.tree.foreign {
+	for _, d := range p.tree.Foreign() {
 		if slices.ContainsFunc(p.absentForeign, func(a Descriptor) bool { return a.Digest == d.Digest }) {
 			list = append(list, d)
 		}

@@ -46,13 +46,17 @@ type Manifest struct {
 
 	subject  *Descriptor  // the manifest that this one refers to
 	children []Descriptor // manifests that an index contains
-	blobs    []Descriptor // config and layers in their order, without foreign ones
-	foreign  []Descriptor // layers that are not distributed with the image
-	unread   bool         // only the descriptor and the subject are known
+	contents []packed     // the config and the layers in their order, without foreign ones
+	foreign  []packed     // layers that are not distributed with the image
 
 	source     *Registry // where it was read, if it was kept
 	repository string
+	kept       keptManifest
+	unread     bool // only the descriptor and the subject are known
 }
+
+// blobs returns the config and the layers in their order, without foreign ones.
+func (m *Manifest) blobs() []Descriptor { return unpack(m.contents) }
 
 func isManifestType(mediaType string) bool {
 	t := types.MediaType(mediaType)
@@ -148,19 +152,18 @@ func (m *Manifest) parseIndex() error {
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return fmt.Errorf("it is not a valid index: %w", decodeError(err))
 	}
-	m.children = slices.Clip(m.children)
+	m.children = slices.Clone(m.children)
 	m.ArtifactType = intern(doc.ArtifactType.value)
 	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }
 
 func (m *Manifest) parseImage() error {
-	var layers []Descriptor
+	var layers []packed
 	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(document descriptorDocument, d Descriptor) {
-		d.Annotations = nil
 		if document.distributable() {
-			layers = append(layers, d)
+			layers = append(layers, pack(d))
 		} else {
-			m.foreign = append(m.foreign, d)
+			m.foreign = append(m.foreign, pack(d))
 		}
 	})}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
@@ -176,30 +179,28 @@ func (m *Manifest) parseImage() error {
 	if err != nil {
 		return fmt.Errorf("its config: %w", err)
 	}
-	config.Annotations = nil
-	m.blobs = slices.Insert(layers, 0, config)
+	m.contents, m.foreign = slices.Concat([]packed{pack(config)}, layers), slices.Clone(m.foreign)
 	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }
 
 func (m *Manifest) parseArtifact() error {
 	doc := artifactDocument{Blobs: descriptors(maxManifestLayers, "blobs", func(_ descriptorDocument, d Descriptor) {
-		d.Annotations = nil
-		m.blobs = append(m.blobs, d)
+		m.contents = append(m.contents, pack(d))
 	})}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return fmt.Errorf("it is not a valid artifact manifest: %w", decodeError(err))
 	}
-	m.blobs = slices.Clip(m.blobs)
+	m.contents = slices.Clone(m.contents)
 	m.ArtifactType = intern(doc.ArtifactType.value)
 	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }
 
 // layers returns the blobs of an image without its config, and those of an artifact.
-func (m *Manifest) layers() []Descriptor {
+func (m *Manifest) layers() []packed {
 	if types.MediaType(m.MediaType).IsImage() {
-		return m.blobs[1:]
+		return m.contents[1:]
 	}
-	return m.blobs
+	return m.contents
 }
 
 // setSubject sets the subject, and the annotations that a list of its referrers
@@ -220,8 +221,8 @@ func (m *Manifest) setSubject(subject *descriptorDocument, annotations map[strin
 
 // checkSizes returns an error if a digest has two sizes.
 func (m *Manifest) checkSizes() error {
-	sizes := make(map[string]int64, len(m.blobs)+len(m.children))
-	for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {
+	sizes := make(map[string]int64, len(m.contents)+len(m.children))
+	for _, list := range [][]Descriptor{m.blobs(), unpack(m.foreign), m.children} {
 		for _, d := range list {
 			if err := sameSize(sizes, d); err != nil {
 				return err
@@ -231,9 +232,13 @@ func (m *Manifest) checkSizes() error {
 	return nil
 }
 
+func sizesError(digest string, size, other int64) error {
+	return fmt.Errorf("%s has two sizes, %d and %d bytes", digest, size, other)
+}
+
 func sameSize(sizes map[string]int64, d Descriptor) error {
 	if size, ok := sizes[d.Digest]; ok && size != d.Size {
-		return fmt.Errorf("%s has two sizes, %d and %d bytes", d.Digest, size, d.Size)
+		return sizesError(d.Digest, size, d.Size)
 	}
 	sizes[d.Digest] = d.Size
 	return nil

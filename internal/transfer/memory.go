@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"unique"
 
@@ -14,28 +16,36 @@ import (
 // each request within the limits of a response and still fill the memory with a set
 // of images, so these limits are for all registries of the run together.
 //
-// Nothing waits for memory to become free: what is kept is kept until the end. The
-// bytes of manifests that do not fit are read again when they are sent, and decoded
-// content that does not fit is an error.
+// Nothing waits for memory to become free: trees are kept until their images have been
+// copied, which is after all images have been read. The bytes of manifests that do not
+// fit are read again when they are sent. If decoded content takes much memory, what only
+// saves requests for other images is dropped; see Tree.Settle. If it does not fit even
+// then, that is an error.
 type Memory struct {
 	raw     atomic.Int64        // bytes of manifests
 	decoded atomic.Int64        // estimate of what was decoded, in bytes
 	sending *semaphore.Weighted // bytes that were read to be sent
 	copying *semaphore.Weighted // blobs of the copies that are running, at each target
+
+	mu sync.Mutex // guards the kept field of manifests
 }
 
 const (
 	maxKeptBytes   = 16 << 20 // of manifests, half of it for those above smallBody
-	maxKeptDecoded = 40 << 20
+	maxKeptDecoded = 64 << 20
+	maxKept        = 72 << 20 // of both together, from which on bytes are not kept
+	muchDecoded    = 8 << 20  // from which on caches are dropped
 	maxSending     = 16 << 20
 	maxCopying     = 40_000
 )
 
-// Estimates of what is kept, in bytes, with the entries in caches and trees.
+// Estimates of what is kept, in bytes.
 const (
-	manifestWeight    = 1500
-	listWeight        = 400
-	descriptorWeight  = 224
+	manifestWeight    = 700 // with its node in a tree
+	cachedWeight      = 450
+	listWeight        = 450
+	descriptorWeight  = 160
+	packedWeight      = 48 + 8
 	annotationsWeight = 320
 	annotationWeight  = 40
 )
@@ -45,18 +55,28 @@ func NewMemory() *Memory {
 	return &Memory{sending: semaphore.NewWeighted(maxSending), copying: semaphore.NewWeighted(maxCopying)}
 }
 
-// keepManifest records that a manifest is kept, and drops its bytes if those of too
+// keptManifest is what keeps a manifest in memory: trees, and the cache of its client.
+type keptManifest struct {
+	trees  int32
+	cached bool
+}
+
+func (k keptManifest) kept() bool { return k.trees > 0 || k.cached }
+
+// keepManifest records that a manifest is cached, and drops its bytes if those of too
 // many are kept already.
 func (r *Registry) keepManifest(repo string, m *Manifest) error {
-	weight := int64(manifestWeight) + descriptorsWeight(m.children, m.blobs, m.foreign, []Descriptor{m.Descriptor})
-	if err := r.keep(repo, m.Digest, weight); err != nil {
+	m.source, m.repository = r, repo
+	m.internDigests()
+	if err := r.keep(repo, m.Digest, m.weight()+cachedWeight); err != nil {
 		return err
 	}
-	m.source, m.repository = r, repo
+	m.kept.cached = true // see cacheManifest
 	limit := int64(maxKeptBytes)
 	if m.Size > smallBody {
 		limit /= 2
 	}
+	limit = min(limit, maxKept-r.memory.decoded.Load())
 	if r.memory.raw.Add(m.Size) > limit {
 		r.memory.raw.Add(-m.Size)
 		m.Raw = nil
@@ -64,9 +84,21 @@ func (r *Registry) keepManifest(repo string, m *Manifest) error {
 	return nil
 }
 
-// keepList records that a list of referrers is kept.
-func (r *Registry) keepList(repo, digest string, entries []Descriptor) error {
-	return r.keep(repo, digest, listWeight+descriptorsWeight(entries))
+// internDigests makes the digests of the manifest share their memory with those of
+// the manifests that it refers to.
+func (m *Manifest) internDigests() {
+	m.Digest = intern(m.Digest)
+	if m.subject != nil {
+		m.subject.Digest = intern(m.subject.Digest)
+	}
+	for i := range m.children {
+		m.children[i].Digest = intern(m.children[i].Digest)
+	}
+}
+
+// weight is the estimate for a manifest without its bytes.
+func (m *Manifest) weight() int64 {
+	return manifestWeight + packedWeight*int64(len(m.contents)+len(m.foreign)) + descriptorsWeight(m.children, []Descriptor{m.Descriptor})
 }
 
 // keep records that decoded content is kept.
@@ -78,6 +110,109 @@ func (r *Registry) keep(repo, reference string, weight int64) error {
 	return &Error{Registry: r.host, Repository: repo, Reference: reference, Op: "reading the manifest", Kind: TooLarge,
 		Reason: fmt.Sprintf("the manifests and lists of this run take more than %d MiB of memory", maxKeptDecoded>>20),
 		Remedy: "Copy fewer images in one run, or copy without referrers."}
+}
+
+// change changes what keeps a manifest in memory, and the estimates with it.
+func (m *Manifest) change(change func(*keptManifest)) {
+	if m.source == nil {
+		return
+	}
+	memory := m.source.memory
+	memory.mu.Lock()
+	defer memory.mu.Unlock()
+	before := m.kept.kept()
+	change(&m.kept)
+	after, sign := m.kept.kept(), int64(1)
+	if before == after {
+		return
+	}
+	if before {
+		sign = -1
+	}
+	memory.decoded.Add(sign * m.weight())
+	memory.raw.Add(sign * int64(len(m.Raw)))
+}
+
+// setCached records whether the client of the manifest's registry has it in its cache.
+func (m *Manifest) setCached(cached bool) {
+	m.change(func(k *keptManifest) {
+		switch {
+		case cached && !k.cached:
+			m.source.memory.decoded.Add(cachedWeight)
+		case !cached && k.cached:
+			m.source.memory.decoded.Add(-cachedWeight)
+		}
+		k.cached = cached
+	})
+}
+
+// retain records that the tree keeps its manifests.
+func (t *Tree) retain() {
+	for _, n := range t.order {
+		if n.retained == n.Manifest {
+			continue
+		}
+		n.releaseManifest()
+		n.retained = n.Manifest
+		n.change(func(k *keptManifest) { k.trees++ })
+	}
+}
+
+func (n *node) releaseManifest() {
+	if n.retained != nil {
+		n.retained.change(func(k *keptManifest) { k.trees-- })
+		n.retained = nil
+	}
+}
+
+// Settle drops the responses that the clients have cached about the tree if the run
+// keeps much: other images that share manifests with it read them again. It is called
+// when the image and its targets have been read.
+func (t *Tree) Settle() {
+	if t.source.memory.decoded.Load() > muchDecoded {
+		t.forget()
+	}
+}
+
+// Release drops what the run keeps of the tree, when its image has been copied. The
+// tree and its presences must not be used any more.
+func (t *Tree) Release() {
+	t.forget()
+	for _, n := range t.order {
+		n.releaseManifest()
+	}
+	t.root, t.nodes, t.order, t.distinct, t.foreign, t.skipped, t.digestTags = nil, nil, nil, nil, nil, nil, nil
+}
+
+// forget deletes the cached responses about the tree.
+func (t *Tree) forget() {
+	t.mu.Lock()
+	places := append([]place{{t.source, t.repo}}, t.inspected...)
+	t.mu.Unlock()
+	for _, n := range t.order {
+		for _, at := range places {
+			at.registry.forgetManifest(at.repository, n.Digest)
+		}
+	}
+}
+
+// forgetManifest deletes the cached responses about a manifest.
+func (r *Registry) forgetManifest(repo, digest string) {
+	id := key(repo, digest)
+	if m, ok := r.manifests.Take(id); ok {
+		m.setCached(false)
+	}
+	r.tags.Delete(id)
+	r.forgetReferrers(repo, digest)
+}
+
+// recordPlace records that the tree is looked for in a repository.
+func (t *Tree) recordPlace(r *Registry, repo string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at := (place{r, repo}); !slices.Contains(t.inspected, at) {
+		t.inspected = append(t.inspected, at)
+	}
 }
 
 func descriptorsWeight(lists ...[]Descriptor) int64 {
@@ -97,9 +232,9 @@ func descriptorsWeight(lists ...[]Descriptor) int64 {
 	return weight
 }
 
-// intern returns a media type or artifact type with the memory of its equals: a
-// manifest names a few types for many layers.
-func intern(mediaType string) string { return unique.Make(mediaType).Value() }
+// intern returns a string with the memory of its equals: a manifest names a few types
+// for many layers.
+func intern(s string) string { return unique.Make(s).Value() }
 
 // whole returns a manifest with its bytes, which are read again if they were not
 // kept. The caller must call release when it has sent them. Waiting for others to

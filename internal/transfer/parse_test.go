@@ -72,7 +72,7 @@ func TestParseManifestReferences(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(m.blobs) != 4 || len(m.foreign) != 2 || m.ArtifactType != "application/vnd.oci.image.config.v1+json" || m.Annotations["a"] != "b" {
+	if len(m.blobs()) != 4 || len(m.foreign) != 2 || m.ArtifactType != "application/vnd.oci.image.config.v1+json" || m.Annotations["a"] != "b" {
 		t.Errorf("manifest is %+v", m)
 	}
 	if s := m.subject; s == nil || s.Digest != digest(5) || s.Size != 5 {
@@ -101,7 +101,7 @@ func TestForeignLayers(t *testing.T) {
 			strings.TrimSuffix(plain, "}") + `,"urls":"x"}`:  false,
 		} {
 			m, _, err := parseManifest(fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,%s,"layers":[%s]}`, ociImage, config, raw), "", "")
-			if err != nil || len(m.foreign) == 1 != foreign || len(m.blobs) == 2 == foreign {
+			if err != nil || len(m.foreign) == 1 != foreign || len(m.blobs()) == 2 == foreign {
 				t.Errorf("%s: %+v, %v", raw, m, err)
 			}
 		}
@@ -120,7 +120,7 @@ func FuzzParseManifest(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, list := range [][]Descriptor{m.blobs, m.foreign, m.children} {
+		for _, list := range [][]Descriptor{m.blobs(), unpack(m.foreign), m.children} {
 			for _, d := range list {
 				if ref.CheckDigest(d.Digest) != nil || d.Size < 0 || d.Size > maxBlobSize {
 					t.Errorf("took %+v", d)
@@ -221,7 +221,7 @@ func TestArtifactIsStable(t *testing.T) {
 	if string(m.Raw) != want || m.ArtifactType != a.Type {
 		t.Errorf("manifest is %s", m.Raw)
 	}
-	if m, err := (Artifact{Type: "x/y"}).manifest(); err != nil || len(m.blobs) != 2 {
+	if m, err := (Artifact{Type: "x/y"}).manifest(); err != nil || len(m.blobs()) != 2 {
 		t.Errorf("an artifact without contents: %v", err)
 	}
 	if _, err := (Artifact{Type: "x/y", Subject: Descriptor{Digest: "sha256:1"}}).manifest(); err == nil {

@@ -253,7 +253,7 @@ func (p *peer) putManifest(w http.ResponseWriter, r *http.Request, repo, referen
 		refuse(w, 400, "MANIFEST_INVALID", err.Error())
 		return
 	}
-	for _, b := range m.blobs {
+	for _, b := range m.blobs() {
 		if _, ok := p.blobs[repo+"@"+b.Digest]; !ok {
 			refuse(w, 400, "MANIFEST_BLOB_UNKNOWN", b.Digest)
 			return

@@ -15,7 +15,7 @@ type Presence struct {
 	registry       *Registry
 	tree           *Tree
 	tag            string
-	missing        map[string]Descriptor // manifests, by digest
+	missing        map[string]*node      // by digest; the nodes of the tree if nothing is there
 	unlisted       map[string]bool       // manifests that are there, but not in the list of their subject's referrers
 	unproven       map[string]bool       // subjects of which the registry does not list all referrers
 	absentForeign  []Descriptor          // known to be missing, if Inspect is deep
@@ -57,7 +57,7 @@ func (p Presence) Missing() []Descriptor {
 		}
 	}
 	needed := p.neededBlobs()
-	for _, b := range p.tree.blobs {
+	for _, b := range p.tree.blobs() {
 		if _, missing := p.missingBlobs[b.Digest]; needed[b.Digest] && (missing || !p.Root) {
 			list = append(list, b)
 		}
@@ -85,11 +85,12 @@ func (r *Registry) InspectImmutable(ctx context.Context, repo, tag string, t *Tr
 }
 
 func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep, immutable bool) (Presence, error) {
-	p := Presence{registry: r, tree: t, tag: tag, immutable: immutable, missing: make(map[string]Descriptor), unlisted: make(map[string]bool), unproven: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
+	p := Presence{registry: r, tree: t, tag: tag, immutable: immutable, unlisted: make(map[string]bool), unproven: make(map[string]bool), missingBlobs: make(map[string]Descriptor)}
 	ref := tag
 	if ref == "" {
 		ref = t.Digest()
 	}
+	t.recordPlace(r, repo)
 	p.sameRepository = r.same(t.source) && repo == t.repo
 	d, err := r.Resolve(ctx, repo, ref)
 	switch {
@@ -106,9 +107,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep,
 		// The source has been read from here: everything exists.
 		p.Root = true
 	} else if !p.Root {
-		for _, n := range t.order {
-			p.missing[n.Digest] = n.Descriptor // and its blobs
-		}
+		p.missing = t.nodes // and their blobs
 		if !immutable {
 			return p, nil
 		}
@@ -117,7 +116,7 @@ func (r *Registry) inspect(ctx context.Context, repo, tag string, t *Tree, deep,
 		p.dropUntagged()
 		return p, err
 	}
-	if !p.sameRepository {
+	if p.missing = make(map[string]*node); !p.sameRepository {
 		if err := p.checkManifests(ctx, r, repo); err != nil {
 			return Presence{}, err
 		}
@@ -153,7 +152,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 			_, err := r.Resolve(ctx, repo, n.Digest)
 			if isNotFound(err) {
 				mu.Lock()
-				p.missing[n.Digest] = n.Descriptor
+				p.missing[n.Digest] = n
 				mu.Unlock()
 				err = nil
 			}
@@ -191,7 +190,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 					}
 				case list.api && n != p.tree.root:
 					// It lists everything: this one does not exist.
-					p.missing[n.Digest] = n.Descriptor
+					p.missing[n.Digest] = n
 					p.unproven[subject] = true
 				case list.api:
 				default:
@@ -222,7 +221,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 	}
 	for _, n := range p.tagsToPut {
 		if n.onlyTagged() {
-			p.missing[n.Digest] = n.Descriptor
+			p.missing[n.Digest] = n
 		}
 	}
 	return r.wrap(ctx, "existence check", repo, "", forEach(ctx, later, call))
@@ -231,7 +230,7 @@ func (p *Presence) checkManifests(ctx context.Context, r *Registry, repo string)
 // checkBlobs looks for each blob.
 func (p *Presence) checkBlobs(ctx context.Context, r *Registry, repo string) error {
 	var mu sync.Mutex
-	err := forEach(ctx, p.tree.blobs, func(ctx context.Context, b Descriptor) error {
+	err := forEach(ctx, p.tree.blobs(), func(ctx context.Context, b Descriptor) error {
 		there, err := r.hasBlob(ctx, repo, b)
 		if err == nil && !there {
 			mu.Lock()

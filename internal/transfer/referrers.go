@@ -29,6 +29,7 @@ type referrerList struct {
 	api     bool // from the referrers API, not from a fallback tag
 	// occupied says that the fallback tag points to something that is not a list.
 	occupied bool
+	weight   int64 // in memory, as an estimate
 }
 
 func (l referrerList) has(digest string) bool {
@@ -86,7 +87,7 @@ func (r *Registry) referrers(ctx context.Context, repo, digest string) (referrer
 func (r *Registry) listReferrers(ctx context.Context, repo, digest string) (referrerList, error) {
 	list, err := r.listByAPI(ctx, repo, digest)
 	if errors.Is(err, errNoReferrersAPI) {
-		return r.fallbackList(ctx, repo, digest)
+		return r.listByFallbackTag(ctx, repo, digest)
 	}
 	return list, err
 }
@@ -127,7 +128,8 @@ func (r *Registry) listByAPI(ctx context.Context, repo, digest string) (referrer
 			if entries, err = parseReferrers(resp.body); err != nil {
 				return r.listError(op, repo, digest, err)
 			}
-			return r.keepList(repo, digest, entries)
+			list.weight += listWeight + descriptorsWeight(entries)
+			return r.keep(repo, digest, listWeight+descriptorsWeight(entries))
 		}
 		resp, err := r.get(ctx, request{op: op, url: page, repo: repo, ref: digest, accept: string(types.OCIImageIndex), limit: maxManifest, parse: parse})
 		if err == nil && first && lacksReferrersAPI(resp) {
@@ -169,6 +171,13 @@ func (r *Registry) listByAPI(ctx context.Context, repo, digest string) (referrer
 		page = next
 	}
 	return referrerList{}, r.tooManyError(op, repo, digest)
+}
+
+// listByFallbackTag is fallbackList for the cache of lists: the list is counted once.
+func (r *Registry) listByFallbackTag(ctx context.Context, repo, digest string) (referrerList, error) {
+	list, err := r.fallbackList(ctx, repo, digest)
+	list.weight = 0
+	return list, err
 }
 
 // listError returns an error of parseReferrers as an *Error.
@@ -255,7 +264,8 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 		if err != nil {
 			return r.listError("listing the referrers", repo, digest, err)
 		}
-		return r.keepList(repo, digest, list.entries)
+		list.weight = listWeight + descriptorsWeight(list.entries)
+		return r.keep(repo, digest, list.weight)
 	})
 	what := "a manifest of an unknown type"
 	switch {

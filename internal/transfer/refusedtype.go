@@ -107,7 +107,7 @@ func (p *Presence) checkHeldBlobs(ctx context.Context, repo string) {
 	refused := false
 	for _, n := range p.tree.order {
 		if p.Root && p.lacks(n) && n.referrerDepth > 0 {
-			blobs = append(blobs, n.blobs...)
+			blobs = append(blobs, n.blobs()...)
 			refused = refused || isArtifactType(n.MediaType)
 		}
 	}

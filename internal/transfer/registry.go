@@ -348,16 +348,21 @@ func (r *Registry) get(ctx context.Context, req request) (*response, error) {
 //
 // Calling it for the target's tag while ReadTree reads the source saves Inspect
 // a round trip.
-func (r *Registry) Resolve(ctx context.Context, repo, ref string) (Descriptor, error) {
-	d, err := r.tags.Get(ctx, key(repo, ref), func(ctx context.Context) (Descriptor, error) {
+func (r *Registry) Resolve(ctx context.Context, repo, reference string) (Descriptor, error) {
+	if ref.NamesDigest(reference) {
+		if m, ok := r.manifests.Peek(key(repo, reference)); ok {
+			return m.Descriptor, nil
+		}
+	}
+	d, err := r.tags.Get(ctx, key(repo, reference), func(ctx context.Context) (Descriptor, error) {
 		started := time.Now()
-		d, err := r.head(ctx, repo, ref)
+		d, err := r.head(ctx, repo, reference)
 		if isNotFound(err) {
-			r.absentSince.Set(key(repo, ref), started)
+			r.absentSince.Set(key(repo, reference), started)
 		}
 		return d, err
 	})
-	return d, r.wrap(ctx, "existence check", repo, ref, err)
+	return d, r.wrap(ctx, "existence check", repo, reference, err)
 }
 
 // recheckTag resolves a tag again that did not exist, if that was some time ago:
@@ -391,8 +396,11 @@ func (r *Registry) tagAppeared(repo, tag, digest string) error {
 
 // forgetReferrers deletes the cached referrers of a manifest.
 func (r *Registry) forgetReferrers(repo, digest string) {
-	r.referrerLists.Delete(key(repo, digest))
-	r.fallbackLists.Delete(key(repo, digest))
+	for _, lists := range []*cache[referrerList]{r.referrerLists, r.fallbackLists} {
+		if list, ok := lists.Take(key(repo, digest)); ok {
+			r.memory.decoded.Add(-list.weight)
+		}
+	}
 }
 
 func (r *Registry) corruptError(op, repo, ref, reason string) *Error {

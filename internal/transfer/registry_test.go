@@ -157,7 +157,7 @@ func TestPutArtifact(t *testing.T) {
 				if s := m.subject; s == nil || s.Digest != root.Digest {
 					t.Errorf("subject is %v", s)
 				}
-				blob, err := verify(reader.download("r", m.blobs[1]), m.blobs[1])(t.Context())
+				blob, err := verify(reader.download("r", m.blobs()[1]), m.blobs()[1])(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}

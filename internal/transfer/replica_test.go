@@ -87,8 +87,8 @@ func checkSameTree(t *testing.T, got, want *Tree) {
 			t.Errorf("manifest %d is %+v, want %+v", i, n.Descriptor, w.Descriptor)
 		}
 	}
-	if !reflect.DeepEqual(got.blobs, want.blobs) || got.bytes != want.bytes {
-		t.Errorf("blobs are %v, want %v", got.blobs, want.blobs)
+	if !reflect.DeepEqual(got.blobs(), want.blobs()) || got.bytes != want.bytes {
+		t.Errorf("blobs are %v, want %v", got.blobs(), want.blobs())
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 func (p Presence) Restrict(referrers map[string]bool) Presence {
 	p.allowed = make(map[string]bool, len(referrers))
 	maps.Copy(p.allowed, referrers)
-	p.missing, p.unlisted = maps.Clone(p.missing), maps.Clone(p.unlisted)
-	maps.DeleteFunc(p.missing, func(digest string, _ Descriptor) bool { return !p.copies(p.tree.nodes[digest]) })
+	p.unlisted = maps.Clone(p.unlisted)
+	p.dropMissing(func(n *node) bool { return !p.copies(n) })
 	maps.DeleteFunc(p.unlisted, func(digest string, _ bool) bool { return !p.copies(p.tree.nodes[digest]) })
 	p.tagsToPut, p.conflicts = maps.Clone(p.tagsToPut), maps.Clone(p.conflicts)
 	maps.DeleteFunc(p.tagsToPut, func(tag string, n *node) bool { return !p.allows(tag) || !p.copies(n) })
@@ -52,9 +52,19 @@ func (n *node) onlyTagged() bool { return n.referrerDepth > 0 && n.subject == ni
 // dropUntagged removes referrers from the missing manifests that would only be put
 // by a digest tag, and whose digest tags are not put.
 func (p *Presence) dropUntagged() {
-	for _, n := range p.tree.order {
-		if n.onlyTagged() && !slices.ContainsFunc(n.tags, func(tag string) bool { return p.tagsToPut[tag] == n }) {
-			delete(p.missing, n.Digest)
+	p.dropMissing(func(n *node) bool {
+		return n.onlyTagged() && !slices.ContainsFunc(n.tags, func(tag string) bool { return p.tagsToPut[tag] == n })
+	})
+}
+
+// dropMissing removes manifests from the missing ones, which other presences and the
+// tree may share.
+func (p *Presence) dropMissing(drop func(*node) bool) {
+	for _, n := range p.missing {
+		if drop(n) {
+			p.missing = maps.Clone(p.missing)
+			maps.DeleteFunc(p.missing, func(_ string, n *node) bool { return drop(n) })
+			return
 		}
 	}
 }
@@ -67,8 +77,8 @@ func (p Presence) neededBlobs() map[string]bool {
 		if !p.copies(n) {
 			continue
 		}
-		for _, b := range n.blobs {
-			needed[b.Digest] = true
+		for _, b := range n.contents {
+			needed[b.digest()] = true
 		}
 	}
 	return needed

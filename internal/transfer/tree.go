@@ -3,6 +3,7 @@ package transfer
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,10 +18,10 @@ import (
 )
 
 const (
-	maxNesting   = 8        // of indexes in indexes, and of referrers of referrers
-	maxManifests = 20_000   // in one tree
-	maxRawBytes  = 64 << 20 // of manifests in one tree
-	maxBlobs     = 100_000  // distinct, in one tree
+	maxNesting   = 8         // of indexes in indexes, and of referrers of referrers
+	maxManifests = 20_000    // in one tree
+	maxRawBytes  = 512 << 20 // of manifests in one tree, most of them read twice
+	maxBlobs     = 100_000   // distinct, in one tree
 )
 
 // Options are options of ReadTree.
@@ -38,7 +39,7 @@ type Options struct {
 }
 
 // Tree is an image at its source: the root manifest, the manifests that it
-// contains, and the referrers. Only Complete changes it after ReadTree.
+// contains, and the referrers. Only Complete and Release change it after ReadTree.
 type Tree struct {
 	source     *Registry
 	repo       string
@@ -50,14 +51,32 @@ type Tree struct {
 	replicaRepo     string
 	replicaDeadline time.Time // of requests to it
 
-	root    *node
-	nodes   map[string]*node // by digest
-	order   []*node          // root, children, referrers
-	blobs   []Descriptor     // configs and layers, each once, without foreign ones
-	foreign []Descriptor
-	skipped []Attached // referrers that were not read
-	absent  []pending  // manifests that an index contains, and that do not exist
-	bytes   int64
+	root     *node
+	nodes    map[string]*node // by digest
+	order    []*node          // root, children, referrers
+	distinct []position       // of configs and layers, each once, without foreign ones
+	foreign  []packed
+	skipped  []Attached // referrers that were not read
+	absent   []pending  // manifests that an index contains, and that do not exist
+	bytes    int64
+
+	mu        sync.Mutex
+	inspected []place // where Inspect has looked for the tree
+}
+
+// place is a repository of a registry.
+type place struct {
+	registry   *Registry
+	repository string
+}
+
+// blobs returns the configs and layers, each once, without foreign ones.
+func (t *Tree) blobs() []Descriptor {
+	all := make([]Descriptor, len(t.distinct))
+	for i, p := range t.distinct {
+		all[i] = t.order[p.node].contents[p.at].descriptor()
+	}
+	return all
 }
 
 // node is one manifest of a tree.
@@ -67,6 +86,7 @@ type node struct {
 	referrerDepth int      // 0: part of the image; n: referrer of a manifest with n-1
 	indexDepth    int      // number of indexes above it
 	tags          []string // its digest tags
+	retained      *Manifest
 }
 
 // pending is a manifest that is to be read: its descriptor, and where it was found.
@@ -91,7 +111,7 @@ func (t *Tree) Bytes() int64 { return t.bytes }
 
 // Foreign returns the layers that are copied only to targets which demand them: their
 // media types mark them as not distributable, and their descriptors have URLs.
-func (t *Tree) Foreign() []Descriptor { return t.foreign }
+func (t *Tree) Foreign() []Descriptor { return unpack(t.foreign) }
 
 // Manifests returns the root, then all manifests that it contains.
 func (t *Tree) Manifests() []Descriptor {
@@ -462,10 +482,10 @@ var finishing sync.Mutex
 func (t *Tree) finish() error {
 	finishing.Lock()
 	defer finishing.Unlock()
-	t.blobs, t.foreign, t.bytes = nil, nil, 0
-	sizes := make(map[string]int64)
-	taken := map[bool]map[string]bool{false: {}, true: {}} // foreign or not
-	for _, n := range t.order {
+	t.distinct, t.foreign, t.bytes = nil, nil, 0
+	sizes := make(map[[sha256.Size]byte]int64)
+	taken := map[bool]map[[sha256.Size]byte]bool{false: {}, true: {}} // foreign or not
+	for i, n := range t.order {
 		if n.referrerDepth == 0 {
 			t.bytes += n.Size
 		}
@@ -476,25 +496,26 @@ func (t *Tree) finish() error {
 			}
 		}
 		for _, foreign := range []bool{false, true} {
-			list := n.blobs
+			list := n.contents
 			if foreign {
 				list = n.foreign
 			}
-			for _, d := range list {
-				if err := sameSize(sizes, d); err != nil {
-					return t.source.corruptError("reading the manifest", t.repo, n.Digest, err.Error())
+			for at, b := range list {
+				if size, ok := sizes[b.sum]; ok && size != b.size {
+					return t.source.corruptError("reading the manifest", t.repo, n.Digest, sizesError(b.digest(), size, b.size).Error())
 				}
-				if taken[foreign][d.Digest] {
+				sizes[b.sum] = b.size
+				if taken[foreign][b.sum] {
 					continue
 				}
-				taken[foreign][d.Digest] = true
+				taken[foreign][b.sum] = true
 				if foreign {
-					t.foreign = append(t.foreign, d)
+					t.foreign = append(t.foreign, b)
 					continue
 				}
-				t.blobs = append(t.blobs, d)
+				t.distinct = append(t.distinct, position{uint32(i), uint32(at)})
 				if n.referrerDepth == 0 {
-					t.bytes += d.Size
+					t.bytes += b.size
 				}
 			}
 		}
@@ -502,7 +523,8 @@ func (t *Tree) finish() error {
 			return t.tooLargeError(t.root.Digest, fmt.Sprintf("it has more than %d blobs", maxBlobs))
 		}
 	}
-	t.blobs, t.foreign = slices.Clip(t.blobs), slices.Clip(t.foreign)
+	t.distinct, t.foreign = slices.Clone(t.distinct), slices.Clone(t.foreign)
+	t.retain()
 	return t.acyclic()
 }
 

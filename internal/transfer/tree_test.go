@@ -35,11 +35,11 @@ func TestReadTree(t *testing.T) {
 		t.Errorf("manifests are %+v", tree.Manifests())
 	}
 	// base, shared, nothing, and two configs.
-	if len(tree.blobs) != 5 || len(tree.Foreign()) != 1 {
-		t.Errorf("blobs are %+v, foreign are %+v", tree.blobs, tree.Foreign())
+	if len(tree.blobs()) != 5 || len(tree.Foreign()) != 1 {
+		t.Errorf("blobs are %+v, foreign are %+v", tree.blobs(), tree.Foreign())
 	}
 	want := int64(0)
-	for _, b := range tree.blobs {
+	for _, b := range tree.blobs() {
 		want += b.Size
 	}
 	for _, m := range tree.Manifests() {

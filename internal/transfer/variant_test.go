@@ -82,7 +82,7 @@ func TestArtifactManifests(t *testing.T) {
 			if kind != want || (err == nil) != (want == "") {
 				t.Errorf("%s: %q, %v", raw, kind, err)
 			}
-			if err == nil && strings.Contains(raw, "subject") && (len(m.blobs) != 1 || m.subject == nil || m.ArtifactType != "a/b" || len(contents(m)) != 1) {
+			if err == nil && strings.Contains(raw, "subject") && (len(m.blobs()) != 1 || m.subject == nil || m.ArtifactType != "a/b" || len(contents(m)) != 1) {
 				t.Errorf("%s: %+v", raw, m)
 			}
 		}

@@ -32,8 +32,8 @@ func (p Presence) Work() Work {
 		if !missing || !p.copies(n) {
 			continue
 		}
-		for _, b := range n.blobs {
-			wanted[b.Digest] = true
+		for _, b := range n.contents {
+			wanted[b.digest()] = true
 		}
 		switch {
 		case n == t.root:
@@ -49,7 +49,7 @@ func (p Presence) Work() Work {
 	if _, missing := p.missing[t.root.Digest]; p.tag == "" && missing || p.tag != "" && p.TagDigest != t.root.Digest {
 		w.Manifests++
 	}
-	for _, b := range t.blobs {
+	for _, b := range t.blobs() {
 		if !wanted[b.Digest] {
 			continue
 		}
