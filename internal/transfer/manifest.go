@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -221,12 +222,18 @@ func (m *Manifest) setSubject(subject *descriptorDocument, annotations map[strin
 
 // checkSizes returns an error if a digest has two sizes.
 func (m *Manifest) checkSizes() error {
-	sizes := make(map[string]int64, len(m.contents)+len(m.children))
-	for _, list := range [][]Descriptor{m.blobs(), unpack(m.foreign), m.children} {
-		for _, d := range list {
-			if err := sameSize(sizes, d); err != nil {
+	blobs := make(map[[sha256.Size]byte]int64, len(m.contents)+len(m.foreign))
+	for _, list := range [][]packed{m.contents, m.foreign} {
+		for _, b := range list {
+			if err := b.sameSize(blobs); err != nil {
 				return err
 			}
+		}
+	}
+	children := make(map[string]int64, len(m.children))
+	for _, d := range m.children {
+		if err := sameSize(children, d); err != nil {
+			return err
 		}
 	}
 	return nil

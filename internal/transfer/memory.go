@@ -32,16 +32,16 @@ type Memory struct {
 
 const (
 	maxKeptBytes   = 16 << 20 // of manifests, half of it for those above smallBody
-	maxKeptDecoded = 64 << 20
-	maxKept        = 72 << 20 // of both together, from which on bytes are not kept
+	maxKeptDecoded = 48 << 20
+	maxKept        = 56 << 20 // of both together, from which on bytes are not kept
 	muchDecoded    = 8 << 20  // from which on caches are dropped
 	maxSending     = 16 << 20
-	maxCopying     = 40_000
+	maxCopying     = 30_000
 )
 
 // Estimates of what is kept, in bytes.
 const (
-	manifestWeight    = 700 // with its node in a tree
+	manifestWeight    = 750 // with its node in a tree
 	cachedWeight      = 450
 	listWeight        = 450
 	descriptorWeight  = 160

@@ -63,7 +63,7 @@ func TestMemoryIsFull(t *testing.T) {
 	r := src.registry()
 	r.memory.decoded.Store(maxKeptDecoded)
 	_, err := ReadTree(t.Context(), r, "shop/cart", "1.0", Options{Referrers: true})
-	if !errors.Is(err, TooLarge) || !strings.Contains(err.Error(), "of this run take more than 64 MiB") {
+	if !errors.Is(err, TooLarge) || !strings.Contains(err.Error(), "of this run take more than 48 MiB") {
 		t.Errorf("%v", err)
 	}
 }

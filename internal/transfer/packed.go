@@ -30,6 +30,15 @@ func (p packed) descriptor() Descriptor {
 	return Descriptor{MediaType: p.mediaType.Value(), Digest: p.digest(), Size: p.size}
 }
 
+// sameSize returns an error if sizes has another size of the blob, and adds its own.
+func (p packed) sameSize(sizes map[[sha256.Size]byte]int64) error {
+	if size, ok := sizes[p.sum]; ok && size != p.size {
+		return sizesError(p.digest(), size, p.size)
+	}
+	sizes[p.sum] = p.size
+	return nil
+}
+
 func unpack(list []packed) []Descriptor {
 	if len(list) == 0 {
 		return nil

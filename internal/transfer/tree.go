@@ -70,11 +70,13 @@ type place struct {
 	repository string
 }
 
+func (t *Tree) blob(p position) packed { return t.order[p.node].contents[p.at] }
+
 // blobs returns the configs and layers, each once, without foreign ones.
 func (t *Tree) blobs() []Descriptor {
 	all := make([]Descriptor, len(t.distinct))
 	for i, p := range t.distinct {
-		all[i] = t.order[p.node].contents[p.at].descriptor()
+		all[i] = t.blob(p).descriptor()
 	}
 	return all
 }
@@ -501,10 +503,9 @@ func (t *Tree) finish() error {
 				list = n.foreign
 			}
 			for at, b := range list {
-				if size, ok := sizes[b.sum]; ok && size != b.size {
-					return t.source.corruptError("reading the manifest", t.repo, n.Digest, sizesError(b.digest(), size, b.size).Error())
+				if err := b.sameSize(sizes); err != nil {
+					return t.source.corruptError("reading the manifest", t.repo, n.Digest, err.Error())
 				}
-				sizes[b.sum] = b.size
 				if taken[foreign][b.sum] {
 					continue
 				}
