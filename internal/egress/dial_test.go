@@ -35,11 +35,7 @@ func echo(t *testing.T, secure bool) (n *Network, server *httptest.Server, conne
 	settings := Settings{}
 	if secure {
 		server.StartTLS()
-		settings.CAFile = filepath.Join(t.TempDir(), "ca.pem")
-		data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
-		if err := os.WriteFile(settings.CAFile, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		settings.CAFile = writeCA(t, server.Certificate().Raw)
 	} else {
 		server.Start()
 		settings.PlainHTTP = []string{strings.TrimPrefix(server.URL, "http://")}
@@ -51,6 +47,17 @@ func echo(t *testing.T, secure bool) (n *Network, server *httptest.Server, conne
 	}
 	t.Cleanup(func() { closeIdle(n) })
 	return n, server, connections
+}
+
+// writeCA writes a certificate to a file of authorities.
+func writeCA(t *testing.T, certificate []byte) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "ca.pem")
+	data := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate})
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func TestLongBodiesArriveAsTheyAre(t *testing.T) {

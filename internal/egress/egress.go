@@ -32,8 +32,11 @@ const (
 	maxCAFile     = 4 << 20
 	bufferSize    = 32 << 10
 	// streamBuffer bounds what an HTTP/2 server may send of one response before it is
-	// read; the library's default is 4 MiB for each of many responses at a time.
-	streamBuffer = 1 << 20
+	// read: 32 MiB for the 64 responses that a registry may be asked for at a time. The
+	// library's default is 4 MiB for each. There is no smaller bound for all responses
+	// of a connection: those that wait for memory would keep those from arriving that
+	// have it. Blobs, for which this would be slow, are read by HTTP/1.1.
+	streamBuffer = 512 << 10
 )
 
 // Settings describe how to reach the network. In a pipeline all of it comes
