@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"unique"
 
 	"acrpromote/internal/ref"
@@ -24,7 +23,7 @@ func pack(d Descriptor) packed {
 	return p
 }
 
-func (p packed) digest() string { return "sha256:" + hex.EncodeToString(p.sum[:]) }
+func (p packed) digest() string { return ref.EncodeDigest(p.sum[:]) }
 
 func (p packed) descriptor() Descriptor {
 	return Descriptor{MediaType: p.mediaType.Value(), Digest: p.digest(), Size: p.size}
