@@ -59,6 +59,17 @@ func one(call func(t task, p pair) command) func(task) ([]command, error) {
 // programs are the files to measure; "" leaves one out.
 type programs struct{ self, ours, crane, regctl, oras, skopeo string }
 
+// leftOut is a line for each peer that does not take part.
+func (p programs) leftOut() []string {
+	var lines []string
+	for _, peer := range []struct{ name, file string }{{"crane", p.crane}, {"regctl", p.regctl}, {"oras", p.oras}, {"skopeo", p.skopeo}} {
+		if peer.file == "" {
+			lines = append(lines, peer.name+": not installed")
+		}
+	}
+	return lines
+}
+
 const jobs = "8"
 
 func contestants(p programs) []contestant {
@@ -118,8 +129,8 @@ func contestants(p programs) []contestant {
 	}
 	if p.skopeo != "" {
 		list = append(list, contestant{name: "skopeo", defaults: true, commands: one(func(t task, pair pair) command {
-			// Without these flags skopeo copies one platform, and converts manifests where
-			// it likes to: the digests would differ.
+			// Without these flags skopeo copies one platform, and may convert manifests: the
+			// digests would differ.
 			args := append([]string{p.skopeo, "--insecure-policy", "copy", "--all", "--preserve-digests", "--quiet"}, t.plain("--src-tls-verify=false", "--dest-tls-verify=false")...)
 			return command{args: append(args, "docker://"+t.from+"/"+pair.source, "docker://"+t.to+"/"+pair.target)}
 		})})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -85,5 +86,48 @@ func TestTLSIsMeasuredWhereItIsAskedFor(t *testing.T) {
 	}
 	if _, err := chooseNetworks("dial-up", false); err == nil {
 		t.Error("an unknown network was taken")
+	}
+}
+
+func TestLeftOutPeersAreNamed(t *testing.T) {
+	if got := (programs{crane: "crane", oras: "oras"}).leftOut(); !slices.Equal(got, []string{"regctl: not installed", "skopeo: not installed"}) {
+		t.Errorf("left out are %q", got)
+	}
+	if got := (programs{crane: "crane", regctl: "regctl", oras: "oras", skopeo: "skopeo"}).leftOut(); len(got) > 0 {
+		t.Errorf("with all of them %q are left out", got)
+	}
+}
+
+// TestSkopeoKeepsDigests checks the flags without which a copy is not the same image.
+func TestSkopeoKeepsDigests(t *testing.T) {
+	for _, c := range contestants(programs{skopeo: "skopeo"}) {
+		if c.name != "skopeo" {
+			continue
+		}
+		calls, err := c.commands(task{pairs: []pair{{"a:1", "b/a:1"}}})
+		if err != nil || len(calls) != 1 || !slices.Contains(calls[0].args, "--all") || !slices.Contains(calls[0].args, "--preserve-digests") {
+			t.Errorf("%v, %v", calls, err)
+		}
+		return
+	}
+	t.Error("skopeo does not take part")
+}
+
+// TestPageIsThatOfItsFigures checks that docs/bench.md was made from docs/bench.json.
+func TestPageIsThatOfItsFigures(t *testing.T) {
+	var m measurement
+	content, err := os.ReadFile(filepath.Join("..", "..", "docs", "bench.json"))
+	if err == nil {
+		err = json.Unmarshal(content, &m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "bench.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.markdown(); got != string(page) {
+		t.Errorf("docs/bench.json gives another page:\n%s", got)
 	}
 }

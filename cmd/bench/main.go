@@ -151,6 +151,9 @@ func measure(ctx context.Context, args []string) error {
 			b.out.Versions[name] = version
 		}
 	}
+	if *only == "" {
+		b.out.LeftOut = p.leftOut()
+	}
 	if *kill {
 		return runKills(ctx, b, *out)
 	}

@@ -94,7 +94,7 @@ type measurement struct {
 	Subjects []subject         `json:"cases"`
 	Records  []*record         `json:"records"`
 	Fan      *fan              `json:"fanOut,omitempty"`
-	LeftOut  []string          `json:"leftOut,omitempty"` // what time did not suffice for
+	LeftOut  []string          `json:"leftOut,omitempty"` // who did not take part, and what time did not suffice for
 }
 
 // bench measures.
