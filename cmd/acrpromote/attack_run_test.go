@@ -55,3 +55,34 @@ func TestAttackOtherRunWithoutItsToken(t *testing.T) {
 		}
 	}
 }
+
+// TestAttackResourceNamedLikeID gives an environment, a service connection and a stage
+// of a release the names that stand for another resource by its id.
+func TestAttackResourceNamedLikeID(t *testing.T) {
+	for name, attack := range map[string]func(env *testEnv, id string) outcome{
+		"environment": func(env *testEnv, id string) outcome {
+			alike := env.project.Environment(id)
+			alike.AddApproval(sim.ApprovalSettings{Approvers: []sim.Identity{manager}, MinRequired: 1})
+			env.stage = env.project.QueueRun(sim.RunOptions{RequestedFor: developer}).Stage("Production", alike, env.connection)
+			env.approve(manager, "")
+			return env.task(push("environment", id))
+		},
+		"stage of a release": func(env *testEnv, id string) outcome {
+			stage := env.project.Release(sim.ReleaseOptions{CreatedBy: developer, Artifact: env.run}).
+				Stage(id, sim.ReleaseStageOptions{Before: sim.ReleaseApprovals{Approvers: []sim.Identity{manager}}})
+			stage.Begin()
+			if err := stage.Approve(manager, ""); err != nil {
+				env.t.Fatal(err)
+			}
+			stage.Begin()
+			return env.taskOf(stage, push("environment", id))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newTestEnv(t)
+			env.sealed()
+			attack(env, "#"+env.environment.ID()).refusedBy("approval-unbound")
+			env.untouched(env.dev)
+		})
+	}
+}

@@ -9,7 +9,7 @@ import (
 // bindRelease returns the approvals of the stage, if it is the one that the
 // rules name. In a classic release the approvals belong to the stage itself.
 func (j *judge) bindRelease() []Approval {
-	if j.r.Environment != "" && !SameName(j.r.Environment, j.e.Stage) {
+	if j.r.Environment != "" && !namesStage(j.r.Environment, j.e.Stage) {
 		j.refuse(rule.ApprovalUnbound, j.stage(),
 			fmt.Sprintf("these are the approvals of the stage %s, but the input environment names %s", j.e.Stage, j.r.Environment),
 			"In a classic release, leave environment empty or set it to the stage whose approval counts.")
@@ -20,6 +20,14 @@ func (j *judge) bindRelease() []Approval {
 		return nil
 	}
 	return j.e.Approvals
+}
+
+// namesStage reports whether environment, in the form of Rules.Environment, names a
+// stage of a release. One that names a service connection, or a resource by its id,
+// names no stage, however that is called.
+func namesStage(environment, stage string) bool {
+	kind, name := named(environment)
+	return kind == "environment" && resourceID(kind, name) == "" && SameName(name, stage)
 }
 
 // judgeEntries judges the entries of one approval: as many as required must
