@@ -206,6 +206,9 @@ func TestForgery(t *testing.T) {
 		{name: "token's address of another job", claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, jobID, stageID, 1)
 		}, rules: mismatch, says: "is that of another job"},
+		{name: "token's address in another project", claims: func(c *azdo.Claims) {
+			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, projectID, planID, 1)
+		}, rules: mismatch, says: "is that of another job"},
 		{name: "token's address of another plan, which the server refuses", server: answering("/oidctoken", 400, ""), claims: func(c *azdo.Claims) {
 			c.OIDCRequestURI = strings.Replace(c.OIDCRequestURI, planID, stageID, 1)
 		}, rules: mismatch, says: "is that of another job"},

@@ -61,7 +61,7 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 		if err != nil || !s.collection.Contains(c.OIDCRequestURI) {
 			return approval.TokenResponse{Outside: s.collection.String()}, nil
 		}
-		if plan, job, ok := jobOf(u.Path); ok && !(approval.SameGUID(plan, c.PlanID) && approval.SameGUID(job, c.JobID)) {
+		if plan, job, ok := jobOf(u.Path); ok && !(approval.SameGUID(plan, c.PlanID) && approval.SameGUID(job, c.JobID) && s.inClaimedProject(u.Path)) {
 			return approval.TokenResponse{OtherJob: true}, nil
 		}
 	}
@@ -80,6 +80,14 @@ func (s *Service) readToken(ctx context.Context) (approval.TokenResponse, *rule.
 	}
 	unread := s.unreadable("the run's own token", err, viewBuilds)
 	return approval.TokenResponse{}, &unread
+}
+
+// inClaimedProject reports whether an address of a job's tokens is in the project that
+// the job claims to belong to, as far as it names one by its id.
+func (s *Service) inClaimedProject(path string) bool {
+	before, _, _ := strings.Cut(path, "/_apis/")
+	project := approval.GUID(before[strings.LastIndex(before, "/")+1:])
+	return project == "" || approval.SameGUID(project, s.claims.ProjectID)
 }
 
 // jobOf returns the plan and the job in an address of a job's tokens, which ends in
