@@ -179,14 +179,10 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 // resolve resolves a tag or digest at a target. Registries exist that answer 404 to
 // HEAD whatever they have. Azure does not; there, only an audit makes sure.
 func (r *reader) resolve(ctx context.Context, at *session.Registry, repository, reference string) (transfer.Descriptor, error) {
-	d, err := at.Data.Resolve(ctx, repository, reference)
-	if !errors.Is(err, transfer.NotFound) || at.Azure && r.c.Action != agent.Audit {
-		return d, err
+	if at.Azure && r.c.Action != agent.Audit {
+		return at.Data.Resolve(ctx, repository, reference)
 	}
-	if err := at.Data.ConfirmAbsence(ctx, repository, reference); err != nil {
-		return d, err
-	}
-	return at.Data.Resolve(ctx, repository, reference)
+	return at.Data.ResolveByGet(ctx, repository, reference)
 }
 
 // inspect inspects a target under a tag or, without one, by digest.

@@ -28,8 +28,9 @@ func (r *Registry) head(ctx context.Context, repo, reference string) (Descriptor
 	case http.StatusOK:
 		r.headWorks.Store(true)
 	case http.StatusNotFound:
-		if !r.headWorks.Load() && !strings.Contains(resp.header.Get("Content-Type"), "json") {
-			// Something else than the registry's API may have answered.
+		if !r.headWorks.Load() && (r.doubtHead.Load() || !strings.Contains(resp.header.Get("Content-Type"), "json")) {
+			// The registry has something, and no HEAD request has found anything yet;
+			// or something else than the registry's API may have answered.
 			return r.replaceHead(ctx, repo, reference)
 		}
 		return Descriptor{}, r.statusError(op, repo, reference, resp.status, nil)
@@ -67,21 +68,18 @@ func (r *Registry) replaceHead(ctx context.Context, repo, reference string) (Des
 	return d, err
 }
 
-// ConfirmAbsence reads a manifest that Resolve has not found, once more: some
-// registries answer HEAD requests with 404 whatever they have. Resolve returns what
-// it finds from then on.
-func (r *Registry) ConfirmAbsence(ctx context.Context, repo, reference string) error {
+// ResolveByGet is Resolve with a GET request, for registries that may answer HEAD
+// requests with 404 whatever they have. Once a HEAD request has found something, it
+// sends HEAD.
+func (r *Registry) ResolveByGet(ctx context.Context, repo, reference string) (Descriptor, error) {
 	if r.headWorks.Load() || r.noHead.Load() {
-		return nil
+		return r.Resolve(ctx, repo, reference)
 	}
-	d, err := r.replaceHead(ctx, repo, reference)
-	if isNotFound(err) {
-		return nil
-	}
+	d, err := r.resolve(ctx, repo, reference, r.headByGet)
 	if err == nil {
-		r.tags.Set(key(repo, reference), d)
+		r.doubtHead.Store(true)
 	}
-	return withSide(Target, r.wrap(ctx, "existence check", repo, reference, err))
+	return d, err
 }
 
 func (r *Registry) headByGet(ctx context.Context, repo, reference string) (Descriptor, error) {

@@ -53,6 +53,7 @@ type Registry struct {
 	apiProbe       *semaphore.Weighted // of the one request that finds out about the referrers API
 	noHead         atomic.Bool         // HEAD of manifests is not answered: they are read
 	headWorks      atomic.Bool         // a HEAD request has found a manifest
+	doubtHead      atomic.Bool         // a GET request has found one, where HEAD may not work
 	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
 	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
 	absentSince    *cache[time.Time]   // when a tag was not found
@@ -349,6 +350,10 @@ func (r *Registry) get(ctx context.Context, req request) (*response, error) {
 // Calling it for the target's tag while ReadTree reads the source saves Inspect
 // a round trip.
 func (r *Registry) Resolve(ctx context.Context, repo, reference string) (Descriptor, error) {
+	return r.resolve(ctx, repo, reference, r.head)
+}
+
+func (r *Registry) resolve(ctx context.Context, repo, reference string, head func(ctx context.Context, repo, reference string) (Descriptor, error)) (Descriptor, error) {
 	if ref.NamesDigest(reference) {
 		if m, ok := r.manifests.Peek(key(repo, reference)); ok {
 			return m.Descriptor, nil
@@ -356,7 +361,7 @@ func (r *Registry) Resolve(ctx context.Context, repo, reference string) (Descrip
 	}
 	d, err := r.tags.Get(ctx, key(repo, reference), func(ctx context.Context) (Descriptor, error) {
 		started := time.Now()
-		d, err := r.head(ctx, repo, reference)
+		d, err := head(ctx, repo, reference)
 		if isNotFound(err) {
 			r.absentSince.Set(key(repo, reference), started)
 		}
