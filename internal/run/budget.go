@@ -93,6 +93,7 @@ func (b *budgeter) copy(source, target string, t targetState, atomic bool) {
 	}
 	to.Write += work.Manifests
 	to.Read += work.Lookups
+	to.Referrers += work.Lists
 	if atomic && work.Manifests > 0 {
 		// The root by its digest first.
 		to.Write++

@@ -5,6 +5,7 @@ type Work struct {
 	Blobs     []BlobWork // each once
 	Manifests int        // PUT of manifests and tags
 	Lookups   int        // of digest tags
+	Lists     int        // of referrers that lacked something, read again
 }
 
 // BlobWork is a blob that the target is not known to have.
@@ -24,6 +25,7 @@ func (p Presence) Work() Work {
 	t := p.tree
 	mount := p.registry.same(t.source)
 	wanted := map[string]bool{}
+	lists := map[string]bool{}
 	for digest := range p.missingBlobs {
 		wanted[digest] = true
 	}
@@ -40,11 +42,15 @@ func (p Presence) Work() Work {
 		case len(n.tags) == 0 || n.subject != nil && p.allows(n.Digest):
 			w.Manifests++
 		}
+		if n.subject != nil && p.unproven[n.subject.Digest] {
+			lists[n.subject.Digest] = true
+		}
 		if !p.digestTagsChecked {
 			w.Manifests += len(n.tags)
 			w.Lookups += len(n.tags)
 		}
 	}
+	w.Lists = len(lists)
 	w.Manifests += len(p.tagsToPut)
 	if _, missing := p.missing[t.root.Digest]; p.tag == "" && missing || p.tag != "" && p.TagDigest != t.root.Digest {
 		w.Manifests++
