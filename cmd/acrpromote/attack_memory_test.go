@@ -256,6 +256,20 @@ func headers(part string) func(http.ResponseWriter, *http.Request) bool {
 	}
 }
 
+// tokens refuses every request, and gives another large token each time.
+func tokens() func(http.ResponseWriter, *http.Request) bool {
+	var n atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/token" {
+			_, _ = fmt.Fprintf(w, `{"token":"%060000d"}`, n.Add(1))
+			return true
+		}
+		w.Header().Set("Www-Authenticate", `Bearer realm="http://`+r.Host+`/token",service="s",error="insufficient_scope"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		return true
+	}
+}
+
 // pages responds with lists of digest tags, each page another.
 func pages(w http.ResponseWriter, r *http.Request) bool {
 	if !strings.Contains(r.URL.Path, "/tags/list") {
@@ -290,12 +304,13 @@ func hostileCases() []hostileCase {
 		{"referrers, too many", false, send("/referrers/", 200, numbered(hostileManifest, beginIndex, `]}`, descriptorOf)), "referrers=true", "more than 10000 entries", 0},
 		{"fallback lists of empty objects", false, send("/manifests/sha256-", 200, empties), "referrers=true", "has no digest", 0},
 		{"tag lists of empty names", true, send("/tags/list", 200, filled(16<<20, `{"tags":[`, `""`, `]}`)), "referrers=true", "", 0},
-		{"tag lists of digest tags", false, send("/tags/list", 200, numbered(16<<20, `{"tags":[`, `]}`, func(i int) string { return fmt.Sprintf(`"sha256-%064d"`, i) })), "referrers=true", "tags with the name of a digest", 0},
+		{"tag lists of digest tags", false, send("/tags/list", 200, numbered(16<<20, `{"tags":[`, `]}`, func(i int) string { return fmt.Sprintf(`"sha256-%064d"`, i) })), "referrers=true", "more than 100000 digest tags", 0},
 		{"valid images", true, serve(manifest, testimage.ManifestType, padded(hostileManifest, 0)), "", "copied", 0},
 		{"valid images of many layers", false, serve(manifest, testimage.ManifestType, padded(1400<<10, 9_000)), "", "of this run take more than", 150},
 		{"an index of 200 manifests of 1 MiB", false, children(200, 1<<20), "", "copied", 1},
 		{"an index of 200 manifests of 4 MiB", false, children(200, hostileManifest), "", "512 MiB of them", 1},
 		{"tag lists of many pages of digest tags", false, pages, "referrers=true", "of this run take more than", 0},
+		{"tokens", false, tokens(), "", "the tokens of this run have more than 4 MiB", 1200},
 		{"responses of headers", false, headers(manifest), "", "exceeded", 0},
 		{"error responses", false, send(manifest, 403, filled(hostileManifest, `{"errors":[`, `{}`, `]}`)), "", "403", 0},
 		{"error responses, chunked", false, chunked(manifest, 404, filled(hostileManifest, `{"errors":[`, `{}`, `]}`)), "", "404", 0},
@@ -343,4 +358,45 @@ func hostileRun(t testing.TB, images int, respond func(http.ResponseWriter, *htt
 	_ = command.Wait()
 	peak = most(command.ProcessState)
 	return peak, h.sent.Load(), strings.Join(strings.Fields(text.String()), " ")
+}
+
+// TestMemoryOfHostileAzureDevOps runs the program against an Azure DevOps whose documents
+// are made to take memory. It refuses or fails, and takes at most 96 MiB more than
+// for the documents as they are.
+func TestMemoryOfHostileAzureDevOps(t *testing.T) {
+	env, _ := ready(t)
+	peakOf := func(done bool) int64 {
+		p := env.start(env.environ(env.stage, push()))
+		most := maxrss.Watch(p.command.Process.Pid)
+		if o := p.wait(); done != (o.result["outcome"] == "done") {
+			t.Errorf("outcome %v\n%.3000s", o.result["outcome"], o.stdout)
+		}
+		return most(p.command.ProcessState)
+	}
+	idle := peakOf(true)
+	for _, c := range []struct{ name, path, body string }{
+		{"timeline of empty records", "/timeline", filled(16<<20, `{"records":[`, `{}`, `]}`)},
+		{"timeline of long texts", "/timeline", `{"records":[{"name":"` + strings.Repeat("x", 15<<20) + `"}]}`},
+		{"approvals", "/pipelines/approvals", filled(16<<20, `{"value":[`, `{"steps":[{}]}`, `]}`)},
+		{"check suite", "/pipelines/checks/runs", filled(16<<20, `{"checkRuns":[`, `{}`, `]}`)},
+		{"builds", "/build/builds/", filled(16<<20, `{"tags":[`, `""`, `]}`)},
+		{"not JSON", "/timeline", strings.Repeat("<", 16<<20)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			env.organization.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+				if !strings.Contains(strings.ToLower(r.URL.Path), c.path) {
+					return false
+				}
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, c.body)
+				return true
+			})
+			defer env.organization.RestoreAnswers()
+			peak := peakOf(false)
+			t.Logf("%.1f MiB more than idle", float64(peak-idle)/(1<<20))
+			if peak-idle > maxHostileMemory {
+				t.Errorf("it took %d MiB more than idle", (peak-idle)>>20)
+			}
+		})
+	}
 }

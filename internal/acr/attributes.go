@@ -98,6 +98,7 @@ func (*unauthorizedError) Error() string { return "HTTP 401" }
 func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes, error) {
 	op := "reading the attributes of " + repository + ":" + tag
 	seen := &errorCapture{}
+	defer seen.release()
 	answer, err := m.client.GetTagProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, tag, nil)
 	if err != nil {
 		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
@@ -116,6 +117,7 @@ func (m *Metadata) Tag(ctx context.Context, repository, tag string) (Attributes,
 func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Attributes, error) {
 	op := "reading the attributes of " + repository + "@" + digest
 	seen := &errorCapture{}
+	defer seen.release()
 	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, nil)
 	if err != nil {
 		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
@@ -136,6 +138,7 @@ func (m *Metadata) Manifest(ctx context.Context, repository, digest string) (Att
 func (m *Metadata) Repository(ctx context.Context, repository string) (Attributes, error) {
 	op := "reading the attributes of " + repository
 	seen := &errorCapture{}
+	defer seen.release()
 	answer, err := m.client.GetRepositoryProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, nil)
 	if err != nil {
 		return Attributes{}, m.sdkError(op, repository, err, seen, reading)
@@ -149,6 +152,7 @@ func (m *Metadata) Repository(ctx context.Context, repository string) (Attribute
 // SetTag sets whether a tag can be written (moved) and deleted.
 func (m *Metadata) SetTag(ctx context.Context, repository, tag string, write, del bool) error {
 	seen := &errorCapture{}
+	defer seen.release()
 	_, err := m.client.UpdateTagProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, tag, &azcontainerregistry.ClientUpdateTagPropertiesOptions{
 		Value: &azcontainerregistry.TagWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})
@@ -161,6 +165,7 @@ func (m *Metadata) SetTag(ctx context.Context, repository, tag string, write, de
 // SetManifest sets whether a manifest can be written and deleted.
 func (m *Metadata) SetManifest(ctx context.Context, repository, digest string, write, del bool) error {
 	seen := &errorCapture{}
+	defer seen.release()
 	_, err := m.client.UpdateManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, &azcontainerregistry.ClientUpdateManifestPropertiesOptions{
 		Value: &azcontainerregistry.ManifestWriteableProperties{CanWrite: &write, CanDelete: &del},
 	})

@@ -185,6 +185,7 @@ func (i *Identity) options(client *http.Client) azcore.ClientOptions {
 // GetToken requests a token, and explains errors.
 func (i *Identity) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	seen := &errorCapture{}
+	defer seen.release()
 	token, err := i.inner.GetToken(context.WithValue(ctx, errorCaptureKey{}, seen), options)
 	if err == nil {
 		return token, nil
@@ -319,7 +320,7 @@ func (b sdkTransport) do(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	body, err := readAll(resp.Body)
+	body, err := captureFrom(req.Context()).readAll(req.Context(), resp.Body)
 	if err != nil {
 		return nil, err
 	}
@@ -363,12 +364,19 @@ func bufferedBody(req *http.Request) (*http.Request, error) {
 	return own, nil
 }
 
-func readAll(body io.ReadCloser) ([]byte, error) {
+func readAll(body io.ReadCloser) ([]byte, error) { return readAllFrom(nil, body, nil) }
+
+// readAllFrom reads the rest of a body, of which begin has been read, and closes it.
+func readAllFrom(begin []byte, body io.ReadCloser, err error) ([]byte, error) {
 	defer body.Close()
-	read, err := io.ReadAll(io.LimitReader(body, maxResponse+1))
 	if err != nil {
 		return nil, err
 	}
+	rest, err := io.ReadAll(io.LimitReader(body, maxResponse+1-int64(len(begin))))
+	if err != nil {
+		return nil, err
+	}
+	read := append(begin, rest...)
 	if len(read) > maxResponse {
 		return nil, fmt.Errorf("more than %d bytes are not read", maxResponse)
 	}

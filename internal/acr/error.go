@@ -36,6 +36,7 @@ const (
 	maxMessage  = 512 // characters
 	maxCode     = 64  // characters
 	maxToken    = 64 << 10
+	maxTokens   = 4 << 20 // of all tokens of a run
 )
 
 // Error is a request that a registry or Microsoft Entra ID refused or did not

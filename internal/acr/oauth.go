@@ -153,5 +153,5 @@ func (s *SignIn) fetchFromRealm(ctx context.Context, scopes []string) (token, er
 	if !wellFormed(text) {
 		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
-	return s.receivedToken(text, doc.ExpiresIn), nil
+	return s.receivedToken(op, text, doc.ExpiresIn)
 }

@@ -360,11 +360,14 @@ func (s *SignIn) fetchWithRefresh(ctx context.Context, identity entra, scopes []
 	}
 }
 
-// receivedToken returns a token that was just issued, and adds it to the
-// secrets.
-func (s *SignIn) receivedToken(text string, expiresIn int64) token {
+// receivedToken returns a token that was just issued, and adds it to the secrets.
+// All are kept, to remove them from every text.
+func (s *SignIn) receivedToken(op, text string, expiresIn int64) (token, error) {
+	if s.secrets.Size()+len(text) > maxTokens {
+		return token{}, &Error{Host: s.host, Op: op, detail: fmt.Sprintf("the tokens of this run have more than %d MiB", maxTokens>>20), Remedy: "Move fewer images in one run, and check what is in front of the registry"}
+	}
 	s.secrets.Add(text)
-	return newToken(text, expiresIn, s.now())
+	return newToken(text, expiresIn, s.now()), nil
 }
 
 func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string) (token, error) {
@@ -379,6 +382,7 @@ func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string
 	}
 	grant := azcontainerregistry.TokenGrantTypeRefreshToken
 	seen := &errorCapture{}
+	defer seen.release()
 	answer, err := client.ExchangeACRRefreshTokenForACRAccessToken(context.WithValue(ctx, errorCaptureKey{}, seen), service, strings.Join(scopes, " "), refresh.text,
 		&azcontainerregistry.AuthenticationClientExchangeACRRefreshTokenForACRAccessTokenOptions{GrantType: &grant})
 	if err != nil {
@@ -387,7 +391,7 @@ func (s *SignIn) accessToken(ctx context.Context, refresh token, scopes []string
 	if answer.AccessToken == nil || !wellFormed(*answer.AccessToken) {
 		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
-	return s.receivedToken(*answer.AccessToken, 0), nil
+	return s.receivedToken(op, *answer.AccessToken, 0)
 }
 
 // exchange returns the registry's refresh token for the Entra token. This is
@@ -456,6 +460,7 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 		options.Tenant = &identity.tenant
 	}
 	seen := &errorCapture{}
+	defer seen.release()
 	answer, err := client.ExchangeAADAccessTokenForACRRefreshToken(context.WithValue(ctx, errorCaptureKey{}, seen), azcontainerregistry.PostContentSchemaGrantTypeAccessToken, service, options)
 	if err != nil {
 		e := s.tokenError(op, err, seen, nil)
@@ -471,5 +476,5 @@ func (s *SignIn) exchangeOnce(ctx context.Context, identity entra) (token, error
 	if answer.RefreshToken == nil || !wellFormed(*answer.RefreshToken) {
 		return token{}, &Error{Host: s.host, Op: op, detail: "the response has no token", Remedy: "Check the registry's name, and what is in front of it"}
 	}
-	return s.receivedToken(*answer.RefreshToken, 0), nil
+	return s.receivedToken(op, *answer.RefreshToken, 0)
 }

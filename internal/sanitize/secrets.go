@@ -38,6 +38,7 @@ const (
 type Secrets struct {
 	mu     sync.RWMutex
 	known  map[string]bool
+	size   int          // of known, in bytes
 	values [][]encoding // as they are
 	lines  [][]encoding // as in a line, where that differs
 }
@@ -72,6 +73,7 @@ func (s *Secrets) add(secret, public string) {
 		s.known = map[string]bool{}
 	}
 	s.known[secret] = true
+	s.size += len(secret)
 	// A reader keeps the slices that it has.
 	s.values = append(s.values[:len(s.values):len(s.values)], all)
 	if inLine != nil {
@@ -83,6 +85,17 @@ func (s *Secrets) has(value string) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.known[value]
+}
+
+// Size returns how many bytes the secrets have. Their encodings take about twelve times
+// as much memory.
+func (s *Secrets) Size() int {
+	if s == nil {
+		return 0
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.size
 }
 
 // AddLogin adds a password, and user and password as HTTP's Basic
