@@ -115,6 +115,8 @@ func variants() []variant {
 		{name: "source: a former OCI artifact is attached", prepare: func(v *variantTest) { v.artifact(ociArtifact) }},
 		{name: "source: a former ORAS artifact is attached", prepare: func(v *variantTest) { v.artifact(orasArtifact) }},
 		{name: "source: the same, without the referrers API", source: sim.RegistryOptions{NoReferrers: true}, prepare: func(v *variantTest) { v.artifact(orasArtifact) }},
+		{name: "source: a former OCI artifact is a program too", first: atSource, says: "both an artifact and something else", prepare: func(v *variantTest) { v.schema1(ociArtifact) }},
+		{name: "source: a former ORAS artifact is a program too", first: atSource, says: "both an artifact and something else", prepare: func(v *variantTest) { v.schema1(orasArtifact) }},
 		{name: "target: refuses former artifacts, with 400", target: quirks(sim.Quirks{Refuses: []string{ociArtifact}}),
 			first: warned, audit: atTarget, says: "referrers.exclude", left: 2, prepare: func(v *variantTest) { v.artifact(ociArtifact) }},
 		{name: "target: refuses former artifacts, with 405", target: refusing(orasArtifact, 405, "UNSUPPORTED"),
@@ -269,6 +271,17 @@ func (v *variantTest) artifact(mediaType string) {
 		testimage.List(v.from, variantRepo, v.image, v.attached[1], artifact)
 		testimage.List(v.from, variantRepo, artifact, note)
 	}
+}
+
+// schema1 attaches an artifact that engines run which do not know its type: it is a
+// Docker image of schema 1 too.
+func (v *variantTest) schema1(mediaType string) {
+	layer := []byte("a program")
+	v.from.PutBlob(variantRepo, layer)
+	v.push("", mediaType, map[string]any{"mediaType": mediaType, "artifactType": "application/former",
+		"blobs": []descriptor{testimage.Describe("text/plain", layer)}, "subject": v.image,
+		"schemaVersion": 1, "name": variantRepo, "tag": "1.0", "architecture": "amd64",
+		"fsLayers": []any{map[string]any{"blobSum": testimage.Digest(layer)}}, "history": []any{map[string]any{"v1Compatibility": "{}"}}})
 }
 
 // cell returns how a run ended.

@@ -85,6 +85,7 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		Config        present      `json:"config"`
 		Layers        present      `json:"layers"`
 		Manifests     present      `json:"manifests"`
+		FSLayers      present      `json:"fsLayers"`
 	}
 	if err := json.Unmarshal(raw, &shape); err != nil {
 		return nil, Corrupt, fmt.Errorf("it is not valid JSON: %s", sanitize.Bounded(err.Error(), 150))
@@ -112,7 +113,9 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 		return nil, Corrupt, fmt.Errorf("it is a %s, but its descriptor says %s", kind, hint)
 	}
 	artifact := isArtifactType(kind)
-	if artifact && (shape.MediaType.value != kind || bool(shape.Config || shape.Layers || shape.Manifests)) {
+	// Engines read a manifest of a type that they do not know as Docker schema 1.
+	// (containers/image, manifest: NormalizedMIMEType.)
+	if artifact && (shape.MediaType.value != kind || bool(shape.Config || shape.Layers || shape.Manifests || shape.FSLayers)) {
 		return nil, Corrupt, fmt.Errorf("it is both an artifact and something else")
 	}
 	if shape.SchemaVersion.value != 2 && !artifact {
