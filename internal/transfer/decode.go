@@ -59,6 +59,7 @@ type descriptorDocument struct {
 	Annotations  annotations  `json:"annotations"`
 	Data         once[[]byte] `json:"data"`
 	URLs         urls         `json:"urls"`
+	Platform     present      `json:"platform"`
 }
 
 // descriptor checks the document.
