@@ -103,9 +103,6 @@ func variants() []variant {
 		{name: "source: a Docker list has the name of a digest", first: warned, says: "not a list of referrers", prepare: func(v *variantTest) {
 			v.from.Push(variantRepo, testimage.FallbackTag(v.image.Digest), dockerList, []byte(`{"schemaVersion":2,"mediaType":"`+dockerList+`","manifests":[]}`))
 		}},
-		{name: "source: an index of other platforms has the name of a digest", first: warned, says: "not a list of referrers", prepare: func(v *variantTest) { v.tagIndex(v.from) }},
-		{name: "target: no referrers API, and an index of other platforms has the name", target: sim.RegistryOptions{NoReferrers: true}, first: warned, says: "in no list",
-			prepare: func(v *variantTest) { v.tagIndex(v.to) }},
 		{name: "target: no referrers API, and digests as names", target: sim.RegistryOptions{NoReferrers: true, Quirks: sim.Quirks{DigestNames: true}}, first: warned, says: "in no list"},
 		{name: "target: no referrers API, and the name is taken", target: sim.RegistryOptions{NoReferrers: true}, first: warned, says: "in no list",
 			prepare: func(v *variantTest) { v.tag(v.to, v.image) }},
@@ -249,11 +246,6 @@ func (v *variantTest) tag(r *sim.Registry, named descriptor) {
 	}
 	mediaType, content, _ := r.Manifest(variantRepo, named.Digest)
 	r.Push(variantRepo, testimage.FallbackTag(named.Digest), mediaType, content)
-}
-
-// tagIndex gives another index the name of the image's digest.
-func (v *variantTest) tagIndex(r *sim.Registry) {
-	testimage.Put(r, variantRepo, testimage.FallbackTag(v.image.Digest), testimage.Index(child(5, 0), child(5, 1)))
 }
 
 // digestTag attaches something to the image by a tag.

@@ -59,7 +59,6 @@ type descriptorDocument struct {
 	Annotations  annotations  `json:"annotations"`
 	Data         once[[]byte] `json:"data"`
 	URLs         urls         `json:"urls"`
-	Platform     present      `json:"platform"`
 }
 
 // descriptor checks the document.

@@ -45,11 +45,10 @@ type Manifest struct {
 	Descriptor        // of itself; ArtifactType is artifactType, else the type of the config
 	Raw        []byte // as they are hashed; nil if they were not kept
 
-	subject   *Descriptor  // the manifest that this one refers to
-	children  []Descriptor // manifests that an index contains
-	platforms bool         // it is an index with children, each for a platform
-	contents  []packed     // the config and the layers in their order, without foreign ones
-	foreign   []packed     // layers that are not distributed with the image
+	subject  *Descriptor  // the manifest that this one refers to
+	children []Descriptor // manifests that an index contains
+	contents []packed     // the config and the layers in their order, without foreign ones
+	foreign  []packed     // layers that are not distributed with the image
 
 	source     *Registry // where it was read, if it was kept
 	repository string
@@ -150,17 +149,14 @@ func parseManifest(raw []byte, contentType, hint string) (*Manifest, Kind, error
 }
 
 func (m *Manifest) parseIndex() error {
-	forPlatforms := true
-	doc := indexDocument{Manifests: descriptors(maxChildren, "manifests", func(document descriptorDocument, d Descriptor) {
+	doc := indexDocument{Manifests: descriptors(maxChildren, "manifests", func(_ descriptorDocument, d Descriptor) {
 		d.Annotations = nil
 		m.children = append(m.children, d)
-		forPlatforms = forPlatforms && bool(document.Platform)
 	})}
 	if err := json.Unmarshal(m.Raw, &doc); err != nil {
 		return fmt.Errorf("it is not a valid index: %w", decodeError(err))
 	}
 	m.children = slices.Clone(m.children)
-	m.platforms = forPlatforms && len(m.children) > 0
 	m.ArtifactType = intern(doc.ArtifactType.value)
 	return m.setSubject(doc.Subject.value, doc.Annotations.value)
 }

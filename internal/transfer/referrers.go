@@ -286,9 +286,9 @@ func (r *Registry) readFallbackList(ctx context.Context, repo, digest string) (r
 
 // isListOf reports whether what the fallback tag of a manifest points to may be a list
 // of its referrers. Some give an image the name of its own digest, and some registries
-// answer such a name with the manifest itself. Entries of a list have no platform.
+// answer such a name with the manifest itself.
 func isListOf(m *Manifest, subject string) bool {
-	return m.MediaType == string(types.OCIImageIndex) && m.Digest != subject && !m.platforms
+	return m.MediaType == string(types.OCIImageIndex) && m.Digest != subject
 }
 
 // parseReferrers parses a list of referrers: an OCI index.
