@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,10 +29,18 @@ import (
 // race detector if the tests have it.
 var binary string
 
+// plainBinary is the program without the race detector, for the tests in manyRuns.
+var plainBinary string
+
+// manyRuns are tests that run the program hundreds of times to compare what it decides
+// and says. With the race detector each run takes several times as long, and shows
+// nothing that the other tests do not.
+var manyRuns = regexp.MustCompile(`^Test(AnyInputsEndInAResult|VerifyNeverNods|RegistryVariants|EveryRefusalIsExplained|StoryAtEveryAddress|CredentialSchemesAtEveryAddress|Clouds)(/|$)`)
+
 func TestMain(m *testing.M) {
 	if built := os.Getenv("ACRPROMOTE_TEST_PROGRAM"); built != "" {
 		// A process of a test that needs a network namespace of its own.
-		binary = built
+		binary, plainBinary = built, built
 		os.Exit(m.Run())
 	}
 	os.Exit(func() int {
@@ -45,14 +54,18 @@ func TestMain(m *testing.M) {
 		if runtime.GOOS == "windows" {
 			binary += ".exe"
 		}
-		arguments := []string{"build", "-ldflags", "-X main.version=0.0.0-test", "-o", binary}
+		arguments := []string{"build", "-ldflags", "-X main.version=0.0.0-test", "-o"}
+		builds := [][]string{append(slices.Clone(arguments), binary, ".")}
+		plainBinary = binary
 		if raceEnabled {
-			arguments = append(arguments, "-race")
+			plainBinary = filepath.Join(dir, "plain-"+filepath.Base(binary))
+			builds = [][]string{append(slices.Clone(arguments), binary, "-race", "."), append(slices.Clone(arguments), plainBinary, ".")}
 		}
-		build := exec.Command("go", append(arguments, ".")...)
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "the program does not build: %v\n%s", err, out)
-			return 1
+		for _, build := range builds {
+			if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
+				fmt.Fprintf(os.Stderr, "the program does not build: %v\n%s", err, out)
+				return 1
+			}
 		}
 		return m.Run()
 	}())
@@ -169,7 +182,11 @@ func openEnv(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *tes
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	env := &testEnv{t: t, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
+	var command []string
+	if manyRuns.MatchString(t.Name()) {
+		command = []string{plainBinary}
+	}
+	env := &testEnv{t: t, command: command, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
 	cloud.Intercept(env.seen.watch)
 	env.prodNetwork = cloud.Network("prod", prodAddress)
 	env.devNetwork = cloud.Network("dev", devAddress)
