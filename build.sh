@@ -201,7 +201,7 @@ run_tests() {
   fi
   say "tests${race:+ with the race detector}"
   ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
-    ACRPROMOTE_REGISTRY2="$tools/registry2-$registry2_version" ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -timeout 30m ./...
+    ACRPROMOTE_REGISTRY2="$tools/registry2-$registry2_version" ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -parallel 3 -timeout 30m ./...
 }
 
 case "${1:-}" in
