@@ -29,7 +29,8 @@ import (
 // race detector if the tests have it.
 var binary string
 
-// plainBinary is the program without the race detector, for the tests in manyRuns.
+// plainBinary is the program without the race detector, for the tests in manyRuns and
+// those that measure memory.
 var plainBinary string
 
 // manyRuns are tests that run the program hundreds of times to compare what it decides
