@@ -143,14 +143,7 @@ grant() {
 		b.WriteString("\n")
 	}
 	g.others(&b)
-	if g.pulled != "" {
-		b.WriteString("\n" + tokenAbout)
-		fmt.Fprintf(&b, "az acr scope-map create --name base-images-pull --registry %s --description \"Pull base images and list their tags\"", g.pulled)
-		for _, repository := range g.repositories {
-			fmt.Fprintf(&b, " \\\n  --repository '%s' content/read metadata/read", repository)
-		}
-		fmt.Fprintf(&b, "\naz acr token create --name '<team>' --registry %s --scope-map base-images-pull\n", g.pulled)
-	}
+	g.pullToken(&b, "\\")
 	return b.String()
 }
 
@@ -176,22 +169,29 @@ function Grant([string] $Who, [string] $Registry, [string] $Abac, [string[]] $Rb
 	for _, role := range []string{refusal.LockKeeper, refusal.LockReader} {
 		if definition := definitions[role]; definition != "" {
 			file := strings.ReplaceAll(strings.ToLower(role), " ", "-") + ".json"
-			fmt.Fprintf(&b, "Set-Content -Path %s -Value '%s'\naz role definition create --role-definition '@%s'\n", file, definition, file)
+			fmt.Fprintf(&b, "Set-Content -Path %[1]s -Value '%[2]s'\naz role definition create --role-definition '@%[1]s'\nif ($LASTEXITCODE -ne 0) { az role definition update --role-definition '@%[1]s' }\n", file, definition)
 		}
 	}
 	for _, one := range g.roles {
 		fmt.Fprintf(&b, "\n# %s on %s: %s.\nGrant '<object ID of %s>' '%s' '%s' @('%s')\n", one.who, one.registry, one.why, one.who, one.registry, one.abac[0], strings.Join(one.rbac, "', '"))
 	}
 	g.others(&b)
-	if g.pulled != "" {
-		b.WriteString("\n" + tokenAbout)
-		fmt.Fprintf(&b, "az acr scope-map create --name base-images-pull --registry %s --description 'Pull base images and list their tags'", g.pulled)
-		for _, repository := range g.repositories {
-			fmt.Fprintf(&b, " `\n  --repository '%s' content/read metadata/read", repository)
-		}
-		fmt.Fprintf(&b, "\naz acr token create --name '<team>' --registry %s --scope-map base-images-pull\n", g.pulled)
-	}
+	g.pullToken(&b, "`")
 	return b.String()
+}
+
+// pullToken writes the scope map and the token of a team that only pulls. continuation
+// is the shell's mark for a command that goes on in the next line.
+func (g grants) pullToken(b *strings.Builder, continuation string) {
+	if g.pulled == "" {
+		return
+	}
+	b.WriteString("\n" + tokenAbout)
+	fmt.Fprintf(b, "az acr scope-map create --name base-images-pull --registry %s --description 'Pull base images and list their tags'", g.pulled)
+	for _, repository := range g.repositories {
+		fmt.Fprintf(b, " %s\n  --repository '%s' content/read metadata/read", continuation, repository)
+	}
+	fmt.Fprintf(b, "\naz acr token create --name '<team>' --registry %s --scope-map base-images-pull\n", g.pulled)
 }
 
 // others writes what has to be done at registries outside Azure.
