@@ -216,9 +216,6 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 		return nil
 	}
 	_, err := c.dst.Resolve(ctx, c.repo, c.tree.Digest())
-	if isNotFound(err) && c.mountFrom() == "" && !c.dst.headWorks.Load() {
-		err = c.recheckWithoutHead(ctx)
-	}
 	if err != nil {
 		if isNotFound(err) {
 			return nil
@@ -227,25 +224,6 @@ func (c *targetCopy) recheckRoot(ctx context.Context) error {
 	}
 	c.presence.Root, c.presence.missing = true, make(map[string]*node)
 	return c.presence.checkManifests(ctx, c.dst, c.repo)
-}
-
-// recheckWithoutHead looks for the root and the tag at a target that has every blob,
-// but has not found any manifest by HEAD.
-func (c *targetCopy) recheckWithoutHead(ctx context.Context) error {
-	if _, err := c.dst.replaceHead(ctx, c.repo, c.tree.Digest()); err != nil {
-		return err
-	}
-	d, err := c.dst.head(ctx, c.repo, c.tag)
-	switch {
-	case isNotFound(err):
-		return nil
-	case err != nil:
-		return err
-	case d.Digest != c.tree.Digest():
-		return c.dst.tagAppeared(c.repo, c.tag, d.Digest)
-	}
-	c.presence.TagDigest = d.Digest
-	return nil
 }
 
 // mountFrom returns the repository to mount blobs from: the source's, if source
