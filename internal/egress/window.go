@@ -132,14 +132,19 @@ func (w *window) acquire(ctx context.Context, pause pauseFunc, again bool) (*per
 
 // release returns the place; a long body is sent without one.
 func (t *permit) release() {
-	w := t.window
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !t.released {
-		t.released = true
-		w.inFlight--
-		w.wake()
+	t.window.mu.Lock()
+	defer t.window.mu.Unlock()
+	t.free()
+}
+
+// free returns the place. The window must be locked.
+func (t *permit) free() {
+	if t.released {
+		return
 	}
+	t.released = true
+	t.window.inFlight--
+	t.window.wake()
 }
 
 func (w *window) wake() {
@@ -150,15 +155,16 @@ func (w *window) wake() {
 }
 
 // done returns the place and adapts the window to the response, nil if there
-// was none.
+// was none. Both happen at once: no other request may take the place before a refusal
+// is known.
 func (t *permit) done(resp *http.Response) {
-	t.release()
-	if resp == nil {
-		return
-	}
 	w := t.window
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	t.free()
+	if resp == nil {
+		return
+	}
 	switch resp.StatusCode {
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
 		now := time.Now()
