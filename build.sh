@@ -31,7 +31,7 @@ need_go() {
 
 # compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version.
 compile() {
-  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$version" -o "$3" ./cmd/acrpromote
+  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$3" ./cmd/acrpromote
 }
 
 need_node() {

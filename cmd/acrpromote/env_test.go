@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 		if runtime.GOOS == "windows" {
 			binary += ".exe"
 		}
-		arguments := []string{"build", "-ldflags", "-X main.version=0.0.0-test", "-o"}
+		arguments := []string{"build", "-tags", "nethttpomithttp2", "-ldflags", "-X main.version=0.0.0-test", "-o"}
 		builds := [][]string{append(slices.Clone(arguments), binary, ".")}
 		plainBinary = binary
 		if raceEnabled {

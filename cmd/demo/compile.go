@@ -60,7 +60,7 @@ func build(ctx context.Context, target platform, p *program, output string) erro
 	if err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
+	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-tags", "nethttpomithttp2",
 		"-ldflags", "-s -w -X main.version="+p.version, "-o", output, "./cmd/acrpromote")
 	command.Dir = root
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+target.os, "GOARCH="+target.architecture)

@@ -58,6 +58,9 @@ func asking(t *testing.T, status int, http2 bool) (server *httptest.Server, with
 		} else {
 			without.Add(1)
 		}
+		if blob := strings.Contains(r.URL.Path, "/blobs/"); !blob && (r.ProtoMajor == 2) != http2 {
+			t.Errorf("%s came over %s", r.URL.Path, r.Proto)
+		}
 		rw.WriteHeader(status)
 	}))
 	server.EnableHTTP2 = http2

@@ -124,7 +124,7 @@ func (d *dialer) take(ctx context.Context, key string) net.Conn {
 // bandwidth, and with buffers for long bodies.
 func (n *Network) blobTransport() *http.Transport {
 	t := n.transport.Clone()
-	t.ForceAttemptHTTP2, t.HTTP2 = false, nil
+	t.HTTP2 = nil
 	// For headers. Bodies bypass these buffers, and with many targets there are
 	// many connections.
 	t.ReadBufferSize, t.WriteBufferSize = 4<<10, 4<<10

@@ -219,7 +219,6 @@ func New(s Settings) (*Network, error) {
 		MaxResponseHeaderBytes: maxHeader,
 		ReadBufferSize:         bufferSize,
 		WriteBufferSize:        bufferSize,
-		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: dialTimeout, MaxReceiveBufferPerStream: streamBuffer},
 		// Bytes are hashed and counted as they are sent.
 		DisableCompression:     true,
@@ -247,6 +246,14 @@ func New(s Settings) (*Network, error) {
 	n.linkLocal = n.transport.Clone()
 	n.linkLocal.Proxy, n.linkLocal.DialTLSContext = nil, nil
 	n.blobs = n.blobTransport()
+	for _, t := range []*http.Transport{n.transport, n.identified, n.linkLocal} {
+		if t == nil {
+			continue
+		}
+		if err := useHTTP2(t); err != nil {
+			return nil, fmt.Errorf("preparing HTTP/2: %w", err)
+		}
+	}
 	return n, nil
 }
 
