@@ -104,6 +104,7 @@ var pure = map[string][]string{
 	"internal/sanitize":    {},
 	"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},
 	"internal/levenshtein": {},
+	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
 	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
@@ -147,13 +148,13 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/agent":     {"internal/levenshtein", "internal/ref", "internal/sanitize"},
+		"internal/agent":     {"internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/sanitize"},
 		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter", "internal/sanitize"},
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/refusal", "internal/rule", "internal/sanitize"},
-		"internal/report":    {"internal/outcome", "internal/rule", "internal/sanitize"},
+		"internal/report":    {"internal/manual", "internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
 		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},
@@ -165,7 +166,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		// Packages that connect the adapters decide nothing.
 		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/ref", "internal/transfer"},
 		// The command parses flags; package run does the rest.
-		"cmd/acrpromote": {"internal/agent", "internal/outcome", "internal/run", "internal/topology"},
+		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/run", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.
 		"cmd/livecheck": {"internal/collection", "internal/sanitize"},
 	}

@@ -16,6 +16,9 @@ const (
 	Partial   Outcome = "partial"
 )
 
+// All has all outcomes, in the order of the documentation.
+var All = []Outcome{Done, Failed, Misuse, Refused, Partial, Cancelled}
+
 // ExitCode returns the exit code at a prompt. In a pipeline the exit code is 0,
 // and task.complete has the result.
 func (o Outcome) ExitCode() int {

@@ -1,0 +1,9 @@
+// Package docs contains the pages that the program itself shows.
+package docs
+
+import _ "embed"
+
+// Troubleshooting is the page troubleshooting.md, in Markdown.
+//
+//go:embed troubleshooting.md
+var Troubleshooting string
