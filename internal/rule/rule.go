@@ -160,9 +160,12 @@ type Refusal struct {
 	Remedy  string `json:"remedy"`
 }
 
-// Outcome reports whether a rule is met, and by whom and when.
+// Outcome reports whether a rule is met, and by whom and when. Pending is set for a
+// rule that is not met yet, because it waits for an approval that may still be
+// given.
 type Outcome struct {
-	Rule   Name   `json:"rule"`
-	Met    bool   `json:"met"`
-	Detail string `json:"detail"`
+	Rule    Name   `json:"rule"`
+	Met     bool   `json:"met"`
+	Pending bool   `json:"pending"`
+	Detail  string `json:"detail"`
 }
