@@ -245,3 +245,28 @@ func approvalLine(a Approval) string {
 	}
 	return guards + ": not granted"
 }
+
+// name returns the label of a rule, or else its name.
+func (s RuleState) name() string {
+	return sanitize.Visible(cmp.Or(s.Label, string(s.Rule)), shortField)
+}
+
+// state returns the state of a rule in a word.
+func (s RuleState) state() string {
+	switch {
+	case s.Met:
+		return ruleMet
+	case s.Pending:
+		return rulePending
+	}
+	return ruleNotMet
+}
+
+// note returns the detail of a rule, with its name if it is not met.
+func (s RuleState) note() string {
+	detail := sanitize.Visible(s.Detail, longField)
+	if s.Met || s.Label == "" {
+		return detail
+	}
+	return detail + " (" + sanitize.Visible(string(s.Rule), 40) + ")"
+}

@@ -280,14 +280,14 @@ func (m *markdown) details(r Result) {
 	m.line("<details><summary>Details: rules, digests, run, network</summary>")
 	m.line("")
 	if len(r.Approval.Rules) > 0 {
-		m.line("| Rule | Met | Detail |")
+		m.line("| Rule | State | Detail |")
 		m.line("|---|---|---|")
 		for _, o := range r.Approval.Rules[:min(len(r.Approval.Rules), m.rows)] {
-			met := "no"
-			if o.Met {
-				met = "yes"
+			name := m.text(o.name())
+			if !o.Met && o.Label != "" {
+				name += " (" + m.code(string(o.Rule)) + ")"
 			}
-			m.line("| %s | %s | %s |", m.code(string(o.Rule)), met, m.text(o.Detail))
+			m.line("| %s | %s | %s |", name, o.state(), m.text(o.Detail))
 		}
 		m.line("")
 	}

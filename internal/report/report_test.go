@@ -42,7 +42,7 @@ func base(action string, ended outcome.Outcome) Result {
 func approved(r Result) Result {
 	r.Approval = Approval{Granted: true, Kind: "manual", Guards: "environment Production",
 		Approvers: []Approver{{Name: "release.manager@example.com", ID: "id-1", At: "2026-11-23T12:00:00Z", Comment: "CHG-1234, quoted the code"}},
-		Rules:     []rule.Outcome{{Rule: rule.MinApprovers, Met: true, Detail: "1 of 1"}, {Rule: rule.NotSealed, Met: true, Detail: "sealed 2026-11-23 11:40 UTC, before the approval"}}}
+		Rules:     RuleStates([]rule.Outcome{{Rule: rule.MinApprovers, Met: true, Detail: "1 of 1"}, {Rule: rule.NotSealed, Met: true, Detail: "1 image sealed before the approval"}})}
 	return r
 }
 
@@ -71,7 +71,8 @@ func cases() map[string]Result {
 	refused := base("invertedPush", outcome.Refused)
 	refused.Approval = Approval{Kind: "manual", Guards: "environment Production",
 		Approvers: []Approver{},
-		Rules:     []rule.Outcome{{Rule: rule.RequesterApproved, Detail: "the only approver, developer@example.com, also started the run"}, {Rule: rule.MinApprovers, Detail: "0 of 2"}}}
+		Rules: RuleStates([]rule.Outcome{{Rule: rule.RequesterApproved, Detail: "the only approver, developer@example.com, also started the run"}, {Rule: rule.MinApprovers, Detail: "0 of 2"},
+			{Rule: rule.ApprovalCode, Pending: true, Detail: "the comment must quote " + code}})}
 	kept := at("dev.azurecr.io", outcome.TargetRefused)
 	kept.Previous = before
 	refused.Images = cart(kept)

@@ -75,11 +75,29 @@ type Run struct {
 // Approval is the verdict on the approval. Kind is manual, automated, none (the
 // flow or the action requires no approval) or unapproved (--approval none).
 type Approval struct {
-	Granted   bool           `json:"granted"`
-	Kind      string         `json:"kind"`
-	Guards    string         `json:"guards"`
-	Approvers []Approver     `json:"approvers"`
-	Rules     []rule.Outcome `json:"rules"`
+	Granted   bool        `json:"granted"`
+	Kind      string      `json:"kind"`
+	Guards    string      `json:"guards"`
+	Approvers []Approver  `json:"approvers"`
+	Rules     []RuleState `json:"rules"`
+}
+
+// RuleState is a rule that was judged. Label is what is true if the rule is met.
+type RuleState struct {
+	Rule    rule.Name `json:"rule"`
+	Label   string    `json:"label"`
+	Met     bool      `json:"met"`
+	Pending bool      `json:"pending"`
+	Detail  string    `json:"detail"`
+}
+
+// RuleStates returns outcomes with the labels of their rules.
+func RuleStates(outcomes []rule.Outcome) []RuleState {
+	var states []RuleState
+	for _, o := range outcomes {
+		states = append(states, RuleState{Rule: o.Rule, Label: o.Rule.Label(), Met: o.Met, Pending: o.Pending, Detail: o.Detail})
+	}
+	return states
 }
 
 // Approver is a person whose approval counted. At is in RFC 3339, UTC.

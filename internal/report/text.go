@@ -227,17 +227,24 @@ func (t *text) approval(a Approval) {
 		}
 	}
 	for _, o := range a.Rules {
-		mark := t.paint(green, "met    ")
-		if !o.Met {
-			mark = t.paint(red, "NOT MET")
-		}
-		head := "  " + mark + " " + fmt.Sprintf("%-22s ", sanitize.Visible(string(o.Rule), 40))
-		for _, l := range wrap(sanitize.Visible(o.Detail, longField), max(t.width-33, 27)) {
-			t.line(head + l)
-			head = strings.Repeat(" ", 33)
+		label, state := o.name(), o.state()
+		head := label + ": " + state
+		for i, l := range wrap(head+", "+o.note(), t.width-4) {
+			// The label and the state are never broken.
+			l = strings.Replace(l, head, label+": "+t.paint(stateColours[state], state), 1-min(i, 1))
+			t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
 		}
 	}
 }
+
+// The states of a rule, and their colours.
+const (
+	ruleMet     = "yes"
+	ruleNotMet  = "no"
+	rulePending = "pending"
+)
+
+var stateColours = map[string]string{ruleMet: green, ruleNotMet: red, rulePending: yellow}
 
 // problems writes refusals and errors as one list.
 func (t *text) problems(r Result) {

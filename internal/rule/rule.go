@@ -169,3 +169,36 @@ type Outcome struct {
 	Pending bool   `json:"pending"`
 	Detail  string `json:"detail"`
 }
+
+// labels has, for each rule, what is true if it is met, for people.
+var labels = map[Name]string{
+	ApprovalMissing:      "Approval given",
+	ApprovalPending:      "Approval answered",
+	ApprovalRejected:     "Approval not rejected",
+	ApprovalUnreadable:   "Approval records readable",
+	ApprovalUnbound:      "Approval of the named resource",
+	MinApprovers:         "Enough approvers",
+	RequesterApproved:    "Approved by someone other than the requester",
+	AuthorApproved:       "Approved by someone other than the author",
+	ApproverNotListed:    "Approved by a listed approver",
+	NotAPerson:           "Approved by a person",
+	ApprovalTooOld:       "Approval recent enough",
+	CommentPattern:       "Comment matches the pattern",
+	ApprovalCode:         "Comment quotes the approval code",
+	AutomatedCheck:       "Automated checks passed",
+	NotSealed:            "Sealed before the approval",
+	ChangedSinceApproval: "Unchanged since the approval",
+	RunMismatch:          "Job, stage and run verified",
+	OlderThanRun:         "Pushed by this run",
+	TagWouldMove:         "No tag moves against the rules",
+	DigestDiffers:        "Digest as requested",
+	Upward:               "Direction allowed",
+	Immutable:            "Target not locked",
+	NotInFlow:            "Covered by a flow",
+	Branch:               "Branch allowed",
+	AttachedMissing:      "Required artifacts attached",
+	FlowUnverified:       "Flow file verified",
+}
+
+// Label returns what is true if the rule is met, in a few words for people.
+func (n Name) Label() string { return labels[n] }

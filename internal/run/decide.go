@@ -43,7 +43,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	observeApproval(images, verdict)
 	observeTargets(images, f)
 	r.Approval = report.Approval{
-		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: verdict.Rules,
+		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: report.RuleStates(verdict.Rules),
 	}
 	for _, a := range verdict.Approvers {
 		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
@@ -51,7 +51,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 
 	p := plan.Make(images, verdict, o.refusals...)
 	r.Direction, r.Refusals = p.Direction, p.Refusals
-	r.Approval.Rules = append(r.Approval.Rules, p.Outcomes...)
+	r.Approval.Rules = append(r.Approval.Rules, report.RuleStates(p.Outcomes)...)
 	for i, part := range p.Parts {
 		if part.Wanted.Action == plan.Seal {
 			continue
