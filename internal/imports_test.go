@@ -106,6 +106,7 @@ var pure = map[string][]string{
 	"internal/levenshtein": {},
 	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
+	"internal/sbom":        {},
 	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 
@@ -116,6 +117,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		// These only parse.
 		"internal/sanitize":   {"net/url"},
 		"internal/collection": {"net/url"},
+		"internal/sbom":       {"github.com/Masterminds/semver/v3", "net/url"},
 		"internal/ocierror":   {"net/netip"},
 	}
 	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
