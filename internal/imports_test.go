@@ -106,7 +106,8 @@ var pure = map[string][]string{
 	"internal/levenshtein": {},
 	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
-	"internal/sbom":        {},
+	"internal/sbom":        {"internal/sanitize"},
+	"internal/imageinfo":   {"internal/sanitize"},
 	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 
@@ -117,6 +118,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		// These only parse.
 		"internal/sanitize":   {"net/url"},
 		"internal/collection": {"net/url"},
+		"internal/imageinfo":  {"github.com/Masterminds/semver/v3"},
 		"internal/sbom":       {"github.com/Masterminds/semver/v3", "net/url"},
 		"internal/ocierror":   {"net/netip"},
 	}

@@ -1,10 +1,10 @@
 package sbom
 
 import (
-	"crypto/sha256"
-	"fmt"
 	"net/url"
 	"strings"
+
+	"acrpromote/internal/sanitize"
 )
 
 // parsePURL returns the package that a package URL names, without its qualifiers
@@ -39,11 +39,5 @@ func decode(s string) string {
 	return s
 }
 
-// cut returns a text of a limited length, which differs for texts that differ.
-func cut(s string) string {
-	if len(s) <= maxName {
-		return strings.Clone(s)
-	}
-	sum := sha256.Sum256([]byte(s))
-	return fmt.Sprintf("%s…(%d bytes, sha256 %x)", strings.ToValidUTF8(s[:maxName], ""), len(s), sum[:8])
-}
+// cut returns a name or version of a limited length.
+func cut(s string) string { return sanitize.Cut(s, maxName) }
