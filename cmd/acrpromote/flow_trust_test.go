@@ -145,6 +145,9 @@ func TestCoverage(t *testing.T) {
 		if !strings.Contains(strings.Join(o.rules(), " "), c.rules) {
 			t.Errorf("%v: refused by %v, want %s", c.in, o.rules(), c.rules)
 		}
+		if o.at("approval", "granted") != false && o.at("approval", "kind") == "none" {
+			t.Errorf("%v: nothing says that no approval is required: %v", c.in, o.at("approval"))
+		}
 	}
 	env.task(push.with("source", source, "targets", devHost, "flow", "relased")).want("misuse").says("released")
 	// Several problems are reported at once.

@@ -89,7 +89,7 @@ func TestFirstOfSeveral(t *testing.T) {
 	}
 	late, early := part(now.Add(-time.Minute)), part(now.Add(-time.Hour))
 	for _, parts := range [][]approval.Part{{late, early}, {early, late}, {early}} {
-		v := approval.Decide(approval.Case{NeedsApproval: true, InRun: true, Images: 1, Parts: parts}, now)
+		v := approval.Decide(approval.Case{NeedsApproval: true, InRun: true, Covered: true, Parts: parts}, now)
 		if !v.First.Equal(now.Add(-time.Hour)) {
 			t.Errorf("%d parts: first at %s", len(parts), v.First)
 		}

@@ -17,9 +17,11 @@ type Case struct {
 	Unapproved bool
 	// InRun reports whether the step is part of a run of Azure Pipelines.
 	InRun bool
-	// Subject names the image or set of images, and Images is their number.
+	// Subject names the image or set of images.
 	Subject string
-	Images  int
+	// Covered reports whether there are rules for every image on its way to every
+	// target. Without rules nothing says that no approval is required.
+	Covered bool
 	// RunRefusals are why the run is not what the job claims, or why it could
 	// not be read.
 	RunRefusals []rule.Refusal
@@ -63,7 +65,7 @@ func Decide(c Case, now time.Time) Verdict {
 // There is no approval time to compare a seal with, but an unsealed image is
 // still refused.
 func notRequired(c Case) Verdict {
-	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Images > 0, Refusals: slices.Clone(c.RunRefusals)}
+	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Covered, Refusals: slices.Clone(c.RunRefusals)}
 	for _, s := range c.Seals {
 		v.Refusals = append(v.Refusals, JudgeSeal(s)...)
 	}

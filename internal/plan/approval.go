@@ -48,7 +48,10 @@ func Approved(action string) bool { return action == Promote || action == Invert
 // as found in the registries. code is the approval code of the images, or empty
 // if it is unknown.
 func Case(action string, images []Image, groups []Group, subject, code string) approval.Case {
-	c := approval.Case{NeedsApproval: Approved(action), Subject: subject, Images: len(images), Seals: seals(images)}
+	c := approval.Case{NeedsApproval: Approved(action), Subject: subject, Covered: len(images) > 0, Seals: seals(images)}
+	for _, i := range images {
+		c.Covered = c.Covered && len(i.Wanted.Routes) > 0
+	}
 	for _, g := range groups {
 		rules := approval.Rules{
 			Approval:            approval.Kind(g.Rules.Kind),

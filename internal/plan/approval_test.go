@@ -70,7 +70,7 @@ func TestCase(t *testing.T) {
 	}
 	groups := Groups(InvertedPush, wanted)
 	c := Case(InvertedPush, images, groups, "3 images", "CODE")
-	if !c.NeedsApproval || c.Images != 3 || len(c.Parts) != 1 {
+	if !c.NeedsApproval || !c.Covered || len(c.Parts) != 1 {
 		t.Fatalf("%+v", c)
 	}
 	rules := c.Parts[0].Rules
@@ -84,6 +84,9 @@ func TestCase(t *testing.T) {
 	}
 	if code := Case(InvertedPush, images, groups, "", "").Parts[0].Rules.Code; approval.Quotes(code, code) || code == "" {
 		t.Errorf("an unknown code is %q, which a comment can quote", code)
+	}
+	if Case(InvertedPush, nil, nil, "", "").Covered || Case(InvertedPush, append(images, Image{Wanted: Wanted{Action: InvertedPush}}), groups, "", "").Covered {
+		t.Error("no image, or one without a route, is covered")
 	}
 	if Case(Seal, images, nil, "", "").NeedsApproval || Case(Audit, images, nil, "", "").NeedsApproval {
 		t.Error("a seal or an audit needs an approval")

@@ -194,7 +194,7 @@ type Part struct {
 func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 	p := Plan{Direction: "checked", Refusals: slices.Concat(v.Refusals, against)}
 	p.Parts = make([]Part, 0, len(images))
-	if !v.Granted && v.Kind != approval.Unapproved && len(v.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
+	if !v.Granted && v.Kind != approval.Unapproved && len(p.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
 		// No known verdict is like this. If there is one, it is not an approval.
 		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
 			Reason: "the verdict on the approval neither grants nor refuses", Remedy: "Report this as a defect."})

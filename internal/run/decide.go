@@ -34,6 +34,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 
 	images := observed(o, f, now)
 	asked := plan.Case(o.action, images, o.groups, o.subject(), r.ApprovalCode)
+	asked.Covered = asked.Covered && len(o.refusals) == 0
 	asked.Unapproved, asked.InRun, asked.RunRefusals = c.Unapproved(), c.InRun, f.runRefusals
 	for i := range f.evidence {
 		asked.Parts[i].Evidence = f.evidence[i]
