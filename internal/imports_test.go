@@ -107,6 +107,7 @@ var pure = map[string][]string{
 	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
 	"internal/sbom":        {"internal/sanitize"},
+	"internal/markup":      {"internal/sanitize"},
 	"internal/imageinfo":   {"internal/sanitize"},
 	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
@@ -158,7 +159,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/refusal", "internal/rule", "internal/sanitize"},
-		"internal/report":    {"internal/manual", "internal/outcome", "internal/rule", "internal/sanitize"},
+		"internal/report":    {"internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
 		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},

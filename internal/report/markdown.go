@@ -6,7 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"acrpromote/internal/sanitize"
+	"acrpromote/internal/markup"
 )
 
 // longestSummary limits the summary on the run's page, in bytes.
@@ -38,79 +38,9 @@ type markdown struct {
 
 func (m *markdown) line(format string, args ...any) { fmt.Fprintf(&m.b, format+"\n", args...) }
 
-func (m *markdown) text(s string) string { return escape(sanitize.Visible(s, m.field)) }
+func (m *markdown) text(s string) string { return markup.Text(s, m.field) }
 
-// code returns a reference, digest or name as code, and anything else escaped.
-func (m *markdown) code(s string) string {
-	s = sanitize.Visible(s, m.field)
-	if s == "" {
-		return ""
-	}
-	if strings.ContainsFunc(s, func(r rune) bool { return !plain(r) && !strings.ContainsRune(".:/@_…", r) }) {
-		return escape(s)
-	}
-	return "`" + s + "`"
-}
-
-// escape writes a text so that no renderer makes markup or a link of it. Some
-// look for addresses in what the entities of a text stand for, so a word that
-// looks like one is code. Every other character that may have a meaning in
-// Markdown or HTML is a numeric entity, which is always a literal character.
-func escape(s string) string {
-	words := strings.Split(s, " ")
-	for i, word := range words {
-		if address(word) {
-			words[i] = codeWord(word)
-		} else {
-			words[i] = entities(word)
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// address reports whether a renderer might make a link of a word: a URL, a host
-// or a mail address. Times and numbers are none.
-func address(word string) bool {
-	word = strings.TrimRight(word, ".:,;)")
-	return strings.ContainsAny(word, ".:@。．") && strings.ContainsFunc(word, unicode.IsLetter) || strings.Count(word, ".") > 2
-}
-
-// codeWord writes a word as code, and as entities what would end the code or be
-// markup in a renderer that does not know it.
-func codeWord(word string) string {
-	var b strings.Builder
-	for word != "" {
-		size := strings.IndexFunc(word, func(r rune) bool { return r < 0x80 && !plain(r) && !strings.ContainsRune(".:/@_,;=+%?", r) })
-		if size < 0 {
-			size = len(word)
-		}
-		if size > 0 {
-			b.WriteString("`" + word[:size] + "`")
-		}
-		if size < len(word) {
-			fmt.Fprintf(&b, "&#%d;", word[size])
-			size++
-		}
-		word = word[size:]
-	}
-	return b.String()
-}
-
-func entities(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		if r >= 0x80 || plain(r) || strings.ContainsRune(",;'\"()/=+%?.:", r) {
-			b.WriteRune(r)
-		} else {
-			fmt.Fprintf(&b, "&#%d;", r)
-		}
-	}
-	return b.String()
-}
-
-func plain(r rune) bool {
-	return r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r == '-'
-}
+func (m *markdown) code(s string) string { return markup.Code(s, m.field) }
 
 func (m *markdown) write(r Result) {
 	title := "acrpromote"
@@ -122,7 +52,7 @@ func (m *markdown) write(r Result) {
 	}
 	m.line("## %s: %s", title, m.text(string(r.Outcome)))
 	m.line("")
-	m.line("%s.", escape(upperFirst(Headline(r))))
+	m.line("%s.", markup.Escape(upperFirst(Headline(r))))
 	m.approvalCode(r)
 	m.images(r)
 	m.approvers(r.Approval)
@@ -296,7 +226,7 @@ func (m *markdown) details(r Result) {
 	}
 	for _, image := range r.Images[:min(len(r.Images), m.rows)] {
 		if image.Digest != "" {
-			m.line("- %s is %s, %s", m.code(image.Source), m.code(image.Digest), size(image.Bytes))
+			m.line("- %s is %s, %s", m.code(image.Source), m.code(image.Digest), markup.Size(image.Bytes))
 		}
 		if attached := image.summary(); attached != "" {
 			m.line("- %s: %s", m.code(image.Source), m.text(attached))
@@ -329,7 +259,7 @@ func (m *markdown) details(r Result) {
 		m.line("| Registry | Read | Write | Referrers | Token | Received | Sent | Retries | Waited | Held back |")
 		m.line("|---|---|---|---|---|---|---|---|---|---|")
 		for _, t := range r.Traffic[:min(len(r.Traffic), m.rows)] {
-			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, size(t.BytesRead), size(t.BytesWritten), t.Retries, t.WaitedMs, t.HeldMs)
+			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, markup.Size(t.BytesRead), markup.Size(t.BytesWritten), t.Retries, t.WaitedMs, t.HeldMs)
 		}
 	}
 	if len(r.Budget) > 0 && r.DryRun {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"acrpromote/internal/markup"
 )
 
 // Sinks are the destinations of progress. Percent is for a pipeline
@@ -118,28 +120,12 @@ func (p *Progress) percentage() int {
 
 func (p *Progress) text(now time.Time) string {
 	done := min(max(p.done, 0), p.total)
-	s := fmt.Sprintf("%s of %s", size(done), size(p.total))
+	s := fmt.Sprintf("%s of %s", markup.Size(done), markup.Size(p.total))
 	if p.layers > 0 {
 		s += fmt.Sprintf(", %d of %d layers", min(p.layersDone, p.layers), p.layers)
 	}
 	if spent := now.Sub(p.started).Seconds(); spent >= 1 {
-		s += fmt.Sprintf(", %s/s", size(int64(float64(done)/spent)))
+		s += fmt.Sprintf(", %s/s", markup.Size(int64(float64(done)/spent)))
 	}
 	return s
-}
-
-// size returns a number of bytes in a readable form.
-func size(n int64) string {
-	units := []string{"KiB", "MiB", "GiB", "TiB"}
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v := float64(n) / 1024
-	for i, u := range units {
-		if v < 1024 || i == len(units)-1 {
-			return fmt.Sprintf("%.1f %s", v, u)
-		}
-		v /= 1024
-	}
-	return ""
 }

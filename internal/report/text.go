@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"acrpromote/internal/markup"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/sanitize"
 )
@@ -145,7 +146,7 @@ func (t *text) images(r Result) {
 		}
 		var facts []string
 		if image.Bytes > 0 {
-			facts = append(facts, size(image.Bytes))
+			facts = append(facts, markup.Size(image.Bytes))
 		}
 		if image.SealedAt != "" {
 			facts = append(facts, "sealed "+moment(image.SealedAt))
