@@ -5,6 +5,7 @@
 #   ./build.sh bench    compares with peers: time, CPU, memory, requests (-full: every case)
 #   ./build.sh interop  promotes what other clients push, judged by other clients
 #   ./build.sh live-check   answers in Azure itself what is not documented: docs/live-check.md
+#   ./build.sh release  archives, .deb, .rpm and an OCI image layout of the program: dist/release
 #   ./build.sh screenshots   renders images/screenshot-*.png; needs Chromium
 #   ./build.sh test     formatting, vet, staticcheck, import rules, every test
 set -euo pipefail
@@ -18,6 +19,7 @@ regctl_version=v0.11.7
 oras_version=v1.3.6
 helm_version=v3.22.0
 cosign_version=v3.1.3
+nfpm_version=v2.48.0
 conformance_version=v0.0.0-20260831232431-97274622c111
 version=$(cat VERSION)
 tools="$PWD/.tools"
@@ -173,6 +175,24 @@ run_live_check() {
   exec "bin/livecheck$(go env GOEXE)" "$@"
 }
 
+# The program for people who use it outside the extension: docs/install.md.
+run_release() {
+  build_local
+  need_node
+  install_clients "github.com/goreleaser/nfpm/v2/cmd/nfpm@$nfpm_version"
+  bills=$(mktemp -d)
+  trap 'rm -rf "$bills"' EXIT
+  for platform in linux-amd64 linux-arm64 windows-amd64 windows-arm64 darwin-amd64 darwin-arm64; do
+    suffix=
+    [ "${platform%-*}" = windows ] && suffix=.exe
+    mkdir -p "bin/$platform"
+    compile "${platform%-*}" "${platform#*-}" "bin/$platform/acrpromote$suffix"
+    node packaging/sbom.mjs "bin/$platform/acrpromote$suffix" "$version" >"$bills/$platform.cdx.json"
+  done
+  go run ./cmd/release -version "$version" -sbom "$bills" -nfpm "$tools/nfpm-$nfpm_version" \
+    -local "bin/acrpromote$(go env GOEXE)" -out dist/release
+}
+
 run_tests() {
   need_go
   say "formatting"
@@ -210,7 +230,8 @@ case "${1:-}" in
   bench) shift; run_bench "$@" ;;
   interop) shift; run_interop "$@" ;;
   live-check) shift; run_live_check "$@" ;;
+  release) run_release ;;
   screenshots) run_screenshots ;;
   test) run_tests ;;
-  *) sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
+  *) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
 esac

@@ -1,6 +1,9 @@
 // The software bill of materials of a program (CycloneDX): the modules linked into
 // it, which cyclonedx-gomod reads from the program's build information.
+//
+//   node packaging/sbom.mjs PROGRAM VERSION    prints it
 import { execFileSync } from 'node:child_process';
+import { pathToFileURL } from 'node:url';
 
 const GENERATOR = 'github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0';
 
@@ -26,3 +29,7 @@ export function reproducible(bill) {
 // builtWith returns a build setting that the program records, such as GOOS.
 export const builtWith = (bill, setting) =>
   bill.metadata.properties.find(({ name }) => name === `cdx:gomod:build:env:${setting}`)?.value;
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  process.stdout.write(`${JSON.stringify(billOfMaterials(...process.argv.slice(2, 4)), null, 2)}\n`);
+}
