@@ -255,7 +255,7 @@ func TestHostsAreReserved(t *testing.T) {
 		"azurecr.io", "azurecr.cn", "azurecr.us", // only the suffixes
 		"dev.azure.com", "status.dev.azure.com", "visualstudio.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
 		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
-		"index.docker.io", "auth.docker.io", // Docker Hub
+		"docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io", // Docker Hub
 		"example.com", // reserved (RFC 2606)
 	}
 	placeholders := 0

@@ -94,6 +94,7 @@ func program(shipped map[string][]string) map[string]bool {
 var pure = map[string][]string{
 	"internal/collection":  {"internal/ref"},
 	"internal/explain":     {},
+	"internal/expression":  {},
 	"internal/ocierror":    {"internal/sanitize"},
 	"internal/ref":         {},
 	"internal/rule":        {},
@@ -102,14 +103,14 @@ var pure = map[string][]string{
 	"internal/seal":        {"internal/ref"},
 	"internal/approval":    {"internal/rule", "internal/sanitize"},
 	"internal/sanitize":    {},
-	"internal/topology":    {"internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},
+	"internal/topology":    {"internal/expression", "internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},
 	"internal/levenshtein": {},
 	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
 	"internal/sbom":        {"internal/sanitize"},
 	"internal/markup":      {"internal/sanitize"},
 	"internal/imageinfo":   {"internal/sanitize"},
-	"internal/plan":        {"internal/approval", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
+	"internal/plan":        {"internal/approval", "internal/explain", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 
 func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
@@ -122,6 +123,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		"internal/imageinfo":  {"github.com/Masterminds/semver/v3"},
 		"internal/sbom":       {"github.com/Masterminds/semver/v3", "net/url"},
 		"internal/ocierror":   {"net/netip"},
+		"internal/ref":        {"net/netip"},
 	}
 	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
 	for pkg, may := range pure {
@@ -153,7 +155,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/agent":     {"internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/sanitize"},
+		"internal/agent":     {"internal/expression", "internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/sanitize"},
 		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter", "internal/sanitize"},
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
@@ -169,7 +171,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		// HTTP helpers that the adapters share.
 		"internal/retryafter": {},
 		// Packages that connect the adapters decide nothing.
-		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/ref", "internal/transfer"},
+		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer"},
 		// The command parses flags; package run does the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/run", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.

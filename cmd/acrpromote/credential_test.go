@@ -466,14 +466,14 @@ flows:
 func TestDockerHub(t *testing.T) {
 	env := newTestEnv(t)
 	options := sim.RegistryOptions{TokenHost: "auth.docker.io", Now: env.clock.now}
-	hub := env.cloud.Registry("index.docker.io", options)
+	hub := env.cloud.Registry("registry-1.docker.io", options)
 	hub.AddUser("contoso", "a-docker-hub-token~1")
 	hub.Grant("contoso", "**", "pull")
 	image := pushImage(hub, cart, release, 1, 2, 2048)
 	flows := env.flowFile(`version: 1
 trust: [public, team]
 registries:
-  hub: {host: index.docker.io, trust: public}
+  hub: {host: docker.io, trust: public}
   dev: {host: ` + devHost + `, trust: team}
 flows:
   base:
@@ -482,20 +482,30 @@ flows:
     require: {approval: {kind: manual, environment: Production}}
 `)
 	env.approve(manager, "")
-	in := inputs{"action": "promote", "source": "index.docker.io/" + cart + ":" + release, "targets": devHost, "flowFile": flows}
-	o := env.task(in, connected("registryConnections", env.project.DockerHubConnection("hub", "contoso", "a-docker-hub-token~1"))).want("done")
-	if got := env.dev.TagDigest(cart, release); got != image.Digest {
-		t.Errorf("tag %q", got)
-	}
-	for _, r := range o.requests {
-		if strings.HasPrefix(r.Authorization, "Basic ") && r.Host != "auth.docker.io" {
-			t.Errorf("%s %s%s bore the password", r.Method, r.Host, r.Path)
+	alpine := pushImage(hub, "library/alpine", "3", 3, 1, 1024)
+	connection := connected("registryConnections", env.project.DockerHubConnection("hub", "contoso", "a-docker-hub-token~1"))
+	for source, pushed := range map[string]descriptor{
+		"docker.io/" + cart + ":" + release: image, "index.docker.io/" + cart + ":" + release: image, "registry-1.docker.io/" + cart + ":" + release: image,
+		"docker.io/alpine:3": alpine,
+	} {
+		o := env.task(inputs{"action": "promote", "source": source, "targets": devHost, "flowFile": flows}, connection).want("done")
+		repository, tag := cart, release
+		if pushed.Digest == alpine.Digest {
+			repository, tag = "library/alpine", "3"
+		}
+		if got := env.dev.TagDigest(repository, tag); got != pushed.Digest || o.at("images", 0, "source") != "registry-1.docker.io/"+repository+":"+tag {
+			t.Errorf("%s: tag %q, source %v", source, got, o.at("images", 0, "source"))
+		}
+		for _, r := range o.requests {
+			if strings.HasPrefix(r.Authorization, "Basic ") && r.Host != "auth.docker.io" {
+				t.Errorf("%s %s%s bore the password", r.Method, r.Host, r.Path)
+			}
 		}
 	}
 	// Another registry that names Docker Hub's token host sends nothing there.
 	other := env.cloud.Registry("index.docker.io.example", options)
 	other.AddUser("contoso", "another-password~12345")
-	o = env.task(push("targets", "index.docker.io.example"), connected("registryConnections", env.project.DockerConnection("other", "index.docker.io.example", "contoso", "another-password~12345")))
+	o := env.task(push("targets", "index.docker.io.example"), connected("registryConnections", env.project.DockerConnection("other", "index.docker.io.example", "contoso", "another-password~12345")))
 	if got := o.asked("auth.docker.io"); o.result["outcome"] == "done" || len(got) != 0 {
 		t.Errorf("outcome %v, asked %v", o.result["outcome"], got)
 	}

@@ -127,7 +127,7 @@ func TestTokenHost(t *testing.T) {
 // host, and that no other entry does so.
 func TestDockerHubAtPrompt(t *testing.T) {
 	env := newTestEnv(t)
-	hub := env.cloud.Registry("index.docker.io", sim.RegistryOptions{TokenHost: "auth.docker.io", Now: env.clock.now})
+	hub := env.cloud.Registry("registry-1.docker.io", sim.RegistryOptions{TokenHost: "auth.docker.io", Now: env.clock.now})
 	elsewhere := env.cloud.Registry(hubHost, sim.RegistryOptions{TokenHost: tokenHost, Now: env.clock.now})
 	_, target := env.outsideAzure()
 	for _, r := range []*sim.Registry{hub, elsewhere} {

@@ -20,6 +20,8 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 		}
 	}
 	seen := map[string]bool{}
+	// boolean is the boolean flag that was just read without a value.
+	boolean := ""
 	for len(args) > 0 {
 		arg := args[0]
 		args = args[1:]
@@ -35,6 +37,13 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 			continue
 		}
 		name, isFlag := strings.CutPrefix(arg, "--")
+		if (!isFlag || name == "") && boolean != "" {
+			usage.add("--"+boolean, fmt.Sprintf("%s is neither true nor false", quote(arg)),
+				fmt.Sprintf("Write --%[1]s or --%[1]s=true, or --%[1]s=false.", boolean))
+			boolean = ""
+			continue
+		}
+		boolean = ""
 		if !isFlag || name == "" {
 			usage.add(arg, "unexpected argument "+quote(arg),
 				"Write the action first, then flags as --flag VALUE or --flag=VALUE; a boolean flag is --flag or --flag=false. "+hint)
@@ -57,7 +66,7 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 		if !joined {
 			switch next := first(args); {
 			case in.Type == Boolean && !strings.EqualFold(next, "true") && !strings.EqualFold(next, "false"):
-				value = "true"
+				value, boolean = "true", name
 			case len(args) == 0 || strings.HasPrefix(next, "--"):
 				usage.add("--"+name, fmt.Sprintf("flag --%s requires a value", name),
 					fmt.Sprintf("Write --%[1]s VALUE, or --%[1]s=VALUE if the value begins with a dash.", name))

@@ -59,7 +59,7 @@ func Read(args, environ []string) (*Config, error) {
 			usage.add("help", "unknown action "+quote(c.HelpTopic),
 				suggestion(c.HelpTopic, known, "The actions are "+strings.Join(known, ", ")+"."))
 		}
-		return c, usage.orNil()
+		return c, usage.OrNil()
 	}
 
 	c.systemConnection(s)
@@ -67,14 +67,7 @@ func Read(args, environ []string) (*Config, error) {
 	c.connections(env, usage)
 	c.addSecrets()
 	c.validate(env, usage)
-	return c, usage.orNil()
-}
-
-func (e *UsageError) orNil() error {
-	if len(e.Problems) == 0 {
-		return nil
-	}
-	return e
+	return c, usage.OrNil()
 }
 
 // environment returns the variables by name. If a name occurs twice, the first
@@ -132,10 +125,17 @@ func checked(given, env map[string]string, pipeline bool, usage *UsageError) map
 		if !pipeline {
 			subject = "--" + in.Name
 		}
-		if in.Name == "action" {
-			if !pipeline {
-				subject = "action"
+		if in.Name == "action" && !pipeline {
+			subject = "action"
+		}
+		if found := in.expressions(value); len(found) > 0 {
+			for _, e := range found {
+				reason, remedy := e.NotExpanded()
+				usage.add(subject, reason, remedy)
 			}
+			continue
+		}
+		if in.Name == "action" {
 			known := Actions
 			if !pipeline {
 				known = slices.Concat(Actions, promptActions)

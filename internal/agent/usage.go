@@ -22,6 +22,14 @@ func (e *UsageError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// OrNil returns nil if there is no mistake.
+func (e *UsageError) OrNil() error {
+	if len(e.Problems) == 0 {
+		return nil
+	}
+	return e
+}
+
 func (e *UsageError) add(subject, reason, remedy string) {
 	e.Problems = append(e.Problems, Problem{Subject: subject, Reason: reason, Remedy: remedy})
 }

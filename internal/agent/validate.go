@@ -41,11 +41,11 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	}
 	c.checkFlow(usage)
 	if !c.HasSet() {
-		if c.Source == "" && !usage.has("source") {
-			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… .")
+		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
+			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
 		}
-		if len(c.Targets) == 0 && c.FlowFile == "" && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !usage.has("targets") {
-			usage.add("targets", fmt.Sprintf("%s requires at least one target", c.Action), "Set targets to host, host/repository or host/repository:tag.")
+		if len(c.Targets) == 0 && c.FlowFile == "" && !usage.has("flowFile") && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !usage.has("targets") {
+			usage.add("targets", fmt.Sprintf("%s requires at least one target", c.Action), "Set targets to host, host/repository or host/repository:tag. Is a variable empty?")
 		}
 	}
 	c.checkUnused(usage)
@@ -87,13 +87,14 @@ func (c *Config) HasSet() bool { return len(c.Images) > 0 || c.ImagesFrom != "" 
 
 // checkFlow checks that a set has a flow, and a flow has a file.
 func (c *Config) checkFlow(usage *UsageError) {
-	if c.Flow != "" && c.FlowFile == "" {
+	named := c.FlowFile != "" || usage.has("flowFile")
+	if c.Flow != "" && !named {
 		usage.add("flow", "flow requires flowFile", "Set flowFile.")
 	}
 	if !c.HasSet() {
 		return
 	}
-	if c.FlowFile == "" || c.Flow == "" {
+	if !named || c.Flow == "" && !usage.has("flow") {
 		usage.add("images", "images and imagesFrom require flowFile and flow", "Set both.")
 	}
 	if c.Source != "" {
@@ -113,7 +114,7 @@ func (c *Config) checkFlow(usage *UsageError) {
 // checkVerify checks that a verify of a seal has no rules for an approval. With a
 // flow file, verify never checks a seal: the flow has the targets.
 func (c *Config) checkVerify(usage *UsageError) {
-	if c.FlowFile != "" || c.HasSet() {
+	if c.FlowFile != "" || usage.has("flowFile") || c.HasSet() {
 		return
 	}
 	if c.Action != Verify || len(c.Targets) > 0 || usage.has("targets") {
@@ -138,12 +139,12 @@ func (c *Config) checkVerify(usage *UsageError) {
 func (c *Config) checkApproval(usage *UsageError) {
 	switch c.Approval {
 	case "automated":
-		if c.FlowFile == "" {
+		if c.FlowFile == "" && !usage.has("flowFile") {
 			usage.add("approval", "approval automated requires a flow that names the checks", "Set flowFile and flow, or use manual.")
 		}
 		return
 	case "none":
-		if c.FlowFile != "" {
+		if c.FlowFile != "" || usage.has("flowFile") {
 			// The flow decides whether it requires an approval. No input relaxes that.
 			return
 		}

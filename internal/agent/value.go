@@ -10,6 +10,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"acrpromote/internal/expression"
 	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/ref"
 )
@@ -202,6 +203,14 @@ func checkValue(in Input, v string) error {
 	return err
 }
 
+// expressions returns what Azure Pipelines did not replace in a value.
+func (in Input) expressions(v string) []expression.Expression {
+	if in.Type == Pattern {
+		return expression.FindInPattern(v)
+	}
+	return expression.Find(v)
+}
+
 // correction returns how to correct an invalid value.
 func (in Input) correction(v string) string {
 	switch in.Type {
@@ -228,7 +237,9 @@ func suggestion(name string, candidates []string, otherwise string) string {
 	return otherwise
 }
 
-// quote quotes an outside value, shortened if it is long.
+// quote quotes an outside value, shortened if it is long. Only what is not
+// printable, and quotes, are escaped: the backslashes of a pattern stay as they
+// were written.
 func quote(v string) string {
 	const shown = 80
 	if len(v) > shown {
@@ -237,6 +248,9 @@ func quote(v string) string {
 			cut--
 		}
 		v = v[:cut] + "…"
+	}
+	if utf8.ValidString(v) && !strings.ContainsFunc(v, func(r rune) bool { return r == '"' || !unicode.IsPrint(r) }) {
+		return `"` + v + `"`
 	}
 	return strconv.Quote(v)
 }

@@ -12,10 +12,15 @@ const longest = 64
 // away and more than a third of the name, or with nothing of the name kept.
 // Letters compare without case.
 func Nearest(name string, candidates []string) (string, bool) {
+	return nearest(name, candidates, max(2, len(name)/3))
+}
+
+// nearest is Nearest with at most so many changes.
+func nearest(name string, candidates []string, most int) (string, bool) {
 	if len(name) > longest {
 		return "", false
 	}
-	nearest, least := "", min(max(2, len(name)/3), len(name)-1)+1
+	nearest, least := "", min(most, len(name)-1)+1
 	for _, c := range candidates {
 		if len(c) > longest {
 			continue
@@ -25,6 +30,31 @@ func Nearest(name string, candidates []string) (string, bool) {
 		}
 	}
 	return nearest, nearest != ""
+}
+
+// NearestHost is Nearest for host names, of which many begin or end alike: two
+// changes of the first label are near, or of the rest with the port.
+func NearestHost(host string, candidates []string) (string, bool) {
+	label, rest, _ := strings.Cut(host, ".")
+	// The host of each label, and of each rest.
+	byLabel, byRest := map[string]string{}, map[string]string{}
+	var labels, rests []string
+	for _, c := range candidates {
+		l, r, _ := strings.Cut(c, ".")
+		if strings.EqualFold(r, rest) {
+			labels, byLabel[l] = append(labels, l), c
+		}
+		if strings.EqualFold(l, label) {
+			rests, byRest[r] = append(rests, r), c
+		}
+	}
+	if near, ok := nearest(label, labels, 2); ok {
+		return byLabel[near], true
+	}
+	if near, ok := nearest(rest, rests, 2); ok {
+		return byRest[near], true
+	}
+	return "", false
 }
 
 // distance is Levenshtein's, in bytes, without regard to case.

@@ -51,3 +51,16 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestNearestHost(t *testing.T) {
+	hosts := []string{"contosoprod.azurecr.io", "contosodev.azurecr.io", "hub.example:5000", "localhost:5000"}
+	for host, want := range map[string]string{
+		"contosoprd.azurecr.io": "contosoprod.azurecr.io", "contosodve.azurecr.io": "contosodev.azurecr.io", "CONTOSOPRO.azurecr.io": "contosoprod.azurecr.io",
+		"contosoprod.azurecr.oi": "contosoprod.azurecr.io", "contosoprod.azurecr.cn": "contosoprod.azurecr.io", "hub.example:500": "hub.example:5000", "hub.exampel:5000": "hub.example:5000",
+		"localhost:500": "localhost:5000", "contosoqa.azurecr.io": "", "fabrikam.azurecr.io": "", "contosoprod.example": "", "": "", "x": "", "contosoprd.azurecr.oi": "",
+	} {
+		if near, ok := NearestHost(host, hosts); near != want || ok != (want != "") {
+			t.Errorf("NearestHost(%q) = %q, %v; want %q", host, near, ok, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
+	"acrpromote/internal/explain"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
 )
@@ -29,12 +30,12 @@ type Problem struct {
 // what was ignored.
 func (d DirectRequest) Wanted() (w Wanted, problems []Problem, warnings []string) {
 	add := func(input string, err error, remedy string) {
-		problems = append(problems, Problem{input, err.Error(), remedy})
+		reason, remedy := explain.Split(err, remedy)
+		problems = append(problems, Problem{input, reason, remedy})
 	}
 	source, err := ref.ParseSource(d.Source)
 	if err != nil {
 		add("source", err, "Correct the input source.")
-		return Wanted{}, problems, nil
 	}
 	w = Wanted{Action: d.Action, Source: source, Digest: d.Digest, MoveTag: d.MoveTag}
 	if d.Digest != "" && !ref.IsDigest(d.Digest) {
@@ -46,7 +47,7 @@ func (d DirectRequest) Wanted() (w Wanted, problems []Problem, warnings []string
 	seen := map[ref.Reference]bool{}
 	for _, text := range d.Targets {
 		target, err := ref.ParseTarget(text, source)
-		within := ref.LoginServer(target.Registry) == ref.LoginServer(source.Registry)
+		within := source.Registry != "" && ref.LoginServer(target.Registry) == ref.LoginServer(source.Registry)
 		switch {
 		case err != nil:
 			add("targets", err, "Correct this line of the input targets.")

@@ -61,7 +61,7 @@ func TestDirectReferences(t *testing.T) {
 	}{
 		{"two targets", DirectRequest{Action: InvertedPush, Targets: []string{dev, "dev2.azurecr.io/x:2"}}, []ref.Reference{at(dev, "1"), {Registry: "dev2.azurecr.io", Repository: "x", Tag: "2"}}, nil, 0},
 		{"duplicate target", DirectRequest{Action: InvertedPush, Targets: []string{dev, dev + "/shop/cart:1"}}, []ref.Reference{at(dev, "1")}, nil, 1},
-		{"an invalid source", DirectRequest{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source"}, 0},
+		{"an invalid source", DirectRequest{Action: Promote, Source: "x", Targets: []string{"y z"}}, nil, []string{"source", "targets"}, 0},
 		{"an invalid digest and two invalid targets", DirectRequest{Action: Promote, Digest: "sha256:x", Targets: []string{"y z", prod + "/shop/cart:1"}}, nil, []string{"digest", "targets", "targets"}, 0},
 		{"the source itself", DirectRequest{Action: Promote, Targets: []string{prod}}, nil, []string{"targets"}, 0},
 		{"an inverted push within one registry", DirectRequest{Action: InvertedPush, Targets: []string{prod + "/shop/cart:2"}}, nil, []string{"targets"}, 0},

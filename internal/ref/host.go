@@ -3,6 +3,7 @@ package ref
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 )
 
@@ -11,7 +12,11 @@ var (
 	ErrHost      = errors.New("write it as <your-registry>.azurecr.io, without https://")
 	ErrShortHost = errors.New("write it in full, as <your-registry>.azurecr.io")
 	ErrPort      = errors.New("the port must be 1 to 65535")
+	ErrIPv6      = errors.New("write an IPv6 address in brackets and without a zone, as [2001:db8::1]:5000")
 )
+
+// DockerHub is the registry of Docker Hub. References name it docker.io.
+const DockerHub = "registry-1.docker.io"
 
 const (
 	maxHost = 253
@@ -20,30 +25,75 @@ const (
 	httpsPort = "443"
 )
 
-// ParseHost parses a registry's host name with an optional port and returns it
-// in lower case. It drops port 443 if the host is valid without a port. The
-// error wraps ErrHost, ErrShortHost or ErrPort.
+// ParseHost parses a registry's host name or address with an optional port and
+// returns it in lower case. It drops port 443 if the host is valid without a
+// port, and returns DockerHub for docker.io. The error wraps ErrHost,
+// ErrShortHost, ErrPort or ErrIPv6.
 func ParseHost(s string) (string, error) {
+	invalid := func(why error) (string, error) {
+		return "", fmt.Errorf("%q is not a valid registry host: %w", s, why)
+	}
+	if strings.HasPrefix(s, "[") || isIPv6(s) {
+		host, port, why := parseIPv6(s)
+		if why != nil {
+			return invalid(why)
+		}
+		return withPort(host, port), nil
+	}
 	host, port, ported := strings.Cut(lower(s), ":")
 	full := isFull(host)
 	switch {
 	case !isHostName(host),
 		// A URL, or a host with something before or after it.
 		ported && (port == "" && !full || strings.ContainsAny(port, "/@")):
-		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrHost)
+		return invalid(ErrHost)
 	case ported && !IsPort(port):
-		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrPort)
+		return invalid(ErrPort)
 	case !full && !ported:
-		return "", fmt.Errorf("%q is not a valid registry host: %w", s, ErrShortHost)
-	case !ported || full && port == httpsPort:
-		return host, nil
+		return invalid(ErrShortHost)
 	}
-	return host + ":" + port, nil
+	return withPort(host, port), nil
+}
+
+// withPort returns a host with a port that may be empty, in the form of ParseHost.
+func withPort(host, port string) string {
+	switch {
+	case port != "" && (port != httpsPort || !isFull(host)):
+		return host + ":" + port
+	case host == "docker.io" || host == "index.docker.io":
+		return DockerHub
+	}
+	return host
+}
+
+// parseIPv6 parses an IPv6 address in brackets with an optional port. It returns
+// the address in its canonical form, in brackets.
+func parseIPv6(s string) (host, port string, err error) {
+	text, rest, closed := strings.Cut(strings.TrimPrefix(s, "["), "]")
+	port, ported := strings.CutPrefix(rest, ":")
+	switch {
+	case !closed || !isIPv6(text):
+		return "", "", ErrIPv6
+	case rest != "" && !ported:
+		return "", "", ErrHost
+	case ported && !IsPort(port):
+		return "", "", ErrPort
+	}
+	return "[" + netip.MustParseAddr(text).String() + "]", port, nil
+}
+
+// isIPv6 reports whether s is an IPv6 address without a zone, and not an IPv4
+// address in the form of one.
+func isIPv6(s string) bool {
+	address, err := netip.ParseAddr(s)
+	return err == nil && address.Is6() && !address.Is4In6() && address.Zone() == ""
 }
 
 // isFull reports whether a host is valid without a port. A single word before
 // a slash could also be part of a repository.
-func isFull(host string) bool { return strings.Contains(host, ".") || host == "localhost" }
+func isFull(host string) bool {
+	return strings.Contains(host, ".") || host == "localhost" || strings.HasPrefix(host, "[")
+}
 
 // isHostName reports whether s is a lower-case DNS name or an IPv4 address.
 func isHostName(s string) bool {
@@ -94,15 +144,16 @@ func IsPort(s string) bool {
 func CanonicalHost(s string) string {
 	s = lower(s)
 	host, port, err := SplitPort(s)
-	switch {
-	case err != nil || host == "":
+	if err != nil || host == "" {
 		return s
-	case isFull(host) && port == httpsPort:
-		return host
-	case !isFull(host) && port == "":
-		return host + ":" + httpsPort
 	}
-	return s
+	if address, _, err := parseIPv6(host); err == nil {
+		host = address
+	}
+	if !isFull(host) && port == "" {
+		port = httpsPort
+	}
+	return withPort(host, port)
 }
 
 // LoginServer returns the login server of an Azure Container Registry, given a host

@@ -24,6 +24,15 @@ func TestParseHost(t *testing.T) {
 		"registry:443":                     "registry:443",
 		"127.0.0.1:5000":                   "127.0.0.1:5000",
 		"a-b.c--d.io":                      "a-b.c--d.io",
+		"[::1]":                            "[::1]",
+		"[::1]:5000":                       "[::1]:5000",
+		"[::1]:443":                        "[::1]",
+		"[2001:DB8:0:0::01]:80":            "[2001:db8::1]:80",
+		"docker.io":                        "registry-1.docker.io",
+		"Docker.IO:443":                    "registry-1.docker.io",
+		"index.docker.io":                  "registry-1.docker.io",
+		"registry-1.docker.io":             "registry-1.docker.io",
+		"docker.io:5000":                   "docker.io:5000",
 		long + "." + long + ".azurecr.io":  long + "." + long + ".azurecr.io",
 		strings.Repeat("a.", 126) + "a":    strings.Repeat("a.", 126) + "a",
 		strings.Repeat("a.", 126) + "a:10": strings.Repeat("a.", 126) + "a:10",
@@ -35,12 +44,14 @@ func TestParseHost(t *testing.T) {
 	for kind, hosts := range map[error][]string{
 		ErrHost: {
 			"", ".", "prod..io", "prod.io.", ".prod.io", "-prod.io", "prod-.io", "pr_od.io", "prod.io/x", "prod.io:5000/x", "prod.io\n", " prod.io", "prod.io ",
-			"https:", "https://prod.io", "docker://prod.io", "user@prod.io", "user:pw@prod.io", "[::1]", "[::1]:5000", "::1", "pröd.io", "prod\u3002io",
+			"https:", "https://prod.io", "docker://prod.io", "user@prod.io", "user:pw@prod.io", "[::1]x", "pröd.io", "prod\u3002io",
 			"pro\u212a.io", "\u0130.io", long + "a.io", strings.Repeat("a.", 125) + "aaaa", ":5000", "prod.io?x", "prod.io#x", "%70rod.io", "\xff.io",
 		},
+		ErrIPv6:      {"::1", "::1:5000", "2001:db8::1", "[]", "[]:5000", "[::1", "[::1:5000", "[127.0.0.1]", "[::ffff:127.0.0.1]", "[fe80::1%eth0]:5000", "[prod.io]", "[[::1]]", "[::1 ]"},
 		ErrShortHost: {"dev", "DEV", "a-b", "127"},
 		ErrPort: {
 			"prod.io:0", "prod.io:65536", "prod.io:99999", "prod.io:443443", "prod.io:0443", "prod.io:00", "prod.io:", "localhost:", "prod.io:x", "prod.io:-1",
+			"[::1]:", "[::1]:0", "[::1]:x", "[::1]:0443", "[::1]:5000:1",
 			"prod.io:+1", "prod.io:1.4.2", "prod.io:443:443", "prod.io: 1", "registry:0", "prod.io:18446744073709551617", "prod.io:５０００",
 		},
 	} {
@@ -57,13 +68,13 @@ func TestParseHost(t *testing.T) {
 }
 
 func FuzzParseHost(f *testing.F) {
-	for _, s := range []string{"prod.azurecr.io", "PROD.io:443", "localhost:5000", "a:65536", "https://a", "a.b:", "\u212a.io", "a-.b", "1"} {
+	for _, s := range []string{"prod.azurecr.io", "PROD.io:443", "localhost:5000", "a:65536", "https://a", "a.b:", "[::1]:443", "[::1%1]", "[::ffff:1.2.3.4]", "docker.io", "\u212a.io", "a-.b", "1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		got, err := ParseHost(s)
 		kinds := 0
-		for _, kind := range []error{ErrHost, ErrShortHost, ErrPort} {
+		for _, kind := range []error{ErrHost, ErrShortHost, ErrPort, ErrIPv6} {
 			if errors.Is(err, kind) {
 				kinds++
 			}
@@ -77,12 +88,18 @@ func FuzzParseHost(f *testing.F) {
 		if again, err := ParseHost(got); err != nil || again != got {
 			t.Errorf("ParseHost(%q) = %q, which parses as %q, %v", s, got, again, err)
 		}
+		if got != CanonicalHost(s) {
+			t.Errorf("ParseHost(%q) = %q, CanonicalHost = %q", s, got, CanonicalHost(s))
+		}
+		if got == DockerHub || got[0] == '[' {
+			return
+		}
 		host, port, ported := strings.Cut(got, ":")
 		if !grammar.host.MatchString(host) || len(host) > 253 || ported && !grammar.port.MatchString(port) || port == "443" && (strings.Contains(host, ".") || host == "localhost") {
 			t.Errorf("ParseHost(%q) = %q", s, got)
 		}
-		if lower := strings.ToLower(s); got != CanonicalHost(s) || got != lower && got+":443" != lower {
-			t.Errorf("ParseHost(%q) = %q, CanonicalHost = %q", s, got, CanonicalHost(s))
+		if lower := strings.ToLower(s); got != lower && got+":443" != lower {
+			t.Errorf("ParseHost(%q) = %q", s, got)
 		}
 	})
 }
@@ -165,7 +182,7 @@ func TestDefaultPort(t *testing.T) {
 
 func TestCanonicalHost(t *testing.T) {
 	for in, want := range map[string]string{
-		"PROD.azurecr.io:443": "prod.azurecr.io", "prod.io:8443": "prod.io:8443", "Under_Score.io": "under_score.io", "registry:443": "registry:443", "registry": "registry:443", "localhost:443": "localhost", "[::1]:443": "[::1]:443", "[::1]": "[::1]:443", "prod.io:": "prod.io:", "prod.io:0443": "prod.io:0443", "pro\u212a.io": "pro\u212a.io", "": "",
+		"PROD.azurecr.io:443": "prod.azurecr.io", "prod.io:8443": "prod.io:8443", "Under_Score.io": "under_score.io", "registry:443": "registry:443", "registry": "registry:443", "localhost:443": "localhost", "[::1]:443": "[::1]", "[::1]": "[::1]", "[0:0::1]:80": "[::1]:80", "docker.io": "registry-1.docker.io", "index.docker.io:443": "registry-1.docker.io", "prod.io:": "prod.io:", "prod.io:0443": "prod.io:0443", "pro\u212a.io": "pro\u212a.io", "": "",
 	} {
 		if got := CanonicalHost(in); got != want {
 			t.Errorf("CanonicalHost(%q) = %q; want %q", in, got, want)

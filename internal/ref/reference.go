@@ -9,6 +9,7 @@
 package ref
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -35,79 +36,160 @@ func (r Reference) String() string {
 	return s
 }
 
-// ParseSource parses "host/repository:tag" or "host/repository@sha256:…".
+// Error is the error for a reference that is not valid. Reason is a clause that
+// quotes the reference, and Remedy a sentence that says what to write.
+type Error struct {
+	Reason, Remedy string
+	err            error
+}
+
+func (e *Error) Error() string { return e.Reason + ". " + e.Remedy }
+
+// Explanation returns the reason and the remedy.
+func (e *Error) Explanation() (reason, remedy string) { return e.Reason, e.Remedy }
+
+// Unwrap returns the error of ParseHost, or nil.
+func (e *Error) Unwrap() error { return e.err }
+
+const (
+	sourceForm = "Write host/repository:tag or host/repository@sha256:<digest>."
+	targetForm = "Write host, host/repository or host/repository:tag."
+	// unset follows where a part of a reference is missing that a variable has.
+	unset = "Is a variable empty? "
+)
+
+// ParseSource parses "host/repository:tag" or "host/repository@sha256:…". A
+// repository of one component on Docker Hub is one of its official images. The
+// error is an *Error.
 func ParseSource(s string) (Reference, error) {
+	p := parser{role: "source", text: s, form: sourceForm}
 	host, rest, found := strings.Cut(s, "/")
 	if !found {
-		return Reference{}, fmt.Errorf("source %q has no repository: write host/repository:tag or host/repository@sha256:…", s)
+		return p.fail(" has no repository", "")
 	}
-	r := Reference{}
-	var err error
-	if r.Registry, err = ParseHost(host); err != nil {
-		return Reference{}, fmt.Errorf("source %q: %w", s, err)
+	repository, digest, byDigest := strings.Cut(rest, "@")
+	if byDigest && strings.Contains(repository, ":") {
+		return p.fail(" has a tag and a digest", "Write only the tag here, and the digest in the input digest.")
 	}
-	if repository, digest, byDigest := strings.Cut(rest, "@"); byDigest {
-		if strings.Contains(repository, ":") {
-			return Reference{}, fmt.Errorf("source %q has a tag and a digest: write only the tag here, and the digest in the input digest", s)
-		}
-		r.Repository, r.Digest = repository, digest
-		if !IsDigest(digest) {
-			return Reference{}, fmt.Errorf("source %q: %q is not a valid digest: write sha256: and 64 lower-case hexadecimal digits", s, digest)
-		}
-	} else {
-		var tagged bool
-		if r.Repository, r.Tag, tagged = strings.Cut(rest, ":"); !tagged {
-			return Reference{}, fmt.Errorf("source %q has no tag or digest: write host/repository:tag or host/repository@sha256:…", s)
-		}
-		if err := checkTag(r.Tag); err != nil {
-			return Reference{}, fmt.Errorf("source %q: %w", s, err)
-		}
+	r := Reference{Digest: digest}
+	tagged := false
+	if !byDigest {
+		repository, r.Tag, tagged = strings.Cut(rest, ":")
 	}
-	if err := checkRepository(r.Repository); err != nil {
-		return Reference{}, fmt.Errorf("source %q: %w", s, err)
+	if !p.host(&r, host) || !p.repository(&r, repository) {
+		return p.result(r)
 	}
-	return r, nil
+	switch {
+	case byDigest && digest == "":
+		return p.fail(" has an empty digest", unset+p.form)
+	case byDigest && !IsDigest(digest):
+		return p.fail(fmt.Sprintf(": %q is not a valid digest", digest), "Write sha256: and 64 lower-case hexadecimal digits.")
+	case !byDigest && !tagged:
+		return p.fail(" has no tag or digest", "")
+	case tagged && strings.ContainsAny(r.Tag, "*?") && IsTag(strings.NewReplacer("*", "a", "?", "a").Replace(r.Tag)):
+		return p.fail(fmt.Sprintf(": %q is a pattern, but source is one image", r.Tag),
+			fmt.Sprintf("For several images, write %s:%s in the input images, with a flow file.", repository, r.Tag))
+	case tagged:
+		p.tag(r.Tag)
+	}
+	return p.result(r)
 }
 
 // ParseTarget parses "host", "host/repository" or "host/repository:tag". It
-// takes repository and tag from source if s has none.
+// takes repository and tag from source if s has none. The error is an *Error.
 func ParseTarget(s string, source Reference) (Reference, error) {
+	p := parser{role: "target", text: s, form: targetForm}
 	host, rest, named := strings.Cut(s, "/")
 	r := Reference{Repository: source.Repository, Tag: source.Tag}
-	var err error
-	if r.Registry, err = ParseHost(host); err != nil {
-		return Reference{}, fmt.Errorf("target %q: %w", s, err)
-	}
-	if !named {
-		return r, nil
-	}
 	if strings.Contains(rest, "@") {
-		return Reference{}, fmt.Errorf("target %q has a digest, but a target has the digest of the source: write host, host/repository or host/repository:tag", s)
+		return p.fail(" has a digest, but a target has the digest of the source", "")
+	}
+	if !p.host(&r, host) || !named {
+		return p.result(r)
 	}
 	repository, tag, tagged := strings.Cut(rest, ":")
-	if err := checkRepository(repository); err != nil {
-		return Reference{}, fmt.Errorf("target %q: %w", s, err)
-	}
-	r.Repository = repository
-	if tagged {
-		if err := checkTag(tag); err != nil {
-			return Reference{}, fmt.Errorf("target %q: %w", s, err)
-		}
+	if p.repository(&r, repository) && tagged {
 		r.Tag = tag
+		p.tag(tag)
+	}
+	return p.result(r)
+}
+
+// parser parses one reference. After the first error, err is set.
+type parser struct {
+	role, text, form string
+	err              error
+}
+
+// fail sets the error. what continues the quoted reference; without a remedy, the
+// form of a reference is one.
+func (p *parser) fail(what, remedy string) (Reference, error) {
+	if remedy == "" {
+		remedy = p.form
+	}
+	p.err = &Error{Reason: fmt.Sprintf("%s %q%s", p.role, p.text, what), Remedy: remedy}
+	return Reference{}, p.err
+}
+
+func (p *parser) result(r Reference) (Reference, error) {
+	if p.err != nil {
+		return Reference{}, p.err
 	}
 	return r, nil
 }
 
-func checkRepository(s string) error {
-	if !IsRepository(s) {
-		return fmt.Errorf("%q is not a valid repository: use lower-case letters and digits, separated by '.', '_', '-' or '/'", s)
+func (p *parser) host(r *Reference, host string) bool {
+	registry, err := ParseHost(host)
+	switch {
+	case err == nil:
+		r.Registry = registry
+		return true
+	case host == "":
+		p.fail(" has an empty registry host", unset+p.form)
+		return false
 	}
-	return nil
+	own := &Error{Reason: fmt.Sprintf("%s %q: %q is not a valid registry host", p.role, p.text, host), err: err}
+	if why := errors.Unwrap(err); why == ErrPort {
+		own.Reason += ": " + why.Error()
+		own.Remedy = "Write the port without leading zeros, or leave it out."
+	} else {
+		own.Remedy = strings.ToUpper(why.Error()[:1]) + why.Error()[1:] + "."
+	}
+	p.err = own
+	return false
 }
 
-func checkTag(s string) error {
-	if !IsTag(s) {
-		return fmt.Errorf("%q is not a valid tag: use at most 128 letters, digits, '_', '.' and '-', and do not start with '.' or '-'", s)
+func (p *parser) repository(r *Reference, repository string) bool {
+	r.Repository = repository
+	switch {
+	case repository == "":
+		p.fail(" has an empty repository", unset+p.form)
+	case strings.Contains("/"+repository+"/", "//"):
+		p.fail(fmt.Sprintf(": the repository %q has an empty part", repository), unset+p.form)
+	case !IsRepository(repository):
+		p.fail(fmt.Sprintf(": %q is not a valid repository", repository), unsetAtEnd(repository)+"Use lower-case letters and digits, separated by '.', '_', '-' or '/'.")
+	case r.Registry == DockerHub && !strings.Contains(repository, "/"):
+		r.Repository = "library/" + repository
 	}
-	return nil
+	return p.err == nil
+}
+
+func (p *parser) tag(tag string) {
+	switch {
+	case tag == "":
+		p.fail(" has an empty tag", unset+p.form)
+	case !IsTag(tag):
+		p.fail(fmt.Sprintf(": %q is not a valid tag", tag), unsetAtEnd(tag)+"Use at most 128 letters, digits, '_', '.' and '-', and do not start with '.' or '-'.")
+	}
+}
+
+// unsetAtEnd asks whether a variable is empty if a name begins or ends with a
+// separator, to which something else belongs.
+func unsetAtEnd(name string) string {
+	for part := range strings.SplitSeq(name, "/") {
+		if strings.Trim(part, "._-") != part {
+			return unset
+		}
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package ref
 
 import (
 	"math/rand/v2"
+	"net"
 	"regexp"
 	"strconv"
 	"strings"
@@ -18,6 +19,13 @@ func TestParseSource(t *testing.T) {
 		"127.0.0.1:5000/a__b/c-d:_x":                                "127.0.0.1:5000/a__b/c-d:_x",
 		"prod.azurecr.io/shop/cart@" + digest:                       "prod.azurecr.io/shop/cart@" + digest,
 		"prod.azurecr.io/a/b/c/d/e/f/g:" + strings.Repeat("t", 128): "prod.azurecr.io/a/b/c/d/e/f/g:" + strings.Repeat("t", 128),
+		"[::1]:5000/shop/cart:1":                                    "[::1]:5000/shop/cart:1",
+		"[0:0::1]/cart@" + digest:                                   "[::1]/cart@" + digest,
+		"docker.io/alpine:3":                                        "registry-1.docker.io/library/alpine:3",
+		"docker.io/library/alpine:3":                                "registry-1.docker.io/library/alpine:3",
+		"index.docker.io/contoso/cart:1":                            "registry-1.docker.io/contoso/cart:1",
+		"registry-1.docker.io/alpine:3":                             "registry-1.docker.io/library/alpine:3",
+		"docker.io:5000/alpine:3":                                   "docker.io:5000/alpine:3",
 	}
 	for in, want := range good {
 		if got, err := ParseSource(in); err != nil || got.String() != want {
@@ -74,13 +82,27 @@ func TestErrorsNameTheInvalidPart(t *testing.T) {
 	digest := "sha256:" + strings.Repeat("0a", 32)
 	for in, want := range map[string]string{
 		"cart:1":                                 "has no repository",
-		"dev/cart:1":                             "write it in full",
+		"dev/cart:1":                             "Write it in full",
 		"https://prod.azurecr.io/cart:1":         "without https://",
 		"prod.azurecr.io:99999/cart:1":           `"prod.azurecr.io:99999" is not a valid registry host: the port must be 1 to 65535`,
 		"prod.azurecr.io/cart":                   "has no tag or digest",
 		"prod.azurecr.io/cart:1@" + digest:       "has a tag and a digest",
 		"prod.azurecr.io/cart@" + digest[:20]:    "is not a valid digest",
-		"prod.azurecr.io/cart:-1":                `"-1" is not a valid tag`,
+		"prod.azurecr.io/cart:-1":                `"-1" is not a valid tag. Is a variable empty?`,
+		"prod.azurecr.io/cart:":                  "has an empty tag. Is a variable empty? Write host/repository:tag",
+		"prod.azurecr.io/cart@":                  "has an empty digest. Is a variable empty?",
+		"prod.azurecr.io/:1":                     "has an empty repository. Is a variable empty?",
+		"prod.azurecr.io/":                       "has an empty repository. Is a variable empty?",
+		"/cart:1":                                "has an empty registry host. Is a variable empty?",
+		"prod.azurecr.io//cart:1":                `the repository "/cart" has an empty part. Is a variable empty?`,
+		"prod.azurecr.io/shop//cart:1":           `the repository "shop//cart" has an empty part. Is a variable empty?`,
+		"prod.azurecr.io/shop/:1":                `the repository "shop/" has an empty part. Is a variable empty?`,
+		"prod.azurecr.io/shop/-cart:1":           `"shop/-cart" is not a valid repository. Is a variable empty?`,
+		"prod.azurecr.io/cart:1.*":               `"1.*" is a pattern, but source is one image. For several images, write cart:1.* in the input images`,
+		"prod.azurecr.io/shop/cart:*":            "write shop/cart:* in the input images",
+		"prod.azurecr.io/cart:1 *":               "is not a valid tag. Use at most",
+		"::1/cart:1":                             "Write an IPv6 address in brackets",
+		"[fe80::1%eth0]/cart:1":                  "without a zone",
 		"prod.azurecr.io/Cart:1":                 `"Cart" is not a valid repository`,
 		"prod.azurecr.io/Cart@" + digest:         `"Cart" is not a valid repository`,
 		"prod.azurecr.io/shop/cart/../../cart:1": `"shop/cart/../../cart" is not a valid repository`,
@@ -90,10 +112,14 @@ func TestErrorsNameTheInvalidPart(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"dev":                             "write it in full",
+		"dev":                             "Write it in full",
 		"dev.azurecr.io:0":                `"dev.azurecr.io:0" is not a valid registry host: the port must be 1 to 65535`,
 		"dev.azurecr.io/cart@" + digest:   "has a digest",
 		"dev.azurecr.io/cart:.x":          `".x" is not a valid tag`,
+		"/cart":                           "has an empty registry host. Is a variable empty? Write host, host/repository or host/repository:tag.",
+		"":                                "has an empty registry host. Is a variable empty?",
+		"dev.azurecr.io/cart:":            "has an empty tag. Is a variable empty?",
+		"dev.azurecr.io/":                 "has an empty repository. Is a variable empty?",
 		"dev.azurecr.io/Cart":             `"Cart" is not a valid repository`,
 		"dev.azurecr.io/cart:1@" + digest: "has a digest",
 	} {
@@ -118,6 +144,12 @@ var grammar = struct{ repository, tag, digest, host, port *regexp.Regexp }{
 // inGrammar fails the test unless each part of a reference matches the grammar.
 func inGrammar(t *testing.T, r Reference) {
 	t.Helper()
+	if host, _, err := parseIPv6(r.Registry); err == nil {
+		if net.ParseIP(strings.Trim(host, "[]")) == nil || !strings.HasPrefix(r.Registry, host) {
+			t.Errorf("%+v: the registry is not an IPv6 address", r)
+		}
+		r.Registry = "host"
+	}
 	host, port, ported := strings.Cut(r.Registry, ":")
 	if !grammar.host.MatchString(host) || len(host) > 253 || ported && (!grammar.port.MatchString(port) || port == "443" && (strings.Contains(host, ".") || host == "localhost")) {
 		t.Errorf("%+v: the registry is not a valid host", r)
@@ -144,7 +176,7 @@ func (r texts) joined(between string, pieces ...string) string {
 }
 
 func (r texts) host() string {
-	return r.joined(".", "prod", "azurecr", "io", "A1", "x-y", "127", "0", "localhost", "prod", "io", "-x", "") + r.of("", "", "", "", "", "", ":5000", ":443", ":80", ":65535", ":65536", ":0", ":00080", ":", ":x")
+	return r.joined(".", "prod", "azurecr", "io", "A1", "x-y", "127", "0", "localhost", "prod", "io", "-x", "", "docker", "[::1]") + r.of("", "", "", "", "", "", ":5000", ":443", ":80", ":65535", ":65536", ":0", ":00080", ":", ":x")
 }
 
 func (r texts) repository() string {

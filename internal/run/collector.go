@@ -8,6 +8,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/defect"
+	"acrpromote/internal/explain"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
@@ -46,9 +47,15 @@ type refusalError struct{ rule.Refusal }
 
 func (r *refusalError) Error() string { return r.Reason }
 
-// add records the error that ends the run: a rule that is not met, a registry
-// that could not be listed, or otherwise a usage error.
+// add records the error that ends the run, or several that are joined: a rule that
+// is not met, a registry that could not be listed, or otherwise a usage error.
 func (r *collector) add(err error) {
+	if all, joined := err.(interface{ Unwrap() []error }); joined {
+		for _, err := range all.Unwrap() {
+			r.add(err)
+		}
+		return
+	}
 	var no *refusalError
 	var unread *listError
 	var wrong *agent.UsageError
@@ -99,9 +106,11 @@ func (r *collector) done(changed bool, problems ...report.Problem) {
 	r.result.Errors = append(r.result.Errors, problems...)
 }
 
-// usage returns a usage error for one input.
+// usage returns a usage error for one input. The remedy is for an error that has
+// none of its own.
 func usage(input string, err error, remedy string) error {
-	return &agent.UsageError{Problems: []agent.Problem{{Subject: input, Reason: err.Error(), Remedy: remedy}}}
+	reason, remedy := explain.Split(err, remedy)
+	return &agent.UsageError{Problems: []agent.Problem{{Subject: input, Reason: reason, Remedy: remedy}}}
 }
 
 // formatTime formats a time for result.json. It returns "" for the zero time.

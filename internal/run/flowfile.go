@@ -35,8 +35,8 @@ type flowFile struct {
 }
 
 // loadFlow reads and parses the flow file. A file that differs from its pinned
-// hash, or that the server does not return, is a refusal; an invalid file is a
-// usage error.
+// hash, or that the server does not return, is a refusal; an invalid file, or one
+// without the flow that the input names, is a usage error.
 func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *collector) (*flowFile, error) {
 	name := c.FlowFile
 	content, origin, err := readFlow(ctx, s, name)
@@ -70,6 +70,11 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 	}
 	flow := &flowFile{File: file, origin: origin, bound: origin.Repository != "" || origin.Pinned != ""}
 	result.result.Flow = &flow.origin
+	if c.Flow != "" {
+		if _, err := flow.Flow(c.Flow); err != nil {
+			return nil, usage("flow", err, "Use the name of a flow in the flow file.")
+		}
+	}
 	return flow, nil
 }
 

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
+	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
@@ -44,11 +46,8 @@ func (o *order) subject() string {
 func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, result *collector) (s *session.Session, o *order, ok bool) {
 	if wrong != nil {
 		result.add(wrong)
-		// Report errors in the references together with the others.
-		if c.Source != "" && c.FlowFile == "" {
-			if _, err := direct(c, result); err != nil {
-				result.add(err)
-			}
+		if err := otherMistakes(ctx, c, wrong, to, result); err != nil {
+			result.add(err)
 		}
 		return nil, nil, false
 	}
@@ -66,8 +65,11 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 	} else {
 		o, err = byFlow(ctx, c, s, result)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		err = signIn(c, s, o)
+	case isUsage(err):
+		err = errors.Join(err, credentialMistakes(c, s))
 	}
 	if err == nil {
 		permitTokenHosts(ctx, c, s, o.flow, o.signIns(s))
@@ -136,13 +138,31 @@ func signIn(c *agent.Config, s *session.Session, o *order) error {
 	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.others) {
 		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {
-			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: host, Reason: err.Error(), Remedy: session.Remedy(err)})
+			addCredential(wrong, host, err)
 		}
 	}
-	if len(wrong.Problems) > 0 {
-		return wrong
+	return wrong.OrNil()
+}
+
+// addCredential adds the mistake that there is no credential for a registry, once
+// if several have it in common.
+func addCredential(wrong *agent.UsageError, host string, err error) {
+	p := agent.Problem{Subject: host}
+	p.Reason, p.Remedy = explain.Split(err, "Correct the service connection, or use another one.")
+	if own, ok := errors.AsType[*session.CredentialError](err); ok {
+		p.Subject = own.Subject
 	}
-	return nil
+	if !slices.Contains(wrong.Problems, p) {
+		wrong.Problems = append(wrong.Problems, p)
+	}
+}
+
+// credentialError returns the usage error that there is no credential for a
+// registry.
+func credentialError(host string, err error) error {
+	wrong := &agent.UsageError{}
+	addCredential(wrong, host, err)
+	return wrong
 }
 
 // signIns returns how the step signs in to each registry of the order.

@@ -25,17 +25,13 @@ import (
 // inputs are a usage error.
 func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *collector) (*order, error) {
 	flow, err := loadFlow(ctx, c, s, result)
-	if err != nil {
+	named, wrong := parseReferences(c)
+	if err = errors.Join(err, wrong); err != nil {
 		return nil, err
 	}
 	r := &resolver{c: c, s: s, result: result, order: &order{flow: flow, action: c.Action}}
-	if c.Flow != "" {
-		if _, err := flow.Flow(c.Flow); err != nil {
-			return nil, usage("flow", err, "Use the name of a flow in the flow file.")
-		}
-	}
 	if !c.HasSet() {
-		return r.order, r.one()
+		return r.order, r.one(named)
 	}
 	return r.order, r.all(ctx)
 }
@@ -49,30 +45,14 @@ type resolver struct {
 }
 
 // one resolves the inputs source and targets.
-func (r *resolver) one() error {
+func (r *resolver) one(named references) error {
 	c := r.c
-	source, err := ref.ParseSource(c.Source)
-	if err != nil {
-		return usage("source", err, "Correct the input source.")
-	}
+	source, targets := named.source, named.targets
 	source.Registry = r.flow.MainHost(source.Registry)
-	if c.Digest != "" && !ref.IsDigest(c.Digest) {
-		return usage("digest", fmt.Errorf("%q is not a valid digest", c.Digest), "Write sha256: and 64 lower-case hexadecimal digits.")
+	for i := range targets {
+		targets[i].Registry = r.flow.MainHost(targets[i].Registry)
 	}
-	wrong := &agent.UsageError{}
-	var targets []plan.Destination
-	for _, text := range c.Targets {
-		target, err := plan.ParseDestination(text)
-		if err != nil {
-			wrong.Problems = append(wrong.Problems, agent.Problem{Subject: "targets", Reason: err.Error(), Remedy: "Correct this line of the input targets."})
-			continue
-		}
-		target.Registry = r.flow.MainHost(target.Registry)
-		targets = append(targets, target)
-	}
-	if len(wrong.Problems) > 0 {
-		return wrong
-	}
+	var err error
 	if r.action == agent.Verify {
 		if len(targets) > 0 {
 			err = r.verify(plan.EffectiveAction(r.flow.File, source, targets))
@@ -320,7 +300,7 @@ func (r *resolver) signInsOf(flow *topology.Flow, home string) []approval.SignIn
 // that the flow covers.
 func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, patterns []topology.Image) ([]ref.Reference, error) {
 	if err := r.s.SignIn(home, false, nil); err != nil {
-		return nil, usage(home, err, session.Remedy(err))
+		return nil, credentialError(home, err)
 	}
 	at, err := r.s.Registry(home)
 	if err != nil {
@@ -338,7 +318,7 @@ func (r *resolver) list(ctx context.Context, flow *topology.Flow, home string, p
 		lists[repository] = plan.ListTags(isAzure(home))
 	}
 	if err := r.s.SignIn(home, false, lists); err != nil {
-		return nil, usage(home, err, session.Remedy(err))
+		return nil, credentialError(home, err)
 	}
 	found := make([][]ref.Reference, len(repositories))
 	failures := make([]error, len(repositories))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -15,6 +16,8 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/explain"
+	"acrpromote/internal/ref"
 )
 
 // credential returns the credential for a registry. In this order: a Docker
@@ -36,7 +39,7 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	case !azure && c.InPipeline:
 		return acr.Anonymous(), nil
 	case azure && c.InPipeline:
-		return nil, &noConnection{host}
+		return nil, noConnection(host)
 	}
 	docker, found, err := dockerCredential(host)
 	switch {
@@ -166,17 +169,31 @@ func (w withheld) GetToken(context.Context, policy.TokenRequestOptions) (azcore.
 // dockerCredential returns the credential from Docker's configuration. It is
 // used only at a prompt.
 func dockerCredential(host string) (acr.Credential, bool, error) {
+	names := []string{host}
+	if host == ref.DockerHub {
+		// "docker login" stores Docker Hub's credential under this name.
+		names = []string{name.DefaultRegistry, host}
+	}
+	for _, name := range names {
+		if credential, found, err := dockerCredentialOf(name); found || err != nil {
+			return credential, found, err
+		}
+	}
+	return nil, false, nil
+}
+
+func dockerCredentialOf(host string) (acr.Credential, bool, error) {
 	registry, err := name.NewRegistry(host, name.WeakValidation)
 	if err != nil {
 		return nil, false, err
 	}
 	found, err := authn.DefaultKeychain.Resolve(registry)
 	if err != nil {
-		return nil, false, fmt.Errorf("cannot read Docker's configuration for %s: %w", host, err)
+		return nil, false, dockerError(host, err)
 	}
 	config, err := found.Authorization()
 	if err != nil {
-		return nil, false, fmt.Errorf("cannot read Docker's configuration for %s: %w", host, err)
+		return nil, false, dockerError(host, err)
 	}
 	_, azure := acr.CloudOf(host)
 	switch {
@@ -191,18 +208,36 @@ func dockerCredential(host string) (acr.Credential, bool, error) {
 	return nil, false, nil
 }
 
-// noConnection is the error for an Azure registry without a service connection:
-// it is never accessed anonymously.
-type noConnection struct{ host string }
+// CredentialError says why there is no credential for a registry. Subject is the
+// registry's host, or what all registries have in common.
+type CredentialError struct{ Subject, Reason, Remedy string }
 
-func (n *noConnection) Error() string {
-	return fmt.Sprintf("no service connection is given for %s, an Azure Container Registry", n.host)
+func (e *CredentialError) Error() string { return explain.Text(e.Reason, e.Remedy) }
+
+// Explanation implements explain.Error.
+func (e *CredentialError) Explanation() (reason, remedy string) { return e.Reason, e.Remedy }
+
+// dockerError explains an error of Docker's configuration. Its libraries have no
+// types for these errors.
+func dockerError(host string, err error) error {
+	text := err.Error()
+	if rest, isHelper := strings.CutPrefix(text, "error getting credentials - err: "); isHelper {
+		cause, _, _ := strings.Cut(rest, ", out: ``")
+		return &CredentialError{host, "the credential helper in Docker's configuration failed: " + strings.TrimPrefix(cause, "exec: "),
+			"Install the helper, or correct credHelpers and credsStore in Docker's config.json. `docker login " + host + "` tests it."}
+	}
+	const parsing = "parsing config file ("
+	if rest, isFile := strings.CutPrefix(text, parsing); isFile {
+		if file, cause, ok := strings.Cut(rest, "): "); ok {
+			return &CredentialError{"Docker's configuration", file + " is not valid: " + cause, "Correct this file, or set DOCKER_CONFIG to the folder of another one."}
+		}
+	}
+	return &CredentialError{"Docker's configuration", "it cannot be read: " + text, "Correct the file config.json in ~/.docker, or in the folder that DOCKER_CONFIG names."}
 }
 
-// Remedy returns what to do about an error of SignIn.
-func Remedy(err error) string {
-	if _, ok := err.(*noConnection); ok {
-		return "Set azureSubscription or targetSubscription, or add a Docker registry connection for this host to registryConnections."
-	}
-	return "Correct the service connection, or use another one."
+// noConnection returns the error for an Azure registry without a service
+// connection: it is never accessed anonymously.
+func noConnection(host string) error {
+	return &CredentialError{host, fmt.Sprintf("no service connection is given for %s, an Azure Container Registry", host),
+		"Set azureSubscription or targetSubscription, or add a Docker registry connection for this host to registryConnections."}
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"acrpromote/internal/expression"
 )
 
 // scalar is a value that parses itself from text. The error is a mistake.
@@ -98,6 +100,9 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 		d.fail(n, path, mistake{"missing value", "Set a value, or remove the key."})
 		return
 	}
+	if n.Kind == yaml.ScalarNode && d.unexpanded(n, path, v.Addr().Interface()) {
+		return
+	}
 	if s, ok := v.Addr().Interface().(scalar); ok {
 		_, number := s.(numeric)
 		if d.text(n, path, number) {
@@ -132,6 +137,27 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 			v.SetString(n.Value)
 		}
 	}
+}
+
+// pattern is a scalar in which a dollar sign can be something else than the begin
+// of an expression.
+type pattern interface {
+	expressions(text string) []expression.Expression
+}
+
+// unexpanded reports whether a node has expressions of Azure Pipelines, which are
+// not replaced in a flow file, and reports them.
+func (d *decoder) unexpanded(n *yaml.Node, path string, into any) bool {
+	find := expression.Find
+	if p, ok := into.(pattern); ok {
+		find = p.expressions
+	}
+	found := find(n.Value)
+	for _, e := range found {
+		reason, remedy := e.NotAllowed("a flow file")
+		d.fail(n, path, mistake{reason, remedy})
+	}
+	return len(found) > 0
 }
 
 // text reports whether a node is text, or an integer if number is set.
@@ -261,6 +287,9 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 		return
 	}
 	d.pairs(n, path, func(name string, k, child *yaml.Node) {
+		if d.unexpanded(k, path+"/"+name, nil) {
+			return
+		}
 		if !isName(name) {
 			d.add(k.Line, k.Column, quote(name)+" is not a valid name", nameRemedy)
 			return

@@ -131,11 +131,14 @@ func readImage(entry string) (Image, error) {
 		return readDigest(entry, repository, digest)
 	}
 	repository, tag, found := strings.Cut(entry, ":")
-	if !found || tag == "" {
+	if found && tag == "" {
+		return Image{}, mistake{quote(entry) + " has an empty tag", "Is a variable empty? Write repository:tag."}
+	}
+	if !found {
 		return Image{}, mistake{quote(entry) + " has neither tag nor digest", fmt.Sprintf("Write %[1]s:TAG, or %[1]s:* for all tags.", strings.Trim(quote(repository), `"`))}
 	}
 	if repository == "" {
-		return Image{}, mistake{quote(entry) + " has no repository", "Write repository:tag."}
+		return Image{}, mistake{quote(entry) + " has no repository", "Is a variable empty? Write repository:tag."}
 	}
 	var image Image
 	if err := image.Repository.read(repository); err != nil {
@@ -148,7 +151,9 @@ func readDigest(entry, repository, digest string) (Image, error) {
 	var image Image
 	switch {
 	case repository == "":
-		return Image{}, mistake{quote(entry) + " has no repository", "Write repository@sha256:… ."}
+		return Image{}, mistake{quote(entry) + " has no repository", "Is a variable empty? Write repository@sha256:<digest>."}
+	case digest == "":
+		return Image{}, mistake{quote(entry) + " has an empty digest", "Is a variable empty? Write repository@sha256:<digest>."}
 	case strings.Contains(repository, ":"):
 		return Image{}, mistake{quote(entry) + " has a tag and a digest", "Remove one of them."}
 	case !ref.IsDigest(digest):

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/ref"
 )
 
 const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -41,7 +43,7 @@ func TestParseImages(t *testing.T) {
 		"":                               "1:1: the list has no images",
 		"# nothing\n":                    "1:1: the list has no images",
 		"a:1\n shop/cart\n":              `2:2: "shop/cart" has neither tag nor digest. Write shop/cart:TAG, or shop/cart:* for all tags.`,
-		"shop/cart:":                     `1:1: "shop/cart:" has neither tag nor digest`,
+		"shop/cart:":                     `1:1: "shop/cart:" has an empty tag. Is a variable empty?`,
 		":1":                             `1:1: ":1" has no repository`,
 		"@" + digest:                     `1:1: "@sha256`,
 		"shop/cart:1@" + digest:          `1:1: "shop/cart:1@sha256`,
@@ -51,6 +53,7 @@ func TestParseImages(t *testing.T) {
 		"shop/cart:a b":                  `1:1: "a b" is not a range of semantic versions`,
 		"prod.azurecr.io/shop/cart:1":    `1:1: "prod.azurecr.io/shop/cart:1" includes a registry`,
 		"localhost:5000/shop/cart:1":     `1:1: "localhost:5000/shop/cart:1" includes a registry`,
+		"web@":                           `1:1: "web@" has an empty digest. Is a variable empty?`,
 		"shop/../cart:1":                 `1:1: "shop/../cart" has the segment ..`,
 		"a:1\xff":                        "1:4: byte 0xFF is not valid UTF-8",
 		strings.Repeat("a:1\n", 300_000): "1:1: the file has 1200000 bytes, more than 1048576",
@@ -108,8 +111,11 @@ func TestInvalidManifests(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"":                                  "1:1: no image of registry prod.azurecr.io found. Pass a list",
-		pod("nginx:1"):                      `1:1: no image of registry prod.azurecr.io found. 1 other image was ignored: "nginx:1" in line 4 (it is on Docker Hub).`,
-		pod(`"prod.azurecr.io/shop/cart:"`): `4:12: "shop/cart:" has neither tag nor digest`,
+		pod("nginx:1"):                      `1:1: no image of registry prod.azurecr.io found. Only images of the flow's source count. 1 other image was found: "nginx:1" in line 4 (it is on Docker Hub).`,
+		pod("prd.azurecr.io/shop/cart:1"):   `1:1: no image of registry prod.azurecr.io found. Only images of the flow's source count. 1 other image was found: "prd.azurecr.io/shop/cart:1" in line 4 (it is on prd.azurecr.io). Did you mean prod.azurecr.io instead of prd.azurecr.io?`,
+		pod("prod.azurecr.io/cart:$(tag)"):  "4:12: Azure Pipelines does not replace the variable $(tag) in the file. Render the manifests first.",
+		"prod.azurecr.io/cart:$(tag)\n":     "1:1: Azure Pipelines does not replace the variable $(tag) in the file. Write the value itself.",
+		pod(`"prod.azurecr.io/shop/cart:"`): `4:12: "shop/cart:" has an empty tag`,
 		pod("prod.azurecr.io/shop/cart:*"):  `4:12: "prod.azurecr.io/shop/cart:*" is not a valid image reference`,
 		pod("prod.azurecr.io/shop/*:1"):     `4:12: "prod.azurecr.io/shop/*:1" is not a valid image reference`,
 		pod("prod.azurecr.io/Shop:1"):       `4:12: "Shop" contains "S", which is not allowed in a repository`,
@@ -169,5 +175,27 @@ func TestSeveralNames(t *testing.T) {
 	found, err := ImagesFromManifests("list", []byte("prod.azurecr.io/shop/cart:1\nprod-abc.azurecr.io/shop/cart:1\nprod.westeurope.geo.azurecr.io/shop/web:2\nprod-xyz.azurecr.io/shop/api:3\n"), prod.Names()...)
 	if err != nil || len(found.Images) != 2 || len(found.Others) != 1 {
 		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+// TestImagesOfDockerHub checks that images are read as container runtimes read them if
+// the source is Docker Hub.
+func TestImagesOfDockerHub(t *testing.T) {
+	pods := "kind: Pod\nspec:\n  containers:\n"
+	for _, image := range []string{"alpine:3", "docker.io/alpine:3", "index.docker.io/library/alpine:3", "contoso/cart:1", "docker.io/contoso/web:1", "prod.azurecr.io/x:1"} {
+		pods += "  - image: " + image + "\n"
+	}
+	for _, host := range []string{"docker.io", "index.docker.io", ref.DockerHub} {
+		found, err := ImagesFromManifests("m", []byte(pods), host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := texts(found.Images); !slices.Equal(got, []string{"contoso/cart:1", "contoso/web:1", "library/alpine:3"}) || len(found.Others) != 1 {
+			t.Errorf("%s: %q, others %+v", host, got, found.Others)
+		}
+		list, err := ImagesFromManifests("l", []byte("docker.io/alpine:3\ncontoso/cart:1\n"), host)
+		if err != nil || !slices.Equal(texts(list.Images), []string{"contoso/cart:1", "library/alpine:3"}) {
+			t.Errorf("%s: %q, %v", host, texts(list.Images), err)
+		}
 	}
 }

@@ -101,7 +101,7 @@ func TestReferencesOfManifests(t *testing.T) {
 		{"mapping with a tag and digest as tag", shop(`{image: {repository: prod.azurecr.io/a, tag: "1@` + digest + `"}}`), "a:1@" + digest},
 		{"mapping with a complete repository", shop(`{image: {repository: "prod.azurecr.io/a:1"}}`), "a:1"},
 		{"mapping without a tag", shop(`{image: {repository: prod.azurecr.io/a}}`), "a:latest (untagged)"},
-		{"mapping of another registry", shop(`{image: {registry: docker.io, repository: a, tag: "1"}}`) + "---\n" + shop(`{containers: [{image: prod.azurecr.io/b:1}]}`), "b:1; docker.io/a:1: it is on docker.io"},
+		{"mapping of Docker Hub", shop(`{image: {registry: docker.io, repository: a, tag: "1"}}`) + "---\n" + shop(`{containers: [{image: prod.azurecr.io/b:1}]}`), "b:1; docker.io/a:1: it is on Docker Hub"},
 		{"mapping with a name", shop(`{image: {name: prod.azurecr.io/a, tag: "1"}}`), "a:1"},
 		{"mapping merged", "base: &base {repository: x, tag: \"1\"}\nspec: {image: {<<: *base, repository: prod.azurecr.io/a}}\n", "a:1"},
 		{"Prometheus by sha", resource("monitoring.coreos.com/v1", "Prometheus", `{baseImage: prod.azurecr.io/a, tag: "1", sha: `+sum+`}`), "a@" + digest},

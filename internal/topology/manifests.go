@@ -9,6 +9,8 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"acrpromote/internal/expression"
+	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/ref"
 )
 
@@ -82,7 +84,7 @@ func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Fo
 	}
 	found := Found{Images: s.images.sorted(), Untagged: s.untagged.list, Others: s.leftOut(), More: s.others.lost}
 	if len(found.Images) == 0 && len(s.found) == 0 {
-		s.add(1, 1, fmt.Sprintf("no image of registry %s found", strings.Join(hosts, ", ")), ignoredRemedy(found.Others))
+		s.add(1, 1, fmt.Sprintf("no image of registry %s found", strings.Join(hosts, ", ")), ignoredRemedy(hosts, found.Others))
 	}
 	if err := s.err(name); err != nil {
 		return Found{}, err
@@ -90,15 +92,23 @@ func ImagesFromManifests(name string, content []byte, sourceHosts ...string) (Fo
 	return found, nil
 }
 
-func ignoredRemedy(others []Other) string {
+// ignoredRemedy returns what to do about a file without an image of the given hosts.
+func ignoredRemedy(hosts []string, others []Other) string {
 	if len(others) == 0 {
 		return "Pass a list with one repository:tag per line, or rendered manifests."
 	}
-	count, first := "1 other image was ignored", others[0]
+	count, first := "1 other image was found", others[0]
 	if n := len(others); n > 1 {
-		count = fmt.Sprintf("%d other images were ignored, for example", n)
+		count = fmt.Sprintf("%d other images were found, such as", n)
 	}
-	return fmt.Sprintf("%s: %s in line %d (%s).", count, quote(first.Reference), first.Line, first.Reason)
+	remedy := fmt.Sprintf("Only images of the flow's source count. %s: %s in line %d (%s).", count, quote(first.Reference), first.Line, first.Reason)
+	for _, other := range others {
+		host, _ := splitHost(other.Reference)
+		if near, ok := levenshtein.NearestHost(host, hosts); ok {
+			return remedy + fmt.Sprintf(" Did you mean %s instead of %s?", near, host)
+		}
+	}
+	return remedy
 }
 
 // isYAML reports whether a text is manifests and not a list, by its first line
@@ -333,16 +343,20 @@ func (s *search) take(at location, reference string) {
 		return
 	}
 	host, rest := splitHost(reference)
+	hub := slices.Contains(s.hosts, ref.DockerHub)
 	switch {
 	case at.rendered && at.group.isParameter(reference):
 		s.others.put(at, reference, "it has a parameter, whose value is known only when it runs")
 		return
-	case host == "" && at.rendered:
+	case host == "" && at.rendered && !hub, host == ref.DockerHub && !hub:
 		s.others.put(at, reference, dockerHub)
 		return
 	case host != "" && !slices.Contains(s.hosts, host):
 		s.others.put(at, reference, "it is on "+strings.Trim(quote(host), `"`))
 		return
+	}
+	if hub && !strings.Contains(rest, "/") {
+		rest = "library/" + rest
 	}
 	rest, digest, _ := strings.Cut(rest, "@")
 	if at.rendered && !strings.Contains(rest, ":") && !strings.Contains(reference, "@") {
@@ -354,6 +368,14 @@ func (s *search) take(at location, reference string) {
 		rest += ":latest"
 	}
 	image, err := readPinned(rest, digest)
+	if found := expression.Find(rest); len(found) > 0 {
+		reason, remedy := found[0].NotAllowed("the file")
+		if at.rendered {
+			remedy = "Render the manifests first."
+		}
+		s.add(at.line, at.column, reason, remedy)
+		return
+	}
 	switch {
 	case err != nil && !(at.rendered && strings.ContainsAny(rest, "{}$ ")):
 		addError(s.problems, at.line, at.column, err)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"acrpromote/internal/levenshtein"
@@ -86,7 +87,8 @@ func (p *problems) err(name string) error {
 	return &Invalid{Name: name, Problems: found[:shown], More: len(found) - shown + p.lost}
 }
 
-// quote quotes outside text, shortened if it is long.
+// quote quotes outside text, shortened if it is long. Only what is not printable,
+// and quotes, are escaped: the backslashes of a pattern stay as they were written.
 func quote(s string) string {
 	const shown = 60
 	if len(s) > shown {
@@ -95,6 +97,9 @@ func quote(s string) string {
 			cut--
 		}
 		s = s[:cut] + "…"
+	}
+	if utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r == '"' || !unicode.IsPrint(r) }) {
+		return `"` + s + `"`
 	}
 	return strconv.Quote(s)
 }
@@ -109,6 +114,9 @@ func (m mistake) Error() string {
 	}
 	return m.reason + ". " + m.remedy
 }
+
+// Explanation returns the reason and the remedy.
+func (m mistake) Explanation() (reason, remedy string) { return m.reason, m.remedy }
 
 // unknown returns the mistake that a name is not among the valid ones. Its
 // remedy suggests the nearest, or lists them.

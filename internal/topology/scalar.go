@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode"
 
+	"acrpromote/internal/expression"
 	"acrpromote/internal/ref"
 )
 
@@ -181,6 +182,8 @@ func readHost(text string) (string, error) {
 		return "", mistake{quote(text) + " is a placeholder, not a registry host", "Write your registry's host name in its place."}
 	case errors.Is(err, ref.ErrPort):
 		return "", mistake{fmt.Sprintf("%s is not a valid registry host: %v", quote(text), ref.ErrPort), "Write the port without leading zeros, or omit it."}
+	case errors.Is(err, ref.ErrIPv6):
+		return "", mistake{quote(text) + " is not a valid registry host", "Write an IPv6 address in brackets and without a zone, as \"[2001:db8::1]:5000\"."}
 	case errors.Is(err, ref.ErrShortHost):
 		return "", mistake{quote(text) + " is not a valid registry host", "Write the full host name, such as <your-registry>.azurecr.io."}
 	}
@@ -255,6 +258,10 @@ func (a *Approver) read(text string) error {
 
 // CommentPattern is an RE2 regular expression.
 type CommentPattern struct{ *regexp.Regexp }
+
+func (c *CommentPattern) expressions(text string) []expression.Expression {
+	return expression.FindInPattern(text)
+}
 
 func (c *CommentPattern) read(text string) error {
 	if len(text) > 1000 {

@@ -65,7 +65,7 @@ func scalars() map[reflect.Type]object {
 		reflect.TypeFor[Version]():      {"const": 1},
 		reflect.TypeFor[Count]():        {"type": "integer", "minimum": 1, "maximum": maxCount},
 		reflect.TypeFor[Duration]():     text(object{"pattern": `^([0-9]+(\.[0-9]*)?|\.[0-9]+)d$|^\+?(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+$`}),
-		reflect.TypeFor[Host]():         text(object{"pattern": `^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$`, "maxLength": 259}),
+		reflect.TypeFor[Host]():         text(object{"pattern": `^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?$`, "maxLength": 259}),
 		reflect.TypeFor[ArtifactType](): text(object{"pattern": grammar().artifact.String()}),
 		reflect.TypeFor[CheckID](): {"anyOf": []any{
 			object{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 )
@@ -85,18 +86,20 @@ func (f *File) Select(a Query) (*Flow, *rule.Refusal) {
 	}
 	if a.Flow != "" {
 		if _, err := f.Flow(a.Flow); err != nil {
-			return refuse(rule.NotInFlow, "the flow file has no flow "+quote(a.Flow), "Use one of: "+listed(keys(f.Flows))+".")
+			return refuse(rule.NotInFlow, "the flow file has no flow "+quote(a.Flow), unknown("flow", a.Flow, keys(f.Flows)).remedy)
 		}
 	}
-	const add = "Ask the owners of the flow file to add it."
+	noRegistry := func(host string) (*Flow, *rule.Refusal) {
+		return refuse(rule.NotInFlow, "the flow file has no registry with host "+host, f.suggestHost(host))
+	}
 	from, known := f.ByHost(a.From)
 	if !known {
-		return refuse(rule.NotInFlow, fmt.Sprintf("the flow file has no registry with host %s", a.From), add)
+		return noRegistry(a.From)
 	}
 	to := from
 	if a.To != "" {
 		if to, known = f.ByHost(a.To); !known {
-			return refuse(rule.NotInFlow, fmt.Sprintf("the flow file has no registry with host %s", a.To), add)
+			return noRegistry(a.To)
 		}
 	}
 	covering, reasons, joined := f.covering(a, from, to)
@@ -125,6 +128,16 @@ func (f *File) Select(a Query) (*Flow, *rule.Refusal) {
 			"Images go up only by a flow that requires an approval. "+add)
 	}
 	return refuse(rule.NotInFlow, fmt.Sprintf("no flow leads from %s (%s) to %s (%s)", from.Name, from.Host, to.Name, to.Host), add)
+}
+
+const add = "Ask the owners of the flow file to add it."
+
+// suggestHost returns what to do about a host that no registry has.
+func (f *File) suggestHost(host string) string {
+	if near, ok := levenshtein.NearestHost(host, keys(f.hosts)); ok {
+		return fmt.Sprintf("Did you mean %s? If not, ask the owners of the flow file to add it.", near)
+	}
+	return add
 }
 
 // covering returns the flows between two registries that cover an image, why the
