@@ -155,7 +155,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
-		"internal/agent":     {"internal/expression", "internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/sanitize"},
+		"internal/agent":     {"internal/expression", "internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/rule", "internal/sanitize"},
 		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter", "internal/sanitize"},
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},

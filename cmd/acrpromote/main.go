@@ -75,8 +75,12 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 
 func printHelp(c *agent.Config, stdout io.Writer) {
 	log := agent.NewLog(stdout, false)
-	if c.Action == agent.Version {
+	switch c.Action {
+	case agent.Version:
 		log.Line("acrpromote " + version)
+		return
+	case agent.Completion:
+		log.Text(agent.CompletionText(c.Shell))
 		return
 	}
 	width := int(c.Terminal.Columns)

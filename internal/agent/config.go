@@ -58,9 +58,11 @@ type Config struct {
 	Repositories CommaList `env:"FLAG_REPOSITORIES"`
 	Branches     List      `env:"FLAG_BRANCHES"`
 	Folder       string    `env:"FLAG_FOLDER"`
-	// HelpTopic is the action to show help for. If it is empty, the whole help
-	// is shown.
+	// HelpTopic is the action, rule or other topic to show help for. If it is
+	// empty, the whole help is shown.
 	HelpTopic string
+	// Shell is the shell to complete command lines in, one of Shells.
+	Shell string
 
 	Claims   Claims
 	Terminal Terminal
@@ -236,5 +238,8 @@ func (c *Config) TempPath() string {
 	return os.TempDir()
 }
 
-// IsHelp reports whether the action only prints text: help or version.
-func (c *Config) IsHelp() bool { return c.Action == Help || c.Action == Version }
+// IsHelp reports whether the action only prints text about the program: help,
+// version or completion.
+func (c *Config) IsHelp() bool {
+	return c.Action == Help || c.Action == Version || c.Action == Completion
+}

@@ -8,17 +8,16 @@ import (
 )
 
 // flags parses a command line: the action, followed by flags with the names of
-// the inputs. It returns the values by the keys of the environment.
-func flags(args []string, usage *UsageError) (given map[string]string, topic string) {
+// the inputs and, for some actions, an argument without a flag. It returns the
+// values by the keys of the environment, and that argument.
+func flags(args []string, usage *UsageError) (given map[string]string, argument string) {
 	given = map[string]string{}
 	hint := "`acrpromote help` lists the actions and flags."
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		given["INPUT_ACTION"] = args[0]
 		args = args[1:]
-		if given["INPUT_ACTION"] == Help && len(args) > 0 && !strings.HasPrefix(args[0], "-") {
-			topic, args = args[0], args[1:]
-		}
 	}
+	help := false
 	seen := map[string]bool{}
 	// boolean is the boolean flag that was just read without a value.
 	boolean := ""
@@ -27,10 +26,7 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 		args = args[1:]
 		switch arg {
 		case "--help", "-h":
-			if topic = given["INPUT_ACTION"]; topic == Help || topic == Version {
-				topic = ""
-			}
-			given["INPUT_ACTION"] = Help
+			help = true
 			continue
 		case "--version":
 			given["INPUT_ACTION"] = Version
@@ -44,6 +40,10 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 			continue
 		}
 		boolean = ""
+		if _, takes := arguments[given["INPUT_ACTION"]]; takes && argument == "" && arg != "" && !strings.HasPrefix(arg, "-") {
+			argument = arg
+			continue
+		}
 		if !isFlag || name == "" {
 			usage.add(arg, "unexpected argument "+quote(arg),
 				"Write the action first, then flags as --flag VALUE or --flag=VALUE; a boolean flag is --flag or --flag=false. "+hint)
@@ -88,7 +88,13 @@ func flags(args []string, usage *UsageError) (given map[string]string, topic str
 		}
 		seen[name] = true
 	}
-	return given, topic
+	if help {
+		if argument = given["INPUT_ACTION"]; argument == Help || argument == Version {
+			argument = ""
+		}
+		given["INPUT_ACTION"] = Help
+	}
+	return given, argument
 }
 
 func first(args []string) string {

@@ -2,7 +2,12 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
+
+	"acrpromote/internal/manual"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/rule"
 )
 
 var actionHelp = []struct{ name, help string }{
@@ -11,16 +16,21 @@ var actionHelp = []struct{ name, help string }{
 	{InvertedPush, "After approval, copy a released image to one or more less trusted registries."},
 	{Verify, "Succeed only if the action that the inputs describe would be executed. Changes nothing."},
 	{Audit, "Succeed only if everything has arrived, by digest, at every target. Changes nothing."},
-	{Check, "Report all mistakes in a flow file. Uses no network."},
+	{Check, "Report all mistakes in a flow file, and the direction of each flow. Uses no network."},
 	{Init, "Ask a few questions, then write a flow file, a pipeline and the commands that grant the roles."},
-	{Help, "Show this text or, with `help ACTION`, the help for an action."},
+	{Completion, "Write a script that completes command lines in a shell: " + strings.Join(Shells, ", ") + "."},
+	{Help, "Show this text, the help for an action, or the meaning of a rule or an outcome and what to do."},
 	{Version, "Show the version."},
 }
 
-// HelpText returns the text of `help` and `help ACTION`, generated from the
-// table of inputs and wrapped to width columns.
+// HelpText returns the text of `help` and `help TOPIC`, wrapped to width columns.
+// Help for actions is generated from the table of inputs; all other topics are
+// entries of the manual.
 func HelpText(topic string, width int) string {
 	width = min(max(width, 60), 120)
+	if entry, known := manual.Entry(topic, width); known && !slices.Contains(AllActions, topic) {
+		return entry
+	}
 	var b strings.Builder
 	b.WriteString("acrpromote moves container images between registries, by digest and after\napproval.\n\n")
 	if topic == "" {
@@ -32,34 +42,84 @@ func HelpText(topic string, width int) string {
 	} else {
 		for _, a := range actionHelp {
 			if a.name == topic {
-				fmt.Fprintf(&b, "Usage: acrpromote %s%s\n\n", topic, arguments(topic))
+				fmt.Fprintf(&b, "Usage: acrpromote %s%s\n\n", topic, synopsis(topic))
 				writeEntry(&b, topic, a.help, 15, width)
 			}
 		}
-		if topic == Help || topic == Version {
-			return b.String()
-		}
-		fmt.Fprintf(&b, "\nFlags of %s\n", topic)
 	}
+	flags := 0
 	for _, in := range Inputs {
 		if in.Name == "action" || topic != "" && !in.UsedBy(topic) {
 			continue
 		}
-		writeEntry(&b, "--"+in.Name+in.form(), in.Help+in.defaultHelp(), 6, width)
+		if flags++; flags == 1 && topic != "" {
+			fmt.Fprintf(&b, "\nFlags of %s\n", topic)
+		}
+		writeEntry(&b, "--"+in.Name+in.form(), in.help(topic)+in.defaultHelp(), 6, width)
 	}
-	b.WriteString("\nA list has one entry per line, or the flag is repeated. An empty value counts as\nnot given.\n")
-	b.WriteString("Exit codes: 0 done, 1 failed, 2 misuse, 3 refused, 4 partial, 130 cancelled.\n")
+	if flags > 0 {
+		b.WriteString("\nA list has one entry per line, or the flag is repeated. An empty value counts as\nnot given.\n")
+	}
+	if topic == Help {
+		writeTopics(&b, width)
+	}
+	writeExamples(&b, topic)
+	if flags > 0 {
+		b.WriteString("\nExit codes: 0 done, 1 failed, 2 misuse, 3 refused, 4 partial, 130 cancelled.\n")
+	}
+	if address := manual.Address(); address != "" && (topic == "" || topic == Help) {
+		b.WriteString("\nDocumentation: " + address + "\n")
+	}
 	return b.String()
 }
 
-func arguments(topic string) string {
-	switch topic {
-	case Help:
-		return " [ACTION]"
-	case Version:
-		return ""
+// helpTopics returns the topics of help: actions, rules, outcomes, and what else
+// the manual has.
+func helpTopics() []string { return slices.Concat(AllActions, manual.Topics()) }
+
+// writeTopics lists the topics that are not actions.
+func writeTopics(b *strings.Builder, width int) {
+	var rules, outcomes, others []string
+	for _, name := range rule.All {
+		rules = append(rules, string(name))
 	}
-	return " [--flag value …]"
+	for _, o := range outcome.All {
+		outcomes = append(outcomes, string(o))
+	}
+	for _, topic := range manual.Topics() {
+		if !slices.Contains(rules, topic) && !slices.Contains(outcomes, topic) {
+			others = append(others, topic)
+		}
+	}
+	for _, group := range []struct {
+		title  string
+		topics []string
+	}{{"Rules", rules}, {"Outcomes", outcomes}, {"Causes of errors", others}} {
+		b.WriteString("\n" + group.title + "\n")
+		writeEntry(b, "", strings.Join(group.topics, ", "), 2, width)
+	}
+}
+
+func synopsis(topic string) string {
+	text := ""
+	if a, takes := arguments[topic]; takes {
+		text = " " + a.form
+		if a.optional {
+			text = " [" + a.form + "]"
+		}
+	}
+	if topic != Help && topic != Version && topic != Completion {
+		text += " [--flag value …]"
+	}
+	return text
+}
+
+// help returns the help for an input as used by an action.
+func (in Input) help(action string) string {
+	if in.Name == "output" && action == Check {
+		return "What to write to standard output: text, or JSON."
+	}
+	return in.Help
 }
 
 func (in Input) form() string {
@@ -94,12 +154,14 @@ func (in Input) defaultHelp() string {
 // writeEntry writes a term and its explanation, which begins at column indent.
 func writeEntry(b *strings.Builder, term, text string, indent, width int) {
 	line := "  " + term
-	if len(line)+1 > indent {
+	if len(line)+1 > indent && term != "" {
 		b.WriteString(line + "\n")
 		line = ""
 	}
 	for word := range strings.FieldsSeq(text) {
 		switch {
+		case strings.TrimSpace(line) == "":
+			line = strings.Repeat(" ", indent) + word
 		case len(line) < indent:
 			line += strings.Repeat(" ", indent-len(line)) + word
 		case len(line)+1+len(word) > width:

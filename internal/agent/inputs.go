@@ -21,8 +21,8 @@ const (
 	DockerLines Type = "connectedService:dockerregistry" // several, separated by commas
 )
 
-// The actions. The first five are those of the task; the others exist only at a
-// prompt.
+// The actions. Those in TaskActions are actions of the task; the others exist only
+// at a prompt.
 const (
 	Seal         = "seal"
 	Promote      = "promote"
@@ -31,21 +31,43 @@ const (
 	Audit        = "audit"
 	Check        = "check"
 	Init         = "init"
+	Completion   = "completion"
 	Help         = "help"
 	Version      = "version"
 )
 
-// promptActions has the actions that exist only at a prompt.
-var promptActions = []string{Check, Init, Help, Version}
+// otherActions has the actions that take no image. All but check exist only at a
+// prompt.
+var otherActions = []string{Check, Init, Completion, Help, Version}
 
-// promptFlags has the inputs of the task that actions of the prompt take as flags.
-var promptFlags = map[string][]string{
-	Check: {"action", "flowFile"},
-	Init:  {"action", "environment", "minApprovers"},
+// otherInputs has the inputs of Actions that other actions use.
+var otherInputs = map[string][]string{
+	Check:      {"action", "flowFile", "output"},
+	Init:       {"action", "environment", "minApprovers"},
+	Completion: {"action"},
 }
 
-// Actions lists the five actions of the task, in the order of the documentation.
+// argument is an argument without a flag that an action takes at a prompt.
+type argument struct {
+	form     string // as shown in help
+	optional bool
+}
+
+// arguments has the actions that take an argument without a flag.
+var arguments = map[string]argument{
+	Check:      {"FILE", true},
+	Completion: {"SHELL", false},
+	Help:       {"TOPIC", true},
+}
+
+// Actions lists the actions that take an image, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Verify, Audit}
+
+// TaskActions lists the actions of the task, and AllActions those at a prompt.
+var (
+	TaskActions = slices.Concat(Actions, []string{Check})
+	AllActions  = slices.Concat(Actions, otherActions)
+)
 
 var (
 	moveActions     = []string{Promote, InvertedPush, Verify, Audit}
@@ -67,8 +89,8 @@ type Input struct {
 // Inputs is the table of inputs that drives flags, help and validation, in the
 // order of the documentation.
 var Inputs = []Input{
-	{Name: "action", Type: Pick, Picks: Actions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be executed, or audit that everything has arrived."},
+	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be executed, audit that everything has arrived, or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -151,7 +173,7 @@ func (in Input) Key() string { return "INPUT_" + variableKey(in.Name) }
 
 // UsedBy reports whether the action uses this input.
 func (in Input) UsedBy(action string) bool {
-	return slices.Contains(in.Actions, action) || slices.Contains(promptFlags[action], in.Name)
+	return slices.Contains(in.Actions, action) || slices.Contains(otherInputs[action], in.Name)
 }
 
 func (in Input) isList() bool { return in.Type == Lines || in.Type == DockerLines }

@@ -31,6 +31,7 @@ func Read(args, environ []string) (*Config, error) {
 	c.warnOfEnvironment()
 
 	var given map[string]string
+	var argument string
 	if c.InPipeline {
 		if len(args) > 0 {
 			usage.add("arguments", fmt.Sprintf("argument %s is not allowed if INPUT_ACTION is set", quote(args[0])),
@@ -38,7 +39,8 @@ func Read(args, environ []string) (*Config, error) {
 		}
 		unknownInputs(env, usage)
 	} else {
-		given, c.HelpTopic = flags(args, usage)
+		given, argument = flags(args, usage)
+		c.takeArgument(given, argument, usage)
 	}
 	c.given = checked(given, env, c.InPipeline, usage)
 	s := &settings{}
@@ -54,11 +56,6 @@ func Read(args, environ []string) (*Config, error) {
 	}
 	c.Debug, c.tempDirectory = strings.EqualFold(s.Debug, "true"), s.TempDirectory
 	if c.IsHelp() {
-		known := slices.Concat(Actions, promptActions)
-		if c.HelpTopic != "" && !slices.Contains(known, c.HelpTopic) {
-			usage.add("help", "unknown action "+quote(c.HelpTopic),
-				suggestion(c.HelpTopic, known, "The actions are "+strings.Join(known, ", ")+"."))
-		}
 		return c, usage.OrNil()
 	}
 
@@ -68,6 +65,32 @@ func Read(args, environ []string) (*Config, error) {
 	c.addSecrets()
 	c.validate(env, usage)
 	return c, usage.OrNil()
+}
+
+// takeArgument puts the argument without a flag where the action expects it.
+func (c *Config) takeArgument(given map[string]string, argument string, usage *UsageError) {
+	switch given["INPUT_ACTION"] {
+	case Help:
+		c.HelpTopic = argument
+		if topics := helpTopics(); argument != "" && !slices.Contains(topics, argument) {
+			usage.add("help", "unknown topic "+quote(argument), suggestion(argument, topics, "`acrpromote help help` lists the topics."))
+		}
+	case Completion:
+		c.Shell = argument
+		if !slices.Contains(Shells, argument) {
+			reason := "completion requires a shell"
+			if argument != "" {
+				reason = "unknown shell " + quote(argument)
+			}
+			usage.add("completion", reason, suggestion(argument, Shells, "Use one of: "+strings.Join(Shells, ", ")+"."))
+		}
+	case Check:
+		if file := given["INPUT_FLOWFILE"]; argument != "" && file != "" && file != argument {
+			usage.add("--flowFile", "the flow file is given twice", "Give it once: acrpromote check FILE.")
+		} else if argument != "" {
+			given["INPUT_FLOWFILE"] = argument
+		}
+	}
 }
 
 // environment returns the variables by name. If a name occurs twice, the first
@@ -136,9 +159,9 @@ func checked(given, env map[string]string, pipeline bool, usage *UsageError) map
 			continue
 		}
 		if in.Name == "action" {
-			known := Actions
+			known := TaskActions
 			if !pipeline {
-				known = slices.Concat(Actions, promptActions)
+				known = AllActions
 			}
 			if !slices.Contains(known, value) {
 				remedy := fmt.Sprintf("The actions are %s.", strings.Join(known, ", "))

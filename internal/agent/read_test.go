@@ -146,6 +146,13 @@ func TestCommandLine(t *testing.T) {
 		{"help", "help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == "" }},
 		{"help on", "help seal", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Seal }},
 		{"help on an action of the prompt", "help init", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Init }},
+		{"help on a rule", "help approval-unbound", func(c *Config) bool { return c.HelpTopic == "approval-unbound" }},
+		{"help flag after an argument", "check flows.yml --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Check }},
+		{"help flag of completion", "completion --help", func(c *Config) bool { return c.HelpTopic == Completion }},
+		{"completion", "completion zsh", func(c *Config) bool { return c.IsHelp() && c.Shell == "zsh" }},
+		{"file of check", "check flows.yml", func(c *Config) bool { return c.Action == Check && c.FlowFile == "flows.yml" }},
+		{"file of check after a flag", "check --output json flows.yml", func(c *Config) bool { return c.JSON() && c.FlowFile == "flows.yml" }},
+		{"file of check, also as a flag", "check --flowFile flows.yml flows.yml", func(c *Config) bool { return c.FlowFile == "flows.yml" }},
 		{"help flag of an action of the prompt", "check --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Check }},
 		{"lists of init with commas", "init --production p.azurecr.io --development a.azurecr.io,b.azurecr.io --movingTags test,stage --movingTags production --repositories shop/*,base/**", func(c *Config) bool {
 			return slices.Equal(c.Development, []string{"a.azurecr.io", "b.azurecr.io"}) && slices.Equal(c.MovingTags, []string{"test", "stage", "production"}) && slices.Equal(c.Repositories, []string{"shop/*", "base/**"})
@@ -193,7 +200,13 @@ func TestMisuse(t *testing.T) {
 		{"two sets", "invertedPush --flowFile f --flow x --images a:* --imagesFrom l", nil, []string{"images and imagesFrom cannot be combined"}},
 		{"set without a flow", "invertedPush --images a:*", nil, []string{"require flowFile and flow"}},
 		{"flow without a file", prompt + "--flow x", nil, []string{"flow requires flowFile"}},
-		{"check without a file", "check", nil, []string{"requires a flow file"}},
+		{"check without a file", "check", nil, []string{"check requires a flow file. Run acrpromote check FILE."}},
+		{"check without a file in a pipeline", "", []string{"INPUT_ACTION=check"}, []string{"Set flowFile to the path"}},
+		{"check of two files", "check a.yml b.yml", nil, []string{`unexpected argument "b.yml"`}},
+		{"check of two files, one as a flag", "check a.yml --flowFile b.yml", nil, []string{"the flow file is given twice"}},
+		{"help on two topics", "help seal audit", nil, []string{`unexpected argument "audit"`}},
+		{"an unknown shell", "completion tcsh", nil, []string{`unknown shell "tcsh"`}},
+		{"init in a pipeline", "", []string{"INPUT_ACTION=init"}, []string{`unknown action "init"`}},
 		{"automated", prompt + "--approval automated", nil, []string{"requires a flow"}},
 		{"unapproved in a build", prompt + "--approval none", []string{"TF_BUILD=True"}, []string{"inside a run"}},
 		{"unapproved in a run", prompt + "--approval none", []string{"SYSTEM_COLLECTIONURI=https://x/"}, []string{"inside a run"}},
@@ -250,7 +263,8 @@ func TestWarnings(t *testing.T) {
 		want []string
 	}{
 		{"not taken", "seal --source a/b:1 --targets x --minApprovers 2 --deep", nil, []string{"targets is ignored", "minApprovers is ignored", "deep is ignored"}},
-		{"what check takes", "check --flowFile f", nil, nil},
+		{"what check takes", "check f --output json", nil, nil},
+		{"what check takes in a pipeline", "", []string{"INPUT_ACTION=check", "INPUT_FLOWFILE=f", "INPUT_DRYRUN=false"}, nil},
 		{"what check does not take", "check --flowFile f --targets x", nil, []string{"targets is ignored"}},
 		{"defaults are not reported", "seal --source a/b:1 --deep=false --onPartial fail --moveTag=False --postDeployment=false", nil, nil},
 		{"relaxing", "invertedPush --source a/b:1 --targets x --sealed=false", nil, []string{"sealed: false is ignored"}},
@@ -300,9 +314,13 @@ func TestSuggestions(t *testing.T) {
 		env  []string
 		want string // the whole remedy
 	}{
-		{args: []string{"xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
-		{args: []string{"seel"}, want: "Did you mean seal? The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
-		{args: []string{"help", "xyzzy"}, want: "The actions are seal, promote, invertedPush, verify, audit, check, init, help, version."},
+		{args: []string{"xyzzy"}, want: "The actions are " + strings.Join(AllActions, ", ") + "."},
+		{args: []string{"seel"}, want: "Did you mean seal? The actions are " + strings.Join(AllActions, ", ") + "."},
+		{args: []string{"help", "xyzzy"}, want: "`acrpromote help help` lists the topics."},
+		{args: []string{"help", "apporval-code"}, want: "Did you mean approval-code?"},
+		{args: []string{"help", "Refused"}, want: "Did you mean refused?"},
+		{args: []string{"completion", "bsh"}, want: "Did you mean bash?"},
+		{args: []string{"completion"}, want: "Use one of: bash, zsh, fish, powershell."},
 		{args: []string{"help", "seel"}, want: "Did you mean seal?"},
 		{args: []string{"seal", "--source", "a/b:1", "--xyzzy", "1"}, want: "`acrpromote help` lists the actions and flags."},
 		{args: []string{"seal", "--source", "a/b:1", "--lock", "everything"}, want: "Use one of these, or leave it empty."},
@@ -473,7 +491,7 @@ func FuzzRead(f *testing.F) {
 		if c == nil {
 			t.Fatal("no configuration")
 		}
-		if err == nil && !c.IsHelp() && (c.Source == "" || !slices.Contains(Actions, c.Action)) {
+		if err == nil && (!slices.Contains(AllActions, c.Action) || slices.Contains(Actions, c.Action) && c.Source == "" && !c.HasSet()) {
 			t.Fatalf("accepted: %+v", c)
 		}
 		c.EffectiveAction()

@@ -110,14 +110,17 @@ func checkOptions(t *testing.T, shown taskInput, in Input) {
 // it.
 func checkRule(t *testing.T, shown taskInput, in Input) {
 	t.Helper()
-	for _, action := range Actions {
+	for _, action := range TaskActions {
 		visible := shown.VisibleRule == ""
-		for part := range strings.SplitSeq(shown.VisibleRule, " || ") {
-			if part == "action = "+action || strings.HasPrefix(part, "action != ") && part != "action != "+action {
-				visible = true
+		for alternative := range strings.SplitSeq(shown.VisibleRule, " || ") {
+			all := alternative != ""
+			for part := range strings.SplitSeq(alternative, " && ") {
+				name, not := strings.CutPrefix(part, "action != ")
+				all = all && (part == "action = "+action || not && name != action)
 			}
+			visible = visible || all
 		}
-		if visible != in.UsedBy(action) {
+		if visible != (in.UsedBy(action) || in.Name == "action") {
 			t.Errorf("%s: visible for %s is %v in task.json, and the program says %v", in.Name, action, visible, in.UsedBy(action))
 		}
 	}

@@ -25,7 +25,7 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	}
 	if c.Action == "" {
 		if !usage.has("action") && !usage.has("arguments") {
-			usage.add("action", "no action given", fmt.Sprintf("Use one of: %s.", strings.Join(Actions, ", ")))
+			usage.add("action", "no action given", fmt.Sprintf("Use one of: %s.", strings.Join(TaskActions, ", ")))
 		}
 		return
 	}
@@ -33,8 +33,12 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		return
 	}
 	if c.Action == Check {
-		if c.FlowFile == "" {
-			usage.add("flowFile", "check requires a flow file", "Run acrpromote check --flowFile PATH.")
+		if c.FlowFile == "" && !usage.has("flowFile") {
+			remedy := "Run acrpromote check FILE."
+			if c.InPipeline {
+				remedy = "Set flowFile to the path of the file in the workspace."
+			}
+			usage.add("flowFile", "check requires a flow file", remedy)
 		}
 		c.checkUnused(usage)
 		return

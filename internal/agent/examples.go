@@ -1,0 +1,102 @@
+package agent
+
+import "strings"
+
+// example is a command line, with what it does.
+type example struct{ about, command string }
+
+// examples has the examples of each action, and under "" those of the whole help.
+var examples = map[string][]example{
+	"": {
+		{"What would be released, and what would be refused", "acrpromote invertedPush --dryRun --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
+		{"Whether a flow file is valid", "acrpromote check flows.yml"},
+		{"What a rule means, and what to do", "acrpromote help approval-unbound"},
+	},
+	Seal: {
+		{"Seal a release candidate, and show what to approve", "acrpromote seal --source <prod>.azurecr.io/shop/cart:1.4.2"},
+		{"Lock the manifests against pushes, too", "acrpromote seal --source <prod>.azurecr.io/shop/cart:1.4.2 --lock image"},
+	},
+	Promote: {
+		{"Move the tag stage, at a prompt outside any run", "acrpromote promote --approval none --moveTag \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <prod>.azurecr.io/shop/cart:stage"},
+		{"What a flow would do and require", "acrpromote promote --dryRun --flowFile flows.yml --flow environments \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <prod>.azurecr.io/shop/cart:stage"},
+	},
+	InvertedPush: {
+		{"What would be copied, without an approval", "acrpromote invertedPush --dryRun --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
+		{"A set of images, by the rules of a flow", "acrpromote invertedPush --dryRun --flowFile flows.yml --flow released \\\n  --images 'shop/*:1.4.2'"},
+	},
+	Verify: {
+		{"Whether the image is sealed", "acrpromote verify --source <prod>.azurecr.io/shop/cart:1.4.2"},
+		{"Whether it would be released once it is approved", "acrpromote verify --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
+	},
+	Audit: {
+		{"Whether an image has arrived, with every blob", "acrpromote audit --deep \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
+		{"Whether all images of a flow have arrived, as JSON", "acrpromote audit --flowFile flows.yml --flow released \\\n  --images 'shop/*:1.4.2' --output json"},
+	},
+	Check: {
+		{"Check the flow file of this folder", "acrpromote check flows.yml"},
+		{"The same for programs: problems with line and column", "acrpromote check flows.yml --output json"},
+	},
+	Init: {
+		{"Answer questions", "acrpromote init"},
+		{"Give all answers", "acrpromote init --folder release --production <prod>.azurecr.io \\\n  --development <dev>.azurecr.io --repositories 'shop/**' --minApprovers 2"},
+		{"A tag for each environment", "acrpromote init --production <prod>.azurecr.io \\\n  --movingTags test,stage,production"},
+	},
+	Completion: {
+		{"bash, in ~/.bashrc", "source <(acrpromote completion bash)"},
+		{"zsh, in ~/.zshrc after compinit", "source <(acrpromote completion zsh)"},
+		{"fish", "acrpromote completion fish > ~/.config/fish/completions/acrpromote.fish"},
+		{"PowerShell, in $PROFILE", "acrpromote completion powershell | Out-String | Invoke-Expression"},
+	},
+	Help: {
+		{"One action, with its flags", "acrpromote help invertedPush"},
+		{"A rule that was not met", "acrpromote help approval-unbound"},
+		{"An outcome", "acrpromote help partial"},
+	},
+	Version: {
+		{"The version", "acrpromote version"},
+	},
+}
+
+// steps has the inputs of an example step of each action of the task.
+var steps = map[string]string{
+	Seal: `azureSubscription: build-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)`,
+	Promote: `azureSubscription: release-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <prod>.azurecr.io/shop/cart:stage
+environment: stage
+moveTag: true`,
+	InvertedPush: `azureSubscription: release-identity
+targetSubscription: dev-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+environment: Production`,
+	Verify: `azureSubscription: release-identity
+targetSubscription: dev-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+environment: Production`,
+	Audit: `azureSubscription: release-identity
+targetSubscription: dev-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io`,
+	Check: `flowFile: flows.yml`,
+}
+
+// writeExamples writes the examples of an action and, for actions of the task,
+// that of a step.
+func writeExamples(b *strings.Builder, action string) {
+	b.WriteString("\nExamples\n")
+	for _, e := range examples[action] {
+		b.WriteString("  # " + e.about + "\n")
+		for line := range strings.SplitSeq(e.command, "\n") {
+			b.WriteString("  " + line + "\n")
+		}
+	}
+	if inputs := steps[action]; inputs != "" {
+		b.WriteString("\nIn a pipeline\n  - task: AcrPromote@1\n    inputs:\n      action: " + action + "\n")
+		for line := range strings.SplitSeq(inputs, "\n") {
+			b.WriteString("      " + line + "\n")
+		}
+	}
+}
