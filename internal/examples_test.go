@@ -13,6 +13,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"acrpromote/internal/agent"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
@@ -120,6 +121,12 @@ func references(inputs map[string]string) []string {
 			return strings.ReplaceAll(strings.Trim(p, "<>"), "-", "")
 		}), "1")
 	}
+	if inputs["action"] == agent.Check {
+		if inputs["flowFile"] == "" {
+			found = append(found, "check takes a flow file")
+		}
+		return found
+	}
 	set := inputs["images"] != "" || inputs["imagesFrom"] != ""
 	if set && (inputs["flowFile"] == "" || inputs["flow"] == "" || inputs["source"] != "" || inputs["targets"] != "") {
 		return append(found, "a set of images goes with a flow, and with neither source nor targets")
@@ -225,7 +232,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range []string{"seal", "promote", "invertedPush", "audit"} {
+	for _, action := range []string{"seal", "promote", "invertedPush", "audit", "check"} {
 		if actions[action] == 0 {
 			t.Errorf("no example shows %s", action)
 		}
@@ -242,6 +249,19 @@ func TestExamples(t *testing.T) {
 	})
 	if err != nil || files < 7 {
 		t.Errorf("%d pipelines were found: %v", files, err)
+	}
+}
+
+// TestStepsInHelp checks the step in the help of each action like those of the
+// examples.
+func TestStepsInHelp(t *testing.T) {
+	task := readForm(t, "../task/task.json")
+	for _, action := range agent.TaskActions {
+		_, step, _ := strings.Cut(agent.HelpText(action, 80), "\nIn a pipeline\n")
+		step, _, _ = strings.Cut(step, "\n\n")
+		if n := task.check(t, "help "+action, step); n != 1 {
+			t.Errorf("help %s has %d steps:\n%s", action, n, step)
+		}
 	}
 }
 

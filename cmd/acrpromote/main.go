@@ -51,7 +51,7 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 		usage = errors.Join(usage, err)
 	}
 	if usage == nil && config.Action == agent.Check {
-		return check(config, agent.NewLog(stdout, false))
+		return check(config, stdout, stderr)
 	}
 	if usage == nil && config.Action == agent.Init {
 		return initialize(config, stdin, agent.NewLog(stdout, false))

@@ -53,6 +53,17 @@ func (c *Commands) Warning(text string) { c.issue("warning", text) }
 // Error adds an error to the issues of the run.
 func (c *Commands) Error(text string) { c.issue("error", text) }
 
+// ErrorAt adds an error at a place in a file of the workspace to the issues of the
+// run. Line and column count from 1.
+func (c *Commands) ErrorAt(path string, line, column int, text string) {
+	text = fmt.Sprintf("%s:%d:%d: %s", path, line, column, text)
+	if !c.pipeline {
+		c.log.Line(text)
+		return
+	}
+	c.send("task.logissue", []property{{"type", "error"}, {"sourcepath", Escape(path)}, {"linenumber", strconv.Itoa(line)}, {"columnnumber", strconv.Itoa(column)}}, Escape(text))
+}
+
 func (c *Commands) issue(kind, text string) {
 	if !c.pipeline {
 		c.log.Line(kind + ": " + text)

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+
+	"acrpromote/internal/manual"
 )
 
 // suspiciousVariables change what runs in a step, or whom it trusts, before or
@@ -69,6 +71,6 @@ func (c *Config) warnOfEnvironment() {
 	if c.InPipeline && len(c.Suspicious) > 0 {
 		c.warn("The environment of this step sets " + strings.Join(c.Suspicious, ", ") +
 			". Such variables can run code in the task's launcher or in other steps of the job, or change which servers they trust. " +
-			"Find out who sets them, and set them to empty, read-only variables of the job (docs/required-template.md).")
+			"Find out who sets them, and set them to empty, read-only variables of the job" + manual.Reference("required-template.md") + ".")
 	}
 }

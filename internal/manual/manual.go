@@ -36,6 +36,17 @@ func Hint(topic string) string { return hint(address, topic) }
 // command that shows it. It returns "" if there is no such entry.
 func Markdown(topic string) string { return markdown(address, topic) }
 
+// Reference returns a reference to a page of the documentation, to be put at the
+// end of a sentence: its address in parentheses, or "" if it is not published.
+func Reference(page string) string { return reference(address, page) }
+
+func reference(address, page string) string {
+	if address == "" {
+		return ""
+	}
+	return " (" + address + "/" + page + ")"
+}
+
 func entryURL(address, topic string) string {
 	if _, known := lookup(topic); !known || address == "" {
 		return ""

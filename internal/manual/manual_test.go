@@ -127,7 +127,10 @@ func TestWhereToReadMore(t *testing.T) {
 			t.Errorf("markdown(%q, %q) = %q, want %q", c.address, c.topic, got, c.markdown)
 		}
 	}
-	if Address() != "" || URL("branch") != "" || Hint("branch") != "More: acrpromote help branch" || Markdown("branch") != "`acrpromote help branch`" {
+	if got := reference(published, "flows.md"); got != " ("+published+"/flows.md)" {
+		t.Errorf("reference returns %q", got)
+	}
+	if Reference("flows.md") != "" || Address() != "" || URL("branch") != "" || Hint("branch") != "More: acrpromote help branch" || Markdown("branch") != "`acrpromote help branch`" {
 		t.Error("a test binary has an address of the documentation")
 	}
 }

@@ -32,13 +32,13 @@ func (c *checker) check() {
 // at adds a problem at the value of a path, or at its nearest parent.
 func (c *checker) at(path, reason, remedy string) {
 	n := c.place(path)
-	c.add(n.line, n.column, reason, remedy)
+	c.addAt(path, n.line, n.column, reason, remedy)
 }
 
 // atKey adds a problem at the key of a path, or at its value if it has no key.
 func (c *checker) atKey(path, reason, remedy string) {
 	if p, ok := c.places[path]; ok && p.key != nil {
-		c.add(p.key.Line, p.key.Column, reason, remedy)
+		c.addAt(path, p.key.Line, p.key.Column, reason, remedy)
 		return
 	}
 	c.at(path, reason, remedy)
@@ -370,7 +370,7 @@ func (c *checker) checkUse() {
 		if p := c.places[path]; key && p.key != nil {
 			at = position{p.key.Line, p.key.Column}
 		}
-		c.file.Notes = append(c.file.Notes, Problem{Line: at.line, Column: at.column, Reason: reason})
+		c.file.Notes = append(c.file.Notes, Problem{Line: at.line, Column: at.column, Key: keyPath(path), Reason: reason})
 	}
 	trusted, used := map[string]bool{}, map[string]bool{}
 	for _, r := range c.file.Registries {

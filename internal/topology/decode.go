@@ -44,7 +44,7 @@ func (d *decoder) decode(root *yaml.Node, into any) {
 
 func (d *decoder) fail(n *yaml.Node, path string, m mistake) {
 	d.broken[path] = true
-	d.add(n.Line, n.Column, m.reason, m.remedy)
+	d.addAt(path, n.Line, n.Column, m.reason, m.remedy)
 }
 
 // mistyped reports a node that is not what is expected there, by the name of its
@@ -217,17 +217,26 @@ func (d *decoder) pairs(n *yaml.Node, path string, each func(name string, key, v
 			// Reported already.
 		case k.Kind != yaml.ScalarNode:
 			m := expected("a name as the key", k, "")
-			d.add(k.Line, k.Column, m.reason, m.remedy)
+			d.addAt(path, k.Line, k.Column, m.reason, m.remedy)
 		case k.Value == "<<" && k.ShortTag() == "!!merge":
-			d.add(k.Line, k.Column, "merge keys (<<) are not supported", "Write out the keys.")
+			d.addAt(path, k.Line, k.Column, "merge keys (<<) are not supported", "Write out the keys.")
 		case first[k.Value] != nil:
-			d.add(k.Line, k.Column, fmt.Sprintf("duplicate key %s, already in line %d", quote(k.Value), first[k.Value].Line), "Remove one of them.")
+			d.addAt(pathOf(path, k.Value), k.Line, k.Column, fmt.Sprintf("duplicate key %s, already in line %d", quote(k.Value), first[k.Value].Line), "Remove one of them.")
 		default:
 			first[k.Value] = k
 			each(k.Value, k, v)
 		}
 	}
 	return true
+}
+
+// pathOf returns the path of a key that is not known. What cannot be a key leaves
+// the path as it is.
+func pathOf(path, name string) string {
+	if !isName(name) {
+		return path
+	}
+	return path + "/" + name
 }
 
 func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
@@ -247,7 +256,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 		if strings.HasPrefix(m.remedy, "Use one of") {
 			m.remedy = fmt.Sprintf("Use one of: %s.", strings.Join(names(takes), ", "))
 		}
-		d.add(k.Line, k.Column, m.reason, m.remedy)
+		d.addAt(pathOf(path, name), k.Line, k.Column, m.reason, m.remedy)
 	})
 	if !understood {
 		return
@@ -259,7 +268,7 @@ func (d *decoder) structure(n *yaml.Node, v reflect.Value, path string) {
 	for _, t := range takes {
 		if t.required && !given[t.name] {
 			d.broken[path+"/"+t.name] = true
-			d.add(at.Line, at.Column, fmt.Sprintf("missing key %s", t.name), "")
+			d.addAt(path+"/"+t.name, at.Line, at.Column, fmt.Sprintf("missing key %s", t.name), "")
 		}
 	}
 }
@@ -291,7 +300,7 @@ func (d *decoder) mapping(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		if !isName(name) {
-			d.add(k.Line, k.Column, quote(name)+" is not a valid name", nameRemedy)
+			d.addAt(path, k.Line, k.Column, quote(name)+" is not a valid name", nameRemedy)
 			return
 		}
 		below := path + "/" + name

@@ -13,15 +13,20 @@ import (
 )
 
 // Problem is a mistake in a file, with its position and what to do about it.
-// Line and Column count from 1, columns in characters. Reason is a clause, and
-// Remedy a sentence, or empty.
+// Line and Column count from 1, columns in characters. Key is the place in a flow
+// file, such as flows.released.to[1], or empty if it is the file itself. Reason is
+// a clause, and Remedy a sentence, or empty.
 type Problem struct {
 	Line, Column   int
+	Key            string
 	Reason, Remedy string
 }
 
+// Explanation returns the reason and the remedy in one text.
+func (p Problem) Explanation() string { return mistake{p.Reason, p.Remedy}.Error() }
+
 func (p Problem) String() string {
-	return fmt.Sprintf("%d:%d: %v", p.Line, p.Column, mistake{p.Reason, p.Remedy})
+	return fmt.Sprintf("%d:%d: %s", p.Line, p.Column, p.Explanation())
 }
 
 // Invalid is the error for a file with mistakes: the first twenty problems by
@@ -30,6 +35,13 @@ type Invalid struct {
 	Name     string
 	Problems []Problem
 	More     int
+
+	all []Problem
+}
+
+// All returns the problems that were kept, and the number of further ones.
+func (e *Invalid) All() ([]Problem, int) {
+	return e.all, e.More - (len(e.all) - len(e.Problems))
 }
 
 // Error returns one problem per line, each as NAME:LINE:COLUMN: REASON. REMEDY
@@ -60,11 +72,37 @@ type problems struct {
 }
 
 func (p *problems) add(line, column int, reason, remedy string) {
+	p.addAt("", line, column, reason, remedy)
+}
+
+// addAt adds a problem at a path.
+func (p *problems) addAt(path string, line, column int, reason, remedy string) {
 	if len(p.found) >= maxKept {
 		p.lost++
 		return
 	}
-	p.found = append(p.found, Problem{line, column, reason, remedy})
+	p.found = append(p.found, Problem{line, column, keyPath(path), reason, remedy})
+}
+
+// keyPath returns a path as people write it: /flows/released/to/1 is
+// flows.released.to[1].
+func keyPath(path string) string {
+	var b strings.Builder
+	parent := ""
+	for name := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
+		// Only in these mappings can a key be a number.
+		named := parent == "registries" || parent == "flows" || parent == "teams"
+		switch _, err := strconv.Atoi(name); {
+		case err == nil && !named:
+			b.WriteString("[" + name + "]")
+		case parent == "":
+			b.WriteString(name)
+		default:
+			b.WriteString("." + name)
+		}
+		parent = name
+	}
+	return b.String()
 }
 
 // sorted returns the problems by position, each once.
@@ -84,7 +122,7 @@ func (p *problems) err(name string) error {
 		return nil
 	}
 	shown := min(len(found), maxReported)
-	return &Invalid{Name: name, Problems: found[:shown], More: len(found) - shown + p.lost}
+	return &Invalid{Name: name, Problems: found[:shown], More: len(found) - shown + p.lost, all: found}
 }
 
 // quote quotes outside text, shortened if it is long. Only what is not printable,

@@ -178,7 +178,23 @@ const (
 	Up   Direction = "up"
 	Down Direction = "down"
 	Same Direction = "same"
+	// Mixed is the direction of a flow whose targets differ in it.
+	Mixed Direction = "mixed"
 )
+
+// FlowDirection returns the direction of a flow: that of all its targets, or
+// Mixed.
+func (f *File) FlowDirection(flow *Flow) Direction {
+	var direction Direction
+	for _, to := range flow.To {
+		d := f.Direction(flow.From, to)
+		if direction != "" && d != direction {
+			return Mixed
+		}
+		direction = d
+	}
+	return direction
+}
 
 // Direction compares the trust of two registries, given by their names in the
 // file. An unknown registry is trusted least as a source and most as a target,
