@@ -257,14 +257,15 @@ func (d *Directory) token(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	app, refusal := d.signIn(r.PostForm.Get, "https://"+r.Host+r.URL.Path)
+	var audience string
 	if refusal == nil {
-		refusal = checkScope(r.PostForm.Get("scope"))
+		audience, refusal = audienceOf(r.PostForm.Get("scope"))
 	}
 	if refusal != nil {
 		refusal.write(w, r)
 		return
 	}
-	token, lifetime := d.issue(app, Audience)
+	token, lifetime := d.issue(app, audience)
 	w.Header().Set("Cache-Control", "no-store, no-cache")
 	writeJSON(w, http.StatusOK, map[string]any{
 		"token_type": "Bearer", "expires_in": int(lifetime.Seconds()) - 1, "ext_expires_in": int(lifetime.Seconds()) - 1,
@@ -338,18 +339,30 @@ func (d *Directory) checkAssertion(assertion string, federated []federatedCreden
 	return nil
 }
 
-// checkScope takes the registries' scope alone; MSAL adds three of its own.
-func checkScope(scope string) *entraRefusal {
+// audienceOf returns the audience of the one scope that is asked for, that of
+// registries or of vaults; MSAL adds three of its own.
+func audienceOf(scope string) (string, *entraRefusal) {
 	var resources []string
 	for _, s := range strings.Fields(scope) {
 		if s != "openid" && s != "offline_access" && s != "profile" {
 			resources = append(resources, s)
 		}
 	}
-	if len(resources) != 1 || resources[0] != Audience+"/.default" {
-		return &entraRefusal{http.StatusBadRequest, "invalid_scope", 70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope " + scope + " is not valid."}
+	if len(resources) == 1 {
+		if audience, ok := strings.CutSuffix(resources[0], "/.default"); ok && knownAudience(audience) {
+			return audience, nil
+		}
 	}
-	return nil
+	return "", &entraRefusal{http.StatusBadRequest, "invalid_scope", 70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope " + scope + " is not valid."}
+}
+
+func knownAudience(audience string) bool {
+	for _, vaults := range vaultAudiences {
+		if audience == vaults {
+			return true
+		}
+	}
+	return audience == Audience
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

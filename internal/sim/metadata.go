@@ -116,7 +116,7 @@ func (m *MetadataService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		refuse(http.StatusMethodNotAllowed, "invalid_request", "Method not allowed")
 	case query.Get("api-version") != "2018-02-01":
 		refuse(http.StatusBadRequest, "invalid_request", "The api-version is missing or not supported")
-	case strings.TrimSuffix(query.Get("resource"), "/") != Audience:
+	case !knownAudience(strings.TrimSuffix(query.Get("resource"), "/")):
 		refuse(http.StatusBadRequest, "invalid_resource", "AADSTS500011: The resource principal named "+query.Get("resource")+" was not found in the tenant.")
 	default:
 		m.token(w, query.Get("client_id"), query.Get("resource"))
@@ -144,7 +144,7 @@ func (m *MetadataService) token(w http.ResponseWriter, clientID, resource string
 		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "invalid_request", "error_description": "Identity not found"})
 		return
 	}
-	token, lifetime := app.directory.issue(app, Audience)
+	token, lifetime := app.directory.issue(app, strings.TrimSuffix(resource, "/"))
 	until := time.Now().Add(lifetime)
 	life := strconv.Itoa(int(lifetime.Seconds()))
 	writeJSON(w, http.StatusOK, map[string]string{
