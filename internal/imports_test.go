@@ -156,7 +156,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 	shipped, _ := imports(t)
 	allowed := map[string][]string{
 		"internal/agent":     {"internal/expression", "internal/levenshtein", "internal/manual", "internal/outcome", "internal/ref", "internal/rule", "internal/sanitize"},
-		"internal/egress":    {"internal/explain", "internal/ref", "internal/retryafter", "internal/sanitize"},
+		"internal/egress":    {"internal/explain", "internal/ref", "internal/regularfile", "internal/retryafter", "internal/sanitize"},
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
@@ -168,12 +168,13 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/testimage": {},
 		"internal/promote":   {"internal/defect", "internal/plan", "internal/ref", "internal/rule", "internal/seal"},
 		"internal/defect":    {},
-		// HTTP helpers that the adapters share.
-		"internal/retryafter": {},
+		// Helpers that the adapters share.
+		"internal/retryafter":  {},
+		"internal/regularfile": {},
 		// Packages that connect the adapters decide nothing.
 		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer"},
 		// The command parses flags; package run does the rest.
-		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/run", "internal/topology"},
+		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/regularfile", "internal/run", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.
 		"cmd/livecheck": {"internal/collection", "internal/sanitize"},
 	}

@@ -12,6 +12,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/outcome"
+	"acrpromote/internal/regularfile"
 	"acrpromote/internal/run"
 	"acrpromote/internal/topology"
 )
@@ -104,9 +105,9 @@ func readFlowFile(c *agent.Config) (path string, content []byte, err error) {
 		}
 		return path, nil, fileError{"it is on the server, but check works without a network", fmt.Sprintf(remedy, repository, remote)}
 	}
-	content, err = run.ReadBounded(path, run.FlowFileLimit)
+	content, err = regularfile.Read(path, run.FlowFileLimit)
 	if err != nil {
-		return path, nil, errors.New(run.FileErrorText(err))
+		return path, nil, errors.New(regularfile.ErrorText(err))
 	}
 	if sum := sha256.Sum256(content); pinned && !strings.EqualFold(hash, hex.EncodeToString(sum[:])) {
 		return path, nil, fileError{fmt.Sprintf("its SHA-256 is %x, but %s is pinned", sum, hash), "Find out who changed the file; if the change is intended, pin the new hash."}

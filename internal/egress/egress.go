@@ -12,7 +12,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -22,6 +21,7 @@ import (
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/regularfile"
 )
 
 // Limits of the shared transport.
@@ -257,34 +257,12 @@ func New(s Settings) (*Network, error) {
 	return n, nil
 }
 
-// readPEM reads a file of certificates or keys. A pipe or a device could wait or go
-// on forever.
-func readPEM(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("it is not a regular file")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, maxCAFile+1))
-	if err == nil && len(content) > maxCAFile {
-		err = fmt.Errorf("it has more than %d bytes", maxCAFile)
-	}
-	return content, err
-}
-
 func loadCertificate(certificateFile, keyFile string) (tls.Certificate, error) {
-	certificate, err := readPEM(certificateFile)
+	certificate, err := regularfile.Read(certificateFile, maxCAFile)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	key, err := readPEM(keyFile)
+	key, err := regularfile.Read(keyFile, maxCAFile)
 	if err != nil {
 		return tls.Certificate{}, err
 	}
@@ -292,7 +270,7 @@ func loadCertificate(certificateFile, keyFile string) (tls.Certificate, error) {
 }
 
 func loadCA(file string) (*x509.CertPool, error) {
-	pem, err := readPEM(file)
+	pem, err := regularfile.Read(file, maxCAFile)
 	if err != nil {
 		return nil, fmt.Errorf("the CA file %s cannot be read: %w", file, err)
 	}

@@ -7,12 +7,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/regularfile"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
@@ -84,9 +82,9 @@ func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, rep
 	repository, ref, path, remote := SplitServerName(name)
 	if !remote {
 		path, hash, _ := strings.Cut(name, "#sha256:")
-		content, err := ReadBounded(path, FlowFileLimit)
+		content, err := regularfile.Read(path, FlowFileLimit)
 		if err != nil {
-			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+FileErrorText(err)), "Check out the repository that contains the file, or correct the path.")
+			return nil, report.FlowFile{}, usage("flowFile", errors.New(path+": "+regularfile.ErrorText(err)), "Check out the repository that contains the file, or correct the path.")
 		}
 		return content, report.FlowFile{Path: path, Pinned: strings.ToLower(hash)}, nil
 	}
@@ -116,43 +114,4 @@ func SplitServerName(s string) (repository, ref, path string, ok bool) {
 		return "", "", "", false
 	}
 	return repository, ref, path, true
-}
-
-// ReadBounded reads a regular file of at most limit bytes. Like in an input, the path
-// has slashes on every system.
-func ReadBounded(path string, limit int64) ([]byte, error) {
-	path = filepath.FromSlash(path)
-	info, err := os.Stat(path)
-	switch {
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return nil, errors.New("it is a directory")
-	case !info.Mode().IsRegular():
-		// Opening or reading a pipe or a device may wait forever.
-		return nil, errors.New("it is not a regular file")
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer file.Close()
-	content, err := io.ReadAll(io.LimitReader(file, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("it is larger than %d bytes", limit)
-	}
-	return content, nil
-}
-
-// FileErrorText returns the text of an error of ReadBounded, without the path and the
-// name of the system call.
-func FileErrorText(err error) string {
-	var path *os.PathError
-	if errors.As(err, &path) {
-		return fmt.Sprintf("it cannot be read: %v", path.Err)
-	}
-	return err.Error()
 }

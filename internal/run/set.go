@@ -15,6 +15,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/regularfile"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
 	"acrpromote/internal/topology"
@@ -183,9 +184,9 @@ func (r *resolver) entries(home *topology.Registry) ([]topology.Image, error) {
 		images, err := topology.ParseImages("images", []byte(strings.Join(c.Images, "\n")))
 		return images, invalid("images", err)
 	}
-	content, err := ReadBounded(c.ImagesFrom, topology.MaxManifestBytes)
+	content, err := regularfile.Read(c.ImagesFrom, topology.MaxManifestBytes)
 	if err != nil {
-		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+FileErrorText(err)), "Correct the path.")
+		return nil, usage("imagesFrom", errors.New(c.ImagesFrom+": "+regularfile.ErrorText(err)), "Correct the path.")
 	}
 	found, err := topology.ImagesFromManifests(c.ImagesFrom, content, home.Names()...)
 	if err != nil {

@@ -1,0 +1,49 @@
+// Package regularfile reads files of a bounded size.
+package regularfile
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+)
+
+// Read returns the content of a regular file of at most limit bytes. Like in an input,
+// the path has slashes on every system.
+func Read(path string, limit int64) ([]byte, error) {
+	path = filepath.FromSlash(path)
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, err
+	case info.IsDir():
+		return nil, errors.New("it is a directory")
+	case !info.Mode().IsRegular():
+		// Opening or reading a pipe or a device may wait forever.
+		return nil, errors.New("it is not a regular file")
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	content, err := io.ReadAll(io.LimitReader(file, limit+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(content)) > limit {
+		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+	}
+	return content, nil
+}
+
+// ErrorText returns the text of an error of Read, without the path and the name of the
+// system call.
+func ErrorText(err error) string {
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return fmt.Sprintf("it cannot be read: %v", path.Err)
+	}
+	return err.Error()
+}
