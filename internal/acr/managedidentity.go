@@ -44,8 +44,13 @@ type managedIdentity struct {
 
 	requests keyed.Flight[string, azcore.AccessToken]
 	mu       sync.Mutex
-	kept     token
-	expires  time.Time
+	kept     map[string]keptToken // by resource
+}
+
+// keptToken is a token for one resource.
+type keptToken struct {
+	token
+	expires time.Time
 }
 
 // NewManagedIdentity returns the identity of a connection that uses the managed
@@ -54,26 +59,26 @@ type managedIdentity struct {
 // without a proxy; the identity sends requests to no other host.
 func NewManagedIdentity(c Connection, client *http.Client) (*Identity, error) {
 	i := c.identity(MetadataHost)
-	i.inner = &managedIdentity{identity: i, clientID: c.ClientID, client: withoutRedirects(client), wait: metadataWait, now: time.Now}
+	i.inner = &managedIdentity{identity: i, clientID: c.ClientID, client: withoutRedirects(client), wait: metadataWait, now: time.Now, kept: map[string]keptToken{}}
 	return i, nil
 }
 
 // GetToken implements azcore.TokenCredential. The registries of a run share one
-// token.
+// token, and so do its vaults.
 func (m *managedIdentity) GetToken(ctx context.Context, options policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	resource := strings.TrimSuffix(options.Scopes[0], "/.default")
 	issued, err := m.requests.Do(ctx, resource, func(ctx context.Context) (azcore.AccessToken, error) {
 		m.mu.Lock()
-		kept, expires := m.kept, m.expires
+		kept := m.kept[resource]
 		m.mu.Unlock()
 		if kept.valid(m.now()) {
-			return azcore.AccessToken{Token: kept.text, ExpiresOn: expires}, nil
+			return azcore.AccessToken{Token: kept.text, ExpiresOn: kept.expires}, nil
 		}
 		issued, err := m.request(ctx, resource)
 		if err == nil {
 			life := issued.ExpiresOn.Sub(m.now())
 			m.mu.Lock()
-			m.kept, m.expires = token{text: issued.Token, renewAt: issued.ExpiresOn.Add(-renewBefore(life))}, issued.ExpiresOn
+			m.kept[resource] = keptToken{token{text: issued.Token, renewAt: issued.ExpiresOn.Add(-renewBefore(life))}, issued.ExpiresOn}
 			m.mu.Unlock()
 		}
 		return issued, err

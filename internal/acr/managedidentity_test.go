@@ -21,6 +21,25 @@ func (f metadataFunc) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
+// TestManagedIdentityTokenForEachResource: a token for registries is not passed off as
+// one for vaults.
+func TestManagedIdentityTokenForEachResource(t *testing.T) {
+	identity, err := NewManagedIdentity(Connection{Name: "azureSubscription", Cloud: public}, &http.Client{Transport: metadataFunc(func(r *http.Request) (int, string) {
+		return http.StatusOK, fmt.Sprintf(`{"access_token":%q,"expires_in":"3600"}`, "for."+r.URL.Query().Get("resource"))
+	})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for _, resource := range []string{"https://containerregistry.azure.net", "https://vault.azure.net"} {
+			token, err := identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: []string{resource + "/.default"}})
+			if err != nil || token.Token != "for."+resource {
+				t.Errorf("got %q, %v; want one for %s", token.Token, err, resource)
+			}
+		}
+	}
+}
+
 // TestManagedIdentityToken: the registries of a run share a token, for as long as the
 // response says that it lives, whatever the token's own times are.
 func TestManagedIdentityToken(t *testing.T) {
