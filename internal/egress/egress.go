@@ -106,7 +106,10 @@ type Phase struct {
 	Hosts []string
 	// Registry is the registry in whose Traffic the requests to it, and those
 	// that its redirects lead to, are counted; empty if none.
-	Registry  string
+	Registry string
+	// Paced limits the concurrent requests to each host, and holds them back so that
+	// it does not refuse them, as requests to a registry always are; see Pace.
+	Paced     bool
 	Redirects RedirectPolicy
 	// LinkLocal says that the hosts are link-local addresses, which lead to a
 	// service of this machine alone: they are never asked through a proxy, and
@@ -146,6 +149,7 @@ type Network struct {
 	plain            map[string]bool
 	warnings         []string
 	counters         registryCounters
+	windows          sync.Map // *window by host:port, of phases that are paced
 	pause            pauseFunc
 
 	mu     sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"acrpromote/internal/ref"
 	"acrpromote/internal/retryafter"
 )
 
@@ -20,6 +21,33 @@ type pace struct {
 	counted  time.Time // since when quota was counted
 	ends     time.Time // of the period of the last refusal
 	adjusted time.Time // when quota last changed
+}
+
+// Pace keeps the requests of paced phases to a host within so many in a period, which
+// is at most a minute: a limit that is published. They may be fewer, if the host refuses
+// some.
+func (n *Network) Pace(host string, requests int, period time.Duration) {
+	at, ok := ref.HostPort(host, ref.DefaultPort("https"))
+	if !ok || requests <= 0 || period <= 0 || period > longestPeriod {
+		return
+	}
+	w := n.window(at)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pace.limits = []int{int(int64(requests) * int64(longestPeriod) / int64(period))}
+	w.pace.quota, w.pace.period = requests, withSlack(period)
+}
+
+// window returns the window of a host that no registry's counters have.
+func (n *Network) window(host string) *window {
+	w, _ := n.windows.LoadOrStore(host, &window{})
+	return w.(*window)
+}
+
+// withSlack lengthens a period: a request may take longer to arrive than those that
+// follow it.
+func withSlack(period time.Duration) time.Duration {
+	return period + max(period/50, 100*time.Millisecond)
 }
 
 // longestPeriod is the period of the published limits.
@@ -84,8 +112,7 @@ func (p *pace) refused(sent, now time.Time, asked time.Duration) {
 	}
 	first, _ := slices.BinarySearchFunc(p.sent, p.counted, time.Time.Compare)
 	p.quota = max(1, len(p.sent)-first)
-	// A request may take longer to arrive than those that follow it.
-	p.period += max(p.period/50, 100*time.Millisecond)
+	p.period = withSlack(p.period)
 	p.ends, p.adjusted = ends, now
 }
 

@@ -148,6 +148,67 @@ func TestPace(t *testing.T) {
 	}
 }
 
+// TestPublishedPace checks that a host whose limit is known refuses nothing, and that
+// it does not take much longer than the limit requires.
+func TestPublishedPace(t *testing.T) {
+	for _, sliding := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			const host = "receipts.vault.azure.net"
+			l := &limited{limit: 4000, period: 10 * time.Second, sliding: sliding, began: time.Now()}
+			n := &Network{}
+			n.Pace(host, l.limit, l.period)
+			l.send(t, n.window(host+":443"), 20_000)
+			if took := l.last.Sub(l.began); len(l.refused) > 0 || took > 45*time.Second {
+				t.Errorf("20,000 requests took %s, and %d were refused", took, len(l.refused))
+			}
+		})
+	}
+	n := &Network{}
+	for _, c := range []struct {
+		host     string
+		requests int
+		period   time.Duration
+	}{{"not a host", 1, time.Second}, {"h.example", 0, time.Second}, {"h.example", 1, 0}, {"h.example", 1, time.Hour}} {
+		n.Pace(c.host, c.requests, c.period)
+		if w := n.window("h.example:443"); w.pace.quota != 0 {
+			t.Errorf("%+v set a quota", c)
+		}
+	}
+}
+
+// TestPacedPhase checks that a paced phase sends no more concurrent requests than its
+// window admits, and counts for no registry.
+func TestPacedPhase(t *testing.T) {
+	env := newTestEnv(t)
+	arrived, answer := make(chan bool, initialWindow+10), make(chan bool)
+	env.handle("receipts.vault.azure.net", func(http.ResponseWriter, *http.Request) {
+		arrived <- true
+		<-answer
+	})
+	n, _ := env.network(env.settings())
+	client := n.Client(Phase{Hosts: []string{"receipts.vault.azure.net"}, Paced: true})
+	var senders sync.WaitGroup
+	for range initialWindow + 10 {
+		senders.Go(func() {
+			if _, _, err := get(t, client, "https://receipts.vault.azure.net/keys/k"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range initialWindow {
+		<-arrived
+	}
+	time.Sleep(50 * time.Millisecond)
+	if more := len(arrived); more > 0 {
+		t.Errorf("%d requests at a time, %d are admitted", initialWindow+more, initialWindow)
+	}
+	close(answer)
+	senders.Wait()
+	if traffic := n.Traffic(); len(traffic) != 0 {
+		t.Errorf("counted for a registry: %v", traffic)
+	}
+}
+
 // TestPaceRecovers checks that a pace grows again which was learned while others
 // used the same identity.
 func TestPaceRecovers(t *testing.T) { synctest.Test(t, paceRecovers) }

@@ -40,8 +40,11 @@ func (g *phaseTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	budget := budget{left: g.phase.Retries, wait: maxTotalWait, repeatWrites: g.phase.RepeatWrites}
 	counters := g.network.counters.of(g.phase.Registry, host)
 	at := hop{host: host, counters: counters, blob: isBlob(req.URL.Path)}
-	if g.phase.Registry != "" {
+	switch {
+	case g.phase.Registry != "":
 		at.window = &counters.windows[kind(req)]
+	case g.phase.Paced:
+		at.window = g.network.window(host)
 	}
 	download := isDownload(req.URL.Path) && req.Method == http.MethodGet
 	for hops := 0; ; hops++ {
