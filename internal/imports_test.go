@@ -160,6 +160,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
+		"internal/vault":     {"internal/explain", "internal/ref", "internal/regularfile", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/refusal", "internal/rule", "internal/sanitize"},
 		"internal/report":    {"internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
@@ -172,7 +173,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/retryafter":  {},
 		"internal/regularfile": {},
 		// Packages that connect the adapters decide nothing.
-		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer"},
+		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer", "internal/vault"},
 		// The command parses flags; package run does the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/regularfile", "internal/run", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.

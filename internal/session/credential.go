@@ -35,7 +35,11 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	case connection != nil && !azure:
 		return nil, fmt.Errorf("the connection in %s signs in with Microsoft Entra ID, but %s is not an Azure Container Registry", input, host)
 	case connection != nil:
-		return s.identity(connection, input, cloud)
+		identity, err := s.identity(connection, input, "the registry", cloud)
+		if err != nil {
+			return nil, err
+		}
+		return acr.Entra(identity, connection.TenantID()), nil
 	case !azure && c.InPipeline:
 		return acr.Anonymous(), nil
 	case azure && c.InPipeline:
@@ -78,21 +82,22 @@ func (s *Session) connection(host string, target bool) (connection *agent.Connec
 	return c.Azure, "azureSubscription"
 }
 
-// identity returns the Entra identity of an Azure service connection. All its
-// registries share one identity, and with it the token.
-func (s *Session) identity(connection *agent.Connection, input string, registry acr.Cloud) (acr.Credential, error) {
-	if made := s.identities[connection.ID]; made != nil && made.Cloud() == registry {
-		return acr.Entra(made, connection.TenantID()), nil
+// identity returns the Entra identity of an Azure service connection for a resource in a
+// cloud, such as "the registry". All registries and vaults of a connection share one
+// identity.
+func (s *Session) identity(connection *agent.Connection, input, resource string, of acr.Cloud) (azcore.TokenCredential, error) {
+	if made := s.identities[connection.ID]; made != nil && made.Cloud() == of {
+		return made, nil
 	}
-	cloud := registry
+	cloud := of
 	if named := connection.Cloud(); named != "" {
 		var err error
 		if cloud, err = acr.CloudByName(named); err != nil {
 			return nil, err
 		}
 	}
-	if cloud != registry {
-		return nil, fmt.Errorf("the connection in %s belongs to %s, but the registry belongs to %s", input, cloud.Name, registry.Name)
+	if cloud != of {
+		return nil, fmt.Errorf("the connection in %s belongs to %s, but %s belongs to %s", input, cloud.Name, resource, of.Name)
 	}
 	described := acr.Connection{
 		Name: input, ID: connection.ID, Cloud: cloud, Authority: connection.AuthorityURL(),
@@ -108,7 +113,7 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 			if err := acr.InCollection(s.config.CollectionURL, uri); err != nil {
 				// Not a usage error: the run does not match its claims, and checking
 				// the run's own token reports that as well.
-				return acr.Entra(withheld{input, err}, connection.TenantID()), nil
+				return withheld{input, err}, nil
 			}
 		}
 		hosts := append(authorities(connection, cloud), collectionHosts(s.config)...)
@@ -124,7 +129,7 @@ func (s *Session) identity(connection *agent.Connection, input string, registry 
 		return nil, err
 	}
 	s.identities[connection.ID] = identity
-	return acr.Entra(identity, connection.TenantID()), nil
+	return identity, nil
 }
 
 // authorities returns the hosts that may issue a connection's tokens.
