@@ -100,7 +100,8 @@ var pure = map[string][]string{
 	"internal/rule":        {},
 	"internal/outcome":     {},
 	"internal/refusal":     {},
-	"internal/seal":        {"internal/ref"},
+	"internal/seal":        {"internal/ref", "internal/strictjson"},
+	"internal/strictjson":  {},
 	"internal/approval":    {"internal/rule", "internal/sanitize"},
 	"internal/sanitize":    {},
 	"internal/topology":    {"internal/expression", "internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},
@@ -196,10 +197,11 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 func TestSimulatorsAreNotShipped(t *testing.T) {
 	shipped, _ := imports(t)
 	for simulator, users := range map[string][]string{
-		"internal/sim":       {"internal/fakeagent", "cmd/demo"},
-		"internal/fakeagent": {"cmd/demo"},
-		"internal/testca":    {"internal/sim", "cmd/demo", "cmd/bench"},
-		"internal/testimage": {"cmd/demo", "cmd/bench", "cmd/interop"},
+		"internal/sim":         {"internal/fakeagent", "cmd/demo"},
+		"internal/fakeagent":   {"cmd/demo"},
+		"internal/testca":      {"internal/sim", "cmd/demo", "cmd/bench"},
+		"internal/testimage":   {"cmd/demo", "cmd/bench", "cmd/interop"},
+		"internal/schemacheck": {},
 	} {
 		if _, there := shipped[simulator]; !there {
 			t.Errorf("%s does not exist", simulator)

@@ -18,6 +18,7 @@ import (
 
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/schemacheck"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -361,13 +362,13 @@ func TestResultsMatchSchema(t *testing.T) {
 		if err := WriteJSON(&doc, r); err != nil {
 			t.Fatal(err)
 		}
-		violations := check(schema, schema, parseJSON(t, doc.Bytes()), "result")
+		violations := schemacheck.Violations(schema, parseJSON(t, doc.Bytes()), "result")
 		if (len(violations) > 0) != (name == "hostile") {
 			t.Errorf("%s: %q", name, violations)
 		}
 	}
 	for _, broken := range []string{`{}`, `null`, `[]`} {
-		if len(check(schema, schema, parseJSON(t, []byte(broken)), "result")) == 0 {
+		if len(schemacheck.Violations(schema, parseJSON(t, []byte(broken)), "result")) == 0 {
 			t.Errorf("%s matches the schema", broken)
 		}
 	}
@@ -375,7 +376,9 @@ func TestResultsMatchSchema(t *testing.T) {
 
 func TestSchemaHasEveryField(t *testing.T) {
 	schema := parseJSON(t, SchemaJSON).(map[string]any)
-	compare(t, schema, schema, reflect.TypeFor[Result](), "result")
+	for _, difference := range schemacheck.Differences(schema, reflect.TypeFor[Result](), "result") {
+		t.Error(difference)
+	}
 	rules := schema["$defs"].(map[string]any)["rule"].(map[string]any)["enum"].([]any)
 	for _, name := range rule.All {
 		if !slices.Contains(rules, any(string(name))) {
@@ -394,119 +397,6 @@ func parseJSON(t *testing.T, b []byte) any {
 		t.Fatal(err)
 	}
 	return v
-}
-
-// check validates a value against the keywords of JSON Schema that schema.json
-// uses. An unknown keyword is a violation.
-func check(root, schema map[string]any, v any, path string) (violations []string) {
-	violate := func(format string, args ...any) {
-		violations = append(violations, path+": "+fmt.Sprintf(format, args...))
-	}
-	if ref, ok := schema["$ref"].(string); ok {
-		name, _ := strings.CutPrefix(ref, "#/$defs/")
-		return check(root, root["$defs"].(map[string]any)[name].(map[string]any), v, path)
-	}
-	for keyword, want := range schema {
-		switch keyword {
-		case "$schema", "$id", "$defs", "title", "description":
-		case "type":
-			var is string
-			switch n := v.(type) {
-			case string:
-				is = "string"
-			case bool:
-				is = "boolean"
-			case float64:
-				if is = "number"; n == float64(int64(n)) {
-					is = "integer"
-				}
-			case []any:
-				is = "array"
-			case map[string]any:
-				is = "object"
-			}
-			if is != want && (is != "integer" || want != "number") {
-				violate("is %s, not %v", is, want)
-			}
-		case "const":
-			if v != want {
-				violate("is not %v", want)
-			}
-		case "enum":
-			if !slices.Contains(want.([]any), v) {
-				violate("%v is not one of %v", v, want)
-			}
-		case "pattern":
-			if s, ok := v.(string); !ok || !regexp.MustCompile(want.(string)).MatchString(s) {
-				violate("%v does not match %v", v, want)
-			}
-		case "minimum":
-			if n, ok := v.(float64); !ok || n < want.(float64) {
-				violate("%v is below %v", v, want)
-			}
-		case "required":
-			object, _ := v.(map[string]any)
-			for _, name := range want.([]any) {
-				if _, ok := object[name.(string)]; !ok {
-					violate("%s is missing", name)
-				}
-			}
-		case "properties":
-			object, _ := v.(map[string]any)
-			for name, value := range object {
-				s, ok := want.(map[string]any)[name].(map[string]any)
-				if !ok {
-					violate("%s is unknown", name)
-					continue
-				}
-				violations = append(violations, check(root, s, value, path+"."+name)...)
-			}
-		case "items":
-			array, _ := v.([]any)
-			for i, value := range array {
-				violations = append(violations, check(root, want.(map[string]any), value, fmt.Sprintf("%s[%d]", path, i))...)
-			}
-		default:
-			violate("unknown keyword %s", keyword)
-		}
-	}
-	return violations
-}
-
-func compare(t *testing.T, root, schema map[string]any, goType reflect.Type, path string) {
-	t.Helper()
-	if ref, ok := schema["$ref"].(string); ok {
-		name, _ := strings.CutPrefix(ref, "#/$defs/")
-		schema = root["$defs"].(map[string]any)[name].(map[string]any)
-	}
-	switch goType.Kind() {
-	case reflect.Slice:
-		compare(t, root, schema["items"].(map[string]any), goType.Elem(), path+"[]")
-	case reflect.Struct:
-		properties := schema["properties"].(map[string]any)
-		required := schema["required"].([]any)
-		seen := 0
-		for i := range goType.NumField() {
-			f := goType.Field(i)
-			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if name == "-" {
-				continue
-			}
-			seen++
-			property, ok := properties[name].(map[string]any)
-			if !ok {
-				t.Errorf("%s has no %s", path, name)
-				continue
-			}
-			if slices.Contains(required, any(name)) == (options == "omitempty") {
-				t.Errorf("%s.%s: required and omitempty contradict each other", path, name)
-			}
-			compare(t, root, property, f.Type, path+"."+name)
-		}
-		if seen != len(properties) {
-			t.Errorf("%s: the schema has %d properties, the type %d", path, len(properties), seen)
-		}
-	}
 }
 
 func TestProgress(t *testing.T) {

@@ -1,12 +1,11 @@
 package seal
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"strings"
+
+	"acrpromote/internal/strictjson"
 )
 
 // Artifact is the content of an artifact's manifest: its type, the digest of its
@@ -49,7 +48,7 @@ func (a Artifact) RecordLayer(digest string) (int, error) {
 // the image may differ: records are copied with an image when it is promoted, and
 // the digest identifies it.
 func Parse(content []byte, digest string) (Record, error) {
-	if err := unique(content); err != nil {
+	if err := strictjson.CheckObject("record", content, maxDepth); err != nil {
 		return Record{}, err
 	}
 	var r Record
@@ -69,53 +68,3 @@ func Parse(content []byte, digest string) (Record, error) {
 
 // maxDepth limits the nesting of a record.
 const maxDepth = 8
-
-// unique returns an error unless content is one JSON object without duplicate
-// names. The standard decoder uses the last of two values and matches names
-// without case.
-func unique(content []byte) error {
-	invalid := errors.New("the record is not one valid JSON object")
-	if trimmed := bytes.TrimSpace(content); len(trimmed) == 0 || trimmed[0] != '{' {
-		return invalid
-	}
-	decoder := json.NewDecoder(bytes.NewReader(content))
-	var walk func(depth int) error
-	walk = func(depth int) error {
-		token, err := decoder.Token()
-		if err != nil || depth > maxDepth {
-			return invalid
-		}
-		delimiter, nested := token.(json.Delim)
-		if !nested {
-			return nil
-		}
-		names := map[string]bool{}
-		for decoder.More() {
-			if delimiter == '{' {
-				token, err := decoder.Token()
-				if err != nil {
-					return invalid
-				}
-				name := strings.ToLower(strings.ToUpper(token.(string)))
-				if names[name] {
-					return fmt.Errorf("the record has %q twice", name)
-				}
-				names[name] = true
-			}
-			if err := walk(depth + 1); err != nil {
-				return err
-			}
-		}
-		if _, err := decoder.Token(); err != nil {
-			return invalid
-		}
-		return nil
-	}
-	if err := walk(0); err != nil {
-		return err
-	}
-	if _, err := decoder.Token(); err != io.EOF {
-		return invalid
-	}
-	return nil
-}
