@@ -256,6 +256,8 @@ func TestHostsAreReserved(t *testing.T) {
 		"dev.azure.com", "status.dev.azure.com", "visualstudio.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",
 		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
 		"docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io", // Docker Hub
+		"in-toto.io", "slsa.dev", "github.com", // the formats of receipts and their specifications
+		"vnd.dev",     // the beginning of a media type
 		"example.com", // reserved (RFC 2606)
 	}
 	placeholders := 0

@@ -102,6 +102,7 @@ var pure = map[string][]string{
 	"internal/refusal":     {},
 	"internal/seal":        {"internal/ref", "internal/strictjson"},
 	"internal/strictjson":  {},
+	"internal/receipt":     {"internal/approval", "internal/ref", "internal/rule", "internal/strictjson"},
 	"internal/approval":    {"internal/rule", "internal/sanitize"},
 	"internal/sanitize":    {},
 	"internal/topology":    {"internal/expression", "internal/levenshtein", "internal/ref", "internal/refusal", "internal/rule"},

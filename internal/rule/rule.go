@@ -139,6 +139,19 @@ const (
 	// Decided by: topology.JudgePin.
 	// Where reading failed: azdo.(*Service).File, run.readFlow.
 	FlowUnverified Name = "flow-unverified"
+
+	// ReceiptMissing: the image has no receipt.
+	// Decided by: receipt.(*judge).decide.
+	ReceiptMissing Name = "receipt-missing"
+
+	// ReceiptInvalid: no receipt of the image is signed by one of the named keys,
+	// is about this image, and can be read.
+	// Decided by: receipt.(*judge).decide.
+	ReceiptInvalid Name = "receipt-invalid"
+
+	// ReceiptPolicy: no valid receipt of the image shows what is expected.
+	// Decided by: receipt.(*judge).decide.
+	ReceiptPolicy Name = "receipt-policy"
 )
 
 // All has all rule names, in the order of the documentation.
@@ -147,7 +160,7 @@ var All = []Name{
 	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, NotAPerson, ApprovalTooOld,
 	CommentPattern, ApprovalCode, AutomatedCheck, NotSealed, ChangedSinceApproval, RunMismatch,
 	OlderThanRun, TagWouldMove, DigestDiffers, Upward, Immutable, NotInFlow, Branch,
-	AttachedMissing, FlowUnverified,
+	AttachedMissing, FlowUnverified, ReceiptMissing, ReceiptInvalid, ReceiptPolicy,
 }
 
 // Refusal is a rule that is not met: what it is about, why, and what to do next.
@@ -198,6 +211,9 @@ var labels = map[Name]string{
 	Branch:               "Branch allowed",
 	AttachedMissing:      "Required artifacts attached",
 	FlowUnverified:       "Flow file verified",
+	ReceiptMissing:       "Receipt attached",
+	ReceiptInvalid:       "Receipt signed by a named key",
+	ReceiptPolicy:        "Receipt meets the expectations",
 }
 
 // Label returns what is true if the rule is met, in a few words for people.

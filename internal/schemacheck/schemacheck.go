@@ -68,6 +68,16 @@ func check(root, schema map[string]any, v any, path string) (violations []string
 			if !slices.Contains(want.([]any), v) {
 				violate("%v is not one of %v", v, want)
 			}
+		case "oneOf":
+			matching := 0
+			for _, one := range want.([]any) {
+				if len(check(root, one.(map[string]any), v, path)) == 0 {
+					matching++
+				}
+			}
+			if matching != 1 {
+				violate("matches %d of the alternatives", matching)
+			}
 		case "pattern":
 			if s, ok := v.(string); !ok || !regexp.MustCompile(want.(string)).MatchString(s) {
 				violate("%v does not match %v", v, want)

@@ -9,6 +9,7 @@ import (
 
 const schema = `{"type": "object", "required": ["a", "list"], "properties": {
 	"a": {"$ref": "#/$defs/word"},
+	"one": {"oneOf": [{"type": "string"}, {"type": "integer"}, {"type": "integer", "minimum": 5}]},
 	"n": {"type": "integer", "minimum": 1},
 	"map": {"type": "object", "additionalProperties": {"enum": ["x", "y"]}},
 	"list": {"type": "array", "minItems": 1, "items": {"type": "object", "properties": {"yes": {"const": true}}, "required": ["yes"]}}},
@@ -25,7 +26,7 @@ func parse(t *testing.T, text string) any {
 
 func TestViolations(t *testing.T) {
 	s := parse(t, schema).(map[string]any)
-	if found := Violations(s, parse(t, `{"a": "b", "n": 1, "map": {"k": "x"}, "list": [{"yes": true}]}`), "v"); len(found) > 0 {
+	if found := Violations(s, parse(t, `{"a": "b", "one": 1, "n": 1, "map": {"k": "x"}, "list": [{"yes": true}]}`), "v"); len(found) > 0 {
 		t.Error(found)
 	}
 	for text, want := range map[string]string{
@@ -37,6 +38,8 @@ func TestViolations(t *testing.T) {
 		`{"a": "b", "n": 0, "list": [{"yes": true}]}`:            "below",
 		`{"a": "b", "n": 1.5, "list": [{"yes": true}]}`:          "is number",
 		`{"a": "b", "map": {"k": "z"}, "list": [{"yes": true}]}`: "not one of",
+		`{"a": "b", "one": 5, "list": [{"yes": true}]}`:          "matches 2 of",
+		`{"a": "b", "one": true, "list": [{"yes": true}]}`:       "matches 0 of",
 		`{"a": "b", "c": 1, "list": [{"yes": true}]}`:            "c is unknown",
 	} {
 		if found := strings.Join(Violations(s, parse(t, text), "v"), "\n"); !strings.Contains(found, want) {
@@ -52,6 +55,7 @@ func TestDifferences(t *testing.T) {
 	}
 	if found := Differences(s, reflect.TypeFor[*struct {
 		A    string            `json:"a"`
+		One  any               `json:"one,omitempty"`
 		N    int               `json:"n,omitempty"`
 		Map  map[string]string `json:"map,omitempty"`
 		List []element         `json:"list"`
@@ -66,7 +70,7 @@ func TestDifferences(t *testing.T) {
 			No bool `json:"no"`
 		} `json:"list"`
 	}](), "v"), "\n")
-	for _, want := range []string{"v.a: required and omitempty", "v has no b", "v.list[] has no no", "v: the schema has 4 properties, the type 3"} {
+	for _, want := range []string{"v.a: required and omitempty", "v has no b", "v.list[] has no no", "v: the schema has 5 properties, the type 3"} {
 		if !strings.Contains(found, want) {
 			t.Errorf("%q lacks %q", found, want)
 		}

@@ -25,6 +25,8 @@ type Artifact struct {
 	Type     string     // artifactType
 	Subject  Descriptor // with media type, digest and size
 	Contents []Content
+	// Annotations of the manifest; nil if there are none.
+	Annotations map[string]string
 }
 
 // emptyConfig is the config of an artifact without one.
@@ -47,6 +49,7 @@ func (a Artifact) manifest() (*Manifest, error) {
 		MediaType:     types.OCIManifestSchema1,
 		ArtifactType:  a.Type,
 		Config:        config,
+		Annotations:   a.Annotations,
 	}
 	for _, c := range a.Contents {
 		d, err := describe(c.MediaType, c.Data)

@@ -221,6 +221,10 @@ func TestArtifactIsStable(t *testing.T) {
 	if string(m.Raw) != want || m.ArtifactType != a.Type {
 		t.Errorf("manifest is %s", m.Raw)
 	}
+	a.Annotations = map[string]string{"b": "2", "a": "1"}
+	if m, err := a.manifest(); err != nil || string(m.Raw) != strings.Replace(want, `,"subject"`, `,"annotations":{"a":"1","b":"2"},"subject"`, 1) {
+		t.Errorf("with annotations: %s, %v", m.Raw, err)
+	}
 	if m, err := (Artifact{Type: "x/y"}).manifest(); err != nil || len(m.blobs()) != 2 {
 		t.Errorf("an artifact without contents: %v", err)
 	}
