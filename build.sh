@@ -31,9 +31,13 @@ need_go() {
   command -v go >/dev/null 2>&1 || { echo "Go is not on the PATH: install it from https://go.dev/dl/, then run this again." >&2; exit 1; }
 }
 
-# compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version.
+# compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version and
+# the address of the documentation.
 compile() {
-  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 -ldflags "-s -w -X main.version=$version" -o "$3" ./cmd/acrpromote
+  local address
+  address=$(go run ./cmd/docaddress) || exit 1
+  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 \
+    -ldflags "-s -w -X main.version=$version -X acrpromote/internal/manual.address=$address" -o "$3" ./cmd/acrpromote
 }
 
 need_node() {

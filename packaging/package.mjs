@@ -10,6 +10,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { documented, readAddress } from './documentation.mjs';
 import { billOfMaterials, builtWith } from './sbom.mjs';
 import { repack } from './vsix.mjs';
 
@@ -26,10 +27,11 @@ function main() {
   const { values } = parseArgs({ options: { bin: { type: 'string', default: path.join(root, 'bin') }, out: { type: 'string', default: path.join(root, 'dist') } } });
   const version = read(root, 'VERSION').toString().trim();
   if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION is ${version}, which is not of the form major.minor.patch.`);
-  const programs = PLATFORMS.map((platform) => inspect(values.bin, platform, version));
+  const address = readAddress(path.join(root, 'vss-extension.json'));
+  const programs = PLATFORMS.map((platform) => inspect(values.bin, platform, version, address));
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-stage-'));
   try {
-    lay(stage, version, values.bin, programs);
+    lay(stage, version, values.bin, programs, address);
     const publisher = JSON.parse(read(stage, 'vss-extension.json')).publisher;
     const name = `${publisher}.acrpromote-${version}`;
     const vsix = repack(tfx(stage));
@@ -47,7 +49,7 @@ function main() {
 }
 
 // inspect reads a program and its build information.
-function inspect(bin, platform, version) {
+function inspect(bin, platform, version, address) {
   const name = programName(platform);
   const file = path.join(bin, ...name.split('/'));
   if (!fs.existsSync(file)) throw new Error(`${file} does not exist: build the program for ${platform} first.`);
@@ -55,16 +57,19 @@ function inspect(bin, platform, version) {
   const built = `${builtWith(bill, 'GOOS')}-${builtWith(bill, 'GOARCH')}`;
   if (built !== platform) throw new Error(`${file} was built for ${built}, not for ${platform}.`);
   if (builtWith(bill, 'CGO_ENABLED') !== '0') throw new Error(`${file} is not statically linked: build it with CGO_ENABLED=0.`);
-  return { platform, name, size: fs.statSync(file).size, bill };
+  const content = fs.readFileSync(file);
+  if (!content.includes(address)) throw new Error(`${file} was built without the address of the documentation (${address}): run ./build.sh.`);
+  return { platform, name, size: content.length, bill };
 }
 
-// lay collects the contents of the package, and sets the version.
-function lay(stage, version, bin, programs) {
+// lay collects the contents of the package, and sets the version and the links to
+// the documentation.
+function lay(stage, version, bin, programs, address) {
   const [Major, Minor, Patch] = version.split('.').map(Number);
   for (const task of ['task', 'gate']) {
     fs.mkdirSync(path.join(stage, task));
     fs.copyFileSync(path.join(root, task, 'icon.png'), path.join(stage, task, 'icon.png'));
-    fs.writeFileSync(path.join(stage, task, 'task.json'), json({ ...JSON.parse(read(root, task, 'task.json')), version: { Major, Minor, Patch } }));
+    fs.writeFileSync(path.join(stage, task, 'task.json'), json(documented.task({ ...JSON.parse(read(root, task, 'task.json')), version: { Major, Minor, Patch } }, task, address)));
   }
   fs.copyFileSync(path.join(root, 'task', 'index.js'), path.join(stage, 'task', 'index.js'));
   for (const { name } of programs) {
@@ -72,7 +77,7 @@ function lay(stage, version, bin, programs) {
     fs.copyFileSync(path.join(bin, name), path.join(stage, 'task', 'bin', name));
   }
   fs.writeFileSync(path.join(stage, 'task', 'bin', 'sizes.json'), json(Object.fromEntries(programs.map(({ name, size }) => [name, size]))));
-  fs.writeFileSync(path.join(stage, 'vss-extension.json'), json({ ...JSON.parse(read(root, 'vss-extension.json')), version }));
+  fs.writeFileSync(path.join(stage, 'vss-extension.json'), json(documented.manifest({ ...JSON.parse(read(root, 'vss-extension.json')), version }, address)));
   for (const file of ['overview.md', 'CHANGELOG.md', 'LICENSE']) fs.copyFileSync(path.join(root, file), path.join(stage, file));
   fs.mkdirSync(path.join(stage, 'images'));
   for (const file of fs.readdirSync(path.join(root, 'images')).filter((each) => each.endsWith('.png'))) {
