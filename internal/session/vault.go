@@ -30,12 +30,12 @@ func (s *Session) Vault(key vault.Reference, connection *agent.Connection, input
 	var credential azcore.TokenCredential
 	switch {
 	case connection != nil && !connection.Entra():
-		return nil, fmt.Errorf("the connection in %s signs in with user and password, but a key in a vault needs an Azure Resource Manager connection", input)
+		return nil, &CredentialError{key.Host, fmt.Sprintf("the connection in %s signs in with user and password, which a vault does not take", input), "Name an Azure Resource Manager connection."}
 	case connection != nil:
 		options.ClientID = connection.ClientID()
 		credential, err = s.identity(connection, input, "the vault", cloud)
 	case s.config.InPipeline:
-		err = fmt.Errorf("no service connection is given for the vault %s", key.Host)
+		err = &CredentialError{key.Host, "no service connection is given for the vault " + key.Host, "Name an Azure Resource Manager connection in " + input + "."}
 	default:
 		credential, err = acr.NewDefaultCredential(cloud, s.entra([]string{cloud.Authority}), s.metadata())
 	}
