@@ -11,12 +11,12 @@ import (
 // TestSameApproval changes each field of the rules: all except those listed
 // here as rules of something else must separate verdicts.
 func TestSameApproval(t *testing.T) {
-	elsewhere := []string{"Sealed", "Branches", "Sealer", "Attached", "Lock", "OnPartial", "Ignored"}
+	elsewhere := []string{"Sealed", "Branches", "Sealer", "Attached", "Lock", "OnPartial", "Ignored", "ReceiptKey", "ReceiptRequired"}
 	changed := map[string]any{
 		"Kind": Automated, "Environment": "Staging", "MinApprovers": 2, "RequesterCanApprove": true, "AuthorCanApprove": true,
 		"Approvers": []string{"a@example.com"}, "MaxAge": time.Hour, "CommentPatterns": []*regexp.Regexp{regexp.MustCompile("CHG")},
 		"Code": true, "Checks": []Check{{"1", "Production"}}, "Sealed": true, "Branches": []BranchPattern{{}}, "Sealer": &Sealer{},
-		"Attached": []Attached{{ArtifactType: "a/b"}}, "Lock": LockTag, "OnPartial": Warn, "Ignored": []string{"x"},
+		"Attached": []Attached{{ArtifactType: "a/b"}}, "Lock": LockTag, "OnPartial": Warn, "Ignored": []string{"x"}, "ReceiptKey": "k", "ReceiptRequired": true,
 	}
 	fields := reflect.TypeFor[Rules]()
 	for i := range fields.NumField() {

@@ -161,6 +161,7 @@ func (c *checker) checkFlow(path string, f *Flow) {
 	c.checkApproval(path+"/require/approval", f)
 	c.checkAttached(path, f)
 	c.checkSealedBy(path+"/require", f.Require)
+	c.checkReceipt(path, f)
 }
 
 // checkSelf checks a flow within one registry: a tag or a name must change.
@@ -309,6 +310,14 @@ func (c *checker) checkAttached(path string, f *Flow) {
 func (c *checker) checkSealedBy(path string, r Require) {
 	if r.SealedBy != nil && r.Sealed != nil && !*r.Sealed && c.decoded(path+"/sealed", path+"/sealedBy") {
 		c.at(path+"/sealed", "sealed is false but sealedBy says who must have sealed the image", "Remove one of the two.")
+	}
+}
+
+// checkReceipt checks that a flow which requires receipts requires an approval: what
+// nobody has approved has no receipt.
+func (c *checker) checkReceipt(path string, f *Flow) {
+	if f.Receipt.Required && f.Require.Approval.Kind == None && c.decoded(path+"/receipt", path+"/require") {
+		c.at(path+"/receipt/required", "receipt is required, but approval.kind is none: what nobody has approved has no receipt", "Require an approval, or remove the key.")
 	}
 }
 

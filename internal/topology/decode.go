@@ -322,7 +322,8 @@ func (d *decoder) sequence(n *yaml.Node, v reflect.Value, path string) {
 		d.mistyped(n, path, "a list", remedy)
 		return
 	}
-	if len(n.Content) == 0 {
+	_, mayBeEmpty := v.Interface().(interface{ mayBeEmpty() })
+	if len(n.Content) == 0 && !mayBeEmpty {
 		d.fail(n, path, mistake{"empty list", "Add an entry, or remove the key."})
 		return
 	}

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"fmt"
 	"os/exec"
 	"reflect"
 	"regexp"
@@ -226,6 +227,9 @@ func TestTighten(t *testing.T) {
 		f.Require.Approval = Approval{Kind: Automated, Checks: []Check{{"1", "P"}}}
 	}
 	checked := func(w *Rules) { unasked(w); w.Kind, w.Checks = Automated, []Check{{"1", "P"}} }
+	receipt := func(key ReceiptKey) func(*Flow) {
+		return func(f *Flow) { f.Receipt = Receipt{Key: key, Required: true} }
+	}
 	down := Defaults{Sealed: true, Lock: LockNone}
 	silent := Rules{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
 	for _, c := range []struct {
@@ -301,6 +305,16 @@ func TestTighten(t *testing.T) {
 		{name: "no lock", change: func(f *Flow) { f.Lock = LockTag }, in: Inputs{Lock: LockNone}, want: func(w *Rules) { w.Lock = LockTag }, ignored: "lock is none"},
 		{name: "warn", in: Inputs{OnPartial: Warn}, want: func(w *Rules) { w.OnPartial = Warn }},
 		{name: "warn where the flow fails", change: func(f *Flow) { f.OnPartial = Fail }, in: Inputs{OnPartial: Warn}, want: func(*Rules) {}, ignored: "onPartial"},
+		{name: "receipt key", in: Inputs{ReceiptKey: "receipt.pem"}, want: func(w *Rules) { w.ReceiptKey = "receipt.pem" }},
+		{name: "receipt key of the flow", change: receipt("receipt.pem"), want: func(w *Rules) { w.ReceiptKey, w.ReceiptRequired = "receipt.pem", true }},
+		{name: "the same receipt key", change: receipt("https://receipts.vault.azure.net/keys/release"), in: Inputs{ReceiptKey: "https://Receipts.vault.azure.net/keys/Release"},
+			want: func(w *Rules) {
+				w.ReceiptKey, w.ReceiptRequired = "https://receipts.vault.azure.net/keys/release", true
+			}},
+		{name: "another receipt key", change: receipt("https://receipts.vault.azure.net/keys/release"), in: Inputs{ReceiptKey: "https://mine.vault.azure.net/keys/release"},
+			err: "signs receipts with the key https://receipts.vault.azure.net/keys/release, but the input receiptKey is"},
+		{name: "another version of the receipt key", change: receipt("https://receipts.vault.azure.net/keys/release"), in: Inputs{ReceiptKey: "https://receipts.vault.azure.net/keys/release/1"}, err: "receiptKey is"},
+		{name: "another file", change: receipt("receipt.pem"), in: Inputs{ReceiptKey: "Receipt.pem"}, err: "receiptKey is"},
 		{name: "fail where the flow warns", change: func(f *Flow) { f.OnPartial = Warn }, in: Inputs{OnPartial: Fail}, want: func(*Rules) {}},
 	} {
 		f := base()
@@ -342,6 +356,30 @@ func TestTighten(t *testing.T) {
 	got, err = f.Tighten("", Inputs{CommentPattern: regexp.MustCompile("CHG[0-9]+")}, down)
 	if err != nil || len(got.CommentPatterns) != 1 {
 		t.Error(got.CommentPatterns, err)
+	}
+}
+
+// TestRedaction shows what receipts leave out, by flow and target.
+func TestRedaction(t *testing.T) {
+	for redact, want := range map[string]string{
+		"":                                "[comments uniqueNames] [] []",
+		"    receipt: {required: true}\n": "[comments uniqueNames] [] []",
+		"    receipt: {redact: []}\n":     "[] [] []",
+		"    receipt: {redact: [rules, egress]}\n": "[rules egress] [rules egress] [rules egress]",
+	} {
+		content := strings.Replace(validFile, "    from: prod\n", "    from: prod\n"+redact, 1)
+		file, err := Parse("f", []byte(content))
+		if err != nil {
+			t.Fatalf("%s: %v", redact, err)
+		}
+		if err := valid(t, schemaObject(t), asJSON(t, []byte(content)), ""); err != nil {
+			t.Errorf("%s: the schema: %v", redact, err)
+		}
+		flow, up := file.Flows["released"], *file.Flows["released"]
+		up.From = "dev"
+		if got := fmt.Sprint(file.Redaction(flow, "dev"), file.Redaction(flow, "prod"), file.Redaction(&up, "prod")); got != want {
+			t.Errorf("%q: %s, want %s", redact, got, want)
+		}
 	}
 }
 

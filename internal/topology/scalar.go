@@ -114,6 +114,47 @@ const (
 func (AfterApproval) values() []string          { return []string{"leave", "bring"} }
 func (a *AfterApproval) read(text string) error { return pick(a, text) }
 
+// Redaction is something that is left out of receipts.
+type Redaction string
+
+func (Redaction) values() []string {
+	return []string{"comments", "uniqueNames", "approvers", "requester", "egress", "rules"}
+}
+func (r *Redaction) read(text string) error { return pick(r, text) }
+
+// Redactions is a list that may be empty: nothing is left out then.
+type Redactions []Redaction
+
+func (Redactions) mayBeEmpty() {}
+
+// ReceiptKey is the URL of a key in Key Vault, or the path of a file.
+type ReceiptKey string
+
+// vaultKey matches the URL of a key in Key Vault, with or without a version.
+var vaultKey = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(?i:https)://[A-Za-z0-9.-]+(:443)?(?i:/keys/)[0-9A-Za-z-]{1,127}(/[0-9A-Za-z]{1,64})?$`)
+})
+
+func (k *ReceiptKey) read(text string) error {
+	if err := printable("key", text); err != nil {
+		return err
+	}
+	if strings.Contains(text, "://") && !vaultKey().MatchString(text) {
+		return mistake{quote(text) + " is not the URL of a key in Key Vault", "Write https://<vault>.vault.azure.net/keys/<name>, or the path of a PEM file."}
+	}
+	*k = ReceiptKey(text)
+	return nil
+}
+
+// is reports whether an input names this key. A URL is compared without regard to
+// case, as Key Vault does.
+func (k ReceiptKey) is(input string) bool {
+	if strings.Contains(string(k), "://") {
+		return strings.EqualFold(string(k), input)
+	}
+	return string(k) == input
+}
+
 // Lock is what to lock at a target.
 type Lock string
 

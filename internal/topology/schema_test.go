@@ -74,6 +74,7 @@ func scalars() map[reflect.Type]object {
 		reflect.TypeFor[Project]():            text(object{"pattern": `^[^\\/:*?"<>;#${},+=\[\]|]+$`, "maxLength": 64}),
 		reflect.TypeFor[PipelineID]():         {"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},
 		reflect.TypeFor[Resource]():           resource,
+		reflect.TypeFor[ReceiptKey]():         text(object{"minLength": 1, "maxLength": 400}),
 		reflect.TypeFor[CommentPattern]():     text(object{"minLength": 1, "maxLength": 1000}),
 		reflect.TypeFor[RepositoryPattern]():  text(object{"pattern": `^[a-z0-9._*?-]+(/[a-z0-9._*?-]+)*$`, "maxLength": maxPattern}),
 		reflect.TypeFor[TagGlob]():            text(object{"pattern": `^[A-Za-z0-9._*?-]+$`, "maxLength": maxPattern}),
@@ -103,7 +104,11 @@ func schemaOf(t *testing.T, docs map[string]string, typ reflect.Type) object {
 	case reflect.String:
 		return object{"type": "string", "pattern": namePattern}
 	case reflect.Slice:
-		return object{"type": "array", "minItems": 1, "maxItems": maxEntries, "uniqueItems": true, "items": schemaOf(t, docs, typ.Elem())}
+		list := object{"type": "array", "minItems": 1, "maxItems": maxEntries, "uniqueItems": true, "items": schemaOf(t, docs, typ.Elem())}
+		if _, mayBeEmpty := reflect.Zero(typ).Interface().(interface{ mayBeEmpty() }); mayBeEmpty {
+			delete(list, "minItems")
+		}
+		return list
 	case reflect.Map:
 		return object{"type": "object", "minProperties": 1, "maxProperties": maxEntries,
 			"propertyNames": object{"pattern": namePattern}, "additionalProperties": schemaOf(t, docs, typ.Elem())}

@@ -25,6 +25,7 @@ type Inputs struct {
 	Sealed              *bool
 	Lock                Lock
 	OnPartial           OnPartial
+	ReceiptKey          string
 }
 
 // Defaults are the action's defaults for rules that neither the flow nor the
@@ -53,6 +54,8 @@ type Rules struct {
 	Attached            []Attached
 	Lock                Lock
 	OnPartial           OnPartial
+	ReceiptKey          string // if empty, neither the flow nor the input names a key
+	ReceiptRequired     bool   // no tag appears without its receipt
 
 	// Ignored has a sentence for each input that would relax a rule.
 	Ignored []string
@@ -129,6 +132,9 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) 
 		t.OnPartial = Fail
 	case in.OnPartial == Warn && t.OnPartial == Fail:
 		t.ignore(f, "onPartial", string(Warn), string(Fail))
+	}
+	if err := t.setReceipt(f, in.ReceiptKey); err != nil {
+		return Rules{}, err
 	}
 	if err := t.setKind(f, in.Approval); err != nil {
 		return Rules{}, err
@@ -279,6 +285,17 @@ func (t *Rules) setLock(f *Flow, given, otherwise Lock) {
 	}
 }
 
+// setReceipt sets the key that signs receipts. A step cannot sign with another key
+// than the flow names, because verifiers trust that one.
+func (t *Rules) setReceipt(f *Flow, given string) error {
+	key := f.Receipt.Key
+	if key != "" && given != "" && !key.is(given) {
+		return fmt.Errorf("flow %s signs receipts with the key %s, but the input receiptKey is %s: leave the input empty, or name another flow", f.Name, key, quote(given))
+	}
+	t.ReceiptKey, t.ReceiptRequired = cmp.Or(string(key), given), f.Receipt.Required
+	return nil
+}
+
 // sameName compares names without regard to case. Upper and lower case must
 // both agree: one alone would take the Kelvin sign for k.
 func sameName(a, b string) bool {
@@ -302,6 +319,7 @@ type approvalRules struct {
 
 func (t Rules) approval() approvalRules {
 	t.Sealed, t.Branches, t.Sealer, t.Attached, t.Lock, t.OnPartial, t.Ignored = false, nil, nil, nil, "", "", nil
+	t.ReceiptKey, t.ReceiptRequired = "", false
 	a := approvalRules{Rules: t}
 	for _, p := range t.CommentPatterns {
 		a.patterns = append(a.patterns, p.String())

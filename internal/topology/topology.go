@@ -81,6 +81,8 @@ type Flow struct {
 	Lock Lock `flow:"lock"`
 	// Whether a tag that is older than the run may be sealed, for base images. Default: false.
 	SealExisting bool `flow:"sealExisting"`
+	// The receipts of what this flow promotes. Default: the step's input receiptKey decides.
+	Receipt Receipt `flow:"receipt"`
 	// The rules that an image must meet. Default: one manual approval.
 	Require Require `flow:"require"`
 }
@@ -101,6 +103,17 @@ type Referrers struct {
 	Exclude []ArtifactType `flow:"exclude"`
 	// What to do with artifacts that were attached after the first approval that counts. Default: leave.
 	AfterApproval AfterApproval `flow:"afterApproval"`
+}
+
+// Receipt defines the receipts of a flow: signed statements of who approved an
+// image, attached to it.
+type Receipt struct {
+	// The key that signs receipts: the URL of a key in Key Vault, or the path of a PEM file with a private key. Default: that of the input receiptKey.
+	Key ReceiptKey `flow:"key"`
+	// Whether no tag appears without its receipt. Default: false.
+	Required bool `flow:"required"`
+	// What is left out of receipts; an empty list leaves out nothing. Default: comments and uniqueNames at targets of less trust than the source, otherwise nothing.
+	Redact *Redactions `flow:"redact"`
 }
 
 // Require has the rules of a flow.
@@ -216,6 +229,18 @@ func (f *File) Direction(from, to string) Direction {
 		return Down
 	}
 	return Same
+}
+
+// Redaction returns what a flow leaves out of the receipts in a registry, given by
+// its name in the file.
+func (f *File) Redaction(flow *Flow, registry string) []Redaction {
+	switch {
+	case flow.Receipt.Redact != nil:
+		return *flow.Receipt.Redact
+	case f.Direction(flow.From, registry) == Down:
+		return []Redaction{"comments", "uniqueNames"}
+	}
+	return nil
 }
 
 // MainHost returns the host of the registry that has a name, so that all names of
