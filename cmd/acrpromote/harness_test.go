@@ -43,9 +43,10 @@ func TestInvariantsCanFail(t *testing.T) {
 	}
 	fresh := func() map[string]any {
 		good = nil
-		empty := `{"schema":"acrpromote/result/v1","tool":"1","action":"seal","dryRun":false,"outcome":"done","changed":false,"direction":"checked","rules":"inputs",
-			"protection":"","approvalCode":"","run":{"kind":"none","organization":"","project":"","id":0,"stage":"","attempt":0,"requestedBy":"","branch":"","commit":""},
-			"approval":{"granted":false,"kind":"none","guards":"","approvers":[],"rules":[]},
+		empty := `{"schema":"acrpromote/result/v1","tool":"1","action":"seal","dryRun":false,"startedAt":"","finishedAt":"","outcome":"done","changed":false,"direction":"checked","rules":"inputs",
+			"protection":"","approvalCode":"","rulesInForce":{},"identities":[],
+			"run":{"kind":"none","organization":"","project":"","pipeline":{"id":0,"name":""},"id":0,"url":"","stage":"","job":"","attempt":0,"requestedBy":"","requestedById":"","requestedByUniqueName":"","branch":"","commit":""},
+			"approval":{"granted":false,"kind":"none","guards":"","approvers":[],"approvals":[],"rules":[]},
 			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"attached":[],"targets":[]}],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[],"budget":[],"environment":[]}`
 		if err := json.Unmarshal([]byte(empty), &good); err != nil {
 			t.Fatal(err)

@@ -126,14 +126,14 @@ func holdTable(t *testing.T, name string, got, want map[string]int) {
 //
 // Azure DevOps: OPTIONS and the resource areas, build, timeline, approvals,
 // suite and the check's configuration (7), the checks of the service
-// connections (1), the run's own token and the connection's assertion (2).
+// connections and their names (2), the run's own token and the connection's assertion (2).
 // Entra: the tenant's configuration, which its library requires, and one token for
 // both registries (2).
 var coldTable = map[string]int{
 	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
 	prodHost + " blob GET": 7, prodStorage + " blob GET": 7,
 	devHost + " token": 2, devHost + " look": 1, devHost + " attributes": 1, devHost + " upload": 16, devHost + " manifest PUT": 2,
-	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 7, devOpsHost + " token": 2,
+	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 8, devOpsHost + " token": 2,
 	entraHost + " GET": 1, entraHost + " token": 1,
 }
 
@@ -143,6 +143,6 @@ var coldTable = map[string]int{
 var againTable = map[string]int{
 	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
 	devHost + " token": 2, devHost + " look": 1, devHost + " referrers": 1,
-	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 7, devOpsHost + " token": 2,
+	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 8, devOpsHost + " token": 2,
 	entraHost + " GET": 1, entraHost + " token": 1,
 }

@@ -55,7 +55,7 @@ func (j *judge) judgeAutomated() {
 	real := false
 	var passed []string
 	for _, c := range j.r.Checks {
-		at, clock, why := j.passedCheck(c, suite)
+		at, clock, runs, why := j.passedCheck(c, suite)
 		if why != "" {
 			remedy := "Make sure that the check passes for this stage, or correct the flow file."
 			if hidden := unnamed(c.Resource, suite.Runs); len(hidden) > 0 {
@@ -68,6 +68,9 @@ func (j *judge) judgeAutomated() {
 		real = real || !clock
 		passed = append(passed, fmt.Sprintf("%s passed at %s", c, formatTime(at)))
 		j.passed = append(j.passed, at)
+		for _, run := range runs {
+			j.records = append(j.records, run.record(""))
+		}
 		j.judgeCheckOrder(c, at)
 	}
 	if !real && len(passed) == len(j.r.Checks) {
@@ -77,40 +80,39 @@ func (j *judge) judgeAutomated() {
 	j.met(rule.AutomatedCheck, strings.Join(passed, "; "))
 }
 
-// passedCheck returns when a named check passed and whether it is a check of the
-// time of day, or why it does not count.
-func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, why string) {
-	found := false
+// passedCheck returns when a named check passed, whether it is a check of the time
+// of day, and its evaluations, or why it does not count.
+func (j *judge) passedCheck(c Check, suite *Suite) (at time.Time, clock bool, runs []CheckRun, why string) {
 	for _, run := range suite.Runs {
 		if !NamesResource(c.Resource, run.Resource) || !j.defines(c.Definition, run) {
 			continue
 		}
 		if SameGUID(run.Type, TypeApproval) {
 			// The rules about people would not apply to who gave it.
-			return at, false, "is an approval by people, which is not an automated check"
+			return at, false, nil, "is an approval by people, which is not an automated check"
 		}
 		if !strings.EqualFold(run.Status, "approved") {
-			return at, false, fmt.Sprintf("was evaluated, but its status is %q", run.Status)
+			return at, false, nil, fmt.Sprintf("was evaluated, but its status is %q", run.Status)
 		}
 		configuration, known := j.configuration(run)
 		switch {
 		case !known && run.Type == TypeTaskCheck && !j.e.Configurations.Read:
-			return at, false, "passed, but its configuration cannot be read, so it could be a check of the time of day. " + j.e.Configurations.Unknown
+			return at, false, nil, "passed, but its configuration cannot be read, so it could be a check of the time of day. " + j.e.Configurations.Unknown
 		case known && configuration.Disabled:
-			return at, false, "is disabled now"
+			return at, false, nil, "is disabled now"
 		case known && run.Version != 0 && configuration.Version != 0 && run.Version != configuration.Version:
-			return at, false, fmt.Sprintf("was evaluated in version %d, but its current version is %d", run.Version, configuration.Version)
+			return at, false, nil, fmt.Sprintf("was evaluated in version %d, but its current version is %d", run.Version, configuration.Version)
 		}
 		clock = known && SameGUID(configuration.Definition, businessHours) || SameGUID(c.Definition, businessHours)
-		if !found || run.Completed.Before(at) {
+		if len(runs) == 0 || run.Completed.Before(at) {
 			at = run.Completed
 		}
-		found = true
+		runs = append(runs, run)
 	}
-	if !found {
-		return at, false, "was not evaluated for this stage"
+	if len(runs) == 0 {
+		return at, false, nil, "was not evaluated for this stage"
 	}
-	return at, clock, ""
+	return at, clock, runs, ""
 }
 
 // defines reports whether an evaluation is of the definition: a configuration's

@@ -55,8 +55,31 @@ func (j *judge) bind() []Approval {
 	if !j.oneResource(runs) {
 		return nil
 	}
+	j.identify(bound, runs)
 	j.judgeConfigurations(runs)
 	return bound
+}
+
+// identify records approvals with their checks, which all guard one resource. With
+// other ids than those of the checks, it is unknown which check is whose, unless
+// there is only one.
+func (j *judge) identify(approvals []Approval, runs []CheckRun) {
+	for _, a := range approvals {
+		record := Record{ID: a.ID}
+		for _, run := range runs {
+			record.Resource = run.Resource
+			if SameGUID(run.ID, a.ID) || len(runs) == 1 {
+				record = run.record(a.ID)
+				break
+			}
+		}
+		j.records = append(j.records, record)
+	}
+}
+
+// record identifies an evaluated check, with the id of its approval.
+func (r CheckRun) record(approval string) Record {
+	return Record{ID: approval, Run: r.ID, Check: r.ConfigurationID, Version: r.Version, Resource: r.Resource}
 }
 
 // approvalRuns returns the evaluated approvals of the suite.

@@ -15,6 +15,7 @@ import (
 type SignIn struct {
 	Host         string
 	ConnectionID string
+	Connection   string // its name; empty if it is not known
 	Shared       bool
 	Writes       bool
 }
@@ -161,7 +162,7 @@ func RulesVerified(file FlowFile, stages []*Evidence, signIns []SignIn) (verifie
 		if s.ConnectionID == "" || !slices.ContainsFunc(suites, func(suite *Suite) bool { return !templateRequired(suite, s.ConnectionID) }) {
 			continue
 		}
-		missing = append(missing, fmt.Sprintf("%s, which signs in to %s", connectionName(suites, s.ConnectionID), s.Host))
+		missing = append(missing, fmt.Sprintf("%s, which signs in to %s", s.connectionName(suites), s.Host))
 	}
 	if len(missing) > 0 {
 		return false, fmt.Sprintf("the rules are not verified: for this stage no required template has passed on the service connection %s, so the pipeline's author could use another flow file. Add the check Required template to the service connection", strings.Join(missing, ", nor on "))
@@ -202,18 +203,21 @@ func templateRequired(suite *Suite, connection string) bool {
 	return passed
 }
 
-// connectionName returns the name of a service connection if a check on it shows
-// the name, and otherwise its ID.
-func connectionName(suites []*Suite, connection string) string {
+// connectionName returns the name of the service connection. If it is not known, a
+// check on the connection may show it; otherwise it is the ID.
+func (s SignIn) connectionName(suites []*Suite) string {
+	if s.Connection != "" {
+		return s.Connection
+	}
 	for _, suite := range suites {
 		if suite == nil {
 			continue
 		}
 		for _, run := range suite.Runs {
-			if run.Resource.Type == "endpoint" && SameGUID(connection, run.Resource.ID) && run.Resource.Name != "" {
+			if run.Resource.Type == "endpoint" && SameGUID(s.ConnectionID, run.Resource.ID) && run.Resource.Name != "" {
 				return run.Resource.Name
 			}
 		}
 	}
-	return connection
+	return s.ConnectionID
 }

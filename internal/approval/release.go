@@ -19,6 +19,9 @@ func (j *judge) bindRelease() []Approval {
 		j.refuse(rule.ApprovalMissing, j.stage(), "the stage has no approval", "Add an approver to the stage (Edit the release pipeline, Pre-deployment conditions, Pre-deployment approvals).")
 		return nil
 	}
+	for _, a := range j.e.Approvals {
+		j.records = append(j.records, Record{ID: a.ID, Resource: Resource{Type: "stage", Name: j.e.Stage}})
+	}
 	return j.e.Approvals
 }
 

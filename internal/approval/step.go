@@ -84,6 +84,7 @@ func merge(a, b Verdict) Verdict {
 	a.Granted = a.Granted && b.Granted
 	a.Guards += " and " + b.Guards
 	a.Approvers = union(a.Approvers, b.Approvers)
+	a.Records = union(a.Records, b.Records)
 	a.Rules = union(a.Rules, b.Rules)
 	a.Refusals = union(a.Refusals, b.Refusals)
 	a.First = earlier(a.First, b.First)

@@ -16,6 +16,7 @@ type Verdict struct {
 	Kind      Kind
 	Guards    string // "environment Production"
 	Approvers []Approver
+	Records   []Record
 	Rules     []rule.Outcome
 	Refusals  []rule.Refusal
 	// First is the earliest time at which an approval that counts may have been
@@ -25,10 +26,23 @@ type Verdict struct {
 
 // Approver is a person whose approval counted.
 type Approver struct {
-	Name    string
-	ID      string
-	At      time.Time
-	Comment string
+	Name       string
+	UniqueName string
+	ID         string
+	At         time.Time
+	Comment    string
+}
+
+// Record identifies what was judged: an approval of the named resource, given or
+// not, or a named check that passed. Check and Version are those of the check's
+// configuration; they are 0 if they are unknown. What was evaluated for the stage is
+// Run.
+type Record struct {
+	ID       string // of an approval
+	Run      string
+	Check    int
+	Version  int
+	Resource Resource
 }
 
 // Judge turns evidence into a verdict. It is granted if and only if no rule
@@ -52,6 +66,7 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 		Kind:      kind,
 		Guards:    j.guards(),
 		Approvers: j.approvers(),
+		Records:   j.records,
 		Rules:     j.outcomes(),
 		Refusals:  j.refusals,
 		First:     j.first(),
@@ -89,6 +104,7 @@ type judge struct {
 	now time.Time
 
 	candidates  []*candidate
+	records     []Record
 	passed      []time.Time // when each named check passed
 	unversioned bool        // the version of a check is unknown
 	refusals    []rule.Refusal
@@ -203,7 +219,7 @@ func (j *judge) approvers() []Approver {
 		}
 		i := slices.IndexFunc(list, func(a Approver) bool { return a.ID == c.id })
 		if i < 0 {
-			list = append(list, Approver{Name: c.label(), ID: c.id, At: c.at, Comment: c.comment})
+			list = append(list, Approver{Name: c.label(), UniqueName: c.UniqueName, ID: c.id, At: c.at, Comment: c.comment})
 		} else if c.at.After(list[i].At) {
 			list[i].At, list[i].Comment = c.at, c.comment
 		}

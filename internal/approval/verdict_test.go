@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -500,5 +501,44 @@ func TestOnlyApproversOwnCommentCounts(t *testing.T) {
 	v := approval.Judge(e, r, now)
 	if !v.Granted || len(v.Approvers) != 1 || v.Approvers[0].ID != people["carol"].ID {
 		t.Errorf("%+v", v)
+	}
+}
+
+// TestRecords checks which approvals and checks a verdict identifies.
+func TestRecords(t *testing.T) {
+	records := func(s scenario, more func(*approval.Evidence, *approval.Rules)) []approval.Record {
+		e, r := s.build()
+		if more != nil {
+			more(&e, &r)
+		}
+		return approval.Judge(e, r, now).Records
+	}
+	one := records(with(), nil)
+	e, _ := with().build()
+	run := e.Suite.Runs[0]
+	if want := []approval.Record{{ID: e.Approvals[0].ID, Run: run.ID, Check: run.ConfigurationID, Version: run.Version, Resource: run.Resource}}; !slices.Equal(one, want) {
+		t.Errorf("%+v, want %+v", one, want)
+	}
+	if got := records(with(dStatus1, "rejected"), nil); !slices.Equal(got, one) {
+		t.Errorf("rejected: %+v", got)
+	}
+	for _, r := range records(with(dApprovals, "2", dJoin, "other ids"), nil) {
+		if r.ID == "" || r.Run != "" || r.Check != 0 || r.Resource != run.Resource {
+			t.Errorf("which check is whose is unknown: %+v", r)
+		}
+	}
+	if got := records(with(dJoin, "other ids"), nil); len(got) != 1 || got[0].ID == got[0].Run || got[0].Check != run.ConfigurationID {
+		t.Errorf("the only check: %+v", got)
+	}
+	if got := records(with(dJoin, "guards another"), nil); len(got) > 0 {
+		t.Errorf("on another resource: %+v", got)
+	}
+	check := approval.CheckRun{ID: guid(900), Status: "approved", Type: guid(901), ConfigurationID: 77, Completed: now.Add(-time.Hour), Resource: run.Resource}
+	automated := records(with(), func(e *approval.Evidence, r *approval.Rules) {
+		e.Suite.Runs = append(e.Suite.Runs, check)
+		r.Approval, r.Checks = approval.Automated, []approval.Check{{Definition: "77", Resource: "Production"}}
+	})
+	if want := []approval.Record{{Run: check.ID, Check: 77, Resource: run.Resource}}; !slices.Equal(automated, want) {
+		t.Errorf("automated: %+v, want %+v", automated, want)
 	}
 }

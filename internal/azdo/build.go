@@ -38,6 +38,26 @@ type build struct {
 	Queue *struct {
 		Name string `json:"name"`
 	} `json:"queue"`
+	Links links `json:"_links"`
+}
+
+// links are the links of a record.
+type links struct {
+	Web *struct {
+		Href string `json:"href"`
+	} `json:"web"`
+}
+
+// longestLink limits the length of a link in bytes.
+const longestLink = 2048
+
+// page returns the address of a record's page: the server's own, if it is in the
+// collection, or otherwise the one that it usually has.
+func (s *Service) page(of links, usual string) string {
+	if of.Web != nil && len(of.Web.Href) <= longestLink && s.collection.Contains(of.Web.Href) {
+		return of.Web.Href
+	}
+	return s.collection.URL() + "/" + s.claims.ProjectID + "/" + usual
 }
 
 func (b *build) started() time.Time { return at(b.StartTime) }

@@ -28,6 +28,7 @@ const (
 	areaChecks    = "4a933897-0488-45af-bd82-6fd3ad33f46a"
 	areaRelease   = "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"
 	areaGit       = "4e080c62-fa21-4fbc-8fef-2a10a2b38049"
+	areaEndpoints = "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"
 
 	locationAreas          = "e81700f7-3be2-46de-8624-2eb35882fcaa"
 	locationBuild          = "0cd358e1-9217-4d94-8269-1c1ee6f93dcf"
@@ -40,6 +41,7 @@ const (
 	locationCommit         = "c2570c3b-5b3f-41b8-98bf-5407bfde8d58"
 	locationItem           = "fb93c0db-47ed-4a31-8c20-47552878fb44"
 	locationPullRequest    = "9946fd70-0d40-406e-b686-b4744cbbcc37"
+	locationEndpoints      = "e85f1c62-adfc-4b74-b618-11a150fb195e"
 	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
 )
 
@@ -209,7 +211,7 @@ func (s *Service) connect(ctx context.Context) error {
 	if document.Value == nil {
 		return &malformed{reason: "it lists no resource areas"}
 	}
-	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit}
+	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit, areaEndpoints}
 	if s.claims.Source() == approval.Release {
 		wanted = append(wanted, areaRelease)
 	}
@@ -226,6 +228,9 @@ func (s *Service) connect(ctx context.Context) error {
 				continue
 			}
 			client, err := s.clientAt(area, entry.LocationURL)
+			if err != nil && area == areaEndpoints {
+				continue // only names are read there
+			}
 			if err != nil {
 				return err
 			}

@@ -24,8 +24,10 @@ type release struct {
 		Name string `json:"name"`
 	} `json:"projectReference"`
 	ReleaseDefinition *struct {
-		ID number `json:"id"`
+		ID   number `json:"id"`
+		Name string `json:"name"`
 	} `json:"releaseDefinition"`
+	Links        links          `json:"_links"`
 	Environments []releaseStage `json:"environments"`
 	Artifacts    []struct {
 		IsPrimary           bool `json:"isPrimary"`
@@ -168,8 +170,9 @@ func (s *Service) takeRelease(r *release) {
 		run.Project = c.ProjectName
 	}
 	if r.ReleaseDefinition != nil {
-		run.Definition = r.ReleaseDefinition.ID.Value
+		run.Definition, run.Pipeline = r.ReleaseDefinition.ID.Value, r.ReleaseDefinition.Name
 	}
+	run.URL = s.page(r.Links, fmt.Sprintf("_release?releaseId=%d", run.ID))
 	for _, artifact := range r.Artifacts {
 		if artifact.IsPrimary {
 			run.Branch, run.Commit = artifact.DefinitionReference["branch"].ID, artifact.DefinitionReference["sourceVersion"].ID

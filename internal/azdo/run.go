@@ -126,8 +126,9 @@ func (s *Service) takeBuild(b *build, err error) *approval.BuildRecord {
 		r.Project, r.ProjectID, s.run.project = b.Project.Name, approval.GUID(b.Project.ID), b.Project.Name
 	}
 	if b.Definition != nil {
-		r.Definition = b.Definition.ID.Value
+		r.Definition, r.Pipeline = b.Definition.ID.Value, b.Definition.Name
 	}
+	r.URL = s.page(b.Links, fmt.Sprintf("_build/results?buildId=%d", r.ID))
 	if b.Queue != nil {
 		r.Queue = b.Queue.Name
 	}
@@ -149,6 +150,9 @@ func (s *Service) takeTimeline(t *timeline, err error) {
 	s.refuse(refusals...)
 	s.run.stage = stage
 	s.run.run.Stage, s.run.run.Attempt = stage.Identifier, stage.Attempt
+	if stage.ID != "" {
+		s.run.run.Job = jobName(stage.Identifier, t.byID[approval.GUID(s.claims.JobID)].Identifier)
+	}
 	s.run.bound = s.run.bound && stage.ID != ""
 }
 

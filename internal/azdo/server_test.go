@@ -93,7 +93,7 @@ func newDevops(t testing.TB) *devops {
 	t.Cleanup(d.Close)
 
 	var areas list
-	for _, id := range []string{"965220d5-5bb9-42cf-8d67-9b146df2a5a4", "5b55a9b6-2e0f-40d7-829d-3741d2b8c4e4", "4a933897-0488-45af-bd82-6fd3ad33f46a", "4e080c62-fa21-4fbc-8fef-2a10a2b38049", "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"} {
+	for _, id := range []string{"965220d5-5bb9-42cf-8d67-9b146df2a5a4", "5b55a9b6-2e0f-40d7-829d-3741d2b8c4e4", "4a933897-0488-45af-bd82-6fd3ad33f46a", "4e080c62-fa21-4fbc-8fef-2a10a2b38049", "efc2f575-36ef-48e9-b672-0c6fb4a48ac5", "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"} {
 		areas = append(areas, object{"id": id, "name": "area", "locationUrl": d.URL + d.base + "/"})
 	}
 	d.areas = object{"count": len(areas), "value": areas}
@@ -213,6 +213,7 @@ var locations = [][4]string{
 	{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "pipelines", "approvals", "{project}/_apis/{area}/{resource}/{approvalId}"},
 	{"91282c1d-c183-444f-9554-1485bfb3879d", "pipelines", "runs", "{project}/_apis/{area}/checks/{resource}/{checkSuiteId}"},
 	{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "pipelines", "configurations", "{project}/_apis/{area}/checks/{resource}/{id}"},
+	{"e85f1c62-adfc-4b74-b618-11a150fb195e", "serviceendpoint", "endpoints", "{project}/_apis/{area}/{resource}/{endpointId}"},
 	{"c2570c3b-5b3f-41b8-98bf-5407bfde8d58", "git", "commits", "{project}/_apis/{area}/repositories/{repositoryId}/{resource}/{commitId}"},
 	{"9946fd70-0d40-406e-b686-b4744cbbcc37", "git", "pullRequests", "{project}/_apis/{area}/repositories/{repositoryId}/{resource}/{pullRequestId}"},
 	{"b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0", "git", "pullRequestQuery", "{project}/_apis/{area}/repositories/{repositoryId}/{resource}"},

@@ -42,7 +42,10 @@ type Run struct {
 	Project      string
 	ProjectID    string
 	ID           int
+	URL          string // of its page
 	Definition   int
+	Pipeline     string // the name of the definition
+	Job          string // of a YAML run, without its stage
 	Stage        string
 	Attempt      int
 	Started      time.Time // zero in a classic release

@@ -3,6 +3,7 @@ package azdo
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"acrpromote/internal/approval"
 )
@@ -119,3 +120,17 @@ func (t *timeline) approvals(stage approval.TimelineRecord) (checkpoint string, 
 // maxApprovals limits the approvals of one stage that are requested: their ids
 // are part of one address.
 const maxApprovals = 40
+
+// jobName returns the name of a job in its stage, from the identifier of its record:
+// "Production.Push.__default" is Push, and "Production.Push.job_2" is Push.job_2.
+func jobName(stage, identifier string) string {
+	const unnamed = "__default"
+	if n := len(stage) + 1; len(identifier) > n && strings.EqualFold(identifier[:n], stage+".") {
+		identifier = identifier[n:]
+	}
+	name, _ := strings.CutSuffix(identifier, "."+unnamed)
+	if name == unnamed {
+		return ""
+	}
+	return name
+}

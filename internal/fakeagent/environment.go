@@ -1,6 +1,7 @@
 package fakeagent
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -30,6 +31,10 @@ type Environment struct {
 	// Parallel is the place of the job among those that the phase's strategy
 	// runs at once; nil where it runs alone.
 	Parallel *ParallelJob
+
+	// Step is the step's name, or what the service calls it without one; empty is
+	// that of the first step.
+	Step string
 
 	TempDirectory string
 	Proxy         *Proxy
@@ -84,6 +89,7 @@ func (e Environment) agentVariables() map[string]string {
 		"agent.id": "11", "agent.name": "Azure Pipelines 2", "agent.os": "Linux", "agent.osArchitecture": "X64",
 		"agent.version": "4.248.0", "agent.jobstatus": "Succeeded", "agent.machineName": "agent",
 		"agent.retainDefaultEncoding": "false",
+		"system.taskInstanceName":     cmp.Or(e.Step, "AcrPromote"), "system.taskDisplayName": "AcrPromote",
 	}
 	if j := e.Parallel; j != nil {
 		all["system.parallelExecutionType"] = j.Kind

@@ -31,7 +31,12 @@ func filled(r Result) Result {
 	if r.Run.Kind == "" {
 		r.Run.Kind = "none"
 	}
+	if r.RulesInForce == nil {
+		r.RulesInForce = map[string]RuleInForce{}
+	}
+	r.Identities = list(r.Identities)
 	r.Approval.Approvers = list(r.Approval.Approvers)
+	r.Approval.Approvals = list(r.Approval.Approvals)
 	r.Approval.Rules = list(r.Approval.Rules)
 	images := make([]Image, len(r.Images))
 	for i, image := range r.Images {

@@ -33,8 +33,20 @@ func base(action string, ended outcome.Outcome) Result {
 	return Result{
 		Schema: Schema, Tool: "1.0.0", Action: action, Outcome: ended, Direction: "unchecked", Rules: "inputs",
 		Protection: "unknown: grant Reader on the service connection to the build identity", ApprovalCode: code,
-		Run: Run{Kind: "yaml", Organization: "contoso", Project: "Shop", ID: 4711, Stage: "Production", Attempt: 1,
-			RequestedBy: "developer@example.com", Branch: "refs/heads/main", Commit: "0123456789abcdef0123456789abcdef01234567"},
+		StartedAt: "2026-11-23T12:01:00Z", FinishedAt: "2026-11-23T12:01:09.5Z",
+		Run: Run{Kind: "yaml", Organization: "contoso", Project: "Shop", Pipeline: Pipeline{ID: 12, Name: "release"}, ID: 4711,
+			URL:   "https://dev.azure.com/contoso/Shop/_build/results?buildId=4711",
+			Stage: "Production", Job: "Push", Attempt: 1,
+			RequestedBy: "developer@example.com", RequestedByID: "id-2", RequestedByUniqueName: "developer@example.com", Branch: "refs/heads/main", Commit: "0123456789abcdef0123456789abcdef01234567"},
+		RulesInForce: map[string]RuleInForce{
+			"approval":     {Value: "manual", From: "default", Flow: "released"},
+			"minApprovers": {Value: 2, From: "flow", Flow: "released", Others: []RuleValue{{Value: 1, From: "default", Flow: "test"}}},
+			"approvers":    {Value: []any{}, From: "default", Flow: "released"},
+		},
+		Identities: []Identity{
+			{Side: SourceSide, Host: "prod.azurecr.io", Connection: "release-identity", ID: "c0ffee00-0000-4000-8000-000000000001", ClientID: "c0ffee00-0000-4000-8000-000000000002"},
+			{Side: TargetSide, Host: "dev.azurecr.io"},
+		},
 		Egress: []string{"dev.azurecr.io:443", "prod.azurecr.io:443"}, Transport: "direct",
 		Traffic: []Traffic{{Registry: "prod.azurecr.io", Requests: Requests{Read: 9, Referrers: 1, Token: 1}, BytesRead: 73400320}},
 	}
@@ -42,7 +54,8 @@ func base(action string, ended outcome.Outcome) Result {
 
 func approved(r Result) Result {
 	r.Approval = Approval{Granted: true, Kind: "manual", Guards: "environment Production",
-		Approvers: []Approver{{Name: "release.manager@example.com", ID: "id-1", At: "2026-11-23T12:00:00Z", Comment: "CHG-1234, quoted the code"}},
+		Approvals: []ApprovalRecord{{ID: "id-3", Check: 21, Version: 1, CheckRun: "id-3", Resource: "environment Production", ResourceID: "7"}},
+		Approvers: []Approver{{Name: "Release Manager (release.manager@example.com)", UniqueName: "release.manager@example.com", ID: "id-1", At: "2026-11-23T12:00:00Z", Comment: "CHG-1234, quoted the code"}},
 		Rules:     RuleStates([]rule.Outcome{{Rule: rule.MinApprovers, Met: true, Detail: "1 of 1"}, {Rule: rule.NotSealed, Met: true, Detail: "1 image sealed before the approval"}})}
 	return r
 }
@@ -153,6 +166,13 @@ func fill(v reflect.Value) {
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		fill(v.Index(0))
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		fill(value)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf(nasty), value)
+	case reflect.Interface:
+		v.Set(reflect.ValueOf(nasty))
 	}
 }
 

@@ -19,6 +19,8 @@ type Result struct {
 	Tool         string          `json:"tool"`
 	Action       string          `json:"action"`
 	DryRun       bool            `json:"dryRun"`
+	StartedAt    string          `json:"startedAt"`  // RFC 3339, UTC
+	FinishedAt   string          `json:"finishedAt"` // RFC 3339, UTC
 	Outcome      outcome.Outcome `json:"outcome"`
 	Changed      bool            `json:"changed"`
 	Direction    string          `json:"direction"`
@@ -26,12 +28,17 @@ type Result struct {
 	Protection   string          `json:"protection"`
 	ApprovalCode string          `json:"approvalCode"`
 	// Flow is the flow file in force; nil if there is none.
-	Flow     *FlowFile      `json:"flow,omitempty"`
-	Run      Run            `json:"run"`
-	Approval Approval       `json:"approval"`
-	Images   []Image        `json:"images"`
-	Refusals []rule.Refusal `json:"refusals"`
-	Errors   []Problem      `json:"errors"`
+	Flow *FlowFile `json:"flow,omitempty"`
+	// RulesInForce has the rules in force, by the name of the input or of the key in
+	// a flow file. It is empty if the rules are not known.
+	RulesInForce map[string]RuleInForce `json:"rulesInForce"`
+	// Identities says how the step signs in to each registry.
+	Identities []Identity     `json:"identities"`
+	Run        Run            `json:"run"`
+	Approval   Approval       `json:"approval"`
+	Images     []Image        `json:"images"`
+	Refusals   []rule.Refusal `json:"refusals"`
+	Errors     []Problem      `json:"errors"`
 	// Warnings are shown in the log and in the summary, but are not in
 	// result.json.
 	Warnings  []string  `json:"-"`
@@ -61,25 +68,67 @@ type FlowFile struct {
 // Run is the Azure Pipelines run that the program is part of, as far as the
 // server confirmed it. Kind is yaml, release or none.
 type Run struct {
-	Kind         string `json:"kind"`
-	Organization string `json:"organization"`
-	Project      string `json:"project"`
-	ID           int    `json:"id"`
-	Stage        string `json:"stage"`
-	Attempt      int    `json:"attempt"`
-	RequestedBy  string `json:"requestedBy"`
-	Branch       string `json:"branch"`
-	Commit       string `json:"commit"`
+	Kind         string   `json:"kind"`
+	Organization string   `json:"organization"`
+	Project      string   `json:"project"`
+	Pipeline     Pipeline `json:"pipeline"`
+	ID           int      `json:"id"`
+	URL          string   `json:"url"` // of the run's page
+	Stage        string   `json:"stage"`
+	Job          string   `json:"job"`
+	Attempt      int      `json:"attempt"`
+	// RequestedBy has the names of all people who requested the run, and
+	// RequestedByID and RequestedByUniqueName are those of the first.
+	RequestedBy           string `json:"requestedBy"`
+	RequestedByID         string `json:"requestedById"`
+	RequestedByUniqueName string `json:"requestedByUniqueName"`
+	Branch                string `json:"branch"`
+	Commit                string `json:"commit"`
+}
+
+// Pipeline is the definition of a run or of a classic release.
+type Pipeline struct {
+	ID   int    `json:"id"`
+	Name string `json:"name"`
+}
+
+// RuleInForce is the effective value of a rule, and where it comes from: input, flow
+// or default. Flow is the flow that covers the image. If other images or targets of
+// the step have other values, Others has these, each once.
+type RuleInForce struct {
+	Value  any         `json:"value"`
+	From   string      `json:"from"`
+	Flow   string      `json:"flow,omitempty"`
+	Others []RuleValue `json:"others,omitempty"`
+}
+
+// RuleValue is the value of a rule for some of the images or targets.
+type RuleValue struct {
+	Value any    `json:"value"`
+	From  string `json:"from"`
+	Flow  string `json:"flow,omitempty"`
+}
+
+// Identity says how the step signs in to a registry: on which side, and with which
+// service connection, by its name or, if that cannot be read, by its ID. Without a
+// connection, access is anonymous or the user's own.
+type Identity struct {
+	Side       Side   `json:"side"`
+	Host       string `json:"host"`
+	Connection string `json:"connection"`
+	ID         string `json:"id"`
+	ClientID   string `json:"clientId"`
 }
 
 // Approval is the verdict on the approval. Kind is manual, automated, none (the
 // flow or the action requires no approval) or unapproved (--approval none).
 type Approval struct {
-	Granted   bool        `json:"granted"`
-	Kind      string      `json:"kind"`
-	Guards    string      `json:"guards"`
-	Approvers []Approver  `json:"approvers"`
-	Rules     []RuleState `json:"rules"`
+	Granted   bool             `json:"granted"`
+	Kind      string           `json:"kind"`
+	Guards    string           `json:"guards"`
+	Approvers []Approver       `json:"approvers"`
+	Approvals []ApprovalRecord `json:"approvals"`
+	Rules     []RuleState      `json:"rules"`
 }
 
 // RuleState is a rule that was judged. Label is what is true if the rule is met.
@@ -102,10 +151,23 @@ func RuleStates(outcomes []rule.Outcome) []RuleState {
 
 // Approver is a person whose approval counted. At is in RFC 3339, UTC.
 type Approver struct {
-	Name    string `json:"name"`
-	ID      string `json:"id"`
-	At      string `json:"at"`
-	Comment string `json:"comment"`
+	Name       string `json:"name"`
+	UniqueName string `json:"uniqueName"`
+	ID         string `json:"id"`
+	At         string `json:"at"`
+	Comment    string `json:"comment"`
+}
+
+// ApprovalRecord identifies an approval that was judged, or a check of an automated
+// approval. Check and Version are the number and the version of the check's
+// configuration, 0 if they are unknown; CheckRun is its evaluation for the stage.
+type ApprovalRecord struct {
+	ID         string `json:"id"`
+	Check      int    `json:"check"`
+	Version    int    `json:"version"`
+	CheckRun   string `json:"checkRun"`
+	Resource   string `json:"resource"`
+	ResourceID string `json:"resourceId"`
 }
 
 // Image is an image and its state at each target. Bytes is the size of the

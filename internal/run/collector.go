@@ -31,6 +31,7 @@ func newCollector(c *agent.Config, version string) *collector {
 		Tool:        version,
 		Action:      c.Action,
 		DryRun:      c.DryRun.Or(false),
+		StartedAt:   formatTime(time.Now()),
 		Direction:   "unchecked",
 		Rules:       "inputs",
 		Protection:  "unknown: the checks on the service connections were not read",

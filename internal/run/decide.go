@@ -47,7 +47,13 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: report.RuleStates(verdict.Rules),
 	}
 	for _, a := range verdict.Approvers {
-		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
+		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, UniqueName: a.UniqueName, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
+	}
+
+	for _, a := range verdict.Records {
+		r.Approval.Approvals = append(r.Approval.Approvals, report.ApprovalRecord{
+			ID: a.ID, Check: a.Check, Version: a.Version, CheckRun: a.Run, Resource: a.Resource.String(), ResourceID: a.Resource.ID,
+		})
 	}
 
 	p := plan.Make(images, verdict, o.refusals...)
@@ -160,13 +166,21 @@ func addRun(f *findings, result *collector) {
 	if f.protection != "" {
 		result.result.Protection = f.protection
 	}
+	for _, w := range f.warnings {
+		result.warn(w)
+	}
 	run := f.run
 	if run.ID == 0 {
 		return
 	}
 	result.result.Run = report.Run{
-		Kind: string(run.Kind), Organization: run.Organization, Project: run.Project, ID: run.ID,
-		Stage: run.Stage, Attempt: run.Attempt, RequestedBy: run.RequestedBy, Branch: run.Branch, Commit: run.Commit,
+		Kind: string(run.Kind), Organization: run.Organization, Project: run.Project, ID: run.ID, URL: run.URL,
+		Pipeline: report.Pipeline{ID: run.Definition, Name: run.Pipeline}, Stage: run.Stage, Job: run.Job, Attempt: run.Attempt,
+		RequestedBy: run.RequestedBy, Branch: run.Branch, Commit: run.Commit,
+	}
+	if len(run.Requesters) > 0 {
+		first := run.Requesters[0]
+		result.result.Run.RequestedByID, result.result.Run.RequestedByUniqueName = first.ID, first.UniqueName
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 type findings struct {
 	run         azdo.Run
 	protection  string
+	warnings    []string
 	runRefusals []rule.Refusal
 	releasing   approval.Releasing
 	evidence    []*approval.Evidence // by group of the order; nil if it was not read

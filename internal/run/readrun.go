@@ -1,8 +1,10 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -22,7 +24,7 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		return nil
 	}
 	if c.Action == agent.Audit {
-		r.readRules(ctx, f)
+		r.readAudited(ctx, f)
 		return nil
 	}
 	service, err := r.s.AzureDevOps()
@@ -36,7 +38,7 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	var guards sync.WaitGroup
 	guards.Go(func() {
 		defer defect.Catch(ctx)
-		f.protection = r.protection(ctx, service)
+		f.protection = r.readConnections(ctx, service)
 	})
 	defer guards.Wait()
 	if len(r.groups) == 0 {
@@ -84,21 +86,27 @@ func unreadable(err error, remedy string) rule.Refusal {
 	return rule.Refusal{Rule: rule.ApprovalUnreadable, Subject: "Azure DevOps", Reason: err.Error(), Remedy: remedy}
 }
 
-// readRules reads of an audit's run only what shows whether the rules are
-// verified. An audit does not depend on the run: what cannot be read leaves them
-// unverified.
-func (r *reader) readRules(ctx context.Context, f *findings) {
-	if r.flow == nil || !r.flow.bound || r.c.Claims.Classic() {
-		return
-	}
+// readAudited reads an audit's run: what names it in the result, and whether the
+// rules are verified. An audit does not depend on the run, so what cannot be read
+// is a warning.
+func (r *reader) readAudited(ctx context.Context, f *findings) {
 	service, err := r.s.AzureDevOps()
 	if err != nil {
+		return // a script of a run, without its token
+	}
+	run, refusals := service.Run(ctx)
+	if len(refusals) > 0 {
+		f.warnings = append(f.warnings, fmt.Sprintf("the result does not name this run: %s. %s", refusals[0].Reason, refusals[0].Remedy))
 		return
 	}
-	if run, refusals := service.Run(ctx); len(refusals) == 0 {
-		f.run = run
-		r.readTemplate(ctx, service, f)
-	}
+	f.run = run
+	var names sync.WaitGroup
+	names.Go(func() {
+		defer defect.Catch(ctx)
+		r.connections = service.ConnectionNames(ctx, approval.Connections(r.signIns(r.s)))
+	})
+	defer names.Wait()
+	r.readTemplate(ctx, service, f)
 }
 
 // readTemplate reads the check suite of this stage if no approval of the stage
@@ -127,24 +135,43 @@ func (r *reader) question(t topology.Rules) azdo.Query {
 	return q
 }
 
-// protection reads the checks on the service connections in use, which keep
-// other pipelines from writing to the registries without this step.
-func (r *reader) protection(ctx context.Context, service *azdo.Service) string {
-	if r.c.Claims.Classic() {
+// readConnections reads the names of the service connections in use, and the checks
+// on them, which keep other pipelines from writing to the registries without this
+// step. It returns what these protect.
+func (r *reader) readConnections(ctx context.Context, service *azdo.Service) string {
+	signIns := r.signIns(r.s)
+	ids := approval.Connections(signIns)
+	checks := make([]approval.Configurations, len(ids))
+	classic := r.c.Claims.Classic()
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		r.connections = service.ConnectionNames(ctx, ids)
+	})
+	for i, id := range ids {
+		if classic {
+			break
+		}
+		all.Go(func() {
+			defer defect.Catch(ctx)
+			read, refusals := service.Checks(ctx, "endpoint", id)
+			if len(refusals) > 0 {
+				read = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
+			}
+			checks[i] = read
+		})
+	}
+	all.Wait()
+	if classic {
 		return "unprotected: Azure DevOps does not evaluate checks on service connections in classic releases"
 	}
-	signIns := r.signIns(r.s)
 	var guards []approval.Guard
-	for _, id := range approval.Connections(signIns) {
-		checks, refusals := service.Checks(ctx, "endpoint", id)
-		if len(refusals) > 0 {
-			checks = approval.Configurations{Unknown: refusals[0].Reason + ". " + refusals[0].Remedy}
+	for i, id := range ids {
+		name := r.connections[approval.GUID(id)]
+		if name == "" && len(checks[i].Checks) > 0 {
+			name = checks[i].Checks[0].Resource.Name
 		}
-		name := "service connection " + id
-		if len(checks.Checks) > 0 && checks.Checks[0].Resource.Name != "" {
-			name = checks.Checks[0].Resource.Name
-		}
-		guards = append(guards, approval.Guard{Name: name, Checks: checks})
+		guards = append(guards, approval.Guard{Name: cmp.Or(name, "service connection "+id), Checks: checks[i]})
 	}
 	return approval.Protection(signIns, guards)
 }

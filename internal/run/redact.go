@@ -11,12 +11,18 @@ import (
 // other steps read (references, digests, states) stay as they are.
 func redact(r *report.Result, secrets *sanitize.Secrets) {
 	texts := []*string{
-		&r.Protection, &r.Run.Organization, &r.Run.Project, &r.Run.Stage, &r.Run.RequestedBy, &r.Run.Branch,
+		&r.Protection, &r.Run.Organization, &r.Run.Project, &r.Run.Stage, &r.Run.Job, &r.Run.URL, &r.Run.Pipeline.Name, &r.Run.RequestedBy, &r.Run.RequestedByUniqueName, &r.Run.Branch,
 		&r.Approval.Guards, &r.Proxy, &r.CA,
 	}
 	for i := range r.Approval.Approvers {
 		a := &r.Approval.Approvers[i]
-		texts = append(texts, &a.Name, &a.ID, &a.Comment)
+		texts = append(texts, &a.Name, &a.UniqueName, &a.ID, &a.Comment)
+	}
+	for i := range r.Approval.Approvals {
+		texts = append(texts, &r.Approval.Approvals[i].Resource)
+	}
+	for i := range r.Identities {
+		texts = append(texts, &r.Identities[i].Connection)
 	}
 	for i := range r.Approval.Rules {
 		texts = append(texts, &r.Approval.Rules[i].Detail)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
 	"acrpromote/internal/topology"
@@ -28,8 +30,9 @@ type order struct {
 	others    []ref.Reference
 	setDigest string // set in the decide phase
 
-	flow     *flowFile      // nil if there is none
-	refusals []rule.Refusal // by the flow file alone
+	flow        *flowFile         // nil if there is none
+	refusals    []rule.Refusal    // by the flow file alone
+	connections map[string]string // names of service connections by GUID, as far as they were read
 }
 
 // subject names the image or the set for messages.
@@ -79,6 +82,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 		return s, o, false
 	}
 	o.groups = plan.Groups(o.action, o.images)
+	result.result.RulesInForce = o.rulesInForce(inputs(c))
 	return s, o, true
 }
 
@@ -170,8 +174,41 @@ func (o *order) signIns(s *session.Session) []approval.SignIn {
 	var all []approval.SignIn
 	for _, host := range plan.Registries(o.images, o.others) {
 		if r, err := s.Registry(host); err == nil {
-			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Shared: r.Shared, Writes: plan.Writes(o.images, host)})
+			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Connection: o.connections[approval.GUID(r.ConnectionID)], Shared: r.Shared, Writes: plan.Writes(o.images, host)})
 		}
+	}
+	return all
+}
+
+// rulesInForce returns the rules of all images by their keys, for the result.
+func (o *order) rulesInForce(in topology.Inputs) map[string]report.RuleInForce {
+	all := map[string]report.RuleInForce{}
+	for _, r := range plan.RulesInForce(o.images, in) {
+		rule := report.RuleInForce{Value: r.Value, From: string(r.From), Flow: r.Flow}
+		for _, other := range r.Others {
+			rule.Others = append(rule.Others, report.RuleValue{Value: other.Value, From: string(other.From), Flow: other.Flow})
+		}
+		all[r.Key] = rule
+	}
+	return all
+}
+
+// identities returns how the step signs in to each registry, for the result.
+func (o *order) identities(s *session.Session) []report.Identity {
+	var all []report.Identity
+	for _, host := range plan.Registries(o.images, o.others) {
+		r, err := s.Registry(host)
+		if err != nil {
+			continue
+		}
+		side := report.SourceSide
+		if plan.IsTarget(o.images, host) {
+			side = report.TargetSide
+		}
+		all = append(all, report.Identity{
+			Side: side, Host: host, ID: r.ConnectionID, ClientID: r.ClientID,
+			Connection: cmp.Or(o.connections[approval.GUID(r.ConnectionID)], r.ConnectionID),
+		})
 	}
 	return all
 }

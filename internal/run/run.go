@@ -52,7 +52,9 @@ func supervise(ctx context.Context, c *agent.Config, version string, to *reporte
 		case <-ended:
 		case <-after(guard):
 			// The phases may still be writing to their findings.
+			started := result.result.StartedAt
 			s, o, result = nil, nil, newCollector(c, version)
+			result.result.StartedAt = started
 		}
 	}
 	if broken := guard.First(); broken != nil {
@@ -127,6 +129,9 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 			})
 		}
 		r.Warnings = append(r.Warnings, s.Warnings()...)
+		if o != nil {
+			r.Identities = o.identities(s)
+		}
 	}
 	facts := outcome.Facts{
 		UsageError: result.usageError, Refused: len(r.Refusals) > 0,
@@ -148,6 +153,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 			Remedy: "Run the step again. Images that have arrived stay, and only the rest is copied.",
 		})
 	}
+	r.FinishedAt = formatTime(time.Now())
 	end.result = *r
 	return end
 }

@@ -104,9 +104,13 @@ func check(root, schema map[string]any, v any, path string) (violations []string
 				violations = append(violations, check(root, s, value, path+"."+name)...)
 			}
 		case "additionalProperties":
+			others, ok := want.(map[string]any)
+			if !ok {
+				continue // what is not among the properties is a violation anyway
+			}
 			object, _ := v.(map[string]any)
 			for name, value := range object {
-				violations = append(violations, check(root, want.(map[string]any), value, path+"."+name)...)
+				violations = append(violations, check(root, others, value, path+"."+name)...)
 			}
 		case "minItems":
 			if array, ok := v.([]any); !ok || float64(len(array)) < want.(float64) {
@@ -131,6 +135,11 @@ func compare(root, schema map[string]any, goType reflect.Type, path string) (dif
 		return compare(root, schema, goType.Elem(), path)
 	case reflect.Slice:
 		return compare(root, schema["items"].(map[string]any), goType.Elem(), path+"[]")
+	case reflect.Map:
+		properties, _ := schema["properties"].(map[string]any)
+		for name, property := range properties {
+			differences = append(differences, compare(root, property.(map[string]any), goType.Elem(), path+"."+name)...)
+		}
 	case reflect.Struct:
 		if goType == reflect.TypeFor[time.Time]() {
 			return nil

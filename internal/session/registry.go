@@ -23,6 +23,9 @@ type Registry struct {
 	// ConnectionID is the service connection that signs in to the registry; empty
 	// if none does: access is anonymous, or the user's own.
 	ConnectionID string
+	// ClientID is the application of that connection; empty for a password, and for
+	// the managed identity that the agent's machine has by itself.
+	ClientID string
 	// Shared reports whether that connection uses the managed identity of the
 	// agent's machine, which every script on the machine can use.
 	Shared bool
@@ -60,6 +63,9 @@ func (s *Session) SignIn(host string, target bool, rights map[string][]string) e
 	maps.Copy(all, rights)
 	r := s.register(host, credential, all, slices.Contains(s.plainHTTP, host))
 	r.ConnectionID, r.Shared = s.guard(host, target)
+	if connection, _ := s.connection(host, target); connection != nil && connection.Entra() {
+		r.ClientID = connection.ClientID()
+	}
 	s.registries[host] = r
 	return nil
 }

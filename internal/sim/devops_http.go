@@ -125,7 +125,7 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case match("GET", "distributedtask", "environments"):
 		project.serveEnvironments(w, query.Get("name"))
 	case match("GET", "serviceendpoint", "endpoints"):
-		project.serveEndpoints(w, split(query.Get("endpointNames")), split(query.Get("endpointIds")))
+		project.serveEndpoints(w, token, split(query.Get("endpointNames")), split(query.Get("endpointIds")))
 	case match("POST", "distributedtask", "hubs", "*", "plans", "*", "jobs", "*", "oidctoken"):
 		token.serveOIDC(w, path[2], path[4], path[6], query.Get("serviceConnectionId"))
 	default:
@@ -509,20 +509,27 @@ func (p *Project) serveEnvironments(w http.ResponseWriter, name string) {
 	send(w, doc, nil)
 }
 
-func (p *Project) serveEndpoints(w http.ResponseWriter, names, ids []string) {
+// serveEndpoints lists connections. One that the job's identity may not view is left
+// out, as if it did not exist.
+func (p *Project) serveEndpoints(w http.ResponseWriter, token *jobToken, names, ids []string) {
 	if p.refuse(w, Endpoints) {
 		return
 	}
-	doc, _ := p.locked(func() (map[string]any, []func(map[string]any)) {
+	doc, hooks := p.locked(func() (map[string]any, []func(map[string]any)) {
 		value := []any{}
 		for _, r := range p.resources {
 			equal := func(s string) func(string) bool { return func(t string) bool { return strings.EqualFold(s, t) } }
 			wanted := len(names)+len(ids) == 0 || slices.ContainsFunc(names, equal(r.name)) || slices.ContainsFunc(ids, equal(r.id))
-			if s := p.connection[strings.ToLower(r.name)]; r.kind == "endpoint" && wanted {
+			if s := p.connection[strings.ToLower(r.name)]; r.kind == "endpoint" && wanted && (token.personal || !r.hidden) {
 				value = append(value, s.document())
 			}
 		}
-		return map[string]any{"count": len(value), "value": value}, nil
+		var hooks []func(map[string]any)
+		if token.run != nil {
+			hooks = token.run.hooks[Endpoints]
+		}
+		return map[string]any{"count": len(value), "value": value}, hooks
 	})
-	send(w, doc, nil)
+	p.org.verify("[]ServiceEndpoint", doc)
+	send(w, doc, hooks)
 }

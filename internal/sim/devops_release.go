@@ -357,8 +357,12 @@ func (r *Release) document() map[string]any {
 		"releaseNameFormat": "Release-$(rev:r)", "keepForever": false, "definitionSnapshotRevision": 1, "tags": []any{},
 		"logsContainerUrl": fmt.Sprintf("%s/releases/%d/logs", r.url(), r.id), "url": fmt.Sprintf("%s/releases/%d", r.url(), r.id),
 		"triggeringArtifactAlias": nil, "projectReference": map[string]any{"id": p.id, "name": nil}, "properties": map[string]any{},
-		"_links": map[string]any{"self": map[string]any{"href": fmt.Sprintf("%s/releases/%d", r.url(), r.id)}},
+		"_links": map[string]any{"self": map[string]any{"href": fmt.Sprintf("%s/releases/%d", r.url(), r.id)}, "web": map[string]any{"href": r.webURL()}},
 	}
+}
+
+func (r *Release) webURL() string {
+	return fmt.Sprintf("%s/_release?releaseId=%d&_a=release-summary", r.project.url(), r.id)
 }
 
 func (s *ReleaseStage) document() map[string]any {
@@ -484,7 +488,7 @@ func (s *ReleaseStage) JobRequest(connections ...*ServiceConnection) JobRequest 
 		"system.teamFoundationServerUri": r.project.org.releases(),
 		"release.releaseId":              fmt.Sprint(r.id), "release.releaseName": fmt.Sprintf("Release-%d", r.id),
 		"release.releaseUri": fmt.Sprintf("vstfs:///ReleaseManagement/Release/%d", r.id), "release.releaseDescription": "",
-		"release.releaseWebUrl": fmt.Sprintf("%s/_release?releaseId=%d&_a=release-summary", r.project.url(), r.id),
+		"release.releaseWebUrl": r.webURL(),
 		"release.definitionId":  fmt.Sprint(r.definition), "release.definitionName": r.options.Definition,
 		"release.environmentId": fmt.Sprint(s.id), "release.environmentName": s.name,
 		"release.environmentUri":          fmt.Sprintf("vstfs:///ReleaseManagement/Environment/%d", s.id),

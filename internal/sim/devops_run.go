@@ -125,6 +125,10 @@ func (r *Run) MutateAttachments(f func(map[string]any)) { r.hook(Attachments, f)
 // of the run asks for.
 func (r *Run) MutateConfigurations(f func(map[string]any)) { r.hook(Configurations, f) }
 
+// MutateEndpoints changes the lists of service connections before the service sends
+// them to the run's jobs.
+func (r *Run) MutateEndpoints(f func(map[string]any)) { r.hook(Endpoints, f) }
+
 // MutateClaims lets f change the claims of the run's own token before it is
 // signed.
 func (r *Run) MutateClaims(f func(map[string]any)) { r.hook("claims", f) }

@@ -32,6 +32,13 @@ var schema = func() map[string]map[string]string {
 		"Area": {"id": "uuid", "name": "string", "locationUrl": "string"},
 		// The description has the settings of each type of check apart.
 		"CheckConfiguration": {"settings": "any"},
+		// azure-devops-go-api, package serviceendpoint.
+		"ServiceEndpoint": {"administratorsGroup": "IdentityRef", "authorization": "EndpointAuthorization", "createdBy": "IdentityRef", "data": "{}string",
+			"description": "string", "groupScopeId": "uuid", "id": "uuid", "isReady": "boolean", "isShared": "boolean", "name": "string", "operationStatus": "any",
+			"owner": "string", "readersGroup": "IdentityRef", "serviceEndpointProjectReferences": "[]ServiceEndpointProjectReference", "type": "string", "url": "string"},
+		"EndpointAuthorization":           {"parameters": "{}string", "scheme": "string"},
+		"ServiceEndpointProjectReference": {"description": "string", "name": "string", "projectReference": "ProjectReference"},
+		"ProjectReference":                {"id": "uuid", "name": "string"},
 		// Seen in public timelines.
 		"TimelineRecord": {"resultCode": "string"},
 		// Seen in public records of builds.
