@@ -15,6 +15,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"acrpromote/internal/receipt"
 )
 
 func TestReadPrivateKey(t *testing.T) {
@@ -66,7 +68,20 @@ func TestReadPrivateKey(t *testing.T) {
 	for name, key := range map[string]crypto.Signer{"p256": p256, "p384": curve(elliptic.P384()), "ed25519": edwards, "rsa": big} {
 		got, err := ReadPrivateKey(write(name, pkcs8(key)+"\n\n"))
 		if err != nil || !key.Public().(interface{ Equal(crypto.PublicKey) bool }).Equal(got.Public()) {
-			t.Errorf("%s: %v", name, err)
+			t.Fatalf("%s: %v", name, err)
+		}
+		// Every key that is read signs receipts that its public key verifies.
+		signer, err := receipt.LocalSigner(got)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		verifier, err := receipt.NewKey(got.Public())
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		signature, err := signer.Sign(t.Context(), []byte("message"))
+		if err != nil || !verifier.Verify([]byte("message"), signature) {
+			t.Errorf("%s: the signature does not verify, %v", name, err)
 		}
 	}
 	old, errOld := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", sec1, []byte("word"), x509.PEMCipherAES256) //nolint:staticcheck // what users have

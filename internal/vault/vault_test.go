@@ -20,6 +20,7 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/receipt"
 	"acrpromote/internal/sanitize"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/vault"
@@ -116,6 +117,8 @@ func (e *env) open(text string) *vault.Vault {
 
 func keyURL(name string) string { return "https://" + host + "/keys/" + name }
 
+var _ receipt.Signer = (*vault.Key)(nil)
+
 var message = []byte("DSSEv1 28 application/vnd.in-toto+json 2 {}")
 
 // verified reports whether a signature is the one that cosign and slsa-verifier expect
@@ -147,9 +150,14 @@ func TestKeysSign(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		// The receipts' own view of the key.
+		verifier, err := receipt.NewKey(k.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
 		for range 20 { // r and s often begin with zeros
 			signature, err := k.Sign(t.Context(), message)
-			if err != nil || !verified(e.vault.Public(name, ""), message, signature) || verified(e.vault.Public(name, ""), []byte("other"), signature) {
+			if err != nil || !verifier.Verify(message, signature) || !verified(e.vault.Public(name, ""), message, signature) || verified(e.vault.Public(name, ""), []byte("other"), signature) {
 				t.Fatalf("%s: the signature does not verify, %v", name, err)
 			}
 		}
