@@ -143,7 +143,7 @@ var zeros = "sha256:" + strings.Repeat("0", 64)
 
 // changes are what may be different from a valid world.
 var changes = []change{
-	input("approvalCode", "true", "false"),
+	input("approvalCode", "true", "image", "plan", "false"),
 	input("minApprovers", "1", "2", "0", "-1"),
 	input("approvers", "release.manager@example.com", "security.officer@example.com", "[shop]\\Nobody"),
 	input("commentPattern", "released", "CHG[0-9]+", "("),

@@ -53,6 +53,9 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 	if usage == nil && config.Action == agent.Check {
 		return check(config, stdout, stderr)
 	}
+	if usage == nil && config.Action == agent.Code {
+		return code(config, stdout, stderr)
+	}
 	if usage == nil && config.Action == agent.Init {
 		return initialize(config, stdin, agent.NewLog(stdout, false))
 	}

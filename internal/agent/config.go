@@ -36,7 +36,7 @@ type Config struct {
 	Approvers           List      `env:"INPUT_APPROVERS"`
 	ApprovalMaxAge      Duration  `env:"INPUT_APPROVALMAXAGE"`
 	CommentPattern      Regexp    `env:"INPUT_COMMENTPATTERN"`
-	ApprovalCode        Bool      `env:"INPUT_APPROVALCODE"`
+	ApprovalCode        CodeKind  `env:"INPUT_APPROVALCODE"`
 	Sealed              Bool      `env:"INPUT_SEALED"`
 	PostDeployment      Bool      `env:"INPUT_POSTDEPLOYMENT"`
 	Digest              string    `env:"INPUT_DIGEST"`
@@ -58,6 +58,8 @@ type Config struct {
 	Repositories CommaList `env:"FLAG_REPOSITORIES"`
 	Branches     List      `env:"FLAG_BRANCHES"`
 	Folder       string    `env:"FLAG_FOLDER"`
+	// Operands are the arguments of the action code.
+	Operands []string
 	// HelpTopic is the action, rule or other topic to show help for. If it is
 	// empty, the whole help is shown.
 	HelpTopic string

@@ -36,6 +36,10 @@ var examples = map[string][]example{
 		{"Check the flow file of this folder", "acrpromote check flows.yml"},
 		{"The same for programs: problems with line and column", "acrpromote check flows.yml --output json"},
 	},
+	Code: {
+		{"The code of one image", "acrpromote code \\\n  sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+		{"The code of a plan, computed again from its result.json", "acrpromote code result.json --output json"},
+	},
 	Init: {
 		{"Answer questions", "acrpromote init"},
 		{"Give all answers", "acrpromote init --folder release --production <prod>.azurecr.io \\\n  --development <dev>.azurecr.io --repositories 'shop/**' --minApprovers 2"},

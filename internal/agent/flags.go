@@ -8,9 +8,9 @@ import (
 )
 
 // flags parses a command line: the action, followed by flags with the names of
-// the inputs and, for some actions, an argument without a flag. It returns the
-// values by the keys of the environment, and that argument.
-func flags(args []string, usage *UsageError) (given map[string]string, argument string) {
+// the inputs and, for some actions, arguments without a flag. It returns the values by
+// the keys of the environment, and these arguments.
+func flags(args []string, usage *UsageError) (given map[string]string, operands []string) {
 	given = map[string]string{}
 	hint := "`acrpromote help` lists the actions and flags."
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -34,14 +34,18 @@ func flags(args []string, usage *UsageError) (given map[string]string, argument 
 		}
 		name, isFlag := strings.CutPrefix(arg, "--")
 		if (!isFlag || name == "") && boolean != "" {
-			usage.add("--"+boolean, fmt.Sprintf("%s is neither true nor false", quote(arg)),
-				fmt.Sprintf("Write --%[1]s or --%[1]s=true, or --%[1]s=false.", boolean))
+			in, _ := inputNamed(boolean)
+			remedy := fmt.Sprintf("Write --%[1]s or --%[1]s=true, or --%[1]s=false.", boolean)
+			if in.Type != Boolean {
+				remedy = in.correction(arg)
+			}
+			usage.add("--"+boolean, checkValue(in, arg).Error(), remedy)
 			boolean = ""
 			continue
 		}
 		boolean = ""
-		if _, takes := arguments[given["INPUT_ACTION"]]; takes && argument == "" && arg != "" && !strings.HasPrefix(arg, "-") {
-			argument = arg
+		if takes, some := arguments[given["INPUT_ACTION"]]; some && (len(operands) == 0 || takes.several) && arg != "" && !strings.HasPrefix(arg, "-") {
+			operands = append(operands, arg)
 			continue
 		}
 		if !isFlag || name == "" {
@@ -65,7 +69,7 @@ func flags(args []string, usage *UsageError) (given map[string]string, argument 
 		}
 		if !joined {
 			switch next := first(args); {
-			case in.Type == Boolean && !strings.EqualFold(next, "true") && !strings.EqualFold(next, "false"):
+			case in.isSwitch() && !in.isSwitchValue(next):
 				value, boolean = "true", name
 			case len(args) == 0 || strings.HasPrefix(next, "--"):
 				usage.add("--"+name, fmt.Sprintf("flag --%s requires a value", name),
@@ -89,12 +93,14 @@ func flags(args []string, usage *UsageError) (given map[string]string, argument 
 		seen[name] = true
 	}
 	if help {
-		if argument = given["INPUT_ACTION"]; argument == Help || argument == Version {
-			argument = ""
+		topic := given["INPUT_ACTION"]
+		if topic == Help || topic == Version {
+			topic = ""
 		}
 		given["INPUT_ACTION"] = Help
+		return given, []string{topic}
 	}
-	return given, argument
+	return given, operands
 }
 
 func first(args []string) string {

@@ -17,6 +17,7 @@ var actionHelp = []struct{ name, help string }{
 	{Verify, "Succeed only if the action that the inputs describe would be executed. Changes nothing."},
 	{Audit, "Succeed only if everything has arrived, by digest, at every target. Changes nothing."},
 	{Check, "Report all mistakes in a flow file, and the direction of each flow. Uses no network."},
+	{Code, "Compute an approval code, without a network: of one digest (sha256:…), of a set of images (REPOSITORY@sha256:… for each), or of the plan in a result.json."},
 	{Init, "Ask a few questions, then write a flow file, a pipeline and the commands that grant the roles."},
 	{Completion, "Write a script that completes command lines in a shell: " + strings.Join(Shells, ", ") + "."},
 	{Help, "Show this text, the help for an action, or the meaning of a rule or an outcome and what to do."},
@@ -116,7 +117,7 @@ func synopsis(topic string) string {
 
 // help returns the help for an input as used by an action.
 func (in Input) help(action string) string {
-	if in.Name == "output" && action == Check {
+	if in.Name == "output" && (action == Check || action == Code) {
 		return "What to write to standard output: text, or JSON."
 	}
 	return in.Help

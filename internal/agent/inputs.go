@@ -30,6 +30,7 @@ const (
 	Verify       = "verify"
 	Audit        = "audit"
 	Check        = "check"
+	Code         = "code"
 	Init         = "init"
 	Completion   = "completion"
 	Help         = "help"
@@ -38,11 +39,12 @@ const (
 
 // otherActions has the actions that take no image. All but check exist only at a
 // prompt.
-var otherActions = []string{Check, Init, Completion, Help, Version}
+var otherActions = []string{Check, Code, Init, Completion, Help, Version}
 
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
 	Check:      {"action", "flowFile", "output"},
+	Code:       {"action", "output"},
 	Init:       {"action", "environment", "minApprovers"},
 	Completion: {"action"},
 }
@@ -51,13 +53,15 @@ var otherInputs = map[string][]string{
 type argument struct {
 	form     string // as shown in help
 	optional bool
+	several  bool
 }
 
 // arguments has the actions that take an argument without a flag.
 var arguments = map[string]argument{
-	Check:      {"FILE", true},
-	Completion: {"SHELL", false},
-	Help:       {"TOPIC", true},
+	Check:      {form: "FILE", optional: true},
+	Code:       {form: "sha256:… | REPOSITORY@sha256:… … | FILE", several: true},
+	Completion: {form: "SHELL"},
+	Help:       {form: "TOPIC", optional: true},
 }
 
 // Actions lists the actions that take an image, in the order of the documentation.
@@ -127,15 +131,15 @@ var Inputs = []Input{
 		Help: "The maximum age of an approval: 72h, 90m, or in days, such as 3d."},
 	{Name: "commentPattern", Type: Pattern, Actions: approvalActions,
 		Help: "A regular expression (RE2) that must match somewhere in the approver's comment, such as a change number."},
-	{Name: "approvalCode", Type: Boolean, Default: "false", Actions: approvalActions,
-		Help: "Whether the approver's comment must quote the code that seal showed for exactly this image."},
+	{Name: "approvalCode", Type: Pick, Picks: []string{"true", "image", "plan", "false"}, Default: "false", Actions: approvalActions,
+		Help: "The code that the approver's comment must quote. true or image: the code that seal showed for exactly this image or set. plan: the code of the plan, which covers the targets, the locks and what is attached too."},
 	{Name: "sealed", Type: Boolean, Actions: approvalActions,
 		Help: "Whether the source must have been sealed before it was approved. Default: true for invertedPush, false otherwise."},
 	{Name: "postDeployment", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "In a classic release: whether the post-deployment approval is required as well."},
 	{Name: "digest", Type: Text, Actions: Actions,
 		Help: "The digest that the source's tag must resolve to: sha256:… ."},
-	{Name: "lock", Type: Pick, Picks: []string{"none", "tag", "image"}, Actions: []string{Seal, Promote, InvertedPush},
+	{Name: "lock", Type: Pick, Picks: []string{"none", "tag", "image"}, Actions: []string{Seal, Promote, InvertedPush, Verify},
 		Help: "What to lock: at the targets or, for seal, at the source. tag: the tag against write and delete, the manifest and its children against delete. image: these against write too. Default: tag for seal, none otherwise."},
 	{Name: "moveTag", Type: Boolean, Default: "false", Actions: []string{Promote, Verify},
 		Help: "Within one registry: whether the tag may move to another digest."},
@@ -174,6 +178,17 @@ func (in Input) Key() string { return "INPUT_" + variableKey(in.Name) }
 // UsedBy reports whether the action uses this input.
 func (in Input) UsedBy(action string) bool {
 	return slices.Contains(in.Actions, action) || slices.Contains(otherInputs[action], in.Name)
+}
+
+// isSwitch reports whether true and false are values of the input. A flag without a
+// value is then true.
+func (in Input) isSwitch() bool {
+	return in.Type == Boolean || slices.Contains(in.Picks, "true")
+}
+
+// isSwitchValue reports whether v is a value of an input for which isSwitch holds.
+func (in Input) isSwitchValue(v string) bool {
+	return strings.EqualFold(v, "true") || strings.EqualFold(v, "false") || slices.Contains(in.Picks, v)
 }
 
 func (in Input) isList() bool { return in.Type == Lines || in.Type == DockerLines }

@@ -31,7 +31,7 @@ func Read(args, environ []string) (*Config, error) {
 	c.warnOfEnvironment()
 
 	var given map[string]string
-	var argument string
+	var operands []string
 	if c.InPipeline {
 		if len(args) > 0 {
 			usage.add("arguments", fmt.Sprintf("argument %s is not allowed if INPUT_ACTION is set", quote(args[0])),
@@ -39,8 +39,8 @@ func Read(args, environ []string) (*Config, error) {
 		}
 		unknownInputs(env, usage)
 	} else {
-		given, argument = flags(args, usage)
-		c.takeArgument(given, argument, usage)
+		given, operands = flags(args, usage)
+		c.takeArguments(given, operands, usage)
 	}
 	c.given = checked(given, env, c.InPipeline, usage)
 	s := &settings{}
@@ -67,8 +67,9 @@ func Read(args, environ []string) (*Config, error) {
 	return c, usage.OrNil()
 }
 
-// takeArgument puts the argument without a flag where the action expects it.
-func (c *Config) takeArgument(given map[string]string, argument string, usage *UsageError) {
+// takeArguments puts the arguments without a flag where the action expects them.
+func (c *Config) takeArguments(given map[string]string, operands []string, usage *UsageError) {
+	argument := first(operands)
 	switch given["INPUT_ACTION"] {
 	case Help:
 		c.HelpTopic = argument
@@ -84,6 +85,8 @@ func (c *Config) takeArgument(given map[string]string, argument string, usage *U
 			}
 			usage.add("completion", reason, suggestion(argument, Shells, "Use one of: "+strings.Join(Shells, ", ")+"."))
 		}
+	case Code:
+		c.Operands = operands
 	case Check:
 		if file := given["INPUT_FLOWFILE"]; argument != "" && file != "" && file != argument {
 			usage.add("--flowFile", "the flow file is given twice", "Give it once: acrpromote check FILE.")

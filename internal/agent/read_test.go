@@ -110,9 +110,37 @@ func TestFlagsAndEnvironmentAgree(t *testing.T) {
 			!c.RequesterCanApprove.Value, c.AuthorCanApprove.Or(true),
 			!slices.Equal(c.Approvers, []string{"lead@example.com", `[Shop]\Release`}),
 			c.ApprovalMaxAge.Value != 72*time.Hour, !c.CommentPattern.MatchString("see CHG-12"),
-			!c.ApprovalCode.Value, !c.Sealed.Value, c.Lock != "image", c.Referrers.Or(true), !c.Deep.Value,
+			c.ApprovalCode != CodeKind{true, "image"}, !c.Sealed.Value, c.Lock != "image", c.Referrers.Or(true), !c.Deep.Value,
 			c.OnPartial != "warn", !c.ReadOnly(), c.ReportPath() != "/tmp/report", c.Approval != "any", c.Unapproved():
 			t.Errorf("wrong configuration: %+v", c)
+		}
+	}
+}
+
+// TestApprovalCodeValues checks the values of an input that is a choice and a switch.
+func TestApprovalCodeValues(t *testing.T) {
+	for value, want := range map[string]CodeKind{
+		"": {}, "true": {true, "image"}, "True": {true, "image"}, "image": {true, "image"}, "plan": {true, "plan"}, "false": {true, ""}, "FALSE": {true, ""},
+	} {
+		if c := mustRead(t, nil, pipeline("INPUT_APPROVALCODE="+value)); c.ApprovalCode != want {
+			t.Errorf("%q is read as %+v", value, c.ApprovalCode)
+		}
+	}
+	for _, c := range []struct {
+		args string
+		want CodeKind
+	}{
+		{"--approvalCode", CodeKind{true, "image"}}, {"--approvalCode --environment Production", CodeKind{true, "image"}}, {"--approvalCode=plan", CodeKind{true, "plan"}},
+		{"--approvalCode plan --environment Production", CodeKind{true, "plan"}}, {"--approvalCode false", CodeKind{true, ""}},
+	} {
+		args := append([]string{"invertedPush", "--source", "prod.azurecr.io/a:1", "--targets", "dev.azurecr.io"}, strings.Fields(c.args)...)
+		if got := mustRead(t, args, nil); got.ApprovalCode != c.want {
+			t.Errorf("%s is read as %+v", c.args, got.ApprovalCode)
+		}
+	}
+	for _, value := range []string{"Plan", "images", "yes", "plan image"} {
+		if _, err := Read(nil, pipeline("INPUT_APPROVALCODE="+value)); err == nil || !strings.Contains(err.Error(), "is not one of true, image, plan, false") {
+			t.Errorf("%q: %v", value, err)
 		}
 	}
 }

@@ -43,6 +43,13 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		c.checkUnused(usage)
 		return
 	}
+	if c.Action == Code {
+		if len(c.Operands) == 0 && len(usage.Problems) == 0 {
+			usage.add("code", "code requires a digest, images or a file", "Run acrpromote code sha256:…, acrpromote code REPOSITORY@sha256:… for each image of a set, or acrpromote code FILE with a result.json of plan.")
+		}
+		c.checkUnused(usage)
+		return
+	}
 	c.checkFlow(usage)
 	if !c.HasSet() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
@@ -174,7 +181,7 @@ func (c *Config) checkUnapproved(usage *UsageError) {
 	var rules []string
 	for name, set := range map[string]bool{
 		"minApprovers": c.MinApprovers.Given, "approvers": len(c.Approvers) > 0, "approvalMaxAge": c.ApprovalMaxAge.Given,
-		"commentPattern": c.CommentPattern.Regexp != nil, "approvalCode": c.ApprovalCode.Value, "sealed": c.Sealed.Value,
+		"commentPattern": c.CommentPattern.Regexp != nil, "approvalCode": c.ApprovalCode.Value != "", "sealed": c.Sealed.Value,
 		"authorCanApprove": c.AuthorCanApprove.Given && !c.AuthorCanApprove.Value, "environment": c.Environment != "", "approvalStage": c.ApprovalStage != "",
 	} {
 		if in, _ := inputNamed(name); set && in.UsedBy(c.Action) {

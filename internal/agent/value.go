@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -38,6 +39,25 @@ func (b *Bool) EnvDecode(v string) (err error) {
 	b.Value, err = parseBool(v)
 	b.Given = err == nil
 	return err
+}
+
+// CodeKind is the optional kind of the approval code: image or plan. Value is empty if
+// no code is required.
+type CodeKind struct {
+	Given bool
+	Value string
+}
+
+// EnvDecode accepts image, plan, and true and false in any case: true means image.
+func (c *CodeKind) EnvDecode(v string) error {
+	c.Given, c.Value = true, v
+	switch {
+	case strings.EqualFold(v, "true"):
+		c.Value = "image"
+	case strings.EqualFold(v, "false"):
+		c.Value = ""
+	}
+	return nil
 }
 
 // Int is an optional number.
@@ -181,10 +201,8 @@ func checkValue(in Input, v string) error {
 	case Span:
 		_, err = parseDuration(v)
 	case Pick:
-		for _, p := range in.Picks {
-			if v == p {
-				return nil
-			}
+		if slices.Contains(in.Picks, v) || in.isSwitch() && in.isSwitchValue(v) {
+			return nil
 		}
 		return fmt.Errorf("%s is not one of %s", quote(v), strings.Join(in.Picks, ", "))
 	case Pattern:

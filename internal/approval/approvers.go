@@ -132,9 +132,7 @@ func (j *judge) judgeCandidate(c *candidate) {
 	if !j.r.matches(c.comment) {
 		c.fail(rule.CommentPattern, "wrote %s", quoted(c.comment))
 	}
-	if j.r.Code != "" && !Quotes(c.comment, j.r.Code) {
-		c.fail(rule.ApprovalCode, "wrote %s", quoted(c.comment))
-	}
+	j.judgeCode(c)
 	j.judgeOrder(c)
 }
 
@@ -232,7 +230,7 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	case rule.CommentPattern:
 		j.refuse(name, j.guards(), fmt.Sprintf("the approver's comment does not match %s: %s", j.r.patterns(), persons), again+"the approver write a comment that matches.")
 	case rule.ApprovalCode:
-		j.refuse(name, j.guards(), fmt.Sprintf("the approver's own comment does not quote the approval code %s: %s", formatCode(j.r.Code), persons), again+"the approver check the image and quote the code "+formatCode(j.r.Code)+" in the comment.")
+		j.refuseCode(persons, again)
 	case rule.ChangedSinceApproval:
 		j.refuse(name, j.sealed(), "the image may have changed since it was approved: "+persons, "Have the stage approved again: an approval counts only for images that were sealed before it. "+j.whoMay())
 	case rule.NotSealed:
@@ -264,7 +262,11 @@ func (j *judge) reportRules() {
 		j.met(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.notCounted(rule.CommentPattern))
 	}
 	if j.r.Code != "" {
-		j.met(rule.ApprovalCode, "the comment quotes "+formatCode(j.r.Code)+j.notCounted(rule.ApprovalCode))
+		of := ""
+		if j.r.CodeOf == CodeOfPlan {
+			of = ", the plan's code"
+		}
+		j.met(rule.ApprovalCode, "the comment quotes "+formatCode(j.r.Code)+of+j.notCounted(rule.ApprovalCode))
 	}
 	if len(j.r.Seals) > 0 && !slices.ContainsFunc(j.r.Seals, func(s Seal) bool { return s.problem() != "" }) {
 		j.met(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.notCounted(rule.NotSealed))

@@ -41,10 +41,30 @@ type Rules struct {
 	// Checks are the checks that an automated approval requires.
 	Checks []Check
 	Code   string // "" if not required
-	Seals  []Seal // nil if sealing is not required
+	CodeOf CodeOf
+	// CodeSince is the time that the plan's code is as of: an earlier approval
+	// cannot have been for this plan.
+	CodeSince time.Time
+	// OtherCode is the image's code if the plan's is required, to recognize it.
+	OtherCode string
+	Seals     []Seal // nil if sealing is not required
 	// Subject is the image or set of images to approve.
 	Subject string
 }
+
+// CodeOf is what an approval code is computed over. One code never serves for the
+// other.
+type CodeOf int
+
+const (
+	// CodeOfImage is the code of the image or the set.
+	CodeOfImage CodeOf = iota
+	// CodeOfPlan is the code of the plan, which depends on when it was approved.
+	CodeOfPlan
+)
+
+// UnknownCode stands for a code that cannot be computed. No comment can quote it.
+const UnknownCode = "unknown, because an image could not be read"
 
 // Seal is the state of the seal of one image, with the registry's timestamps.
 // Problem is why there is no seal, or "" if there is one.

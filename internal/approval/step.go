@@ -1,6 +1,7 @@
 package approval
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -30,6 +31,9 @@ type Case struct {
 	// Seals are the seals of images that must be sealed even if no rule requires
 	// an approval.
 	Seals []Seal
+	// PlanCode returns the plan's code as of a time: the zero time is now. It
+	// returns "" if it is unknown. It is needed if a part requires the plan's code.
+	PlanCode func(at time.Time) string
 }
 
 // Part is a group of images under the same rules. Evidence is nil if it was not
@@ -54,11 +58,66 @@ func Decide(c Case, now time.Time) Verdict {
 	case len(c.RunRefusals) > 0 || slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Evidence == nil }):
 		return Verdict{Kind: Manual, Refusals: c.RunRefusals}
 	}
+	since := c.fixPlan(now)
 	sum := Judge(*c.Parts[0].Evidence, c.Parts[0].Rules, now)
 	for _, p := range c.Parts[1:] {
 		sum = merge(sum, Judge(*p.Evidence, p.Rules, now))
 	}
+	sum.PlanAt = since
 	return sum
+}
+
+// never is a time after every approval.
+var never = time.Unix(1<<40, 0)
+
+// fixPlan sets the code of the parts that require the plan's, and returns the time
+// that it is as of; the zero time is now.
+//
+// What the plan's code covers depends on when the first approval that counts was
+// given, and whether an approval counts depends on the code. An approval fixes the
+// plan if its comment quotes the code as of its own time, and if it counts otherwise.
+// The earliest of these, and of the approvals that count in parts without the plan's
+// code, is the first that counts: the plan is the one as of then. Every other
+// approval must quote the same code. An earlier one cannot count, whatever it
+// quotes: what it approved was not this plan.
+func (c *Case) fixPlan(now time.Time) (since time.Time) {
+	c.Parts = slices.Clone(c.Parts)
+	planned := func(p Part) bool { return p.Rules.CodeOf == CodeOfPlan }
+	if c.PlanCode == nil || !slices.ContainsFunc(c.Parts, planned) {
+		return since
+	}
+	for _, p := range c.Parts {
+		if !planned(p) {
+			since = earlier(since, Judge(*p.Evidence, p.Rules, now).First)
+			continue
+		}
+		for _, candidate := range eligible(*p.Evidence, p.Rules, now) {
+			if at := known(candidate.decided); Quotes(candidate.comment, c.PlanCode(at)) {
+				since = earlier(since, at)
+			}
+		}
+	}
+	code, from := cmp.Or(c.PlanCode(since), UnknownCode), since
+	if from.IsZero() {
+		from = never // no approval was for the plan as of now
+	}
+	for i := range c.Parts {
+		if planned(c.Parts[i]) {
+			c.Parts[i].Rules.Code, c.Parts[i].Rules.CodeSince = code, from
+		}
+	}
+	return since
+}
+
+// eligible returns the people whose approval counts if no code is required.
+func eligible(e Evidence, r Rules, now time.Time) []*candidate {
+	r.Code, r.CodeSince = "", time.Time{}
+	if r.Approval == Any {
+		r.Approval = Manual
+	}
+	j := &judge{e: e, r: r, now: now}
+	j.judge()
+	return slices.DeleteFunc(j.candidates, func(c *candidate) bool { return !c.counts() })
 }
 
 // notRequired returns the verdict if no rule in force requires an approval.
@@ -88,6 +147,7 @@ func merge(a, b Verdict) Verdict {
 	a.Rules = union(a.Rules, b.Rules)
 	a.Refusals = union(a.Refusals, b.Refusals)
 	a.First = earlier(a.First, b.First)
+	a.Quoted = union(a.Quoted, b.Quoted)
 	return a
 }
 

@@ -22,6 +22,12 @@ type Verdict struct {
 	// First is the earliest time at which an approval that counts may have been
 	// given: by a person, or by a named check. Zero if none counts.
 	First time.Time
+	// PlanAt is the time that the plan's code is as of, if it is required; zero if
+	// it is now.
+	PlanAt time.Time
+	// Quoted are other codes that the comments of approvers quote instead of the
+	// plan's.
+	Quoted []string
 }
 
 // Approver is a person whose approval counted.
@@ -70,6 +76,7 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 		Rules:     j.outcomes(),
 		Refusals:  j.refusals,
 		First:     j.first(),
+		Quoted:    j.quoted(),
 	}
 	v.Granted = len(v.Refusals) == 0
 	return v
@@ -238,12 +245,17 @@ func (j *judge) first() time.Time {
 	}
 	var first time.Time
 	for _, at := range times {
-		if at.IsZero() {
-			at = time.Unix(0, 0)
-		}
-		first = earlier(first, at)
+		first = earlier(first, known(at))
 	}
 	return first
+}
+
+// known returns a time before all others for one that is not known.
+func known(at time.Time) time.Time {
+	if at.IsZero() {
+		return time.Unix(0, 0)
+	}
+	return at
 }
 
 // earlier returns the earlier of two times, of which a zero one is none.

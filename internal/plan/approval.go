@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/topology"
@@ -46,8 +47,8 @@ func Approved(action string) bool { return action == Promote || action == Invert
 
 // Case returns what the verdict on a step depends on: the rules, and the seals
 // as found in the registries. code is the approval code of the images, or empty
-// if it is unknown.
-func Case(action string, images []Image, groups []Group, subject, code string) approval.Case {
+// if it is unknown. planned has all images of the plan: those of other jobs too.
+func Case(action string, images []Image, groups []Group, subject, code string, planned []Image) approval.Case {
 	c := approval.Case{NeedsApproval: Approved(action), Subject: subject, Covered: len(images) > 0, Seals: seals(images)}
 	for _, i := range images {
 		c.Covered = c.Covered && len(i.Wanted.Routes) > 0
@@ -67,9 +68,12 @@ func Case(action string, images []Image, groups []Group, subject, code string) a
 		for _, check := range g.Rules.Checks {
 			rules.Checks = append(rules.Checks, approval.Check{Definition: string(check.Definition), Resource: string(check.Resource)})
 		}
-		if g.Rules.Code {
-			// No comment can quote what does not exist.
-			rules.Code = cmp.Or(code, "unknown, because an image could not be read")
+		switch g.Rules.Code {
+		case topology.CodeOfImage:
+			rules.Code = cmp.Or(code, approval.UnknownCode)
+		case topology.CodeOfPlan:
+			rules.CodeOf, rules.OtherCode = approval.CodeOfPlan, code
+			c.PlanCode = planCode(planned)
 		}
 		var group []Image
 		for _, at := range g.Images {
@@ -79,6 +83,32 @@ func Case(action string, images []Image, groups []Group, subject, code string) a
 		c.Parts = append(c.Parts, approval.Part{Rules: rules})
 	}
 	return c
+}
+
+// planCode returns the function that computes the plan's code as of a time; it is
+// empty if it is unknown.
+func planCode(images []Image) func(at time.Time) string {
+	codes := map[time.Time]string{}
+	return func(at time.Time) string {
+		code, computed := codes[at]
+		if !computed {
+			if scope, known := ScopeAt(images, at); known {
+				code = scope.Code()
+			}
+			codes[at] = code
+		}
+		return code
+	}
+}
+
+// NeedsPlanCode reports whether the comment of an approval must quote the plan's
+// code.
+func NeedsPlanCode(images []Wanted) bool {
+	return slices.ContainsFunc(images, func(w Wanted) bool {
+		return Approved(w.Action) && slices.ContainsFunc(w.Routes, func(r Route) bool {
+			return r.Rules.Kind != topology.None && r.Rules.Code == topology.CodeOfPlan
+		})
+	})
 }
 
 // seals returns the seals of the images that require one.

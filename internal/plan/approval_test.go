@@ -58,8 +58,8 @@ func TestGroups(t *testing.T) {
 }
 
 func TestCase(t *testing.T) {
-	sealed := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, Sealed: true, MinApprovers: 2}
-	open := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: true, MinApprovers: 2}
+	sealed := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: topology.CodeOfImage, Sealed: true, MinApprovers: 2}
+	open := topology.Rules{Kind: topology.Manual, Environment: "Production", Code: topology.CodeOfImage, MinApprovers: 2}
 	image := func(tag string, unreadable bool, rules topology.Rules) Image {
 		return Image{Wanted: wantedBy(tag, rules), Observed: Observed{Source: Source{Digest: released, Unreadable: unreadable, Tag: &Attributes{Digest: released}}}}
 	}
@@ -69,7 +69,7 @@ func TestCase(t *testing.T) {
 		wanted = append(wanted, i.Wanted)
 	}
 	groups := Groups(InvertedPush, wanted)
-	c := Case(InvertedPush, images, groups, "3 images", "CODE")
+	c := Case(InvertedPush, images, groups, "3 images", "CODE", nil)
 	if !c.NeedsApproval || !c.Covered || len(c.Parts) != 1 {
 		t.Fatalf("%+v", c)
 	}
@@ -82,13 +82,13 @@ func TestCase(t *testing.T) {
 	if len(rules.Seals) != 1 || rules.Seals[0].Subject != prod+"/shop/cart:1" {
 		t.Errorf("seals %+v", rules.Seals)
 	}
-	if code := Case(InvertedPush, images, groups, "", "").Parts[0].Rules.Code; approval.Quotes(code, code) || code == "" {
+	if code := Case(InvertedPush, images, groups, "", "", nil).Parts[0].Rules.Code; approval.Quotes(code, code) || code == "" {
 		t.Errorf("an unknown code is %q, which a comment can quote", code)
 	}
-	if Case(InvertedPush, nil, nil, "", "").Covered || Case(InvertedPush, append(images, Image{Wanted: Wanted{Action: InvertedPush}}), groups, "", "").Covered {
+	if Case(InvertedPush, nil, nil, "", "", nil).Covered || Case(InvertedPush, append(images, Image{Wanted: Wanted{Action: InvertedPush}}), groups, "", "", nil).Covered {
 		t.Error("no image, or one without a route, is covered")
 	}
-	if Case(Seal, images, nil, "", "").NeedsApproval || Case(Audit, images, nil, "", "").NeedsApproval {
+	if Case(Seal, images, nil, "", "", nil).NeedsApproval || Case(Audit, images, nil, "", "", nil).NeedsApproval {
 		t.Error("a seal or an audit needs an approval")
 	}
 }

@@ -80,12 +80,14 @@ func (d DirectRequest) rules() topology.Rules {
 		AuthorCanApprove:    in.AuthorCanApprove == nil || *in.AuthorCanApprove,
 		Approvers:           in.Approvers,
 		MaxAge:              in.MaxAge,
-		Code:                in.Code != nil && *in.Code,
 		// Without a flow, an inverted push requires a sealed source, whatever the
 		// input says. At a prompt, approval and seal can be waived together.
 		Sealed:    (d.Action == InvertedPush || in.Sealed != nil && *in.Sealed) && !d.Unapproved,
 		Lock:      cmp.Or(in.Lock, Defaults(d.Action).Lock),
 		OnPartial: cmp.Or(in.OnPartial, topology.Fail),
+	}
+	if in.Code != nil {
+		t.Code = *in.Code
 	}
 	if in.CommentPattern != nil {
 		t.CommentPatterns = append(t.CommentPatterns, in.CommentPattern)

@@ -13,6 +13,7 @@ import (
 
 func TestDirectRules(t *testing.T) {
 	yes, no := true, false
+	code := topology.CodeOfPlan
 	pattern := regexp.MustCompile("CHG")
 	asked := topology.Rules{Kind: topology.Manual, MinApprovers: 1, AuthorCanApprove: true, Lock: topology.LockNone, OnPartial: topology.Fail}
 	with := func(change func(*topology.Rules)) topology.Rules {
@@ -34,10 +35,10 @@ func TestDirectRules(t *testing.T) {
 		{"an audit needs no approval", DirectRequest{Action: Audit, Inputs: topology.Inputs{Sealed: &yes}}, with(func(t *topology.Rules) { t.Kind = topology.None })},
 		{"all inputs", DirectRequest{Action: Promote, Inputs: topology.Inputs{
 			Approval: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: &yes, AuthorCanApprove: &no, Approvers: []string{"a"},
-			MaxAge: time.Hour, CommentPattern: pattern, Code: &yes, Lock: topology.LockImage, OnPartial: topology.Warn,
+			MaxAge: time.Hour, CommentPattern: pattern, Code: &code, Lock: topology.LockImage, OnPartial: topology.Warn,
 		}}, topology.Rules{
 			Kind: topology.Any, Environment: "Production", MinApprovers: 3, RequesterCanApprove: true, Approvers: []string{"a"},
-			MaxAge: time.Hour, CommentPatterns: []*regexp.Regexp{pattern}, Code: true, Lock: topology.LockImage, OnPartial: topology.Warn,
+			MaxAge: time.Hour, CommentPatterns: []*regexp.Regexp{pattern}, Code: topology.CodeOfPlan, Lock: topology.LockImage, OnPartial: topology.Warn,
 		}},
 	} {
 		c.order.Source = prod + "/shop/cart:1"

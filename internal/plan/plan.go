@@ -93,8 +93,12 @@ type Source struct {
 	Branch     string      // of the run, according to the server; empty outside any run
 	Releasing  approval.Releasing
 	Attached   []Attached // the artifacts that the flow requires, and what was found
-	Approved   time.Time  // when the first approval that counts was given, if times decide which artifacts are copied
-	Now        time.Time  // when the source was read
+	// Referrers are what is attached to the image. If the plan's code is needed,
+	// all of it was read, with the times if the registry has them, which Timed says.
+	Referrers []referrer.Referrer
+	Timed     bool
+	Approved  time.Time // when the first approval that counts was given, if times decide which artifacts are copied
+	Now       time.Time // when the source was read
 }
 
 // Record is a seal record that refers to the image. Created is when it was

@@ -260,9 +260,11 @@ func ask(r *rand.Rand, s sketch) request {
 	}
 	yes, no := true, false
 	bools := []*bool{nil, nil, &yes, &no}
+	none, image, whole := topology.Code(""), topology.CodeOfImage, topology.CodeOfPlan
+	codes := []*topology.Code{nil, &none, &image, &whole}
 	q.inputs = topology.Inputs{
 		Approval: topology.Kind(pick("", "", "", "any", "none", "manual")), Environment: pick("", "", "", "Mine"),
-		RequesterCanApprove: bools[r.IntN(4)], Code: bools[r.IntN(4)], Sealed: bools[r.IntN(4)], MinApprovers: r.IntN(3),
+		RequesterCanApprove: bools[r.IntN(4)], Code: codes[r.IntN(4)], Sealed: bools[r.IntN(4)], MinApprovers: r.IntN(3),
 		Lock: topology.Lock(pick("", "none", "tag", "image")), OnPartial: topology.OnPartial(pick("", "warn", "fail")),
 	}
 	return q
@@ -402,7 +404,7 @@ func holdStep(t *testing.T, s sketch, q request, part Part, i int, step Step, te
 	}
 	// Inputs have not relaxed anything.
 	if said.kind != "none" && rules.Kind == topology.None || rules.RequesterCanApprove && !said.requester || rules.Sealed != (said.sealed || q.inputs.Sealed != nil && *q.inputs.Sealed) ||
-		(said.kind == "manual" || said.kind == "any") && (said.code && !rules.Code || said.minimum && rules.MinApprovers < 2) {
+		(said.kind == "manual" || said.kind == "any") && (said.code && rules.Code == "" || said.minimum && rules.MinApprovers < 2) {
 		t.Fatalf("the inputs %+v relax flow %+v to %+v", q.inputs, said, rules)
 	}
 	if step.Work == Move {

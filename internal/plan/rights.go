@@ -29,6 +29,7 @@ func (r Rights) add(on ref.Reference, actions ...string) {
 type Usage struct {
 	Writes    bool                   // anything is written
 	Referrers bool                   // what is attached to the images is read
+	Planned   bool                   // the plan's code is needed: the others are read as the images are
 	Azure     func(host string) bool // the registry has locks, and lists tags by a right of its own
 }
 
@@ -41,6 +42,9 @@ func RequiredRights(images []Wanted, others []ref.Reference, use Usage) Rights {
 	}
 	for _, other := range others {
 		rights.add(other, "pull")
+		if use.Planned && use.Referrers && use.Azure(other.Registry) {
+			rights.add(other, "metadata_read")
+		}
 	}
 	return rights
 }

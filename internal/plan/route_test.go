@@ -132,8 +132,8 @@ func TestEffectiveActionOfSet(t *testing.T) {
 // people, so that none of them contradicts the flow.
 func TestSealTakesNoRulesOfAnApproval(t *testing.T) {
 	f := parse(t, strings.Replace(crossroads, "{approval: {environment: D}}", "{approval: {kind: automated, checks: [{definition: 1, resource: G}]}}", 1))
-	yes := true
-	in := topology.Inputs{Environment: "Mine", MinApprovers: 2, Approvers: []string{"a"}, Code: &yes, Lock: topology.LockImage}
+	code := topology.CodeOfPlan
+	in := topology.Inputs{Environment: "Mine", MinApprovers: 2, Approvers: []string{"a"}, Code: &code, Lock: topology.LockImage}
 	for _, action := range []string{Seal, Audit} {
 		w, refused, err := FindRoutes(f, Request{Action: action, Source: stage("shop/a"), Targets: []Destination{{Registry: dev}}, Inputs: in})
 		if err != nil || len(refused) > 0 || w.Routes[0].Rules.Kind != topology.None || w.Routes[0].Rules.Lock != topology.LockImage {

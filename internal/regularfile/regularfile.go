@@ -22,6 +22,8 @@ func Read(path string, limit int64) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		// Opening or reading a pipe or a device may wait forever.
 		return nil, errors.New("it is not a regular file")
+	case info.Size() > limit:
+		return nil, tooLarge(limit)
 	}
 	file, err := os.Open(path)
 	if err != nil {
@@ -33,10 +35,12 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if int64(len(content)) > limit {
-		return nil, fmt.Errorf("it is larger than %d bytes", limit)
+		return nil, tooLarge(limit)
 	}
 	return content, nil
 }
+
+func tooLarge(limit int64) error { return fmt.Errorf("it is larger than %d bytes", limit) }
 
 // ErrorText returns the text of an error of Read, without the path and the name of the
 // system call.

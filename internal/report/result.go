@@ -27,6 +27,8 @@ type Result struct {
 	Rules        string          `json:"rules"`
 	Protection   string          `json:"protection"`
 	ApprovalCode string          `json:"approvalCode"`
+	// Plan is set if the plan's code was computed.
+	Plan *Plan `json:"plan,omitempty"`
 	// Flow is the flow file in force; nil if there is none.
 	Flow *FlowFile `json:"flow,omitempty"`
 	// RulesInForce has the rules in force, by the name of the input or of the key in
@@ -51,6 +53,14 @@ type Result struct {
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`
+}
+
+// Plan has the digest and the code of the plan. Others are the lines of the images
+// that other jobs of a set copy, and that are not in this result.
+type Plan struct {
+	Digest string   `json:"digest"`
+	Code   string   `json:"code"`
+	Others []string `json:"others,omitempty"`
 }
 
 // FlowFile is the flow file that was read: from the server (Repository, Ref, and
@@ -192,6 +202,8 @@ type Attached struct {
 	Subject      string        `json:"subject"`
 	State        outcome.State `json:"state"`
 	Reason       string        `json:"reason"`
+	// InPlan is set if the plan's code covers it.
+	InPlan bool `json:"inPlan,omitempty"`
 }
 
 // MergeAttached joins lists, of several targets for example: each artifact once,
@@ -207,7 +219,10 @@ func MergeAttached(lists ...[]Attached) []Attached {
 			at[key] = len(merged)
 			merged = append(merged, a)
 		case outcome.Worse(merged[i].State, a.State) != merged[i].State:
+			a.InPlan = a.InPlan || merged[i].InPlan
 			merged[i] = a
+		default:
+			merged[i].InPlan = merged[i].InPlan || a.InPlan
 		}
 	}
 	return merged

@@ -74,7 +74,7 @@ const (
 	CommentPattern Name = "comment-pattern"
 
 	// ApprovalCode: the approver's comment does not quote the approval code.
-	// Decided by: approval.(*judge).judgeCandidate,
+	// Decided by: approval.(*judge).judgeCode, approval.(*judge).refuseCode,
 	// approval.(*judge).judgeAutomated.
 	ApprovalCode Name = "approval-code"
 

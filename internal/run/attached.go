@@ -40,12 +40,13 @@ func (f observation) referrers() []referrer.Referrer {
 }
 
 // readReferrers finds which attached artifacts are missing at a target, and when
-// each was attached if the rules depend on it.
+// each was attached if the rules depend on it. If the plan's code is needed, it reads
+// when all of them were attached.
 func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *observation) {
 	source := &found.source
 	source.referrers = found.referrers()
 	audit := r.c.Action == agent.Audit
-	if !audit && !wanted.TimesReferrers() || !isAzure(wanted.Source.Registry) {
+	if !audit && !r.planned && !wanted.TimesReferrers() || !isAzure(wanted.Source.Registry) {
 		return
 	}
 	rules := wanted.ReferrerRules()
@@ -62,10 +63,9 @@ func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *o
 	}
 	for i := range source.referrers {
 		one := &source.referrers[i]
-		if !rules.Timed(*one) {
-			continue
-		}
-		if source.timed(one) {
+		asked := *one
+		asked.Missing = one.Missing || r.planned
+		if !rules.Timed(asked) || source.timed(one) {
 			continue
 		}
 		group.Go(func() error {
@@ -254,7 +254,7 @@ func (f observation) attached(at int, registry string, left []string) []report.A
 	var list []report.Attached
 	t := f.targets[at]
 	for i, one := range f.source.referrers {
-		a := report.Attached{Digest: one.Digest, ArtifactType: one.Type, Subject: one.Subject, State: outcome.Present, Reason: left[i]}
+		a := report.Attached{Digest: one.Digest, ArtifactType: one.Type, Subject: one.Subject, State: outcome.Present, Reason: left[i], InPlan: f.source.covered != nil && f.source.covered[i]}
 		lacks := t.presence == nil || t.lacked.Lacks(one.Digest, one.Tag) || one.Unread && a.Reason != ""
 		switch there := t.lacked.Kept(one.Tag); {
 		case lacks && a.Reason != "":

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"acrpromote/internal/acr"
@@ -33,13 +34,20 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	addRules(s, o, f, result)
 
 	images := observed(o, f, now)
-	asked := plan.Case(o.action, images, o.groups, o.subject(), r.ApprovalCode)
+	whole := slices.Concat(images, f.elsewhere)
+	asked := plan.Case(o.action, images, o.groups, o.subject(), r.ApprovalCode, whole)
 	asked.Covered = asked.Covered && len(o.refusals) == 0
 	asked.Unapproved, asked.InRun, asked.RunRefusals = c.Unapproved(), c.InRun, f.runRefusals
 	for i := range f.evidence {
 		asked.Parts[i].Evidence = f.evidence[i]
 	}
 	verdict := approval.Decide(asked, now)
+	if o.planned {
+		r.Plan = planOf(whole, len(images), verdict.PlanAt)
+		for i := range images {
+			f.images[i].source.covered = images[i].Covered(verdict.PlanAt)
+		}
+	}
 	selectReferrers(o, f, verdict, result)
 	observeApproval(images, verdict)
 	observeTargets(images, f)
@@ -79,19 +87,40 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 	images := make([]plan.Image, len(o.images))
 	for i, wanted := range o.images {
 		s := f.images[i].source
-		source := plan.Source{
-			Unreadable: s.err != nil || s.tree == nil, Missing: errors.Is(s.err, transfer.NotFound), Tag: attributes(s.tag), Manifest: attributes(s.manifest),
-			Records: s.records, RunStarted: f.run.Started, Branch: f.run.Branch, Releasing: f.releasing, Attached: s.attached, Now: now,
-		}
-		if s.tree != nil {
-			source.Digest = s.tree.Digest()
-			for _, m := range s.tree.Manifests()[1:] {
-				source.Children = append(source.Children, m.Digest)
-			}
-		}
+		source := planSource(wanted, s)
+		source.Missing, source.Tag, source.Manifest = errors.Is(s.err, transfer.NotFound), attributes(s.tag), attributes(s.manifest)
+		source.Records, source.Attached, source.Now = s.records, s.attached, now
+		source.RunStarted, source.Branch, source.Releasing = f.run.Started, f.run.Branch, f.releasing
 		images[i] = plan.Image{Wanted: wanted, Observed: plan.Observed{Source: source}}
 	}
 	return images
+}
+
+// planSource converts what was read of an image and of what is attached to it to the
+// types of package plan.
+func planSource(wanted plan.Wanted, s sourceState) plan.Source {
+	source := plan.Source{Unreadable: s.err != nil || s.tree == nil, Referrers: s.referrers, Timed: isAzure(wanted.Source.Registry)}
+	if s.tree != nil {
+		source.Digest = s.tree.Digest()
+		for _, m := range s.tree.Manifests()[1:] {
+			source.Children = append(source.Children, m.Digest)
+		}
+	}
+	return source
+}
+
+// planOf returns the plan's digest and code as of a time, or nil if an image could
+// not be read. own is the number of images of this job, which come first.
+func planOf(images []plan.Image, own int, at time.Time) *report.Plan {
+	scope, known := plan.ScopeAt(images, at)
+	if !known {
+		return nil
+	}
+	p := &report.Plan{Digest: scope.Digest(), Code: scope.Code()}
+	if others, _ := plan.ScopeAt(images[own:], at); len(images) > own {
+		p.Others = strings.Split(strings.TrimSuffix(others.Lines(), "\n"), "\n")[1:]
+	}
+	return p
 }
 
 // observeApproval adds when the first approval that counts was given, where that

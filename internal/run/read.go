@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -14,6 +15,7 @@ import (
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
+	"acrpromote/internal/transfer"
 )
 
 // findings are what the read phase found.
@@ -27,6 +29,7 @@ type findings struct {
 	stages      []*approval.Evidence // of this stage, even if another stage's approval counts
 	images      []observation        // by image of the order
 	others      []ref.Reference      // with their digests; empty if unknown
+	elsewhere   []plan.Image         // by image of other jobs, if the plan's code is needed
 }
 
 // observation is the state of one image and its targets in their registries.
@@ -65,6 +68,10 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 		defer defect.Catch(ctx)
 		f.others = r.resolveOthers(ctx)
 	})
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		f.elsewhere = r.readOthers(ctx)
+	})
 	var images errgroup.Group
 	images.SetLimit(imagesAtOnce)
 	for i, wanted := range o.images {
@@ -78,6 +85,50 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	all.Wait()
 	r.readSealers(ctx, f)
 	return f, wrong
+}
+
+// readOthers reads the images that other jobs copy, and what is attached to them.
+// One that could not be read has no digest.
+func (r *reader) readOthers(ctx context.Context) []plan.Image {
+	found := make([]plan.Image, len(r.elsewhere))
+	var group errgroup.Group
+	group.SetLimit(imagesAtOnce)
+	for i, wanted := range r.elsewhere {
+		found[i].Wanted = wanted
+		group.Go(func() error {
+			defer defect.Catch(ctx)
+			found[i].Observed.Source = r.readOther(ctx, wanted)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	return found
+}
+
+func (r *reader) readOther(ctx context.Context, wanted plan.Wanted) plan.Source {
+	source := wanted.Source
+	at, err := r.s.Registry(source.Registry)
+	if err != nil {
+		return plan.Source{Unreadable: true}
+	}
+	tree, err := transfer.ReadTree(ctx, at.Data, source.Repository, cmp.Or(wanted.Digest, source.Tag, source.Digest), r.treeOptions(wanted))
+	if err != nil {
+		return plan.Source{Unreadable: true}
+	}
+	found := observation{source: sourceState{tree: tree}}
+	r.readReferrers(ctx, wanted, &found)
+	s := planSource(wanted, found.source)
+	tree.Settle()
+	return s
+}
+
+// treeOptions returns how an image is read at its source.
+func (r *reader) treeOptions(wanted plan.Wanted) transfer.Options {
+	options := transfer.Options{Referrers: r.c.Referrers.Or(true) && wanted.Action != plan.Seal}
+	if rules := wanted.ReferrerRules(); len(rules.Include)+len(rules.Exclude) > 0 {
+		options.Skip = func(artifactType string) bool { return rules.Leaves(artifactType) != "" }
+	}
+	return options
 }
 
 // resolveOthers finds the digests of images that other jobs copy: the approval

@@ -29,6 +29,10 @@ type order struct {
 	set       bool
 	others    []ref.Reference
 	setDigest string // set in the decide phase
+	// planned reports that the plan's code is needed, which covers the images of
+	// parallel jobs too: elsewhere has these with their targets.
+	planned   bool
+	elsewhere []plan.Wanted
 
 	flow        *flowFile         // nil if there is none
 	refusals    []rule.Refusal    // by the flow file alone
@@ -104,6 +108,7 @@ func direct(c *agent.Config, result *collector) (*order, error) {
 		return nil, wrong
 	}
 	o.images = []plan.Wanted{wanted}
+	o.planned = plan.NeedsPlanCode(o.images)
 	return o, nil
 }
 
@@ -124,10 +129,13 @@ func inputs(c *agent.Config) topology.Inputs {
 		Approvers:           c.Approvers,
 		MaxAge:              c.ApprovalMaxAge.Value,
 		CommentPattern:      c.CommentPattern.Regexp,
-		Code:                optional(c.ApprovalCode),
 		Sealed:              optional(c.Sealed),
 		Lock:                topology.Lock(c.Lock),
 		OnPartial:           topology.OnPartial(c.OnPartial),
+	}
+	if c.ApprovalCode.Given {
+		code := topology.Code(c.ApprovalCode.Value)
+		in.Code = &code
 	}
 	if c.MinApprovers.Given {
 		in.MinApprovers = c.MinApprovers.Value
@@ -138,7 +146,7 @@ func inputs(c *agent.Config) topology.Inputs {
 // signIn prepares the sign-in to every registry of the order without sending
 // anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
-	rights := plan.RequiredRights(o.images, o.others, plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Azure: isAzure})
+	rights := plan.RequiredRights(o.images, o.others, plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Planned: o.planned, Azure: isAzure})
 	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.others) {
 		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {

@@ -73,7 +73,9 @@ func (r *resolver) one(named references) error {
 			r.refusals = append(r.refusals, *refused)
 		}
 	}
-	return r.route(source, true, c.Digest, targets)
+	err = r.route(source, true, c.Digest, targets)
+	r.planned = plan.NeedsPlanCode(r.images)
+	return err
 }
 
 // verify sets the action that verify judges, and checks the inputs against it.
@@ -98,11 +100,9 @@ func (r *resolver) verifyByFlow(source ref.Reference) error {
 // route adds one image with its routes in the flow file. named is false for an
 // image that a pattern of the set found.
 func (r *resolver) route(source ref.Reference, named bool, digest string, targets []plan.Destination) error {
-	wanted, refused, err := plan.FindRoutes(r.flow.File, plan.Request{
-		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
-	})
+	wanted, refused, err := r.wanted(source, targets)
 	if err != nil {
-		return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
+		return err
 	}
 	wanted.Digest, wanted.Named = digest, named
 	r.refusals = append(r.refusals, refused...)
@@ -113,6 +113,17 @@ func (r *resolver) route(source ref.Reference, named bool, digest string, target
 		}
 	}
 	return nil
+}
+
+// wanted returns an image with its routes in the flow file.
+func (r *resolver) wanted(source ref.Reference, targets []plan.Destination) (plan.Wanted, []rule.Refusal, error) {
+	wanted, refused, err := plan.FindRoutes(r.flow.File, plan.Request{
+		Action: r.action, Flow: r.c.Flow, Source: source, Targets: targets, Inputs: inputs(r.c), MoveTag: r.c.MoveTag.Or(false),
+	})
+	if err != nil {
+		return plan.Wanted{}, nil, usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
+	}
+	return wanted, refused, nil
 }
 
 // all resolves the images of a set and the targets of each.
@@ -171,8 +182,43 @@ func (r *resolver) all(ctx context.Context) error {
 			return err
 		}
 	}
+	// The job that would take them leaves out images that no target subscribes to.
+	r.others = slices.DeleteFunc(r.others, func(other ref.Reference) bool {
+		targets, refused := plan.AllTargets(r.flow.File, r.action, flow.Name, other)
+		return r.action != plan.Seal && refused == nil && len(targets) == 0
+	})
+	if err := r.planOthers(flow); err != nil {
+		return err
+	}
 	if len(r.images) == 0 && len(r.refusals) == 0 && len(r.others) == 0 {
 		return usage("images", errors.New("no target subscribes to any image of the set"), "Check the flow's teams.")
+	}
+	return nil
+}
+
+// planOthers finds the targets of the images that parallel jobs copy, if the plan's
+// code is needed. What refuses one of them refuses the plan.
+func (r *resolver) planOthers(flow *topology.Flow) error {
+	if r.planned = plan.NeedsPlanCode(r.images); !r.planned {
+		return nil
+	}
+	for _, other := range r.others {
+		pin := ""
+		if other.Tag != "" {
+			pin, other.Digest = other.Digest, ""
+		}
+		targets, refused := plan.AllTargets(r.flow.File, r.action, flow.Name, other)
+		if refused != nil {
+			r.refusals = append(r.refusals, *refused)
+			continue
+		}
+		wanted, no, err := r.wanted(other, targets)
+		if err != nil {
+			return err
+		}
+		wanted.Digest = pin
+		r.refusals = append(r.refusals, no...)
+		r.elsewhere = append(r.elsewhere, wanted)
 	}
 	return nil
 }

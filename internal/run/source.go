@@ -25,6 +25,7 @@ type sourceState struct {
 	referrers []referrer.Referrer
 	left      []string        // by referrer: why it is not copied, or ""
 	bring     map[string]bool // the digests and digest tags to write
+	covered   []bool          // by referrer: whether the plan's code covers it; nil if it was not computed
 }
 
 // readSource reads the image. For seal, and if the rules require a seal, it also
@@ -64,14 +65,10 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 		})
 	}
 	known := make(chan string, 1)
-	options := transfer.Options{
-		Referrers: r.c.Referrers.Or(true) && !sealing,
-		Resolved:  func(digest string) { known <- digest },
-	}
-	if rules := wanted.ReferrerRules(); len(rules.Include)+len(rules.Exclude) > 0 {
-		options.Skip = func(artifactType string) bool { return rules.Leaves(artifactType) != "" }
-	}
-	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) {
+	options := r.treeOptions(wanted)
+	options.Resolved = func(digest string) { known <- digest }
+	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) && !r.planned {
+		// The plan's code covers what is attached, whatever a target has.
 		options.Replica = first
 	}
 	var recordsErr error

@@ -282,7 +282,7 @@ func (g generator) inputs(f flows) map[string]string {
 	maybe(8, "approvers", "release.manager@example.com", "security.officer@example.com")
 	maybe(8, "approvalMaxAge", "1m", "1h")
 	maybe(8, "commentPattern", "CHG[0-9]+", "OK")
-	maybe(10, "approvalCode", "true", "false")
+	maybe(10, "approvalCode", "true", "plan", "false")
 	maybe(6, "requesterCanApprove", "true", "false")
 	maybe(8, "sealed", "true", "false")
 	maybe(8, "moveTag", "true", "false")

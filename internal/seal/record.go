@@ -16,6 +16,11 @@ import (
 // ArtifactType is the artifact type of seal records among an image's referrers.
 const ArtifactType = "application/vnd.acrpromote.seal.v1+json"
 
+// LaterTypes are the artifact types of what this program attaches once an image has
+// been released: receipts and recall records. The plan's code does not cover them, so
+// that an image can be released again.
+var LaterTypes = []string{"application/vnd.acrpromote.receipt.v1+json", "application/vnd.acrpromote.recall.v1+json"}
+
 // AttachmentName is the name of the attachment with which a step of Azure
 // Pipelines shows that it sealed an image: the hex digits of its digest.
 func AttachmentName(digest string) string {

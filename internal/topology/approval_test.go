@@ -15,7 +15,7 @@ func TestSameApproval(t *testing.T) {
 	changed := map[string]any{
 		"Kind": Automated, "Environment": "Staging", "MinApprovers": 2, "RequesterCanApprove": true, "AuthorCanApprove": true,
 		"Approvers": []string{"a@example.com"}, "MaxAge": time.Hour, "CommentPatterns": []*regexp.Regexp{regexp.MustCompile("CHG")},
-		"Code": true, "Checks": []Check{{"1", "Production"}}, "Sealed": true, "Branches": []BranchPattern{{}}, "Sealer": &Sealer{},
+		"Code": CodeOfImage, "Checks": []Check{{"1", "Production"}}, "Sealed": true, "Branches": []BranchPattern{{}}, "Sealer": &Sealer{},
 		"Attached": []Attached{{ArtifactType: "a/b"}}, "Lock": LockTag, "OnPartial": Warn, "Ignored": []string{"x"}, "ReceiptKey": "k", "ReceiptRequired": true,
 	}
 	fields := reflect.TypeFor[Rules]()

@@ -18,6 +18,9 @@ type scalar interface{ read(text string) error }
 // numeric is a scalar that may be written as a number without quotes.
 type numeric interface{ numeric() }
 
+// logical is a scalar whose values include true and false, without quotes.
+type logical interface{ logical() }
+
 // place has the nodes of a value and of its key; key is nil if it has none.
 type place struct{ value, key *yaml.Node }
 
@@ -105,14 +108,21 @@ func (d *decoder) value(n *yaml.Node, v reflect.Value, path string) {
 	}
 	if s, ok := v.Addr().Interface().(scalar); ok {
 		_, number := s.(numeric)
-		if d.text(n, path, number) {
-			if err := s.read(n.Value); err != nil {
-				var m mistake
-				if !errors.As(err, &m) {
-					m.reason = err.Error()
-				}
-				d.fail(n, path, m)
+		_, truth := s.(logical)
+		switch quoted := n.Value == "true" || n.Value == "false"; {
+		case truth && n.ShortTag() == "!!str" && quoted:
+			d.mistyped(n, path, "true or false", "Write true or false, without quotes.")
+			return
+		case truth && n.ShortTag() == "!!bool":
+		case !d.text(n, path, number):
+			return
+		}
+		if err := s.read(n.Value); err != nil {
+			var m mistake
+			if !errors.As(err, &m) {
+				m.reason = err.Error()
 			}
+			d.fail(n, path, m)
 		}
 		return
 	}

@@ -230,6 +230,7 @@ func TestTighten(t *testing.T) {
 	receipt := func(key ReceiptKey) func(*Flow) {
 		return func(f *Flow) { f.Receipt = Receipt{Key: key, Required: true} }
 	}
+	noCode, image, plan := Code(""), CodeOfImage, CodeOfPlan
 	down := Defaults{Sealed: true, Lock: LockNone}
 	silent := Rules{Kind: Manual, Environment: "Production", MinApprovers: 2, AuthorCanApprove: true, MaxAge: 72 * time.Hour, Sealed: true, Lock: LockNone, OnPartial: Fail}
 	for _, c := range []struct {
@@ -250,8 +251,13 @@ func TestTighten(t *testing.T) {
 		{name: "requester may by the flow, not by input", change: func(f *Flow) { f.Require.Approval.RequesterCanApprove = &yes }, in: Inputs{RequesterCanApprove: &no}, want: func(*Rules) {}},
 		{name: "author may not", in: Inputs{AuthorCanApprove: &no}, want: func(w *Rules) { w.AuthorCanApprove = false }},
 		{name: "author may not by the flow", change: func(f *Flow) { f.Require.Approval.AuthorCanApprove = &no }, in: Inputs{AuthorCanApprove: &yes}, want: func(w *Rules) { w.AuthorCanApprove = false }, ignored: "authorCanApprove"},
-		{name: "code", in: Inputs{Code: &yes}, want: func(w *Rules) { w.Code = true }},
-		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = true }, in: Inputs{Code: &no}, want: func(w *Rules) { w.Code = true }, ignored: "approvalCode"},
+		{name: "code", in: Inputs{Code: &image}, want: func(w *Rules) { w.Code = CodeOfImage }},
+		{name: "no code", change: func(f *Flow) { f.Require.Approval.Code = CodeOfImage }, in: Inputs{Code: &noCode}, want: func(w *Rules) { w.Code = CodeOfImage }, ignored: "approvalCode is false, which would relax flow f. It is ignored, and image applies"},
+		{name: "the plan's code", in: Inputs{Code: &plan}, want: func(w *Rules) { w.Code = CodeOfPlan }},
+		{name: "the plan's code instead of the image's", change: func(f *Flow) { f.Require.Approval.Code = CodeOfImage }, in: Inputs{Code: &plan}, want: func(w *Rules) { w.Code = CodeOfPlan }},
+		{name: "the image's code instead of the plan's", change: func(f *Flow) { f.Require.Approval.Code = CodeOfPlan }, in: Inputs{Code: &image}, want: func(w *Rules) { w.Code = CodeOfPlan }, ignored: "approvalCode is image, which would relax flow f. It is ignored, and plan applies"},
+		{name: "no code instead of the plan's", change: func(f *Flow) { f.Require.Approval.Code = CodeOfPlan }, in: Inputs{Code: &noCode}, want: func(w *Rules) { w.Code = CodeOfPlan }, ignored: "approvalCode is false"},
+		{name: "the plan's code twice", change: func(f *Flow) { f.Require.Approval.Code = CodeOfPlan }, in: Inputs{Code: &plan}, want: func(w *Rules) { w.Code = CodeOfPlan }},
 		{name: "unsealed by input", in: Inputs{Sealed: &no}, want: func(*Rules) {}, ignored: "sealed is false"},
 		{name: "unsealed by the flow", change: func(f *Flow) { f.Require.Sealed = &no }, want: func(w *Rules) { w.Sealed = false }},
 		{name: "kind any", in: Inputs{Approval: Any}, want: func(*Rules) {}, ignored: "approval is any"},
@@ -271,8 +277,9 @@ func TestTighten(t *testing.T) {
 		{name: "approvers of none", change: none, in: Inputs{Approvers: []string{"a@example.com"}}, want: asked(func(w *Rules) { w.Approvers = []string{"a@example.com"} })},
 		{name: "approvalMaxAge of none", change: none, in: Inputs{MaxAge: time.Hour}, want: asked(func(w *Rules) { w.MaxAge = time.Hour })},
 		{name: "commentPattern of none", change: none, in: Inputs{CommentPattern: pattern.Regexp}, want: asked(func(w *Rules) { w.CommentPatterns = []*regexp.Regexp{pattern.Regexp} })},
-		{name: "approvalCode of none", change: none, in: Inputs{Code: &yes}, want: asked(func(w *Rules) { w.Code = true })},
-		{name: "no code of none", change: none, in: Inputs{Code: &no}, want: unasked},
+		{name: "approvalCode of none", change: none, in: Inputs{Code: &image}, want: asked(func(w *Rules) { w.Code = CodeOfImage })},
+		{name: "the plan's code of none", change: none, in: Inputs{Code: &plan}, want: asked(func(w *Rules) { w.Code = CodeOfPlan })},
+		{name: "no code of none", change: none, in: Inputs{Code: &noCode}, want: unasked},
 		{name: "requesters and authors of none", change: none, in: Inputs{RequesterCanApprove: &no, AuthorCanApprove: &no}, want: func(w *Rules) { unasked(w); w.AuthorCanApprove = false }},
 		{name: "minApprovers of none, none given too", change: none, in: Inputs{Approval: None, MinApprovers: 2}, want: asked(func(w *Rules) { w.MinApprovers = 2 }), ignored: "approval is none"},
 		{name: "environment of automated", change: automated, in: Inputs{Environment: "E"}, err: "ask no person, so inputs about people have no effect: environment"},
@@ -280,9 +287,9 @@ func TestTighten(t *testing.T) {
 		{name: "approvers of automated", change: automated, in: Inputs{Approvers: []string{"a"}}, err: "no effect: approvers"},
 		{name: "approvalMaxAge of automated", change: automated, in: Inputs{MaxAge: time.Hour}, err: "no effect: approvalMaxAge"},
 		{name: "commentPattern of automated", change: automated, in: Inputs{CommentPattern: pattern.Regexp}, err: "no effect: commentPattern"},
-		{name: "approvalCode of automated", change: automated, in: Inputs{Code: &yes}, err: "no effect: approvalCode"},
-		{name: "everything of automated", change: automated, in: Inputs{Environment: "E", MinApprovers: 2, Code: &yes}, err: "no effect: environment, minApprovers, approvalCode"},
-		{name: "no code of automated", change: automated, in: Inputs{Code: &no}, want: checked},
+		{name: "approvalCode of automated", change: automated, in: Inputs{Code: &image}, err: "no effect: approvalCode"},
+		{name: "everything of automated", change: automated, in: Inputs{Environment: "E", MinApprovers: 2, Code: &plan}, err: "no effect: environment, minApprovers, approvalCode"},
+		{name: "no code of automated", change: automated, in: Inputs{Code: &noCode}, want: checked},
 		{name: "automated of any, with people", change: func(f *Flow) { automated(f); f.Require.Approval.Kind = Any }, in: Inputs{Approval: Automated, MinApprovers: 2}, err: "no effect: minApprovers"},
 		{name: "automated of any, with its environment", change: func(f *Flow) {
 			automated(f)

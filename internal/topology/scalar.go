@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -166,6 +167,49 @@ const (
 
 func (Lock) values() []string          { return []string{"none", "tag", "image"} }
 func (l *Lock) read(text string) error { return pick(l, text) }
+
+// Code is what the approval code that the approver's comment must quote is
+// computed from; empty if none is required.
+type Code string
+
+const (
+	// CodeOfImage is the code of the image, or of the set of images.
+	CodeOfImage Code = "image"
+	// CodeOfPlan is the code of the plan: the images, their targets, the locks and
+	// what is attached.
+	CodeOfPlan Code = "plan"
+)
+
+// ParseCode parses a value of the input approvalCode and of the key code: true
+// means image, and false none.
+func ParseCode(text string) (Code, error) {
+	switch text {
+	case "false":
+		return "", nil
+	case "true", string(CodeOfImage):
+		return CodeOfImage, nil
+	case string(CodeOfPlan):
+		return CodeOfPlan, nil
+	}
+	return "", fmt.Errorf("%s is not one of true, image, plan, false", quote(text))
+}
+
+func (*Code) logical() {}
+func (c *Code) read(text string) (err error) {
+	*c, err = ParseCode(text)
+	return err
+}
+
+// strictness orders the values: the plan's code covers the images, and more.
+func (c Code) strictness() int { return slices.Index([]Code{"", CodeOfImage, CodeOfPlan}, c) }
+
+// String returns the value as it is written in a flow file.
+func (c Code) String() string {
+	if c == "" {
+		return "false"
+	}
+	return string(c)
+}
 
 // On is the manifest to which artifacts must be attached.
 type On string

@@ -70,6 +70,7 @@ func scalars() map[reflect.Type]object {
 		reflect.TypeFor[CheckID](): {"anyOf": []any{
 			object{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},
 			object{"type": "string", "pattern": `^[1-9][0-9]{0,9}$|^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`}}},
+		reflect.TypeFor[Code]():               {"enum": []any{true, false, "image", "plan"}},
 		reflect.TypeFor[Approver]():           resource,
 		reflect.TypeFor[Project]():            text(object{"pattern": `^[^\\/:*?"<>;#${},+=\[\]|]+$`, "maxLength": 64}),
 		reflect.TypeFor[PipelineID]():         {"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},

@@ -21,7 +21,7 @@ type Inputs struct {
 	Approvers           []string
 	MaxAge              time.Duration
 	CommentPattern      *regexp.Regexp
-	Code                *bool
+	Code                *Code
 	Sealed              *bool
 	Lock                Lock
 	OnPartial           OnPartial
@@ -46,7 +46,7 @@ type Rules struct {
 	Approvers           []string // if empty, anyone
 	MaxAge              time.Duration
 	CommentPatterns     []*regexp.Regexp // every one must match
-	Code                bool
+	Code                Code
 	Checks              []Check // with {tag} replaced
 	Sealed              bool
 	Branches            []BranchPattern
@@ -107,7 +107,13 @@ func (f *Flow) Tighten(tag string, in Inputs, defaults Defaults) (Rules, error) 
 	}
 	t.stricterBool(f, "requesterCanApprove", &t.RequesterCanApprove, in.RequesterCanApprove, false)
 	t.stricterBool(f, "authorCanApprove", &t.AuthorCanApprove, in.AuthorCanApprove, false)
-	t.stricterBool(f, "approvalCode", &t.Code, in.Code, true)
+	switch {
+	case in.Code == nil || *in.Code == t.Code:
+	case in.Code.strictness() > t.Code.strictness():
+		t.Code = *in.Code
+	default:
+		t.ignore(f, "approvalCode", in.Code.String(), t.Code.String())
+	}
 	t.stricterBool(f, "sealed", &t.Sealed, in.Sealed, true)
 	t.Sealer = r.sealer(t.Sealed)
 	if in.MinApprovers > 0 && in.MinApprovers < t.MinApprovers {
@@ -212,7 +218,7 @@ func (t *Rules) askPeople(f *Flow, tag string, in Inputs) error {
 		{"approvers", len(in.Approvers) > 0},
 		{"approvalMaxAge", in.MaxAge > 0},
 		{"commentPattern", in.CommentPattern != nil},
-		{"approvalCode", in.Code != nil && *in.Code},
+		{"approvalCode", in.Code != nil && *in.Code != ""},
 	} {
 		if input.given {
 			people = append(people, input.name)

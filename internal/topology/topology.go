@@ -158,8 +158,8 @@ type Approval struct {
 	MaxAge Duration `flow:"maxAge"`
 	// An RE2 regular expression that must match somewhere in the approver's comment.
 	CommentPattern CommentPattern `flow:"commentPattern"`
-	// Whether the comment must quote the approval code. Default: false.
-	Code bool `flow:"code"`
+	// The approval code that the comment must quote: image, or true, for the code of the image or the set; plan for that of the plan. Default: false.
+	Code Code `flow:"code"`
 	// The checks of an automated approval; all of them must have passed.
 	Checks []Check `flow:"checks"`
 }
