@@ -2,11 +2,14 @@ package main_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
+	"acrpromote/internal/fakeagent"
 	"acrpromote/internal/sim"
 )
 
@@ -212,6 +215,45 @@ func TestLinkToRun(t *testing.T) {
 		env.run.MutateBuild(func(d map[string]any) { d["_links"] = map[string]any{"web": map[string]any{"href": link}} })
 		if got := env.task(push("dryRun", "true")).want("done").at("run", "url"); got != want {
 			t.Errorf("%v: %v, want %s", link, got, want)
+		}
+	}
+}
+
+// TestEveryStepKeepsItsResult checks that several steps of a job write their results
+// to files of their own, in the agent's folder and in one that is named.
+func TestEveryStepKeepsItsResult(t *testing.T) {
+	env, _ := ready(t)
+	for name, in := range map[string]inputs{"the agent's folder": push("dryRun", "true"), "reportFolder": push("dryRun", "true", "reportFolder", filepath.Join(env.temp, "reports"))} {
+		folder := env.folder()
+		step := func(called string, in inputs) outcome {
+			return env.task(in, func(e *fakeagent.Environment) { e.TempDirectory, e.Step = folder, called })
+		}
+		first := step("", in).want("done")
+		second := step("AcrPromote1", in.with("action", "verify", "dryRun", "")).want("done")
+		third := step("push", in.with("source", prodHost+"/"+cart+":nothing")).want("failed")
+		again := step("push", in).want("done")
+		hostile := step("../../x; ##vso[task.complete]\n", in).want("done")
+		reports := map[string]string{}
+		for called, o := range map[string]outcome{"-AcrPromote": first, "-AcrPromote1": second, "-push": third, "-push-2": again, "-______x____vso_task_complete_": hostile} {
+			path := o.output["report"]
+			action := o.result["action"].(string)
+			if want := "acrpromote-" + action + "-Production-Promote" + called + ".json"; filepath.Base(path) != want {
+				t.Errorf("%s: %s, want %s", name, filepath.Base(path), want)
+			}
+			if reports[path] != "" {
+				t.Errorf("%s: %s is of two steps", name, path)
+			}
+			reports[path] = o.result["startedAt"].(string)
+		}
+		for path, started := range reports {
+			content, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(content), started) {
+				t.Errorf("%s: %s is not the step's own: %v", name, path, err)
+			}
+		}
+		newest, err := os.ReadFile(filepath.Join(filepath.Dir(hostile.output["report"]), "result.json"))
+		if err != nil || !strings.Contains(string(newest), hostile.result["startedAt"].(string)) {
+			t.Errorf("%s: result.json is not the newest: %v", name, err)
 		}
 	}
 }

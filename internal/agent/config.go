@@ -125,6 +125,9 @@ type Claims struct {
 	StageID             string `env:"SYSTEM_STAGEID"`
 	StageName           string `env:"SYSTEM_STAGENAME"`
 	StageAttempt        Number `env:"SYSTEM_STAGEATTEMPT"`
+	PhaseName           string `env:"SYSTEM_PHASENAME"` // of a job as it is named in the pipeline
+	JobName             string `env:"SYSTEM_JOBNAME"`   // of one of several such jobs
+	StepName            string `env:"SYSTEM_TASKINSTANCENAME"`
 	OIDCRequestURI      string `env:"SYSTEM_OIDCREQUESTURI"`
 	BuildID             Number `env:"BUILD_BUILDID"`
 	BuildRequestedForID string `env:"BUILD_REQUESTEDFORID"`
@@ -231,6 +234,32 @@ func (c *Config) ReportPath() string {
 	}
 	return c.TempPath()
 }
+
+// ReportName returns a name for the step's report, without an ending: no other step
+// of the run has the same action, stage, job and name. It is made of claims, and has
+// only characters that every file system takes.
+func (c *Config) ReportName() string {
+	stage := c.Claims.StageName
+	if c.Claims.Classic() {
+		stage = c.Claims.ReleaseEnvironmentName
+	}
+	name := "acrpromote"
+	for _, part := range []string{c.Action, stage, c.Claims.PhaseName, c.Claims.JobName, c.Claims.StepName} {
+		if part == "" || part == "__default" {
+			continue
+		}
+		name += "-" + strings.Map(func(r rune) rune {
+			if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
+				return r
+			}
+			return '_'
+		}, part[:min(len(part), longestPart)])
+	}
+	return name
+}
+
+// longestPart limits the parts of a report's name, in bytes.
+const longestPart = 32
 
 // TempPath returns the agent's temporary folder, or the system's.
 func (c *Config) TempPath() string {

@@ -2,6 +2,7 @@ package run
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -222,8 +223,10 @@ func (p *reporter) complete(r report.Result, path string, end conclusion) {
 	p.commands.Complete(result, string(r.Outcome)+": "+report.Headline(r))
 }
 
-// writeFiles writes result.json and, in a pipeline, the summary for the run's
-// page to a folder. It returns the path of result.json, or "" without a folder.
+// writeFiles writes the result and, in a pipeline, the summary for the run's page to
+// a folder. In a pipeline the result has a name of its own, so that the next step of
+// the job keeps it, and result.json is the newest. It returns the path of the result,
+// or "" without a folder.
 func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 	if folder == "" {
 		return "", nil
@@ -239,12 +242,18 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 	if err := report.WriteJSON(&document, r); err != nil {
 		return "", err
 	}
-	path := filepath.Join(folder, "result.json")
-	if err := replace(path, document.Bytes()); err != nil {
+	newest := filepath.Join(folder, "result.json")
+	if !p.config.InPipeline {
+		return newest, replace(newest, document.Bytes())
+	}
+	path, err := unused(folder, p.config.ReportName(), ".json")
+	if err != nil {
 		return "", err
 	}
-	if !p.config.InPipeline {
-		return path, nil
+	for _, file := range []string{path, newest} {
+		if err := replace(file, document.Bytes()); err != nil {
+			return "", err
+		}
 	}
 	// The agent reads the summary later. A unique name keeps the next step of the
 	// job from overwriting it.
@@ -291,6 +300,28 @@ func (p *reporter) attachSeal(digest string, record []byte) error {
 	p.commands.AddAttachment(approval.SealAttachment, seal.AttachmentName(digest), file.Name())
 	return nil
 }
+
+// unused creates an empty file with a name that is not in use, such as NAME.json or,
+// if a step is run again on the same machine, NAME-2.json.
+func unused(folder, name, ending string) (string, error) {
+	for n := 1; ; n++ {
+		path := filepath.Join(folder, name+ending)
+		if n > 1 {
+			path = filepath.Join(folder, fmt.Sprintf("%s-%d%s", name, n, ending))
+		}
+		file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if errors.Is(err, os.ErrExist) && n < mostReports {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		return path, file.Close()
+	}
+}
+
+// mostReports limits how many names are tried for one report.
+const mostReports = 10_000
 
 // replace writes a file atomically.
 func replace(path string, content []byte) error {
