@@ -89,6 +89,8 @@ func TestExpectations(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, v)
 		case v.Met != (c.why == "") || v.Met != (len(v.Refusals) == 0):
 			t.Errorf("%s: met %t, %+v", c.name, v.Met, v.Refusals)
+		case !v.Met && v.Refusals[0].Subject != append(image.Resources, ours)[0]:
+			t.Errorf("%s: the refusal is about %q", c.name, v.Refusals[0].Subject)
 		case !v.Met && (len(v.Refusals) != 1 || v.Refusals[0].Rule != rule.ReceiptPolicy || !strings.Contains(v.Refusals[0].Reason, c.why)):
 			t.Errorf("%s: %+v, want %q", c.name, v.Refusals, c.why)
 		}
@@ -201,6 +203,9 @@ func TestPairsCannotBeMixed(t *testing.T) {
 		}
 	}
 	failed := change(`"PASSED"`, `"FAILED"`)
+	if v := Judge(here(), append(failed, found[1]), keys, Expectations{}, clock); !v.Met || len(v.Valid) != 2 || len(v.Notes) != 1 || !strings.Contains(v.Notes[0], "verificationResult differs") {
+		t.Errorf("passed and failed: %+v", v)
+	}
 	if v := Judge(here(), failed, keys, Expectations{}, clock); v.Met || v.Refusals[0].Rule != rule.ReceiptPolicy || !strings.Contains(v.Refusals[0].Reason, `its result is "FAILED"`) {
 		t.Errorf("%+v", v.Refusals)
 	}

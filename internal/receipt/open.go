@@ -118,7 +118,7 @@ type Receipt struct {
 	statement string // digest of the summary's statement
 }
 
-// pair returns the receipt that a summary and a promotion make. It returns an error
+// pair returns the receipt that a summary and a promotion by the same key make. It returns an error
 // if the two do not belong together or contradict each other.
 func pair(summary, promotion Opened) (Receipt, error) {
 	s, p := *summary.Summary, *promotion.Promotion
@@ -127,8 +127,6 @@ func pair(summary, promotion Opened) (Receipt, error) {
 		policy = "sha256:" + hex
 	}
 	switch {
-	case summary.Key.ID() != promotion.Key.ID():
-		return Receipt{}, errors.New("its two statements are signed by different keys")
 	case !s.TimeVerified.Equal(p.Time):
 		return Receipt{}, errors.New("its two statements name different times")
 	case !p.names(s.ResourceURI):
