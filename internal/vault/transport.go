@@ -44,7 +44,8 @@ func newTransport(key Reference, client *http.Client) *transport {
 	return &transport{host: key.Host, client: &own, challenge: fmt.Sprintf(`Bearer authorization="https://login.invalid/own", resource="%s"`, key.audience())}
 }
 
-// unauthorizedError is a 401 of the vault. azkeys would take its challenge.
+// unauthorizedError is a 401 of the vault. azkeys would take its challenge, and panic if
+// the authorization in it is not a URL.
 type unauthorizedError struct{ body []byte }
 
 func (*unauthorizedError) Error() string { return "HTTP 401" }

@@ -399,6 +399,38 @@ func TestHostileVault(t *testing.T) {
 	}
 }
 
+// TestChallengesAreNotTaken: a vault that challenges a request in the middle of a run
+// decides neither audience nor tenant of a token, and gets no second request.
+func TestChallengesAreNotTaken(t *testing.T) {
+	for _, challenge := range []string{
+		`Bearer authorization="x", resource="https://vault.azure.net"`,
+		`Bearer authorization="https://evil.example/other", resource="https://vault.azure.net"`,
+		`Bearer authorization="https://login.microsoftonline.com/other", resource="https://management.azure.com"`,
+		`Bearer realm="", error="insufficient_claims", claims="e30="`,
+	} {
+		e := newEnv(t, sim.VaultOptions{})
+		e.vault.CreateKey("k", sim.VaultKey{})
+		k, err := e.open(keyURL("k")).Ready(t.Context(), time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		undo := e.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.Host == host {
+				w.Header().Set("Www-Authenticate", challenge)
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			return r.Host == host
+		})
+		mark := e.cloud.Mark()
+		_, err = k.Sign(t.Context(), message)
+		e.check(t, err, vault.ErrDenied, "signing with the key k failed: the vault does not accept the identity's token (HTTP 401)")
+		if requests := e.cloud.Since(mark); len(requests) != 1 {
+			t.Errorf("%s: %d requests", challenge, len(requests))
+		}
+		undo()
+	}
+}
+
 // TestVaultTokenGoesToTheVaultAlone: the identity's token for vaults is requested from
 // Microsoft Entra ID and sent to the vault that the key names, whatever challenges and
 // redirects say. No request is sent without a token, and none but these hosts is asked.
