@@ -258,6 +258,29 @@ func TestHelp(t *testing.T) {
 	if _, linked, _ := at(t, published, p.dir, p.environ, "help", "branch"); !strings.Contains(linked, "\n  "+address+"/troubleshooting.md#branch\n") {
 		t.Errorf("help branch does not link to its entry:\n%s", linked)
 	}
+	// A step that is refused, because its stage has not begun.
+	env := newTestEnv(t)
+	env.sealed()
+	for program, linked := range map[string]bool{binary: false, published: true} {
+		folder := t.TempDir()
+		code, stdout, stderr := at(t, program, folder, append(env.environ(env.stage, push("reportFolder", folder)), "GORACE=atexit_sleep_ms=0"))
+		if code != 0 || stderr != "" {
+			t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		summaries, _ := filepath.Glob(filepath.Join(folder, "*.md"))
+		if len(summaries) != 1 {
+			t.Fatalf("there are %d summaries\n%s", len(summaries), stdout)
+		}
+		summary, err := os.ReadFile(summaries[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		url := address + "/troubleshooting.md#run-mismatch"
+		if strings.Contains(stdout, "More: "+url) != linked || strings.Contains(string(summary), "[`run-mismatch`]("+url+")") != linked ||
+			strings.Contains(string(summary), "`acrpromote help RULE` explains a rule.") == linked || strings.Contains(string(summary)+stdout, ".md#") != linked {
+			t.Errorf("linked: %v\n%s\n%s", linked, summary, stdout)
+		}
+	}
 	code, stdout, stderr := at(t, binary, p.dir, p.environ, "help", "aproval-unbound")
 	if code != 2 || !strings.Contains(stdout+stderr, "Did you mean approval-unbound?") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)

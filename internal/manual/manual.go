@@ -32,10 +32,6 @@ func URL(topic string) string { return entryURL(address, topic) }
 // the name of a rule. It returns "" if there is no such entry.
 func Hint(topic string) string { return hint(address, topic) }
 
-// Markdown returns the name of a topic as a link to its published entry, or the
-// command that shows it. It returns "" if there is no such entry.
-func Markdown(topic string) string { return markdown(address, topic) }
-
 // Reference returns a reference to a page of the documentation, to be put at the
 // end of a sentence: its address in parentheses, or "" if it is not published.
 func Reference(page string) string { return reference(address, page) }
@@ -60,16 +56,6 @@ func hint(address, topic string) string {
 	}
 	if _, known := lookup(topic); known {
 		return "More: " + command(topic)
-	}
-	return ""
-}
-
-func markdown(address, topic string) string {
-	if url := entryURL(address, topic); url != "" {
-		return "[" + topic + "](" + url + ")"
-	}
-	if _, known := lookup(topic); known {
-		return "`" + command(topic) + "`"
 	}
 	return ""
 }

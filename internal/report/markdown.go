@@ -6,6 +6,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"acrpromote/internal/manual"
 	"acrpromote/internal/markup"
 )
 
@@ -174,15 +175,19 @@ func (m *markdown) next(r Result) {
 		m.line("%s", s)
 	}
 	for _, f := range r.Refusals {
-		entry(m.code(string(f.Rule)), f.Subject, f.Reason, f.Remedy)
+		name := m.code(string(f.Rule))
+		if url := manual.URL(string(f.Rule)); url != "" {
+			name = "[" + name + "](" + url + ")"
+		}
+		entry(name, f.Subject, f.Reason, f.Remedy)
 	}
 	for _, e := range r.Errors {
 		entry(m.text(e.Side.label()), e.Subject, e.Reason, e.Remedy)
 	}
 	m.more(left)
-	if len(r.Refusals) > 0 {
+	if len(r.Refusals) > 0 && manual.Address() == "" {
 		m.line("")
-		m.line("The troubleshooting page explains each rule under its name (docs/troubleshooting.md).")
+		m.line("`acrpromote help RULE` explains a rule.")
 	}
 }
 

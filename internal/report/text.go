@@ -5,8 +5,10 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"acrpromote/internal/manual"
 	"acrpromote/internal/markup"
 	"acrpromote/internal/outcome"
+	"acrpromote/internal/rule"
 	"acrpromote/internal/sanitize"
 )
 
@@ -51,7 +53,11 @@ func Issues(r Result) (warnings, problems []string) {
 		problems = append(problems, kind+": "+sanitize.Visible(subject, longField)+": "+strings.TrimRight(sentence(sanitize.Visible(reason, longField))+" "+sanitize.Visible(remedy, longField), " "))
 	}
 	for _, f := range r.Refusals {
-		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+		remedy := f.Remedy
+		if url := manual.URL(string(f.Rule)); url != "" {
+			remedy = strings.TrimLeft(remedy+" More: "+url, " ")
+		}
+		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, remedy)
 	}
 	for _, e := range r.Errors {
 		add(e.Side.label(), e.Subject, e.Reason, e.Remedy)
@@ -280,8 +286,13 @@ func (t *text) problems(r Result) {
 			}
 		}
 	}
+	explained := map[rule.Name]bool{}
 	for _, f := range r.Refusals {
 		entry("refused: "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, f.Remedy)
+		if hint := manual.Hint(string(f.Rule)); hint != "" && !explained[f.Rule] {
+			t.line("    " + hint)
+			explained[f.Rule] = true
+		}
 	}
 	for _, e := range r.Errors {
 		entry(e.Side.label(), e.Subject, e.Reason, e.Remedy)
