@@ -268,3 +268,53 @@ func TestManifestLayer(t *testing.T) {
 		}
 	}
 }
+
+// TestEnvelopes has envelopes in the right form that are not taken, though the
+// signature is valid.
+func TestEnvelopes(t *testing.T) {
+	signer, key := signerOf(t, "Ed25519")
+	statement, err := sealing().Statement()
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := func(payloadType string, payload []byte) signatureOf {
+		signature, err := signer.Sign(context.Background(), pae(payloadType, payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signatureOf{"", signature}
+	}
+	valid := signed(payloadType, statement.Content)
+	large := append(bytes.Repeat([]byte(" "), maxPayload), statement.Content...)
+	for _, c := range []struct {
+		name     string
+		envelope envelope
+		why      string
+	}{
+		{"as it was", envelope{statement.Content, payloadType, []signatureOf{valid}}, ""},
+		{"another type of payload", envelope{statement.Content, "application/json", []signatureOf{signed("application/json", statement.Content)}}, `"application/json"`},
+		{"no signature", envelope{statement.Content, payloadType, []signatureOf{}}, "0 signatures"},
+		{"null for signatures", envelope{statement.Content, payloadType, nil}, "0 signatures"},
+		{"two signatures", envelope{statement.Content, payloadType, []signatureOf{valid, valid}}, "2 signatures"},
+		{"a large statement", envelope{large, payloadType, []signatureOf{signed(payloadType, large)}}, "358400 are allowed"},
+		{"a keyid that is not the key's", envelope{statement.Content, payloadType, []signatureOf{{ours, valid.Sig}}}, "not signed by one of the keys"},
+		{"a keyid that is the key's", envelope{statement.Content, payloadType, []signatureOf{{key.ID(), valid.Sig}}}, ""},
+	} {
+		for _, mediaType := range []string{MediaType, BundleType} {
+			content, err := c.envelope.encode(mediaType, key.hint())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := Open(mediaType, content, ours, []Key{key}); (err == nil) != (c.why == "") || err != nil && !strings.Contains(err.Error(), c.why) {
+				t.Errorf("%s: %v, want an error with %q", c.name, err, c.why)
+			}
+		}
+	}
+	bundled, err := envelope{statement.Content, payloadType, []signatureOf{valid}}.encode(BundleType, "another")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(BundleType, bundled, ours, []Key{key}); err == nil {
+		t.Error("a bundle that names another key was accepted")
+	}
+}
