@@ -111,6 +111,7 @@ var pure = map[string][]string{
 	"internal/referrer":    {},
 	"internal/sbom":        {"internal/sanitize"},
 	"internal/markup":      {"internal/sanitize"},
+	"internal/card":        {"internal/imageinfo", "internal/markup", "internal/sanitize", "internal/sbom"},
 	"internal/imageinfo":   {"internal/sanitize"},
 	"internal/plan":        {"internal/approval", "internal/explain", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
@@ -164,7 +165,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
 		"internal/vault":     {"internal/explain", "internal/ref", "internal/regularfile", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/refusal", "internal/rule", "internal/sanitize"},
-		"internal/report":    {"internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
+		"internal/report":    {"internal/card", "internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},
 		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},

@@ -50,6 +50,7 @@ type Image struct {
 	Description Description
 	Attached    []Attached
 	Targets     []Target
+	Lock        string // of a seal: what it locks
 	// Changes has the images that it is compared with.
 	Changes []Change
 }
@@ -117,14 +118,14 @@ type Change struct {
 	Notes    []string   `json:"notes"`
 }
 
-// Packages is how the packages of one platform differ, by an SBOM of each image.
-// The lists may be cut; Counts are not.
+// Packages is how the packages of platforms differ, by an SBOM of each image, in the
+// same way on all of them. The lists may be cut; Counts are not.
 type Packages struct {
-	Platform string      `json:"platform"`
-	Format   sbom.Format `json:"format"`
-	Old      string      `json:"old"` // digest of the SBOM's manifest
-	New      string      `json:"new"`
-	Counts   Counts      `json:"counts"`
+	Platforms []string    `json:"platforms"`
+	Format    sbom.Format `json:"format"`
+	Old       []string    `json:"old"` // digests of the SBOMs' manifests, by platform
+	New       []string    `json:"new"`
+	Counts    Counts      `json:"counts"`
 	sbom.Difference
 }
 

@@ -101,6 +101,9 @@ func (w *writer) head(c Card) {
 		s += " " + totals
 	}
 	s += ". "
+	if c.Operation == "seal" && len(c.Images) == 1 && locks(c.Images[0].Lock) {
+		s += "Locked: " + w.text(c.Images[0].Lock) + "."
+	}
 	if c.Operation != "seal" {
 		s += fmt.Sprintf("Rules: %d pending, %d violated.", c.Pending, c.Violated)
 	}
@@ -436,7 +439,7 @@ func (w *writer) sides(image Image, old *Side) {
 	row("Version (claimed)", func(d Description) string { return w.text(d.Version) })
 	row("Pushed", func(d Description) string { return w.moment(d.SetAt) })
 	row("Built (claimed)", func(d Description) string { return w.moment(d.Created) })
-	row("Layers", func(d Description) string { return markup.Size(d.LayerBytes) })
+	row("Layers, compressed", func(d Description) string { return markup.Size(d.LayerBytes) })
 	row("Platforms", func(d Description) string { return w.joined(d.Platforms) })
 	row("Base image (claimed)", func(d Description) string { return w.code(d.BaseName) })
 	row("Base digest (claimed)", func(d Description) string { return w.code(d.BaseDigest) })
@@ -512,11 +515,10 @@ func (w *writer) packages(p Packages, named bool) {
 		summary = fmt.Sprintf("Packages: %d added, %d removed, %d with another version", n.Added, n.Removed, n.Changed)
 	}
 	if named {
-		// A platform's name has no characters of a URL, and is shown as text alone.
-		summary += ", " + strings.NewReplacer("`", "", ".", "&#46;").Replace(w.text(p.Platform)) + " (" + string(p.Format) + ")"
+		summary += " (" + count(len(p.Platforms), "platform") + ", " + string(p.Format) + ")"
 	}
 	w.fold(summary, func() {
-		w.line("By the SBOMs (%s) attached to both images, which are claims of who attached them.", p.Format)
+		w.line("Of %s, by the SBOMs (%s) attached to both images. Anyone who may push can attach one.", w.joined(p.Platforms), p.Format)
 		w.line("")
 		if len(p.Changed) > 0 {
 			w.line("| Package | Now | Then |\n|---|---|---|")
@@ -597,13 +599,13 @@ func (w *writer) targets(targets []Target) {
 	if len(targets) == 0 {
 		return
 	}
-	locks := 0
+	locked := 0
 	for _, t := range targets {
-		if t.Lock != "" && t.Lock != "none" {
-			locks++
+		if locks(t.Lock) {
+			locked++
 		}
 	}
-	w.fold(fmt.Sprintf("Targets: %d, with a lock on %d", len(targets), locks), func() {
+	w.fold(fmt.Sprintf("Targets: %d, with a lock on %d", len(targets), locked), func() {
 		w.line("| Target | Tag | Lock |\n|---|---|---|")
 		for _, t := range targets[:min(len(targets), max(w.rows, shortList))] {
 			state := map[State]string{New: "new", Moves: "moves from " + w.code(short(t.Previous)), Present: "already there", Unread: "not read"}[t.State]
@@ -611,7 +613,7 @@ func (w *writer) targets(targets []Target) {
 				state = "**rollback**: " + state
 			}
 			lock := "none"
-			if t.Lock != "" && t.Lock != "none" {
+			if locks(t.Lock) {
 				lock = "will be locked: " + w.text(t.Lock)
 			}
 			w.line("| %s | %s | %s |", w.code(t.Where), state, lock)
@@ -619,6 +621,8 @@ func (w *writer) targets(targets []Target) {
 		w.left(len(targets) - max(w.rows, shortList))
 	})
 }
+
+func locks(lock string) bool { return lock != "" && lock != "none" }
 
 // short returns the beginning of a digest.
 func short(digest string) string {

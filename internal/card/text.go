@@ -75,7 +75,7 @@ func sentence(image Image, c Change) string {
 			facts = append(facts, "changed: "+strings.Join(names, ", "))
 		}
 		for _, p := range c.Packages {
-			facts = append(facts, fmt.Sprintf("packages of %s: %d added, %d removed, %d with another version", visible(p.Platform), p.Counts.Added, p.Counts.Removed, p.Counts.Changed))
+			facts = append(facts, fmt.Sprintf("packages of %s: %d added, %d removed, %d with another version", visible(strings.Join(p.Platforms, ", ")), p.Counts.Added, p.Counts.Removed, p.Counts.Changed))
 		}
 	}
 	const mostFacts = 12

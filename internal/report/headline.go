@@ -121,8 +121,8 @@ func (s Side) label() string {
 	return "error"
 }
 
-// where returns the target as a reference.
-func (t Target) where() string {
+// Where returns the target as a reference.
+func (t Target) Where() string {
 	s := t.Registry + "/" + t.Repository
 	if t.Tag != "" {
 		s += ":" + t.Tag

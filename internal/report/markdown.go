@@ -6,28 +6,41 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"acrpromote/internal/card"
 	"acrpromote/internal/manual"
 	"acrpromote/internal/markup"
 )
 
-// longestSummary limits the summary on the run's page, in bytes.
-const longestSummary = 128 << 10
+// Limits of the summary on the run's page, in bytes: of all of it, and of what is not
+// the approver's card.
+const (
+	longestPage    = 256 << 10
+	longestSummary = 128 << 10
+)
 
 // Markdown returns the summary for the run's page: how the run ended, the images
 // and their targets, the approval, and what to do next; the rest is folded.
 // Outside text is escaped, so that it can contain neither markup nor links. If
 // there are very many images, the first are shown and the others counted.
 func Markdown(r Result) []byte {
+	c, explained := cardOf(r)
 	for rows := 500; ; rows /= 2 {
 		m := &markdown{rows: rows, field: longField}
 		if rows < 50 {
 			m.field = shortField
 		}
-		m.write(r)
+		m.title(r)
+		top := m.b.String()
+		m.b.Reset()
+		m.rest(r, explained)
 		// Without rows, only limited values are left, which fit.
-		if m.b.Len() <= longestSummary || rows == 0 {
-			return []byte(m.b.String())
+		if len(top)+m.b.Len() > longestSummary && rows > 0 {
+			continue
 		}
+		if explained {
+			top += card.Markdown(c, longestPage-len(top)-m.b.Len())
+		}
+		return []byte(top + m.b.String())
 	}
 }
 
@@ -43,7 +56,8 @@ func (m *markdown) text(s string) string { return markup.Text(s, m.field) }
 
 func (m *markdown) code(s string) string { return markup.Code(s, m.field) }
 
-func (m *markdown) write(r Result) {
+// title writes what ran, and how it ended.
+func (m *markdown) title(r Result) {
 	title := "acrpromote"
 	if r.Action != "" {
 		title = m.text(r.Action)
@@ -54,8 +68,14 @@ func (m *markdown) write(r Result) {
 	m.line("## %s: %s", title, m.text(string(r.Outcome)))
 	m.line("")
 	m.line("%s.", markup.Escape(upperFirst(Headline(r))))
-	m.approvalCode(r)
-	m.images(r)
+}
+
+// rest writes everything but the title and what the approver's card has.
+func (m *markdown) rest(r Result, explained bool) {
+	if !explained {
+		m.approvalCode(r)
+		m.images(r)
+	}
 	m.approvers(r.Approval)
 	m.next(r)
 	m.warnings(r)
@@ -108,7 +128,7 @@ func (m *markdown) images(r Result) {
 			if note := t.note(r.DryRun); note != "" {
 				state += ": " + m.text(note)
 			}
-			m.line("%s %s | %s |", cells, m.code(t.where()), state)
+			m.line("%s %s | %s |", cells, m.code(t.Where()), state)
 		}
 	}
 	m.more(left)

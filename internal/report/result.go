@@ -5,6 +5,7 @@ package report
 import (
 	"slices"
 
+	"acrpromote/internal/card"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 )
@@ -50,6 +51,8 @@ type Result struct {
 	Transport string    `json:"transport"`
 	Traffic   []Traffic `json:"traffic"`
 	Budget    []Budget  `json:"budget"`
+	// Card is set if the summary begins with the approver's card.
+	Card *CardFacts `json:"-"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`
@@ -61,6 +64,16 @@ type Plan struct {
 	Digest string   `json:"digest"`
 	Code   string   `json:"code"`
 	Others []string `json:"others,omitempty"`
+}
+
+// CardFacts has what the approver's card shows besides the rest of the result: the
+// action that would be executed, when it was judged, and what of the set was not
+// compared.
+type CardFacts struct {
+	Operation string
+	At        string
+	Lock      string // of a seal
+	Notes     []string
 }
 
 // FlowFile is the flow file that was read: from the server (Repository, Ref, and
@@ -191,6 +204,13 @@ type Image struct {
 	// targets.
 	Attached []Attached `json:"attached"`
 	Targets  []Target   `json:"targets"`
+	// Description and Changes are set if the image was compared with others: those
+	// that its targets have.
+	Description *card.Description `json:"description,omitempty"`
+	// Types has the types of what is attached to an image of which that was read for
+	// the card alone.
+	Types   []string      `json:"-"`
+	Changes []card.Change `json:"changes,omitempty"`
 }
 
 // Attached is one artifact that is attached to the image, or to something that

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"acrpromote/internal/card"
 	"acrpromote/internal/manual"
 	"acrpromote/internal/markup"
 	"acrpromote/internal/outcome"
@@ -72,9 +73,27 @@ func newText(width int, colour bool) *text {
 func (t *text) facts(r Result) {
 	t.heading(r)
 	t.images(r)
+	t.changes(r)
 	t.code(r)
 	t.approval(r.Approval)
 	t.budget(r)
+}
+
+// changes writes how the images differ from those at their targets.
+func (t *text) changes(r Result) {
+	c, explained := cardOf(r)
+	if !explained {
+		return
+	}
+	for i, sentence := range card.Text(c) {
+		if i == 0 {
+			t.line("")
+			t.line(t.paint(bold, "Changes"))
+		}
+		for j, l := range wrap(sentence, t.width-4) {
+			t.line(strings.Repeat(" ", 2+min(j, 1)*2) + l)
+		}
+	}
 }
 
 // budget writes the requests of a dry run.
@@ -172,11 +191,11 @@ func (t *text) images(r Result) {
 func (t *text) table(image Image, dryRun bool) {
 	widest := 0
 	for _, target := range image.Targets {
-		widest = max(widest, utf8.RuneCountInString(sanitize.Visible(target.where(), longField)))
+		widest = max(widest, utf8.RuneCountInString(sanitize.Visible(target.Where(), longField)))
 	}
 	widest = min(widest, t.width/2)
 	for _, target := range image.Targets {
-		where := sanitize.Visible(target.where(), longField)
+		where := sanitize.Visible(target.Where(), longField)
 		row := "  " + t.paint(stateColour(target.State), fmt.Sprintf("%-9s", sanitize.Visible(string(target.State), 20))) + " → " + where
 		note := target.note(dryRun)
 		if note == "" {

@@ -94,8 +94,12 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		audit(c, s, o, found, result)
 		return s, o
 	}
-	decided := decide(c, s, o, found, result, time.Now())
+	now := time.Now()
+	decided := decide(c, s, o, found, result, now)
 	planBudget(c, s, o, found, decided, result)
+	if c.Explains() && (o.action != agent.Seal || len(decided.Refusals) == 0) {
+		compare(ctx, c, s, o, found, decided, result, now)
+	}
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
 		return s, o

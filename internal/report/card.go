@@ -1,0 +1,99 @@
+package report
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"acrpromote/internal/card"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/rule"
+)
+
+// cardOf returns the approver's card of a result, and whether it has one.
+func cardOf(r Result) (card.Card, bool) {
+	if r.Card == nil {
+		return card.Card{}, false
+	}
+	now, _ := time.Parse(time.RFC3339, r.Card.At)
+	c := card.Card{Operation: r.Card.Operation, Done: r.Changed, Now: now, Violated: len(r.Refusals), Notes: r.Card.Notes, Code: codeOf(r)}
+	for _, o := range r.Approval.Rules {
+		if o.Pending {
+			c.Pending++
+		}
+	}
+	for _, image := range r.Images {
+		one := cardImage(image)
+		one.Lock = r.Card.Lock
+		c.Images = append(c.Images, one)
+	}
+	return c, true
+}
+
+// codeOf returns the code to quote. An approval that nobody has to give needs none.
+func codeOf(r Result) card.Code {
+	c := card.Code{Value: r.ApprovalCode, Covers: "image"}
+	if len(r.Images) > 1 {
+		c.Covers = "set"
+	}
+	if r.Approval.Kind == "none" && r.Approval.Granted {
+		return card.Code{}
+	}
+	asked := slices.ContainsFunc(r.Approval.Rules, func(o RuleState) bool { return o.Rule == rule.ApprovalCode }) ||
+		slices.ContainsFunc(r.Refusals, func(f rule.Refusal) bool { return f.Rule == rule.ApprovalCode })
+	switch {
+	case asked:
+		c.Required = card.Required
+	case r.Action != "seal":
+		c.Required = card.Optional
+	}
+	return c
+}
+
+func cardImage(image Image) card.Image {
+	c := card.Image{Source: image.Source, Digest: image.Digest, Changes: image.Changes}
+	if image.Description != nil {
+		c.Description = *image.Description
+	}
+	types := map[string]card.Attached{}
+	add := func(artifactType string, left int) {
+		a := types[artifactType]
+		types[artifactType] = card.Attached{Type: artifactType, Count: a.Count + 1, Left: a.Left + left}
+	}
+	for _, a := range image.Attached {
+		left := 0
+		if a.State == outcome.Left {
+			left = 1
+		}
+		add(a.ArtifactType, left)
+	}
+	for _, t := range image.Types {
+		add(t, 0)
+	}
+	c.Attached = slices.SortedFunc(maps.Values(types), func(a, b card.Attached) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Type, b.Type))
+	})
+	changes := map[string]int{}
+	for i, change := range image.Changes {
+		for _, target := range change.Targets {
+			changes[target] = i
+		}
+	}
+	for _, t := range image.Targets {
+		one := card.Target{Where: t.Where(), State: card.New, Previous: t.Previous, Rollback: t.Rollback, Lock: t.Locked, Change: -1}
+		if i, ok := changes[one.Where]; ok {
+			one.Change = i
+		}
+		switch {
+		case t.State == outcome.Present:
+			one.State = card.Present
+		case t.State == outcome.Pending, t.State == outcome.TargetFailed:
+			one.State = card.Unread
+		case t.Previous != "":
+			one.State = card.Moves
+		}
+		c.Targets = append(c.Targets, one)
+	}
+	return c
+}
