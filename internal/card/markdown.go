@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"acrpromote/internal/imageinfo"
 	"acrpromote/internal/markup"
@@ -47,7 +49,7 @@ func Markdown(c Card, limit int) string {
 		w.paragraph("Details of %s are not shown here; result.json has them.", count(left, "image"))
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		w.paragraph("%s.", w.text(note))
+		w.paragraph("%s.", w.text(upperFirst(note)))
 	}
 	return w.b.String()
 }
@@ -108,8 +110,8 @@ func (w *writer) head(c Card) {
 		s += fmt.Sprintf("Rules: %d pending, %d violated.", c.Pending, c.Violated)
 	}
 	w.paragraph("%s", strings.TrimSpace(s))
-	w.line("")
 	if len(c.Images) == 1 {
+		w.line("")
 		w.lines(c.Images[0])
 	}
 	w.approvalCode(c.Code)
@@ -185,7 +187,16 @@ func group(image Image) [][]Target {
 			groups[at] = append(groups[at], t)
 		}
 	}
+	slices.SortStableFunc(groups, func(a, b []Target) int { return cmp.Compare(rank(a[0]), rank(b[0])) })
 	return groups
+}
+
+// rank orders what happens at targets: first what an approver must not miss.
+func rank(t Target) int {
+	if t.Rollback {
+		return 0
+	}
+	return 1 + slices.Index([]State{Moves, New, Unread, Present}, t.State)
 }
 
 // happens says what happens at a target.
@@ -214,7 +225,7 @@ func (w *writer) happens(image Image, t Target) string {
 		return fmt.Sprintf("%s: %s, %s", s, w.code(short(image.Digest)), w.basis(change))
 	}
 	s += fmt.Sprintf(": %s → %s", w.code(short(change.Old.Digest)), w.code(short(image.Digest)))
-	if old, new := change.Old.Version, image.Description.Version; old != "" || new != "" {
+	if old, new := change.Old.Version, image.Description.Version; change.Compared && (old != "" || new != "") {
 		s += fmt.Sprintf(", version %s → %s (claimed by the images)", w.orNone(old), w.orNone(new))
 	}
 	if change.Basis != imageinfo.Moved {
@@ -371,7 +382,7 @@ func (w *writer) change(image Image, c Change) {
 		w.fold("Version, digest, age, size, base image", func() { w.sides(image, &c.Old) })
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		w.paragraph("%s.", w.text(note))
+		w.paragraph("%s.", w.text(upperFirst(note)))
 	}
 	if !c.Compared {
 		return
@@ -439,7 +450,12 @@ func (w *writer) sides(image Image, old *Side) {
 	row("Version (claimed)", func(d Description) string { return w.text(d.Version) })
 	row("Pushed", func(d Description) string { return w.moment(d.SetAt) })
 	row("Built (claimed)", func(d Description) string { return w.moment(d.Created) })
-	row("Layers, compressed", func(d Description) string { return markup.Size(d.LayerBytes) })
+	row("Layers, compressed", func(d Description) string {
+		if len(d.Platforms) == 0 {
+			return ""
+		}
+		return markup.Size(d.LayerBytes)
+	})
 	row("Platforms", func(d Description) string { return w.joined(d.Platforms) })
 	row("Base image (claimed)", func(d Description) string { return w.code(d.BaseName) })
 	row("Base digest (claimed)", func(d Description) string { return w.code(d.BaseDigest) })
@@ -477,7 +493,7 @@ func age(d time.Duration) string {
 func (w *writer) settings(settings []imageinfo.Setting) {
 	w.line("| Setting | Now | Then |\n|---|---|---|")
 	for _, s := range settings[:min(len(settings), max(w.rows, shortList))] {
-		name := s.Name
+		name := w.text(s.Name)
 		if len(s.Platforms) > 0 {
 			name += " on " + w.joined(s.Platforms)
 		}
@@ -515,10 +531,10 @@ func (w *writer) packages(p Packages, named bool) {
 		summary = fmt.Sprintf("Packages: %d added, %d removed, %d with another version", n.Added, n.Removed, n.Changed)
 	}
 	if named {
-		summary += " (" + count(len(p.Platforms), "platform") + ", " + string(p.Format) + ")"
+		summary += " (" + count(len(p.Platforms), "platform") + ")"
 	}
 	w.fold(summary, func() {
-		w.line("Of %s, by the SBOMs (%s) attached to both images. Anyone who may push can attach one.", w.joined(p.Platforms), p.Format)
+		w.line("Of %s, by the SBOMs (%s) attached to both images. Anyone who may push can attach one.", w.joined(p.Platforms), w.text(string(p.Format)))
 		w.line("")
 		if len(p.Changed) > 0 {
 			w.line("| Package | Now | Then |\n|---|---|---|")
@@ -542,7 +558,7 @@ func (w *writer) packages(p Packages, named bool) {
 				w.paragraph("%s:\n", l.name)
 			}
 			for _, one := range shown {
-				w.line("- %s %s", w.packageName(one.Type, one.Name), w.text(one.Version))
+				w.line("%s", strings.TrimSpace("- "+w.packageName(one.Type, one.Name)+" "+w.text(one.Version)))
 			}
 			if len(l.list) > 0 {
 				w.left(l.total - len(shown))
@@ -620,6 +636,11 @@ func (w *writer) targets(targets []Target) {
 		}
 		w.left(len(targets) - max(w.rows, shortList))
 	})
+}
+
+func upperFirst(s string) string {
+	r, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(r)) + s[size:]
 }
 
 func locks(lock string) bool { return lock != "" && lock != "none" }

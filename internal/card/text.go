@@ -28,7 +28,7 @@ func Text(c Card) []string {
 		lines = append(lines, fmt.Sprintf("%s more; result.json lists them all.", count(left, "comparison")))
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		lines = append(lines, visible(note)+".")
+		lines = append(lines, upperFirst(visible(note))+".")
 	}
 	return lines
 }
@@ -48,18 +48,18 @@ func sentence(image Image, c Change) string {
 	case imageinfo.Unknown:
 		return s + "not compared. " + notes(c)
 	case imageinfo.Moved:
-		s += "the tag moves from " + short(c.Old.Digest)
+		s += "the tag moves from " + visible(short(c.Old.Digest))
 	default:
-		s += "compared with " + visible(c.Old.Tag) + ", " + short(c.Old.Digest)
+		s += "compared with " + visible(c.Old.Tag) + ", " + visible(short(c.Old.Digest))
 	}
 	var facts []string
-	if old, new := c.Old.Version, image.Description.Version; old != new {
-		facts = append(facts, fmt.Sprintf("version %s → %s (claimed)", none(old), none(new)))
-	}
-	if old, new := c.Old.BaseName+" "+c.Old.BaseDigest, image.Description.BaseName+" "+image.Description.BaseDigest; old != new {
-		facts = append(facts, fmt.Sprintf("base image %s → %s (claimed)", none(c.Old.BaseName), none(image.Description.BaseName)))
-	}
 	if c.Compared {
+		if old, new := c.Old.Version, image.Description.Version; old != new {
+			facts = append(facts, fmt.Sprintf("version %s → %s (claimed)", none(old), none(new)))
+		}
+		if old, new := c.Old.BaseName+" "+c.Old.BaseDigest, image.Description.BaseName+" "+image.Description.BaseDigest; old != new {
+			facts = append(facts, fmt.Sprintf("base image %s → %s (claimed)", none(c.Old.BaseName), none(image.Description.BaseName)))
+		}
 		facts = append(facts, fmt.Sprintf("%d layers shared, %d new (%s)", c.LayersShared.Count, c.LayersNew.Count, markup.Size(c.LayersNew.Bytes)))
 		for _, p := range c.PlatformsAdded {
 			facts = append(facts, "platform "+visible(p)+" added")
@@ -69,7 +69,7 @@ func sentence(image Image, c Change) string {
 		}
 		var names []string
 		for _, s := range c.Settings {
-			names = append(names, s.Name)
+			names = append(names, visible(s.Name))
 		}
 		if len(names) > 0 {
 			facts = append(facts, "changed: "+strings.Join(names, ", "))
@@ -91,7 +91,7 @@ func sentence(image Image, c Change) string {
 func notes(c Change) string {
 	var b strings.Builder
 	for _, n := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		b.WriteString(visible(n) + ". ")
+		b.WriteString(upperFirst(visible(n)) + ". ")
 	}
 	return strings.TrimSpace(b.String())
 }
