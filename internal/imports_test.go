@@ -109,10 +109,10 @@ var pure = map[string][]string{
 	"internal/levenshtein": {},
 	"internal/manual":      {"docs"},
 	"internal/referrer":    {},
-	"internal/sbom":        {"internal/sanitize"},
+	"internal/sbom":        {"internal/ref", "internal/sanitize"},
 	"internal/markup":      {"internal/sanitize"},
 	"internal/card":        {"internal/imageinfo", "internal/markup", "internal/sanitize", "internal/sbom"},
-	"internal/imageinfo":   {"internal/sanitize"},
+	"internal/imageinfo":   {"internal/ref", "internal/sanitize"},
 	"internal/plan":        {"internal/approval", "internal/explain", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 

@@ -5,6 +5,7 @@
 package card
 
 import (
+	"slices"
 	"time"
 
 	"acrpromote/internal/imageinfo"
@@ -134,4 +135,42 @@ type Counts struct {
 	Added   int `json:"added"`
 	Removed int `json:"removed"`
 	Changed int `json:"changed"`
+}
+
+// Texts returns the texts of a description that come from outside.
+func (d *Description) Texts() []*string {
+	texts := []*string{&d.Version, &d.Revision, &d.Source, &d.BaseName, &d.BaseDigest}
+	return append(texts, each(d.Platforms)...)
+}
+
+// Texts returns the texts of a change that come from outside, without references and
+// digests.
+func (c *Change) Texts() []*string {
+	texts := slices.Concat(c.Old.Texts(), each(c.PlatformsAdded), each(c.PlatformsRemoved), each(c.Notes))
+	for i := range c.Settings {
+		s := &c.Settings[i]
+		texts = slices.Concat(texts, []*string{&s.Old, &s.New}, each(s.Platforms), each(s.Added), each(s.Removed), each(s.Changed))
+	}
+	for i := range c.Packages {
+		p := &c.Packages[i]
+		texts = append(texts, each(p.Platforms)...)
+		for _, list := range [][]sbom.Package{p.Added, p.Removed} {
+			for j := range list {
+				texts = append(texts, &list[j].Type, &list[j].Name, &list[j].Version)
+			}
+		}
+		for j := range p.Changed {
+			change := &p.Changed[j]
+			texts = slices.Concat(texts, []*string{&change.Type, &change.Name}, each(change.Old), each(change.New))
+		}
+	}
+	return texts
+}
+
+func each(list []string) []*string {
+	texts := make([]*string, len(list))
+	for i := range list {
+		texts[i] = &list[i]
+	}
+	return texts
 }

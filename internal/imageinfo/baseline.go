@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/Masterminds/semver/v3"
+
+	"acrpromote/internal/ref"
 )
 
 // Tag is a tag of a repository. Digest is empty and Updated zero if they are not
@@ -39,7 +41,8 @@ const (
 // last. digest is that of the new image, with which it is not compared.
 func Baseline(tag, digest string, tags []Tag) (Tag, Basis) {
 	others := slices.DeleteFunc(slices.Clone(tags), func(t Tag) bool {
-		return t.Name == tag || t.Digest == digest && digest != "" || strings.HasPrefix(t.Name, "sha256-")
+		_, _, attached := ref.ParseDigestTag(t.Name)
+		return t.Name == tag || t.Digest == digest && digest != "" || attached
 	})
 	slices.SortFunc(others, func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
 	if len(others) == 0 {

@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"acrpromote/internal/card"
+	"acrpromote/internal/imageinfo"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/schemacheck"
@@ -137,7 +139,17 @@ func cases() map[string]Result {
 	unapproved.Approval = Approval{Kind: "unapproved"}
 	unapproved.Images = cart(at("localhost:5001", outcome.Copied))
 
-	return map[string]Result{"done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
+	explained := base("seal", outcome.Done)
+	explained.Changed = true
+	explained.Images = cart()
+	explained.Images[0].Types = []string{"application/spdx+json", ""}
+	explained.Images[0].Description = &card.Description{Claims: imageinfo.Claims{Version: "1.4.2"}, Platforms: []string{"linux/amd64"}, LayerBytes: 70000000, SetAt: "2026-11-23T11:30:00Z"}
+	explained.Images[0].Changes = []card.Change{{Basis: imageinfo.Version, Compared: true, Targets: []string{}, Notes: []string{}, Packages: []card.Packages{},
+		Old:        card.Side{Registry: "prod.azurecr.io", Repository: "shop/cart", Tag: "1.4.1", Digest: before, Description: card.Description{Claims: imageinfo.Claims{Version: "1.4.1"}, Platforms: []string{"linux/amd64"}}},
+		Difference: imageinfo.Difference{PlatformsAdded: []string{}, PlatformsRemoved: []string{}, Settings: []imageinfo.Setting{}, LayersShared: imageinfo.Layers{Count: 3, Bytes: 60000000}}}}
+	explained.Card = &CardFacts{Operation: "seal", At: "2026-11-23T12:00:00Z", Lock: "tag", Notes: []string{"reading what differs was ended"}}
+
+	return map[string]Result{"explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
 		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "hostile": hostile()}
 }
 

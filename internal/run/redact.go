@@ -35,6 +35,12 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Images {
 		image := &r.Images[i]
 		attached(image.Attached)
+		if image.Description != nil {
+			texts = append(texts, image.Description.Texts()...)
+		}
+		for j := range image.Changes {
+			texts = append(texts, image.Changes[j].Texts()...)
+		}
 		for j := range image.Targets {
 			texts = append(texts, &image.Targets[j].Error)
 			attached(image.Targets[j].Attached)

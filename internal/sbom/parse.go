@@ -1,10 +1,14 @@
 package sbom
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
 	"strings"
+
+	"acrpromote/internal/ref"
 )
 
 // maxSubjects limits the subjects of a statement that are kept.
@@ -142,8 +146,8 @@ func (p *parser) subject() error {
 		}
 		return p.object(func(algorithm string) error {
 			value, err := p.text()
-			if algorithm == "sha256" && len(p.subjects) < maxSubjects {
-				p.subjects = append(p.subjects, cut("sha256:"+value))
+			if sum, invalid := hex.DecodeString(value); algorithm == "sha256" && invalid == nil && len(sum) == sha256.Size && len(p.subjects) < maxSubjects {
+				p.subjects = append(p.subjects, ref.EncodeDigest(sum))
 			}
 			return err
 		})

@@ -214,8 +214,9 @@ func TestParsePURL(t *testing.T) {
 // incomplete.
 func TestParseDocuments(t *testing.T) {
 	spdx, cyclone := encode(t, spdxOf([]string{"pkg:npm/a@1"})), encode(t, cycloneOf([]string{"pkg:npm/a@1"}))
+	subject := strings.Repeat("ab", 32)
 	statement := func(predicateType, predicate string) string {
-		return fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":"ab","sha512":"cd"}}],"predicateType":%q,"predicate":%s}`, predicateType, predicate)
+		return fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":"`+subject+`","sha512":"`+subject+`"}},{"digest":{"sha256":"ab"}}],"predicateType":%q,"predicate":%s}`, predicateType, predicate)
 	}
 	for name, c := range map[string]struct {
 		document string
@@ -263,7 +264,7 @@ func TestParseDocuments(t *testing.T) {
 		}
 	}
 	d, err := Parse(strings.NewReader(statement("https://spdx.dev/Document", spdx)))
-	if err != nil || !slices.Equal(d.Subjects, []string{"sha256:ab"}) {
+	if err != nil || !slices.Equal(d.Subjects, []string{"sha256:" + subject}) {
 		t.Errorf("subjects %q, %v", d.Subjects, err)
 	}
 }

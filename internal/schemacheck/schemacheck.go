@@ -147,11 +147,10 @@ func compare(root, schema map[string]any, goType reflect.Type, path string) (dif
 		properties := schema["properties"].(map[string]any)
 		required := schema["required"].([]any)
 		seen := 0
-		for i := range goType.NumField() {
-			f := goType.Field(i)
+		for _, f := range reflect.VisibleFields(goType) {
 			name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-			if name == "-" {
-				continue
+			if name == "-" || name == "" && f.Anonymous {
+				continue // the fields of an embedded struct are visible themselves
 			}
 			seen++
 			property, ok := properties[name].(map[string]any)
