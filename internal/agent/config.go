@@ -219,10 +219,6 @@ func (c *Config) ReadOnly() bool {
 	return c.Action == Verify || c.Action == Audit || c.DryRun.Value
 }
 
-// Explains reports whether the result shows an approver how the images differ from
-// those at their targets.
-func (c *Config) Explains() bool { return c.Action == Seal }
-
 // JSON reports whether result.json is written to standard output.
 func (c *Config) JSON() bool { return c.Output == "json" }
 

@@ -37,7 +37,7 @@ func codeOf(r Result) card.Code {
 	if len(r.Images) > 1 {
 		c.Covers = "set"
 	}
-	if r.Approval.Kind == "none" && r.Approval.Granted {
+	if r.Approval.Kind == "none" && r.Approval.Granted || r.Action == "seal" && !showsCode(r) {
 		return card.Code{}
 	}
 	asked := slices.ContainsFunc(r.Approval.Rules, func(o RuleState) bool { return o.Rule == rule.ApprovalCode }) ||

@@ -125,7 +125,7 @@ func plain(baselines []baseline) []card.Change {
 
 // change returns the change before anything was compared.
 func (b baseline) change() card.Change {
-	c := card.Change{Basis: b.basis, Targets: b.targets, Packages: []card.Packages{}, Notes: []string{}, Difference: imageinfo.Difference{
+	c := card.Change{Basis: b.basis, Targets: append([]string{}, b.targets...), Packages: []card.Packages{}, Notes: []string{}, Difference: imageinfo.Difference{
 		PlatformsAdded: []string{}, PlatformsRemoved: []string{}, Settings: []imageinfo.Setting{}}}
 	c.Old = card.Side{Registry: b.registry, Repository: b.repository, Tag: b.tag.Name, Digest: b.tag.Digest, Description: card.Description{Platforms: []string{}, SetAt: formatTime(b.tag.Updated)}}
 	if b.note != "" {

@@ -96,10 +96,10 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 	}
 	now := time.Now()
 	decided := decide(c, s, o, found, result, now)
-	planBudget(c, s, o, found, decided, result)
-	if c.Explains() && (o.action != agent.Seal || len(decided.Refusals) == 0) {
+	if c.Action == agent.Seal && len(decided.Refusals) == 0 {
 		compare(ctx, c, s, o, found, decided, result, now)
 	}
+	planBudget(c, s, o, found, decided, result)
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
 		return s, o
