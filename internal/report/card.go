@@ -40,6 +40,9 @@ func codeOf(r Result) card.Code {
 	if r.Approval.Kind == "none" && r.Approval.Granted || r.Action == "seal" && !showsCode(r) {
 		return card.Code{}
 	}
+	if r.Plan != nil {
+		c.Value, c.Covers = r.Plan.Code, "plan"
+	}
 	asked := slices.ContainsFunc(r.Approval.Rules, func(o RuleState) bool { return o.Rule == rule.ApprovalCode }) ||
 		slices.ContainsFunc(r.Refusals, func(f rule.Refusal) bool { return f.Rule == rule.ApprovalCode })
 	switch {
