@@ -397,12 +397,7 @@ func (p Promotion) names(resource string) bool {
 // normal returns the promotion in the form in which it is signed: times in whole
 // seconds of UTC, persons numbered, no list missing. It changes nothing of p.
 func (p Promotion) normal() Promotion {
-	second := func(t time.Time) time.Time {
-		if t.IsZero() {
-			return time.Time{}
-		}
-		return t.UTC().Truncate(time.Second)
-	}
+	second := func(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 	p.Time = second(p.Time)
 	p.To, p.Requesters, p.Rules = filled(p.To), filled(p.Requesters), filled(p.Rules)
 	p.Outcomes, p.Attached, p.Egress = filled(p.Outcomes), filled(p.Attached), filled(p.Egress)

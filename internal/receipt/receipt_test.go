@@ -148,6 +148,10 @@ func TestStatementsAreDeterministic(t *testing.T) {
 	if !reflect.DeepEqual(p, example()) {
 		t.Error("the promotion was changed")
 	}
+	p.Seal.Time = p.Seal.Time.Add(time.Millisecond)
+	if whole, _, err := p.Statements(nil, source); err != nil || regexp.MustCompile(`:[0-9]{2}\.[0-9]+Z`).Match(whole.Content) || !bytes.Contains(whole.Content, []byte(`"record":"`+record+`","time":"2026-11-27T09:00:00Z"`)) {
+		t.Errorf("times are not in whole seconds: %s, %v", whole.Content, err)
+	}
 	again, _, err := p.Statements(allOf, source)
 	if err != nil || !bytes.Equal(first.Content, again.Content) {
 		t.Errorf("%s\n%s\n%v", first.Content, again.Content, err)
@@ -172,6 +176,24 @@ func TestLargePromotions(t *testing.T) {
 	for _, format := range []Format{DSSE, Bundle} {
 		if a, err := promotion.Sign(context.Background(), signer, format); err != nil || len(a.Content) > MaxSize {
 			t.Errorf("the largest statement has %d bytes, %v", len(a.Content), err)
+		}
+	}
+}
+
+// TestPersonsAreCounted counts persons by their ID, or else by their names.
+func TestPersonsAreCounted(t *testing.T) {
+	for want, persons := range map[int][]Person{
+		1: {{ID: "1111AAAA", Name: "Asha"}, {ID: "1111aaaa", Name: "A. Rao"}, {ID: "1111aaaa"}},
+		2: {{Name: "Asha"}, {Name: "Ben"}, {Name: "Asha"}},
+		3: {{ID: "1", Name: "Asha"}, {ID: "2", Name: "Asha"}, {UniqueName: "asha@example.com", Name: "Asha"}},
+	} {
+		p := example()
+		p.Approval.Given = nil
+		for _, who := range persons {
+			p.Approval.Given = append(p.Approval.Given, Given{Approver: who, Time: clock})
+		}
+		if got := p.normal().Approval.Approvers; got != want {
+			t.Errorf("%v are %d persons, want %d", persons, got, want)
 		}
 	}
 }
