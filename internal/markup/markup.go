@@ -34,7 +34,10 @@ func Escape(s string) string {
 	words := strings.Split(s, " ")
 	for i, word := range words {
 		if address(word) {
-			words[i] = codeWord(word)
+			// Punctuation is not part of the address.
+			core := strings.TrimRight(strings.TrimLeft(word, "("), ".,:;)")
+			from := strings.Index(word, core)
+			words[i] = word[:from] + codeWord(core) + word[from+len(core):]
 		} else {
 			words[i] = entities(word)
 		}

@@ -44,6 +44,9 @@ func Headline(r Result) string {
 		case r.Action == "verify":
 			return "the action would be executed; nothing was written"
 		case r.Action == "audit":
+			if len(r.Images) > 1 {
+				return fmt.Sprintf("everything of %d images has arrived at %s", len(r.Images), registries(r.Images))
+			}
 			return fmt.Sprintf("everything has arrived at %s", targets(total))
 		case r.DryRun && waiting == 0:
 			return "nothing to do; nothing was written (dry run)"
@@ -51,6 +54,8 @@ func Headline(r Result) string {
 			return fmt.Sprintf("%d of %s would change; nothing was written (dry run)", waiting, targets(total))
 		case !r.Changed:
 			return "nothing to do: everything already exists"
+		case len(r.Images) > 1:
+			return fmt.Sprintf("%d images arrived at %s", len(r.Images), registries(r.Images))
 		}
 		return fmt.Sprintf("arrived at %s", targets(total))
 	case outcome.Refused:
@@ -100,10 +105,77 @@ func targets(n int) string {
 	return fmt.Sprintf("%d targets", n)
 }
 
+// registries returns the number of registries that images go to in words.
+func registries(images []Image) string {
+	hosts := map[string]bool{}
+	for _, image := range images {
+		for _, t := range image.Targets {
+			hosts[t.Registry] = true
+		}
+	}
+	if len(hosts) == 1 {
+		return "1 registry"
+	}
+	return fmt.Sprintf("%d registries", len(hosts))
+}
+
 // showsCode reports whether to show the approval code: the image is sealed now,
 // by this run or an earlier one.
 func showsCode(r Result) bool {
 	return r.Action == "seal" && r.Outcome == outcome.Done && !r.DryRun && r.ApprovalCode != ""
+}
+
+// namesCode reports whether to name the approval code without asking for it: it is
+// what the approver's comment can quote.
+func namesCode(r Result) bool {
+	return r.Action == "verify" && (r.Outcome == outcome.Done || r.Outcome == outcome.Refused) && r.ApprovalCode != ""
+}
+
+// place returns the run, stage and job of a result in words, or "" if there is no
+// run.
+func (r Run) place() string {
+	kind := "run"
+	switch r.Kind {
+	case "", "none":
+		return ""
+	case "release":
+		kind = "release"
+	}
+	words := fmt.Sprintf("%s %d of %s", kind, r.ID, r.Project)
+	if r.Pipeline.Name != "" {
+		words = fmt.Sprintf("%s %d of the pipeline %s in %s", kind, r.ID, r.Pipeline.Name, r.Project)
+	}
+	words += ", stage " + r.Stage
+	if r.Job != "" {
+		words += ", job " + r.Job
+	}
+	return fmt.Sprintf("%s, attempt %d", words, r.Attempt)
+}
+
+// signedIn returns how the step signs in to a registry in words.
+func (i Identity) signedIn() string {
+	if i.Connection == "" {
+		return "without a service connection"
+	}
+	words := "with the service connection " + i.Connection
+	if i.ClientID != "" {
+		words += " (client ID " + i.ClientID + ")"
+	}
+	return words
+}
+
+// facts returns values of the result with their meanings, for people.
+func facts(r Result) [][2]string {
+	meaning := func(value string, meanings map[string]string) string { return cmp.Or(meanings[value], value) }
+	return [][2]string{
+		{"Direction of trust", meaning(r.Direction, map[string]string{"unchecked": "unchecked, because no flow file says which registry is more trusted"})},
+		{"Rules", meaning(r.Rules, map[string]string{
+			"inputs": "from the inputs of the step", "verified": "from the flow file, verified", "unverified": "from the flow file, not verified",
+		})},
+		{"Protection", r.Protection},
+		{"Network", meaning(r.Transport, map[string]string{"claimed": "with the agent's proxy or CA settings"})},
+		{"Proxy", r.Proxy}, {"CA", r.CA}, {"Version", r.Tool},
+	}
 }
 
 // label returns the kind of an error on this side.

@@ -88,6 +88,10 @@ func upperFirst(s string) string {
 }
 
 func (m *markdown) approvalCode(r Result) {
+	if namesCode(r) {
+		m.line("")
+		m.line("Approval code: %s", m.code(r.ApprovalCode))
+	}
 	if !showsCode(r) {
 		return
 	}
@@ -246,7 +250,7 @@ func (m *markdown) details(r Result) {
 		}
 		m.line("")
 	}
-	if r.ApprovalCode != "" {
+	if r.ApprovalCode != "" && !namesCode(r) {
 		m.line("- Approval code: %s", m.code(r.ApprovalCode))
 	}
 	for _, image := range r.Images[:min(len(r.Images), m.rows)] {
@@ -257,19 +261,15 @@ func (m *markdown) details(r Result) {
 			m.line("- %s: %s", m.code(image.Source), m.text(attached))
 		}
 	}
-	if r.Run.Kind != "" && r.Run.Kind != "none" {
-		kind := "Run"
-		if r.Run.Kind == "release" {
-			kind = "Release"
-		}
-		m.line("- %s %d, stage %s, attempt %d, requested by %s, %s at %s", kind, r.Run.ID, m.text(r.Run.Stage), r.Run.Attempt, m.text(r.Run.RequestedBy), m.code(r.Run.Branch), m.code(r.Run.Commit))
+	if place := r.Run.place(); place != "" {
+		m.line("- %s, requested by %s, %s at %s", m.text(upperFirst(place)), m.text(r.Run.RequestedBy), m.code(r.Run.Branch), m.code(r.Run.Commit))
 	}
-	for _, fact := range []struct{ name, value string }{
-		{"Direction", r.Direction}, {"Rules", r.Rules}, {"Protection", r.Protection},
-		{"Transport", r.Transport}, {"Proxy", r.Proxy}, {"CA", r.CA}, {"Tool", r.Tool},
-	} {
-		if fact.value != "" {
-			m.line("- %s: %s", fact.name, m.text(fact.value))
+	for _, i := range r.Identities[:min(len(r.Identities), m.rows)] {
+		m.line("- Signs in to %s %s", m.code(i.Host), m.text(i.signedIn()))
+	}
+	for _, fact := range facts(r) {
+		if fact[1] != "" {
+			m.line("- %s: %s", fact[0], m.text(fact[1]))
 		}
 	}
 	if len(r.Egress) > 0 {

@@ -149,7 +149,11 @@ func cases() map[string]Result {
 		Difference: imageinfo.Difference{PlatformsAdded: []string{}, PlatformsRemoved: []string{}, Settings: []imageinfo.Setting{}, LayersShared: imageinfo.Layers{Count: 3, Bytes: 60000000}}}}
 	explained.Card = &CardFacts{Operation: "seal", At: "2026-11-23T12:00:00Z", Lock: "tag", Notes: []string{"reading what differs was ended"}}
 
-	return map[string]Result{"explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
+	verified := approved(base("verify", outcome.Done))
+	verified.Rules, verified.Transport, verified.Direction = "verified", "claimed", "checked"
+	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
+
+	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
 		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "hostile": hostile()}
 }
 
@@ -225,6 +229,8 @@ func TestHeadline(t *testing.T) {
 		{Result{Action: "seal", Outcome: outcome.Done, DryRun: true, ApprovalCode: code}, "done: the image would be sealed; nothing was written (dry run)"},
 		{Result{Action: "verify", Outcome: outcome.Done}, "done: the action would be executed; nothing was written"},
 		{Result{Action: "audit", Outcome: outcome.Done, Images: cart(at("a", outcome.Present), at("b", outcome.Present))}, "done: everything has arrived at 2 targets"},
+		{Result{Action: "audit", Outcome: outcome.Done, Images: append(cart(at("a", outcome.Present), at("b", outcome.Present)), cart(at("a", outcome.Present), at("b", outcome.Present))...)}, "done: everything of 2 images has arrived at 2 registries"},
+		{Result{Action: "invertedPush", Outcome: outcome.Done, Changed: true, Images: append(cart(at("a", outcome.Copied)), cart(at("a", outcome.Present))...)}, "done: 2 images arrived at 1 registry"},
 		{Result{Action: "audit", Outcome: outcome.Partial, Images: cart(at("a", outcome.Present), at("b", outcome.Pending))}, "partial: 1 of 2 targets complete"},
 		{Result{Action: "promote", Outcome: outcome.Done, DryRun: true, Images: cart(at("a", outcome.Present))}, "done: nothing to do; nothing was written (dry run)"},
 		{Result{Action: "promote", Outcome: outcome.Refused}, "refused: nothing was written"},

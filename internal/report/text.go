@@ -153,12 +153,8 @@ func (t *text) heading(r Result) {
 		s += "  (dry run)"
 	}
 	t.line(s)
-	if r.Run.Kind != "" && r.Run.Kind != "none" {
-		kind := "run"
-		if r.Run.Kind == "release" {
-			kind = "release"
-		}
-		t.line(t.paint(faint, fmt.Sprintf("%s %d of %s, stage %s, attempt %d", kind, r.Run.ID, sanitize.Visible(r.Run.Project, shortField), sanitize.Visible(r.Run.Stage, shortField), r.Run.Attempt)))
+	if place := r.Run.place(); place != "" {
+		t.line(t.paint(faint, sanitize.Visible(place, longField)))
 	}
 }
 
@@ -226,6 +222,10 @@ func stateColour(s outcome.State) string {
 }
 
 func (t *text) code(r Result) {
+	if namesCode(r) {
+		t.line("")
+		t.line("Approval code: " + sanitize.Visible(r.ApprovalCode, 80))
+	}
 	if showsCode(r) {
 		t.line("")
 		t.line("Approve with this code: " + t.paint(bold, sanitize.Visible(r.ApprovalCode, 80)))
