@@ -16,7 +16,10 @@ import (
 
 // planDigest computes the digest of a plan independently of the program, from its
 // lines.
-func planDigest(lines ...string) string {
+func planDigest(lines ...string) string { return testimage.Digest([]byte(planText(lines...))) }
+
+// planText returns the lines of a plan, grouped and sorted.
+func planText(lines ...string) string {
 	groups := map[string][]string{}
 	for _, l := range lines {
 		kind, _, _ := strings.Cut(l, " ")
@@ -29,7 +32,7 @@ func planDigest(lines ...string) string {
 			text += l + "\n"
 		}
 	}
-	return testimage.Digest([]byte(text))
+	return text
 }
 
 func imageLine(repository string, d descriptor) string {
@@ -428,4 +431,62 @@ func TestCodeAtAPrompt(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s%s", arguments, o.code, o.stdout, o.stderr)
 		}
 	}
+}
+
+// publish leaves the lines of a plan in the run, as the step that plans does, under a
+// code.
+func (env *testEnv) publish(code string, lines ...string) {
+	step := env.run.Stage("Plan", env.connection).Step("AcrPromote")
+	step.AttachContent("acrpromote.plan", code, []byte(planText(lines...)))
+	step.End("succeeded")
+}
+
+// TestStalePlan checks that a refusal says what has changed since the plan that an
+// approver quotes, where the run has that plan.
+func TestStalePlan(t *testing.T) {
+	env, image, sbom, lines := readyPlan(t)
+	approved := env.beforeApproval(planPush()).planned(lines...)
+	hostile := []string{"image evil.example/\x1b[31m]/x@y", "image ##vso[task.complete]/x@y"}
+	forged := code(t, planDigest(hostile...))
+	env.publish(forged, hostile...)
+	env.publish(approved, "image a/b@c") // replaced by the next
+	env.publish(approved, lines...)
+	env.publish("AAAA-AAAA-AAAA-AAAA-AAAA-AAA0", lines...)
+	env.approve(manager, approved)
+	for name, c := range map[string]struct {
+		in   inputs
+		says []string
+	}{
+		"a target more": {planPush("targets", devHost+"\n"+dev2Host), []string{"target " + dev2Host + "/" + cart + ":" + release + " (" + image.Digest + ", lock=none) added"}},
+		"a lock":        {planPush("lock", "image"), []string{"target " + devHost + "/" + cart + ":" + release + ": " + image.Digest + ", lock=image instead of " + image.Digest + ", lock=none"}},
+		"no referrers":  {planPush("referrers", "false"), []string{"attached artifact " + sbom.Digest + " (to " + image.Digest + ") removed"}},
+	} {
+		env.task(c.in).refusedBy("approval-code").says(append(c.says, "the plan is stale", "; compared with the plan "+approved+": ")...)
+		if name == "a lock" {
+			env.project.Deny(sim.Attachments)
+			o := env.task(c.in).refusedBy("approval-code").says("the plan is stale")
+			if strings.Contains(o.against(), "compared with") {
+				t.Errorf("what cannot be read is compared:\n%s", o.against())
+			}
+			env.project.Allow(sim.Attachments)
+		}
+	}
+	// A valid code needs no comparison, and nothing of it is read.
+	o := env.task(planPush("dryRun", "true")).want("done")
+	for _, r := range o.asked(devOpsHost) {
+		if strings.Contains(strings.ToLower(r), "attachments") {
+			t.Errorf("without a refusal: %s", r)
+		}
+	}
+	for _, comment := range []string{forged, "AAAA-AAAA-AAAA-AAAA-AAAA-AAA0", "ZZZZ-ZZZZ-ZZZZ-ZZZZ-ZZZZ-ZZZ0"} {
+		env.queue()
+		env.publish(forged, hostile...)
+		env.publish("AAAA-AAAA-AAAA-AAAA-AAAA-AAA0", lines...)
+		env.approve(manager, comment)
+		o := env.task(planPush()).refusedBy("approval-code").says("the plan is stale")
+		if strings.Contains(o.against(), "compared with") {
+			t.Errorf("%s: what is not that plan is compared:\n%s", comment, o.against())
+		}
+	}
+	env.untouched(env.dev)
 }

@@ -9,6 +9,14 @@ import (
 	"acrpromote/internal/rule"
 )
 
+// PlanAttachment is the type of the attachment with which a step publishes a plan: the
+// lines that the plan's code covers. Its name is the code.
+const PlanAttachment = "acrpromote.plan"
+
+// StalePlan begins the reason of a refusal where an approver quotes the code of
+// another plan.
+const StalePlan = "the plan is stale"
+
 // codeLength is the number of characters of an approval code. A shorter code
 // could be forged, and every comment contains an empty one.
 const codeLength = 24
@@ -77,7 +85,7 @@ func (j *judge) refuseCode(persons, again string) {
 	}
 	reason := "the approver's own comment does not quote the plan's code"
 	if len(j.quoted()) > 0 {
-		reason = "the plan is stale: the comment quotes the code of another plan, not"
+		reason = StalePlan + ": the comment quotes the code of another plan, not"
 	}
 	j.refuse(rule.ApprovalCode, j.guards(), fmt.Sprintf("%s %s: %s", reason, code, persons),
 		again+"the approver check the plan and quote its code "+code+" in the comment.")

@@ -34,6 +34,7 @@ const (
 	locationBuild          = "0cd358e1-9217-4d94-8269-1c1ee6f93dcf"
 	locationTimeline       = "8baac422-4c6e-4de5-8532-db96d92acffa"
 	locationAttachments    = "f2192269-89fa-4f94-baf6-8fb128c55159"
+	locationAttachment     = "af5122d3-3438-485e-a25a-2dbbfde84ee6"
 	locationApprovals      = "37794717-f36f-4d78-b2bf-4dc30d0cfbcd"
 	locationSuite          = "91282c1d-c183-444f-9554-1485bfb3879d"
 	locationConfigurations = "86c8381e-5aee-4cde-8ae4-25c0c7f5eaea"
@@ -88,6 +89,9 @@ func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, erro
 		return nil, err
 	}
 	response.Header.Del("X-TFS-Session")
+	if request.Context().Value(plainContent{}) != nil && response.StatusCode == http.StatusOK {
+		return response, nil
+	}
 	if response.StatusCode == http.StatusOK && isJSON(response.Header.Get("Content-Type")) {
 		response.Body = &limitedBody{body: response.Body, ctx: request.Context(), large: g.large}
 		return response, nil
@@ -100,6 +104,9 @@ func (g checkedTransport) RoundTrip(request *http.Request) (*http.Response, erro
 	}
 	return nil, a
 }
+
+// plainContent marks the context of a request whose response is not a document.
+type plainContent struct{}
 
 // message returns the server's message in an error document: in message or, where
 // a token is refused, in value, as text or as an object with a message.
@@ -296,6 +303,9 @@ func (s *Service) send(ctx context.Context, client *azuredevops.Client, method, 
 		return err
 	}
 	defer response.Body.Close()
+	if plain, ok := v.(*plainText); ok {
+		return plain.read(response.Body)
+	}
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err

@@ -119,7 +119,7 @@ func (s *Service) SealRun(ctx context.Context, project string, id int, digests m
 		if digest == "" {
 			continue
 		}
-		place, ok := placeOf(found.Links.Self.Href)
+		place, ok := placeOf(found.Links.Self.Href, approval.SealAttachment)
 		if !ok || place.build != id || place.name != found.Name || !approval.SameGUID(place.timeline, t.ID) {
 			continue
 		}
@@ -180,7 +180,7 @@ type place struct {
 }
 
 // placeOf parses …/build/builds/{id}/{timeline}/{record}/attachments/{type}/{name}.
-func placeOf(href string) (place, bool) {
+func placeOf(href, kind string) (place, bool) {
 	u, err := url.Parse(href)
 	if err != nil {
 		return place{}, false
@@ -192,7 +192,7 @@ func placeOf(href string) (place, bool) {
 	}
 	parts = parts[n:]
 	id, err := strconv.Atoi(parts[1])
-	if err != nil || !strings.EqualFold(parts[0], "builds") || !strings.EqualFold(parts[4], "attachments") || !strings.EqualFold(parts[5], approval.SealAttachment) {
+	if err != nil || !strings.EqualFold(parts[0], "builds") || !strings.EqualFold(parts[4], "attachments") || !strings.EqualFold(parts[5], kind) {
 		return place{}, false
 	}
 	return place{build: id, timeline: parts[2], record: parts[3], name: parts[6]}, true

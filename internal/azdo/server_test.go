@@ -209,6 +209,7 @@ var locations = [][4]string{
 	{"e81700f7-3be2-46de-8624-2eb35882fcaa", "Location", "ResourceAreas", "_apis/{resource}/{areaId}"},
 	{"0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "builds", "{project}/_apis/{area}/{resource}/{buildId}"},
 	{"8baac422-4c6e-4de5-8532-db96d92acffa", "build", "timeline", "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}"},
+	{"af5122d3-3438-485e-a25a-2dbbfde84ee6", "build", "attachments", "{project}/_apis/{area}/builds/{buildId}/{timelineId}/{recordId}/{resource}/{type}/{name}"},
 	{"f2192269-89fa-4f94-baf6-8fb128c55159", "build", "attachments", "{project}/_apis/{area}/builds/{buildId}/{resource}/{type}"},
 	{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "pipelines", "approvals", "{project}/_apis/{area}/{resource}/{approvalId}"},
 	{"91282c1d-c183-444f-9554-1485bfb3879d", "pipelines", "runs", "{project}/_apis/{area}/checks/{resource}/{checkSuiteId}"},

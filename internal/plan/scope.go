@@ -108,16 +108,14 @@ func ParseScope(lines string) (Scope, error) {
 func ParseLines(lines []string) (Scope, error) {
 	var s Scope
 	for _, line := range lines {
-		if strings.ContainsAny(line, "\r\n") {
-			return Scope{}, errors.New("it has a line that plans do not have")
-		}
-		kind, _, _ := strings.Cut(line, " ")
-		switch kind {
-		case "image":
+		words := strings.Split(line, " ")
+		printable := !strings.ContainsFunc(line, func(r rune) bool { return r < ' ' || r > '~' })
+		switch {
+		case words[0] == "image" && len(words) == 2 && printable:
 			s.images = append(s.images, line)
-		case "target":
+		case words[0] == "target" && len(words) == 4 && printable:
 			s.targets = append(s.targets, line)
-		case "attached":
+		case words[0] == "attached" && len(words) == 3 && printable:
 			s.attached = append(s.attached, line)
 		default:
 			return Scope{}, errors.New("it has a line that plans do not have")
@@ -126,32 +124,67 @@ func ParseLines(lines []string) (Scope, error) {
 	return s, nil
 }
 
-// Changes lists what another scope has in addition to s, and what it lacks, in
-// words. It lists at most most of each kind, and counts the others.
+// Changes lists in words what another scope has in addition to s, what it lacks and
+// what differs. It lists at most most of each kind, and counts the others.
 func (s Scope) Changes(now Scope, most int) []string {
 	var changes []string
 	before, after := s.groups(), now.groups()
 	for i, kind := range []string{"image", "target", "attached artifact"} {
-		for _, side := range []struct {
-			what     string
-			has, not []string
-		}{{"added", after[i], before[i]}, {"removed", before[i], after[i]}} {
-			found := 0
-			for _, line := range side.has {
-				if _, both := slices.BinarySearch(side.not, line); both {
-					continue
-				}
-				if found++; found <= most {
-					_, what, _ := strings.Cut(line, " ")
-					changes = append(changes, fmt.Sprintf("%s %s: %s", kind, side.what, what))
-				}
+		gone, come := missingFrom(after[i], before[i]), missingFrom(before[i], after[i])
+		var found []string
+		for _, line := range gone {
+			if other := slices.IndexFunc(come, func(l string) bool { return subjectOf(l) == subjectOf(line) }); other >= 0 {
+				found = append(found, fmt.Sprintf("%s %s: %s instead of %s", kind, subjectOf(line), stateOf(come[other]), stateOf(line)))
+				come = slices.Delete(come, other, other+1)
+				continue
 			}
-			if more := found - most; more > 0 {
-				changes = append(changes, fmt.Sprintf("%s %s: %d more", kind, side.what, more))
-			}
+			found = append(found, fmt.Sprintf("%s %s (%s) removed", kind, subjectOf(line), stateOf(line)))
 		}
+		for _, line := range come {
+			found = append(found, fmt.Sprintf("%s %s (%s) added", kind, subjectOf(line), stateOf(line)))
+		}
+		if more := len(found) - most; more > 0 {
+			found = append(found[:most], fmt.Sprintf("%d more changes of this kind", more))
+		}
+		changes = append(changes, found...)
 	}
 	return changes
+}
+
+// missingFrom returns the lines that a sorted group lacks.
+func missingFrom(group, lines []string) []string {
+	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
+		_, has := slices.BinarySearch(group, line)
+		return has
+	})
+}
+
+// subjectOf returns what a line is about: the repository of an image, a target, or an
+// attached artifact.
+func subjectOf(line string) string {
+	subject, _ := parts(line)
+	return subject
+}
+
+// stateOf returns the rest of a line: the digest of an image, the digest and the lock
+// of a target, or what an artifact is attached to.
+func stateOf(line string) string {
+	_, state := parts(line)
+	return state
+}
+
+func parts(line string) (subject, state string) {
+	words := strings.Split(line, " ")
+	switch {
+	case words[0] == "image" && len(words) == 2:
+		repository, digest, _ := strings.Cut(words[1], "@")
+		return repository, digest
+	case words[0] == "target" && len(words) == 4:
+		return words[2], words[1] + ", " + words[3]
+	case words[0] == "attached" && len(words) == 3:
+		return words[1], "to " + words[2]
+	}
+	return line, ""
 }
 
 // ScopeAt returns the scope of a set of images as an approval at a time covers it:

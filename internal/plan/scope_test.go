@@ -78,7 +78,8 @@ func TestParseScopeRejects(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing": "", "no version": strings.Join(lines[1:], ""), "another version": strings.Replace(valid, "v1", "v2", 1),
 		"a cut line": strings.TrimSuffix(valid, "\n"), "another order": lines[0] + lines[2] + lines[1] + lines[3], "a line twice": lines[0] + lines[1] + lines[1] + lines[2],
-		"an unknown line": valid + "other x\n", "an empty line": valid + "\n", "carriage returns": strings.ReplaceAll(valid, "\n", "\r\n"),
+		"an unknown line": valid + "other x\n", "an empty line": valid + "\n", "a control character": strings.Replace(valid, "a/b", "a/\x1bb", 1), "another letter": strings.Replace(valid, "a/b", "a/\u202eb", 1),
+		"a word more": strings.Replace(valid, "a/b@sha256:0", "a/b@sha256:0 x", 1), "a word less": strings.Replace(valid, " lock=none", "", 1), "carriage returns": strings.ReplaceAll(valid, "\n", "\r\n"),
 	} {
 		if _, err := ParseScope(text); err == nil {
 			t.Errorf("%s is accepted", name)
@@ -300,11 +301,17 @@ func TestScopeChanges(t *testing.T) {
 	for n := range 6 {
 		was.AddAttached(digest(n), digest(9))
 	}
+	source := ref.Reference{Registry: "prod.example.com", Repository: "shop/cart"}
+	was.AddImage(source, digest(9))
+	is.AddImage(source, digest(8))
+	source.Repository = "shop/pay"
+	is.AddImage(source, digest(7))
 	was.AddTarget(digest(9), ref.Reference{Registry: "dev.example.com", Repository: "shop/cart", Tag: "1"}, LockNone)
 	is.AddTarget(digest(9), ref.Reference{Registry: "dev.example.com", Repository: "shop/cart", Tag: "1"}, LockTag)
 	want := []string{
-		"target added: " + digest(9) + " dev.example.com/shop/cart:1 lock=tag", "target removed: " + digest(9) + " dev.example.com/shop/cart:1 lock=none",
-		"attached artifact removed: " + digest(0) + " " + digest(9), "attached artifact removed: " + digest(1) + " " + digest(9), "attached artifact removed: 4 more",
+		"image prod.example.com/shop/cart: " + digest(8) + " instead of " + digest(9), "image prod.example.com/shop/pay (" + digest(7) + ") added",
+		"target dev.example.com/shop/cart:1: " + digest(9) + ", lock=tag instead of " + digest(9) + ", lock=none",
+		"attached artifact " + digest(0) + " (to " + digest(9) + ") removed", "attached artifact " + digest(1) + " (to " + digest(9) + ") removed", "4 more changes of this kind",
 	}
 	if got := was.Changes(is, 2); !slices.Equal(got, want) {
 		t.Errorf("%q", got)

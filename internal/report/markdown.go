@@ -253,6 +253,9 @@ func (m *markdown) details(r Result) {
 	if r.ApprovalCode != "" && !namesCode(r) {
 		m.line("- Approval code: %s", m.code(r.ApprovalCode))
 	}
+	if r.Plan != nil {
+		m.line("- Code of the plan: %s, of %s", m.code(r.Plan.Code), m.code(r.Plan.Digest))
+	}
 	for _, image := range r.Images[:min(len(r.Images), m.rows)] {
 		if image.Digest != "" {
 			m.line("- %s is %s, %s", m.code(image.Source), m.code(image.Digest), markup.Size(image.Bytes))

@@ -116,6 +116,7 @@ func cases() map[string]Result {
 
 	dry := approved(base("invertedPush", outcome.Done))
 	dry.DryRun = true
+	dry.Plan = &Plan{Digest: before, Code: code}
 	planned := at("web.azurecr.io", outcome.Planned)
 	planned.Locked = "image"
 	dry.Images = cart(at("dev.azurecr.io", outcome.Present), planned)

@@ -231,6 +231,11 @@ func (t *text) code(r Result) {
 		t.line("Approve with this code: " + t.paint(bold, sanitize.Visible(r.ApprovalCode, 80)))
 		t.line("An approver who quotes it in the comment approves these bytes and no others.")
 	}
+	if r.Plan != nil {
+		t.line("")
+		t.line("Code of the plan: " + t.paint(bold, sanitize.Visible(r.Plan.Code, 80)))
+		t.line("  " + sanitize.Visible(r.Plan.Digest, shortField))
+	}
 }
 
 func (t *text) approval(a Approval) {

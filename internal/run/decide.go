@@ -44,6 +44,8 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	verdict := approval.Decide(asked, now)
 	if o.planned {
 		r.Plan = planOf(whole, len(images), verdict.PlanAt)
+		o.scope, _ = plan.ScopeAt(whole, verdict.PlanAt)
+		o.quoted = verdict.Quoted
 		for i := range images {
 			f.images[i].source.covered = images[i].Covered(verdict.PlanAt)
 		}

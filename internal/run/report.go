@@ -275,6 +275,11 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 // attachSeal stores the seal record of the image with the given digest as an
 // attachment of this step. It proves to later runs that this run sealed the image.
 func (p *reporter) attachSeal(digest string, record []byte) error {
+	return p.attach(approval.SealAttachment, seal.AttachmentName(digest), "acrpromote-seal-*.json", record)
+}
+
+// attach stores an attachment of this step in a pipeline.
+func (p *reporter) attach(kind, name, pattern string, content []byte) error {
 	if !p.config.InPipeline {
 		return nil
 	}
@@ -286,18 +291,18 @@ func (p *reporter) attachSeal(digest string, record []byte) error {
 		return err
 	}
 	// The agent reads the file later, like the summary.
-	file, err := os.CreateTemp(folder, "acrpromote-seal-*.json")
+	file, err := os.CreateTemp(folder, pattern)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(record)
+	_, err = file.Write(content)
 	if closing := file.Close(); err == nil {
 		err = closing
 	}
 	if err != nil {
 		return err
 	}
-	p.commands.AddAttachment(approval.SealAttachment, seal.AttachmentName(digest), file.Name())
+	p.commands.AddAttachment(kind, name, file.Name())
 	return nil
 }
 

@@ -33,6 +33,10 @@ type order struct {
 	// parallel jobs too: elsewhere has these with their targets.
 	planned   bool
 	elsewhere []plan.Wanted
+	// Set in the decide phase: the codes of other plans that approvers quote, and
+	// what the code of this one covers.
+	quoted []string
+	scope  plan.Scope
 
 	flow        *flowFile         // nil if there is none
 	refusals    []rule.Refusal    // by the flow file alone

@@ -99,6 +99,7 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 	if c.Action == agent.Seal && len(decided.Refusals) == 0 {
 		compare(ctx, c, s, o, found, decided, result, now)
 	}
+	explainStale(ctx, s, o, result)
 	planBudget(c, s, o, found, decided, result)
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():

@@ -22,6 +22,7 @@ var (
 		{"0cd358e1-9217-4d94-8269-1c1ee6f93dcf", "build", "Builds", "{project}/_apis/{area}/{resource}/{buildId}", "7.1", 8},
 		{"8baac422-4c6e-4de5-8532-db96d92acffa", "build", "Timeline", "{project}/_apis/{area}/builds/{buildId}/{resource}/{timelineId}", "7.1", 3},
 		{"f2192269-89fa-4f94-baf6-8fb128c55159", "build", "Attachments", "{project}/_apis/{area}/builds/{buildId}/{resource}/{type}", "7.1", 2},
+		{"af5122d3-3438-485e-a25a-2dbbfde84ee6", "build", "Attachments", "{project}/_apis/{area}/builds/{buildId}/{timelineId}/{recordId}/{resource}/{type}/{name}", "7.1", 2},
 		{"37794717-f36f-4d78-b2bf-4dc30d0cfbcd", "approval", "approvals", "{project}/_apis/pipelines/{resource}/{approvalId}", "0.0", 2},
 		{"91282c1d-c183-444f-9554-1485bfb3879d", "PipelinesChecks", "runs", "{project}/_apis/pipelines/checks/{resource}/{checkSuiteId}", "0.0", 1},
 		{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "PipelinesChecks", "configurations", "{project}/_apis/pipelines/checks/{resource}/{id}", "0.0", 1},
