@@ -116,7 +116,7 @@ func called(call *ast.CallExpr) string {
 }
 
 // refuses reports whether the constant at the end of the stack is part of a
-// refusal, not of a report that a rule is met or of a comparison.
+// refusal, not of a report that a rule is met or pending, or of a comparison.
 func refuses(stack []ast.Node) bool {
 	for i := len(stack) - 2; i >= 0; i-- {
 		switch n := stack[i].(type) {
@@ -125,7 +125,7 @@ func refuses(stack []ast.Node) bool {
 		case *ast.BinaryExpr:
 			return false
 		case *ast.CallExpr:
-			return called(n) != "met" && called(n) != "notCounted"
+			return !slices.Contains([]string{"met", "inForce", "notCounted"}, called(n))
 		case *ast.CompositeLit:
 			if n.Type == nil {
 				continue

@@ -20,7 +20,7 @@ func TestMisuse(t *testing.T) {
 		in   inputs
 		says []string
 	}{
-		{"no action", inputs{"action": "", "source": source}, []string{"action", "seal, promote, invertedPush, verify, audit"}},
+		{"no action", inputs{"action": "", "source": source}, []string{"action", "seal, promote, invertedPush, plan, verify, audit"}},
 		{"an unknown action", push("action", "invertedPull"), []string{"invertedPull", "invertedPush"}},
 		{"an action of the prompt", push("action", "version"), []string{"version"}},
 		{"no source", push("source", ""), []string{"source"}},

@@ -184,15 +184,19 @@ type settings struct {
 	ScriptAccessToken Secret `env:"SYSTEM_ACCESSTOKEN"`
 }
 
+// Derives reports whether the inputs describe the action to judge: for verify and
+// plan.
+func (c *Config) Derives() bool { return c.Action == Verify || c.Action == Plan }
+
 // EffectiveAction returns the action whose rules apply: the action itself or, for
-// verify without a flow file, the one that the inputs describe. It compares hosts
-// only; which registry is more trusted, and what verify checks then, is known only
-// from a flow file.
+// verify and plan without a flow file, the one that the inputs describe. It compares
+// hosts only; which registry is more trusted, and what is judged then, is known only
+// from a flow file. A plan is never that of a seal, which takes no approval.
 func (c *Config) EffectiveAction() string {
-	if c.Action != Verify || c.FlowFile != "" {
+	if !c.Derives() || c.FlowFile != "" {
 		return c.Action
 	}
-	if len(c.Targets) == 0 {
+	if len(c.Targets) == 0 && c.Action == Verify {
 		return Seal
 	}
 	home := hostOf(c.Source)
@@ -216,7 +220,7 @@ func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile =
 // ReadOnly reports whether nothing may be written, because of the action or
 // because of a dry run.
 func (c *Config) ReadOnly() bool {
-	return c.Action == Verify || c.Action == Audit || c.DryRun.Value
+	return c.Derives() || c.Action == Audit || c.DryRun.Value
 }
 
 // JSON reports whether result.json is written to standard output.

@@ -24,6 +24,10 @@ var examples = map[string][]example{
 		{"What would be copied, without an approval", "acrpromote invertedPush --dryRun --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
 		{"A set of images, by the rules of a flow", "acrpromote invertedPush --dryRun --flowFile flows.yml --flow released \\\n  --images 'shop/*:1.4.2'"},
 	},
+	Plan: {
+		{"What would be released, and what the approval has to be", "acrpromote plan --source <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <dev>.azurecr.io --environment Production --minApprovers 2"},
+		{"The same by a flow file, as JSON", "acrpromote plan --flowFile flows.yml \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --output json"},
+	},
 	Verify: {
 		{"Whether the image is sealed", "acrpromote verify --source <prod>.azurecr.io/shop/cart:1.4.2"},
 		{"Whether it would be released once it is approved", "acrpromote verify --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
@@ -72,6 +76,11 @@ environment: stage
 moveTag: true`,
 	InvertedPush: `azureSubscription: release-identity
 targetSubscription: dev-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+environment: Production`,
+	Plan: `azureSubscription: release-identity
+targetSubscription: dev-reader
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <dev>.azurecr.io
 environment: Production`,

@@ -14,6 +14,7 @@ var actionHelp = []struct{ name, help string }{
 	{Seal, "Resolve the tag that the build pushed, attach a seal record, lock the image, and show what to approve."},
 	{Promote, "After approval, add a tag in the same registry or, with a flow file, copy the image to a more trusted registry."},
 	{InvertedPush, "After approval, copy a released image to one or more less trusted registries."},
+	{Plan, "Before the approval: show what the action that the inputs describe would do, which rules are violated, and which wait for an approval. Changes nothing."},
 	{Verify, "Succeed only if the action that the inputs describe would be executed. Changes nothing."},
 	{Audit, "Succeed only if everything has arrived, by digest, at every target. Changes nothing."},
 	{Check, "Report all mistakes in a flow file, and the direction of each flow. Uses no network."},

@@ -27,6 +27,7 @@ const (
 	Seal         = "seal"
 	Promote      = "promote"
 	InvertedPush = "invertedPush"
+	Plan         = "plan"
 	Verify       = "verify"
 	Audit        = "audit"
 	Check        = "check"
@@ -65,7 +66,7 @@ var arguments = map[string]argument{
 }
 
 // Actions lists the actions that take an image, in the order of the documentation.
-var Actions = []string{Seal, Promote, InvertedPush, Verify, Audit}
+var Actions = []string{Seal, Promote, InvertedPush, Plan, Verify, Audit}
 
 // TaskActions lists the actions of the task, and AllActions those at a prompt.
 var (
@@ -74,8 +75,8 @@ var (
 )
 
 var (
-	moveActions     = []string{Promote, InvertedPush, Verify, Audit}
-	approvalActions = []string{Promote, InvertedPush, Verify}
+	moveActions     = []string{Promote, InvertedPush, Plan, Verify, Audit}
+	approvalActions = []string{Promote, InvertedPush, Plan, Verify}
 )
 
 // Input is an input of the task and the flag of the same name.
@@ -94,7 +95,7 @@ type Input struct {
 // order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), verify that an action would be executed, audit that everything has arrived, or check a flow file."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -116,7 +117,7 @@ var Inputs = []Input{
 	{Name: "environment", Type: Text, Actions: approvalActions,
 		Help: "The protected resource whose approval counts: the name of an environment, or endpoint:NAME for a service connection. #7 names an environment by its id."},
 	{Name: "approvalStage", Type: Text, Actions: approvalActions,
-		Help: "Another stage of this run or release whose approval counts. Empty: this stage."},
+		Help: "Another stage of this run or release whose approval counts. Empty: this stage or, for plan, a later stage that uses the environment."},
 	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approvalActions,
 		Help: "The kind of approval. automated needs a flow; without a flow, any means manual; none is allowed only by a flow, or at a prompt outside any run."},
 	{Name: "minApprovers", Type: Count, Default: "1", Actions: approvalActions,
@@ -139,13 +140,13 @@ var Inputs = []Input{
 		Help: "In a classic release: whether the post-deployment approval is required as well."},
 	{Name: "digest", Type: Text, Actions: Actions,
 		Help: "The digest that the source's tag must resolve to: sha256:… ."},
-	{Name: "lock", Type: Pick, Picks: []string{"none", "tag", "image"}, Actions: []string{Seal, Promote, InvertedPush, Verify},
+	{Name: "lock", Type: Pick, Picks: []string{"none", "tag", "image"}, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
 		Help: "What to lock: at the targets or, for seal, at the source. tag: the tag against write and delete, the manifest and its children against delete. image: these against write too. Default: tag for seal, none otherwise."},
-	{Name: "moveTag", Type: Boolean, Default: "false", Actions: []string{Promote, Verify},
+	{Name: "moveTag", Type: Boolean, Default: "false", Actions: []string{Promote, Plan, Verify},
 		Help: "Within one registry: whether the tag may move to another digest."},
 	{Name: "referrers", Type: Boolean, Default: "true", Actions: Actions,
 		Help: "Whether to copy what is attached to the image (signatures, SBOMs)."},
-	{Name: "deep", Type: Boolean, Default: "false", Actions: []string{Promote, InvertedPush, Audit},
+	{Name: "deep", Type: Boolean, Default: "false", Actions: []string{Promote, InvertedPush, Plan, Audit},
 		Help: "Whether to check every blob at the target and repair what is missing, instead of relying on the manifest."},
 	{Name: "onPartial", Type: Pick, Picks: []string{"fail", "warn"}, Default: "fail", Actions: moveActions,
 		Help: "How the step ends if some targets are done and others are not."},

@@ -55,7 +55,7 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
 			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
 		}
-		if len(c.Targets) == 0 && c.FlowFile == "" && !usage.has("flowFile") && (c.Action == Promote || c.Action == InvertedPush || c.Action == Audit) && !usage.has("targets") {
+		if len(c.Targets) == 0 && c.FlowFile == "" && !usage.has("flowFile") && (c.Action == Promote || c.Action == InvertedPush || c.Action == Plan || c.Action == Audit) && !usage.has("targets") {
 			usage.add("targets", fmt.Sprintf("%s requires at least one target", c.Action), "Set targets to host, host/repository or host/repository:tag. Is a variable empty?")
 		}
 	}
@@ -87,7 +87,7 @@ func (c *Config) checkUnused(usage *UsageError) {
 		}
 		c.warn(fmt.Sprintf("%s is ignored: %s does not use it.", in.Name, c.Action))
 	}
-	if effective := c.EffectiveAction(); c.Action == Verify && c.MoveTag.Value && effective != Promote && effective != Verify {
+	if effective := c.EffectiveAction(); c.Derives() && c.MoveTag.Value && effective != Promote && effective != c.Action {
 		usage.add("moveTag", fmt.Sprintf("moveTag is set, but the inputs describe %s, which never moves a tag", effective),
 			"Remove moveTag, which is for a promotion within one registry.")
 	}

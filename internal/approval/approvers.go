@@ -140,9 +140,44 @@ func (j *judge) judgeCandidate(c *candidate) {
 // one, and all approvals together need the required number of distinct people.
 func (j *judge) judgeApprovers(granted int) {
 	j.judgeAuthors()
-	least := max(j.r.MinApprovers, 1)
+	least := j.least()
 	counted := j.approvers()
 	short := len(counted) < least
+	j.refuseUnserved(granted, short)
+	detail := j.counted(counted)
+	switch {
+	case !short:
+		j.met(rule.MinApprovers, detail)
+	case granted > 0 && least > 1, len(j.refusals) == 0:
+		j.refuse(rule.MinApprovers, j.guards(), "not enough eligible approvers: "+detail,
+			fmt.Sprintf("%s must approve. Raise the check's minimum number of approvers accordingly and run the stage again. %s", more(least-len(counted)), j.whoMay()))
+	default:
+		j.results = append(j.results, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
+	}
+	if len(j.candidates) > 0 {
+		j.reportRules()
+	}
+}
+
+// least returns how many people must approve.
+func (j *judge) least() int { return max(j.r.MinApprovers, 1) }
+
+// counted returns how many of the required approvers have approved, and who.
+func (j *judge) counted(approvers []Approver) string {
+	detail := fmt.Sprintf("%d of %d", len(approvers), j.least())
+	for i, a := range approvers {
+		sep := ", "
+		if i == 0 {
+			sep = ": "
+		}
+		detail += fmt.Sprintf("%s%s at %s", sep, a.Name, formatTime(a.At))
+	}
+	return detail
+}
+
+// refuseUnserved refuses the first approvals, which are granted, if nobody counts who
+// gave one of them. If too few people count at all, it gives the reasons of all.
+func (j *judge) refuseUnserved(granted int, short bool) {
 	excluded := map[rule.Name][]*candidate{}
 	for i := range granted {
 		served := slices.ContainsFunc(j.candidates, func(c *candidate) bool { return c.approval == i && c.counts() })
@@ -160,24 +195,6 @@ func (j *judge) judgeApprovers(granted int) {
 			j.refuseExcluded(name, excluded[name])
 		}
 	}
-	detail := fmt.Sprintf("%d of %d", len(counted), least)
-	for i, a := range counted {
-		sep := ", "
-		if i == 0 {
-			sep = ": "
-		}
-		detail += fmt.Sprintf("%s%s at %s", sep, a.Name, formatTime(a.At))
-	}
-	switch {
-	case !short:
-		j.met(rule.MinApprovers, detail)
-	case granted > 0 && least > 1, len(j.refusals) == 0:
-		j.refuse(rule.MinApprovers, j.guards(), "not enough eligible approvers: "+detail,
-			fmt.Sprintf("%s must approve. Raise the check's minimum number of approvers accordingly and run the stage again. %s", more(least-len(counted)), j.whoMay()))
-	default:
-		j.results = append(j.results, rule.Outcome{Rule: rule.MinApprovers, Detail: detail})
-	}
-	j.reportRules()
 }
 
 func more(n int) string {
@@ -240,35 +257,41 @@ func (j *judge) refuseExcluded(name rule.Name, excluded []*candidate) {
 	}
 }
 
-// reportRules reports each rule in force as met, unless it was refused.
+// reportRules reports each rule in force about the approvers as met, unless it was
+// refused, or as pending while an approval may still be given.
 func (j *judge) reportRules() {
-	if len(j.candidates) == 0 {
-		return
-	}
-	if !j.r.RequesterCanApprove {
-		j.met(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.notCounted(rule.RequesterApproved))
+	switch {
+	case !j.r.RequesterCanApprove && j.e.outside():
+		j.inForce(rule.RequesterApproved, "the approval of the person who requests the run does not count")
+	case !j.r.RequesterCanApprove:
+		j.inForce(rule.RequesterApproved, "requested by "+j.requesterNames()+", whose approval does not count"+j.notCounted(rule.RequesterApproved))
 	}
 	if !j.r.AuthorCanApprove {
-		j.met(rule.AuthorApproved, "the author's approval does not count"+j.notCounted(rule.AuthorApproved))
+		j.inForce(rule.AuthorApproved, "the author's approval does not count"+j.notCounted(rule.AuthorApproved))
 	}
 	if len(j.r.Approvers) > 0 {
-		j.met(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.notCounted(rule.ApproverNotListed))
+		j.inForce(rule.ApproverNotListed, "only these count: "+list(j.r.Approvers)+j.notCounted(rule.ApproverNotListed))
 	}
-	j.met(rule.NotAPerson, "only people count"+j.namedServices()+j.notCounted(rule.NotAPerson))
+	j.inForce(rule.NotAPerson, "only people count"+j.namedServices()+j.notCounted(rule.NotAPerson))
 	if j.r.MaxAge > 0 {
-		j.met(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.notCounted(rule.ApprovalTooOld))
+		j.inForce(rule.ApprovalTooOld, fmt.Sprintf("not older than %s", j.r.MaxAge)+j.notCounted(rule.ApprovalTooOld))
 	}
 	if len(j.r.CommentPatterns) > 0 {
-		j.met(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.notCounted(rule.CommentPattern))
+		j.inForce(rule.CommentPattern, fmt.Sprintf("the comment matches %s", j.r.patterns())+j.notCounted(rule.CommentPattern))
 	}
 	if j.r.Code != "" {
 		of := ""
 		if j.r.CodeOf == CodeOfPlan {
 			of = ", the plan's code"
 		}
-		j.met(rule.ApprovalCode, "the comment quotes "+formatCode(j.r.Code)+of+j.notCounted(rule.ApprovalCode))
+		j.inForce(rule.ApprovalCode, "the comment quotes "+j.code()+of+j.notCounted(rule.ApprovalCode))
 	}
 	if len(j.r.Seals) > 0 && !slices.ContainsFunc(j.r.Seals, func(s Seal) bool { return s.problem() != "" }) {
+		if j.open {
+			j.met(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed")
+			j.inForce(rule.ChangedSinceApproval, "must not change before the approved action has ended")
+			return
+		}
 		j.met(rule.NotSealed, plural(len(j.r.Seals), "image")+" sealed before the approval"+j.notCounted(rule.NotSealed))
 		j.met(rule.ChangedSinceApproval, "unchanged since before the approval"+j.notCounted(rule.ChangedSinceApproval))
 	}
@@ -300,6 +323,14 @@ func (j *judge) notCounted(name rule.Name) string {
 		return ""
 	}
 	return "; not counted: " + list(words)
+}
+
+// code returns the approval code that a comment must quote, for messages.
+func (j *judge) code() string {
+	if len(normalizeCode(j.r.Code)) != codeLength {
+		return "the approval code, which is " + j.r.Code
+	}
+	return formatCode(j.r.Code)
 }
 
 func (j *judge) requesterNames() string {

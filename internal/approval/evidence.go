@@ -48,6 +48,11 @@ type Evidence struct {
 	AuthorsKnown   bool
 	AuthorsUnknown string
 
+	// Awaited is why nobody has been asked for an approval yet; empty if the stage's
+	// checks have been evaluated. Then Configurations is all that is known, and
+	// without a run, where Source is empty too, nothing is.
+	Awaited string
+
 	// Unchecked reports that the stage has no checkpoint, so it waited for
 	// nothing.
 	Unchecked      bool
@@ -94,6 +99,9 @@ type Approval struct {
 	Status   string
 	Required int
 	Steps    []Step
+	// Settings is whom the release asks, in a classic release. Before the stage is
+	// deployed there are no steps.
+	Settings *ApprovalSettings
 }
 
 // Step is one assigned approver's part of an approval. Times are the server's:
@@ -150,10 +158,12 @@ type Resource struct {
 }
 
 // Configurations are the checks that the named resource has now. If they could
-// not be read, Read is false and Unknown is the reason.
+// not be read, Read is false and Unknown is the reason; Hidden reports that no
+// resource of the name is visible.
 type Configurations struct {
 	Read    bool
 	Unknown string
+	Hidden  bool
 	Checks  []Configuration
 }
 
@@ -166,6 +176,18 @@ type Configuration struct {
 	// Definition is the GUID of a task check's definition; empty for others.
 	Definition string
 	Resource   Resource
+	// Settings is whom an approval check asks; nil if the server does not say.
+	Settings *ApprovalSettings
+}
+
+// ApprovalSettings is whom an approval check asks, or the stage of a classic release.
+type ApprovalSettings struct {
+	Approvers []Person
+	Required  int // how many of them must approve; 0 means all
+	// RequesterExcluded reports that Azure DevOps does not let the requester approve.
+	RequesterExcluded bool
+	InSequence        bool
+	Timeout           time.Duration // 0 if there is none, or if it is unknown
 }
 
 // Token is the result of checking the run's own signed token. A token that does

@@ -575,9 +575,9 @@ func (s scenario) fails(who string) []rule.Name {
 	return out
 }
 
-// TestJudgeMatchesOracle tests the granted scenario, every single deviation from
-// it, every pair of deviations, and random scenarios.
-func TestJudgeMatchesOracle(t *testing.T) {
+// scenarios returns the granted scenario, every single deviation from it, every pair
+// of deviations, and random scenarios.
+func scenarios() []scenario {
 	var cases []scenario
 	cases = append(cases, scenario{})
 	for d := range dimensions {
@@ -604,6 +604,11 @@ func TestJudgeMatchesOracle(t *testing.T) {
 		}
 		cases = append(cases, s)
 	}
+	return cases
+}
+
+func TestJudgeMatchesOracle(t *testing.T) {
+	cases := scenarios()
 	granted := 0
 	failures := 0
 	for _, s := range cases {

@@ -58,6 +58,7 @@ type Gates struct {
 type Entries struct {
 	Required int // how many must approve; 0 means all
 	List     []Entry
+	Settings *ApprovalSettings // nil if the server does not say
 }
 
 // Entry is one approver's part of an approval.
@@ -181,7 +182,7 @@ func (s *ReleaseStage) fill(e *Evidence, d *Deployment, postDeployment bool) (wh
 
 // set makes one approval of the entries of one attempt.
 func (s *ReleaseStage) set(phase, kind string, entries Entries, e Evidence) (a Approval, why string) {
-	a = Approval{ID: fmt.Sprintf("%s/%d/%d", kind, s.ID.Value, e.Attempt), Phase: phase, Required: entries.Required}
+	a = Approval{ID: fmt.Sprintf("%s/%d/%d", kind, s.ID.Value, e.Attempt), Phase: phase, Required: entries.Required, Settings: entries.Settings}
 	seen := map[int]bool{}
 	for _, entry := range entries.List {
 		switch {

@@ -89,6 +89,16 @@ func NamesResource(environment string, r Resource) bool {
 	return name != "" && r.Type == kind && SameName(r.Name, name)
 }
 
+// NamedResource returns the resource that a name in the form of Rules.Environment
+// stands for, with its type and either its name or its id.
+func NamedResource(environment string) Resource {
+	kind, name := named(environment)
+	if id := resourceID(kind, name); id != "" {
+		return Resource{Type: kind, ID: id}
+	}
+	return Resource{Type: kind, Name: name}
+}
+
 // resourceID returns the id in a name such as "#7", or "": an environment's is a
 // number, a service connection's a GUID.
 func resourceID(kind, name string) string {

@@ -18,6 +18,9 @@ type Case struct {
 	Unapproved bool
 	// InRun reports whether the step is part of a run of Azure Pipelines.
 	InRun bool
+	// Planning reports that approvals may still be given, even that there is no run
+	// yet: for the action plan.
+	Planning bool
 	// Subject names the image or set of images.
 	Subject string
 	// Covered reports whether there are rules for every image on its way to every
@@ -53,15 +56,20 @@ func Decide(c Case, now time.Time) Verdict {
 		return Verdict{Kind: Unapproved}
 	case len(c.Parts) == 0:
 		return notRequired(c)
-	case !c.InRun:
+	case !c.InRun && !c.Planning:
 		return outsideRun(c.Subject)
-	case len(c.RunRefusals) > 0 || slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Evidence == nil }):
-		return Verdict{Kind: Manual, Refusals: c.RunRefusals}
+	case len(c.RunRefusals) > 0 || c.InRun && slices.ContainsFunc(c.Parts, func(p Part) bool { return p.Evidence == nil }):
+		v := Verdict{Kind: Manual, Refusals: slices.Clone(c.RunRefusals)}
+		if c.Planning {
+			v.Refusals = append(v.Refusals, judgeSeals(c.Seals)...)
+		}
+		return v
 	}
+	c.fillOutside()
 	since := c.fixPlan(now)
-	sum := Judge(*c.Parts[0].Evidence, c.Parts[0].Rules, now)
+	sum := c.judge(c.Parts[0], now)
 	for _, p := range c.Parts[1:] {
-		sum = merge(sum, Judge(*p.Evidence, p.Rules, now))
+		sum = merge(sum, c.judge(p, now))
 	}
 	sum.PlanAt = since
 	return sum
@@ -88,10 +96,10 @@ func (c *Case) fixPlan(now time.Time) (since time.Time) {
 	}
 	for _, p := range c.Parts {
 		if !planned(p) {
-			since = earlier(since, Judge(*p.Evidence, p.Rules, now).First)
+			since = earlier(since, c.judge(p, now).First)
 			continue
 		}
-		for _, candidate := range eligible(*p.Evidence, p.Rules, now) {
+		for _, candidate := range c.eligible(p, now) {
 			if at := known(candidate.decided); Quotes(candidate.comment, c.PlanCode(at)) {
 				since = earlier(since, at)
 			}
@@ -110,14 +118,37 @@ func (c *Case) fixPlan(now time.Time) (since time.Time) {
 }
 
 // eligible returns the people whose approval counts if no code is required.
-func eligible(e Evidence, r Rules, now time.Time) []*candidate {
+func (c *Case) eligible(p Part, now time.Time) []*candidate {
+	r := p.Rules
 	r.Code, r.CodeSince = "", time.Time{}
 	if r.Approval == Any {
 		r.Approval = Manual
 	}
-	j := &judge{e: e, r: r, now: now}
-	j.judge()
+	j := &judge{e: *p.Evidence, r: r, now: now}
+	if c.Planning {
+		j.foresee()
+	} else {
+		j.judge()
+	}
 	return slices.DeleteFunc(j.candidates, func(c *candidate) bool { return !c.counts() })
+}
+
+// fillOutside adds what is known of an approval outside any run, for a plan: nothing.
+func (c *Case) fillOutside() {
+	if c.InRun {
+		return
+	}
+	c.Parts = slices.Clone(c.Parts)
+	for i := range c.Parts {
+		c.Parts[i].Evidence = &Evidence{Awaited: "this is not a run of Azure Pipelines, so nobody can have been asked", Complete: true}
+	}
+}
+
+func (c *Case) judge(p Part, now time.Time) Verdict {
+	if c.Planning {
+		return Foresee(*p.Evidence, p.Rules, now)
+	}
+	return Judge(*p.Evidence, p.Rules, now)
 }
 
 // notRequired returns the verdict if no rule in force requires an approval.
@@ -125,10 +156,16 @@ func eligible(e Evidence, r Rules, now time.Time) []*candidate {
 // still refused.
 func notRequired(c Case) Verdict {
 	v := Verdict{Kind: None, Granted: len(c.RunRefusals) == 0 && c.Covered, Refusals: slices.Clone(c.RunRefusals)}
-	for _, s := range c.Seals {
-		v.Refusals = append(v.Refusals, JudgeSeal(s)...)
-	}
+	v.Refusals = append(v.Refusals, judgeSeals(c.Seals)...)
 	return v
+}
+
+func judgeSeals(seals []Seal) []rule.Refusal {
+	var refusals []rule.Refusal
+	for _, s := range seals {
+		refusals = append(refusals, JudgeSeal(s)...)
+	}
+	return refusals
 }
 
 func outsideRun(subject string) Verdict {
@@ -138,14 +175,16 @@ func outsideRun(subject string) Verdict {
 }
 
 // merge combines two verdicts without duplicates. The result is granted only if
-// both are.
+// both are, and pending only if neither is refused.
 func merge(a, b Verdict) Verdict {
+	a.Pending = (a.Pending || a.Granted) && (b.Pending || b.Granted) && (a.Pending || b.Pending)
 	a.Granted = a.Granted && b.Granted
 	a.Guards += " and " + b.Guards
 	a.Approvers = union(a.Approvers, b.Approvers)
 	a.Records = union(a.Records, b.Records)
 	a.Rules = union(a.Rules, b.Rules)
 	a.Refusals = union(a.Refusals, b.Refusals)
+	a.Warnings = union(a.Warnings, b.Warnings)
 	a.First = earlier(a.First, b.First)
 	a.Quoted = union(a.Quoted, b.Quoted)
 	return a

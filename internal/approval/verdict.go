@@ -10,9 +10,11 @@ import (
 )
 
 // Verdict is a decision with its reasons: every rule in force, met or not, and
-// all refusals.
+// all refusals. Pending is set if no rule is violated, but some wait for an approval
+// that may still be given; only Foresee returns such a verdict.
 type Verdict struct {
 	Granted   bool
+	Pending   bool
 	Kind      Kind
 	Guards    string // "environment Production"
 	Approvers []Approver
@@ -28,6 +30,9 @@ type Verdict struct {
 	// Quoted are other codes that the comments of approvers quote instead of the
 	// plan's.
 	Quoted []string
+	// Warnings has a sentence for each setting with which the approval could not
+	// meet the rules.
+	Warnings []string
 }
 
 // Approver is a person whose approval counted.
@@ -64,11 +69,17 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 	}
 	j := &judge{e: e, r: r, now: now}
 	j.judge()
+	v := j.verdict()
+	v.Granted = len(v.Refusals) == 0
+	return v
+}
+
+func (j *judge) verdict() Verdict {
 	kind := Manual
-	if r.Approval == Automated {
+	if j.r.Approval == Automated {
 		kind = Automated
 	}
-	v := Verdict{
+	return Verdict{
 		Kind:      kind,
 		Guards:    j.guards(),
 		Approvers: j.approvers(),
@@ -78,8 +89,6 @@ func Judge(e Evidence, r Rules, now time.Time) Verdict {
 		First:     j.first(),
 		Quoted:    j.quoted(),
 	}
-	v.Granted = len(v.Refusals) == 0
-	return v
 }
 
 // judgeAny accepts a manual approval, or otherwise an automated one if the rules
@@ -116,9 +125,13 @@ type judge struct {
 	unversioned bool        // the version of a check is unknown
 	refusals    []rule.Refusal
 	results     []rule.Outcome
+	open        bool // an approval may still be given
+	warnings    []string
 }
 
-func (j *judge) judge() {
+// begin judges what does not depend on the approval. It reports whether the evidence
+// is complete.
+func (j *judge) begin() bool {
 	j.refusals = append(j.refusals, j.e.Refusals...)
 	if !slices.Contains([]Kind{"", Manual, Automated}, j.r.Approval) {
 		j.refuse(rule.AutomatedCheck, j.guards(), fmt.Sprintf("the kind of approval %q is unknown", j.r.Approval),
@@ -131,6 +144,13 @@ func (j *judge) judge() {
 				"the approvals were not read completely, for an unknown reason",
 				"Run the step again. If the error persists, report it as a bug.")
 		}
+		return false
+	}
+	return true
+}
+
+func (j *judge) judge() {
+	if !j.begin() {
 		return
 	}
 	j.reportRun()
@@ -138,22 +158,35 @@ func (j *judge) judge() {
 		j.judgeAutomated()
 		return
 	}
-	var guarding []Approval
-	if j.e.Source == Release {
-		guarding = j.bindRelease()
-	} else {
-		guarding = j.bind()
-	}
+	guarding := j.guarding()
 	if len(guarding) == 0 {
 		return
 	}
-	j.met(rule.ApprovalUnbound, fmt.Sprintf("%s of this stage for %s%s", plural(len(guarding), "approval"), j.guards(), j.configurationNote()))
 	var granted []Approval
 	for _, a := range guarding {
 		if j.judgeStatus(a) {
 			granted = append(granted, a)
 		}
 	}
+	j.judgeGranted(guarding, granted)
+}
+
+// guarding returns the approvals that count. There are none if that is refused.
+func (j *judge) guarding() []Approval {
+	var guarding []Approval
+	if j.e.Source == Release {
+		guarding = j.bindRelease()
+	} else {
+		guarding = j.bind()
+	}
+	if len(guarding) > 0 {
+		j.met(rule.ApprovalUnbound, fmt.Sprintf("%s of this stage for %s%s", plural(len(guarding), "approval"), j.guards(), j.configurationNote()))
+	}
+	return guarding
+}
+
+// judgeGranted judges who gave the approvals, of those that count.
+func (j *judge) judgeGranted(guarding, granted []Approval) {
 	if len(granted) == len(guarding) {
 		j.judgeSuiteStatus()
 		j.met(rule.ApprovalMissing, plural(len(granted), "approval")+" given")
@@ -187,8 +220,13 @@ func (j *judge) met(name rule.Name, detail string) {
 	j.results = append(j.results, rule.Outcome{Rule: name, Met: true, Detail: detail})
 }
 
+// inForce reports a rule as met, or as pending while an approval may still be given.
+func (j *judge) inForce(name rule.Name, detail string) {
+	j.results = append(j.results, rule.Outcome{Rule: name, Met: !j.open, Pending: j.open, Detail: detail})
+}
+
 // outcomes returns the judged rules in the order of rule.All. A refused rule is
-// not met, even if it was also reported as met.
+// not met, even if it was also reported as met or pending.
 func (j *judge) outcomes() []rule.Outcome {
 	var list []rule.Outcome
 	for _, name := range rule.All {
@@ -202,11 +240,11 @@ func (j *judge) outcomes() []rule.Outcome {
 		for _, t := range j.results {
 			if t.Rule == name {
 				details = append(details, t.Detail)
-				outcome.Met = outcome.Met && t.Met
+				outcome.Met, outcome.Pending = outcome.Met && t.Met, outcome.Pending || t.Pending
 			}
 		}
 		if len(reasons) > 0 {
-			outcome.Met, details = false, reasons
+			outcome.Met, outcome.Pending, details = false, false, reasons
 		}
 		if len(details) == 0 {
 			continue
@@ -282,6 +320,8 @@ func (j *judge) guards() string {
 func (j *judge) stage() string {
 	s := "stage " + j.e.Stage
 	switch {
+	case j.e.Stage == "" && j.e.Awaited != "":
+		return j.run()
 	case j.e.Source == Release && j.e.ReleaseID != 0:
 		s += fmt.Sprintf(" of release %d", j.e.ReleaseID)
 	case j.e.BuildID != 0:

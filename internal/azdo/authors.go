@@ -23,6 +23,10 @@ type authors struct {
 	unknown string
 }
 
+func setAuthors(e *approval.Evidence, a authors) {
+	e.Authors, e.AuthorsKnown, e.AuthorsUnknown = a.persons, a.known, a.unknown
+}
+
 // readAuthors asks the repository: one request for a run of a pull request, two
 // in parallel for any other run.
 func (s *Service) readAuthors(ctx context.Context) authors {

@@ -2,10 +2,12 @@ package azdo
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
@@ -26,7 +28,49 @@ type configuration struct {
 		Definition *struct {
 			ID string `json:"id"`
 		} `json:"definitionRef"`
+		approvalSettings
 	} `json:"settings"`
+	Timeout json.RawMessage `json:"timeout"` // in minutes
+}
+
+// approvalSettings are the settings of an approval check. They are for messages: what
+// has another form counts as absent.
+type approvalSettings struct {
+	Approvers         json.RawMessage `json:"approvers"`
+	Required          json.RawMessage `json:"minRequiredApprovers"`
+	RequesterExcluded json.RawMessage `json:"requesterCannotBeApprover"`
+	Order             json.RawMessage `json:"executionOrder"`
+}
+
+// settings returns whom an approval check asks, nil if the response does not say.
+func (c configuration) settings() *approval.ApprovalSettings {
+	var approvers []*identity
+	if c.Settings == nil || json.Unmarshal(c.Settings.Approvers, &approvers) != nil {
+		return nil
+	}
+	out := &approval.ApprovalSettings{}
+	for _, a := range approvers {
+		out.Approvers = append(out.Approvers, a.person())
+	}
+	var order string
+	var timeout int
+	_ = json.Unmarshal(c.Settings.Required, &out.Required)
+	_ = json.Unmarshal(c.Settings.RequesterExcluded, &out.RequesterExcluded)
+	_ = json.Unmarshal(c.Settings.Order, &order)
+	_ = json.Unmarshal(c.Timeout, &timeout)
+	out.InSequence = order == "inSequence"
+	out.Timeout = minutes(timeout)
+	return out
+}
+
+// minutes returns a timeout that is given in minutes, 0 if it is none that a check
+// can have.
+func minutes(n int) time.Duration {
+	const most = 10 * 365 * 24 * 60
+	if n < 0 || n > most {
+		return 0
+	}
+	return time.Duration(n) * time.Minute
 }
 
 // Checks reads the checks that a resource has now: "environment" and its
@@ -72,9 +116,13 @@ func (l *configurationList) configurations() (approval.Configurations, error) {
 		if c.Settings != nil && c.Settings.Definition != nil {
 			definition = approval.GUID(c.Settings.Definition.ID)
 		}
-		out.Checks = append(out.Checks, approval.Configuration{
+		found := approval.Configuration{
 			ID: c.ID, Version: c.Version, Type: approval.GUID(c.Type.ID), Disabled: c.IsDisabled, Definition: definition, Resource: c.Resource.resource(),
-		})
+		}
+		if found.Type == approval.TypeApproval {
+			found.Settings = c.settings()
+		}
+		out.Checks = append(out.Checks, found)
 	}
 	return out, nil
 }

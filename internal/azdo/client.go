@@ -28,6 +28,7 @@ const (
 	areaChecks    = "4a933897-0488-45af-bd82-6fd3ad33f46a"
 	areaRelease   = "efc2f575-36ef-48e9-b672-0c6fb4a48ac5"
 	areaGit       = "4e080c62-fa21-4fbc-8fef-2a10a2b38049"
+	areaTask      = "a85b8835-c1a1-4aac-ae97-1c3d0ba72dbd"
 	areaEndpoints = "1814ab31-2f4f-4a9f-8761-f4d77dc5a5d7"
 
 	locationAreas          = "e81700f7-3be2-46de-8624-2eb35882fcaa"
@@ -42,8 +43,9 @@ const (
 	locationCommit         = "c2570c3b-5b3f-41b8-98bf-5407bfde8d58"
 	locationItem           = "fb93c0db-47ed-4a31-8c20-47552878fb44"
 	locationPullRequest    = "9946fd70-0d40-406e-b686-b4744cbbcc37"
-	locationEndpoints      = "e85f1c62-adfc-4b74-b618-11a150fb195e"
 	locationMergeQuery     = "b3a6eebe-9cf0-49ea-b6cb-1a4c5f5007b0"
+	locationEnvironments   = "8572b1fc-2482-47fa-8f74-7e3ed53ee54b"
+	locationEndpoints      = "e85f1c62-adfc-4b74-b618-11a150fb195e"
 )
 
 // Limits for each response. Real timelines reach 2.1 MB.
@@ -218,7 +220,7 @@ func (s *Service) connect(ctx context.Context) error {
 	if document.Value == nil {
 		return &malformed{reason: "it lists no resource areas"}
 	}
-	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit, areaEndpoints}
+	wanted := []string{areaBuild, areaApprovals, areaChecks, areaGit, areaTask, areaEndpoints}
 	if s.claims.Source() == approval.Release {
 		wanted = append(wanted, areaRelease)
 	}
@@ -235,8 +237,8 @@ func (s *Service) connect(ctx context.Context) error {
 				continue
 			}
 			client, err := s.clientAt(area, entry.LocationURL)
-			if err != nil && area == areaEndpoints {
-				continue // only names are read there
+			if err != nil && (area == areaTask || area == areaEndpoints) {
+				continue // nothing that is decided depends on them
 			}
 			if err != nil {
 				return err

@@ -55,7 +55,7 @@ func (s *Service) readStage(ctx context.Context, q Query, stage approval.Timelin
 		})
 	}
 	all.Wait()
-	e.Authors, e.AuthorsKnown, e.AuthorsUnknown = authors.persons, authors.known, authors.unknown
+	setAuthors(e, authors)
 
 	var refusals []rule.Refusal
 	if approvalsErr != nil {
@@ -97,18 +97,21 @@ func (s *Service) configurations(ctx context.Context, q Query, suite *approval.S
 		})
 	}
 	all.Wait()
+	return joined(read), slices.Concat(unread...)
+}
+
+// joined returns the checks of several resources, which are read if those of each are.
+func joined(read []approval.Configurations) approval.Configurations {
 	var sum approval.Configurations
 	for i, c := range read {
-		if i == 0 {
-			sum.Read = c.Read
-		}
-		sum.Read = sum.Read && c.Read
+		sum.Read = c.Read && (i == 0 || sum.Read)
+		sum.Hidden = sum.Hidden || c.Hidden
 		if sum.Unknown == "" {
 			sum.Unknown = c.Unknown
 		}
 		sum.Checks = append(sum.Checks, c.Checks...)
 	}
-	return sum, slices.Concat(unread...)
+	return sum
 }
 
 // guardedResource returns the named resource among those that the evaluated

@@ -3,6 +3,7 @@ package azdo
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strconv"
 	"time"
@@ -51,7 +52,36 @@ type releaseStage struct {
 type approvalPolicy struct {
 	Options *struct {
 		RequiredApproverCount number `json:"requiredApproverCount"`
+		// These are for messages: what has another form counts as absent.
+		CreatorCanApprove json.RawMessage `json:"releaseCreatorCanBeApprover"`
+		Timeout           json.RawMessage `json:"timeoutInMinutes"`
 	} `json:"approvalOptions"`
+	Approvals json.RawMessage `json:"approvals"`
+}
+
+// settings returns whom the stage asks, nil if the response does not say.
+func (p *approvalPolicy) settings() *approval.ApprovalSettings {
+	var approvals []struct {
+		IsAutomated bool      `json:"isAutomated"`
+		Approver    *identity `json:"approver"`
+	}
+	if p == nil || json.Unmarshal(p.Approvals, &approvals) != nil || approvals == nil {
+		return nil
+	}
+	out := &approval.ApprovalSettings{Required: p.required()}
+	for _, a := range approvals {
+		if !a.IsAutomated && a.Approver != nil {
+			out.Approvers = append(out.Approvers, a.Approver.person())
+		}
+	}
+	if p.Options != nil {
+		creator, timeout := true, 0
+		_ = json.Unmarshal(p.Options.CreatorCanApprove, &creator)
+		_ = json.Unmarshal(p.Options.Timeout, &timeout)
+		out.RequesterExcluded = !creator
+		out.Timeout = minutes(timeout)
+	}
+	return out
 }
 
 func (p *approvalPolicy) required() int {
@@ -250,7 +280,7 @@ func (g *gates) record() *approval.Gates {
 }
 
 func entries(list []releaseEntry, policy *approvalPolicy) approval.Entries {
-	out := approval.Entries{Required: policy.required()}
+	out := approval.Entries{Required: policy.required(), Settings: policy.settings()}
 	for _, e := range list {
 		out.List = append(out.List, approval.Entry{
 			ID: approval.Number(e.ID), Kind: e.ApprovalType, Attempt: e.Attempt,

@@ -165,7 +165,17 @@ func (s *Service) Evidence(ctx context.Context, q Query) (approval.Evidence, err
 	if run.Kind == approval.Release {
 		return s.releaseEvidence(q, run, refusals)
 	}
-	e := approval.Evidence{
+	e := s.evidence(run, refusals)
+	stage, err := s.requestedStage(q, &e)
+	if err == nil && stage.ID != "" {
+		s.readStage(ctx, q, stage, &e)
+	}
+	return e, err
+}
+
+// evidence returns the evidence of a YAML run without its approvals.
+func (s *Service) evidence(run Run, refusals []rule.Refusal) approval.Evidence {
+	return approval.Evidence{
 		Source:       approval.YAML,
 		Organization: run.Organization,
 		Project:      run.Project,
@@ -179,21 +189,26 @@ func (s *Service) Evidence(ctx context.Context, q Query) (approval.Evidence, err
 		Reader:       s.identity(),
 		Refusals:     refusals,
 	}
+}
+
+// requestedStage finds the stage of a query and adds it to the evidence. The record is
+// empty if nothing of it can be read. The error is an *UnknownStageError, or nil.
+func (s *Service) requestedStage(q Query, e *approval.Evidence) (approval.TimelineRecord, error) {
 	if s.run.timeline == nil {
-		return e, nil
+		return approval.TimelineRecord{}, nil
 	}
 	stage, err := s.stageOf(q.Stage)
 	var unknown *UnknownStageError
 	if errors.As(err, &unknown) {
-		return e, unknown
+		return approval.TimelineRecord{}, unknown
 	}
 	if err != nil {
 		e.Refusals = append(e.Refusals, s.unreadable(fmt.Sprintf("the stages of run %d", s.claims.BuildID), err, viewBuilds))
-		return e, nil
+		return approval.TimelineRecord{}, nil
 	}
 	e.Stage, e.Attempt = stage.Identifier, stage.Attempt
-	if s.run.bound {
-		s.readStage(ctx, q, stage, &e)
+	if !s.run.bound {
+		return approval.TimelineRecord{}, nil
 	}
-	return e, nil
+	return stage, nil
 }

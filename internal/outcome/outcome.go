@@ -78,6 +78,9 @@ type Facts struct {
 	Errors              int  // the number of failures, including those at targets
 	BeyondTargets       bool // something failed elsewhere than at a target
 	Targets             []State
+	// Whole reports that nothing is done at any target, as in a plan: it fails if
+	// something is left at some of them.
+	Whole bool
 }
 
 // Rank returns the outcome: misuse before refused before cancelled before
@@ -101,7 +104,7 @@ func Rank(f Facts) Outcome {
 		return Done
 	case f.Stopped:
 		return Cancelled
-	case f.BeyondTargets || left == 0 || left == len(f.Targets):
+	case f.Whole || f.BeyondTargets || left == 0 || left == len(f.Targets):
 		return Failed
 	}
 	return Partial

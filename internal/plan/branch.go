@@ -8,17 +8,24 @@ import (
 	"acrpromote/internal/rule"
 )
 
-// judgeBranches checks the run's branch against the flows of all images.
-func judgeBranches(images []Image) []rule.Refusal {
-	var refusals []rule.Refusal
+// judgeBranches checks the run's branch against the flows of all images. If there is no
+// run yet, the rule is pending.
+func judgeBranches(images []Image) (refusals []rule.Refusal, outcomes []rule.Outcome) {
 	for _, i := range images {
 		for _, r := range judgeBranch(i.Wanted, i.Observed.Source.Branch) {
+			if i.Observed.Source.Outside {
+				outcome := rule.Outcome{Rule: rule.Branch, Pending: true, Detail: r.Reason}
+				if !slices.Contains(outcomes, outcome) {
+					outcomes = append(outcomes, outcome)
+				}
+				continue
+			}
 			if !slices.Contains(refusals, r) {
 				refusals = append(refusals, r)
 			}
 		}
 	}
-	return refusals
+	return refusals, outcomes
 }
 
 // judgeBranch checks the run's branch, according to the server's record, against

@@ -99,6 +99,9 @@ type Source struct {
 	Timed     bool
 	Approved  time.Time // when the first approval that counts was given, if times decide which artifacts are copied
 	Now       time.Time // when the source was read
+	// Outside reports that the image is planned outside any run: what the run of the
+	// action must be is then pending.
+	Outside bool
 }
 
 // Record is a seal record that refers to the image. Created is when it was
@@ -198,12 +201,13 @@ type Part struct {
 func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 	p := Plan{Direction: "checked", Refusals: slices.Concat(v.Refusals, against)}
 	p.Parts = make([]Part, 0, len(images))
-	if !v.Granted && v.Kind != approval.Unapproved && len(p.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
+	if !v.Granted && !v.Pending && v.Kind != approval.Unapproved && len(p.Refusals) == 0 && slices.ContainsFunc(images, func(i Image) bool { return Approved(i.Wanted.Action) }) {
 		// No known verdict is like this. If there is one, it is not an approval.
 		p.Refusals = append(p.Refusals, rule.Refusal{Rule: rule.ApprovalMissing, Subject: "this step",
 			Reason: "the verdict on the approval neither grants nor refuses", Remedy: "Report this as a defect."})
 	}
-	p.Refusals = append(p.Refusals, judgeBranches(images)...)
+	refusals, outcomes := judgeBranches(images)
+	p.Refusals, p.Outcomes = append(p.Refusals, refusals...), outcomes
 	for _, i := range images {
 		if d := direction(i.Wanted); d != "checked" {
 			p.Direction = d

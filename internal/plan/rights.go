@@ -31,6 +31,9 @@ type Usage struct {
 	Referrers bool                   // what is attached to the images is read
 	Planned   bool                   // the plan's code is needed: the others are read as the images are
 	Azure     func(host string) bool // the registry has locks, and lists tags by a right of its own
+	// Required leaves out the rights that the step can do without: to see locks that it
+	// does not set, and to list tags.
+	Required bool
 }
 
 // RequiredRights returns the rights that a step needs, so that it can use one token per
@@ -63,7 +66,7 @@ func (w Wanted) addRights(rights Rights, use Usage) {
 	azure := use.Azure(w.Source.Registry)
 	timed := w.TimesReferrers() && azure && (w.leaves() || len(required) > 0)
 	// Digest tags are found in the list of tags, or else by their names.
-	lists := use.Referrers && azure
+	lists := use.Referrers && azure && !use.Required
 	if w.NeedsSeal() || w.NeedsRecords() || aged || timed || lists {
 		rights.add(w.Source, "metadata_read")
 	}
@@ -74,7 +77,7 @@ func (w Wanted) addRights(rights Rights, use Usage) {
 			continue
 		}
 		// Read the locks that could prevent a write.
-		if use.Azure(t.Registry) || locks {
+		if use.Azure(t.Registry) && !use.Required || locks {
 			rights.add(t, "metadata_read")
 		}
 		if use.Writes {

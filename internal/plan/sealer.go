@@ -115,6 +115,9 @@ func judgeSealers(w Wanted, s Source) (refusals []rule.Refusal, outcomes []rule.
 			continue
 		case len(s.Records) == 0 && w.NeedsSeal():
 			continue // that it is not sealed is refused already
+		case s.Outside && s.Releasing.ID == 0:
+			outcomes = append(outcomes, rule.Outcome{Rule: rule.Branch, Pending: true, Detail: fmt.Sprintf("the flow takes images sealed by %s alone, and outside a run it cannot be read which run sealed %s", words(sealer), w.Source)})
+			continue
 		}
 		why := fmt.Sprintf("the flow takes images sealed by %s alone, and no seal record of %s is shown to be of one", words(sealer), s.Digest)
 		if len(reasons) > 0 {

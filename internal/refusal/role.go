@@ -62,6 +62,29 @@ func (n Needs) Rights() []string {
 	return list
 }
 
+// List returns each right, as scope maps and role definitions name it, with the
+// repositories where it is needed.
+func (n Needs) List() string {
+	var parts []string
+	for _, r := range rights {
+		var where []string
+		for _, repository := range n.Repositories() {
+			if slices.Contains(n[repository], r.action) {
+				where = append(where, repository)
+			}
+		}
+		if len(where) == 0 {
+			continue
+		}
+		part := r.right + " on " + strings.Join(firstOf(where), ", ")
+		if more := len(where) - shownRepositories; more > 0 {
+			part += fmt.Sprintf(" and %d more", more)
+		}
+		parts = append(parts, part)
+	}
+	return strings.Join(parts, "; ")
+}
+
 // Repositories returns the repositories, sorted.
 func (n Needs) Repositories() []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(n)), func(name string) bool { return name == Catalog })

@@ -41,6 +41,10 @@ func Headline(r Result) string {
 			return "sealed"
 		case r.Action == "seal":
 			return "nothing to do: already sealed"
+		case r.Action == "plan" && r.pending():
+			return fmt.Sprintf("%s; waits for approval; nothing was written", wouldChange(waiting, total))
+		case r.Action == "plan":
+			return wouldChange(waiting, total) + "; nothing was written"
 		case r.Action == "verify":
 			return "the action would be executed; nothing was written"
 		case r.Action == "audit":
@@ -98,6 +102,21 @@ func sentence(s string) string {
 }
 
 // targets returns a number of targets in words.
+// pending reports whether a rule waits for an approval.
+func (r Result) pending() bool {
+	return slices.ContainsFunc(r.Approval.Rules, func(s RuleState) bool { return s.Pending })
+}
+
+// writesNothing reports whether the result is about what would be done.
+func (r Result) writesNothing() bool { return r.DryRun || r.Action == "plan" }
+
+func wouldChange(waiting, total int) string {
+	if waiting == 0 {
+		return "nothing to do"
+	}
+	return fmt.Sprintf("%d of %s would change", waiting, targets(total))
+}
+
 func targets(n int) string {
 	if n == 1 {
 		return "1 target"
@@ -312,10 +331,21 @@ func approvalLine(a Approval) string {
 		return "granted (" + sanitize.Visible(a.Kind, 40) + ")"
 	case a.Granted:
 		return guards + ": granted (" + sanitize.Visible(a.Kind, 40) + ")"
-	case guards == "":
-		return "not granted"
 	}
-	return guards + ": not granted"
+	state := "not granted"
+	if a.open() {
+		state = "pending"
+	}
+	if guards == "" {
+		return state
+	}
+	return guards + ": " + state
+}
+
+// open reports whether an approval may still be given.
+func (a Approval) open() bool {
+	return slices.ContainsFunc(a.Rules, func(s RuleState) bool { return s.Pending }) &&
+		!slices.ContainsFunc(a.Rules, func(s RuleState) bool { return !s.Met && !s.Pending })
 }
 
 // name returns the label of a rule, or else its name.

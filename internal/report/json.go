@@ -48,6 +48,7 @@ func filled(r Result) Result {
 		images[i] = image
 	}
 	r.Images = images
+	r.Rights = list(r.Rights)
 	r.Refusals = list[rule.Refusal](r.Refusals)
 	r.Errors = list(r.Errors)
 	r.Egress = list(r.Egress)

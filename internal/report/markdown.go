@@ -77,6 +77,8 @@ func (m *markdown) rest(r Result, explained bool) {
 		m.images(r)
 	}
 	m.approvers(r.Approval)
+	m.pending(r.Approval)
+	m.rights(r.Rights)
 	m.next(r)
 	m.warnings(r)
 	m.details(r)
@@ -129,7 +131,7 @@ func (m *markdown) images(r Result) {
 				continue
 			}
 			state := "**" + m.text(string(t.State)) + "**"
-			if note := t.note(r.DryRun); note != "" {
+			if note := t.note(r.writesNothing()); note != "" {
 				state += ": " + m.text(note)
 			}
 			m.line("%s %s | %s |", cells, m.code(t.Where()), state)
@@ -169,6 +171,50 @@ func (m *markdown) approvers(a Approval) {
 		}
 		if p.Comment != "" {
 			s += ": “" + m.text(p.Comment) + "”"
+		}
+		m.line("%s", s)
+	}
+	m.more(left)
+}
+
+// pending lists the rules that wait for an approval.
+func (m *markdown) pending(a Approval) {
+	left, n := 0, 0
+	for _, o := range a.Rules {
+		if !o.Pending {
+			continue
+		}
+		if n++; n > m.rows {
+			left++
+			continue
+		}
+		if n == 1 {
+			m.line("")
+			m.line("Waits for:")
+			m.line("")
+		}
+		m.line("- %s (%s): %s", m.text(o.name()), m.code(string(o.Rule)), m.text(o.Detail))
+	}
+	m.more(left)
+}
+
+// rights lists what a plan found of the rights that the action needs.
+func (m *markdown) rights(rights []Right) {
+	left := 0
+	for i, r := range rights {
+		if i >= m.rows {
+			left++
+			continue
+		}
+		if i == 0 {
+			m.line("")
+			m.line("### Rights that the action needs")
+			m.line("")
+		}
+		state := map[RightState]string{RightGranted: "granted", RightMissing: "NOT GRANTED", RightUnchecked: "not checked"}[r.State]
+		s := fmt.Sprintf("- %s: **%s**", m.code(r.Registry), state)
+		if r.Reason != "" {
+			s += ": " + m.text(r.Reason)
 		}
 		m.line("%s", s)
 	}
@@ -290,7 +336,7 @@ func (m *markdown) details(r Result) {
 			m.line("| %s | %d | %d | %d | %d | %s | %s | %d | %d ms | %d ms |", m.code(t.Registry), t.Requests.Read, t.Requests.Write, t.Requests.Referrers, t.Requests.Token, markup.Size(t.BytesRead), markup.Size(t.BytesWritten), t.Retries, t.WaitedMs, t.HeldMs)
 		}
 	}
-	if len(r.Budget) > 0 && r.DryRun {
+	if len(r.Budget) > 0 && r.writesNothing() {
 		m.line("")
 		for _, b := range r.Budget {
 			m.line("- Requests: %s", m.text(b.sentence()))

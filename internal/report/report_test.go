@@ -100,6 +100,15 @@ func cases() map[string]Result {
 	refused.Errors = []Problem{{Side: TargetSide, Subject: "web.azurecr.io", Reason: "the registry does not respond", Remedy: "Check its firewall."}}
 	refused.Warnings = []string{"deep is ignored: seal does not use it."}
 
+	proposed := base("plan", outcome.Done)
+	proposed.Approval = Approval{Kind: "manual", Guards: "environment Production", Approvers: []Approver{},
+		Rules: RuleStates([]rule.Outcome{{Rule: rule.ApprovalMissing, Pending: true, Detail: "2 approvers on environment Production, other than the requester; the comment must quote " + code},
+			{Rule: rule.MinApprovers, Pending: true, Detail: "0 of 2"}, {Rule: rule.NotSealed, Met: true, Detail: "1 image sealed"}})}
+	proposed.Images = cart(at("dev.azurecr.io", outcome.Planned), at("web.azurecr.io", outcome.Present))
+	proposed.Rights = []Right{{Registry: "prod.azurecr.io", State: RightGranted},
+		{Registry: "dev.azurecr.io", State: RightMissing, Reason: "content/write on shop/cart", Remedy: "Grant the identity the role AcrPush on dev.azurecr.io"},
+		{Registry: "web.azurecr.io", State: RightUnchecked, Reason: "the registry's token does not show what it grants"}}
+
 	partial := approved(base("invertedPush", outcome.Partial))
 	partial.Changed = true
 	bad := at("web.azurecr.io", outcome.TargetFailed)
@@ -155,7 +164,7 @@ func cases() map[string]Result {
 	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
 
 	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
-		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "hostile": hostile()}
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "hostile": hostile()}
 }
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"

@@ -36,12 +36,14 @@ type Result struct {
 	// a flow file. It is empty if the rules are not known.
 	RulesInForce map[string]RuleInForce `json:"rulesInForce"`
 	// Identities says how the step signs in to each registry.
-	Identities []Identity     `json:"identities"`
-	Run        Run            `json:"run"`
-	Approval   Approval       `json:"approval"`
-	Images     []Image        `json:"images"`
-	Refusals   []rule.Refusal `json:"refusals"`
-	Errors     []Problem      `json:"errors"`
+	Identities []Identity `json:"identities"`
+	Run        Run        `json:"run"`
+	Approval   Approval   `json:"approval"`
+	Images     []Image    `json:"images"`
+	// Rights is what a plan found of the rights that the action needs.
+	Rights   []Right        `json:"rights"`
+	Refusals []rule.Refusal `json:"refusals"`
+	Errors   []Problem      `json:"errors"`
 	// Warnings are shown in the log and in the summary, but are not in
 	// result.json.
 	Warnings  []string  `json:"-"`
@@ -263,6 +265,25 @@ type Target struct {
 	Rollback   bool          `json:"rollback,omitempty"`
 	Locked     string        `json:"locked,omitempty"`
 }
+
+// Right is what is known of the rights that the planned action needs in one registry,
+// by the claims of the registry's token: a hint. Reason is a clause, and Remedy a
+// sentence without its full stop.
+type Right struct {
+	Registry string     `json:"registry"`
+	State    RightState `json:"state"`
+	Reason   string     `json:"reason"`
+	Remedy   string     `json:"remedy"`
+}
+
+// RightState is granted, missing or unchecked.
+type RightState string
+
+const (
+	RightGranted   RightState = "granted"
+	RightMissing   RightState = "missing"
+	RightUnchecked RightState = "unchecked"
+)
 
 // Side is the side on which something failed.
 type Side string

@@ -76,6 +76,7 @@ func (t *text) facts(r Result) {
 	t.changes(r)
 	t.code(r)
 	t.approval(r.Approval)
+	t.rights(r.Rights)
 	t.budget(r)
 }
 
@@ -96,9 +97,41 @@ func (t *text) changes(r Result) {
 	}
 }
 
-// budget writes the requests of a dry run.
+// rights writes what a plan found of the rights that the action needs.
+func (t *text) rights(rights []Right) {
+	if len(rights) == 0 {
+		return
+	}
+	t.line("")
+	t.line(t.paint(bold, "Rights") + "  that the action needs, by the registries' tokens")
+	for _, right := range rights {
+		mark := t.paint(green, "granted    ")
+		switch right.State {
+		case RightMissing:
+			mark = t.paint(red, "NOT GRANTED")
+		case RightUnchecked:
+			mark = t.paint(yellow, "not checked")
+		}
+		head := "  " + mark + " "
+		for _, l := range wrap(right.text(), max(t.width-14, 27)) {
+			t.line(head + l)
+			head = strings.Repeat(" ", 14)
+		}
+	}
+}
+
+// text returns the registry and what is known of its rights.
+func (r Right) text() string {
+	s := sanitize.Visible(r.Registry, shortField)
+	if r.Reason != "" {
+		s += ": " + sanitize.Visible(r.Reason, longField)
+	}
+	return s
+}
+
+// budget writes the requests of a dry run or a plan.
 func (t *text) budget(r Result) {
-	if !r.DryRun || len(r.Budget) == 0 {
+	if !r.writesNothing() || len(r.Budget) == 0 {
 		return
 	}
 	t.line("")
@@ -180,7 +213,7 @@ func (t *text) images(r Result) {
 				t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
 			}
 		}
-		t.table(image, r.DryRun)
+		t.table(image, r.writesNothing())
 	}
 }
 

@@ -12,6 +12,7 @@ const (
 	// ApprovalMissing: nobody was asked for an approval, or there is none.
 	// Decided by: approval.(*judge).bind, approval.(*judge).bindRelease,
 	// approval.(*judge).judgeEntries, approval.(*judge).refuseStatus,
+	// approval.(*judge).judgeSettings, approval.(*judge).judgeReleaseSettings,
 	// approval.Decide, plan.Make.
 	ApprovalMissing Name = "approval-missing"
 
@@ -25,7 +26,7 @@ const (
 
 	// ApprovalUnreadable: the server's records of an approval cannot be read,
 	// are incomplete, or contradict each other.
-	// Decided by: approval.(*judge).judge, approval.(*judge).refuseStatus,
+	// Decided by: approval.(*judge).begin, approval.(*judge).refuseStatus,
 	// approval.(*judge).judgeEntries, approval.(*judge).judgeSuiteStatus,
 	// approval.(*judge).readApprovers, approval.(*judge).judgeCandidate,
 	// approval.(*judge).bind, approval.(*judge).approvalRuns,
@@ -40,7 +41,7 @@ const (
 	// service connection.
 	// Decided by: approval.(*judge).join, approval.(*judge).bind,
 	// approval.(*judge).nameless, approval.(*judge).oneResource, approval.(*judge).judgeConfigurations,
-	// approval.(*judge).bindRelease.
+	// approval.(*judge).bindRelease, approval.(*judge).foreseeAwaited.
 	ApprovalUnbound Name = "approval-unbound"
 
 	// MinApprovers: too few eligible people have approved.
@@ -75,11 +76,12 @@ const (
 
 	// ApprovalCode: the approver's comment does not quote the approval code.
 	// Decided by: approval.(*judge).judgeCode, approval.(*judge).refuseCode,
-	// approval.(*judge).judgeAutomated.
+	// approval.(*judge).judgeAutomated, approval.(*judge).foreseeAutomated.
 	ApprovalCode Name = "approval-code"
 
 	// AutomatedCheck: a named check did not pass for the stage.
-	// Decided by: approval.(*judge).judgeAutomated, approval.(*judge).judge.
+	// Decided by: approval.(*judge).judgeAutomated, approval.(*judge).begin,
+	// approval.(*judge).foreseeAutomated, approval.(*judge).foreseeCheck.
 	AutomatedCheck Name = "automated-check"
 
 	// NotSealed: the image is not sealed, or was sealed after the approval.

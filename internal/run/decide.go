@@ -32,16 +32,24 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	}
 	r.ApprovalCode = approvalCode(o, f)
 	addRules(s, o, f, result)
+	addRights(f, result)
 
 	images := observed(o, f, now)
+	for i := range images {
+		images[i].Observed.Source.Outside = c.Action == agent.Plan && !c.InRun
+	}
 	whole := slices.Concat(images, f.elsewhere)
 	asked := plan.Case(o.action, images, o.groups, o.subject(), r.ApprovalCode, whole)
 	asked.Covered = asked.Covered && len(o.refusals) == 0
 	asked.Unapproved, asked.InRun, asked.RunRefusals = c.Unapproved(), c.InRun, f.runRefusals
+	asked.Planning = c.Action == agent.Plan
 	for i := range f.evidence {
 		asked.Parts[i].Evidence = f.evidence[i]
 	}
 	verdict := approval.Decide(asked, now)
+	for _, w := range verdict.Warnings {
+		result.warn(w)
+	}
 	if o.planned {
 		r.Plan = planOf(whole, len(images), verdict.PlanAt)
 		o.scope, _ = plan.ScopeAt(whole, verdict.PlanAt)

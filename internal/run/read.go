@@ -13,6 +13,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
 	"acrpromote/internal/transfer"
@@ -28,6 +29,7 @@ type findings struct {
 	evidence    []*approval.Evidence // by group of the order; nil if it was not read
 	stages      []*approval.Evidence // of this stage, even if another stage's approval counts
 	images      []observation        // by image of the order
+	rights      []report.Right       // for a plan, by registry
 	others      []ref.Reference      // with their digests; empty if unknown
 	elsewhere   []plan.Image         // by image of other jobs, if the plan's code is needed
 }
@@ -71,6 +73,10 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	all.Go(func() {
 		defer defect.Catch(ctx)
 		f.elsewhere = r.readOthers(ctx)
+	})
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		r.readRights(ctx, f)
 	})
 	var images errgroup.Group
 	images.SetLimit(imagesAtOnce)

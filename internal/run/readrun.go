@@ -53,6 +53,9 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 		}
 		return nil
 	}
+	if c.Action == agent.Plan {
+		return r.foresee(ctx, service, f)
+	}
 	f.evidence = make([]*approval.Evidence, len(r.groups))
 	questions := make([]azdo.Query, len(r.groups))
 	for i, g := range r.groups {
@@ -62,9 +65,8 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 			continue
 		}
 		evidence, err := service.Evidence(ctx, questions[i])
-		var unknown *azdo.UnknownStageError
-		if errors.As(err, &unknown) {
-			return usage("approvalStage", unknown, "Set approvalStage to a stage of this run, or leave it empty to use the current stage.")
+		if wrong := unknownStage(err); wrong != nil {
+			return wrong
 		}
 		if err != nil {
 			f.runRefusals = []rule.Refusal{unreadable(err, "Run the step again. If the error persists, check the status of Azure DevOps.")}
@@ -78,6 +80,41 @@ func (r *reader) readRun(ctx context.Context, f *findings) error {
 	}
 	r.readTemplate(ctx, service, f)
 	return nil
+}
+
+// foresee reads what is known of the approvals that a planned action needs.
+func (r *reader) foresee(ctx context.Context, service *azdo.Service, f *findings) error {
+	f.evidence = make([]*approval.Evidence, len(r.groups))
+	questions := make([]azdo.Query, len(r.groups))
+	for i, g := range r.groups {
+		questions[i] = r.question(g.Rules)
+		if same := slices.IndexFunc(questions[:i], questions[i].Equal); same >= 0 {
+			f.evidence[i] = f.evidence[same]
+			continue
+		}
+		evidence, own, err := service.Foresee(ctx, questions[i])
+		if wrong := unknownStage(err); wrong != nil {
+			return wrong
+		}
+		f.evidence[i] = &evidence
+		if own != nil && len(f.stages) == 0 {
+			f.stages = append(f.stages, own)
+		}
+	}
+	if len(f.stages) == 0 {
+		r.readTemplate(ctx, service, f)
+	}
+	return nil
+}
+
+// unknownStage returns the usage error for an approvalStage that does not exist, nil
+// for any other error.
+func unknownStage(err error) error {
+	var unknown *azdo.UnknownStageError
+	if !errors.As(err, &unknown) {
+		return nil
+	}
+	return usage("approvalStage", unknown, "Set approvalStage to a stage of this run, or leave it empty to use the current stage.")
 }
 
 // unreadable returns the refusal for records that could not be read from Azure

@@ -46,6 +46,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 			attached(image.Targets[j].Attached)
 		}
 	}
+	for i := range r.Rights {
+		texts = append(texts, &r.Rights[i].Reason, &r.Rights[i].Remedy)
+	}
 	for i := range r.Refusals {
 		f := &r.Refusals[i]
 		texts = append(texts, &f.Subject, &f.Reason, &f.Remedy)

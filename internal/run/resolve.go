@@ -21,7 +21,7 @@ import (
 
 // order is what a step is to do: its images, their targets and the rules.
 type order struct {
-	action string // the action to judge: for verify, the action it verifies
+	action string // the action to judge: for verify and plan, the one that the inputs describe
 	images []plan.Wanted
 	groups []plan.Group // by the rules that require an approval
 	// set reports that the inputs name a set, with one digest and one code for

@@ -141,6 +141,7 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 	facts := outcome.Facts{
 		UsageError: result.usageError, Refused: len(r.Refusals) > 0,
 		Stopped: ctx.Err() != nil, Unexecuted: result.unexecuted,
+		Whole:  r.Action == agent.Plan,
 		Errors: len(r.Errors), BeyondTargets: slices.ContainsFunc(r.Errors, func(p report.Problem) bool { return p.Side != report.TargetSide }),
 	}
 	for i, image := range r.Images {

@@ -54,11 +54,11 @@ func (r *resolver) one(named references) error {
 		targets[i].Registry = r.flow.MainHost(targets[i].Registry)
 	}
 	var err error
-	if r.action == agent.Verify {
+	if r.c.Derives() {
 		if len(targets) > 0 {
-			err = r.verify(plan.EffectiveAction(r.flow.File, source, targets))
+			err = r.derive(plan.EffectiveAction(r.flow.File, source, targets))
 		} else {
-			err = r.verifyByFlow(source)
+			err = r.deriveByFlow(source)
 		}
 		if err != nil {
 			return err
@@ -78,8 +78,8 @@ func (r *resolver) one(named references) error {
 	return err
 }
 
-// verify sets the action that verify judges, and checks the inputs against it.
-func (r *resolver) verify(action string) error {
+// derive sets the action that verify or plan judges, and checks the inputs against it.
+func (r *resolver) derive(action string) error {
 	r.action = action
 	if r.c.MoveTag.Value && action != plan.Promote {
 		return usage("moveTag", fmt.Errorf("moveTag is set, but the flow describes %s, which never moves a tag", action),
@@ -88,13 +88,13 @@ func (r *resolver) verify(action string) error {
 	return nil
 }
 
-// verifyByFlow sets the action that verify judges by the flows of an image.
-func (r *resolver) verifyByFlow(source ref.Reference) error {
+// deriveByFlow sets the action that verify or plan judges by the flows of an image.
+func (r *resolver) deriveByFlow(source ref.Reference) error {
 	action, err := plan.EffectiveActionOfFlow(r.flow.File, r.c.Flow, source)
 	if err != nil {
 		return usage("flow", err, "Set the input flow to the name of the flow, or set targets.")
 	}
-	return r.verify(action)
+	return r.derive(action)
 }
 
 // route adds one image with its routes in the flow file. named is false for an
@@ -149,8 +149,8 @@ func (r *resolver) all(ctx context.Context) error {
 		return usage("images", fmt.Errorf("the set has %d images; the limit is %d", len(sources), setLimit), "Split the set.")
 	}
 	r.set = true
-	if r.action == agent.Verify {
-		if err := r.verify(plan.EffectiveActionOfSet(r.flow.File, flow, slices.Concat(sources, r.others))); err != nil {
+	if r.c.Derives() {
+		if err := r.derive(plan.EffectiveActionOfSet(r.flow.File, flow, slices.Concat(sources, r.others))); err != nil {
 			return err
 		}
 	}

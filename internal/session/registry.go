@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
@@ -46,6 +47,11 @@ func (r *Registry) PermitTokenHost(host, withheld string) { r.signIn.PermitToken
 // Grant returns what to grant so that the identity may do all that the run does in
 // the registry, and more.
 func (r *Registry) Grant(more map[string][]string) string { return r.signIn.Remedy(more) }
+
+// Grants returns what a token of the registry would grant of some rights.
+func (r *Registry) Grants(ctx context.Context, rights map[string][]string) acr.Grants {
+	return r.signIn.Grants(ctx, rights)
+}
 
 // SignIn prepares access to a registry without sending anything. rights lists
 // the rights to request, by repository; a second call for the same host only

@@ -148,8 +148,10 @@ func (s *Stage) records(a *attempt) []any {
 	default:
 		result = "failed"
 	}
-	checkpoint := add(record("Checkpoint", a.checkpointID, stageID, "Checkpoint"), state, result, a.created, done)
-	checkpoint["identifier"] = "Checkpoint"
+	if a.checkpointID != "" {
+		checkpoint := add(record("Checkpoint", a.checkpointID, stageID, "Checkpoint"), state, result, a.created, done)
+		checkpoint["identifier"] = "Checkpoint"
+	}
 	for _, run := range a.checkRuns {
 		id, state, result := run.id, "completed", "succeeded"
 		if run.approval != nil {
@@ -165,7 +167,7 @@ func (s *Stage) records(a *attempt) []any {
 		child := add(record(run.check.kind.record, id, a.checkpointID, run.check.kind.record), state, result, run.created, run.completed)
 		child["identifier"] = "Checkpoint." + id
 	}
-	if len(s.resources) > 0 {
+	if len(s.resources) > 0 && a.checkpointID != "" {
 		authorized := add(record(authorizationCheck.record, a.authorizedID, a.checkpointID, authorizationCheck.record), "completed", "succeeded", a.created, a.created)
 		authorized["identifier"] = "Checkpoint." + a.authorizedID
 	}

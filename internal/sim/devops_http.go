@@ -501,7 +501,9 @@ func (p *Project) serveEnvironments(w http.ResponseWriter, name string) {
 	doc, _ := p.locked(func() (map[string]any, []func(map[string]any)) {
 		value := []any{}
 		for _, r := range p.resources {
-			if e := p.environment[strings.ToLower(r.name)]; r.kind == "environment" && (name == "" || strings.EqualFold(r.name, name)) {
+			// Whether the filter wants the whole name is not documented.
+			named := strings.Contains(strings.ToLower(r.name), strings.ToLower(name))
+			if e := p.environment[strings.ToLower(r.name)]; r.kind == "environment" && named && !r.hidden {
 				value = append(value, e.document())
 			}
 		}

@@ -112,6 +112,23 @@ func (r *Release) Stage(name string, options ReleaseStageOptions) *ReleaseStage 
 	return s
 }
 
+// LaterStage adds a stage that no deployment has been queued for: its approvers are
+// configured, and nobody has been asked.
+func (r *Release) LaterStage(name string, options ReleaseStageOptions) *ReleaseStage {
+	r.project.org.mu.Lock()
+	defer r.project.org.mu.Unlock()
+	s := &ReleaseStage{release: r, options: options, name: name, rank: len(r.stages) + 1, id: r.id*10 + len(r.stages) + 1, status: "notStarted"}
+	r.stages = append(r.stages, s)
+	return s
+}
+
+// Deploy queues the first deployment of a stage that LaterStage added.
+func (s *ReleaseStage) Deploy(by Identity) {
+	s.lock()
+	defer s.unlock()
+	s.deploy(by, by)
+}
+
 func (s *ReleaseStage) deploy(requestedFor, by Identity) {
 	o := s.release.project.org
 	n := len(s.steps) + 1

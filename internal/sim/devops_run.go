@@ -201,6 +201,26 @@ func (r *Run) Stage(name string, uses ...Resource) *Stage {
 	return r.stage(name, resources)
 }
 
+// LaterStage adds a stage that waits for others: it is in the timeline, but its
+// checks are not evaluated until Ready. Whether a stage that still waits has a
+// checkpoint is not documented; Stage adds one that has.
+func (r *Run) LaterStage(name string, uses ...Resource) *Stage {
+	s := r.Stage(name, uses...)
+	s.lock()
+	defer s.unlock()
+	a := s.newest()
+	a.checkpointID, a.checkRuns = "", nil
+	return s
+}
+
+// Ready evaluates the checks of a stage that LaterStage added.
+func (s *Stage) Ready() {
+	s.lock()
+	defer s.unlock()
+	s.attempts = nil
+	s.evaluate()
+}
+
 func (r *Run) stage(name string, resources []*protected) *Stage {
 	s := &Stage{run: r, name: name, order: len(r.stages) + 1, resources: resources,
 		phases: []phase{{"Promote", []string{"__default"}}}}
