@@ -452,13 +452,14 @@ func TestQuotedNamesAreRedacted(t *testing.T) {
 	p := example()
 	p.Requesters[0].Name = "CHI@example.com"
 	p.Approval.Given[0].Comment = "asked by chi nguyen"
+	p.Approval.Given[1].Approver.Name = "Ben (BEN@example.com)"
 	p.Approval.Given[1].Comment = "after a talk with Asha@Example.com"
 	p.Rules[0].Value = "matches ben@example.com"
 	redacted, err := p.normal().redact([]Redaction{RedactUniqueNames})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g := redacted.Approval.Given; redacted.Requesters[0].Name != "" || g[0].Comment != "asked by chi nguyen" || g[1].Comment != "" || g[0].Approver != (Person{Name: "Asha Rao"}) || redacted.Rules[2].Value != "" {
+	if g := redacted.Approval.Given; redacted.Requesters[0].Name != "" || g[0].Comment != "asked by chi nguyen" || g[1].Comment != "" || g[0].Approver != (Person{Name: "Asha Rao"}) || g[1].Approver != (Person{}) || redacted.Rules[2].Value != "" {
 		t.Errorf("%+v", redacted)
 	}
 	p.Requesters[0].Name = "Chi Nguyen"
