@@ -549,6 +549,64 @@ func TestFlowExamplesRefuse(t *testing.T) {
 	}
 }
 
+// TestInitFollowsTheAdvice checks the pipelines that init writes like the examples:
+// the task accepts each step, the flow file covers it, and each approval is preceded
+// by a plan that uses no connection of the stage that is approved.
+func TestInitFollowsTheAdvice(t *testing.T) {
+	task := readForm(t, "../task/task.json")
+	for name, answers := range map[string]topology.Answers{
+		"both":         {Production: "shopprod.azurecr.io", Development: []string{"payments.azurecr.io", "web.example.com:5000"}, Environments: []string{"test", "production"}, Repositories: []string{"shop/**", "shop/cart"}, MinApprovers: 2},
+		"sandbox":      {Production: "shopprod.azurecr.io", Development: []string{"shopdev.azurecr.io"}},
+		"environments": {Production: "[2001:db8::1]:5000", Environments: []string{"stage", "production"}, Branches: []string{"refs/heads/release/*"}},
+	} {
+		kit, err := topology.Init(answers)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		file, err := topology.Parse("flows.yml", []byte(kit.FlowFile))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		approvals := len(answers.Environments) + min(len(answers.Development), 1)
+		if n := task.check(t, name, kit.Pipeline); n != 1+2*approvals {
+			t.Errorf("%s has %d steps, want %d", name, n, 1+2*approvals)
+		}
+		var document yaml.Node
+		if err := yaml.Unmarshal([]byte(kit.Pipeline), &document); err != nil {
+			t.Fatal(err)
+		}
+		var planned map[string]string
+		for i, inputs := range steps(&document, "AcrPromote@1") {
+			if refused := against(t, file, inputs, variables(t, kit.Pipeline, "1.4.2")); len(refused) > 0 {
+				t.Errorf("%s, action %s: %q", name, inputs["action"], refused)
+			}
+			if inputs["flowFile"] != "release-rules@refs/heads/main:flows.yml" || (inputs["sealed"] == "true") != (i > 0) {
+				t.Errorf("%s, action %s: the flow file is %s, and sealed is %q", name, inputs["action"], inputs["flowFile"], inputs["sealed"])
+			}
+			switch {
+			case i == 0:
+			case i%2 == 1:
+				planned = inputs
+				if inputs["action"] != agent.Plan || inputs["targetSubscription"] != "" {
+					t.Errorf("%s: step %d is %v", name, i, inputs)
+				}
+			default:
+				if inputs["azureSubscription"] == planned["azureSubscription"] || inputs["targetSubscription"] == planned["azureSubscription"] {
+					t.Errorf("%s: the plan uses a connection of the action: %v", name, inputs)
+				}
+				for _, in := range []string{"source", "targets", "flow", "environment"} {
+					if inputs[in] != planned[in] {
+						t.Errorf("%s: %s is %q, and was %q in the plan", name, in, inputs[in], planned[in])
+					}
+				}
+			}
+		}
+		if strings.Contains(kit.Pipeline, "vmImage") || !strings.Contains(kit.Pipeline, "\npool: <your-agents-in-the-prod-network>\n") {
+			t.Errorf("%s runs on agents outside the PROD network", name)
+		}
+	}
+}
+
 // against returns the refusals of a flow file for a step: for the flow that its
 // images would take, and for the targets.
 func against(t *testing.T, file *topology.File, inputs map[string]string, filled *strings.Replacer) []string {

@@ -166,9 +166,9 @@ func TestInit(t *testing.T) {
 			arguments = append([]string{"init", "--folder", "new"}, arguments...)
 			p.run(arguments...).wantCode(0)
 			p.run("check", "--flowFile", "new/flows.yml").wantCode(0)
-			for _, file := range []string{"flows.yml", "azure-pipelines.yml", "grant-roles.sh", "grant-roles.ps1"} {
+			for _, file := range []string{"flows.yml", "flow.schema.json", "azure-pipelines.yml", "grant-roles.sh", "grant-roles.ps1"} {
 				content, err := os.ReadFile(filepath.Join(p.dir, "new", file))
-				if err != nil || !strings.Contains(string(content), "contosoprod") {
+				if err != nil || !strings.Contains(string(content), "contosoprod") && file != "flow.schema.json" {
 					t.Errorf("%s: %v\n%s", file, err, content)
 				}
 			}
@@ -194,21 +194,95 @@ func TestInit(t *testing.T) {
 			}
 		})
 	}
-	t.Run("asked", func(t *testing.T) {
-		p := newPerson(t, nil)
-		command := exec.Command(binary, "init")
+	asked := func(t *testing.T, input string, arguments ...string) (p *person, code int, output string) {
+		t.Helper()
+		p = newPerson(t, nil)
+		command := exec.Command(binary, append([]string{"init"}, arguments...)...)
 		command.Env, command.Dir = p.environ, p.dir
-		command.Stdin = strings.NewReader(prodHost + "\n" + devHost + ", " + dev2Host + "\n\nshop/**\nGo live\n")
-		out, err := command.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
+		command.Stdin = strings.NewReader(input)
+		out, _ := command.CombinedOutput()
+		return p, command.ProcessState.ExitCode(), string(out)
+	}
+	t.Run("asked", func(t *testing.T) {
+		p, code, out := asked(t, prodHost+"\n"+devHost+", "+dev2Host+"\n\nshop/**\nGo live\n")
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s", code, out)
 		}
-		p.run("check", "--flowFile", "flows.yml").wantCode(0)
+		p.run("check", "flows.yml").wantCode(0)
 		content, _ := os.ReadFile(filepath.Join(p.dir, "flows.yml"))
 		for _, said := range []string{prodHost, devHost, dev2Host, "shop/**", "Go live"} {
 			if !strings.Contains(string(content), said) {
 				t.Errorf("the answer %s is not in the file:\n%s", said, content)
 			}
+		}
+	})
+	t.Run("asked again", func(t *testing.T) {
+		// Each wrong answer is followed by its mistake and the same question.
+		p, code, out := asked(t, strings.Join([]string{"https://" + prodHost, "", prodHost, devHost + "," + prodHost, devHost, "test, st*", "test,stage", "Shop/**", "shop/**", "endpoint:X", "Go live"}, "\n")+"\n")
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s", code, out)
+		}
+		for question, times := range map[string]int{"PROD registry (": 3, "Registries to push": 2, "Tags of the PROD": 2, "Released repositories": 2, "Environment whose": 2} {
+			if n := strings.Count(out, question); n != times {
+				t.Errorf("%q is asked %d times, want %d\n%s", question, n, times, out)
+			}
+		}
+		for _, mistake := range []string{"without https://", "the PROD registry is not given", "duplicate registry " + prodHost, `"st*" is a pattern`, `"S", which is not allowed in a repository`, `"endpoint:X" is not the name of an environment`} {
+			if !strings.Contains(out, mistake) {
+				t.Errorf("it does not say %q:\n%s", mistake, out)
+			}
+		}
+		if strings.Contains(out, "flows.yml:") {
+			t.Errorf("it names a line of a file that does not exist:\n%s", out)
+		}
+		p.run("check", "flows.yml").wantCode(0)
+	})
+	t.Run("no targets", func(t *testing.T) {
+		_, code, out := asked(t, prodHost+"\n\n\ntest\n")
+		if code != 0 || strings.Count(out, "Tags of the PROD") != 2 || !strings.Contains(out, "there are no targets") || strings.Contains(out, "Environment whose") {
+			t.Errorf("exit code %d\n%s", code, out)
+		}
+	})
+	t.Run("no answer is lost", func(t *testing.T) {
+		_, code, out := asked(t, prodHost+"\n\n", "--repositories", "shop/**", "--minApprovers", "2", "--branches", "refs/heads/release/*")
+		_, rest, found := strings.Cut(out, "Your answers so far: acrpromote init ")
+		line, _, _ := strings.Cut(rest, "\n")
+		if code != 2 || !found || !strings.Contains(out, "misuse: --movingTags: there are no targets.") {
+			t.Fatalf("exit code %d\n%s", code, out)
+		}
+		// The flags give the same answers.
+		p, code, out := asked(t, "", append(strings.Fields(strings.ReplaceAll(line, "'", "")), "--movingTags", "test")...)
+		if code != 0 {
+			t.Fatalf("%s: exit code %d\n%s", line, code, out)
+		}
+		content, _ := os.ReadFile(filepath.Join(p.dir, "flows.yml"))
+		for _, said := range []string{prodHost, "shop/**", "minApprovers: 2", "refs/heads/release/*"} {
+			if !strings.Contains(string(content), said) {
+				t.Errorf("the answer %s is not in the file:\n%s", said, content)
+			}
+		}
+	})
+	t.Run("flags with mistakes", func(t *testing.T) {
+		// All are reported at once, and nothing is asked.
+		_, code, out := asked(t, "x\nx\nx\n", "--production", "https://"+prodHost, "--movingTags", "st*", "--minApprovers", "0", "--branches", "main", "--nonsense", "1")
+		for _, part := range []string{"without https://", `"st*" is a pattern`, `--minApprovers: "0"`, `"main" is not a full ref`, "--nonsense"} {
+			if !strings.Contains(out, part) {
+				t.Errorf("it does not say %q:\n%s", part, out)
+			}
+		}
+		if code != 2 || strings.Contains(out, "PROD registry (") || strings.Count(out, "misuse: ") != 5 {
+			t.Errorf("exit code %d\n%s", code, out)
+		}
+	})
+	t.Run("files that exist", func(t *testing.T) {
+		p := newPerson(t, nil)
+		write(t, p.dir, "azure-pipelines.yml", "mine")
+		o := p.run("init").wantCode(2)
+		if !strings.Contains(o.stdout, "azure-pipelines.yml already exists and is not overwritten") || strings.Contains(o.stdout, "PROD registry (") {
+			t.Errorf("it asks first:\n%s", o.stdout)
+		}
+		if o := p.run("init", "--folder", "azure-pipelines.yml").wantCode(2); !strings.Contains(o.stdout, "azure-pipelines.yml is not a folder") {
+			t.Errorf("it says:\n%s", o.stdout)
 		}
 	})
 	t.Run("wrong answers", func(t *testing.T) {

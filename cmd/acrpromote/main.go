@@ -56,8 +56,8 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 	if usage == nil && config.Action == agent.Code {
 		return code(config, stdout, stderr)
 	}
-	if usage == nil && config.Action == agent.Init {
-		return initialize(config, stdin, agent.NewLog(stdout, false))
+	if config.Action == agent.Init {
+		return initialize(config, usage, stdin, agent.NewLog(stdout, false))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

@@ -30,6 +30,7 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		return
 	}
 	if c.Action == Init {
+		c.checkUnused(usage)
 		return
 	}
 	if c.Action == Check {

@@ -394,6 +394,7 @@ func TestInit(t *testing.T) {
 	for name, a := range map[string]Answers{
 		"both":         {Production: "shopprod.azurecr.io", Development: []string{"payments.azurecr.io", "web.example.com:5000"}, Environments: []string{"test", "production"}, Repositories: []string{"shop/**"}, MinApprovers: 2},
 		"sandbox":      {Production: "shopprod-a1b2.azurecr.io", Development: []string{"prod.azurecr.io"}},
+		"addresses":    {Production: "[2001:db8::1]:5000", Development: []string{"192.0.2.1:5000", "[2001:db8::2]:5000"}, Repositories: []string{"shop/*", "shop/cart"}},
 		"environments": {Production: "shop.azurecr.io", Environments: []string{"stage", "production"}, Branches: []string{"refs/heads/main", "refs/heads/release/*"}},
 	} {
 		kit, err := Init(a)
@@ -413,18 +414,30 @@ func TestInit(t *testing.T) {
 		}
 		golden(t, "testdata/init-"+name+".golden", kit.FlowFile+"-----\n"+kit.Pipeline+"-----\n"+kit.Bash+"-----\n"+kit.PowerShell)
 		parses(t, name, kit.Bash)
+		if kit.Schema == "" || !strings.HasPrefix(kit.FlowFile, "# yaml-language-server: $schema=flow.schema.json\n") {
+			t.Errorf("%s: the flow file does not name its schema", name)
+		}
 	}
 	for want, a := range map[string]Answers{
-		"there are no targets":            {Production: "p.azurecr.io"},
-		"duplicate registry p.azurecr.io": {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
-		"is not a valid registry host":    {Production: "p", Development: []string{"d.azurecr.io"}},
-		"port must be 1 to 65535":         {Production: "p.azurecr.io", Development: []string{"d.azurecr.io:70000"}},
-		"the number of approvers is -1":   {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
-		"not allowed in a repository":     {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
-		"is not a valid environment name": {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},
-		"is not a full ref":               {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Branches: []string{"main"}},
-		"depends on the target tag":       {Production: "p.azurecr.io", Environments: []string{"st*"}},
-		"duplicate entry":                 {Production: "p.azurecr.io", Environments: []string{"a", "a"}},
+		"there are no targets":                                   {Production: "p.azurecr.io"},
+		"duplicate registry p.azurecr.io":                        {Production: "p.azurecr.io", Development: []string{"P.azurecr.io"}},
+		"is not a valid registry host":                           {Production: "p", Development: []string{"d.azurecr.io"}},
+		"port must be 1 to 65535":                                {Production: "p.azurecr.io", Development: []string{"d.azurecr.io:70000"}},
+		"the number of approvers is -1":                          {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, MinApprovers: -1},
+		"not allowed in a repository":                            {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"A\nb"}},
+		"is not a valid environment name":                        {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "a\"\nb: c"},
+		"is not a full ref":                                      {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Branches: []string{"main"}},
+		`--movingTags: "st*" is a pattern. Name each tag`:        {Production: "p.azurecr.io", Environments: []string{"st*"}},
+		`--movingTags: "a b" contains`:                           {Production: "p.azurecr.io", Environments: []string{"a b"}},
+		`--movingTags: "-a" is not a valid tag`:                  {Production: "p.azurecr.io", Environments: []string{"-a"}},
+		`"endpoint:X" is not the name of an environment`:         {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "endpoint:X"},
+		`"#7" is not the name of an environment`:                 {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "#7"},
+		"--repositories: Azure Pipelines does not replace":       {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Repositories: []string{"$(repository)"}},
+		"--environment: Azure Pipelines does not replace":        {Production: "p.azurecr.io", Development: []string{"d.azurecr.io"}, Environment: "$(env)"},
+		"--production: the PROD registry is not given":           {Development: []string{"d.azurecr.io"}},
+		"--development: \"x\" is not a valid registry host":      {Development: []string{"x", "y"}},
+		"--development: \"y\" is not a valid registry host. Wri": {Development: []string{"x", "y"}, Branches: []string{"main"}},
+		"duplicate entry":                                        {Production: "p.azurecr.io", Environments: []string{"a", "a"}},
 	} {
 		if _, err := Init(a); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", want, err)

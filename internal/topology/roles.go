@@ -11,7 +11,7 @@ import (
 // grants are the roles that the pipeline's identities need.
 type grants struct {
 	roles   []roleGrant
-	foreign []string // targets outside Azure
+	foreign []roleGrant // registries outside Azure
 	// pulled has the registry whose base images other teams pull, with repositories: a
 	// DEV registry if there is one, so that no team gets a secret of PROD.
 	pulled       string
@@ -31,7 +31,7 @@ func (a Answers) roles(hosts []string) grants {
 	add := func(who, host, why string, actions ...string) {
 		name, azure := registryName(host)
 		if !azure {
-			g.foreign = append(g.foreign, host)
+			g.foreign = append(g.foreign, roleGrant{who: who, registry: host, why: why})
 			return
 		}
 		needs := refusal.Needs{"": actions}
@@ -47,6 +47,9 @@ func (a Answers) roles(hosts []string) grants {
 	}
 	for _, host := range hosts[1:] {
 		add(targetConnection, host, "push released images", refusal.Pull, refusal.Push)
+	}
+	for _, host := range hosts {
+		add(planConnection, host, "read images, locks and tags for the plan", read...)
 	}
 	for _, host := range slices.Concat(hosts[1:], hosts[:1]) {
 		if name, azure := registryName(host); azure {
@@ -196,8 +199,8 @@ func (g grants) pullToken(b *strings.Builder, continuation string) {
 
 // others writes what has to be done at registries outside Azure.
 func (g grants) others(b *strings.Builder) {
-	for _, host := range g.foreign {
-		fmt.Fprintf(b, "\n# %s is not an Azure Container Registry: grant %s the right to push there by its own means.\n", host, targetConnection)
+	for _, one := range g.foreign {
+		fmt.Fprintf(b, "\n# %s is not an Azure Container Registry: by its own means, grant %s the right to %s.\n", one.registry, one.who, one.why)
 	}
 }
 
