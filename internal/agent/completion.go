@@ -62,6 +62,9 @@ func words(action string) []string {
 	return nil
 }
 
+// fileActions has the actions that take a file without a flag.
+var fileActions = []string{Check, Code}
+
 // summary returns the first clause of a help text.
 func summary(help string) string {
 	end := len(help)
@@ -100,7 +103,9 @@ _acrpromote() {
 		fmt.Fprintf(&b, "    %s) words=%q ;;\n", action, strings.TrimSpace(all+" --help"))
 	}
 	b.WriteString("    esac\n")
-	fmt.Fprintf(&b, "    case $action:$cur in %s:-*) ;; %s:*) files=1 ;; esac\n", Check, Check)
+	for _, action := range fileActions {
+		fmt.Fprintf(&b, "    case $action:$cur in %s:-*) ;; %s:*) files=1 ;; esac\n", action, action)
+	}
 	b.WriteString(`  fi
   if [ -n "$files" ]; then
     compopt -o filenames 2>/dev/null
@@ -151,7 +156,7 @@ _acrpromote() {
 		if all := words(action); all != nil {
 			fmt.Fprintf(&b, "    compadd -- %s\n", strings.Join(all, " "))
 		}
-		if action == Check {
+		if slices.Contains(fileActions, action) {
 			b.WriteString("    [[ ${words[CURRENT]} == -* ]] || _files\n")
 		}
 		b.WriteString("    list=(")
@@ -181,7 +186,7 @@ func fishCompletion() string {
 			fmt.Fprintf(&b, "complete -c acrpromote -n '__fish_seen_subcommand_from %s' -a '%s'\n", a.name, strings.Join(all, " "))
 		}
 	}
-	fmt.Fprintf(&b, "complete -c acrpromote -n '__fish_seen_subcommand_from %s' -F\n", Check)
+	fmt.Fprintf(&b, "complete -c acrpromote -n '__fish_seen_subcommand_from %s' -F\n", strings.Join(fileActions, " "))
 	b.WriteString("complete -c acrpromote -l help -d 'Show the help'\n")
 	for _, in := range flagsWith(func(Input) bool { return true }) {
 		var actions []string

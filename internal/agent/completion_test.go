@@ -29,6 +29,7 @@ var completions = []struct {
 	{[]string{"completion", "po"}, []string{"powershell"}},
 	{[]string{"check", "--out"}, []string{"--output"}},
 	{[]string{"check", "fl"}, []string{"flows.yml"}},
+	{[]string{"code", "fl"}, []string{"flows.yml"}},
 	{[]string{"check", "--flowFile", "fl"}, []string{"flows.yml"}},
 	{[]string{"audit", "--imagesFrom", "two "}, []string{"two words.txt"}},
 }
