@@ -497,7 +497,7 @@ func TestReleaseSealsItself(t *testing.T) {
 	// It is from main, but the record is another release's.
 	r, sealing = made(env.run)
 	other := letOut(r, "Too early")
-	task(other, down).refusedBy("branch").says("to itself alone")
+	task(other, down).refusedBy("branch").says("only that release itself")
 	// Sealing in a failed stage proves nothing.
 	if o := task(sealing, inputs{"action": "seal", "source": source}).want("done"); len(o.seals) != 1 {
 		t.Errorf("attachments %v", o.seals)

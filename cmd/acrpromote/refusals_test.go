@@ -251,7 +251,7 @@ func TestDenialNamesTheRole(t *testing.T) {
 			if c.granted != nil {
 				registry.Grant(clientID, "**", c.granted...)
 			}
-			words := append(c.elements, "service connection azureSubscription (client ID "+clientID+")",
+			words := append(c.elements, "service connection release-identity (client ID "+clientID+")",
 				c.instead+" instead", fmt.Sprintf(command, c.role, env.application.ObjectID(), short))
 			env.task(push("lock", c.lock)).failsAt(c.at, words...)
 		})

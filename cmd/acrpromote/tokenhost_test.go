@@ -78,8 +78,8 @@ func TestTokenHost(t *testing.T) {
 		says            string // "" is done
 	}{
 		{"verified", true, true, false, ""},
-		{"not named", false, true, false, "a credential for one host is not shown to another"},
-		{"no required template", true, false, false, "Required template"},
+		{"not named", false, true, false, "a credential for one host is not sent to another"},
+		{"no required template", true, false, false, "no required template has passed on the service connection hub, which"},
 		{"in the workspace", true, true, true, "in the workspace"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -209,7 +209,7 @@ func (m *Metadata) complete(op string, created, updated *time.Time, write, del *
 // missing is the error for a response without a required field: an absent
 // attribute is neither locked nor unlocked.
 func (m *Metadata) missing(op, what string) error {
-	return &Error{Host: m.host, Op: op, detail: "the answer tells no " + what, Remedy: "Check that it is a registry of Azure, and what is in front of it"}
+	return &Error{Host: m.host, Op: op, detail: "the response has no " + what, Remedy: "Check whether the host is an Azure Container Registry, and which proxy or gateway is in front of it"}
 }
 
 func (m *Metadata) sdkError(op, repository string, err error, seen *errorCapture, action string) error {

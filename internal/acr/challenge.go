@@ -161,11 +161,11 @@ func (s *SignIn) issuer(realm *url.URL) (string, error) {
 		return host, nil
 	}
 	e := &Error{Host: s.host, Op: "signing in", kind: ErrDenied,
-		detail: fmt.Sprintf("it sends us to %s for a token, and a credential for one host is not shown to another; nobody was asked", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
-		Remedy: "Name the host as tokenHost of this registry in a flow file, with rules that are verified; or use a registry that gives tokens on its own host, or takes user and password"}
+		detail: fmt.Sprintf("it requires a token from %s, but a credential for one host is not sent to another; no request was sent there", sanitize.Bounded(realm.Scheme+"://"+realm.Host, 200)),
+		Remedy: "Name the host as tokenHost of this registry in a flow file, with rules that are verified; or use a registry that issues tokens on its own host, or accepts user and password"}
 	if realm.Scheme == "https" && host == permitted {
-		e.detail = fmt.Sprintf("it sends us to %s for a token, which the flow file names as its tokenHost, but a password goes there only if the rules are verified: %s; nobody was asked", host, withheld)
-		e.Remedy = "See to that, or use a registry that gives tokens on its own host"
+		e.detail = fmt.Sprintf("it requires a token from %s, which the flow file names as its tokenHost, but a password is sent there only if the rules are verified: %s; no request was sent there", host, withheld)
+		e.Remedy = "Make sure that the rules are verified, or use a registry that issues tokens on its own host"
 	}
 	return "", e
 }

@@ -452,12 +452,12 @@ func TestOtherRegistries(t *testing.T) {
 		{"basic, anonymous", `Basic realm="Registry"`, Anonymous(), "", "it needs a user and password (HTTP 401). Name a Docker registry connection for it"},
 		{"bearer", `bEaReR realm="https://registry.example/auth?x=y",service="the \"service\""`, Password("u", "p"), "Bearer tok", ""},
 		{"bearer, anonymous", `Bearer service="the \"service\"", realm="https://REGISTRY.example:443/auth?x=y"`, Anonymous(), "Bearer tok", ""},
-		{"another host", `Bearer realm="https://evil.example/auth",service="s"`, Password("u", "p"), "", "it sends us to https://evil.example for a token"},
-		{"another host, anonymous", `Bearer realm="https://evil.example/auth",service="s"`, Anonymous(), "", "nobody was asked"}, // without a client for it
-		{"another port", `Bearer realm="https://registry.example:8443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
-		{"a port of zeros", `Bearer realm="https://registry.example:0443/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
-		{"an empty port", `Bearer realm="https://registry.example:/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
-		{"without TLS", `Bearer realm="http://registry.example/auth",service="s"`, Password("u", "p"), "", "nobody was asked"},
+		{"another host", `Bearer realm="https://evil.example/auth",service="s"`, Password("u", "p"), "", "it requires a token from https://evil.example"},
+		{"another host, anonymous", `Bearer realm="https://evil.example/auth",service="s"`, Anonymous(), "", "no request was sent there"}, // without a client for it
+		{"another port", `Bearer realm="https://registry.example:8443/auth",service="s"`, Password("u", "p"), "", "no request was sent there"},
+		{"a port of zeros", `Bearer realm="https://registry.example:0443/auth",service="s"`, Password("u", "p"), "", "no request was sent there"},
+		{"an empty port", `Bearer realm="https://registry.example:/auth",service="s"`, Password("u", "p"), "", "no request was sent there"},
+		{"without TLS", `Bearer realm="http://registry.example/auth",service="s"`, Password("u", "p"), "", "no request was sent there"},
 		{"a user in it", `Bearer realm="https://registry.example@evil.example/auth",service="s"`, Password("u", "p"), "", "can be understood"},
 		{"no realm", `Bearer service="s"`, Password("u", "p"), "", "can be understood"},
 		{"unknown", `Negotiate`, Password("u", "p"), "", "no way to sign in that is known here (negotiate)"},

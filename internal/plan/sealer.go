@@ -119,7 +119,7 @@ func judgeSealers(w Wanted, s Source) (refusals []rule.Refusal, outcomes []rule.
 			outcomes = append(outcomes, rule.Outcome{Rule: rule.Branch, Pending: true, Detail: fmt.Sprintf("the flow takes images sealed by %s alone, and outside a run it cannot be read which run sealed %s", words(sealer), w.Source)})
 			continue
 		}
-		why := fmt.Sprintf("the flow takes images sealed by %s alone, and no seal record of %s is shown to be of one", words(sealer), s.Digest)
+		why := fmt.Sprintf("the flow accepts only images sealed by %s, but no seal record of %s is shown to be of such a run", words(sealer), s.Digest)
 		if len(reasons) > 0 {
 			why += ": " + strings.Join(reasons, "; ")
 		}
@@ -227,7 +227,7 @@ func takesBranch(branch string, allowed []topology.BranchPattern) bool {
 func (s Source) sealedByRelease(r Record, sealer *topology.Sealer) (shown, why string) {
 	switch {
 	case s.Releasing.Source != approval.Release || s.Releasing.ID != r.Run.ID || r.Sealing == nil:
-		return "", fmt.Sprintf("one names release %d, and a release is shown to have sealed an image to itself alone", r.Run.ID)
+		return "", fmt.Sprintf("one names release %d, but only that release itself can show that it sealed an image", r.Run.ID)
 	case !s.takesProject(s.Releasing.ProjectID, s.Releasing.Project, sealer) || !s.takesPipeline(s.Releasing.PipelineID, sealer) || !takesBranch(s.Releasing.Branch, sealer.Branches):
 		return "", fmt.Sprintf("release %d is of pipeline %d on %s in the project %q, by its primary artifact", r.Run.ID, s.Releasing.PipelineID, s.Releasing.Branch, s.Releasing.Project)
 	}
@@ -248,7 +248,7 @@ func judgeSealing(w Wanted, s Source) []rule.Refusal {
 		case s.Releasing.ID == 0:
 			// Where the flow names branches, that there is no run is refused already.
 			if len(sealer.Branches) == 0 {
-				why = "no run stands behind this"
+				why = "this is not a run of Azure Pipelines"
 			}
 		case !s.takesProject(s.Releasing.ProjectID, s.Releasing.Project, sealer):
 			why = fmt.Sprintf("this run is of the project %q", s.Releasing.Project)
@@ -257,7 +257,7 @@ func judgeSealing(w Wanted, s Source) []rule.Refusal {
 		}
 		if why != "" {
 			refusals = append(refusals, rule.Refusal{Rule: rule.Branch, Subject: w.Source.String(),
-				Reason: fmt.Sprintf("%s, and the flow takes images sealed by %s alone", why, words(sealer)), Remedy: "Seal the image in such a run."})
+				Reason: fmt.Sprintf("%s, but the flow accepts only images sealed by %s", why, words(sealer)), Remedy: "Seal the image in such a run."})
 		}
 	}
 	return refusals

@@ -87,7 +87,7 @@ func TestSealedBy(t *testing.T) {
 		{"a project without a name", "{sealedBy: {projects: [builds]}}", func(s *Source) { build(s).ProjectID, build(s).Project = otherProject, "" }, "of the project"},
 		{"this project, and another is named", "{sealedBy: {projects: [builds]}}", func(*Source) {}, "of the project"},
 		{"a pull request, for all refs", "{sealedBy: {branches: [refs/**]}}", func(s *Source) { build(s).Branch = "refs/pull/7/merge" }, "refs/pull/7/merge"},
-		{"sealed by another release", branches, func(s *Source) { s.Records[0].Run.Kind = "release" }, "to itself alone"},
+		{"sealed by another release", branches, func(s *Source) { s.Records[0].Run.Kind = "release" }, "only that release itself"},
 		{"sealed by this release", branches, func(s *Source) {
 			s.Records[0].Run.Kind, s.Releasing.Source, s.Releasing.ID, s.Records[0].Sealing.Source = "release", approval.Release, 7, approval.Release
 			s.Records[0].Sealing.Steps[0].Started = noon.Add(-time.Hour)

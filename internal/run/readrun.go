@@ -140,7 +140,7 @@ func (r *reader) readAudited(ctx context.Context, f *findings) {
 	var names sync.WaitGroup
 	names.Go(func() {
 		defer defect.Catch(ctx)
-		r.connections = service.ConnectionNames(ctx, approval.Connections(r.signIns(r.s)))
+		r.readNames(ctx, service, approval.Connections(r.signIns(r.s)))
 	})
 	defer names.Wait()
 	r.readTemplate(ctx, service, f)
@@ -172,6 +172,23 @@ func (r *reader) question(t topology.Rules) azdo.Query {
 	return q
 }
 
+// readNames reads the names of service connections, by ID and by the input that
+// names a single one.
+func (r *reader) readNames(ctx context.Context, service *azdo.Service, ids []string) {
+	r.connections = service.ConnectionNames(ctx, ids)
+	r.byInput = map[string]string{}
+	for input, connections := range map[string][]*agent.Connection{
+		"azureSubscription": {r.c.Azure}, "targetSubscription": {r.c.Target}, "registryConnections": r.c.Registries,
+	} {
+		if len(connections) != 1 || connections[0] == nil {
+			continue
+		}
+		if name := r.connections[approval.GUID(connections[0].ID)]; name != "" {
+			r.byInput[input] = name
+		}
+	}
+}
+
 // readConnections reads the names of the service connections in use, and the checks
 // on them, which keep other pipelines from writing to the registries without this
 // step. It returns what these protect.
@@ -183,7 +200,7 @@ func (r *reader) readConnections(ctx context.Context, service *azdo.Service) str
 	var all sync.WaitGroup
 	all.Go(func() {
 		defer defect.Catch(ctx)
-		r.connections = service.ConnectionNames(ctx, ids)
+		r.readNames(ctx, service, ids)
 	})
 	for i, id := range ids {
 		if classic {

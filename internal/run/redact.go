@@ -1,6 +1,8 @@
 package run
 
 import (
+	"strings"
+
 	"acrpromote/internal/report"
 	"acrpromote/internal/sanitize"
 )
@@ -60,11 +62,68 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Warnings {
 		texts = append(texts, &r.Warnings[i])
 	}
+	for name, rule := range r.RulesInForce {
+		rule.Value = redactValue(rule.Value, secrets)
+		for i := range rule.Others {
+			rule.Others[i].Value = redactValue(rule.Others[i].Value, secrets)
+		}
+		r.RulesInForce[name] = rule
+	}
 	// A redirect may name a host that has a secret in its name.
 	for i := range r.Egress {
 		texts = append(texts, &r.Egress[i])
 	}
 	for _, text := range texts {
 		*text = secrets.Redact(*text)
+	}
+}
+
+// redactValue removes the secrets from the texts of a rule's value.
+func redactValue(value any, secrets *sanitize.Secrets) any {
+	switch v := value.(type) {
+	case string:
+		return secrets.Redact(v)
+	case []any:
+		for i := range v {
+			v[i] = redactValue(v[i], secrets)
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = redactValue(v[key], secrets)
+		}
+	}
+	return value
+}
+
+// nameConnections puts the names of service connections into what went wrong. A
+// request may fail before they are read, so that its error has the input instead.
+func nameConnections(r *report.Result, names map[string]string) {
+	var pairs []string
+	for input, name := range names {
+		pairs = append(pairs, "service connection "+input, "service connection "+name)
+	}
+	if len(pairs) == 0 {
+		return
+	}
+	named := strings.NewReplacer(pairs...)
+	texts := []*string{}
+	for i := range r.Refusals {
+		f := &r.Refusals[i]
+		texts = append(texts, &f.Subject, &f.Reason, &f.Remedy)
+	}
+	for i := range r.Errors {
+		e := &r.Errors[i]
+		texts = append(texts, &e.Subject, &e.Reason, &e.Remedy)
+	}
+	for i := range r.Warnings {
+		texts = append(texts, &r.Warnings[i])
+	}
+	for i := range r.Images {
+		for j := range r.Images[i].Targets {
+			texts = append(texts, &r.Images[i].Targets[j].Error)
+		}
+	}
+	for _, text := range texts {
+		*text = named.Replace(*text)
 	}
 }

@@ -41,6 +41,7 @@ type order struct {
 	flow        *flowFile         // nil if there is none
 	refusals    []rule.Refusal    // by the flow file alone
 	connections map[string]string // names of service connections by GUID, as far as they were read
+	byInput     map[string]string // the same by the input that names the connection
 }
 
 // subject names the image or the set for messages.

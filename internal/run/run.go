@@ -159,6 +159,9 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 			Remedy: "Run the step again. Images that have arrived stay, and only the rest is copied.",
 		})
 	}
+	if o != nil {
+		nameConnections(r, o.byInput)
+	}
 	r.FinishedAt = formatTime(time.Now())
 	end.result = *r
 	return end

@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/agent"
@@ -36,17 +37,25 @@ func unverified(ctx context.Context, c *agent.Config, s *session.Session, flow *
 	if !c.InRun {
 		return "outside of a run of Azure Pipelines they never are"
 	}
+	service, err := s.AzureDevOps()
 	var stages []*approval.Evidence
-	if flow.bound && !c.Claims.Classic() {
-		if service, err := s.AzureDevOps(); err == nil {
-			if _, refusals := service.Run(ctx); len(refusals) == 0 {
-				if evidence, err := service.Evidence(ctx, azdo.Query{}); err == nil {
-					stages = []*approval.Evidence{&evidence}
-				}
+	if flow.bound && !c.Claims.Classic() && err == nil {
+		if _, refusals := service.Run(ctx); len(refusals) == 0 {
+			if evidence, err := service.Evidence(ctx, azdo.Query{}); err == nil {
+				stages = []*approval.Evidence{&evidence}
 			}
 		}
 	}
-	_, warning := approval.RulesVerified(flow.judged(), stages, signIns)
+	verified, warning := approval.RulesVerified(flow.judged(), stages, signIns)
+	if !verified && len(stages) > 0 {
+		// The warning may name connections.
+		names := service.ConnectionNames(ctx, approval.Connections(signIns))
+		signIns = slices.Clone(signIns)
+		for i := range signIns {
+			signIns[i].Connection = names[approval.GUID(signIns[i].ConnectionID)]
+		}
+		_, warning = approval.RulesVerified(flow.judged(), stages, signIns)
+	}
 	return strings.TrimPrefix(warning, "the rules are not verified: ")
 }
 

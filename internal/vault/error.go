@@ -138,7 +138,7 @@ var refusals = []struct {
 	{401, "", "AKV10032", ErrDenied, "the identity belongs to another tenant than the vault", "Use a service connection of the vault's tenant in receiptConnection"},
 	{401, "", "", ErrDenied, "the vault does not accept the identity's token", "Check that the connection's identity belongs to the vault's tenant and cloud"},
 	{403, "ForbiddenByFirewall", "", ErrDenied, "the vault's firewall does not admit {address}", "Allow it under Networking of the vault, or run the job on an agent in a network that the vault admits"},
-	{403, "ForbiddenByConnection", "", ErrDenied, "the vault is reachable over its private endpoint alone", "Run the job on an agent in a network where {vault} resolves to the private endpoint"},
+	{403, "ForbiddenByConnection", "", ErrDenied, "the vault is reachable only over its private endpoint", "Run the job on an agent in a network where {vault} resolves to the private endpoint"},
 	{403, "KeyDisabled", "", ErrDenied, "the key is disabled", "Enable this version of the key, or name another key or version"},
 	{403, "KeyExpired", "", ErrDenied, "the key has expired", "Rotate the key, or extend this version's expiration date"},
 	{403, "KeyNotYetValid", "", ErrDenied, "the key is not valid yet", "Change this version's activation date, or name another version"},

@@ -235,7 +235,7 @@ func TestReadyFindsKeysThatCannotSign(t *testing.T) {
 			return func() { e.vault.Grant(clientID, "get", "sign") }
 		}, good, vault.ErrDenied, "signing with the key good failed: access is denied (HTTP 403, Forbidden, ForbiddenByRbac, “Caller is not authorized to perform action on resource."},
 		{"firewall", func() func() { e.vault.AllowOnly("192.0.2.8"); return func() { e.vault.AllowOnly() } }, good, vault.ErrDenied, "the vault's firewall does not admit 192.0.2.7 (HTTP 403, Forbidden, ForbiddenByFirewall"},
-		{"private endpoint", func() func() { e.vault.SetPrivate(true); return func() { e.vault.SetPrivate(false) } }, good, vault.ErrDenied, "the vault is reachable over its private endpoint alone"},
+		{"private endpoint", func() func() { e.vault.SetPrivate(true); return func() { e.vault.SetPrivate(false) } }, good, vault.ErrDenied, "the vault is reachable only over its private endpoint"},
 		{"another audience", func() func() {
 			e.directory.SetAudience("https://management.azure.com")
 			return func() { e.directory.SetAudience("") }
