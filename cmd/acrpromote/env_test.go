@@ -341,6 +341,7 @@ type outcome struct {
 	task     string         // the result that task.complete bore
 	output   map[string]string
 	seals    map[string]string // attachments of sealed images: content by name
+	plans    map[string]string // attachments of plans: lines by code
 	summary  string
 	warnings []string
 	issues   []string // errors
@@ -462,7 +463,7 @@ func (p *process) wait() outcome {
 	_ = p.command.Wait()
 	p.ended = time.Now()
 	p.env.cloud.Settle(5 * time.Second)
-	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}, seals: map[string]string{}}
+	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}, seals: map[string]string{}, plans: map[string]string{}}
 	o.requests = p.env.cloud.Since(p.mark)
 	o.read(p.inPipeline())
 	p.endStep(o)
@@ -481,6 +482,9 @@ func (p *process) endStep(o outcome) {
 			p.env.t.Errorf("the attachment %s holds another record: %s", name, content)
 		}
 		p.step.Attach("acrpromote.seal", name)
+	}
+	for name, content := range o.plans {
+		p.step.AttachContent("acrpromote.plan", name, []byte(content))
 	}
 	result := map[string]string{"Succeeded": "succeeded", "SucceededWithIssues": "succeededWithIssues", "Canceled": "canceled"}[o.task]
 	if result == "" {

@@ -136,7 +136,7 @@ func (o *outcome) read(inPipeline bool) {
 		case "task.complete":
 			o.task = c.Properties["result"]
 		case "task.setvariable":
-			if !slices.Contains([]string{"digest", "image", "changed", "report"}, c.Properties["variable"]) || c.Properties["isoutput"] != "true" {
+			if !slices.Contains([]string{"digest", "image", "changed", "plan", "report"}, c.Properties["variable"]) || c.Properties["isoutput"] != "true" {
 				o.t.Errorf("the variable %v is not in the contract", c.Properties)
 			}
 			o.output[c.Properties["variable"]] = c.Data
@@ -148,10 +148,14 @@ func (o *outcome) read(inPipeline bool) {
 			}
 		case "task.addattachment":
 			content, err := os.ReadFile(c.Data)
-			if err != nil || c.Properties["type"] != "acrpromote.seal" || len(c.Properties["name"]) != 64 {
+			switch name := c.Properties["name"]; {
+			case err == nil && c.Properties["type"] == "acrpromote.seal" && len(name) == 64:
+				o.seals[name] = string(content)
+			case err == nil && c.Properties["type"] == "acrpromote.plan" && name == code(o.t, testimage.Digest(content)):
+				o.plans[name] = string(content)
+			default:
 				o.t.Errorf("an attachment that is not in the contract: %v %s: %v", c.Properties, c.Data, err)
 			}
-			o.seals[c.Properties["name"]] = string(content)
 		case "task.uploadsummary":
 			content, err := os.ReadFile(c.Data)
 			if err != nil {

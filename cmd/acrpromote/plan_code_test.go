@@ -490,3 +490,77 @@ func TestStalePlan(t *testing.T) {
 	}
 	env.untouched(env.dev)
 }
+
+// TestPlanShowsItsCode checks that the action plan shows the code that the push then
+// asks for, publishes what it covers, and that its result is enough to compute it.
+func TestPlanShowsItsCode(t *testing.T) {
+	env, image, sbom, lines := readyPlan(t)
+	env.queuePlan()
+	in := []string{"approvalCode", "plan", "lock", "none"}
+	o := env.task(planned(in...))
+	want := o.planned(lines...)
+	o.waits("the comment must quote "+want).wantStates("planned").wroteNothing().wantAttached(sbom.Digest, "planned", "")
+	if o.output["plan"] != planDigest(lines...) || o.plans[want] != planText(lines...) || len(o.plans) != 1 {
+		t.Errorf("output %q, attachments %q", o.output["plan"], o.plans)
+	}
+	for _, text := range []string{o.stdout, o.summary} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the code %s is not shown in\n%s", want, text)
+		}
+	}
+	// The code is computed where it is not required, too.
+	for _, value := range []string{"", "image"} {
+		if o := env.task(planned("approvalCode", value)); o.planned(lines...) != want || strings.Contains(o.outcomes()["approval-missing"], want) {
+			t.Errorf("approvalCode %q: %v", value, o.outcomes())
+		}
+	}
+	p := newPerson(t, nil)
+	if o := p.run("code", o.output["report"]).wantCode(0); o.stdout != want+"  plan "+planDigest(lines...)+"\n" {
+		t.Errorf("code says %s", o.stdout)
+	}
+
+	env.stage.Finish("succeeded")
+	env.stage = env.run.Stage("Production")
+	env.stage.Ready()
+	env.approve(manager, want)
+	more := "target " + devHost + "/" + cart + ":" + release + ": " + image.Digest + ", lock=tag instead of " + image.Digest + ", lock=none"
+	env.task(planPush("lock", "tag")).refusedBy("approval-code").says("the plan is stale", "compared with the plan "+want, more)
+	if o := env.task(planPush()).want("done").wantStates("copied"); o.output["plan"] != planDigest(lines...) {
+		t.Errorf("output %q", o.output["plan"])
+	}
+	// Planned again, with everything in place, it has the same code.
+	env.queuePlan()
+	env.task(planned(in...)).wantStates("present").planned(lines...)
+}
+
+// TestPlanOfAnUnreadableImage checks that there is no code for a plan that is not
+// known.
+func TestPlanOfAnUnreadableImage(t *testing.T) {
+	env, _, _, _ := readyPlan(t)
+	env.queuePlan()
+	env.prod.RemoveTag(cart, release)
+	if o := env.task(planned("approvalCode", "plan")).want("failed"); o.at("plan") != nil || len(o.plans) > 0 || o.output["plan"] != "" || strings.Contains(o.stdout, "Code of the plan") {
+		t.Errorf("the plan is %v, published %v", o.at("plan"), o.plans)
+	}
+}
+
+// TestPlanOfASetShowsItsCode checks that the plan of a set has the code that every job
+// of its push computes.
+func TestPlanOfASetShowsItsCode(t *testing.T) {
+	env := newTestEnv(t)
+	cart1, pay := pushImage(env.prod, cart, "1.0", 2, 1, 500), pushImage(env.prod, "shop/pay", "1.0", 3, 1, 500)
+	env.queuePlan()
+	flows := env.flowFile(strings.NewReplacer("environment: Production}", "environment: Production, code: plan}", "      branches: [refs/heads/main]\n", "      sealed: false\n").Replace(sandbox))
+	in := inputs{"action": "plan", "flowFile": flows, "flow": "released", "images": "shop/cart:1.0\nshop/pay:1.0"}
+	var lines []string
+	for repository, d := range map[string]descriptor{cart: cart1, "shop/pay": pay} {
+		lines = append(lines, imageLine(repository, d), targetLine(d, devHost+"/"+repository+":1.0", "none"), targetLine(d, dev2Host+"/"+repository+":1.0", "none"))
+	}
+	want := env.task(in).waits("the comment must quote").planned(lines...)
+	env.stage.Finish("succeeded")
+	env.stage = env.run.Stage("Production")
+	env.stage.Ready()
+	env.approve(manager, want)
+	env.task(in.with("action", "invertedPush", "images", "shop/cart:1.0")).refusedBy("approval-code").says("image " + prodHost + "/shop/pay (" + pay.Digest + ") removed")
+	env.task(in.with("action", "invertedPush")).want("done").planned(lines...)
+}

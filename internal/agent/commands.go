@@ -18,7 +18,7 @@ const (
 )
 
 // Outputs are the output variables of the task.
-var Outputs = []string{"digest", "image", "changed", "report"}
+var Outputs = []string{"digest", "image", "changed", "plan", "report"}
 
 // Commands writes the agent's logging commands. Outside a pipeline it writes
 // warnings, errors and debug messages as plain lines, and nothing else.

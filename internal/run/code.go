@@ -110,7 +110,7 @@ func codeOfFile(path string) (Code, error) {
 		return Code{}, fmt.Errorf("%s is not a result of acrpromote: its schema is not %s", path, report.Schema)
 	case r.Plan == nil:
 		return Code{}, fmt.Errorf("%s has no plan: use the result.json of plan, or of verify or a dry run with approvalCode plan", path)
-	case r.Action != agent.Verify && !r.DryRun:
+	case r.Action != agent.Plan && r.Action != agent.Verify && !r.DryRun:
 		return Code{}, fmt.Errorf("%s is the result of a step that may have written: use the result.json of plan, of verify or of a dry run", path)
 	}
 	scope, err := r.scope()

@@ -199,6 +199,9 @@ func (p *reporter) complete(r report.Result, path string, end conclusion) {
 	}
 	outputs := map[string]string{"report": path, "changed": fmt.Sprint(r.Changed)}
 	outputs["digest"] = end.digest
+	if r.Plan != nil {
+		outputs["plan"] = r.Plan.Digest
+	}
 	if len(r.Images) == 1 && r.Images[0].Digest != "" {
 		if image, err := ref.ParseSource(r.Images[0].Source); err == nil {
 			image.Tag, image.Digest = "", r.Images[0].Digest

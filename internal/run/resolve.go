@@ -113,8 +113,14 @@ func direct(c *agent.Config, result *collector) (*order, error) {
 		return nil, wrong
 	}
 	o.images = []plan.Wanted{wanted}
-	o.planned = plan.NeedsPlanCode(o.images)
+	o.planned = needsPlanCode(c, o)
 	return o, nil
+}
+
+// needsPlanCode reports whether the plan's code is needed: it is what a plan shows, and
+// what an approver may have to quote.
+func needsPlanCode(c *agent.Config, o *order) bool {
+	return c.Action == agent.Plan || plan.NeedsPlanCode(o.images)
 }
 
 // inputs returns the rules that the inputs set; those that were not given are

@@ -100,6 +100,9 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		compare(ctx, c, s, o, found, decided, result, now)
 	}
 	explainStale(ctx, s, o, result)
+	if c.Action == agent.Plan {
+		publishPlan(o, to, result)
+	}
 	planBudget(c, s, o, found, decided, result)
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():

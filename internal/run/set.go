@@ -74,7 +74,7 @@ func (r *resolver) one(named references) error {
 		}
 	}
 	err = r.route(source, true, c.Digest, targets)
-	r.planned = plan.NeedsPlanCode(r.images)
+	r.planned = needsPlanCode(c, r.order)
 	return err
 }
 
@@ -199,7 +199,7 @@ func (r *resolver) all(ctx context.Context) error {
 // planOthers finds the targets of the images that parallel jobs copy, if the plan's
 // code is needed. What refuses one of them refuses the plan.
 func (r *resolver) planOthers(flow *topology.Flow) error {
-	if r.planned = plan.NeedsPlanCode(r.images); !r.planned {
+	if r.planned = needsPlanCode(r.c, r.order); !r.planned {
 		return nil
 	}
 	for _, other := range r.others {

@@ -49,3 +49,15 @@ func explainStale(ctx context.Context, s *session.Session, o *order, result *col
 		}
 	}
 }
+
+// publishPlan attaches the lines of the plan to the step, so that the step that executes
+// it can say what has changed since.
+func publishPlan(o *order, to *reporter, result *collector) {
+	p := result.result.Plan
+	if p == nil {
+		return
+	}
+	if err := to.attach(approval.PlanAttachment, p.Code, "acrpromote-plan-*.txt", []byte(o.scope.Lines())); err != nil {
+		result.warn("the plan could not be attached to this step, so that a later step cannot say what has changed since: " + err.Error())
+	}
+}
