@@ -232,7 +232,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range []string{"seal", "promote", "invertedPush", "audit", "check"} {
+	for _, action := range []string{"seal", "promote", "invertedPush", "plan", "audit", "check"} {
 		if actions[action] == 0 {
 			t.Errorf("no example shows %s", action)
 		}
