@@ -221,7 +221,7 @@ func TestSealingRun(t *testing.T) {
 		{"of the pipeline", "{sealedBy: {pipelines: [12]}}", func(*Source) {}, ""},
 		{"of another pipeline", "{sealedBy: {pipelines: [13]}}", func(*Source) {}, "pipeline 12"},
 		{"of another project", "{sealedBy: {projects: [Builds]}}", func(*Source) {}, `project "Shop"`},
-		{"outside any run", "{sealedBy: {pipelines: [12]}}", func(s *Source) { s.Releasing, s.Branch = approval.Releasing{}, "" }, "no run"},
+		{"outside any run", "{sealedBy: {pipelines: [12]}}", func(s *Source) { s.Releasing, s.Branch = approval.Releasing{}, "" }, "not a run of Azure Pipelines"},
 		{"outside any run, with branches", "{branches: [refs/heads/main]}", func(s *Source) { s.Releasing, s.Branch = approval.Releasing{}, "" }, "no run"},
 	} {
 		source := sealedImage()
