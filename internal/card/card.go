@@ -5,7 +5,6 @@
 package card
 
 import (
-	"slices"
 	"time"
 
 	"acrpromote/internal/imageinfo"
@@ -139,38 +138,47 @@ type Counts struct {
 
 // Texts returns the texts of a description that come from outside.
 func (d *Description) Texts() []*string {
-	texts := []*string{&d.Version, &d.Revision, &d.Source, &d.BaseName, &d.BaseDigest}
-	return append(texts, each(d.Platforms)...)
+	var t texts
+	t.add(&d.Version, &d.Revision, &d.Source, &d.BaseName, &d.BaseDigest)
+	t.lists(d.Platforms)
+	return t
 }
 
 // Texts returns the texts of a change that come from outside, without references and
 // digests.
 func (c *Change) Texts() []*string {
-	texts := slices.Concat(c.Old.Texts(), each(c.PlatformsAdded), each(c.PlatformsRemoved), each(c.Notes))
+	t := texts(c.Old.Texts())
+	t.lists(c.PlatformsAdded, c.PlatformsRemoved, c.Notes)
 	for i := range c.Settings {
 		s := &c.Settings[i]
-		texts = slices.Concat(texts, []*string{&s.Old, &s.New}, each(s.Platforms), each(s.Added), each(s.Removed), each(s.Changed))
+		t.add(&s.Old, &s.New)
+		t.lists(s.Platforms, s.Added, s.Removed, s.Changed)
 	}
 	for i := range c.Packages {
 		p := &c.Packages[i]
-		texts = append(texts, each(p.Platforms)...)
+		t.lists(p.Platforms)
 		for _, list := range [][]sbom.Package{p.Added, p.Removed} {
 			for j := range list {
-				texts = append(texts, &list[j].Type, &list[j].Name, &list[j].Version)
+				t.add(&list[j].Type, &list[j].Name, &list[j].Version)
 			}
 		}
 		for j := range p.Changed {
 			change := &p.Changed[j]
-			texts = slices.Concat(texts, []*string{&change.Type, &change.Name}, each(change.Old), each(change.New))
+			t.add(&change.Type, &change.Name)
+			t.lists(change.Old, change.New)
 		}
 	}
-	return texts
+	return t
 }
 
-func each(list []string) []*string {
-	texts := make([]*string, len(list))
-	for i := range list {
-		texts[i] = &list[i]
+type texts []*string
+
+func (t *texts) add(list ...*string) { *t = append(*t, list...) }
+
+func (t *texts) lists(lists ...[]string) {
+	for _, list := range lists {
+		for i := range list {
+			t.add(&list[i])
+		}
 	}
-	return texts
 }

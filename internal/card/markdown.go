@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode"
@@ -187,7 +188,7 @@ func group(image Image) [][]Target {
 			groups[at] = append(groups[at], t)
 		}
 	}
-	slices.SortStableFunc(groups, func(a, b []Target) int { return cmp.Compare(rank(a[0]), rank(b[0])) })
+	sort.SliceStable(groups, func(i, j int) bool { return rank(groups[i][0]) < rank(groups[j][0]) })
 	return groups
 }
 

@@ -3,6 +3,7 @@ package imageinfo
 import (
 	"cmp"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func Baseline(tag, digest string, tags []Tag) (Tag, Basis) {
 		_, _, attached := ref.ParseDigestTag(t.Name)
 		return t.Name == tag || t.Digest == digest && digest != "" || attached
 	})
-	slices.SortFunc(others, func(a, b Tag) int { return strings.Compare(a.Name, b.Name) })
+	sort.Slice(others, func(i, j int) bool { return others[i].Name < others[j].Name })
 	if len(others) == 0 {
 		return Tag{}, First
 	}

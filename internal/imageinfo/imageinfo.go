@@ -4,12 +4,12 @@
 package imageinfo
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 
@@ -287,7 +287,7 @@ func Compare(before, after Image) Difference {
 		if p.Config == nil || previous.Config == nil {
 			continue
 		}
-		for _, s := range compareConfigs(*previous.Config, *p.Config) {
+		for _, s := range compareConfigs(previous.Config, p.Config) {
 			at := slices.IndexFunc(d.Settings, s.equal)
 			if at < 0 {
 				at, d.Settings = len(d.Settings), append(d.Settings, s)
@@ -300,8 +300,8 @@ func Compare(before, after Image) Difference {
 			d.Settings[i].Platforms = []string{}
 		}
 	}
-	slices.SortStableFunc(d.Settings, func(a, b Setting) int {
-		return cmp.Compare(slices.Index(settings, a.Name), slices.Index(settings, b.Name))
+	sort.SliceStable(d.Settings, func(i, j int) bool {
+		return slices.Index(settings, d.Settings[i].Name) < slices.Index(settings, d.Settings[j].Name)
 	})
 	for _, p := range before.Platforms {
 		if _, ok := after.platform(p.Name); !ok {
@@ -322,26 +322,31 @@ func (i Image) platform(name string) (Platform, bool) {
 // settings has the names of the settings, in the order in which they are shown.
 var settings = []string{"user", "entrypoint", "command", "working directory", "stop signal", "ports", "volumes", "environment"}
 
-func compareConfigs(before, after Config) []Setting {
+func compareConfigs(before, after *Config) []Setting {
 	var found []Setting
-	value := func(name, old, new string) {
-		if old != new {
-			found = append(found, setting(Setting{Name: name, Old: old, New: new}))
+	add := func(s *Setting) {
+		if s.Old == s.New && len(s.Added)+len(s.Removed)+len(s.Changed) == 0 {
+			return
 		}
-	}
-	value("user", before.User, after.User)
-	value("entrypoint", before.Entrypoint, after.Entrypoint)
-	value("command", before.Cmd, after.Cmd)
-	value("working directory", before.WorkingDir, after.WorkingDir)
-	value("stop signal", before.StopSignal, after.StopSignal)
-	list := func(s Setting) {
-		if len(s.Added)+len(s.Removed)+len(s.Changed) > 0 {
-			found = append(found, setting(s))
+		for _, list := range []*[]string{&s.Platforms, &s.Added, &s.Removed, &s.Changed} {
+			if *list == nil {
+				*list = []string{}
+			}
 		}
+		found = append(found, *s)
 	}
-	list(Setting{Name: "ports", Added: without(after.Ports, before.Ports), Removed: without(before.Ports, after.Ports)})
-	list(Setting{Name: "volumes", Added: without(after.Volumes, before.Volumes), Removed: without(before.Volumes, after.Volumes)})
-	environment := Setting{Name: "environment"}
+	for _, value := range []struct{ name, old, new string }{
+		{"user", before.User, after.User},
+		{"entrypoint", before.Entrypoint, after.Entrypoint},
+		{"command", before.Cmd, after.Cmd},
+		{"working directory", before.WorkingDir, after.WorkingDir},
+		{"stop signal", before.StopSignal, after.StopSignal},
+	} {
+		add(&Setting{Name: value.name, Old: value.old, New: value.new})
+	}
+	add(&Setting{Name: "ports", Added: without(after.Ports, before.Ports), Removed: without(before.Ports, after.Ports)})
+	add(&Setting{Name: "volumes", Added: without(after.Volumes, before.Volumes), Removed: without(before.Volumes, after.Volumes)})
+	environment := &Setting{Name: "environment"}
 	for name, value := range after.Env {
 		switch old, ok := before.Env[name]; {
 		case !ok:
@@ -358,18 +363,8 @@ func compareConfigs(before, after Config) []Setting {
 	slices.Sort(environment.Added)
 	slices.Sort(environment.Removed)
 	slices.Sort(environment.Changed)
-	list(environment)
+	add(environment)
 	return found
-}
-
-// setting returns a setting without nil lists.
-func setting(s Setting) Setting {
-	for _, list := range []*[]string{&s.Platforms, &s.Added, &s.Removed, &s.Changed} {
-		if *list == nil {
-			*list = []string{}
-		}
-	}
-	return s
 }
 
 func without(list, other []string) []string {

@@ -1,9 +1,9 @@
 package report
 
 import (
-	"cmp"
 	"maps"
 	"slices"
+	"sort"
 	"time"
 
 	"acrpromote/internal/card"
@@ -74,9 +74,10 @@ func cardImage(image Image) card.Image {
 	for _, t := range image.Types {
 		add(t, 0)
 	}
-	c.Attached = slices.SortedFunc(maps.Values(types), func(a, b card.Attached) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Type, b.Type))
-	})
+	for _, name := range slices.Sorted(maps.Keys(types)) {
+		c.Attached = append(c.Attached, types[name])
+	}
+	sort.SliceStable(c.Attached, func(i, j int) bool { return c.Attached[i].Count > c.Attached[j].Count })
 	changes := map[string]int{}
 	for i, change := range image.Changes {
 		for _, target := range change.Targets {

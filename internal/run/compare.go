@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -41,9 +42,9 @@ const (
 // it cannot read is a note, never an error of the run.
 type comparer struct {
 	*reader
-	images *keyed.Cache[string, described]       // by registry, repository and digest
-	lists  *keyed.Cache[string, []imageinfo.Tag] // by registry and repository
-	sboms  chan struct{}                         // of the comparisons of packages that may run
+	images *keyed.Cache[string, *described]       // by registry, repository and digest
+	lists  *keyed.Cache[string, *[]imageinfo.Tag] // by registry and repository
+	sboms  chan struct{}                          // of the comparisons of packages that may run
 	limits changeLimits
 }
 
@@ -62,8 +63,8 @@ func compare(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 	ctx, cancel := context.WithTimeout(ctx, comparingTime)
 	defer cancel()
 	r := &comparer{reader: &reader{c, s, o}, sboms: make(chan struct{}, 1)}
-	r.images = keyed.NewCache[string, described](comparedPairs+comparedImages, nil)
-	r.lists = keyed.NewCache[string, []imageinfo.Tag](listedTags, nil)
+	r.images = keyed.NewCache[string, *described](comparedPairs+comparedImages, nil)
+	r.lists = keyed.NewCache[string, *[]imageinfo.Tag](listedTags, nil)
 	changes := r.baselines(ctx, f, p)
 	var group errgroup.Group
 	group.SetLimit(comparedAtOnce)
@@ -115,7 +116,7 @@ type baseline struct {
 }
 
 // plain returns changes of which nothing else was read.
-func plain(baselines []baseline) []card.Change {
+func plain(baselines []*baseline) []card.Change {
 	var list []card.Change
 	for _, b := range baselines {
 		list = append(list, b.change())
@@ -124,7 +125,7 @@ func plain(baselines []baseline) []card.Change {
 }
 
 // change returns the change before anything was compared.
-func (b baseline) change() card.Change {
+func (b *baseline) change() card.Change {
 	c := card.Change{Basis: b.basis, Targets: append([]string{}, b.targets...), Packages: []card.Packages{}, Notes: []string{}, Difference: imageinfo.Difference{
 		PlatformsAdded: []string{}, PlatformsRemoved: []string{}, Settings: []imageinfo.Setting{}}}
 	c.Old = card.Side{Registry: b.registry, Repository: b.repository, Tag: b.tag.Name, Digest: b.tag.Digest, Description: card.Description{Platforms: []string{}, SetAt: formatTime(b.tag.Updated)}}
@@ -143,8 +144,8 @@ type lookup struct {
 
 // baselines finds for each image what to compare it with: at each target what the
 // tag points to if it moves; if it is new, another tag of the repository.
-func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]baseline {
-	found := make([][]baseline, len(r.order.images))
+func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]*baseline {
+	found := make([][]*baseline, len(r.order.images))
 	var lookups []lookup
 	for i, wanted := range r.order.images {
 		if f.images[i].source.tree == nil {
@@ -159,7 +160,7 @@ func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]
 			case seen.presence == nil || seen.presence.TagDigest == f.images[i].source.tree.Digest():
 			case step.Target.Tag == "" && seen.presence.Root:
 			case seen.presence.TagDigest != "":
-				found[i] = merge(found[i], baseline{basis: imageinfo.Moved, registry: step.Target.Registry, repository: step.Target.Repository,
+				found[i] = merge(found[i], &baseline{basis: imageinfo.Moved, registry: step.Target.Registry, repository: step.Target.Repository,
 					tag: imageinfo.Tag{Name: step.Target.Tag, Digest: seen.presence.TagDigest}, targets: []string{place(step.Target)}})
 			default:
 				lookups = append(lookups, lookup{i, j, step.Target, place(step.Target)})
@@ -167,8 +168,8 @@ func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]
 		}
 	}
 	// The first targets of all images come first.
-	slices.SortStableFunc(lookups, func(a, b lookup) int { return cmp.Compare(a.target, b.target) })
-	chosen := make([]baseline, min(len(lookups), listedTags))
+	sort.SliceStable(lookups, func(i, j int) bool { return lookups[i].target < lookups[j].target })
+	chosen := make([]*baseline, min(len(lookups), listedTags))
 	var group errgroup.Group
 	group.SetLimit(comparedAtOnce)
 	for n := range chosen {
@@ -181,7 +182,7 @@ func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]
 	}
 	_ = group.Wait()
 	for n, l := range lookups {
-		b := baseline{basis: imageinfo.Unknown, registry: l.at.Registry, repository: l.at.Repository, note: fmt.Sprintf("the tags of more than %d repositories were not listed", listedTags)}
+		b := &baseline{basis: imageinfo.Unknown, registry: l.at.Registry, repository: l.at.Repository, note: fmt.Sprintf("the tags of more than %d repositories were not listed", listedTags)}
 		if n < len(chosen) {
 			b = chosen[n]
 		}
@@ -194,8 +195,8 @@ func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]
 }
 
 // merge adds a baseline, or its targets to one with the same image.
-func merge(list []baseline, b baseline) []baseline {
-	at := slices.IndexFunc(list, func(o baseline) bool {
+func merge(list []*baseline, b *baseline) []*baseline {
+	at := slices.IndexFunc(list, func(o *baseline) bool {
 		return o.basis == b.basis && o.tag.Digest == b.tag.Digest && o.tag.Name == b.tag.Name && o.note == b.note
 	})
 	if at < 0 {
@@ -211,16 +212,17 @@ func place(t ref.Reference) string {
 }
 
 // choose returns with which tag of the repository to compare the image.
-func (r *comparer) choose(ctx context.Context, at ref.Reference, digest string) baseline {
-	b := baseline{basis: imageinfo.Unknown, registry: at.Registry, repository: at.Repository}
-	tags, err := r.lists.Get(ctx, at.Registry+"/"+at.Repository, func(ctx context.Context) ([]imageinfo.Tag, error) {
-		return r.listTags(ctx, at.Registry, at.Repository)
+func (r *comparer) choose(ctx context.Context, at ref.Reference, digest string) *baseline {
+	b := &baseline{basis: imageinfo.Unknown, registry: at.Registry, repository: at.Repository}
+	tags, err := r.lists.Get(ctx, at.Registry+"/"+at.Repository, func(ctx context.Context) (*[]imageinfo.Tag, error) {
+		tags, err := r.listTags(ctx, at.Registry, at.Repository)
+		return &tags, err
 	})
 	if err != nil {
 		b.note = "the tags of " + at.Registry + "/" + at.Repository + " could not be listed: " + reason(err)
 		return b
 	}
-	b.tag, b.basis = imageinfo.Baseline(at.Tag, digest, tags)
+	b.tag, b.basis = imageinfo.Baseline(at.Tag, digest, *tags)
 	if b.basis == imageinfo.Unknown {
 		b.note = "the registry has no times by which to choose another tag of " + at.Repository
 	}
@@ -278,7 +280,7 @@ func (r *comparer) listTags(ctx context.Context, host, repository string) ([]ima
 func reason(err error) string { return problem(report.SourceSide, err).Reason }
 
 // compareImage describes an image and compares it with others.
-func (r *comparer) compareImage(ctx context.Context, wanted plan.Wanted, source sourceState, with []baseline) (card.Description, []card.Change) {
+func (r *comparer) compareImage(ctx context.Context, wanted plan.Wanted, source sourceState, with []*baseline) (card.Description, []card.Change) {
 	image := r.describe(ctx, wanted.Source.Registry, wanted.Source.Repository, source.tree.Digest())
 	description := describe(image)
 	switch {
@@ -301,14 +303,14 @@ func (r *comparer) compareImage(ctx context.Context, wanted plan.Wanted, source 
 }
 
 // compareWith compares the image with the old one of a change.
-func (r *comparer) compareWith(ctx context.Context, image described, change *card.Change) {
+func (r *comparer) compareWith(ctx context.Context, image *described, change *card.Change) {
 	old := r.describe(ctx, change.Old.Registry, change.Old.Repository, change.Old.Digest)
 	set := change.Old.SetAt
 	change.Old.Description = describe(old)
 	if change.Old.SetAt = set; set == "" {
 		change.Old.SetAt = formatTime(r.created(ctx, change.Old.Registry, change.Old.Repository, change.Old.Digest))
 	}
-	for _, side := range []described{old, image} {
+	for _, side := range []*described{old, image} {
 		change.Notes = append(change.Notes, side.notes...)
 	}
 	if len(old.Platforms) == 0 || len(image.Platforms) == 0 {
@@ -322,7 +324,7 @@ func (r *comparer) compareWith(ctx context.Context, image described, change *car
 	r.limits.apply(change)
 }
 
-func describe(image described) card.Description {
+func describe(image *described) card.Description {
 	d := card.Description{Claims: image.Claims(), LayerBytes: image.Bytes(), Platforms: []string{}}
 	for _, p := range image.Platforms {
 		d.Platforms = append(d.Platforms, p.Name)
@@ -352,30 +354,30 @@ func (r *comparer) attachedTypes(ctx context.Context, source ref.Reference, tree
 
 // describe reads the manifests and the configurations of an image, once for all
 // targets that have it.
-func (r *comparer) describe(ctx context.Context, host, repository, digest string) described {
-	image, err := r.images.Get(ctx, host+"/"+repository+"@"+digest, func(ctx context.Context) (described, error) {
+func (r *comparer) describe(ctx context.Context, host, repository, digest string) *described {
+	image, err := r.images.Get(ctx, host+"/"+repository+"@"+digest, func(ctx context.Context) (*described, error) {
 		at, err := r.s.Registry(host)
 		if err != nil {
-			return described{}, err
+			return nil, err
 		}
 		return r.readImage(ctx, at, repository, digest)
 	})
 	if err != nil {
-		image = described{notes: []string{"the image " + digest + " could not be read: " + reason(err)}}
+		image = &described{notes: []string{"the image " + digest + " could not be read: " + reason(err)}}
+		image.Digest = digest
 	}
-	image.Digest = digest
 	return image
 }
 
-func (r *comparer) readImage(ctx context.Context, at *session.Registry, repository, digest string) (described, error) {
-	image := described{repository: repository, registry: at, attestations: map[string][]string{}}
+func (r *comparer) readImage(ctx context.Context, at *session.Registry, repository, digest string) (*described, error) {
+	image := &described{repository: repository, registry: at, attestations: map[string][]string{}}
 	root, err := at.Data.ReadImageManifest(ctx, repository, digest)
 	if err != nil {
-		return image, err
+		return nil, err
 	}
-	image.Annotations = root.Annotations
+	image.Digest, image.Annotations = digest, root.Annotations
 	if root.Config.Digest != "" {
-		image.Platforms = []imageinfo.Platform{r.platform(ctx, at, repository, root, nil, &image)}
+		image.Platforms = []imageinfo.Platform{r.platform(ctx, at, repository, root, nil, image)}
 		return image, nil
 	}
 	var children []transfer.ChildManifest

@@ -28,7 +28,7 @@ type document struct {
 
 // comparePackages compares the packages of each platform that both images have, by the
 // SBOMs that are attached to it, or else to the index. Documents are not kept.
-func (r *comparer) comparePackages(ctx context.Context, old, image described, change *card.Change) {
+func (r *comparer) comparePackages(ctx context.Context, old, image *described, change *card.Change) {
 	select {
 	case r.sboms <- struct{}{}:
 		defer func() { <-r.sboms }()
@@ -135,7 +135,7 @@ func single(documents []document, format sbom.Format, note func(string, ...any))
 
 // documents reads the SBOMs of a platform of an image or, if it has none, of the
 // index, which ofIndex then reports.
-func (r *comparer) documents(ctx context.Context, image described, platform string, note func(string, ...any)) (found []document, ofIndex bool) {
+func (r *comparer) documents(ctx context.Context, image *described, platform string, note func(string, ...any)) (found []document, ofIndex bool) {
 	for _, subject := range slices.Compact([]string{platform, image.Digest}) {
 		candidates := slices.Clone(image.attestations[subject])
 		list, err := image.registry.Data.Referrers(ctx, image.repository, subject, "")
@@ -163,7 +163,7 @@ func (r *comparer) documents(ctx context.Context, image described, platform stri
 }
 
 // document reads the SBOM in an artifact that is attached to a manifest.
-func (r *comparer) document(ctx context.Context, image described, subject, digest string, note func(string, ...any)) []document {
+func (r *comparer) document(ctx context.Context, image *described, subject, digest string, note func(string, ...any)) []document {
 	at, repository := image.registry.Data, image.repository
 	m, err := at.ReadImageManifest(ctx, repository, digest)
 	if err != nil {

@@ -7,11 +7,11 @@
 package sbom
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -40,6 +40,9 @@ type Package struct {
 	Name    string `json:"name"`
 	Version string `json:"version"`
 }
+
+// key orders packages by name, type and version.
+func (p Package) key() string { return p.Name + "\x00" + p.Type + "\x00" + p.Version }
 
 // Document is what was read of one document.
 type Document struct {
@@ -163,13 +166,12 @@ func Compare(before, after Document) Difference {
 			d.Added = append(d.Added, Package{n.kind, n.name, version})
 		}
 	}
-	byName := func(a, b Package) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Type, b.Type), strings.Compare(a.Version, b.Version))
+	for _, list := range [][]Package{d.Added, d.Removed} {
+		sort.Slice(list, func(i, j int) bool { return list[i].key() < list[j].key() })
 	}
-	slices.SortFunc(d.Added, byName)
-	slices.SortFunc(d.Removed, byName)
-	slices.SortFunc(d.Changed, func(a, b Change) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Type, b.Type))
+	sort.Slice(d.Changed, func(i, j int) bool {
+		a, b := d.Changed[i], d.Changed[j]
+		return Package{a.Type, a.Name, ""}.key() < Package{b.Type, b.Name, ""}.key()
 	})
 	return d
 }
