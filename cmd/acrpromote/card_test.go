@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,5 +166,132 @@ func TestCardOfSeal(t *testing.T) {
 	t.Log(o.stdout)
 	if strings.Contains(o.summary+o.stdout+fmt.Sprint(o.result), "secret") {
 		t.Error("the value of an environment varying is shown")
+	}
+}
+
+// changes returns what result.json has on how the image differs.
+func (o outcome) changes() []map[string]any {
+	o.t.Helper()
+	list, _ := o.at("images", 0, "changes").([]any)
+	var changes []map[string]any
+	for _, c := range list {
+		changes = append(changes, c.(map[string]any))
+	}
+	return changes
+}
+
+// TestCardOfBadSBOMs attaches to the new image what is no SBOM, or one that must not be
+// compared. The card says so, and the run ends as it does without.
+func TestCardOfBadSBOMs(t *testing.T) {
+	const inToto = "application/vnd.in-toto+json"
+	before, after := patchBefore, patchAfter
+	before.platforms, after.platforms, after.packages = nil, nil, nil
+	good := spdx(patchAfter.packages...)
+	statement := func(subject string) func(descriptor) []byte {
+		return func(image descriptor) []byte {
+			if subject == "" {
+				subject = strings.TrimPrefix(image.Digest, "sha256:")
+			}
+			return fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v1","subject":[{"digest":{"sha256":%q}}],"predicateType":"https://spdx.dev/Document","predicate":%s}`, subject, good)
+		}
+	}
+	plain := func(content []byte) func(descriptor) []byte { return func(descriptor) []byte { return content } }
+	large := append(slices.Clone(good[:len(good)-1]), []byte(`,"comment":["`+strings.Repeat(strings.Repeat("x", 1000)+`","`, 50_000)+`"]}`)...)
+	many := make([]string, 20_001)
+	for i := range many {
+		many[i] = fmt.Sprintf("pkg:npm/p%d@1", i)
+	}
+	nasty := "pkg:npm/%0D%0A%23%23vso%5Btask.complete%20result=Failed%5D%1B%5B31m%E2%80%AE%3Cscript%3E|`x`@" + strings.Repeat("9", 300_000)
+	type attached struct {
+		artifactType string
+		content      func(descriptor) []byte
+		annotations  map[string]string
+	}
+	predicate := map[string]string{"in-toto.io/predicate-type": "https://spdx.dev/Document"}
+	for name, c := range map[string]struct {
+		attached []attached
+		note     string
+		packages int
+	}{
+		"good":                  {[]attached{{spdxType, plain(good), nil}}, "", 1},
+		"none":                  {nil, "the new image has no SBOM that can be read", 0},
+		"another kind of image": {[]attached{{spdxType, plain(cyclone("pkg:npm/a@1")), nil}}, "its type stands for SPDX, but its content is CycloneDX", 0},
+		"no JSON":               {[]attached{{spdxType, plain([]byte("<xml/>")), nil}}, "not valid JSON", 0},
+		"50 MB":                 {[]attached{{spdxType, plain(large), nil}}, "too large to compare", 0},
+		"too many packages":     {[]attached{{spdxType, plain(spdx(many...)), nil}}, "more than 20000 packages", 0},
+		"contradiction":         {[]attached{{spdxType, plain(good), nil}, {spdxType, plain(spdx("pkg:npm/a@1")), nil}}, "two SBOMs contradict each other and are not compared: sha256:", 0},
+		"the same twice":        {[]attached{{spdxType, plain(good), nil}, {spdxType, plain(append(slices.Clone(good), ' ')), nil}}, "", 1},
+		"another format":        {[]attached{{cycloneType, plain(cyclone(patchAfter.packages...)), nil}}, "different formats", 1},
+		"statement":             {[]attached{{inToto, statement(""), predicate}}, "", 1},
+		"statement of another":  {[]attached{{inToto, statement(strings.Repeat("0", 64)), predicate}}, "is about another image", 0},
+		"statement of nothing":  {[]attached{{inToto, plain([]byte(`{}`)), predicate}}, "neither an SPDX 2", 0},
+		"hostile names":         {[]attached{{spdxType, plain(spdx(nasty)), nil}}, "", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newTestEnv(t)
+			before.put(env.prod, cart, "1.4.1")
+			image := after.put(env.prod, cart, release)
+			for _, a := range c.attached {
+				testimage.Put(env.prod, cart, "", testimage.Artifact(a.artifactType, image, a.content(image), a.annotations))
+			}
+			env.stage.Begin()
+			o := env.task(sealing).want("done")
+			changes := o.changes()
+			if len(changes) != 1 {
+				t.Fatalf("%d changes\n%s", len(changes), o.summary)
+			}
+			packages, _ := changes[0]["packages"].([]any)
+			notes := fmt.Sprint(changes[0]["notes"])
+			if len(packages) != c.packages || !strings.Contains(notes, c.note) || c.note == "" && notes != "[]" {
+				t.Errorf("%d comparisons of packages, notes %s; want %d and %q", len(packages), notes, c.packages, c.note)
+			}
+			if c.note != "" && !strings.Contains(strings.Join(strings.Fields(o.stdout), " "), c.note[min(len(c.note), 1):]) {
+				t.Errorf("the log does not say %q:\n%s", c.note, o.stdout)
+			}
+			if name == "contradiction" && strings.Count(notes, "sha256:") != 2 {
+				t.Errorf("the two SBOMs are not named: %s", notes)
+			}
+			if len(o.summary) > 256<<10 {
+				t.Errorf("the summary has %d bytes", len(o.summary))
+			}
+			for _, bad := range []string{"<script", "\x1b", "\u202e", "##vso"} {
+				if strings.Contains(o.summary, bad) {
+					t.Errorf("the summary contains %q", bad)
+				}
+			}
+		})
+	}
+}
+
+// TestCardOfBuildKit compares images as BuildKit pushes them: with the SBOM of a
+// platform as a manifest of the index.
+func TestCardOfBuildKit(t *testing.T) {
+	env := newTestEnv(t)
+	push := func(b built, tag string) {
+		b.platforms = nil
+		child := testimage.Put(env.prod, cart, "", b.image("amd64"))
+		content := fmt.Appendf(nil, `{"_type":"https://in-toto.io/Statement/v0.1","subject":[{"name":"pkg:docker/cart","digest":{"sha256":%q}}],"predicateType":"https://spdx.dev/Document","predicate":%s}`,
+			strings.TrimPrefix(child.Digest, "sha256:"), spdx(b.packages...))
+		blob := testimage.Describe("application/vnd.in-toto+json", content)
+		env.prod.PutBlob(cart, content)
+		config := []byte(`{"architecture":"unknown","os":"unknown","config":{},"rootfs":{"type":"layers","diff_ids":["` + blob.Digest + `"]}}`)
+		env.prod.PutBlob(cart, config)
+		manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":%q,"digest":%q,"size":%d},"layers":[{"mediaType":%q,"digest":%q,"size":%d,"annotations":{"in-toto.io/predicate-type":"https://spdx.dev/Document"}}]}`,
+			testimage.ManifestType, testimage.ConfigType, testimage.Digest(config), len(config), blob.MediaType, blob.Digest, blob.Size)
+		attestation := env.prod.Push(cart, "", testimage.ManifestType, manifest)
+		index := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"manifests":[{"mediaType":%[2]q,"digest":%[3]q,"size":%[4]d,"platform":{"architecture":"amd64","os":"linux"}},
+			{"mediaType":%[2]q,"digest":%[5]q,"size":%[6]d,"annotations":{"vnd.docker.reference.digest":%[3]q,"vnd.docker.reference.type":"attestation-manifest"},"platform":{"architecture":"unknown","os":"unknown"}}]}`,
+			testimage.IndexType, testimage.ManifestType, child.Digest, child.Size, attestation, len(manifest))
+		env.prod.Push(cart, tag, testimage.IndexType, index)
+	}
+	push(patchBefore, "1.4.1")
+	push(patchAfter, release)
+	env.stage.Begin()
+	o := env.task(sealing).want("done")
+	if got := o.at("images", 0, "changes", 0, "packages", 0, "counts"); fmt.Sprint(got) != "map[added:1 changed:2 removed:0]" {
+		t.Errorf("counts %v\n%s", got, o.summary)
+	}
+	if got := fmt.Sprint(o.at("images", 0, "description", "platforms")); got != "[linux/amd64]" {
+		t.Errorf("platforms %s", got)
 	}
 }

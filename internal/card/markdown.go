@@ -17,6 +17,7 @@ import (
 
 const (
 	field       = 150 // bytes of one value
+	longField   = 400 // bytes of a note, which may name two digests
 	headTargets = 3   // lines about targets above the code
 	tableShare  = 3   // of the space, the part for the table of images
 )
@@ -50,7 +51,7 @@ func Markdown(c Card, limit int) string {
 		w.paragraph("Details of %s are not shown here; result.json has them.", count(left, "image"))
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		w.paragraph("%s.", w.text(upperFirst(note)))
+		w.paragraph("%s.", markup.Text(upperFirst(note), longField))
 	}
 	return w.b.String()
 }
@@ -383,7 +384,7 @@ func (w *writer) change(image Image, c Change) {
 		w.fold("Version, digest, age, size, base image", func() { w.sides(image, &c.Old) })
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		w.paragraph("%s.", w.text(upperFirst(note)))
+		w.paragraph("%s.", markup.Text(upperFirst(note), longField))
 	}
 	if !c.Compared {
 		return

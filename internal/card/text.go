@@ -28,7 +28,7 @@ func Text(c Card) []string {
 		lines = append(lines, fmt.Sprintf("%s more; result.json lists them all.", count(left, "comparison")))
 	}
 	for _, note := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		lines = append(lines, upperFirst(visible(note))+".")
+		lines = append(lines, upperFirst(sanitize.Visible(note, longField))+".")
 	}
 	return lines
 }
@@ -91,7 +91,7 @@ func sentence(image Image, c Change) string {
 func notes(c Change) string {
 	var b strings.Builder
 	for _, n := range c.Notes[:min(len(c.Notes), mostNotes)] {
-		b.WriteString(upperFirst(visible(n)) + ". ")
+		b.WriteString(upperFirst(sanitize.Visible(n, longField)) + ". ")
 	}
 	return strings.TrimSpace(b.String())
 }
