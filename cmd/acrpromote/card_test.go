@@ -133,6 +133,7 @@ var varying = []struct {
 func goldenCard(t *testing.T, name string, o outcome) {
 	t.Helper()
 	card, _, _ := strings.Cut(o.summary, "\n<details><summary>Details: rules")
+	card, _, _ = strings.Cut(card, "\n### Approval\n")
 	for _, v := range varying {
 		card = v.pattern.ReplaceAllString(card, v.text)
 	}
@@ -162,8 +163,7 @@ func TestCardOfSeal(t *testing.T) {
 	env.stage.Begin()
 	o := env.task(sealing).want("done")
 	goldenCard(t, "seal", o)
-	t.Log(show(table(o)))
-	t.Log(o.stdout)
+	t.Logf("requests:\n%s", show(table(o)))
 	if strings.Contains(o.summary+o.stdout+fmt.Sprint(o.result), "secret") {
 		t.Error("the value of an environment varying is shown")
 	}
@@ -293,5 +293,70 @@ func TestCardOfBuildKit(t *testing.T) {
 	}
 	if got := fmt.Sprint(o.at("images", 0, "description", "platforms")); got != "[linux/amd64]" {
 		t.Errorf("platforms %s", got)
+	}
+}
+
+var (
+	baseBefore = built{version: "1.4.2", revision: "2222222", base: "mcr.microsoft.com/azurelinux/base/core:3.0", baseDigest: "sha256:" + strings.Repeat("b", 64),
+		entrypoint: []string{"/cart"}, env: []string{"PATH=/bin", "SSL_CERT_DIR=/etc/pki"}, layers: []string{"base", "runtime", "cart 1.4.2"},
+		packages: []string{"pkg:rpm/azurelinux/openssl@3.3.0-1", "pkg:rpm/azurelinux/glibc@2.38-3", "pkg:rpm/azurelinux/zlib@1.3.1-1", "pkg:rpm/azurelinux/curl@8.8.0-2", "pkg:golang/github.com/contoso/cart@v1.4.2"}}
+	baseAfter = built{version: "1.4.2", revision: "2222222", base: "mcr.microsoft.com/azurelinux/base/core:3.0", baseDigest: "sha256:" + strings.Repeat("c", 64),
+		user: "65532", entrypoint: []string{"/cart"}, env: []string{"PATH=/usr/bin", "SSL_CERT_DIR=/etc/pki"}, layers: []string{"base of March", "runtime", "cart 1.4.2"},
+		packages: []string{"pkg:rpm/azurelinux/openssl@3.3.2-1", "pkg:rpm/azurelinux/glibc@2.38-8", "pkg:rpm/azurelinux/zlib@1.2.13-9", "pkg:rpm/azurelinux/ca-certificates@3.0.0-7", "pkg:golang/github.com/contoso/cart@v1.4.2"}}
+)
+
+const rebuilt = "1.4.2-20260301"
+
+// TestCardOfPatchRelease plans a patch release for one registry that has the version
+// before it, and for one that has nothing.
+func TestCardOfPatchRelease(t *testing.T) {
+	env := newTestEnv(t)
+	env.clock.set(-30 * 24 * time.Hour)
+	patchBefore.put(env.prod, cart, "1.4.1")
+	env.clock.set(-29 * 24 * time.Hour)
+	patchBefore.put(env.dev, cart, "1.4.1")
+	env.clock.set(-24 * time.Hour)
+	env.record(patchAfter.put(env.prod, cart, release))
+	env.lock(release)
+	env.clock.set(0)
+	env.queuePlan()
+	o := env.task(planned("targets", devHost+"\n"+dev2Host, "approvalCode", "plan", "lock", "tag")).want("done").wroteNothing()
+	goldenCard(t, "patch", o)
+	t.Logf("requests:\n%s", show(table(o)))
+	if strings.Contains(o.summary+o.stdout+fmt.Sprint(o.result), "secret") {
+		t.Error("the value of an environment variable is shown")
+	}
+}
+
+// TestCardOfBaseImage plans an image that was built again on a newer base image.
+func TestCardOfBaseImage(t *testing.T) {
+	env := newTestEnv(t)
+	env.clock.set(-10 * 24 * time.Hour)
+	baseBefore.put(env.dev, cart, "1.4.2-20260201")
+	env.clock.set(-24 * time.Hour)
+	env.record(baseAfter.put(env.prod, cart, rebuilt))
+	env.lock(rebuilt)
+	env.clock.set(0)
+	env.queuePlan()
+	o := env.task(planned("source", prodHost+"/"+cart+":"+rebuilt, "approvalCode", "image")).want("done").wroteNothing()
+	goldenCard(t, "base", o)
+}
+
+// TestCardOfRollback plans to move a tag back to the image before.
+func TestCardOfRollback(t *testing.T) {
+	env := newTestEnv(t)
+	env.clock.set(-30 * 24 * time.Hour)
+	image := patchBefore.put(env.prod, cart, "1.4.1")
+	env.record(image)
+	env.lock("1.4.1")
+	env.clock.set(-24 * time.Hour)
+	patchAfter.put(env.prod, cart, release)
+	patchAfter.put(env.prod, cart, "stable")
+	env.clock.set(0)
+	env.queuePlan()
+	o := env.task(planned("source", prodHost+"/"+cart+":1.4.1", "targets", stable, "moveTag", "true")).want("done").wroteNothing()
+	goldenCard(t, "rollback", o)
+	if o.at("images", 0, "targets", 0, "rollback") != true || o.at("images", 0, "changes", 0, "basis") != "moved" {
+		t.Errorf("target %v", o.at("images", 0, "targets", 0))
 	}
 }

@@ -227,11 +227,26 @@ func (w *writer) happens(image Image, t Target) string {
 		return fmt.Sprintf("%s: %s, %s", s, w.code(short(image.Digest)), w.basis(change))
 	}
 	s += fmt.Sprintf(": %s → %s", w.code(short(change.Old.Digest)), w.code(short(image.Digest)))
-	if old, new := change.Old.Version, image.Description.Version; change.Compared && (old != "" || new != "") {
-		s += fmt.Sprintf(", version %s → %s (claimed by the images)", w.orNone(old), w.orNone(new))
+	if change.Compared {
+		s += w.claims(change.Old.Claims, image.Description.Claims)
 	}
 	if change.Basis != imageinfo.Moved {
 		s += ", " + w.basis(change)
+	}
+	return s
+}
+
+// claims says what the images claim about their versions and base images.
+func (w *writer) claims(old, new imageinfo.Claims) string {
+	s := ""
+	switch {
+	case old.Version != new.Version:
+		s = fmt.Sprintf(", version %s → %s (claimed by the images)", w.orNone(old.Version), w.orNone(new.Version))
+	case new.Version != "":
+		s = fmt.Sprintf(", both claim the version %s", w.text(new.Version))
+	}
+	if old.BaseName != new.BaseName || old.BaseDigest != new.BaseDigest {
+		s += ", **another base image** (claimed)"
 	}
 	return s
 }

@@ -31,13 +31,14 @@ func cardOf(r Result) (card.Card, bool) {
 	return c, true
 }
 
-// codeOf returns the code to quote. An approval that nobody has to give needs none.
+// codeOf returns the code to quote. There is none for an approval that nobody has to
+// give, and for a plan that would be refused anyway.
 func codeOf(r Result) card.Code {
 	c := card.Code{Value: r.ApprovalCode, Covers: "image"}
 	if len(r.Images) > 1 {
 		c.Covers = "set"
 	}
-	if r.Approval.Kind == "none" && r.Approval.Granted || r.Action == "seal" && !showsCode(r) {
+	if r.Approval.Kind == "none" && r.Approval.Granted || r.Action == "seal" && !showsCode(r) || r.Action == "plan" && len(r.Refusals) > 0 {
 		return card.Code{}
 	}
 	if r.Plan != nil {

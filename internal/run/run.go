@@ -104,6 +104,10 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		publishPlan(o, to, result)
 	}
 	planBudget(c, s, o, found, decided, result)
+	if c.Action == agent.Plan {
+		// The action that is planned does not compare: its budget is without this.
+		compare(ctx, c, s, o, found, decided, result, now)
+	}
 	switch {
 	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
 		return s, o
