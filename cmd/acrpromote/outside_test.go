@@ -111,11 +111,17 @@ type realRegistry struct {
 // startRegistry starts a CNCF registry, which allows deletion.
 func startRegistry(t *testing.T) *realRegistry {
 	t.Helper()
-	return serveRegistry(t, registryProgram(t))
+	return startRegistryAt(t, "127.0.0.1")
+}
+
+// startRegistryAt starts a CNCF registry at a loopback address.
+func startRegistryAt(t *testing.T, address string) *realRegistry {
+	t.Helper()
+	return serveRegistry(t, registryProgram(t), address)
 }
 
 // serveRegistry starts a registry of either generation of the CNCF registry.
-func serveRegistry(t *testing.T, program string) *realRegistry {
+func serveRegistry(t *testing.T, program, address string) *realRegistry {
 	t.Helper()
 	dir := t.TempDir()
 	users := filepath.Join(dir, "htpasswd")
@@ -126,7 +132,7 @@ func serveRegistry(t *testing.T, program string) *realRegistry {
 	// registry then ends, and the test tries another port.
 	var said string
 	for range 5 {
-		host := freeAddress(t)
+		host := freeAddress(t, address)
 		config := filepath.Join(dir, "config.yml")
 		if err := os.WriteFile(config, fmt.Appendf(nil, `version: 0.1
 log: {level: error}
@@ -163,9 +169,9 @@ auth: {htpasswd: {realm: test, path: %q}}
 	return nil
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t *testing.T, address string) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, "0"))
 	if err != nil {
 		t.Fatal(err)
 	}

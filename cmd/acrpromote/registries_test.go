@@ -33,7 +33,7 @@ var registryKinds = []struct {
 	start func(*testing.T) *realRegistry
 }{
 	{"CNCF " + registryVersion, false, startRegistry},
-	{"docker-registry " + registry2Version, false, func(t *testing.T) *realRegistry { return serveRegistry(t, registry2Program(t)) }},
+	{"docker-registry " + registry2Version, false, func(t *testing.T) *realRegistry { return serveRegistry(t, registry2Program(t), "127.0.0.1") }},
 	{"go-containerregistry", false, func(t *testing.T) *realRegistry { return startLibraryRegistry(t, false) }},
 	{"go-containerregistry, referrers API", true, func(t *testing.T) *realRegistry { return startLibraryRegistry(t, true) }},
 }

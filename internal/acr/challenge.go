@@ -141,7 +141,7 @@ func (s *SignIn) selectChallenge(headers []string) (challenge, error) {
 		}
 	}
 	if !byPassword && len(offered) > 0 && strings.Contains(strings.Join(offered, " "), "basic") {
-		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, detail: "it needs a user and password", Remedy: "Name a Docker registry connection for it"}
+		return challenge{}, &Error{Host: s.host, Op: op, kind: ErrDenied, Status: http.StatusUnauthorized, detail: "it needs a user and password", Remedy: s.wantsCredential()}
 	}
 	return challenge{}, &Error{Host: s.host, Op: op, Status: http.StatusUnauthorized, detail: "it offers no way to sign in that is known here (" + strings.Join(offered, ", ") + ")", Remedy: "Check the registry's configuration"}
 }

@@ -131,6 +131,10 @@ func responseError(host, op string, status int, body []byte, secrets *sanitize.S
 		// What to grant is known to the caller.
 		e.detail, e.Remedy = entry.Fill("host", host, "address", cmp.Or(address, "this machine's address"), "grant", "")
 	}
+	if ocierror.WantsTLS(status, body) {
+		said := refusal.Named("registry-wants-tls")
+		e.detail, e.Remedy = said.Fill("host", host)
+	}
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		e.kind = ErrDenied

@@ -61,17 +61,20 @@ func (s *SignIn) principal() principal {
 }
 
 // Remedy returns what to grant so that the identity may do all that this run does
-// in the registry, with the command, and more. It is empty for other registries
-// than Azure's.
+// in the registry, with the command, and more. For other registries than Azure's,
+// which have no roles, it returns how to sign in, and with which rights.
 func (s *SignIn) Remedy(more map[string][]string) string {
-	if !s.azure {
-		return ""
-	}
 	needs := refusal.Needs{}
 	for _, part := range []map[string][]string{s.needs, more} {
 		for repository, actions := range part {
 			needs[repository] = append(slices.Clone(needs[repository]), actions...)
 		}
+	}
+	switch {
+	case !s.azure && !s.named():
+		return s.wantsCredential()
+	case !s.azure:
+		return s.checkCredential() + refusal.Rights(needs)
 	}
 	if _, token := s.credential.(password); token {
 		return refusal.GrantToken(s.host, needs)
@@ -84,6 +87,22 @@ func (s *SignIn) Remedy(more map[string][]string) string {
 		}
 	}
 	return refusal.Grant(s.host, to, needs, s.mode())
+}
+
+// wantsCredential returns how to give a registry outside Azure a credential.
+func (s *SignIn) wantsCredential() string {
+	if s.prompt {
+		return "Sign in with `docker login " + s.host + "`"
+	}
+	return "Name a Docker registry connection for " + s.host + " in registryConnections"
+}
+
+// checkCredential returns where the credential of a registry outside Azure is.
+func (s *SignIn) checkCredential() string {
+	if s.prompt {
+		return "Check the credential of " + s.host + " in Docker's configuration (`docker login " + s.host + "`)"
+	}
+	return "Check user and password of the Docker registry connection for " + s.host
 }
 
 // mode returns how the registry probably assigns roles, by what its tokens grant.

@@ -50,9 +50,13 @@ func (s *SignIn) tokenResponseError(op string, status int, body []byte, scopes [
 		if status == http.StatusUnauthorized {
 			switch s.credential.(type) {
 			case password:
-				e.detail, e.Remedy = refusal.Named("registry-login-refused").Fill("grant", e.Remedy)
+				login := refusal.Named("registry-login-refused")
+				e.detail = login.Cause
+				if s.azure {
+					e.Remedy = login.Remedy
+				}
 			case identityToken:
-				e.Remedy = "Sign in to the registry again (docker login)"
+				e.Remedy = "Sign in to the registry again (`docker login " + s.host + "`)"
 			}
 		}
 	}

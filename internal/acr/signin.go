@@ -41,6 +41,8 @@ type SignIn struct {
 	now         func() time.Time
 	// secrets are removed from what responses repeat.
 	secrets *sanitize.Secrets
+	// prompt is set if the credential is the user's own, not a service connection's.
+	prompt bool
 
 	tokens     keyed.Flight[string, token]
 	challenges keyed.Flight[string, challenge]
@@ -96,6 +98,10 @@ func (s *SignIn) Redact(secrets *sanitize.Secrets) {
 	s.secrets = secrets
 	s.addPassword()
 }
+
+// AtPrompt makes messages say how a person signs in. It must be called before the
+// first request.
+func (s *SignIn) AtPrompt() { s.prompt = true }
 
 func (s *SignIn) addPassword() {
 	switch c := s.credential.(type) {

@@ -449,7 +449,7 @@ func TestOtherRegistries(t *testing.T) {
 	}{
 		{"open", "", Password("u", "p"), "", ""},
 		{"basic", `Basic realm="Registry"`, Password("u", "p"), "Basic dTpw", ""},
-		{"basic, anonymous", `Basic realm="Registry"`, Anonymous(), "", "it needs a user and password (HTTP 401). Name a Docker registry connection for it"},
+		{"basic, anonymous", `Basic realm="Registry"`, Anonymous(), "", "it needs a user and password (HTTP 401). Name a Docker registry connection for registry.example in registryConnections"},
 		{"bearer", `bEaReR realm="https://registry.example/auth?x=y",service="the \"service\""`, Password("u", "p"), "Bearer tok", ""},
 		{"bearer, anonymous", `Bearer service="the \"service\"", realm="https://REGISTRY.example:443/auth?x=y"`, Anonymous(), "Bearer tok", ""},
 		{"another host", `Bearer realm="https://evil.example/auth",service="s"`, Password("u", "p"), "", "it requires a token from https://evil.example"},

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sanitize"
 )
 
 // skew is the tolerated difference between the server's clock and this
@@ -365,10 +366,12 @@ func (r Rules) matches(comment string) bool {
 	return true
 }
 
+// patterns lists the patterns as they were written: quoting would double their
+// backslashes.
 func (r Rules) patterns() string {
 	var words []string
 	for _, p := range r.CommentPatterns {
-		words = append(words, fmt.Sprintf("%q", p))
+		words = append(words, `"`+sanitize.Line(p.String())+`"`)
 	}
 	return list(words)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/rule"
 )
 
@@ -329,8 +330,34 @@ func (j *judge) addApproval() string {
 	if name == "" {
 		return "Let a job of the stage deploy to an environment with an approval (Pipelines, Environments, Approvals and checks), and set the input environment to its name."
 	}
-	if kind == "endpoint" {
-		return fmt.Sprintf("Add an approval to the service connection %s (Project settings, Service connections, Approvals and checks), and use it in this stage.", name)
+	add := "Add an approval"
+	if meant := j.meant(kind, name); meant != "" {
+		add = fmt.Sprintf("Did you mean %s? If not, add an approval", meant)
 	}
-	return fmt.Sprintf("Add an approval to the environment %s (Pipelines, Environments, %s, Approvals and checks), and let a job of this stage deploy to it.", name, name)
+	if kind == "endpoint" {
+		return add + fmt.Sprintf(" to the service connection %s (Project settings, Service connections, Approvals and checks), and use it in this stage.", name)
+	}
+	return add + fmt.Sprintf(" to the environment %s (Pipelines, Environments, %s, Approvals and checks), and let a job of this stage deploy to it.", name, name)
+}
+
+// meant returns the guarded resource of the stage that was probably meant: one with
+// a name that is near, or with this name but of the other kind; "" if there is none.
+func (j *judge) meant(kind, name string) string {
+	if j.e.Suite == nil {
+		return ""
+	}
+	var names []string
+	for _, run := range j.e.Suite.Runs {
+		r := run.Resource
+		switch {
+		case r.Type == kind:
+			names = append(names, r.Name)
+		case r.Type == "endpoint" && SameName(r.Name, name):
+			return "endpoint:" + r.Name
+		case r.Type == "environment" && SameName(r.Name, name):
+			return r.Name + ", without endpoint:"
+		}
+	}
+	near, _ := levenshtein.Nearest(name, names)
+	return near
 }

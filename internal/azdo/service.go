@@ -20,6 +20,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/collection"
+	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/sanitize"
 )
 
@@ -86,6 +87,14 @@ func (e *UnknownStageError) Error() string {
 		return fmt.Sprintf("approvalStage %q: this run has no stages", e.Stage)
 	}
 	return fmt.Sprintf("approvalStage %q: this run has no such stage; its stages are %s", e.Stage, strings.Join(e.Known, ", "))
+}
+
+// Explanation returns the error, and the stage that is probably meant.
+func (e *UnknownStageError) Explanation() (reason, remedy string) {
+	if near, ok := levenshtein.Nearest(e.Stage, e.Known); ok {
+		remedy = fmt.Sprintf("Did you mean %s?", near)
+	}
+	return e.Error(), remedy
 }
 
 // Service reads one run. Its methods must be called one after another; each

@@ -125,6 +125,21 @@ func text(value any, depth int) string {
 	return strings.Join(parts, ", ")
 }
 
+// WantsTLS reports whether a response to plain HTTP says that the server expects
+// HTTPS. It has no form: these are the words of Go, nginx and Apache.
+func WantsTLS(status int, body []byte) bool {
+	if status != 400 {
+		return false
+	}
+	text := strings.ToLower(string(body[:min(len(body), 4<<10)]))
+	for _, words := range []string{"http request to an https server", "http request was sent to https port", "plain http to an ssl-enabled server"} {
+		if strings.Contains(text, words) {
+			return true
+		}
+	}
+	return false
+}
+
 // Firewall reports whether the firewall of an Azure Container Registry refused
 // the request, and the address that it came from, "" if the message has none:
 // "client with IP '203.0.113.7' is not allowed access".

@@ -93,3 +93,16 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestWantsTLS(t *testing.T) {
+	for body, want := range map[string]bool{
+		"Client sent an HTTP request to an HTTPS server.\n":                                   true,
+		"<html><head><title>400 The plain HTTP request was sent to HTTPS port</title></head>": true,
+		"Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />":             true,
+		"": false, `{"errors":[{"code":"NAME_INVALID"}]}`: false, strings.Repeat(" ", 5000) + "HTTP request to an HTTPS server": false,
+	} {
+		if WantsTLS(400, []byte(body)) != want || WantsTLS(404, []byte(body)) {
+			t.Errorf("WantsTLS(%.60q) = %v", body, !want)
+		}
+	}
+}

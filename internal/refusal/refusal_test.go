@@ -171,3 +171,19 @@ func TestName(t *testing.T) {
 		}
 	}
 }
+
+func TestRights(t *testing.T) {
+	for _, c := range []struct {
+		needs Needs
+		want  string
+	}{
+		{Needs{"a": {Pull}}, ", and that the user may pull from a"},
+		{Needs{"a": {Pull}, "b": {Push}}, ", and that the user may pull from and push to a, b"},
+		{Needs{"a": {Push}, "b": {Push}, "c": {Push}, "d": {Push}, Catalog: {"*"}}, ", and that the user may pull from and push to a, b, c and 1 more"},
+		{Needs{Catalog: {"*"}}, ""},
+	} {
+		if got := Rights(c.needs); got != c.want {
+			t.Errorf("Rights(%v) = %q, want %q", c.needs, got, c.want)
+		}
+	}
+}

@@ -231,6 +231,23 @@ func (n Needs) purpose() string {
 	return " (" + strings.Join(parts, "; ") + ")"
 }
 
+// Rights returns the rights that a user of a registry outside Azure needs, as the
+// end of a sentence.
+func Rights(needs Needs) string {
+	verb := "pull from"
+	if needs.Has(Push) {
+		verb = "pull from and push to"
+	}
+	on := strings.Join(firstOf(needs.Repositories()), ", ")
+	if more := len(needs.Repositories()) - shownRepositories; more > 0 {
+		on += fmt.Sprintf(" and %d more", more)
+	}
+	if on == "" {
+		return ""
+	}
+	return ", and that the user may " + verb + " " + on
+}
+
 // Name returns the name of the registry that a host of Azure belongs to. The host
 // can have a hash after the name, which itself has no dash, and a region.
 func Name(host string) string {

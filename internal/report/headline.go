@@ -71,11 +71,13 @@ func Headline(r Result) string {
 		default:
 			return fmt.Sprintf("%d rules not met; nothing was written", n)
 		}
-	case outcome.Partial:
-		if r.Action == "audit" {
+	case outcome.Partial, outcome.Failed:
+		switch {
+		case r.Action == "audit" && total > 0:
 			return fmt.Sprintf("%d of %s complete", arrived, targets(total))
+		case r.Outcome == outcome.Partial:
+			return fmt.Sprintf("%d of %s done; the errors say what to do about the others", arrived, targets(total))
 		}
-		return fmt.Sprintf("%d of %s done; run again for the others", arrived, targets(total))
 	case outcome.Misuse:
 		return "invalid inputs; nothing was written"
 	case outcome.Cancelled:
@@ -95,7 +97,7 @@ func Headline(r Result) string {
 // sentence already.
 func sentence(s string) string {
 	s = strings.TrimRight(s, ". ")
-	if s == "" || strings.HasSuffix(s, "?") {
+	if s == "" || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "…") {
 		return s
 	}
 	return s + "."
@@ -230,20 +232,23 @@ func (t Target) note(dryRun bool) string {
 	case outcome.Mounted:
 		notes = append(notes, "no bytes sent")
 	case outcome.Pending:
-		notes = append(notes, "incomplete")
+		if t.Error == "" {
+			notes = append(notes, "incomplete")
+		}
 	}
 	if t.Referrers > 0 && t.State != outcome.TargetFailed && t.State != outcome.Pending {
 		notes = append(notes, fmt.Sprintf("%d attached", t.Referrers))
 	}
 	if t.Previous != "" {
+		const stays = "tag stays at "
 		moved := "moved from "
 		switch t.State {
 		case outcome.Planned:
 			moved = "moves from "
 		case outcome.TargetRefused, outcome.TargetFailed, outcome.Pending:
-			moved = "tag points at "
+			moved = stays
 		}
-		if t.Rollback {
+		if t.Rollback && moved != stays {
 			moved = "rollback: " + moved
 		}
 		notes = append(notes, moved+short(t.Previous))

@@ -3,6 +3,8 @@ package run
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"acrpromote/internal/agent"
@@ -53,7 +55,9 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 		p := problem(report.TargetSide, found.err)
 		t.State, t.Error = unreadState(found.err), p.Reason
 		t.Attached = image.attached(at, target.Registry, image.source.left)
-		result.done(false, p)
+		if !result.reported(p, found.err) {
+			result.done(false, p)
+		}
 	case found.presence == nil:
 		t.State = outcome.Pending
 		t.Attached = image.attached(at, target.Registry, image.source.left)
@@ -77,12 +81,15 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 var errMissing = errors.New("it is missing")
 
 // missing lists every digest that is missing at the target, and the tag if it
-// does not exist or points at another digest.
+// does not exist or points at another digest. One remedy is for all of them.
 func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
-		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason,
-			Remedy: "Run the action that copied the image again. It sends only what is missing."})
+		remedy := ""
+		if len(missing) == 0 {
+			remedy = "Run the step that copies the image again: it sends only what is missing. An audit writes nothing."
+		}
+		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason, Remedy: remedy})
 	}
 	place := target.Registry + "/" + target.Repository
 	switch {
@@ -92,20 +99,33 @@ func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []r
 	case p.TagDigest != tree.Digest():
 		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
 	}
+	for _, d := range p.Missing() {
+		add(place+"@"+d.Digest, what(tree, d)+" is missing")
+	}
 	if err := p.Conflict(); err != nil {
 		missing = append(missing, problem(report.TargetSide, err))
-	}
-	for _, d := range p.Missing() {
-		add(place+"@"+d.Digest, fmt.Sprintf("%s is missing", what(d)))
 	}
 	return missing
 }
 
-func what(d transfer.Descriptor) string {
-	switch {
-	case d.ArtifactType != "":
-		return fmt.Sprintf("attached %s %s", d.ArtifactType, d.Digest)
-	default:
-		return fmt.Sprintf("%s %s", d.MediaType, d.Digest)
+// what names something that belongs to an image, for people.
+func what(tree *transfer.Tree, d transfer.Descriptor) string {
+	isManifest := func(m transfer.Descriptor) bool { return m.Digest == d.Digest }
+	for _, a := range tree.Attached() {
+		if a.Digest == d.Digest {
+			return fmt.Sprintf("attached %s %s", a.ArtifactType, d.Digest)
+		}
 	}
+	name := "content"
+	switch {
+	case d.Digest == tree.Digest():
+		name = "image"
+	case slices.ContainsFunc(tree.Manifests(), isManifest):
+		name = "platform manifest"
+	case strings.Contains(d.MediaType, "config"):
+		name = "configuration"
+	case strings.Contains(d.MediaType, "layer"), strings.Contains(d.MediaType, "rootfs"):
+		name = "layer"
+	}
+	return "the " + name + " " + d.Digest
 }

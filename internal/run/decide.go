@@ -279,8 +279,7 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 	case seen.err != nil:
 		p := problem(report.TargetSide, seen.err)
 		t.State, t.Error = unreadState(seen.err), p.Reason
-		if !slices.Contains(result.result.Errors, p) {
-			// If a registry does not respond, report it once for all images.
+		if !result.reported(p, seen.err) {
 			result.result.Errors = append(result.result.Errors, p)
 		}
 	case step.Work == plan.Wait:

@@ -4,6 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
+	"strings"
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
@@ -17,7 +20,7 @@ import (
 // problem converts an error for the result: what failed, on which side, why, and
 // what to do about it.
 func problem(side report.Side, err error) report.Problem {
-	p := report.Problem{Side: side, Subject: string(side), Reason: err.Error(), Remedy: "Run the step again. If the error persists, fix its cause."}
+	p := report.Problem{Side: side, Subject: string(side), Reason: err.Error(), Remedy: rerun}
 	var signIn *acr.Error
 	var copying *transfer.Error
 	var readBack *promote.ReadBackError
@@ -29,9 +32,7 @@ func problem(side report.Side, err error) report.Problem {
 	}
 	if errors.As(err, &copying) {
 		p.Subject, p.Reason = copying.Subject(), copying.Op+" failed: "+copying.Reason
-		if copying.Remedy != "" {
-			p.Remedy = copying.Remedy
-		}
+		p.Remedy = cmp.Or(copying.Remedy, remedyOf(copying))
 		// The error of a copy says which side failed.
 		switch copying.Side {
 		case transfer.Source:
@@ -43,7 +44,8 @@ func problem(side report.Side, err error) report.Problem {
 	if errors.As(err, &signIn) {
 		p.Reason = signIn.Reason()
 		if copying == nil {
-			p.Subject = signIn.Host
+			// The reason begins with the host.
+			p.Subject, p.Reason = signIn.Host, strings.TrimPrefix(p.Reason, signIn.Host+": ")
 		}
 		if signIn.Remedy != "" {
 			p.Remedy = signIn.Remedy
@@ -54,14 +56,43 @@ func problem(side report.Side, err error) report.Problem {
 		// precise.
 		p.Reason = unanswered.Host + " " + unanswered.Reason
 		if unanswered.Remedy != "" {
-			p.Remedy = unanswered.Remedy + "."
+			p.Remedy = unanswered.Remedy
 		}
 	}
 	if errors.As(err, &readBack) {
 		p.Subject, p.Reason = readBack.At.String(), readBack.Reason
 		p.Remedy = cmp.Or(readBack.Remedy, "Find out who else writes to this registry, then run the step again.")
 	}
+	if !strings.HasSuffix(p.Remedy, "?") {
+		p.Remedy = strings.TrimSuffix(p.Remedy, ".") + "."
+	}
 	return p
+}
+
+// reported reports whether an error is in the result already: a registry that does
+// not respond is reported once for all images, and an identity that gets no token
+// once for all registries.
+func (r *collector) reported(p report.Problem, err error) bool {
+	own, copying := (*acr.Error)(nil), (*transfer.Error)(nil)
+	identity := errors.As(err, &own) && errors.As(err, &copying) && own.Host != copying.Registry
+	return slices.ContainsFunc(r.result.Errors, func(q report.Problem) bool {
+		return q == p || identity && q.Reason == p.Reason && q.Remedy == p.Remedy
+	})
+}
+
+// rerun is the remedy of a failure that may be gone at the next attempt.
+const rerun = "Run the step again. If the error persists, fix its cause."
+
+// remedyOf returns the remedy of an error that has none of its own. A rerun mends
+// only what another attempt may find changed.
+func remedyOf(e *transfer.Error) string {
+	switch {
+	case e.Kind == transfer.TooLarge, e.Kind == transfer.Unsupported, e.Kind == transfer.Conflict, e.Kind == transfer.Corrupt:
+		return "Correct the image. Running the step again does not help."
+	case e.Status >= 400 && e.Status < 500 && e.Status != http.StatusRequestTimeout && e.Status != http.StatusTooManyRequests:
+		return fmt.Sprintf("Correct what %s names, or ask its administrators. Running the step again does not help.", e.Registry)
+	}
+	return rerun
 }
 
 // unreadState returns the state of a target that could not be read: pending if it

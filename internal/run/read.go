@@ -88,6 +88,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 		})
 	}
 	_ = images.Wait()
+	r.explainAbsent(ctx, f)
 	all.Wait()
 	r.readSealers(ctx, f)
 	return f, wrong

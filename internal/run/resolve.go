@@ -11,6 +11,7 @@ import (
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
 	"acrpromote/internal/explain"
+	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
@@ -90,6 +91,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 		result.add(err)
 		return s, o, false
 	}
+	warnOfUnused(c, o, result)
 	o.groups = plan.Groups(o.action, o.images)
 	result.result.RulesInForce = o.rulesInForce(inputs(c))
 	return s, o, true
@@ -186,6 +188,32 @@ func credentialError(host string, err error) error {
 	wrong := &agent.UsageError{}
 	addCredential(wrong, host, err)
 	return wrong
+}
+
+// warnOfUnused warns about registry connections that sign in to no registry of the
+// step, which would otherwise be asked anonymously or by another identity.
+func warnOfUnused(c *agent.Config, o *order, result *collector) {
+	used := plan.Registries(o.images, o.others)
+	for _, connection := range c.Registries {
+		host := connection.Host()
+		if slices.Contains(used, host) {
+			continue
+		}
+		warning := fmt.Sprintf("the registry connection for %s is not used: no registry of this step has this host", host)
+		if o.flow != nil {
+			switch registry, known := o.flow.ByHost(host); {
+			case known && string(registry.Host) == host:
+				// Another image of the flow may need it.
+				continue
+			case known:
+				warning = fmt.Sprintf("the registry connection for %s is not used: the step signs in to this registry as %s, the host in the flow file", host, registry.Host)
+			}
+		}
+		if near, ok := levenshtein.NearestHost(host, used); ok {
+			warning += fmt.Sprintf(". Did you mean %s?", near)
+		}
+		result.warn(warning)
+	}
 }
 
 // signIns returns how the step signs in to each registry of the order.

@@ -111,6 +111,9 @@ func (s *Session) register(host string, credential acr.Credential, rights map[st
 	signIn := acr.NewSignIn(host, credential, tokens(host), rights, plain)
 	signIn.RequestElsewhere(tokens)
 	signIn.Redact(s.config.Secrets)
+	if !s.config.InPipeline {
+		signIn.AtPrompt()
+	}
 	images := s.network.Client(egress.Phase{
 		Name: "transferring images", Hosts: []string{host}, Registry: host, Redirects: egress.FollowDownloads, Retries: retryLimit,
 	})

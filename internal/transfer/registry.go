@@ -239,7 +239,21 @@ func readBody(ctx context.Context, resp *http.Response, limit int64, watch *watc
 type longBodyError struct{ limit int64 }
 
 func (e *longBodyError) Error() string {
+	if e.limit%(1<<20) == 0 {
+		return fmt.Sprintf("the response is longer than %d MiB", e.limit>>20)
+	}
 	return fmt.Sprintf("the response is longer than %d bytes", e.limit)
+}
+
+// longBody returns the error of a response that is longer than what is read.
+func (r *Registry) longBody(req request, status int, long *longBodyError) *Error {
+	e := &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: status, Reason: long.Error(),
+		Remedy: "Check what is in front of the registry. Running the step again does not help."}
+	if req.accept == acceptManifests {
+		e.Reason = fmt.Sprintf("the manifest is longer than %d MiB, the limit of registries", long.limit>>20)
+		e.Remedy = "Rebuild the image with fewer layers, platforms or annotations. Running the step again does not help."
+	}
+	return e
 }
 
 // response is the response to a request, with its whole body.
@@ -297,7 +311,7 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 	content, release, err := readBody(ctx, httpResp, req.limit, watch, r.stallTimeout)
 	defer func() { release() }()
 	if long, ok := errors.AsType[*longBodyError](err); ok {
-		return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: resp.status, Reason: long.Error()}
+		return nil, r.longBody(req, resp.status, long)
 	}
 	if err != nil {
 		return nil, r.transportError(ctx, req.op, req.repo, req.ref, fmt.Errorf("%w: %w", errBroken, err))
@@ -315,7 +329,7 @@ func (r *Registry) do(ctx context.Context, req request) (*response, error) {
 		if plain, err := gunzip(content, req.limit); err == nil {
 			content = plain
 		} else if long, ok := errors.AsType[*longBodyError](err); ok {
-			return nil, &Error{Registry: r.host, Repository: req.repo, Reference: req.ref, Op: req.op, Kind: TooLarge, Status: resp.status, Reason: long.Error()}
+			return nil, r.longBody(req, resp.status, long)
 		}
 	}
 	resp.body = content

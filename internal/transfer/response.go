@@ -44,6 +44,10 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 		e.Remedy = strings.TrimSuffix(remedy, ".") + "."
 		e.granted = grant != ""
 	}
+	if ocierror.WantsTLS(status, body) {
+		e.Reason, e.Remedy = refusal.Named("registry-wants-tls").Fill("host", r.host)
+		e.Remedy += "."
+	}
 	switch {
 	case status == http.StatusMethodNotAllowed || said.Code == "REGISTRY_DISALLOWED_OPERATION":
 		// One code for three causes: shared with quarantine and full storage.
