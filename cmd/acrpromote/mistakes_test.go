@@ -225,19 +225,19 @@ var mistakes = []mistake{
 	}), []string{"Did you mean Release? Tags are case-sensitive."}, nil},
 	{"a tag like none", inInputs(push("source", atCart+":nightly")), []string{"has no tag nightly", "The repository has 1 tag, 1.4.2."}, []string{"Did you mean"}},
 	{"a digest that does not exist", inInputs(push("source", atCart+"@"+testimage.Digest([]byte("none")))), []string{"the repository shop/cart has no manifest with this digest"}, nil},
-	{"a wrong repository", inInputs(push("source", prodHost+"/shop/carts:1.4.2")), []string{"the registry has no repository shop/carts", "This identity may not list the repositories"}, nil},
+	{"a wrong repository", inInputs(push("source", prodHost+"/shop/carts:1.4.2")), []string{"the registry does not know this repository", "This identity may not list the repositories"}, nil},
 	{"a wrong repository of an identity that may list them", inRun(func(env *testEnv) outcome {
 		env.prod.Grant(clientID, "**", sim.CatalogLister...)
 		return env.task(push("source", prodHost+"/shop/carts:1.4.2"))
-	}), []string{"the registry has no repository shop/carts", "Did you mean shop/cart?"}, nil},
+	}), []string{"the registry does not know this repository", "Did you mean shop/cart?"}, nil},
 	{"a wrong tag of an identity that may not list tags", inRun(func(env *testEnv) outcome {
 		env.prod.Revoke(clientID)
 		env.prod.Grant(clientID, "**", "pull")
 		return env.task(push("source", atCart+":1.4.3", "action", "promote", "targets", prodHost+"/"+cart+":stable"))
 	}), []string{"whether the repository or the tag is missing is unknown", "may not list the tags of shop/cart"}, nil},
 	{"a wrong tag outside Azure", atCNCF(cart + ":1.4.3"), []string{"the repository shop/cart has no tag 1.4.3", "Did you mean 1.4.2?"}, nil},
-	{"a wrong repository outside Azure", atCNCF("shop/carts:" + release), []string{"the registry has no repository shop/carts", "Did you mean shop/cart?"}, nil},
-	{"a repository like none", atCNCF("base/alpine:3"), []string{"the registry has no repository base/alpine", "Check the names of registry and repository"}, []string{"Did you mean", "may not list"}},
+	{"a wrong repository outside Azure", atCNCF("shop/carts:" + release), []string{"the registry does not know this repository", "Did you mean shop/cart?"}, nil},
+	{"a repository like none", atCNCF("base/alpine:3"), []string{"the registry does not know this repository", "Check the names of registry and repository"}, []string{"Did you mean", "may not list"}},
 
 	{"a wildcard in the tag of source", inInputs(push("source", atCart+":1.*")), []string{`"1.*" is a pattern, but source is one image`, "write shop/cart:1.* in the input images"}, []string{"is not a valid tag"}},
 	{"a wildcard alone", inInputs(push("source", atCart+":*")), []string{"write shop/cart:* in the input images"}, nil},
@@ -274,14 +274,14 @@ var mistakes = []mistake{
 			env.dev.RemoveManifest(cart, d)
 		}
 	}), []string{"the tag does not exist; it should point at sha256:", "→ Run the step that copies the image again: it sends only what is missing. An audit writes nothing.", ": the image sha256:", "1 of 2 targets complete"},
-		[]string{"attached application/vnd.oci.image.config", "run again for the others", "is missing → Run"}},
+		[]string{"attached application/vnd.oci.image.config", "run again for the others"}},
 	{"an audit that finds layers missing", audited(func(env *testEnv, image descriptor) {
 		for _, d := range env.dev.Blobs(cart) {
 			env.dev.RemoveBlob(cart, d)
 		}
-	}), []string{": the configuration sha256:", ": the layer sha256:", "is missing → Run the step that copies", "1 of 2 targets complete"}, []string{"attached application/vnd.oci.image.config"}},
+	}), []string{": the configuration sha256:", ": the layer sha256:", "is missing → Run the step that copies", "is missing.\n", "1 of 2 targets complete"}, []string{"attached application/vnd.oci.image.config"}},
 	{"an audit that finds another image", audited(func(env *testEnv, _ descriptor) { pushImage(env.dev, cart, release, 9, 1, 64) }),
-		[]string{"the tag points at sha256:", " instead of sha256:", "→ Run the step that copies"}, []string{"is missing → Run"}},
+		[]string{"the tag points at sha256:", " instead of sha256:", "→ Run the step that copies"}, nil},
 
 	{"a bad credential outside Azure", outsideAt("wrong", nil), []string{"the registry does not accept user and password", "UNAUTHORIZED", "Check the credential of mirror.example in Docker's configuration (`docker login mirror.example`)"}, []string{"az acr", "AcrP", "registry connection"}},
 	{"a right missing outside Azure", outsideAt("the-password-of-puller~1", func(_ *testEnv, _, target *sim.Registry) {

@@ -103,6 +103,18 @@ func sentence(s string) string {
 	return s + "."
 }
 
+// withoutRepeats returns problems for people: of those that follow each other with
+// the same remedy, only the last has it.
+func withoutRepeats(problems []Problem) []Problem {
+	shown := slices.Clone(problems)
+	for i := range shown {
+		if i+1 < len(shown) && shown[i].Remedy == shown[i+1].Remedy && shown[i].Side == shown[i+1].Side {
+			shown[i].Remedy = ""
+		}
+	}
+	return shown
+}
+
 // targets returns a number of targets in words.
 // pending reports whether a rule waits for an approval.
 func (r Result) pending() bool {

@@ -251,7 +251,7 @@ func (m *markdown) next(r Result) {
 		}
 		entry(name, f.Subject, f.Reason, f.Remedy)
 	}
-	for _, e := range r.Errors {
+	for _, e := range withoutRepeats(r.Errors) {
 		entry(m.text(e.Side.label()), e.Subject, e.Reason, e.Remedy)
 	}
 	m.more(left)

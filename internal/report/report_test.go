@@ -550,3 +550,22 @@ func FuzzPeople(f *testing.F) {
 		}
 	})
 }
+
+// TestRemediesOnce checks that a remedy that several errors have in common is shown
+// once.
+func TestRemediesOnce(t *testing.T) {
+	r := Result{Action: "audit", Outcome: outcome.Partial}
+	for i, e := range []Problem{{Side: TargetSide, Remedy: "Push it."}, {Side: TargetSide, Remedy: "Push it."}, {Side: SourceSide, Remedy: "Push it."}, {Side: SourceSide, Remedy: "Read it."}, {Side: SourceSide, Remedy: "Push it."}} {
+		e.Subject, e.Reason = fmt.Sprintf("image %d", i), "it is missing"
+		r.Errors = append(r.Errors, e)
+	}
+	_, issues := Issues(r)
+	for name, said := range map[string]string{"log": strings.Join(issues, "\n"), "text": Text(r, 100, false), "summary": string(Markdown(r))} {
+		if n := strings.Count(said, "Push it."); n != 3 {
+			t.Errorf("%s: the remedy is shown %d times, want 3:\n%s", name, n, said)
+		}
+	}
+	if r.Errors[0].Remedy == "" {
+		t.Error("the result has lost a remedy")
+	}
+}

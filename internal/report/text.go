@@ -60,7 +60,7 @@ func Issues(r Result) (warnings, problems []string) {
 		}
 		add("refused, "+sanitize.Visible(string(f.Rule), 40), f.Subject, f.Reason, remedy)
 	}
-	for _, e := range r.Errors {
+	for _, e := range withoutRepeats(r.Errors) {
 		add(e.Side.label(), e.Subject, e.Reason, e.Remedy)
 	}
 	return warnings, problems
@@ -351,7 +351,7 @@ func (t *text) problems(r Result) {
 			explained[f.Rule] = true
 		}
 	}
-	for _, e := range r.Errors {
+	for _, e := range withoutRepeats(r.Errors) {
 		entry(e.Side.label(), e.Subject, e.Reason, e.Remedy)
 	}
 }

@@ -70,7 +70,8 @@ func absence(ctx context.Context, at *session.Registry, source ref.Reference, co
 	case errors.Is(err, transfer.Denied):
 		return "whether the repository or the tag is missing is unknown, because this identity may not list the tags of " + source.Repository,
 			"Check the names of registry, repository and tag. Tags are case-sensitive."
-	case err != nil && len(tags) == 0:
+	case err != nil && len(tags) == 0, slices.Contains(tags, source.Tag):
+		// Nothing is known, or a replica lags behind.
 		return "", ""
 	case source.Tag == "":
 		return fmt.Sprintf("the repository %s has no manifest with this digest", source.Repository),
@@ -94,7 +95,7 @@ func absence(ctx context.Context, at *session.Registry, source ref.Reference, co
 
 // absentRepository is absence where the repository is missing.
 func absentRepository(ctx context.Context, at *session.Registry, repository string) (reason, remedy string) {
-	reason = fmt.Sprintf("the registry has no repository %s", repository)
+	reason = "the registry does not know this repository"
 	names, err := at.Data.Repositories(ctx, absentNames)
 	if near, ok := levenshtein.Nearest(repository, names); ok {
 		return reason, fmt.Sprintf("Did you mean %s?", near)

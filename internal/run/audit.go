@@ -81,15 +81,12 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 var errMissing = errors.New("it is missing")
 
 // missing lists every digest that is missing at the target, and the tag if it
-// does not exist or points at another digest. One remedy is for all of them.
+// does not exist or points at another digest.
 func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
 	var missing []report.Problem
 	add := func(subject, reason string) {
-		remedy := ""
-		if len(missing) == 0 {
-			remedy = "Run the step that copies the image again: it sends only what is missing. An audit writes nothing."
-		}
-		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason, Remedy: remedy})
+		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason,
+			Remedy: "Run the step that copies the image again: it sends only what is missing. An audit writes nothing."})
 	}
 	place := target.Registry + "/" + target.Repository
 	switch {
