@@ -132,8 +132,7 @@ func responseError(host, op string, status int, body []byte, secrets *sanitize.S
 		e.detail, e.Remedy = entry.Fill("host", host, "address", cmp.Or(address, "this machine's address"), "grant", "")
 	}
 	if ocierror.WantsTLS(status, body) {
-		said := refusal.Named("registry-wants-tls")
-		e.detail, e.Remedy = said.Fill("host", host)
+		e.detail, e.Remedy = refusal.WantsTLS(host)
 	}
 	switch {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:

@@ -248,6 +248,12 @@ func Rights(needs Needs) string {
 	return ", and that the user may " + verb + " " + on
 }
 
+// WantsTLS explains the refusal of plain HTTP by a registry outside Azure, as cause
+// and remedy of a Refusal.
+func WantsTLS(host string) (cause, remedy string) {
+	return "it expects HTTPS, but was sent plain HTTP", "Remove " + host + " from --plain-http"
+}
+
 // Name returns the name of the registry that a host of Azure belongs to. The host
 // can have a hash after the name, which itself has no dash, and a region.
 func Name(host string) string {

@@ -117,11 +117,6 @@ var All = []Refusal{
 		Remedy: "Check user and password of the registry connection, and what they permit. The password of a token can have expired (az acr token credential generate), and a token can be disabled (az acr token show)",
 	},
 	{
-		Name: "registry-wants-tls", Service: Registry,
-		Cause:  "it expects HTTPS, but was sent plain HTTP",
-		Remedy: "Remove {host} from --plain-http",
-	},
-	{
 		Name: "registry-unknown", Service: Registry, Status: []int{404},
 		Cause:  "it does not exist",
 		Remedy: "Check the names of registry, repository and tag, and what is in front of the registry",

@@ -45,7 +45,7 @@ func (r *Registry) statusError(op, repo, ref string, status int, body []byte) *E
 		e.granted = grant != ""
 	}
 	if ocierror.WantsTLS(status, body) {
-		e.Reason, e.Remedy = refusal.Named("registry-wants-tls").Fill("host", r.host)
+		e.Reason, e.Remedy = refusal.WantsTLS(r.host)
 		e.Remedy += "."
 	}
 	switch {
