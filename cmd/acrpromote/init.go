@@ -71,10 +71,14 @@ func (k *starterKit) make(usage error, stdin io.Reader) error {
 		wrong.Problems = append(wrong.Problems, agent.Problem{Reason: "--folder: " + k.folder + " is not a folder", Remedy: "Choose another folder."})
 		return wrong
 	}
+	var present []string
 	for _, name := range []string{"flows.yml", "flow.schema.json", "azure-pipelines.yml", "grant-roles.sh", "grant-roles.ps1"} {
 		if path := filepath.Join(k.folder, name); exists(path) {
-			wrong.Problems = append(wrong.Problems, agent.Problem{Reason: path + " already exists and is not overwritten", Remedy: "Choose another folder with --folder."})
+			present = append(present, path)
 		}
+	}
+	if len(present) > 0 {
+		wrong.Problems = append(wrong.Problems, agent.Problem{Reason: "already there, and not overwritten: " + strings.Join(present, ", "), Remedy: "Choose another folder with --folder."})
 	}
 	if err := wrong.OrNil(); err != nil {
 		return err
