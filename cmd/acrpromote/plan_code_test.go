@@ -564,3 +564,51 @@ func TestPlanOfASetShowsItsCode(t *testing.T) {
 	env.task(in.with("action", "invertedPush", "images", "shop/cart:1.0")).refusedBy("approval-code").says("image " + prodHost + "/shop/pay (" + pay.Digest + ") removed")
 	env.task(in.with("action", "invertedPush")).want("done").planned(lines...)
 }
+
+// TestPlanCodeOfAPromotion checks a promotion within one registry, where everything
+// that is attached is there already.
+func TestPlanCodeOfAPromotion(t *testing.T) {
+	env, image, _, lines := readyPlan(t)
+	sig := signature.under(image, ".sig").put(env.prod, cart, image)
+	lines = append(lines[:1], append(lines[2:], attachedLine(sig, image), targetLine(image, prodHost+"/"+cart+":stage", "none"))...)
+	in := inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stage", "environment": "Production", "approvalCode": "plan"}
+	pushImage(env.prod, cart, "stage", 9, 1, 100)
+	env.approve(manager, env.beforeApproval(in.with("moveTag", "true")).planned(lines...))
+	orasSBOM.put(env.prod, cart, sig)
+	env.task(in.with("targets", prodHost+"/"+cart+":test")).refusedBy("approval-code").says("the plan is stale")
+	env.task(in).refusedBy("tag-would-move").planned(lines...)
+	env.task(in.with("moveTag", "true")).want("done").wantStates("retagged").planned(lines...)
+	env.task(in.with("moveTag", "true")).want("done").wantStates("present").planned(lines...)
+}
+
+// TestPlanCodeOfAnUnreadableJob checks that a job refuses if it cannot read an image of
+// another job: the plan is then unknown.
+func TestPlanCodeOfAnUnreadableJob(t *testing.T) {
+	env := newTestEnv(t)
+	for i := range 4 {
+		pushImage(env.prod, "shop/app"+strconv.Itoa(i), "1.0", 20+i, 1, 400)
+	}
+	flows := env.flowFile(strings.NewReplacer("environment: Production}", "environment: Production, code: plan}", "      branches: [refs/heads/main]\n", "      sealed: false\n").Replace(sandbox))
+	in := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/app0:1.0\nshop/app1:1.0\nshop/app2:1.0\nshop/app3:1.0"}
+	want := env.beforeApproval(in).at("plan", "code").(string)
+	env.approve(manager, want)
+	job := func(n int) outcome {
+		return env.task(in, func(e *fakeagent.Environment) {
+			e.Parallel = &fakeagent.ParallelJob{Kind: "MultiMachine", Position: n, Total: 2}
+		})
+	}
+	mine := map[string]bool{}
+	o := job(1)
+	for _, image := range o.want("done").at("images").([]any) {
+		mine[image.(map[string]any)["source"].(string)] = true
+	}
+	for i := range 4 {
+		if repository := "shop/app" + strconv.Itoa(i); !mine[prodHost+"/"+repository+":1.0"] {
+			env.prod.RemoveTag(repository, "1.0")
+			break
+		}
+	}
+	if o := job(1).refusedBy("approval-code").says("unknown, because an image could not be read"); o.at("plan") != nil {
+		t.Errorf("the plan is %v", o.at("plan"))
+	}
+}

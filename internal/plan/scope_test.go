@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/seal"
@@ -337,6 +338,13 @@ func TestUnknownScope(t *testing.T) {
 		if rules := c.Parts[0].Rules; c.PlanCode(noon) != "" || rules.CodeOf != approval.CodeOfPlan || rules.OtherCode != "IMAGE" || rules.Code != "" {
 			t.Errorf("%s: %+v", name, rules)
 		}
+	}
+}
+
+// TestLaterTypes checks that receipts are among what the plan's code does not cover.
+func TestLaterTypes(t *testing.T) {
+	if !slices.Contains(seal.LaterTypes, receipt.ArtifactType) || slices.Contains(seal.LaterTypes, seal.ArtifactType) {
+		t.Errorf("%q", seal.LaterTypes)
 	}
 }
 

@@ -68,11 +68,8 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	})
 	all.Go(func() {
 		defer defect.Catch(ctx)
-		f.others = r.resolveOthers(ctx)
-	})
-	all.Go(func() {
-		defer defect.Catch(ctx)
 		f.elsewhere = r.readOthers(ctx)
+		f.others = r.resolveOthers(ctx, f.elsewhere)
 	})
 	all.Go(func() {
 		defer defect.Catch(ctx)
@@ -139,14 +136,22 @@ func (r *reader) treeOptions(wanted plan.Wanted) transfer.Options {
 }
 
 // resolveOthers finds the digests of images that other jobs copy: the approval
-// code is the code of the whole set.
-func (r *reader) resolveOthers(ctx context.Context) []ref.Reference {
+// code is the code of the whole set. read has those that were read.
+func (r *reader) resolveOthers(ctx context.Context, read []plan.Image) []ref.Reference {
+	digests := map[ref.Reference]string{}
+	for _, image := range read {
+		digests[image.Wanted.Source] = image.Observed.Source.Digest
+	}
 	found := make([]ref.Reference, len(r.others))
 	var group errgroup.Group
 	group.SetLimit(imagesAtOnce)
 	for i, other := range r.others {
 		found[i] = other
 		if other.Digest != "" {
+			continue
+		}
+		if digest, known := digests[other]; known {
+			found[i].Digest = digest
 			continue
 		}
 		group.Go(func() error {
