@@ -60,6 +60,25 @@ func TestResultOfRun(t *testing.T) {
 	}
 }
 
+// TestResultOfPlan checks that a plan reports its run and the rules in force of the
+// action that it plans.
+func TestResultOfPlan(t *testing.T) {
+	env := newTestEnv(t)
+	env.sealed()
+	stage := env.run.Stage("Plan", env.connection)
+	stage.Begin()
+	o := env.taskOf(stage, push("action", "plan", "minApprovers", "2")).want("done")
+	if o.at("run", "stage") != "Plan" || o.at("run", "job") != "Promote" || o.at("identities", 1, "connection") != "release-identity" || o.at("approval", "granted") != false {
+		t.Errorf("run %v, identities %v, approval %v", o.at("run"), o.at("identities"), o.at("approval"))
+	}
+	if got, want := o.at("rulesInForce", "minApprovers"), any(map[string]any{"value": 2.0, "from": "input"}); !reflect.DeepEqual(got, want) {
+		t.Errorf("minApprovers %v, want %v", got, want)
+	}
+	if got := filepath.Base(o.output["report"]); got != "acrpromote-plan-Plan-Promote-AcrPromote.json" {
+		t.Errorf("the report is %s", got)
+	}
+}
+
 // TestRulesInForceOfFlows checks the values of several flows, and where they come
 // from.
 func TestRulesInForceOfFlows(t *testing.T) {
