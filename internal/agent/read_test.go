@@ -324,13 +324,19 @@ func TestEffectiveAction(t *testing.T) {
 		"audit --source a/b:1 --targets b":                      Audit,
 		"promote --source a/b:1 --targets b":                    Promote,
 		"verify --source a/b:1 --targets a:5000/b --lock=image": InvertedPush,
+		"plan --source a/b:1 --targets a --lock=tag":            Promote,
+		"plan --source a/b:1 --targets a --targets b":           InvertedPush,
+		"plan --source a/b:1 --flowFile f --deep":               Plan,
 	} {
 		c := mustRead(t, strings.Fields(args), nil)
 		if c.EffectiveAction() != want {
 			t.Errorf("%s: %s, want %s", args, c.EffectiveAction(), want)
 		}
-		if c.Action == Verify && !c.ReadOnly() {
-			t.Errorf("%s would write", args)
+		if c.Derives() != (c.Action == Verify || c.Action == Plan) || c.Derives() && !c.ReadOnly() {
+			t.Errorf("%s: derives %v, would write %v", args, c.Derives(), !c.ReadOnly())
+		}
+		if len(c.Warnings) > 0 && c.Action == Plan {
+			t.Errorf("%s: %v", args, c.Warnings)
 		}
 	}
 }

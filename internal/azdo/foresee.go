@@ -103,20 +103,21 @@ func (t *timeline) begun(stage approval.TimelineRecord) bool {
 	return stage.State != "pending" || slices.ContainsFunc(t.children[stage.ID], func(r approval.TimelineRecord) bool { return r.Type == "Checkpoint" })
 }
 
-// waiting returns the stages that may wait for an approval: this job's own, if it has
-// approvals, and all others that have approvals and have not begun, by their order in
-// the alphabet.
+// waiting returns the stages that may wait for an approval, sorted by name: this job's
+// own, if it has approvals, and all others that have approvals and have not begun, or
+// whose checks have not been decided.
 func (t *timeline) waiting(own approval.TimelineRecord) ([]approval.TimelineRecord, error) {
 	var stages []approval.TimelineRecord
 	for _, r := range t.byID {
-		if r.Type != "Stage" || r.Identifier == "" || r.ID != own.ID && r.State != "pending" {
+		if r.Type != "Stage" || r.Identifier == "" {
 			continue
 		}
-		_, ids, err := t.approvals(r)
+		checkpoint, ids, err := t.approvals(r)
 		if err != nil {
 			return nil, err
 		}
-		if len(ids) > 0 {
+		open := r.State == "pending" || t.byID[checkpoint].State != "completed"
+		if len(ids) > 0 && (r.ID == own.ID || open) {
 			stages = append(stages, r)
 		}
 	}
@@ -261,7 +262,7 @@ func (s *Service) find(ctx context.Context, r approval.Resource) (id string, unk
 			kind = "service connection"
 		}
 		return "", approval.Configurations{Hidden: true,
-			Unknown: fmt.Sprintf("%s sees no %s named %s in the project. Correct the input environment, or grant it %s: otherwise the approval cannot be found later either.", s.identity(), kind, quote(r.Name), permission)}
+			Unknown: fmt.Sprintf("%s sees no %s named %s in the project. Correct the name, or grant it %s: otherwise the approval cannot be found later either.", s.identity(), kind, quote(r.Name), permission)}
 	}
 	return id, unknown
 }

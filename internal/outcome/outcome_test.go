@@ -24,6 +24,10 @@ func TestRank(t *testing.T) {
 		{"an error, and no target is left", Facts{Errors: 1, Targets: []State{Copied}}, Failed},
 		{"one target failed", Facts{Errors: 1, Targets: []State{Copied, TargetFailed}}, Partial},
 		{"one target waits", Facts{Targets: []State{Present, Pending}}, Partial},
+		{"a plan that could not read one target", Facts{Errors: 1, Targets: []State{Planned, Pending}, Whole: true}, Failed},
+		{"a plan that could not read one target, refused", Facts{Errors: 1, Targets: []State{TargetRefused, Pending}, Whole: true, Refused: true}, Refused},
+		{"a plan that read everything", Facts{Targets: []State{Planned, Present}, Whole: true}, Done},
+		{"a plan that was stopped", Facts{Stopped: true, Unexecuted: true, Whole: true}, Cancelled},
 		{"one target was refused", Facts{Errors: 1, Targets: []State{Present, TargetRefused}}, Partial},
 	} {
 		if got := Rank(c.facts); got != c.want {

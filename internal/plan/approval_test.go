@@ -156,6 +156,20 @@ func TestBranches(t *testing.T) {
 			t.Errorf("%s: refused %v, want %v", c.name, got, c.want)
 		}
 	}
+	// Outside any run, a plan waits for a run of the branch.
+	planned := image(wantedBy("1", main, main), "")
+	planned.Observed.Source.Outside = true
+	p := Make([]Image{planned}, approval.Verdict{Pending: true})
+	if len(p.Refusals) > 0 || len(p.Outcomes) != 1 || !p.Outcomes[0].Pending || p.Outcomes[0].Met || p.Outcomes[0].Rule != rule.Branch {
+		t.Errorf("a plan outside any run: refusals %v, outcomes %v", p.Refusals, p.Outcomes)
+	}
+	planned.Observed.Source.Outside = false
+	if p := Make([]Image{planned}, approval.Verdict{Pending: true}); len(p.Refusals) != 1 {
+		t.Errorf("refusals %v", p.Refusals)
+	}
+	if p := Make([]Image{image(wantedBy("1", topology.Rules{}), "")}, approval.Verdict{}); len(p.Refusals) != 1 || p.Refusals[0].Rule != rule.ApprovalMissing {
+		t.Errorf("a verdict that neither grants, refuses nor waits: %v", p.Refusals)
+	}
 	audited := wantedBy("1", main)
 	audited.Action = Audit
 	if p := Make([]Image{image(audited, "")}, approval.Verdict{}); len(p.Refusals) > 0 {

@@ -161,6 +161,19 @@ func TestNeed(t *testing.T) {
 			t.Errorf("%s from %s with what is attached: %v, want %v", c.w.Action, source.Registry, got[source.Registry][source.Repository], c.want)
 		}
 	}
+	// What the step can do without is not required.
+	for _, c := range []struct {
+		w              Wanted
+		source, target []string
+	}{
+		{wanted(InvertedPush, dev, topology.Rules{Kind: topology.None, Lock: topology.LockNone}), []string{"pull"}, []string{"pull", "push"}},
+		{wanted(InvertedPush, dev, rules(topology.LockTag, true)), []string{"pull", "metadata_read"}, []string{"pull", "metadata_read", "push", "metadata_write"}},
+	} {
+		got := RequiredRights([]Wanted{c.w}, nil, Usage{Writes: true, Referrers: true, Azure: azure, Required: true})
+		if !slices.Equal(got[prod]["shop/cart"], c.source) || !slices.Equal(got[dev]["shop/cart"], c.target) {
+			t.Errorf("required for lock %s: %v", c.w.Routes[0].Rules.Lock, got)
+		}
+	}
 	others := RequiredRights(nil, []ref.Reference{at(prod, "2")}, Usage{Writes: true, Referrers: true, Azure: azure})
 	if !slices.Equal(others[prod]["shop/cart"], []string{"pull"}) {
 		t.Errorf("images of other jobs: %v", others)

@@ -235,3 +235,27 @@ func TestSealingRun(t *testing.T) {
 		}
 	}
 }
+
+// TestSealedByOutsideRun checks that a plan outside any run does not judge which run
+// sealed an image, but still whether one has.
+func TestSealedByOutsideRun(t *testing.T) {
+	w := wantedBy("1", rulesOf(t, "{branches: [refs/heads/main]}"))
+	for name, c := range map[string]struct {
+		change  func(*Source)
+		pending bool
+		refused bool
+	}{
+		"outside":              {func(s *Source) {}, true, false},
+		"outside, not sealed":  {func(s *Source) { s.Records = nil }, false, false}, // refused as not-sealed
+		"in a run, unreadable": {func(s *Source) { s.Outside, s.Records[0].Sealing = false, nil }, false, true},
+	} {
+		s := sealedImage()
+		s.Branch, s.Releasing, s.Outside = "", approval.Releasing{}, true
+		c.change(&s)
+		refusals, outcomes := judgeSealers(w, s)
+		pending := len(outcomes) == 1 && outcomes[0].Pending && !outcomes[0].Met
+		if pending != c.pending || len(refusals) > 0 != c.refused {
+			t.Errorf("%s: refusals %v, outcomes %v", name, refusals, outcomes)
+		}
+	}
+}
