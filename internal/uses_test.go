@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -60,4 +61,16 @@ func uses(t *testing.T, names []string) []use {
 		}
 	}
 	return found
+}
+
+// TestSortingIsCompiledOnce: each type that is sorted by slices.SortFunc adds 12 kB
+// to the program.
+func TestSortingIsCompiledOnce(t *testing.T) {
+	shipped, _ := imports(t)
+	part := program(shipped)
+	for _, u := range uses(t, []string{"slices.SortFunc", "slices.SortStableFunc", "slices.SortedFunc", "slices.SortedStableFunc"}) {
+		if part[path.Dir(u.file)] {
+			t.Errorf("%s: use package sorting in place of %s", u.file, u.name)
+		}
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/regularfile"
 	"acrpromote/internal/run"
+	"acrpromote/internal/sorting"
 	"acrpromote/internal/topology"
 )
 
@@ -137,7 +138,7 @@ func checked(path string, file *topology.File, err error) checkReport {
 	for name, flow := range file.Flows {
 		found.Flows = append(found.Flows, checkedFlow{name, file.FlowDirection(flow)})
 	}
-	slices.SortFunc(found.Flows, func(a, b checkedFlow) int { return strings.Compare(a.Name, b.Name) })
+	sorting.By(found.Flows, func(a, b checkedFlow) int { return strings.Compare(a.Name, b.Name) })
 	return found
 }
 

@@ -13,6 +13,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sorting"
 )
 
 // This file reads, for the action plan, what is known of an approval that may not
@@ -121,7 +122,7 @@ func (t *timeline) waiting(own approval.TimelineRecord) ([]approval.TimelineReco
 			stages = append(stages, r)
 		}
 	}
-	slices.SortFunc(stages, func(a, b approval.TimelineRecord) int { return strings.Compare(a.Identifier, b.Identifier) })
+	sorting.By(stages, func(a, b approval.TimelineRecord) int { return strings.Compare(a.Identifier, b.Identifier) })
 	return stages, nil
 }
 

@@ -2,13 +2,13 @@ package egress
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // Traffic counts what was sent and received for one registry: requests by kind,
@@ -136,6 +136,6 @@ func (n *Network) Traffic() []Traffic {
 			Held:         a.held.sum(),
 		})
 	}
-	slices.SortFunc(all, func(a, b Traffic) int { return strings.Compare(a.Registry, b.Registry) })
+	sorting.By(all, func(a, b Traffic) int { return strings.Compare(a.Registry, b.Registry) })
 	return all
 }

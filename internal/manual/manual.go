@@ -12,6 +12,8 @@ import (
 	"unicode"
 
 	"acrpromote/docs"
+
+	"acrpromote/internal/sorting"
 )
 
 // address is where the pages of docs/ are published, without a slash at the end,
@@ -105,7 +107,7 @@ func parse(text string) []entry {
 			all[len(all)-1].body += line
 		}
 	}
-	slices.SortFunc(all, func(a, b entry) int { return cmp.Compare(a.topic, b.topic) })
+	sorting.By(all, func(a, b entry) int { return cmp.Compare(a.topic, b.topic) })
 	return all
 }
 

@@ -9,6 +9,7 @@ import (
 	"acrpromote/internal/ref"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sorting"
 )
 
 // direction returns whether the direction of trust was checked. Without a flow
@@ -186,7 +187,7 @@ func judgeNames(images []Image) []rule.Refusal {
 			Reason: fmt.Sprintf("%d images of the set would get this tag but differ, such as %s and %s", len(names), names[0], names[1]),
 			Remedy: "Keep only one of them in the set."})
 	}
-	slices.SortFunc(refusals, func(a, b rule.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
+	sorting.By(refusals, func(a, b rule.Refusal) int { return strings.Compare(a.Subject, b.Subject) })
 	return refusals
 }
 

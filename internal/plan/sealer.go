@@ -8,6 +8,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sorting"
 	"acrpromote/internal/topology"
 )
 
@@ -137,7 +138,7 @@ const mostReasons = 5
 func (s Source) sealedBy(sealer *topology.Sealer) (shown string, reasons []string, remedy string) {
 	remedy = "Seal the image in such a run, in a job before the one that releases it. Let the step seal there again if the image was sealed elsewhere or by an earlier version (a flow with sealExisting allows it for older tags)."
 	records := slices.Clone(s.Records)
-	slices.SortStableFunc(records, func(a, b Record) int { return a.Created.Compare(b.Created) })
+	sorting.StableBy(records, func(a, b Record) int { return a.Created.Compare(b.Created) })
 	for _, r := range records {
 		how, why := s.sealing(r, sealer)
 		if how != "" {

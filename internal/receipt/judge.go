@@ -9,6 +9,7 @@ import (
 
 	"acrpromote/internal/approval"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/sorting"
 )
 
 // Image is the image whose receipts are judged. Resources are the resourceUris that
@@ -134,10 +135,10 @@ func (j *judge) open(found []Found) {
 		}
 	}
 	slices.Sort(j.invalid)
-	slices.SortFunc(j.Valid, func(a, b Receipt) int {
+	sorting.By(j.Valid, func(a, b Receipt) int {
 		return cmp.Or(a.Summary.TimeVerified.Compare(b.Summary.TimeVerified), strings.Compare(a.statement, b.statement))
 	})
-	slices.SortFunc(j.Seals, func(a, b Sealing) int {
+	sorting.By(j.Seals, func(a, b Sealing) int {
 		return cmp.Or(a.Time.Compare(b.Time), strings.Compare(a.Record, b.Record))
 	})
 }

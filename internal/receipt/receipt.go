@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // The types of statements.
@@ -402,7 +403,7 @@ func (p Promotion) normal() Promotion {
 	p.To, p.Requesters, p.Rules = filled(p.To), filled(p.Requesters), filled(p.Rules)
 	p.Outcomes, p.Attached, p.Egress = filled(p.Outcomes), filled(p.Attached), filled(p.Egress)
 	p.AttachedCount, p.Attached = len(p.Attached), p.Attached[:min(len(p.Attached), maxAttached)]
-	slices.SortStableFunc(p.Rules, func(a, b Rule) int { return strings.Compare(a.Name, b.Name) })
+	sorting.StableBy(p.Rules, func(a, b Rule) int { return strings.Compare(a.Name, b.Name) })
 	p.Redacted = []Redaction{}
 	if p.Seal != nil {
 		seal := *p.Seal

@@ -9,6 +9,7 @@ import (
 
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/sanitize"
+	"acrpromote/internal/sorting"
 )
 
 // Limits of one value in a text for people, in bytes. result.json has the whole
@@ -296,7 +297,8 @@ func (i Image) summary() string {
 			left++
 		}
 	}
-	types := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+	types := slices.Collect(maps.Keys(counts))
+	sorting.By(types, func(a, b string) int {
 		return cmp.Or(cmp.Compare(counts[b], counts[a]), cmp.Compare(a, b))
 	})
 	var words []string

@@ -2,7 +2,6 @@ package run
 
 import (
 	"math"
-	"slices"
 	"strings"
 
 	"acrpromote/internal/agent"
@@ -10,6 +9,7 @@ import (
 	"acrpromote/internal/plan"
 	"acrpromote/internal/report"
 	"acrpromote/internal/session"
+	"acrpromote/internal/sorting"
 )
 
 // budget counts the requests of the whole run for each Azure registry, before
@@ -49,7 +49,7 @@ func budget(s *session.Session, o *order, f *findings, p plan.Plan) []report.Bud
 			all = append(all, report.Budget{Registry: host, Requests: *requests, Shares: shares(*requests)})
 		}
 	}
-	slices.SortFunc(all, func(x, y report.Budget) int { return strings.Compare(x.Registry, y.Registry) })
+	sorting.By(all, func(x, y report.Budget) int { return strings.Compare(x.Registry, y.Registry) })
 	return all
 }
 

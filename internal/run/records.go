@@ -16,6 +16,7 @@ import (
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
+	"acrpromote/internal/sorting"
 	"acrpromote/internal/topology"
 	"acrpromote/internal/transfer"
 )
@@ -203,7 +204,7 @@ func find(ctx context.Context, at *session.Registry, wanted plan.Wanted, a *plan
 		})
 	}
 	err = group.Wait()
-	slices.SortFunc(a.Found, func(x, y referrer.Referrer) int { return strings.Compare(x.Digest, y.Digest) })
+	sorting.By(a.Found, func(x, y referrer.Referrer) int { return strings.Compare(x.Digest, y.Digest) })
 	return err
 }
 

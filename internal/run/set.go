@@ -18,6 +18,7 @@ import (
 	"acrpromote/internal/regularfile"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/session"
+	"acrpromote/internal/sorting"
 	"acrpromote/internal/topology"
 )
 
@@ -290,7 +291,7 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 		sources = append(sources, image)
 	}
 	// Of two entries with one tag, the one with a digest decides.
-	slices.SortStableFunc(entries, func(a, b topology.Image) int { return -cmp.Compare(len(a.Digest), len(b.Digest)) })
+	sorting.StableBy(entries, func(a, b topology.Image) int { return -cmp.Compare(len(a.Digest), len(b.Digest)) })
 	var patterns []topology.Image
 	for _, e := range entries {
 		if !e.Literal() {
@@ -318,7 +319,7 @@ func (r *resolver) expand(ctx context.Context, flow *topology.Flow, home string,
 			add(image)
 		}
 	}
-	slices.SortFunc(sources, func(a, b ref.Reference) int {
+	sorting.By(sources, func(a, b ref.Reference) int {
 		return cmp.Or(strings.Compare(a.String(), b.String()), strings.Compare(a.Digest, b.Digest))
 	})
 	return sources, named, refused, nil

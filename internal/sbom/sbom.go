@@ -10,9 +10,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"slices"
 	"sort"
 	"strings"
+
+	"acrpromote/internal/sorting"
 )
 
 // Limits of one document.
@@ -153,8 +154,8 @@ func Compare(before, after Document) Difference {
 	for n, v := range different {
 		if len(v.old) > 0 && len(v.new) > 0 {
 			compare := comparison(n.kind)
-			slices.SortFunc(v.old, compare)
-			slices.SortFunc(v.new, compare)
+			sorting.By(v.old, compare)
+			sorting.By(v.new, compare)
 			d.Changed = append(d.Changed, Change{Type: n.kind, Name: n.name, Old: v.old, New: v.new,
 				Older: compare(v.new[len(v.new)-1], v.old[len(v.old)-1]) < 0})
 			continue

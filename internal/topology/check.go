@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // checker checks a decoded file as a whole. Values that could not be decoded
@@ -84,7 +85,7 @@ func (c *checker) checkRegistries() {
 	first, servers := map[Host]string{}, map[Host]string{}
 	// In the order of the file, so that the second of two is reported.
 	names := keys(c.file.Registries)
-	slices.SortFunc(names, func(a, b string) int {
+	sorting.By(names, func(a, b string) int {
 		p, q := c.place("/registries/"+a), c.place("/registries/"+b)
 		return cmp.Or(cmp.Compare(p.line, q.line), cmp.Compare(p.column, q.column))
 	})
@@ -401,7 +402,7 @@ func (c *checker) checkUse() {
 			note("/registries/"+name, true, fmt.Sprintf("no flow uses registry %s", name))
 		}
 	}
-	slices.SortFunc(c.file.Notes, func(a, b Problem) int {
+	sorting.By(c.file.Notes, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 }
@@ -409,7 +410,7 @@ func (c *checker) checkUse() {
 func item(path string, i int) string { return path + "/" + strconv.Itoa(i) }
 
 func byText[P fmt.Stringer](list []P) {
-	slices.SortFunc(list, func(a, b P) int { return cmp.Compare(a.String(), b.String()) })
+	sorting.By(list, func(a, b P) int { return cmp.Compare(a.String(), b.String()) })
 }
 
 func compareChecks(a, b Check) int {

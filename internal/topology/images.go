@@ -3,10 +3,10 @@ package topology
 import (
 	"cmp"
 	"fmt"
-	"slices"
 	"strings"
 
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // Image is one entry of a list of images: a repository pattern with a tag
@@ -117,7 +117,7 @@ func (e *entries) put(p *problems, line, column int, image Image) {
 }
 
 func (e *entries) sorted() []Image {
-	slices.SortFunc(e.list, func(a, b Image) int { return cmp.Compare(a.String(), b.String()) })
+	sorting.By(e.list, func(a, b Image) int { return cmp.Compare(a.String(), b.String()) })
 	return e.list
 }
 

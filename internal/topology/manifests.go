@@ -12,6 +12,7 @@ import (
 	"acrpromote/internal/expression"
 	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // Found has the images in a list or in manifests: those of the source registry,
@@ -428,7 +429,7 @@ func (s *search) leftOut() []Other {
 		_, rest := splitHost(o.Reference)
 		return o.Reason == mentioned && have[rest]
 	})
-	slices.SortStableFunc(left, func(a, b Other) int {
+	sorting.StableBy(left, func(a, b Other) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Reference, b.Reference))
 	})
 	return left

@@ -1,6 +1,10 @@
 package topology
 
-import "slices"
+import (
+	"slices"
+
+	"acrpromote/internal/sorting"
+)
 
 // Parse parses and validates a flow file; name is its name in errors. The error
 // is an *Invalid with all problems, sorted by position. The order of keys and
@@ -65,7 +69,7 @@ func (f *File) normalize() {
 			byText(by.Branches)
 		}
 		slices.Sort(flow.Require.Approval.Approvers)
-		slices.SortFunc(flow.Require.Approval.Checks, compareChecks)
-		slices.SortFunc(flow.Require.Attached, compareAttached)
+		sorting.By(flow.Require.Approval.Checks, compareChecks)
+		sorting.By(flow.Require.Attached, compareAttached)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"acrpromote/internal/levenshtein"
+	"acrpromote/internal/sorting"
 )
 
 // Problem is a mistake in a file, with its position and what to do about it.
@@ -107,7 +108,7 @@ func keyPath(path string) string {
 
 // sorted returns the problems by position, each once.
 func (p *problems) sorted() []Problem {
-	slices.SortFunc(p.found, func(a, b Problem) int {
+	sorting.By(p.found, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column),
 			cmp.Compare(a.Reason, b.Reason), cmp.Compare(a.Remedy, b.Remedy))
 	})

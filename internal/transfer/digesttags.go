@@ -17,6 +17,7 @@ import (
 
 	"acrpromote/internal/ocierror"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sorting"
 )
 
 // guessedSuffixes are the suffixes of digest tags that are looked for by name if a
@@ -84,7 +85,7 @@ func (d *digestTags) add(tag string) {
 
 // sort sorts the tags once all have been added.
 func (d *digestTags) sort() {
-	slices.SortFunc(d.tags, digestTag.compare)
+	sorting.By(d.tags, digestTag.compare)
 	d.tags = slices.Clone(slices.Compact(d.tags)) // as large as they are
 	d.numbers = nil
 }

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"acrpromote/internal/defect"
+	"acrpromote/internal/sorting"
 )
 
 // Destination is one target of a copy.
@@ -135,7 +136,7 @@ func (f *fanOut) run(ctx context.Context) {
 // sendBlobs sends blobs, the largest first, since they take longest. limit is the
 // limit of downloads from the source.
 func (f *fanOut) sendBlobs(ctx context.Context, blobs []Descriptor, width int, limit *semaphore.Weighted) {
-	slices.SortStableFunc(blobs, func(a, b Descriptor) int {
+	sorting.StableBy(blobs, func(a, b Descriptor) int {
 		switch {
 		case a.Size > b.Size:
 			return -1

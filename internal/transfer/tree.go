@@ -15,6 +15,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sanitize"
+	"acrpromote/internal/sorting"
 )
 
 const (
@@ -385,7 +386,7 @@ const maxAbsent = 100
 // sparseError returns the error of indexes of which not all manifests exist. It names
 // them all: they have to be pushed again together.
 func (t *Tree) sparseError() error {
-	slices.SortFunc(t.absent, func(a, b pending) int {
+	sorting.By(t.absent, func(a, b pending) int {
 		return cmp.Or(cmp.Compare(a.parent, b.parent), cmp.Compare(a.Digest, b.Digest))
 	})
 	var names []string
@@ -435,7 +436,7 @@ func (t *Tree) dropKnown(found []pending) ([]pending, error) {
 	var unread []pending
 	sizes := make(map[string]int64)
 	// A manifest that the image contains is part of it, even if it is a referrer too.
-	slices.SortStableFunc(found, func(a, b pending) int { return min(a.referrerDepth, 1) - min(b.referrerDepth, 1) })
+	sorting.StableBy(found, func(a, b pending) int { return min(a.referrerDepth, 1) - min(b.referrerDepth, 1) })
 	for i := 0; i < len(found); i++ {
 		p := found[i]
 		if p.indexDepth > maxNesting || p.referrerDepth > maxNesting {
