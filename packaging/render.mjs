@@ -75,7 +75,7 @@ export function markdownToHTML(markdown) {
 // inline keeps character references, which the program writes.
 function inline(text) {
   return text.split(/(`[^`]*`)/).map((part) => {
-    if (part.startsWith('`')) return `<code>${escape(part.slice(1, -1))}</code>`;
-    return part.replace(/</g, '&lt;').replace(/\*\*([^*]+)\*\*/g, '<b>$1</b>').replace(/\\([|*_`[\]\\])/g, '$1');
-  }).join('');
+    if (part.startsWith('`')) return `<code>${escape(part.slice(1, -1)).replaceAll('*', '&#42;')}</code>`;
+    return part.replace(/</g, '&lt;').replace(/\\([|*_`[\]\\])/g, '$1');
+  }).join('').replace(/\*\*([^*]+)\*\*/g, '<b>$1</b>');
 }

@@ -24,4 +24,5 @@ test('a summary', () => {
 
 test('what stands in a summary stays text', () => {
   assert.equal(markdownToHTML('a <script>'), '<p>a &lt;script></p>');
+  assert.equal(markdownToHTML('**a (`b*c`)**, `**`'), '<p><b>a (<code>b&#42;c</code>)</b>, <code>&#42;&#42;</code></p>');
 });
