@@ -149,9 +149,18 @@ func (j *judge) judgeSettings() []ApprovalSettings {
 		if disabled {
 			why = "has an approval check that is disabled"
 		}
-		j.refuse(rule.ApprovalMissing, j.guards(), fmt.Sprintf("%s %s, so nobody would be asked to approve", j.guards(), why), j.addApproval())
+		j.refuse(rule.ApprovalMissing, j.guards(), fmt.Sprintf("%s %s, so nobody would be asked to approve", j.guards(), why), j.addCheck())
 	}
 	return asked
+}
+
+// addCheck returns the remedy for a resource that has no approval check.
+func (j *judge) addCheck() string {
+	where := "Project settings, Service connections"
+	if kind, name := named(j.r.Environment); kind == "environment" {
+		where = "Pipelines, Environments, " + name
+	}
+	return fmt.Sprintf("Add an approval to %s (%s, Approvals and checks), or name the resource whose approval counts.", j.guards(), where)
 }
 
 // judgeReleaseSettings refuses if a stage of a classic release has no approvers: Azure
