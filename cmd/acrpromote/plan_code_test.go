@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -610,5 +611,24 @@ func TestPlanCodeOfAnUnreadableJob(t *testing.T) {
 	}
 	if o := job(1).refusedBy("approval-code").says("unknown, because an image could not be read"); o.at("plan") != nil {
 		t.Errorf("the plan is %v", o.at("plan"))
+	}
+}
+
+// TestPlanWithoutTimes checks that a plan whose identity may not read when something was
+// attached says that the code does not cover it.
+func TestPlanWithoutTimes(t *testing.T) {
+	env, _, sbom, lines := readyPlan(t)
+	env.queuePlan()
+	env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		denied := r.Host == prodHost && strings.HasPrefix(r.URL.Path, "/acr/v1/") && strings.Contains(r.URL.Path, sbom.Digest)
+		if denied {
+			w.WriteHeader(http.StatusForbidden)
+		}
+		return denied
+	})
+	o := env.task(planned("approvalCode", "plan"))
+	o.planned(lines[:3]...)
+	if !strings.Contains(strings.Join(o.warnings, "\n"), sbom.Digest+" is not covered by the plan's code: the registry does not say when it was attached") {
+		t.Errorf("nobody is warned: %q", o.warnings)
 	}
 }

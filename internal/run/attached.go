@@ -163,6 +163,21 @@ func selectReferrers(o *order, f *findings, v approval.Verdict, result *collecto
 			found.targets[j].restrict(found.source.bring)
 		}
 		warnOfReferrers(wanted, *found, result)
+		warnOfUncovered(found.source, result)
+	}
+}
+
+// warnOfUncovered warns about artifacts that the plan's code does not cover because it
+// is unknown when they were attached: when the plan is executed, they may be.
+func warnOfUncovered(s sourceState, result *collector) {
+	uncovered := 0
+	for i, one := range s.referrers {
+		if s.covered == nil || s.covered[i] || one.Untimed == "" || s.left[i] != "" {
+			continue
+		}
+		if uncovered++; uncovered <= mostWarnings {
+			result.warn(fmt.Sprintf("attached %s %s is not covered by the plan's code: the registry does not say when it was attached: %s", one.Type, one.Digest, one.Untimed))
+		}
 	}
 }
 
