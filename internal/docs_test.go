@@ -250,7 +250,7 @@ func TestLinksResolve(t *testing.T) {
 // register: a copied example must not send images or credentials there.
 func TestHostsAreReserved(t *testing.T) {
 	host := regexp.MustCompile(`(?i)[a-z0-9<>-]+(?:\.[a-z0-9<>-]+)*\.(?:io|com|net|org|dev|cn|us|eu|de|uk|azure|app|cloud)\b`)
-	placeholder := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.(?:io|cn|us)$`)
+	placeholder := regexp.MustCompile(`^<[a-z-]+>\.(?:azurecr\.(?:io|cn|us)|vault\.azure\.net)$`)
 	known := []string{
 		"azurecr.io", "azurecr.cn", "azurecr.us", // only the suffixes
 		"dev.azure.com", "status.dev.azure.com", "visualstudio.com", "login.microsoftonline.com", "login.microsoftonline.us", "login.chinacloudapi.cn",

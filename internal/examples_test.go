@@ -758,8 +758,8 @@ type workflowTask struct {
 
 // TestHostsOfExamplesAreReserved is TestHostsAreReserved for the examples.
 func TestHostsOfExamplesAreReserved(t *testing.T) {
-	host := regexp.MustCompile(`[A-Za-z0-9<>.-]+\.azurecr\.(?:io|cn|us)|[a-z0-9.-]+\.(?:com|net|org|io)\b`)
-	good := regexp.MustCompile(`^<[a-z-]+>\.azurecr\.io$|^(?:[a-z]+\.)?example\.com$`)
+	host := regexp.MustCompile(`[A-Za-z0-9<>.-]+\.(?:azurecr\.(?:io|cn|us)|vault\.azure\.net)|[a-z0-9.-]+\.(?:com|net|org|io)\b`)
+	good := regexp.MustCompile(`^<[a-z-]+>\.(?:azurecr\.io|vault\.azure\.net)$|^(?:[a-z]+\.)?example\.com$`)
 	files := []string{"../overview.md", "../task/task.json", "../gate/task.json"}
 	err := filepath.WalkDir("../examples", func(file string, entry fs.DirEntry, err error) error {
 		if err == nil && !entry.IsDir() {

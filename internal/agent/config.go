@@ -45,6 +45,10 @@ type Config struct {
 	Referrers           Bool      `env:"INPUT_REFERRERS"`
 	Deep                Bool      `env:"INPUT_DEEP"`
 	OnPartial           string    `env:"INPUT_ONPARTIAL"`
+	ReceiptKey          string    `env:"INPUT_RECEIPTKEY"`
+	ReceiptConnection   string    `env:"INPUT_RECEIPTCONNECTION"`
+	ReceiptFormat       string    `env:"INPUT_RECEIPTFORMAT"`
+	ReceiptAtSource     Bool      `env:"INPUT_RECEIPTATSOURCE"`
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 
@@ -97,6 +101,7 @@ type Config struct {
 	Azure      *Connection   // azureSubscription, nil if not given
 	Target     *Connection   // targetSubscription, nil if not given
 	Registries []*Connection // registryConnections
+	Receipts   *Connection   // receiptConnection, nil if not given
 
 	// Suspicious lists the variables that are set and that could run code in the
 	// step, or change whom it trusts: their names, sorted.

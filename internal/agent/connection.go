@@ -127,6 +127,7 @@ func registryHost(address string) (string, error) {
 func (c *Config) connections(env map[string]string, usage *UsageError) {
 	c.Azure = azureConnection(env, "azureSubscription", c.AzureSubscription, usage)
 	c.Target = azureConnection(env, "targetSubscription", c.TargetSubscription, usage)
+	c.Receipts = azureConnection(env, "receiptConnection", c.ReceiptConnection, usage)
 	hosts := map[string]string{}
 	for _, id := range c.RegistryConnections {
 		conn := connection(env, "registryConnections", id, usage)

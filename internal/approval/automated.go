@@ -70,6 +70,7 @@ func (j *judge) judgeAutomated() {
 		j.passed = append(j.passed, at)
 		for _, run := range runs {
 			j.records = append(j.records, run.record(""))
+			j.passedChecks = append(j.passedChecks, PassedCheck{Definition: c.Definition, Resource: run.Resource, At: at})
 		}
 		j.judgeCheckOrder(c, at)
 	}

@@ -67,11 +67,15 @@ func Decide(c Case, now time.Time) Verdict {
 	}
 	c.fillOutside()
 	since := c.fixPlan(now)
-	sum := c.judge(c.Parts[0], now)
-	for _, p := range c.Parts[1:] {
-		sum = merge(sum, c.judge(p, now))
+	parts := make([]Verdict, len(c.Parts))
+	for i, p := range c.Parts {
+		parts[i] = c.judge(p, now)
 	}
-	sum.PlanAt = since
+	sum := parts[0]
+	for _, v := range parts[1:] {
+		sum = merge(sum, v)
+	}
+	sum.PlanAt, sum.Parts = since, parts
 	return sum
 }
 

@@ -19,8 +19,11 @@ type Verdict struct {
 	Guards    string // "environment Production"
 	Approvers []Approver
 	Records   []Record
-	Rules     []rule.Outcome
-	Refusals  []rule.Refusal
+	// Given are the approvals that count, and Passed the named checks that passed.
+	Given    []Given
+	Passed   []PassedCheck
+	Rules    []rule.Outcome
+	Refusals []rule.Refusal
 	// First is the earliest time at which an approval that counts may have been
 	// given: by a person, or by a named check. Zero if none counts.
 	First time.Time
@@ -33,6 +36,23 @@ type Verdict struct {
 	// Warnings has a sentence for each setting with which the approval could not
 	// meet the rules.
 	Warnings []string
+	// Parts are the verdicts on the parts of a case, in its order, if they were
+	// judged.
+	Parts []Verdict
+}
+
+// Given is one person's approval that counts, with what it is of. Unlike that of an
+// Approver in a Verdict, the name is the display name alone.
+type Given struct {
+	Approver
+	Record
+}
+
+// PassedCheck is a named check that passed for the stage, on a resource.
+type PassedCheck struct {
+	Definition string
+	Resource   Resource
+	At         time.Time // zero if it is unknown
 }
 
 // Approver is a person whose approval counted.
@@ -84,6 +104,8 @@ func (j *judge) verdict() Verdict {
 		Guards:    j.guards(),
 		Approvers: j.approvers(),
 		Records:   j.records,
+		Given:     j.given(),
+		Passed:    j.passedChecks,
 		Rules:     j.outcomes(),
 		Refusals:  j.refusals,
 		First:     j.first(),
@@ -119,10 +141,13 @@ type judge struct {
 	r   Rules
 	now time.Time
 
-	candidates  []*candidate
-	records     []Record
-	passed      []time.Time // when each named check passed
-	unversioned bool        // the version of a check is unknown
+	candidates []*candidate
+	records    []Record
+	passed     []time.Time // when each named check passed
+
+	passedChecks []PassedCheck // on each resource
+
+	unversioned bool // the version of a check is unknown
 	refusals    []rule.Refusal
 	results     []rule.Outcome
 	open        bool // an approval may still be given
@@ -267,6 +292,17 @@ func (j *judge) approvers() []Approver {
 			list = append(list, Approver{Name: c.label(), UniqueName: c.UniqueName, ID: c.id, At: c.at, Comment: c.comment})
 		} else if c.at.After(list[i].At) {
 			list[i].At, list[i].Comment = c.at, c.comment
+		}
+	}
+	return list
+}
+
+// given returns all approvals that count, each with what it is of.
+func (j *judge) given() []Given {
+	var list []Given
+	for _, c := range j.candidates {
+		if c.counts() && c.approval < len(j.records) {
+			list = append(list, Given{Approver{Name: c.Name, UniqueName: c.UniqueName, ID: c.id, At: c.at, Comment: c.comment}, j.records[c.approval]})
 		}
 	}
 	return list

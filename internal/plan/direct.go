@@ -82,9 +82,10 @@ func (d DirectRequest) rules() topology.Rules {
 		MaxAge:              in.MaxAge,
 		// Without a flow, an inverted push requires a sealed source, whatever the
 		// input says. At a prompt, approval and seal can be waived together.
-		Sealed:    (d.Action == InvertedPush || in.Sealed != nil && *in.Sealed) && !d.Unapproved,
-		Lock:      cmp.Or(in.Lock, Defaults(d.Action).Lock),
-		OnPartial: cmp.Or(in.OnPartial, topology.Fail),
+		Sealed:     (d.Action == InvertedPush || in.Sealed != nil && *in.Sealed) && !d.Unapproved,
+		Lock:       cmp.Or(in.Lock, Defaults(d.Action).Lock),
+		OnPartial:  cmp.Or(in.OnPartial, topology.Fail),
+		ReceiptKey: in.ReceiptKey,
 	}
 	if in.Code != nil {
 		t.Code = *in.Code

@@ -41,6 +41,8 @@ type Wanted struct {
 	Covered bool
 	// Named is set if the image was given by name, not found by a pattern.
 	Named bool
+	// SignSource is set if a receipt is attached at the source too.
+	SignSource bool
 	// SealExisting is set if a flow allows sealing what an earlier run pushed.
 	SealExisting bool
 }
@@ -194,6 +196,8 @@ type Part struct {
 	Digest string
 	Record bool
 	Steps  []Step // in the order of Wanted.Targets
+	// Outcomes are the rules about this image that were judged here.
+	Outcomes []rule.Outcome
 }
 
 // Make computes the plan. It finds all violations in one pass; against has those
@@ -213,6 +217,7 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 			p.Direction = d
 		}
 		part, refusals, outcomes := i.plan()
+		part.Outcomes = outcomes
 		p.Parts = append(p.Parts, part)
 		p.Outcomes = append(p.Outcomes, outcomes...)
 		p.Refusals = append(p.Refusals, refusals...)

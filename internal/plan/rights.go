@@ -54,6 +54,9 @@ func RequiredRights(images []Wanted, others []ref.Reference, use Usage) Rights {
 
 func (w Wanted) addRights(rights Rights, use Usage) {
 	rights.add(w.Source, "pull")
+	if w.signsSource() && use.Writes {
+		rights.add(w.Source, "push")
+	}
 	if w.Action == Seal {
 		rights.add(w.Source, "metadata_read")
 		if use.Writes {
@@ -128,10 +131,10 @@ func Registries(images []Wanted, others []ref.Reference) []string {
 }
 
 // Writes reports whether the action of any image writes to a registry: it is a
-// target, or the source of a seal.
+// target, or the source of a seal or of a receipt.
 func Writes(images []Wanted, host string) bool {
 	return IsTarget(images, host) && slices.ContainsFunc(images, func(w Wanted) bool { return w.Action != Audit }) ||
-		slices.ContainsFunc(images, func(w Wanted) bool { return w.Action == Seal && w.Source.Registry == host })
+		slices.ContainsFunc(images, func(w Wanted) bool { return (w.Action == Seal || w.signsSource()) && w.Source.Registry == host })
 }
 
 // IsTarget reports whether a registry is a target of any image.

@@ -36,9 +36,18 @@ const present = "present"
 var errNotReported = errors.New("the copy ended without saying whether the image has arrived")
 
 // Recorder attaches a seal record to the image that it refers to, and returns
-// the digest of the record's manifest.
+// the digest of the record's manifest. Sign attaches a signed statement of it, if
+// there has to be one that is not there yet. record is the digest of the record that
+// was attached just now, or empty.
 type Recorder interface {
 	Attach(ctx context.Context, record []byte) (digest string, err error)
+	Sign(ctx context.Context, record string) (changed bool, err error)
+}
+
+// Attester attaches the receipts of an image to a target that has everything else, if
+// there have to be any that are not there yet.
+type Attester interface {
+	Attest(ctx context.Context, step plan.Step) (changed bool, err error)
 }
 
 // Image is an image that is locked: its digest, and those of the manifests that
@@ -60,10 +69,12 @@ type Result struct {
 // Execute executes the steps for one image. One call copies it to all targets,
 // and each target is locked as soon as it has the image, while others are still
 // being copied to. A target that fails neither stops nor delays the others.
-// Steps that wait are skipped. lockers returns the locks of a registry.
-func Execute(ctx context.Context, p plan.Part, image Image, copier Copier, lockers func(registry string) (Locker, error)) []Result {
+// Steps that wait are skipped. Receipts are attached before a tag appears, by the
+// copier, and before anything is locked; attester may be nil. lockers returns the
+// locks of a registry.
+func Execute(ctx context.Context, p plan.Part, image Image, copier Copier, attester Attester, lockers func(registry string) (Locker, error)) []Result {
 	results := make([]Result, len(p.Steps))
-	var locks sync.WaitGroup
+	var locks sync.WaitGroup // and receipts
 	done := func(i int, r CopyResult, err error) {
 		results[i] = Result{CopyResult: r, Err: err}
 		if lock := p.Steps[i].Lock; err == nil && lock != plan.LockNone && lock != "" {
@@ -79,7 +90,15 @@ func Execute(ctx context.Context, p plan.Part, image Image, copier Copier, locke
 		switch step.Work {
 		case plan.Wait:
 		case plan.Nothing:
-			done(i, CopyResult{State: present}, nil)
+			locks.Go(func() {
+				defer defect.Catch(ctx)
+				var changed bool
+				var err error
+				if attester != nil {
+					changed, err = attester.Attest(ctx, step)
+				}
+				done(i, CopyResult{State: present, Changed: changed}, err)
+			})
 		default:
 			results[i].Err = errNotReported
 			steps, index = append(steps, step), append(index, i)
@@ -121,15 +140,22 @@ type Sealed struct {
 func Seal(ctx context.Context, p plan.Part, image Image, record []byte, present string, recorder Recorder, locker Locker) (Sealed, error) {
 	source := p.Wanted.Source
 	var s Sealed
+	own := ""
 	if p.Record {
 		attached, err := recorder.Attach(ctx, record)
 		if err != nil {
 			return s, err
 		}
 		s.Changed = true
+		own = attached
 		if present == "" {
 			present = attached
 		}
+	}
+	signed, err := recorder.Sign(ctx, own)
+	s.Changed = s.Changed || signed
+	if err != nil {
+		return s, err
 	}
 	changed, err := lock(ctx, locker, source, image, p.Steps[0].Lock)
 	s.Changed = s.Changed || changed

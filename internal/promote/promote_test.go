@@ -30,6 +30,7 @@ type fakeRegistry struct {
 	writes       int
 	ignoresLocks bool
 	err          error
+	sign         func(record string) error
 }
 
 func newFakeRegistry(digests ...string) *fakeRegistry {
@@ -82,6 +83,16 @@ func (s *fakeRegistry) Attach(_ context.Context, _ []byte) (string, error) {
 	s.writes++
 	s.manifests[other] = &plan.Attributes{Digest: other, WriteEnabled: true, DeleteEnabled: true, Created: time.Unix(2, 0)}
 	return other, nil
+}
+
+// Sign signs the record if the test wants that, which must not be locked yet.
+func (s *fakeRegistry) Sign(_ context.Context, record string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sign == nil {
+		return false, nil
+	}
+	return true, s.sign(record)
 }
 
 func sealPlan(lock plan.Lock, record bool) plan.Part {
@@ -177,7 +188,7 @@ func TestTargetsAreIndependent(t *testing.T) {
 		}
 		done(1, CopyResult{}, broken)
 		done(0, CopyResult{State: "copied", Changed: true}, nil)
-	}), func(host string) (Locker, error) {
+	}), nil, func(host string) (Locker, error) {
 		if host != "good" {
 			t.Errorf("the locks of %s were asked for", host)
 		}
@@ -219,7 +230,7 @@ func TestLocksDoNotWaitForOtherTargets(t *testing.T) {
 			t.Error("the fast target is not locked while the slow one is copied to")
 		}
 		done(0, CopyResult{State: "copied"}, nil)
-	}), func(host string) (Locker, error) {
+	}), nil, func(host string) (Locker, error) {
 		locked <- host
 		return newFakeRegistry(root, child), nil
 	})
@@ -234,7 +245,7 @@ func TestLocksDoNotWaitForOtherTargets(t *testing.T) {
 // succeeded.
 func TestUnreportedStepFails(t *testing.T) {
 	p := plan.Part{Steps: []plan.Step{{Target: cart, Work: plan.Copy, Lock: plan.LockTag}}}
-	results := Execute(t.Context(), p, image, copierFunc(func([]plan.Step, func(int, CopyResult, error)) {}), func(string) (Locker, error) {
+	results := Execute(t.Context(), p, image, copierFunc(func([]plan.Step, func(int, CopyResult, error)) {}), nil, func(string) (Locker, error) {
 		t.Error("it was locked")
 		return newFakeRegistry(root, child), nil
 	})
@@ -253,11 +264,60 @@ func TestFirstFailedLockIsReported(t *testing.T) {
 	}
 	many.Children = append(many.Children, child)
 	p := plan.Part{Steps: []plan.Step{{Target: cart, Work: plan.Nothing, Lock: plan.LockTag}}}
-	results := Execute(t.Context(), p, many, nil, func(string) (Locker, error) { return s, nil })
+	results := Execute(t.Context(), p, many, nil, nil, func(string) (Locker, error) { return s, nil })
 	if err := results[0].Err; err == nil || !strings.Contains(err.Error(), many.Children[0]) || results[0].Locked != "" || !results[0].Changed {
 		t.Errorf("%+v", results[0])
 	}
 	if s.manifests[child].DeleteEnabled {
 		t.Error("the manifests after one that cannot be locked are left open")
+	}
+}
+
+// attesterFunc is an Attester.
+type attesterFunc func(plan.Step) (bool, error)
+
+func (f attesterFunc) Attest(_ context.Context, step plan.Step) (bool, error) { return f(step) }
+
+// TestReceiptsBeforeLocks: a target that has everything gets its receipt before it is
+// locked, and is not locked without it.
+func TestReceiptsBeforeLocks(t *testing.T) {
+	missing := errors.New("no receipt")
+	p := plan.Part{Steps: []plan.Step{{Target: cart, Work: plan.Nothing, Lock: plan.LockTag}}}
+	for _, err := range []error{nil, missing} {
+		s := newFakeRegistry(root, child)
+		results := Execute(t.Context(), p, image, nil, attesterFunc(func(plan.Step) (bool, error) {
+			if s.writes > 0 {
+				t.Error("the image is locked before it has its receipt")
+			}
+			return err == nil, err
+		}), func(string) (Locker, error) { return s, nil })
+		if got := results[0]; !errors.Is(got.Err, err) || got.Locked != map[bool]string{true: "tag"}[err == nil] || got.Changed != (err == nil) {
+			t.Errorf("error %v: %+v", err, got)
+		}
+	}
+}
+
+// TestSignedSealBeforeLocks: the statement of a seal names the record that was
+// attached just now, and the image is not locked without it.
+func TestSignedSealBeforeLocks(t *testing.T) {
+	missing := errors.New("no statement")
+	for _, c := range []struct {
+		record bool
+		err    error
+	}{{true, nil}, {false, nil}, {true, missing}} {
+		s := newFakeRegistry(root, child, other)
+		s.sign = func(record string) error {
+			if record != map[bool]string{true: other}[c.record] {
+				t.Errorf("%+v: the record is %q", c, record)
+			}
+			if !s.tag.WriteEnabled {
+				t.Errorf("%+v: the tag is locked before its record is signed", c)
+			}
+			return c.err
+		}
+		sealed, err := Seal(t.Context(), sealPlan(plan.LockTag, c.record), image, []byte("{}"), map[bool]string{false: other}[c.record], s, s)
+		if !errors.Is(err, c.err) || !sealed.Changed || s.tag.WriteEnabled != (c.err != nil) {
+			t.Errorf("%+v: %+v, %v, writable %v", c, sealed, err, s.tag.WriteEnabled)
+		}
 	}
 }

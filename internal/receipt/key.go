@@ -1,6 +1,7 @@
 package receipt
 
 import (
+	"acrpromote/internal/ref"
 	"bytes"
 	"context"
 	"crypto"
@@ -12,7 +13,6 @@ import (
 	"crypto/sha256"
 	_ "crypto/sha512" // for crypto.SHA384
 	"crypto/x509"
-	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -80,7 +80,7 @@ func ParseKey(file []byte) (Key, error) {
 
 // ID returns the key's ID: "sha256:" and the hash of its SubjectPublicKeyInfo (DER)
 // in hexadecimal.
-func (k Key) ID() string { return "sha256:" + hex.EncodeToString(k.sum[:]) }
+func (k Key) ID() string { return ref.EncodeDigest(k.sum[:]) }
 
 // Verify reports whether a signature of a message is by this key. The key alone
 // decides the algorithm: ECDSA with SHA-256 on P-256 and SHA-384 on P-384, the

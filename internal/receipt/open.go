@@ -51,7 +51,7 @@ func Open(mediaType string, content []byte, digest string, keys []Key) (Opened, 
 		return Opened{}, fmt.Errorf("the statement is of the type %q", head.Type)
 	case len(head.Subject) != 1 || len(head.Subject[0].Digest) != 1:
 		return Opened{}, errors.New("the statement does not have one subject with one digest")
-	case "sha256:"+head.Subject[0].Digest["sha256"] != digest:
+	case ref.PrefixDigest(head.Subject[0].Digest["sha256"]) != digest:
 		return Opened{}, fmt.Errorf("the statement is about another image, %s", subjectDigest(head.Subject[0]))
 	case !known:
 		return Opened{}, fmt.Errorf("the statement has the predicate type %q", head.PredicateType)
@@ -124,7 +124,7 @@ func pair(summary, promotion Opened) (Receipt, error) {
 	s, p := *summary.Summary, *promotion.Promotion
 	policy := ""
 	if hex, has := s.Policy.Digest["sha256"]; has {
-		policy = "sha256:" + hex
+		policy = ref.PrefixDigest(hex)
 	}
 	switch {
 	case !s.TimeVerified.Equal(p.Time):
@@ -149,5 +149,5 @@ func (s Summary) promotionOf() string {
 	if len(s.InputAttestations) != 1 || s.InputAttestations[0].URI != PromotionType {
 		return ""
 	}
-	return "sha256:" + s.InputAttestations[0].Digest["sha256"]
+	return ref.PrefixDigest(s.InputAttestations[0].Digest["sha256"])
 }

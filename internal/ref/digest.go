@@ -53,6 +53,10 @@ func DigestOf(data []byte) string {
 // EncodeDigest returns the digest with the given SHA-256 sum.
 func EncodeDigest(sum []byte) string { return algorithm + hex.EncodeToString(sum) }
 
+// PrefixDigest returns the digest with the given digits, unless they are invalid: then
+// what it returns is not a digest either.
+func PrefixDigest(digits string) string { return algorithm + digits }
+
 // DecodeDigest returns the SHA-256 sum of a digest. Its error is the one from
 // CheckDigest.
 func DecodeDigest(s string) ([]byte, error) {

@@ -18,6 +18,9 @@ type Referrer struct {
 	// Unread: only its type is known, since nothing more was needed: it is
 	// excluded, or every target has it.
 	Unread bool
+	// Withheld is why it must not reach the targets, whatever the rules say; empty if
+	// it may.
+	Withheld string
 	// Missing: a target lacks it. At is asked for only of what is.
 	Missing bool
 	At      time.Time // when it was attached, by the registry's clock
@@ -114,6 +117,9 @@ func (r Rules) Select(image []string, list []Referrer) []string {
 func (r Rules) judge(one Referrer) string {
 	if !one.Unread && one.Runnable() {
 		return "a container engine would run it, and it is not the image that was approved"
+	}
+	if one.Withheld != "" {
+		return one.Withheld
 	}
 	if why := r.leaves(one.types()); why != "" {
 		return why

@@ -53,6 +53,8 @@ func Headline(r Result) string {
 				return fmt.Sprintf("everything of %d images has arrived at %s", len(r.Images), registries(r.Images))
 			}
 			return fmt.Sprintf("everything has arrived at %s", targets(total))
+		case r.DryRun && waiting == 0 && plannedReceipts(r) > 0:
+			return fmt.Sprintf("%d receipts would be attached; nothing was written (dry run)", plannedReceipts(r))
 		case r.DryRun && waiting == 0:
 			return "nothing to do; nothing was written (dry run)"
 		case r.DryRun:
@@ -365,6 +367,50 @@ func approvalLine(a Approval) string {
 func (a Approval) open() bool {
 	return slices.ContainsFunc(a.Rules, func(s RuleState) bool { return s.Pending }) &&
 		!slices.ContainsFunc(a.Rules, func(s RuleState) bool { return !s.Met && !s.Pending })
+}
+
+// receiptLines returns what there is to say about the receipts of an approval, or of a
+// seal: each key with the states and the places, and where there are none. It returns
+// nothing if nothing was approved or signed.
+func receiptLines(r Result) []string {
+	if len(r.Receipts) == 0 {
+		if !r.Approval.Granted || r.Approval.Kind != "manual" && r.Approval.Kind != "automated" {
+			return nil
+		}
+		return []string{"none: the approval is not signed"}
+	}
+	words := map[ReceiptState]string{ReceiptPlanned: "would be attached at", ReceiptAttached: "attached at", ReceiptPresent: "already at", ReceiptFailed: "failed, and the approval unsigned, at"}
+	var lines []string
+	keys := map[string]map[ReceiptState][]string{}
+	for _, one := range r.Receipts {
+		if keys[one.KeyID] == nil {
+			keys[one.KeyID] = map[ReceiptState][]string{}
+		}
+		if at := keys[one.KeyID][one.State]; !slices.Contains(at, one.Registry) {
+			keys[one.KeyID][one.State] = append(at, one.Registry)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(keys)) {
+		var parts []string
+		for _, state := range []ReceiptState{ReceiptAttached, ReceiptPlanned, ReceiptPresent, ReceiptFailed} {
+			if at := keys[key][state]; len(at) > 0 {
+				parts = append(parts, words[state]+" "+sanitize.Visible(strings.Join(at, ", "), shortField))
+			}
+		}
+		lines = append(lines, fmt.Sprintf("signed by %s: %s", sanitize.Visible(key, shortField), strings.Join(parts, "; ")))
+	}
+	return lines
+}
+
+// plannedReceipts returns the number of places where receipts would be attached.
+func plannedReceipts(r Result) int {
+	places := map[string]bool{}
+	for _, one := range r.Receipts {
+		if one.State == ReceiptPlanned {
+			places[one.Registry+"/"+one.Repository+"@"+one.Subject] = true
+		}
+	}
+	return len(places)
 }
 
 // name returns the label of a rule, or else its name.

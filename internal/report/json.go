@@ -49,6 +49,8 @@ func filled(r Result) Result {
 	}
 	r.Images = images
 	r.Rights = list(r.Rights)
+	r.Receipts = list(r.Receipts)
+	r.Signing = list(r.Signing)
 	r.Refusals = list[rule.Refusal](r.Refusals)
 	r.Errors = list(r.Errors)
 	r.Egress = list(r.Egress)

@@ -79,6 +79,7 @@ func (m *markdown) rest(r Result, explained bool) {
 	m.approvers(r.Approval)
 	m.pending(r.Approval)
 	m.rights(r.Rights)
+	m.receipts(r)
 	m.next(r)
 	m.warnings(r)
 	m.details(r)
@@ -219,6 +220,24 @@ func (m *markdown) rights(rights []Right) {
 		m.line("%s", s)
 	}
 	m.more(left)
+}
+
+func (m *markdown) receipts(r Result) {
+	lines := receiptLines(r)
+	if len(lines) == 0 {
+		return
+	}
+	m.line("")
+	m.line("### Receipts")
+	m.line("")
+	for _, line := range lines[:min(len(lines), max(m.rows, 1))] {
+		m.line("- %s", m.text(upperFirst(line)))
+	}
+	for _, g := range r.Signing {
+		if (r.DryRun || r.Action == "plan") && g.Signatures > 0 {
+			m.line("- %d signatures by %s", g.Signatures, m.code(g.Key))
+		}
+	}
 }
 
 func (m *markdown) next(r Result) {

@@ -40,6 +40,9 @@ type Result struct {
 	Run        Run        `json:"run"`
 	Approval   Approval   `json:"approval"`
 	Images     []Image    `json:"images"`
+	// Receipts are signed with the keys in Signing.
+	Receipts []Receipt `json:"receipts"`
+	Signing  []Signing `json:"signing"`
 	// Rights is what a plan found of the rights that the action needs.
 	Rights   []Right        `json:"rights"`
 	Refusals []rule.Refusal `json:"refusals"`
@@ -226,6 +229,36 @@ type Attached struct {
 	Reason       string        `json:"reason"`
 	// InPlan is set if the plan's code covers it.
 	InPlan bool `json:"inPlan,omitempty"`
+}
+
+// Receipt is a signed statement that is attached to an image, or will be: the digest
+// of its manifest, once it is known, and that of the image.
+type Receipt struct {
+	Registry      string       `json:"registry"`
+	Repository    string       `json:"repository"`
+	Digest        string       `json:"digest"`
+	Subject       string       `json:"subject"`
+	PredicateType string       `json:"predicateType"`
+	KeyID         string       `json:"keyId"`
+	State         ReceiptState `json:"state"`
+}
+
+// ReceiptState is the state of a receipt.
+type ReceiptState string
+
+// The states: one that is present was attached by an earlier run.
+const (
+	ReceiptPlanned  ReceiptState = "planned"
+	ReceiptAttached ReceiptState = "attached"
+	ReceiptPresent  ReceiptState = "present"
+	ReceiptFailed   ReceiptState = "failed"
+)
+
+// Signing is a key that signs receipts, and how many signatures the plan takes.
+type Signing struct {
+	Key        string `json:"key"`
+	KeyID      string `json:"keyId"`
+	Signatures int    `json:"signatures"`
 }
 
 // MergeAttached joins lists, of several targets for example: each artifact once,

@@ -77,6 +77,7 @@ func (t *text) facts(r Result) {
 	t.code(r)
 	t.approval(r.Approval)
 	t.rights(r.Rights)
+	t.receipts(r)
 	t.budget(r)
 }
 
@@ -297,6 +298,28 @@ func (t *text) approval(a Approval) {
 			// The label and the state are never broken.
 			l = strings.Replace(l, head, label+": "+t.paint(stateColours[state], state), 1-min(i, 1))
 			t.line(strings.Repeat(" ", 2+min(i, 1)*2) + l)
+		}
+	}
+}
+
+func (t *text) receipts(r Result) {
+	for n, line := range receiptLines(r) {
+		if n == 0 {
+			t.line("")
+		}
+		for i, l := range wrap(line, t.width-10) {
+			head := t.paint(bold, "Receipts") + "  "
+			if i+n > 0 {
+				head = "          "
+			}
+			t.line(head + l)
+		}
+	}
+	for _, g := range r.Signing {
+		if (r.DryRun || r.Action == "plan") && g.Signatures > 0 {
+			for _, l := range wrap(fmt.Sprintf("%d signatures by %s", g.Signatures, sanitize.Visible(g.Key, shortField)), t.width-10) {
+				t.line("          " + l)
+			}
 		}
 	}
 }

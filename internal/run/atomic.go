@@ -23,7 +23,7 @@ var errRestIsMissing = errors.New("the image has arrived by digest; its tag will
 func (e *executor) executeAtomically(ctx context.Context) {
 	arrived := make([][]promote.Result, len(e.parts))
 	e.images(ctx, func(i int, next func()) {
-		arrived[i] = promote.Execute(ctx, withoutLocks(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil)
+		arrived[i] = promote.Execute(ctx, withoutLocks(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil, nil)
 	})
 	broken := map[string]bool{}
 	for i, part := range e.parts {
@@ -42,8 +42,10 @@ func (e *executor) executeAtomically(ctx context.Context) {
 				part.Steps[j].Work = plan.Wait
 			}
 		}
+		wait := e.startSource(ctx, i)
+		defer wait()
 		tags := &tagger{copier{executor: e, at: i}, arrived[i]}
-		tagged := promote.Execute(ctx, part, e.image(i), tags, e.locker)
+		tagged := promote.Execute(ctx, part, e.image(i), tags, attester{e, i}, e.locker)
 		for j, step := range e.parts[i].Steps {
 			switch {
 			case step.Work == plan.Wait:
@@ -91,6 +93,11 @@ func (t *tagger) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.CopyResult, error) {
 	target := step.Target
 	r := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].CopyResult
+	attested, err := attester{t.executor, t.at}.Attest(ctx, step)
+	r.Changed = r.Changed || attested
+	if err != nil {
+		return r, err
+	}
 	if step.Work == plan.Repair || target.Tag == "" {
 		return r, nil
 	}

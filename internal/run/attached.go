@@ -16,6 +16,7 @@ import (
 	"acrpromote/internal/ref"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/report"
+	"acrpromote/internal/seal"
 	"acrpromote/internal/transfer"
 )
 
@@ -45,6 +46,7 @@ func (f observation) referrers() []referrer.Referrer {
 func (r *reader) readReferrers(ctx context.Context, wanted plan.Wanted, found *observation) {
 	source := &found.source
 	source.referrers = found.referrers()
+	r.withholdReceipts(ctx, wanted, source.referrers)
 	audit := r.c.Action == agent.Audit
 	if !audit && !r.planned && !wanted.TimesReferrers() || !isAzure(wanted.Source.Registry) {
 		return
@@ -222,7 +224,7 @@ const mostWarnings = 10
 func warnOfReferrers(wanted plan.Wanted, found observation, result *collector) {
 	var warnings []string
 	for i, one := range found.source.referrers {
-		if reason := found.source.left[i]; reason != "" {
+		if reason := found.source.left[i]; reason != "" && !slices.Contains(seal.LaterTypes, one.Type) {
 			warnings = append(warnings, fmt.Sprintf("attached %s %s is not copied: %s", one.Type, one.Digest, reason))
 		}
 		for j, t := range found.targets {

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"fmt"
 	"math"
 	"strings"
 
@@ -14,7 +15,7 @@ import (
 
 // budget counts the requests of the whole run for each Azure registry, before
 // anything is written: those that have been sent, and those that the plan takes.
-func budget(s *session.Session, o *order, f *findings, p plan.Plan) []report.Budget {
+func budget(s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts) []report.Budget {
 	b := &budgeter{requests: map[string]*report.Requests{}, sent: map[string]bool{}}
 	for _, t := range s.Traffic() {
 		b.requests[t.Registry] = &report.Requests{Read: t.Read - t.Redirected, Write: t.Write, Referrers: t.Referrers, Token: t.Token}
@@ -43,6 +44,9 @@ func budget(s *session.Session, o *order, f *findings, p plan.Plan) []report.Bud
 			b.lock(at, step, manifests, step.Work != plan.Nothing || part.Record)
 		}
 	}
+	if rs != nil {
+		b.receipts(rs)
+	}
 	var all []report.Budget
 	for host, requests := range b.requests {
 		if isAzure(host) {
@@ -56,6 +60,9 @@ func budget(s *session.Session, o *order, f *findings, p plan.Plan) []report.Bud
 // recordWrites is what attaching a seal record takes: two blobs, each with the start
 // of an upload and the upload, and the manifest.
 const recordWrites = 5
+
+// emptyConfig is the digest of the config of an artifact, {}.
+const emptyConfig = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"
 
 type budgeter struct {
 	requests map[string]*report.Requests // by registry
@@ -101,6 +108,31 @@ func (b *budgeter) copy(source, target string, t targetState, atomic bool) {
 	}
 }
 
+// receipts counts what attaching receipts takes: the empty config and the content of
+// each statement, with the start of an upload and the upload, and the manifests.
+func (b *budgeter) receipts(rs *receipts) {
+	rs.each(func(p *receiptPlace) {
+		at := b.at(p.at.Registry)
+		if !p.known {
+			at.Referrers++ // those of another attempt
+		}
+		if p.present {
+			return
+		}
+		at.Write += 6
+		for _, blob := range []string{emptyConfig, fmt.Sprintf("promotion %p", p.statement)} {
+			if b.first("to "+p.at.Registry, blob) {
+				at.Write++
+			}
+		}
+	})
+	for _, p := range rs.seals {
+		if p != nil && p.present == "" {
+			b.at(p.sealing.Image.Registry).Write += recordWrites - 1 // its config is that of the record
+		}
+	}
+}
+
 // lock counts what locking takes: each tag and manifest is read, and read again if
 // it is not locked yet.
 func (b *budgeter) lock(at *report.Requests, step plan.Step, manifests int, fresh bool) {
@@ -128,8 +160,8 @@ func shares(r report.Requests) report.Shares {
 }
 
 // planBudget adds the budget to the result of an action that writes, or would.
-func planBudget(c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, result *collector) {
+func planBudget(c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts, result *collector) {
 	if c.Action != agent.Audit {
-		result.result.Budget = budget(s, o, f, p)
+		result.result.Budget = budget(s, o, f, p, rs)
 	}
 }

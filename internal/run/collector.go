@@ -98,6 +98,13 @@ func (r *collector) warn(text string) {
 	}
 }
 
+// note adds a warning while images are copied concurrently.
+func (r *collector) note(text string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.warn(text)
+}
+
 // done records the result of one image at one target. It is safe for concurrent
 // use.
 func (r *collector) done(changed bool, problems ...report.Problem) {

@@ -50,6 +50,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	for _, w := range verdict.Warnings {
 		result.warn(w)
 	}
+	f.verdict = verdict
 	if o.planned {
 		r.Plan = planOf(whole, len(images), verdict.PlanAt)
 		o.scope, _ = plan.ScopeAt(whole, verdict.PlanAt)

@@ -36,15 +36,16 @@ type executor struct {
 	*order
 	found    *findings
 	parts    []plan.Part
+	receipts *receipts
 	progress *report.Progress
 	result   *collector
 }
 
 // execute executes the plan, several images at once, and adds each result.
-func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, to *reporter, result *collector) {
+func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts, to *reporter, result *collector) {
 	progress := to.progress()
 	defer progress.Stop()
-	e := &executor{c: c, s: s, to: to, order: o, found: f, parts: p.Parts, progress: progress, result: result}
+	e := &executor{c: c, s: s, to: to, order: o, found: f, parts: p.Parts, receipts: rs, progress: progress, result: result}
 	if o.set && plan.Atomic(o.images) {
 		e.executeAtomically(ctx)
 		return
@@ -55,7 +56,9 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 			e.seal(ctx, i)
 			return
 		}
-		done := promote.Execute(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, e.locker)
+		wait := e.startSource(ctx, i)
+		defer wait()
+		done := promote.Execute(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, attester{e, i}, e.locker)
 		for j, step := range e.parts[i].Steps {
 			if step.Work != plan.Wait {
 				e.done(i, j, done[j])
@@ -140,10 +143,20 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 	inspected.Wait()
 	var to []transfer.Destination
 	var index []int // of each delivery's step
+	var stops []func()
+	defer func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}()
 	for i, err := range failures {
 		if err != nil {
 			done(i, promote.CopyResult{}, err)
 			continue
+		}
+		if p := c.place(c.at, steps[i]); p != nil && !c.untagged {
+			stops = append(stops, p.start(ctx))
+			deliveries[i].Finish = p.finish
 		}
 		to, index = append(to, deliveries[i]), append(index, i)
 	}
@@ -152,6 +165,10 @@ func (c *copier) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 		step := steps[index[i]]
 		c.target(step.Target).registry.Sent(err)
 		c.leave(step.Target, out.Left)
+		if p := c.place(c.at, step); p != nil && !c.untagged {
+			p.conclude(err)
+			out.Changed = out.Changed || p.wrote()
+		}
 		done(index[i], promote.CopyResult{State: string(out.State), Changed: out.Changed}, err)
 		if int(ended.Add(1)) == (len(to)+1)/2 {
 			// A slow target must not delay the rest of the set.
@@ -214,7 +231,7 @@ func (e *executor) seal(ctx context.Context, i int) {
 	}
 	run := e.found.run
 	record, err := seal.Record{
-		Image: source.String(), Digest: e.parts[i].Digest, Rules: []string{"older-than-run"},
+		Image: source.String(), Digest: e.parts[i].Digest, Rules: sealRules,
 		Run: seal.Run{
 			Kind: e.result.result.Run.Kind, Organization: run.Organization, Project: run.Project, ID: run.ID,
 			Stage: run.Stage, Branch: run.Branch, Commit: run.Commit,
@@ -225,7 +242,7 @@ func (e *executor) seal(ctx context.Context, i int) {
 		return
 	}
 	oldest, _ := plan.Oldest(found.records)
-	sealed, err := promote.Seal(ctx, e.parts[i], e.image(i), record, oldest.Digest, recorder{at.Data, source.Repository, found.tree.Manifests()[0]}, locker)
+	sealed, err := promote.Seal(ctx, e.parts[i], e.image(i), record, oldest.Digest, recorder{at.Data, source.Repository, found.tree.Manifests()[0], e.receipts.seals[i]}, locker)
 	e.result.result.Images[i].SealedAt = formatTime(sealed.At)
 	if err != nil {
 		fail(sealed.Changed, err)
@@ -244,7 +261,11 @@ type recorder struct {
 	registry   *transfer.Registry
 	repository string
 	subject    transfer.Descriptor
+	signed     *sealPlace // nil if no statement is signed
 }
+
+// sealRules are the rules that a seal says were checked.
+var sealRules = []string{"older-than-run"}
 
 func (r recorder) Attach(ctx context.Context, record []byte) (string, error) {
 	attached, err := r.registry.PutArtifact(ctx, r.repository, transfer.Artifact{
@@ -252,6 +273,13 @@ func (r recorder) Attach(ctx context.Context, record []byte) (string, error) {
 		Contents: []transfer.Content{{MediaType: seal.ArtifactType, Data: record, Inline: true}},
 	})
 	return attached.Digest, err
+}
+
+func (r recorder) Sign(ctx context.Context, record string) (changed bool, err error) {
+	if r.signed == nil {
+		return false, nil
+	}
+	return r.signed.attach(ctx, record)
 }
 
 // locker returns access to the locks of a registry, with the types of package

@@ -10,11 +10,13 @@ import (
 
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/explain"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/promote"
 	"acrpromote/internal/report"
 	"acrpromote/internal/session"
 	"acrpromote/internal/transfer"
+	"acrpromote/internal/vault"
 )
 
 // problem converts an error for the result: what failed, on which side, why, and
@@ -25,6 +27,12 @@ func problem(side report.Side, err error) report.Problem {
 	var copying *transfer.Error
 	var readBack *promote.ReadBackError
 	var unanswered *egress.Error
+	var signing *vault.Error
+	if errors.As(err, &signing) {
+		p.Side, p.Subject = report.ServiceSide, "receiptKey"
+		p.Reason, p.Remedy = explain.Split(signing, p.Remedy)
+		return p
+	}
 	if slow := (*session.SlowTargetError)(nil); errors.As(err, &slow) {
 		p.Subject, p.Reason = slow.Registry, slow.Error()
 		p.Remedy = "Check the registry's health and throttling, then run the step again. Only the rest is copied."

@@ -26,6 +26,7 @@ type findings struct {
 	warnings    []string
 	runRefusals []rule.Refusal
 	releasing   approval.Releasing
+	verdict     approval.Verdict     // set in the decide phase
 	evidence    []*approval.Evidence // by group of the order; nil if it was not read
 	stages      []*approval.Evidence // of this stage, even if another stage's approval counts
 	images      []observation        // by image of the order
@@ -65,6 +66,10 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	all.Go(func() {
 		defer defect.Catch(ctx)
 		wrong = r.readRun(ctx, f)
+	})
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		r.readySigners(ctx)
 	})
 	all.Go(func() {
 		defer defect.Catch(ctx)

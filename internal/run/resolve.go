@@ -39,6 +39,7 @@ type order struct {
 	quoted []string
 	scope  plan.Scope
 
+	signers     []*signer         // of receipts
 	flow        *flowFile         // nil if there is none
 	refusals    []rule.Refusal    // by the flow file alone
 	connections map[string]string // names of service connections by GUID, as far as they were read
@@ -80,7 +81,7 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 	}
 	switch {
 	case err == nil:
-		err = signIn(c, s, o)
+		err = errors.Join(signIn(c, s, o), prepareSigners(c, s, o, result))
 	case isUsage(err):
 		err = errors.Join(err, credentialMistakes(c, s))
 	}
@@ -114,6 +115,7 @@ func direct(c *agent.Config, result *collector) (*order, error) {
 		}
 		return nil, wrong
 	}
+	wanted.SignSource = c.ReceiptAtSource.Value
 	o.images = []plan.Wanted{wanted}
 	o.planned = needsPlanCode(c, o)
 	return o, nil
@@ -145,6 +147,7 @@ func inputs(c *agent.Config) topology.Inputs {
 		Sealed:              optional(c.Sealed),
 		Lock:                topology.Lock(c.Lock),
 		OnPartial:           topology.OnPartial(c.OnPartial),
+		ReceiptKey:          c.ReceiptKey,
 	}
 	if c.ApprovalCode.Given {
 		code := topology.Code(c.ApprovalCode.Value)
@@ -216,12 +219,18 @@ func warnOfUnused(c *agent.Config, o *order, result *collector) {
 	}
 }
 
-// signIns returns how the step signs in to each registry of the order.
+// signIns returns how the step signs in to each registry of the order, and to the
+// vaults of the keys that sign receipts.
 func (o *order) signIns(s *session.Session) []approval.SignIn {
 	var all []approval.SignIn
 	for _, host := range plan.Registries(o.images, o.others) {
 		if r, err := s.Registry(host); err == nil {
 			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Connection: o.connections[approval.GUID(r.ConnectionID)], Shared: r.Shared, Writes: plan.Writes(o.images, host)})
+		}
+	}
+	for _, g := range o.signers {
+		if in, ok := g.signIn(o.connections); ok {
+			all = append(all, in)
 		}
 	}
 	return all
@@ -240,7 +249,8 @@ func (o *order) rulesInForce(in topology.Inputs) map[string]report.RuleInForce {
 	return all
 }
 
-// identities returns how the step signs in to each registry, for the result.
+// identities returns how the step signs in to each registry, and to the vaults of the
+// keys that sign receipts, for the result.
 func (o *order) identities(s *session.Session) []report.Identity {
 	var all []report.Identity
 	for _, host := range plan.Registries(o.images, o.others) {
@@ -256,6 +266,11 @@ func (o *order) identities(s *session.Session) []report.Identity {
 			Side: side, Host: host, ID: r.ConnectionID, ClientID: r.ClientID,
 			Connection: cmp.Or(o.connections[approval.GUID(r.ConnectionID)], r.ConnectionID),
 		})
+	}
+	for _, g := range o.signers {
+		if identity, ok := g.identity(o.connections); ok {
+			all = append(all, identity)
+		}
 	}
 	return all
 }

@@ -103,19 +103,20 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 	if c.Action == agent.Plan {
 		publishPlan(o, to, result)
 	}
-	planBudget(c, s, o, found, decided, result)
+	receipts, ready := prepareReceipts(ctx, c, s, o, found, decided, result, now)
+	planBudget(c, s, o, found, decided, receipts, result)
 	if c.Action == agent.Plan {
 		// The action that is planned does not compare: its budget is without this.
 		compare(ctx, c, s, o, found, decided, result, now)
 	}
 	switch {
-	case len(decided.Refusals) > 0 || decided.Withheld || c.ReadOnly():
+	case len(decided.Refusals) > 0 || decided.Withheld || !ready || c.ReadOnly():
 		return s, o
 	case ctx.Err() != nil:
 		result.unexecuted = true
 		return s, o
 	}
-	execute(ctx, c, s, o, found, decided, to, result)
+	execute(ctx, c, s, o, found, decided, receipts, to, result)
 	return s, o
 }
 

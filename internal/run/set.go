@@ -105,7 +105,7 @@ func (r *resolver) route(source ref.Reference, named bool, digest string, target
 	if err != nil {
 		return err
 	}
-	wanted.Digest, wanted.Named = digest, named
+	wanted.Digest, wanted.Named, wanted.SignSource = digest, named, r.c.ReceiptAtSource.Value
 	r.refusals = append(r.refusals, refused...)
 	r.images = append(r.images, wanted)
 	for _, route := range wanted.Routes {

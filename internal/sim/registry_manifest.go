@@ -209,6 +209,13 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 			return
 		}
 	}
+	if d.Subject != nil && r.o.Quirks.LockedSubject && repo != nil {
+		if m := repo.manifests[d.Subject.Digest]; m != nil && !m.attributes.write {
+			r.mu.Unlock()
+			disallow(w)
+			return
+		}
+	}
 	if d.Subject != nil && r.o.Quirks.StrictSubject {
 		if _, m := r.seen(req, name, d.Subject.Digest); m == nil {
 			r.mu.Unlock()

@@ -19,6 +19,8 @@ type Quirks struct {
 	NoSubjectHeader bool
 	// StrictSubject refuses a manifest whose subject does not exist.
 	StrictSubject bool
+	// LockedSubject refuses a manifest whose subject is locked against writes.
+	LockedSubject bool
 	// DigestNames answers a tag sha256-<hex> that does not exist with the manifest
 	// of that digest.
 	DigestNames bool

@@ -84,20 +84,43 @@ func (a Artifact) manifest() (*Manifest, error) {
 // blobs, then the manifest by its digest, and then the fallback tag if the
 // registry does not list referrers itself.
 func (r *Registry) PutArtifact(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
-	m, err := a.manifest()
-	if err != nil {
-		return Descriptor{}, withSide(Target, r.transportError(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
+	if err := r.PutArtifactBlobs(ctx, repo, a); err != nil {
+		return Descriptor{}, err
 	}
+	return r.PutArtifactManifest(ctx, repo, a)
+}
+
+const attachingOp = "attaching the artifact"
+
+// PutArtifactBlobs puts the blobs of artifacts, each once.
+func (r *Registry) PutArtifactBlobs(ctx context.Context, repo string, artifacts ...Artifact) error {
 	data := map[string][]byte{ref.DigestOf(emptyConfig): emptyConfig}
-	for _, c := range a.Contents {
-		data[ref.DigestOf(c.Data)] = c.Data
+	var all []Descriptor
+	subject := ""
+	for _, a := range artifacts {
+		subject = a.Subject.Digest
+		m, err := a.manifest()
+		if err != nil {
+			return withSide(Target, r.transportError(ctx, attachingOp, repo, subject, err))
+		}
+		for _, c := range a.Contents {
+			data[ref.DigestOf(c.Data)] = c.Data
+		}
+		all = append(all, m.blobs()...)
 	}
-	blobs, err := distinct(m.blobs())
+	blobs, err := distinct(all)
 	if err == nil {
 		err = forEach(ctx, blobs, func(ctx context.Context, d Descriptor) error { return r.putSmallBlob(ctx, repo, data[d.Digest]) })
 	}
+	return withSide(Target, r.wrap(ctx, attachingOp, repo, subject, err))
+}
+
+// PutArtifactManifest puts the manifest of an artifact whose blobs are there, and the
+// fallback tag if the registry does not list referrers itself.
+func (r *Registry) PutArtifactManifest(ctx context.Context, repo string, a Artifact) (Descriptor, error) {
+	m, err := a.manifest()
 	if err != nil {
-		return Descriptor{}, withSide(Target, r.wrap(ctx, "attaching the artifact", repo, a.Subject.Digest, err))
+		return Descriptor{}, withSide(Target, r.transportError(ctx, attachingOp, repo, a.Subject.Digest, err))
 	}
 	listed, err := r.putManifest(ctx, repo, m.Digest, m, true)
 	if err == nil && m.subject != nil {

@@ -52,9 +52,10 @@ type targetCopy struct {
 	tag      string
 	presence Presence
 	progress Progress
-	all      []Descriptor                  // blobs of the tree
-	puts     *keyed.Cache[*node, struct{}] // manifests that were put by digest, or failed
-	attached *keyed.Cache[*node, struct{}] // referrers that were put, or failed
+	finish   func(ctx context.Context) error // see Destination; may be nil
+	all      []Descriptor                    // blobs of the tree
+	puts     *keyed.Cache[*node, struct{}]   // manifests that were put by digest, or failed
+	attached *keyed.Cache[*node, struct{}]   // referrers that were put, or failed
 
 	ctx    context.Context // of the blobs
 	cancel context.CancelFunc
@@ -77,7 +78,7 @@ type listing struct {
 
 func newTargetCopy(ctx context.Context, f *fanOut, d Destination) *targetCopy {
 	c := &targetCopy{tree: f.tree, src: f.src, srcRepo: f.srcRepo, dst: d.Registry, repo: d.Repository, tag: d.Tag,
-		presence: d.Presence, progress: f.progress, all: f.blobs, listings: make(map[listing][]Descriptor),
+		presence: d.Presence, finish: d.Finish, progress: f.progress, all: f.blobs, listings: make(map[listing][]Descriptor),
 		puts: keyed.NewCache[*node, struct{}](0, keepErrors), attached: keyed.NewCache[*node, struct{}](0, keepErrors)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.changed.L = &c.mu
@@ -125,7 +126,7 @@ func (c *targetCopy) copyAll(ctx context.Context) error {
 	}
 	if p.Complete() {
 		c.out.State = Present
-		return nil
+		return c.callFinish(ctx)
 	}
 	if err := c.putManifests(ctx); err != nil {
 		return c.abort(err)
@@ -168,10 +169,29 @@ func (c *targetCopy) putManifests(ctx context.Context) error {
 	if err := c.awaitBlobs(ctx); err != nil {
 		return err
 	}
+	if err := c.callFinish(ctx); err != nil {
+		return err
+	}
 	if err := c.putRoot(ctx); err != nil || c.tag == "" {
 		return err
 	}
 	return c.restoreReferrers(ctx)
+}
+
+// callFinish calls the destination's Finish, and once more after it has put the root
+// by its digest if the registry may have missed it.
+func (c *targetCopy) callFinish(ctx context.Context) error {
+	if c.finish == nil {
+		return nil
+	}
+	err := c.finish(ctx)
+	if err == nil || !mayLackSubject(err) || c.presence.Root {
+		return err
+	}
+	if err := c.putRootByDigest(ctx); err != nil {
+		return err
+	}
+	return c.finish(ctx)
 }
 
 // abort ends the sending of blobs. If a blob has failed, it returns that error.

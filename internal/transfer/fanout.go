@@ -19,6 +19,11 @@ type Destination struct {
 	Repository string
 	Tag        string   // "": by digest
 	Presence   Presence // the result of Inspect, with the same repository and tag
+	// Finish, if not nil, is called when everything but the root has arrived, and
+	// before the tag points to it. An error fails the copy. If the registry may have
+	// refused something only because its subject, the root, does not exist, the root
+	// is put by its digest, and Finish is called again.
+	Finish func(ctx context.Context) error
 }
 
 // Copy copies a tree to several targets at the same time. At each target it writes

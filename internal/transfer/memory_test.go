@@ -39,7 +39,7 @@ func TestBytesReadAgain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		Copy(t.Context(), tree, []Destination{{to, "dev/cart", "1.0", presence}}, nil, func(_ int, _ Outcome, err error) {
+		Copy(t.Context(), tree, []Destination{{Registry: to, Repository: "dev/cart", Tag: "1.0", Presence: presence}}, nil, func(_ int, _ Outcome, err error) {
 			if err != nil {
 				t.Errorf("full %v: %v", full, err)
 			}
