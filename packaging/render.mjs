@@ -40,8 +40,8 @@ export function commandsToHTML(log) {
   }).join('\n').trim();
 }
 
-// markdownToHTML supports headings, tables, lists, paragraphs, bold, code, and the
-// HTML in the summaries.
+// markdownToHTML supports headings, tables, lists, paragraphs, bold, code, blocks of
+// code, and the HTML in the summaries.
 export function markdownToHTML(markdown) {
   const html = [];
   const lines = markdown.split('\n');
@@ -63,6 +63,10 @@ export function markdownToHTML(markdown) {
       for (; /^(?:-|\d+\.) /.test(lines[at] ?? ''); at += 1) items.push(`<li>${inline(lines[at].replace(/^(?:-|\d+\.) /, ''))}</li>`);
       html.push(`<${list}>${items.join('')}</${list}>`);
       at -= 1;
+    } else if (line.startsWith('```')) {
+      const block = [];
+      for (at += 1; at < lines.length && !lines[at].startsWith('```'); at += 1) block.push(escape(lines[at]));
+      html.push(`<pre>${block.join('\n')}</pre>`);
     } else if (line.startsWith('<')) {
       html.push(line);
     } else if (line !== '') {
@@ -76,6 +80,6 @@ export function markdownToHTML(markdown) {
 function inline(text) {
   return text.split(/(`[^`]*`)/).map((part) => {
     if (part.startsWith('`')) return `<code>${escape(part.slice(1, -1)).replaceAll('*', '&#42;')}</code>`;
-    return part.replace(/</g, '&lt;').replace(/\\([|*_`[\]\\])/g, '$1');
+    return part.replace(/<(?!br>)/g, '&lt;').replace(/\\([|*_`[\]\\])/g, '$1');
   }).join('').replace(/\*\*([^*]+)\*\*/g, '<b>$1</b>');
 }

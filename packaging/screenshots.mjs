@@ -1,6 +1,8 @@
 // Renders images/screenshot-*.png for the Marketplace from real output: it runs
 // the demo, and renders with headless Chromium the demo's output, the log of a
-// refused step and the summary of a successful one.
+// refused step and the summary of a successful one. It also renders docs/card-*.png,
+// the approver's cards that the tests of the program compare, in which only the times
+// are made up.
 //
 //   node packaging/screenshots.mjs DEMO PROGRAM
 //
@@ -35,6 +37,12 @@ function main() {
     draw('summary', 1180, `<div class="page">${markdownToHTML(done.summary)}</div>`);
     draw('refusal', 1000, `<div class="log">${commandsToHTML(refused.log)}</div>`);
     draw('demo', 900, `<div class="terminal">${ansiToHTML(printed)}</div>`);
+    for (const [name, page] of [['patch', 'page'], ['base', 'page'], ['rollback', 'page dark']]) {
+      const card = fs.readFileSync(path.join(root, 'cmd', 'acrpromote', 'testdata', `card-${name}.md.golden`), 'utf8').replaceAll('TIME, AGE', '2026-03-01 08:00 UTC, 9 days ago');
+      // A reader of the page would open the details of what differs.
+      const html = markdownToHTML(card).replaceAll(/<details>(?=<summary>(?:Image configuration|Packages))/g, name === 'base' ? '<details open>' : '<details>');
+      screenshot(browser, folder, path.join(root, 'docs', `card-${name}.png`), 760, `<div class="${page}">${html}</div>`);
+    }
   } finally {
     fs.rmSync(folder, { recursive: true, force: true });
   }
@@ -65,7 +73,11 @@ body > div { border-radius: 6px; overflow: hidden; }
 .page h2 { font-size: 22px; margin: 12px 0; } .page h3 { font-size: 17px; margin: 18px 0 8px; }
 .page table { border-collapse: collapse; font-size: 13px; } .page th, .page td { border: 1px solid #d5dbe1; padding: 5px 9px; text-align: left; }
 .page th { background: #f2f5f7; } code { font: 12px "DejaVu Sans Mono", Consolas, Menlo, monospace; }
+.page pre { font: 14px "DejaVu Sans Mono", Consolas, Menlo, monospace; background: #f2f5f7; padding: 10px 14px; margin: 10px 0; }
+.page table { max-width: 100%; } .page td { overflow-wrap: anywhere; }
 summary { margin-top: 14px; color: #33506b; cursor: default; }
+.page.dark { color: #e1e6eb; background: #1b1f24; border-color: #3a424b; }
+.dark th, .dark td { border-color: #3a424b; } .dark th, .dark pre { background: #262c33; } .dark summary { color: #9cc4ea; }
 `;
 
 function screenshot(browser, folder, file, width, body) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -358,5 +359,46 @@ func TestCardOfRollback(t *testing.T) {
 	goldenCard(t, "rollback", o)
 	if o.at("images", 0, "targets", 0, "rollback") != true || o.at("images", 0, "changes", 0, "basis") != "moved" {
 		t.Errorf("target %v", o.at("images", 0, "targets", 0))
+	}
+}
+
+// TestCardOfSet plans a set: one image that a target has already, one that is new
+// there, and one that follows another version.
+func TestCardOfSet(t *testing.T) {
+	env := newTestEnv(t)
+	cart1, _, _ := env.three()
+	pushIndex(env.dev, cart, "1.0", 1)
+	testimage.Put(env.dev2, cart, "0.9", child(1, 0))
+	env.queuePlan()
+	o := env.task(inputs{"action": "plan", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/cart:*\nshop/pay:1.0"}).want("done").wroteNothing()
+	goldenCard(t, "set", o)
+	if got := fmt.Sprint(o.at("images", 0, "changes", 1, "layersShared", "count")); got != "2" || o.at("images", 0, "digest") != cart1.Digest {
+		t.Errorf("%s layers are shared\n%v", got, o.at("images", 0))
+	}
+}
+
+// TestCardWithoutRights plans with an identity that may not list the tags of a target.
+// The card says so; the plan is what it is without.
+func TestCardWithoutRights(t *testing.T) {
+	env := newTestEnv(t)
+	image := patchAfter.put(env.prod, cart, release)
+	env.record(image)
+	env.lock(release)
+	patchBefore.put(env.dev, cart, "1.4.1")
+	env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Host != devHost || !strings.HasSuffix(r.URL.Path, "/_tags") {
+			return false
+		}
+		rw.WriteHeader(http.StatusForbidden)
+		_, _ = rw.Write([]byte(`{"errors":[{"code":"DENIED","message":"requested access to the resource is denied"}]}`))
+		return true
+	})
+	env.queuePlan()
+	o := env.task(planned()).want("done").wroteNothing()
+	if note := fmt.Sprint(o.at("images", 0, "changes", 0, "notes")); !strings.Contains(note, "the tags of contosodev.azurecr.io/shop/cart could not be listed") {
+		t.Errorf("notes %s", note)
+	}
+	if !strings.Contains(o.summary, "could not be listed") || !strings.Contains(o.summary, "not compared") {
+		t.Errorf("the card does not say so:\n%s", o.summary)
 	}
 }

@@ -46,20 +46,47 @@ func BenchmarkMemory(b *testing.B) {
 				lines = append(lines, repository+":1.0")
 			}
 			for range b.N {
-				benchMemory(b, source, c.targets, lines)
+				benchMemory(b, source, func() *hollow { return newHollow(b) }, c.targets, lines, "invertedPush", "--referrers=false")
 			}
 		})
 	}
 }
 
-func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
+// BenchmarkPlanOfSet measures time and peak memory of a plan for 500 images to 20
+// targets, each of which has an earlier version of every image; and of verify, which
+// compares nothing.
+func BenchmarkPlanOfSet(b *testing.B) {
+	for _, action := range []string{"verify", "plan"} {
+		b.Run(action, func(b *testing.B) {
+			const images, targets = 500, 20
+			source, earlier := newHollow(b), newHollow(b)
+			var lines []string
+			for i := range images {
+				repository := fmt.Sprintf("shop/app%d", i)
+				source.add(repository, sized(repository, 5, 64<<10))
+				earlier.add(repository, sized(repository, 4, 64<<10))
+				lines = append(lines, repository+":1.0")
+			}
+			target := func() *hollow {
+				h := newHollow(b)
+				h.earlier, h.manifests, h.blobs = earlier.tags, earlier.manifests, earlier.blobs
+				return h
+			}
+			for range b.N {
+				benchMemory(b, source, target, targets, lines, action)
+			}
+		})
+	}
+}
+
+func benchMemory(b *testing.B, source *hollow, newTarget func() *hollow, targets int, lines []string, arguments ...string) {
 	b.Helper()
 	dir := b.TempDir()
 	flow := fmt.Sprintf("version: 1\ntrust: [dev, production]\nregistries:\n  prod: {host: %q, trust: production}\n", source.host)
-	arguments := []string{"invertedPush", "--referrers=false", "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt", "--plain-http", source.host}
+	arguments = append(arguments, "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt", "--plain-http", source.host)
 	var to []string
 	for i := range targets {
-		target := newHollow(b)
+		target := newTarget()
 		to = append(to, fmt.Sprintf("dev%d", i))
 		flow += fmt.Sprintf("  dev%d: {host: %q, trust: dev}\n", i, target.host)
 		arguments = append(arguments, "--plain-http", target.host)
@@ -90,7 +117,8 @@ func benchMemory(b *testing.B, source *hollow, targets int, lines []string) {
 // pushed.
 type hollow struct {
 	host      string
-	tags      map[string]string // digests, by repository
+	tags      map[string]string // digests of the tag 1.0, by repository
+	earlier   map[string]string // the same of the tag 0.9
 	manifests map[string]testimage.Part
 	blobs     map[string]v1.Layer
 }
@@ -146,8 +174,11 @@ func (h *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 	case rest != "":
 		digest := rest
-		if root := h.tags[repository]; digest == "1.0" {
-			digest = root
+		switch digest {
+		case "1.0":
+			digest = h.tags[repository]
+		case "0.9":
+			digest = h.earlier[repository]
 		}
 		m, ok := h.manifests[digest]
 		if !ok {
@@ -166,6 +197,9 @@ func (h *hollow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", fmt.Sprint(testimage.Of(blob).Size))
 		content, _ := blob.Compressed()
 		_, _ = io.Copy(w, content)
+	case strings.HasSuffix(r.URL.Path, "/tags/list") && h.earlier != nil:
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"tags":["0.9"]}`)
 	default:
 		http.NotFound(w, r)
 	}

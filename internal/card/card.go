@@ -70,6 +70,7 @@ const (
 	New     State = "new"     // the tag or digest is new there
 	Moves   State = "moves"   // the tag points to another image
 	Present State = "present" // nothing changes
+	Repair  State = "repair"  // it is there, and something that belongs to it is missing
 	Unread  State = "unread"  // the target could not be read
 )
 

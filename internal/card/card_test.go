@@ -139,14 +139,14 @@ func filled(text string, length int) Card {
 	var c Card
 	fill(reflect.ValueOf(&c).Elem(), text, length)
 	c.Now = now
-	states := []State{New, Moves, Present, Unread}
-	bases := []imageinfo.Basis{imageinfo.Moved, imageinfo.Version, imageinfo.Newest, imageinfo.First}
+	states := []State{New, Moves, Present, Unread, Repair}
+	bases := []imageinfo.Basis{imageinfo.Moved, imageinfo.Version, imageinfo.Newest, imageinfo.First, imageinfo.Same}
 	for i := range c.Images {
 		for j := range c.Images[i].Targets {
-			c.Images[i].Targets[j].State, c.Images[i].Targets[j].Change = states[j%4], j%length
+			c.Images[i].Targets[j].State, c.Images[i].Targets[j].Change = states[j%5], j%length
 		}
 		for j := range c.Images[i].Changes {
-			c.Images[i].Changes[j].Basis = bases[j%4]
+			c.Images[i].Changes[j].Basis = bases[j%5]
 		}
 	}
 	return c

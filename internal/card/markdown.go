@@ -139,7 +139,7 @@ func totals(images []Image) string {
 	for _, s := range []struct {
 		state State
 		words string
-	}{{New, "new"}, {Moves, "where the tag moves"}, {Present, "unchanged"}, {Unread, "not read"}} {
+	}{{New, "new"}, {Moves, "where the tag moves"}, {Repair, "where only parts or attached artifacts are missing"}, {Present, "unchanged"}, {Unread, "not read"}} {
 		if n := states[s.state]; n > 0 {
 			word := fmt.Sprintf("%d %s", n, s.words)
 			if s.state == Moves && rollbacks > 0 {
@@ -198,7 +198,7 @@ func rank(t Target) int {
 	if t.Rollback {
 		return 0
 	}
-	return 1 + slices.Index([]State{Moves, New, Unread, Present}, t.State)
+	return 1 + slices.Index([]State{Moves, New, Repair, Unread, Present}, t.State)
 }
 
 // happens says what happens at a target.
@@ -206,6 +206,8 @@ func (w *writer) happens(image Image, t Target) string {
 	switch t.State {
 	case Present:
 		return ": already there, nothing changes"
+	case Repair:
+		return ": already there, and what is missing or attached is added"
 	case Unread:
 		return ": could not be read"
 	}
@@ -267,6 +269,8 @@ func (w *writer) basis(c Change) string {
 		return "compared with " + w.code(c.Old.Tag) + ", the highest version below it there"
 	case imageinfo.Newest:
 		return "compared with " + w.code(c.Old.Tag) + ", the tag that was set last there"
+	case imageinfo.Same:
+		return "the same image"
 	case imageinfo.First:
 		return "the first image of this repository there"
 	}
@@ -325,7 +329,7 @@ func (w *writer) table(images []Image, limit int) {
 // present says what a target has now.
 func (w *writer) present(image Image, t Target) string {
 	switch {
-	case t.State == Present:
+	case t.State == Present, t.State == Repair:
 		return "the same"
 	case t.State == Unread:
 		return "not read"
@@ -365,8 +369,13 @@ func (w *writer) image(image Image, named bool) {
 	if named {
 		w.paragraph("#### %s", w.code(image.Source))
 	}
+	several := len(image.Changes) > 1
+	if several {
+		w.targets(image.Targets)
+		w.attached(image.Attached)
+	}
 	for _, c := range image.Changes {
-		if len(image.Changes) > 1 {
+		if several && len(c.Targets) > 0 {
 			w.paragraph("%s, %s:", w.code(c.Targets[0])+more(len(c.Targets)-1), w.basis(c))
 		}
 		w.change(image, c)
@@ -374,8 +383,10 @@ func (w *writer) image(image Image, named bool) {
 	if len(image.Changes) == 0 {
 		w.fold("The image", func() { w.sides(image, nil) })
 	}
-	w.attached(image.Attached)
-	w.targets(image.Targets)
+	if !several {
+		w.targets(image.Targets)
+		w.attached(image.Attached)
+	}
 }
 
 func more(n int) string {
@@ -393,6 +404,9 @@ func (w *writer) fold(summary string, content func()) {
 }
 
 func (w *writer) change(image Image, c Change) {
+	if c.Basis == imageinfo.Same {
+		return // the list of targets says so
+	}
 	if c.Old.Digest == "" {
 		w.fold("The image", func() { w.sides(image, nil) })
 	} else {
@@ -546,6 +560,15 @@ func (w *writer) packages(p Packages, named bool) {
 	summary := "Packages: no difference"
 	if n := p.Counts; n != (Counts{}) {
 		summary = fmt.Sprintf("Packages: %d added, %d removed, %d with another version", n.Added, n.Removed, n.Changed)
+		older := 0
+		for _, c := range p.Changed {
+			if c.Older {
+				older++
+			}
+		}
+		if older > 0 {
+			summary += fmt.Sprintf(" (%d older)", older)
+		}
 	}
 	if named {
 		summary += " (" + count(len(p.Platforms), "platform") + ")"
@@ -641,7 +664,7 @@ func (w *writer) targets(targets []Target) {
 	w.fold(fmt.Sprintf("Targets: %d, with a lock on %d", len(targets), locked), func() {
 		w.line("| Target | Tag | Lock |\n|---|---|---|")
 		for _, t := range targets[:min(len(targets), max(w.rows, shortList))] {
-			state := map[State]string{New: "new", Moves: "moves from " + w.code(short(t.Previous)), Present: "already there", Unread: "not read"}[t.State]
+			state := map[State]string{New: "new", Moves: "moves from " + w.code(short(t.Previous)), Repair: "already there, incomplete", Present: "already there", Unread: "not read"}[t.State]
 			if t.Rollback {
 				state = "**rollback**: " + state
 			}

@@ -43,6 +43,8 @@ func sentence(image Image, c Change) string {
 	}
 	s := visible(where) + more(len(c.Targets)-1) + ": "
 	switch c.Basis {
+	case imageinfo.Same:
+		return s + "already there, and what is missing or attached is added."
 	case imageinfo.First:
 		return s + "the first image of this repository there."
 	case imageinfo.Unknown:

@@ -30,6 +30,9 @@ const (
 	Version Basis = "version"
 	// Newest: its tag was set last.
 	Newest Basis = "newest"
+	// Same: the target has this very image, and lacks a part of it or something that
+	// is attached.
+	Same Basis = "same"
 	// First: the repository has no other image.
 	First Basis = "first"
 	// Unknown: there are other images, but neither versions nor times to choose by.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"acrpromote/internal/card"
+	"acrpromote/internal/imageinfo"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 )
@@ -97,6 +98,8 @@ func cardImage(image Image) card.Image {
 			one.State = card.Unread
 		case t.Previous != "":
 			one.State = card.Moves
+		case one.Change >= 0 && image.Changes[one.Change].Basis == imageinfo.Same:
+			one.State = card.Repair
 		}
 		c.Targets = append(c.Targets, one)
 	}

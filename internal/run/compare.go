@@ -157,8 +157,10 @@ func (r *comparer) baselines(ctx context.Context, f *findings, p plan.Plan) [][]
 		}
 		for j, step := range p.Parts[i].Steps {
 			switch seen := f.images[i].targets[j]; {
-			case seen.presence == nil || seen.presence.TagDigest == f.images[i].source.tree.Digest():
-			case step.Target.Tag == "" && seen.presence.Root:
+			case step.Work == plan.Repair:
+				found[i] = merge(found[i], &baseline{basis: imageinfo.Same, registry: step.Target.Registry, repository: step.Target.Repository,
+					tag: imageinfo.Tag{Name: step.Target.Tag, Digest: f.images[i].source.tree.Digest()}, targets: []string{place(step.Target)}})
+			case seen.presence == nil || step.Work == plan.Nothing:
 			case seen.presence.TagDigest != "":
 				found[i] = merge(found[i], &baseline{basis: imageinfo.Moved, registry: step.Target.Registry, repository: step.Target.Repository,
 					tag: imageinfo.Tag{Name: step.Target.Tag, Digest: seen.presence.TagDigest}, targets: []string{place(step.Target)}})
@@ -294,7 +296,7 @@ func (r *comparer) compareImage(ctx context.Context, wanted plan.Wanted, source 
 	var changes []card.Change
 	for _, b := range with {
 		change := b.change()
-		if b.tag.Digest != "" && b.note == "" {
+		if b.tag.Digest != "" && b.note == "" && b.basis != imageinfo.Same {
 			r.compareWith(ctx, image, &change)
 		}
 		changes = append(changes, change)

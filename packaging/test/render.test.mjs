@@ -22,6 +22,11 @@ test('a summary', () => {
   ].join('\n'));
 });
 
+test('a block of code, and lines in a cell', () => {
+  assert.equal(markdownToHTML('```\nA-B <c>\n\nD\n```\n\nx'), '<pre>A-B &lt;c&gt;\n\nD</pre>\n<p>x</p>');
+  assert.equal(markdownToHTML('| x |\n|---|\n| a<br>b |'), '<table><tr><th>x</th></tr>\n<tr><td>a<br>b</td></tr>\n</table>');
+});
+
 test('what stands in a summary stays text', () => {
   assert.equal(markdownToHTML('a <script>'), '<p>a &lt;script></p>');
   assert.equal(markdownToHTML('**a (`b*c`)**, `**`'), '<p><b>a (<code>b&#42;c</code>)</b>, <code>&#42;&#42;</code></p>');
