@@ -555,5 +555,10 @@ func TestPlanRequests(t *testing.T) {
 	// One token more, for the rights to write. At Azure DevOps, the environment and its
 	// checks instead of the approval and its check.
 	verified[devHost+" token"]++
+	// For the approver's card, the tags of the target's repository, which has none, and
+	// the configuration of the image, with a redirect to the storage.
+	verified[devHost+" attributes"]++
+	verified[prodHost+" blob GET"]++
+	verified[prodStorage+" blob GET"]++
 	holdTable(t, "plan", seen, verified)
 }
