@@ -42,11 +42,12 @@ func codeOf(r Result) card.Code {
 	if r.Approval.Kind == "none" && r.Approval.Granted || r.Action == "seal" && !showsCode(r) || r.Action == "plan" && len(r.Refusals) > 0 {
 		return card.Code{}
 	}
-	if r.Plan != nil {
-		c.Value, c.Covers = r.Plan.Code, "plan"
-	}
 	asked := slices.ContainsFunc(r.Approval.Rules, func(o RuleState) bool { return o.Rule == rule.ApprovalCode }) ||
 		slices.ContainsFunc(r.Refusals, func(f rule.Refusal) bool { return f.Rule == rule.ApprovalCode })
+	// Neither code serves for the other.
+	if r.Plan != nil && (!asked || r.asksForPlan()) {
+		c.Value, c.Covers = r.Plan.Code, "plan"
+	}
 	switch {
 	case asked:
 		c.Required = card.Required
@@ -54,6 +55,14 @@ func codeOf(r Result) card.Code {
 		c.Required = card.Optional
 	}
 	return c
+}
+
+// asksForPlan reports whether the rules in force require the code of the plan, for
+// some of the images or targets at least.
+func (r Result) asksForPlan() bool {
+	code := r.RulesInForce["approvalCode"]
+	isPlan := func(v RuleValue) bool { return v.Value == "plan" }
+	return code.Value == "plan" || slices.ContainsFunc(code.Others, isPlan)
 }
 
 func cardImage(image Image) card.Image {

@@ -258,6 +258,30 @@ func TestHeadline(t *testing.T) {
 	}
 }
 
+// TestCodeOfCard checks that the card of a plan shows the code that the rules require:
+// neither code serves for the other.
+func TestCodeOfCard(t *testing.T) {
+	waits := []RuleState{{Rule: rule.ApprovalCode, Pending: true}}
+	of := func(value string, others ...RuleValue) map[string]RuleInForce {
+		return map[string]RuleInForce{"approvalCode": {Value: value, Others: others}}
+	}
+	for name, c := range map[string]struct {
+		rules []RuleState
+		force map[string]RuleInForce
+		want  card.Code
+	}{
+		"the image's":         {waits, of("image"), card.Code{Value: "IMAGE", Covers: "image", Required: card.Required}},
+		"the plan's":          {waits, of("plan"), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required}},
+		"the plan's for some": {waits, of("image", RuleValue{Value: "plan"}), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required}},
+		"none":                {nil, of("false"), card.Code{Value: "PLAN", Covers: "plan", Required: card.Optional}},
+	} {
+		r := Result{Action: "plan", ApprovalCode: "IMAGE", Plan: &Plan{Code: "PLAN"}, RulesInForce: c.force, Approval: Approval{Rules: c.rules}, Images: make([]Image, 1)}
+		if got := codeOf(r); got != c.want {
+			t.Errorf("%s: %+v, want %+v", name, got, c.want)
+		}
+	}
+}
+
 func TestApprovalLine(t *testing.T) {
 	for want, a := range map[string]Approval{
 		"":                             {},
