@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -713,6 +714,7 @@ func TestClassicReleaseExample(t *testing.T) {
 	}
 	task, gate := readForm(t, "../task/task.json"), readForm(t, "../gate/task.json")
 	stages, promotes := map[string]bool{}, map[string]bool{}
+	planned := map[string]map[string]string{} // inputs of the plan by the stage that is approved
 	gates := 0
 	for i, e := range definition.Environments {
 		if e.Rank != i+1 || len(e.Pre.Approvals) == 0 {
@@ -734,8 +736,14 @@ func TestClassicReleaseExample(t *testing.T) {
 				for _, problem := range task.problems(w.Inputs) {
 					t.Errorf("%s: %s", e.Name, problem)
 				}
+				if w.Inputs["action"] == agent.Plan {
+					planned[w.Inputs["approvalStage"]] = w.Inputs
+				}
 				if w.Inputs["action"] == "invertedPush" {
 					promotes[e.Name] = true
+					if !samePlan(planned[e.Name], w.Inputs) {
+						t.Errorf("the stage %s was planned with %v", e.Name, planned[e.Name])
+					}
 					if e.Pre.Approvals[0].IsAutomated {
 						t.Errorf("nobody approves the stage %s", e.Name)
 					}
@@ -744,8 +752,78 @@ func TestClassicReleaseExample(t *testing.T) {
 		}
 		stages[e.Name] = true
 	}
-	if len(stages) != 3 || len(promotes) != 1 || gates != 1 {
-		t.Errorf("stages %v, of which %v promote, %d gates", stages, promotes, gates)
+	if len(stages) != 4 || len(promotes) != 1 || len(planned) != 1 || gates != 1 {
+		t.Errorf("stages %v, of which %v promote and %v are planned, %d gates", stages, promotes, planned, gates)
+	}
+}
+
+// samePlan reports whether a step plans what another one does: with the same inputs
+// but for the action, the connections and the approved stage.
+func samePlan(planned, step map[string]string) bool {
+	essence := func(inputs map[string]string) map[string]string {
+		inputs = maps.Clone(inputs)
+		for _, name := range []string{"action", "azureSubscription", "targetSubscription", "approvalStage"} {
+			delete(inputs, name)
+		}
+		return inputs
+	}
+	return planned["action"] == agent.Plan && maps.Equal(essence(planned), essence(step))
+}
+
+// TestApprovalsArePlanned checks that the examples plan what is to be approved, in a
+// stage before the approval and with a connection that can only read.
+func TestApprovalsArePlanned(t *testing.T) {
+	// Nobody is asked for these.
+	unasked := map[string]string{
+		"base-images.yml":     "images: base/**:*",
+		"four-registries.yml": "source: $(dev)/shop/cart:$(version)",
+		"one-registry.yml":    "targets: $(repository):test",
+	}
+	files, err := filepath.Glob("../examples/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	approvals := 0
+	for _, file := range append(files, "../examples/required-template/release.yml") {
+		var pipeline struct {
+			Stages yaml.Node `yaml:"stages"`
+		}
+		if err := yaml.Unmarshal([]byte(read(t, file)), &pipeline); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		// A stage that a template expression adds lies deeper.
+		stages := slices.DeleteFunc(mappings(&pipeline.Stages), func(m map[string]*yaml.Node) bool { return m["stage"] == nil })
+		var before []map[string]string // steps of earlier stages that plan
+		for _, stage := range stages {
+			found := steps(stage["jobs"], "AcrPromote@1")
+			for _, inputs := range found {
+				if inputs["action"] != agent.Promote && inputs["action"] != agent.InvertedPush {
+					continue
+				}
+				name, value, _ := strings.Cut(unasked[filepath.Base(file)], ": ")
+				if name != "" && inputs[name] == value {
+					continue
+				}
+				approvals++
+				if !slices.ContainsFunc(before, func(planned map[string]string) bool { return samePlan(planned, inputs) }) {
+					t.Errorf("%s: nothing plans %v", file, inputs)
+				}
+			}
+			for _, inputs := range found {
+				if inputs["action"] != agent.Plan {
+					continue
+				}
+				before = append(before, inputs)
+				for _, in := range []string{"azureSubscription", "targetSubscription"} {
+					if inputs[in] != "" && inputs[in] != "plan-identity" {
+						t.Errorf("%s: the plan signs in with %s", file, inputs[in])
+					}
+				}
+			}
+		}
+	}
+	if approvals != 18 {
+		t.Errorf("%d steps need an approval", approvals)
 	}
 }
 
