@@ -70,6 +70,16 @@ func TestBudget(t *testing.T) {
 			}
 			return push()
 		}},
+		{"receipts at two targets and at the source", func(env *testEnv) inputs {
+			env.sealed()
+			path, _ := env.keyFile()
+			return push("targets", devHost+"\n"+dev2Host, "receiptKey", path, "receiptAtSource", "true")
+		}},
+		{"a set with receipts", func(env *testEnv) inputs {
+			env.three()
+			path, _ := env.keyFile()
+			return inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/cart:1.0\nshop/cart:1.1\nshop/pay:1.0", "receiptKey": path}
+		}},
 		{"a set", func(env *testEnv) inputs {
 			env.three()
 			return inputs{"action": "invertedPush", "flowFile": env.flowFile(sandbox), "flow": "released", "images": "shop/cart:1.0\nshop/cart:1.1\nshop/pay:1.0"}

@@ -127,6 +127,7 @@ type testEnv struct {
 	prod         *sim.Registry
 	dev          *sim.Registry
 	dev2         *sim.Registry
+	vault        *sim.Vault
 	run          *sim.Run
 	stage        *sim.Stage
 	temp         string

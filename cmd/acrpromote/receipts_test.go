@@ -27,11 +27,15 @@ const (
 	receiptKey = "https://" + vaultHost + "/keys/release"
 )
 
+// vaultKey returns the public key in the vault.
+func (env *testEnv) vaultKey() any { return env.vault.Public("release", "") }
+
 // openVault opens a vault with a key that the release identity may sign with.
 func (env *testEnv) openVault(o sim.VaultKey) *sim.Vault {
 	v := env.cloud.Vault(vaultHost, sim.VaultOptions{Tokens: env.directory, Tenant: tenant})
 	v.CreateKey("release", o)
 	v.Grant(clientID, "get", "sign")
+	env.vault = v
 	return v
 }
 
@@ -527,4 +531,130 @@ func TestPlannedReceipts(t *testing.T) {
 	if got := planned.at("signing", 0, "signatures"); got != 2.0 {
 		t.Errorf("signatures %v", got)
 	}
+}
+
+// TestSigningIdentity: the connection that signs counts for the rules and the
+// protection like one that writes: anyone who can use it can forge.
+func TestSigningIdentity(t *testing.T) {
+	for _, guarded := range []bool{false, true} {
+		t.Run(fmt.Sprint(guarded), func(t *testing.T) {
+			env := newTestEnv(t)
+			env.openVault(sim.VaultKey{})
+			signing := env.project.FederatedConnection("signing-identity", tenant, clientID)
+			env.application.AddFederatedCredential(env.organization.Issuer(), signing.Subject())
+			env.connection.AddCheck(sim.RequiredTemplate)
+			if guarded {
+				signing.AddCheck(sim.RequiredTemplate)
+			}
+			env.run = env.project.QueueRun(sim.RunOptions{RequestedFor: developer, StartedAt: env.clock.now().Add(-time.Minute)})
+			env.stage = env.run.Stage("Production", env.environment, env.connection, signing)
+			image := env.sealed()
+			env.approve(manager, "released")
+			in := inputs{"action": "invertedPush", "source": source, "flow": "released", "receiptKey": receiptKey, "flowFile": env.flowFile(receiptFlow)}
+			o := env.task(in, connected("receiptConnection", signing)).want("done")
+			rules, protection := o.at("rules"), o.at("protection").(string)
+			if guarded != (rules == "verified") || guarded != strings.HasPrefix(protection, "protected:") || !strings.Contains(protection, "signing-identity") {
+				t.Errorf("rules %v, protection %q", rules, protection)
+			}
+			if !slices.ContainsFunc(o.at("identities").([]any), func(entry any) bool {
+				i := entry.(map[string]any)
+				return i["side"] == "service" && i["host"] == vaultHost && i["connection"] == "signing-identity" && i["clientId"] == clientID
+			}) {
+				t.Errorf("identities %v", o.at("identities"))
+			}
+			_, verdict := env.receiptsOf(env.dev, image.Digest, env.publicKey(env.vaultKey()))
+			if len(verdict.Valid) != 1 || verdict.Valid[0].Promotion.RulesVerified != guarded {
+				t.Errorf("receipts %+v", verdict.Valid)
+			}
+		})
+	}
+}
+
+// TestReceiptsOfAnAtomicSet: where a part of the set has not arrived, no tag appears
+// and no receipt is attached.
+func TestReceiptsOfAnAtomicSet(t *testing.T) {
+	env := newTestEnv(t)
+	cartImage := pushImage(env.prod, cart, "1.0", 1, 2, 1000)
+	pushImage(env.prod, "shop/pay", "1.0", 2, 2, 1000)
+	env.seal("shop/cart:1.0", "shop/pay:1.0")
+	env.approve(manager, "released")
+	path, key := env.keyFile()
+	file := env.flowFile(strings.Replace(sandbox, "    onPartial: warn\n", "    onPartial: warn\n    atomic: true\n    receipt: {required: true}\n", 1))
+	in := inputs{"action": "invertedPush", "flowFile": file, "flow": "released", "images": "shop/cart:1.0\nshop/pay:1.0", "receiptKey": path}
+	lift := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Host != dev2Host || r.Method != http.MethodPut || !strings.HasPrefix(r.URL.Path, "/v2/shop/pay/manifests/") {
+			return false
+		}
+		rw.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	env.task(in).wantTask("partial", "SucceededWithIssues").wantReceipts(slices.Concat(receiptAt(devHost, "attached"), receiptAt(devHost, "attached"), receiptAt(dev2Host, "failed"), receiptAt(dev2Host, "failed"))...)
+	env.hasReceipts(env.dev, cartImage.Digest, key, 1)
+	env.hasReceipts(env.dev2, cartImage.Digest, key, 0)
+	lift()
+	env.task(in).want("done").wantReceipts(slices.Concat(receiptAt(devHost, "present"), receiptAt(devHost, "present"), receiptAt(dev2Host, "attached"), receiptAt(dev2Host, "attached"))...)
+	env.hasReceipts(env.dev2, cartImage.Digest, key, 1)
+}
+
+// TestVaultInTrouble: a vault that refuses for a while is asked again, and one that
+// fails while it signs fails the targets, whose tags do not appear.
+func TestVaultInTrouble(t *testing.T) {
+	env, image := ready(t)
+	v := env.openVault(sim.VaultKey{})
+	signatures := 0
+	lift := env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Host != vaultHost || !strings.HasSuffix(r.URL.Path, "/sign") {
+			return false
+		}
+		if signatures++; signatures == 1 {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	env.task(push("receiptKey", receiptKey)).want("failed").wantReceipts(receiptAt(devHost, "failed")...).says("access is denied")
+	if got := env.dev.TagDigest(cart, release); got != "" {
+		t.Errorf("the tag %s is visible without its receipt", got)
+	}
+	lift()
+	throttled := 0
+	env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Host != vaultHost || throttled == 2 {
+			return false
+		}
+		throttled++
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	env.task(push("receiptKey", receiptKey)).want("done").wantReceipts(receiptAt(devHost, "attached")...)
+	env.hasReceipts(env.dev, image.Digest, env.publicKey(v.Public("release", "")), 1)
+}
+
+// TestRequestsOfReceipts counts what receipts add to an inverted push to one target,
+// and to a rerun.
+func TestRequestsOfReceipts(t *testing.T) {
+	env, _ := ready(t)
+	env.openVault(sim.VaultKey{})
+	plain := table(env.task(push("targets", dev2Host)).want("done"))
+	plainAgain := table(env.task(push("targets", dev2Host)).want("done"))
+	signed := push("receiptKey", receiptKey)
+	cold, again := table(env.task(signed).want("done")), table(env.task(signed).want("done"))
+	holdTable(t, "cold", added(cold, plain), map[string]int{
+		devHost + " referrers": 1, devHost + " upload": 5, devHost + " manifest PUT": 2,
+		vaultHost + " GET": 1, vaultHost + " POST": 3, entraHost + " token": 1, devOpsHost + " token": 1,
+	})
+	holdTable(t, "again", added(again, plainAgain), map[string]int{
+		devHost + " manifest GET": 2, vaultHost + " GET": 1, vaultHost + " POST": 1, entraHost + " token": 1, devOpsHost + " token": 1,
+	})
+}
+
+// added returns what one table has more than another, in which the target is dev2Host.
+func added(more, than map[string]int) map[string]int {
+	extra := map[string]int{}
+	for kind, n := range more {
+		if d := n - than[strings.Replace(kind, devHost, dev2Host, 1)]; d != 0 {
+			extra[kind] = d
+		}
+	}
+	return extra
 }

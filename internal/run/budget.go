@@ -111,9 +111,14 @@ func (b *budgeter) copy(source, target string, t targetState, atomic bool) {
 // receipts counts what attaching receipts takes: the empty config and the content of
 // each statement, with the start of an upload and the upload, and the manifests.
 func (b *budgeter) receipts(rs *receipts) {
+	for i, p := range rs.source {
+		if p != nil && len(rs.f.images[i].source.records) > 0 {
+			b.first("to "+p.at.Registry, emptyConfig) // that of the seal record
+		}
+	}
 	rs.each(func(p *receiptPlace) {
 		at := b.at(p.at.Registry)
-		if !p.known {
+		if listed := p.ended != nil && rs.c.Referrers.Or(true); !p.known && !listed {
 			at.Referrers++ // those of another attempt
 		}
 		if p.present {

@@ -46,6 +46,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 	progress := to.progress()
 	defer progress.Stop()
 	e := &executor{c: c, s: s, to: to, order: o, found: f, parts: p.Parts, receipts: rs, progress: progress, result: result}
+	defer rs.conclude()
 	if o.set && plan.Atomic(o.images) {
 		e.executeAtomically(ctx)
 		return

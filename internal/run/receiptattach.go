@@ -235,16 +235,23 @@ func (p *receiptPlace) wrote() bool {
 // conclude sets the state of a place whose copy has ended: what was found out late to
 // be there, and what was not attached.
 func (p *receiptPlace) conclude(err error) {
-	select {
-	case <-p.prepared:
-	default:
-	}
 	if err == nil && p.present {
 		for i, digest := range p.digests {
 			p.settle(i, report.ReceiptPresent, digest)
 		}
 	}
 	p.fail()
+}
+
+// conclude sets the state of what was never begun, because its image did not arrive.
+func (rs *receipts) conclude() {
+	rs.result.mu.Lock()
+	defer rs.result.mu.Unlock()
+	for i := range rs.result.result.Receipts {
+		if r := &rs.result.result.Receipts[i]; r.State == report.ReceiptPlanned {
+			r.State = report.ReceiptFailed
+		}
+	}
 }
 
 // startSource begins to attach the receipt at the source, and returns a function that
