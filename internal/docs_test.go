@@ -257,6 +257,7 @@ func TestHostsAreReserved(t *testing.T) {
 		"containerregistry.azure.net", "blob.core.windows.net", "learn.microsoft.com", "marketplace.visualstudio.com", "semver.org",
 		"docker.io", "index.docker.io", "registry-1.docker.io", "auth.docker.io", // Docker Hub
 		"in-toto.io", "slsa.dev", "github.com", // the formats of receipts and their specifications
+		"<vault>.vault.azure.net",
 		"vnd.dev",     // the beginning of a media type
 		"example.com", // reserved (RFC 2606)
 	}

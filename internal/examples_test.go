@@ -148,6 +148,12 @@ func references(inputs map[string]string) []string {
 			found = append(found, err.Error())
 		}
 	}
+	if inputs["action"] == "verifyReceipt" {
+		if inputs["receiptKeys"] == "" {
+			found = append(found, "there is no key")
+		}
+		return found
+	}
 	if inputs["action"] != "seal" && len(targets) == 0 && inputs["flowFile"] == "" {
 		found = append(found, "there are no targets")
 	}
@@ -233,7 +239,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range []string{"seal", "promote", "invertedPush", "plan", "audit", "check"} {
+	for _, action := range []string{"seal", "promote", "invertedPush", "plan", "audit", "verifyReceipt", "check"} {
 		if actions[action] == 0 {
 			t.Errorf("no example shows %s", action)
 		}

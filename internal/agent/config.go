@@ -8,6 +8,7 @@ package agent
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/ref"
@@ -49,6 +50,13 @@ type Config struct {
 	ReceiptConnection   string    `env:"INPUT_RECEIPTCONNECTION"`
 	ReceiptFormat       string    `env:"INPUT_RECEIPTFORMAT"`
 	ReceiptAtSource     Bool      `env:"INPUT_RECEIPTATSOURCE"`
+	ReceiptKeys         List      `env:"INPUT_RECEIPTKEYS"`
+	Project             string    `env:"INPUT_PROJECT"`
+	Rules               string    `env:"INPUT_RULES"`
+	From                string    `env:"INPUT_FROM"`
+	Branches            List      `env:"INPUT_BRANCHES"`
+	FlowHashes          List      `env:"INPUT_FLOWHASHES"`
+	ReceiptMaxAge       Duration  `env:"INPUT_RECEIPTMAXAGE"`
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 
@@ -60,7 +68,6 @@ type Config struct {
 	Development  CommaList `env:"FLAG_DEVELOPMENT"`
 	MovingTags   CommaList `env:"FLAG_MOVINGTAGS"`
 	Repositories CommaList `env:"FLAG_REPOSITORIES"`
-	Branches     List      `env:"FLAG_BRANCHES"`
 	Folder       string    `env:"FLAG_FOLDER"`
 	// Operands are the arguments of the action code.
 	Operands []string
@@ -225,7 +232,7 @@ func (c *Config) Unapproved() bool { return c.Approval == "none" && c.FlowFile =
 // ReadOnly reports whether nothing may be written, because of the action or
 // because of a dry run.
 func (c *Config) ReadOnly() bool {
-	return c.Derives() || c.Action == Audit || c.DryRun.Value
+	return c.Derives() || c.Action == Audit || slices.Contains(receiptActions, c.Action) || c.DryRun.Value
 }
 
 // JSON reports whether result.json is written to standard output.

@@ -36,6 +36,10 @@ var examples = map[string][]example{
 		{"Whether an image has arrived, with every blob", "acrpromote audit --deep \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
 		{"Whether all images of a flow have arrived, as JSON", "acrpromote audit --flowFile flows.yml --flow released \\\n  --images 'shop/*:1.4.2' --output json"},
 	},
+	VerifyReceipt: {
+		{"Whether the image was approved for production", "acrpromote verifyReceipt --source <dev>.azurecr.io/shop/cart:1.4.2 \\\n  --receiptKeys receipts.pem --environment Production --minApprovers 2"},
+		{"By a key in Key Vault, and only from the PROD registry", "acrpromote verifyReceipt --source <dev>.azurecr.io/shop/cart:1.4.2 \\\n  --receiptKeys https://<vault>.vault.azure.net/keys/receipts \\\n  --from <prod>.azurecr.io/shop/cart --rules verified"},
+	},
 	Check: {
 		{"Check the flow file of this folder", "acrpromote check flows.yml"},
 		{"The same for programs: problems with line and column", "acrpromote check flows.yml --output json"},
@@ -93,6 +97,11 @@ environment: Production`,
 targetSubscription: dev-identity
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <dev>.azurecr.io`,
+	VerifyReceipt: `azureSubscription: dev-reader
+source: <dev>.azurecr.io/shop/cart:$(Build.BuildNumber)
+receiptKeys: receipts.pem
+project: release
+environment: Production`,
 	Check: `flowFile: flows.yml`,
 }
 

@@ -30,12 +30,14 @@ const (
 	Plan         = "plan"
 	Verify       = "verify"
 	Audit        = "audit"
-	Check        = "check"
-	Code         = "code"
-	Init         = "init"
-	Completion   = "completion"
-	Help         = "help"
-	Version      = "version"
+	// VerifyReceipt reads receipts from an image's own registry.
+	VerifyReceipt = "verifyReceipt"
+	Check         = "check"
+	Code          = "code"
+	Init          = "init"
+	Completion    = "completion"
+	Help          = "help"
+	Version       = "version"
 )
 
 // otherActions has the actions that take no image. All but check exist only at a
@@ -44,10 +46,11 @@ var otherActions = []string{Check, Code, Init, Completion, Help, Version}
 
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
-	Check:      {"action", "flowFile", "output"},
-	Code:       {"action", "output"},
-	Init:       {"action", "environment", "minApprovers"},
-	Completion: {"action"},
+	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "reportFolder", "plain-http", "output"},
+	Check:         {"action", "flowFile", "output"},
+	Code:          {"action", "output"},
+	Init:          {"action", "environment", "minApprovers", "branches"},
+	Completion:    {"action"},
 }
 
 // argument is an argument without a flag that an action takes at a prompt.
@@ -68,15 +71,21 @@ var arguments = map[string]argument{
 // Actions lists the actions that take an image, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Plan, Verify, Audit}
 
+// receiptActions has the actions that read receipts. They take an image, but neither
+// targets nor a flow.
+var receiptActions = []string{VerifyReceipt}
+
 // TaskActions lists the actions of the task, and AllActions those at a prompt.
 var (
-	TaskActions = slices.Concat(Actions, []string{Check})
-	AllActions  = slices.Concat(Actions, otherActions)
+	TaskActions = slices.Concat(Actions, receiptActions, []string{Check})
+	AllActions  = slices.Concat(Actions, receiptActions, otherActions)
 )
 
 var (
 	moveActions     = []string{Promote, InvertedPush, Plan, Verify, Audit}
 	approvalActions = []string{Promote, InvertedPush, Plan, Verify}
+	// expectationActions take an approval that a run has, or that a receipt shows.
+	expectationActions = slices.Concat(approvalActions, []string{VerifyReceipt})
 )
 
 // Input is an input of the task and the flag of the same name.
@@ -95,7 +104,7 @@ type Input struct {
 // order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, or check a flow file."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -114,14 +123,14 @@ var Inputs = []Input{
 		Help: "With a flow: a set of images, one entry per line: repository:tag, repository@digest, or patterns for both."},
 	{Name: "imagesFrom", Type: Path, Actions: Actions,
 		Help: "With a flow: a file that lists the images, or rendered Kubernetes manifests."},
-	{Name: "environment", Type: Text, Actions: approvalActions,
+	{Name: "environment", Type: Text, Actions: expectationActions,
 		Help: "The protected resource whose approval counts: the name of an environment, or endpoint:NAME for a service connection. #7 names an environment by its id."},
 	{Name: "approvalStage", Type: Text, Actions: approvalActions,
 		Help: "Another stage of this run or release whose approval counts. Empty: this stage or, for plan, a later stage that uses the environment."},
 	{Name: "approval", Type: Pick, Picks: []string{"manual", "automated", "any", "none"}, Default: "manual", Actions: approvalActions,
 		Help: "The kind of approval. automated needs a flow; without a flow, any means manual; none is allowed only by a flow, or at a prompt outside any run."},
-	{Name: "minApprovers", Type: Count, Default: "1", Actions: approvalActions,
-		Help: "How many different people must have approved."},
+	{Name: "minApprovers", Type: Count, Default: "1", Actions: expectationActions,
+		Help: "How many different people must have approved. For verifyReceipt there is no default."},
 	{Name: "requesterCanApprove", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "Whether the approval of the person who started the run counts."},
 	{Name: "authorCanApprove", Type: Boolean, Default: "true", Actions: approvalActions,
@@ -152,12 +161,26 @@ var Inputs = []Input{
 		Help: "How the step ends if some targets are done and others are not."},
 	{Name: "receiptKey", Type: Text, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
 		Help: "The key that signs receipts: the URL of a key in Key Vault, or the path of a PEM file with a private key. Receipts show who approved, and are attached to the image at every target. Empty: the flow's key, or no receipts."},
-	{Name: "receiptConnection", Type: ARM, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
-		Help: "Azure service connection that signs in to the Key Vault of receiptKey. Empty: targetSubscription, or else azureSubscription."},
+	{Name: "receiptConnection", Type: ARM, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify, VerifyReceipt},
+		Help: "Azure service connection that signs in to the Key Vault of receiptKey or receiptKeys. Empty: targetSubscription, or else azureSubscription."},
 	{Name: "receiptFormat", Type: Pick, Picks: []string{"dsse", "bundle"}, Default: "dsse", Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
 		Help: "How receipts are stored. dsse: as envelopes that other tools leave alone. bundle: as Sigstore bundles, which cosign finds; an image with older signatures of cosign cannot have one."},
 	{Name: "receiptAtSource", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "Whether a receipt is attached to the image at the source too. It leaves nothing out."},
+	{Name: "receiptKeys", Type: Lines, Actions: []string{VerifyReceipt},
+		Help: "The public keys whose receipts count, one per line: the path of a PEM file, or the URL of a key in Key Vault. One signature by one of them is enough."},
+	{Name: "project", Type: Text, Actions: []string{VerifyReceipt},
+		Help: "The Azure DevOps project whose run must have promoted the image."},
+	{Name: "rules", Type: Pick, Picks: []string{"verified"}, Actions: []string{VerifyReceipt},
+		Help: "verified: the receipt must show that the rules were read from a place that the promoting pipeline cannot change."},
+	{Name: "from", Type: Text, Actions: []string{VerifyReceipt},
+		Help: "Where the image must have come from: host or host/repository."},
+	{Name: "branches", Type: Lines, Actions: []string{VerifyReceipt},
+		Help: "Full refs of branches, one per line, such as refs/heads/main or refs/heads/release/*. For verifyReceipt: the branches whose runs count. For init: those that release candidates are built from; empty: refs/heads/main."},
+	{Name: "flowHashes", Type: Lines, Actions: []string{VerifyReceipt},
+		Help: "The SHA-256 hashes of the flow files that may have been in force, one per line, in hexadecimal."},
+	{Name: "receiptMaxAge", Type: Span, Actions: []string{VerifyReceipt},
+		Help: "The maximum age of a receipt: 72h, 90m, or in days, such as 30d."},
 	{Name: "dryRun", Type: Boolean, Default: "false", Actions: Actions,
 		Help: "Do everything except write."},
 	{Name: "reportFolder", Type: Path, Actions: Actions,
@@ -170,8 +193,6 @@ var Inputs = []Input{
 		Help: "For init: tags of the PROD registry that move from image to image, separated by commas, such as test,stage,production. May be repeated."},
 	{Name: "repositories", Type: Lines, Actions: []string{Init}, FlagOnly: true,
 		Help: "For init: patterns of the repositories that are released, separated by commas. Empty: all. May be repeated."},
-	{Name: "branches", Type: Lines, Actions: []string{Init}, FlagOnly: true,
-		Help: "For init: the full refs that release candidates are built from. Empty: refs/heads/main. May be repeated."},
 	{Name: "folder", Type: Path, Actions: []string{Init}, FlagOnly: true,
 		Help: "For init: the folder for the files. Empty: the current folder. Existing files are not overwritten."},
 	{Name: "plain-http", Type: Lines, Actions: Actions, FlagOnly: true,

@@ -51,6 +51,10 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		c.checkUnused(usage)
 		return
 	}
+	if slices.Contains(receiptActions, c.Action) {
+		c.checkReceipts(usage)
+		return
+	}
 	c.checkFlow(usage)
 	if !c.HasSet() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
@@ -66,11 +70,27 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	if c.EffectiveAction() == Seal && c.Lock == "none" {
 		usage.add("lock", "lock none is not allowed for seal", "Leave lock empty, or set it to tag or image.")
 	}
-	if name, ok := strings.CutPrefix(strings.ToLower(c.Environment), "endpoint:"); ok && strings.TrimSpace(name) == "" {
-		usage.add("environment", "endpoint: does not name a service connection", "Write endpoint:NAME.")
-	}
+	c.checkEnvironment(usage)
 	if c.PostDeployment.Value && !c.Claims.Classic() && c.Action != Seal && c.Action != Audit {
 		c.warn("postDeployment is ignored: only classic releases have post-deployment approvals.")
+	}
+}
+
+// checkReceipts checks the inputs of an action that reads receipts.
+func (c *Config) checkReceipts(usage *UsageError) {
+	if c.Source == "" && !usage.has("source") {
+		usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
+	}
+	if len(c.ReceiptKeys) == 0 && !usage.has("receiptKeys") {
+		usage.add("receiptKeys", fmt.Sprintf("%s requires at least one key", c.Action), "Set receiptKeys to the path of a PEM file with the public key that signs receipts, or to the URL of that key in Key Vault.")
+	}
+	c.checkEnvironment(usage)
+	c.checkUnused(usage)
+}
+
+func (c *Config) checkEnvironment(usage *UsageError) {
+	if name, ok := strings.CutPrefix(strings.ToLower(c.Environment), "endpoint:"); ok && strings.TrimSpace(name) == "" {
+		usage.add("environment", "endpoint: does not name a service connection", "Write endpoint:NAME.")
 	}
 }
 

@@ -205,3 +205,15 @@ func (m Manifest) Layer(digest string) (mediaType string, err error) {
 	}
 	return want, nil
 }
+
+// IsForeign reports whether the annotations of a manifest say that its statement is of
+// a type that this program does not write. They are not signed: this only tells the
+// bundles of other tools apart.
+func IsForeign(annotations map[string]string) bool {
+	for _, name := range []string{annotationPredicate, annotationBundlePredicate} {
+		if predicate := annotations[name]; predicate != "" && opened[predicate] == nil {
+			return true
+		}
+	}
+	return false
+}

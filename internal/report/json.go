@@ -57,6 +57,27 @@ func filled(r Result) Result {
 	r.Traffic = list(r.Traffic)
 	r.Budget = list(r.Budget)
 	r.Environment = list(r.Environment)
+	r.ReceiptVerdict = r.ReceiptVerdict.filled()
+	return r
+}
+
+// filled returns a copy of v with empty lists instead of nil ones.
+func (v *ReceiptVerdict) filled() *ReceiptVerdict {
+	if v == nil {
+		return nil
+	}
+	full := *v
+	full.Seals = list(v.Seals)
+	if v.Receipt != nil {
+		r := v.Receipt.filled()
+		full.Receipt = &r
+	}
+	return &full
+}
+
+func (r ReceiptContent) filled() ReceiptContent {
+	r.Manifests, r.Levels, r.To, r.Given = list(r.Manifests), list(r.Levels), list(r.To), list(r.Given)
+	r.Checks, r.Resources, r.Redacted = list(r.Checks), list(r.Resources), list(r.Redacted)
 	return r
 }
 

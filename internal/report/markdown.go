@@ -77,6 +77,7 @@ func (m *markdown) rest(r Result, explained bool) {
 		m.images(r)
 	}
 	m.approvers(r.Approval)
+	m.receipt(r.ReceiptVerdict)
 	m.pending(r.Approval)
 	m.rights(r.Rights)
 	m.receipts(r)
@@ -116,6 +117,9 @@ func (m *markdown) images(r Result) {
 		cells := fmt.Sprintf("| %s | %s |", m.code(image.Source), m.code(short(image.Digest)))
 		if len(image.Targets) == 0 {
 			state := "not moved"
+			if r.ReceiptVerdict != nil {
+				state = r.ReceiptVerdict.title()
+			}
 			if image.SealedAt != "" {
 				state = "sealed " + m.text(moment(image.SealedAt))
 			}

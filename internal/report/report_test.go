@@ -164,16 +164,38 @@ func cases() map[string]Result {
 	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
 
 	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
-		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "hostile": hostile()}
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "hostile": hostile()}
 }
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"
 
 // hostile returns a result with hostile text in every string field.
+func receiptShown() Result {
+	r := base("verifyReceipt", outcome.Done)
+	r.Approval = Approval{Kind: "none"}
+	r.Run = Run{Kind: "none"}
+	r.Images = cart()
+	r.Images[0].SealedAt, r.Images[0].Bytes = "", 0
+	r.ReceiptVerdict = &ReceiptVerdict{Met: true, Valid: 2, Receipt: &ReceiptContent{
+		KeyID: before, Time: "2026-11-23T12:00:00Z", Manifests: []string{before}, Resource: "dev.azurecr.io/c@" + before, Levels: []string{"ACRPROMOTE_APPROVED_BY_PERSONS"},
+		Tool: "1.0.0", Action: "invertedPush", From: "prod.azurecr.io/c:1.4.2", To: []string{"dev.azurecr.io/c:1.4.2"},
+		Run:          Run{Kind: "yaml", Project: "Shop", Pipeline: Pipeline{12, "release"}, ID: 4711, URL: "https://dev.azure.com/contoso/Shop/_build/results?buildId=4711", Stage: "Production", Attempt: 1, RequestedBy: "Chi"},
+		ApprovalKind: "manual", Approvers: 2, Resources: []string{"environment Production"},
+		Given: []SignedApproval{{Name: "Asha", UniqueName: "asha@example.com", At: "2026-11-23T11:00:00Z", Comment: "CHG-1", Resource: "environment Production"},
+			{At: "2026-11-23T11:30:00Z", Resource: "environment Production"}},
+		Checks: []string{"smoke"}, RulesVerified: true, Flow: &FlowFile{Path: "flows.yml", Commit: "0123", SHA256: "abcd"}, Redacted: []string{"comments"},
+	}, Seals: []SignedSeal{{Time: "2026-11-22T11:00:00Z", Image: "prod.azurecr.io/c@" + before, Record: before, Run: Run{Kind: "yaml", Project: "Shop", ID: 4700, Stage: "Build", Attempt: 1}}}}
+	return r
+}
+
 func hostile() Result {
 	r := base("invertedPush", outcome.Refused)
 	r.ApprovalCode = ""
 	fill(reflect.ValueOf(&r).Elem())
+	r.ReceiptVerdict = &ReceiptVerdict{}
+	fill(reflect.ValueOf(r.ReceiptVerdict).Elem())
+	r.ReceiptVerdict.Receipt = &ReceiptContent{}
+	fill(reflect.ValueOf(r.ReceiptVerdict.Receipt).Elem())
 	r.Schema, r.Action, r.Outcome = Schema, "invertedPush", outcome.Refused
 	return r
 }

@@ -58,9 +58,98 @@ type Result struct {
 	Budget    []Budget  `json:"budget"`
 	// Card is set if the summary begins with the approver's card.
 	Card *CardFacts `json:"-"`
+	// ReceiptVerdict is set by verifyReceipt if the image's receipts were read.
+	ReceiptVerdict *ReceiptVerdict `json:"receiptVerdict,omitempty"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`
+}
+
+// ReceiptVerdict is what the signed receipts of an image show. Receipt is the oldest
+// one that meets all expectations or, if none does, the oldest valid one; it is nil if
+// none is valid. Valid counts those that are.
+type ReceiptVerdict struct {
+	Met     bool            `json:"met"`
+	Valid   int             `json:"valid"`
+	Receipt *ReceiptContent `json:"receipt,omitempty"`
+	Seals   []SignedSeal    `json:"seals"`
+}
+
+// ReceiptContent is what a receipt says; all of it is signed by the key. From and To are
+// references with tags, and Resource is the image that the receipt is for. Manifests
+// has the digests of its two artifacts.
+type ReceiptContent struct {
+	KeyID         string           `json:"keyId"`
+	Time          string           `json:"time"` // RFC 3339, UTC
+	Manifests     []string         `json:"manifests"`
+	Resource      string           `json:"resource"`
+	Levels        []string         `json:"levels"`
+	Tool          string           `json:"tool"`
+	Action        string           `json:"action"`
+	From          string           `json:"from"`
+	To            []string         `json:"to"`
+	Run           Run              `json:"run"`
+	ApprovalKind  string           `json:"approvalKind"`
+	Approvers     int              `json:"approvers"`
+	Given         []SignedApproval `json:"given"`
+	Checks        []string         `json:"checks"`
+	Resources     []string         `json:"resources"`
+	RulesVerified bool             `json:"rulesVerified"`
+	Flow          *FlowFile        `json:"flow,omitempty"`
+	Redacted      []string         `json:"redacted"`
+}
+
+// SignedApproval is an approval that a receipt shows.
+type SignedApproval struct {
+	Name       string `json:"name"`
+	UniqueName string `json:"uniqueName"`
+	ID         string `json:"id"`
+	At         string `json:"at"`
+	Comment    string `json:"comment"`
+	Resource   string `json:"resource"`
+}
+
+// SignedSeal is a seal that is signed by one of the keys.
+type SignedSeal struct {
+	Time   string `json:"time"`
+	Image  string `json:"image"`
+	Record string `json:"record"`
+	Run    Run    `json:"run"`
+}
+
+// texts returns the texts of a receipt that come from elsewhere.
+func (r *ReceiptContent) texts() []*string {
+	all := append(r.Run.texts(), &r.Time, &r.Resource, &r.Tool, &r.Action, &r.From, &r.ApprovalKind)
+	for _, list := range [][]string{r.Levels, r.To, r.Checks, r.Resources, r.Redacted} {
+		for i := range list {
+			all = append(all, &list[i])
+		}
+	}
+	for i := range r.Given {
+		g := &r.Given[i]
+		all = append(all, &g.Name, &g.UniqueName, &g.ID, &g.At, &g.Comment, &g.Resource)
+	}
+	if r.Flow != nil {
+		all = append(all, &r.Flow.Repository, &r.Flow.Ref, &r.Flow.Commit, &r.Flow.Path, &r.Flow.SHA256)
+	}
+	return all
+}
+
+// Texts returns the texts of the verdict that come from elsewhere.
+func (v *ReceiptVerdict) Texts() []*string {
+	var all []*string
+	if v.Receipt != nil {
+		all = v.Receipt.texts()
+	}
+	for i := range v.Seals {
+		s := &v.Seals[i]
+		all = append(append(all, s.Run.texts()...), &s.Time, &s.Image, &s.Record)
+	}
+	return all
+}
+
+func (r *Run) texts() []*string {
+	return []*string{&r.Organization, &r.Project, &r.Pipeline.Name, &r.URL, &r.Stage, &r.Job, &r.RequestedBy, &r.RequestedByID, &r.RequestedByUniqueName, &r.Branch, &r.Commit}
 }
 
 // Plan has the digest and the code of the plan. Others are the lines of the images

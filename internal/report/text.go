@@ -76,6 +76,7 @@ func (t *text) facts(r Result) {
 	t.changes(r)
 	t.code(r)
 	t.approval(r.Approval)
+	t.receipt(r.ReceiptVerdict)
 	t.rights(r.Rights)
 	t.receipts(r)
 	t.budget(r)

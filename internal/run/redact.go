@@ -23,6 +23,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Approval.Approvals {
 		texts = append(texts, &r.Approval.Approvals[i].Resource)
 	}
+	if r.ReceiptVerdict != nil {
+		texts = append(texts, r.ReceiptVerdict.Texts()...)
+	}
 	for i := range r.Identities {
 		texts = append(texts, &r.Identities[i].Connection)
 	}

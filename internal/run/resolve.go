@@ -65,14 +65,10 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 		}
 		return nil, nil, false
 	}
-	s, err := session.Open(c, to.watch())
+	s, err := open(c, to, result)
 	if err != nil {
 		result.add(err)
 		return nil, nil, false
-	}
-	var claimed bool
-	if result.result.Proxy, result.result.CA, claimed = s.Transport(); claimed {
-		result.result.Transport = "claimed"
 	}
 	if c.FlowFile == "" {
 		o, err = direct(c, result)

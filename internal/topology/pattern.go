@@ -282,6 +282,13 @@ func beginsWith(s, prefix string) bool {
 	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
+// ParseBranch parses a pattern of full refs.
+func ParseBranch(text string) (BranchPattern, error) {
+	var p BranchPattern
+	err := p.read(text)
+	return p, err
+}
+
 func (p *BranchPattern) read(text string) error {
 	if !strings.HasPrefix(text, "refs/") {
 		return mistake{quote(text) + " is not a full ref", fmt.Sprintf("Write refs/heads/%s.", strings.Trim(quote(text), `"`))}
