@@ -72,7 +72,7 @@ func TestPipelineOfInit(t *testing.T) {
 	env.project.Repository("release-rules").Commit("refs/heads/main", map[string][]byte{"flows.yml": []byte(written("flows.yml"))})
 
 	connections := map[string]*sim.ServiceConnection{}
-	for i, name := range []string{"build-identity", "plan-identity", "release-identity", "dev-identity"} {
+	for i, name := range []string{"build-identity", "plan-identity", "release-identity", "release-reader", "dev-writer"} {
 		id := strings.Replace("cccccccc-0000-0000-0000-00000000000N", "N", string(rune('1'+i)), 1)
 		key := "the-secret-of-" + name + "~1234567"
 		env.directory.AddApplication(id).AddSecret(key)
@@ -80,12 +80,14 @@ func TestPipelineOfInit(t *testing.T) {
 		switch name {
 		case "build-identity":
 			env.prod.Grant(id, "**", sim.RepositoryWriter...)
+		case "release-reader":
+			env.prod.Grant(id, "**", sim.RepositoryReader...)
 		case "plan-identity":
 			env.prod.Grant(id, "**", sim.RepositoryReader...)
 			env.dev.Grant(id, "**", sim.RepositoryReader...)
 		case "release-identity":
 			env.prod.Grant(id, "**", "pull", "push", "metadata_read")
-		case "dev-identity":
+		case "dev-writer":
 			env.dev.Grant(id, "**", "pull", "push")
 		}
 	}

@@ -78,23 +78,22 @@ source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <prod>.azurecr.io/shop/cart:stage
 environment: stage
 moveTag: true`,
-	InvertedPush: `azureSubscription: release-identity
-targetSubscription: dev-identity
+	InvertedPush: `azureSubscription: release-reader
+targetSubscription: dev-writer
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <dev>.azurecr.io
 environment: Production`,
-	Plan: `azureSubscription: release-identity
+	Plan: `azureSubscription: plan-identity
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+environment: Production`,
+	Verify: `azureSubscription: release-reader
+targetSubscription: dev-writer
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+environment: Production`,
+	Audit: `azureSubscription: release-reader
 targetSubscription: dev-reader
-source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
-targets: <dev>.azurecr.io
-environment: Production`,
-	Verify: `azureSubscription: release-identity
-targetSubscription: dev-identity
-source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
-targets: <dev>.azurecr.io
-environment: Production`,
-	Audit: `azureSubscription: release-identity
-targetSubscription: dev-identity
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <dev>.azurecr.io`,
 	VerifyReceipt: `azureSubscription: dev-reader

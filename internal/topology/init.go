@@ -28,10 +28,11 @@ var schemaText string
 
 // The service connections that the pipeline uses.
 const (
-	buildConnection   = "build-identity"
-	planConnection    = "plan-identity"
-	releaseConnection = "release-identity"
-	targetConnection  = "dev-identity"
+	buildConnection  = "build-identity"
+	planConnection   = "plan-identity"
+	moveConnection   = "release-identity"
+	readConnection   = "release-reader"
+	targetConnection = "dev-writer"
 )
 
 // rulesRepository is the repository that the pipeline reads the flow file from.
@@ -205,13 +206,13 @@ stages:
 		targets := "targets: " + yamlReference(hosts[0]+"/$(repository):"+tag) + "\n"
 		before = a.approved(&b, hosts, stage{
 			name: fmt.Sprintf("Environment%d", i+1), after: before, title: "Move the tag " + tag, environment: tag,
-			action: "promote", flow: "environments", targets: targets, writer: releaseConnection,
+			action: "promote", flow: "environments", targets: targets, source: moveConnection,
 		})
 	}
 	if len(a.Development) > 0 {
 		a.approved(&b, hosts, stage{
 			name: "Release", after: before, title: "Push the release down", environment: a.Environment,
-			action: "invertedPush", flow: "released", writer: targetConnection,
+			action: "invertedPush", flow: "released", source: readConnection, target: targetConnection,
 		})
 	}
 	return b.String()
@@ -220,7 +221,8 @@ stages:
 // stage is a stage of the pipeline that takes an approval.
 type stage struct {
 	name, after, title, environment string
-	action, flow, targets, writer   string
+	action, flow, targets           string
+	source, target                  string // connections; without a target's, the source's signs in there too
 }
 
 // approved writes a stage that plans and the stage that is approved, and returns
@@ -242,9 +244,9 @@ func (a Answers) approved(b *strings.Builder, hosts []string, s stage) string {
         action: plan
         azureSubscription: %[4]s       # can only read, in every registry
 %[5]s`, s.name, yamlText("Plan: "+strings.ToLower(s.title[:1])+s.title[1:]), s.after, planConnection, a.step(hosts, s, "        "))
-	writer := ""
-	if s.writer != releaseConnection {
-		writer = "\n              targetSubscription: " + s.writer
+	target := ""
+	if s.target != "" {
+		target = "\n              targetSubscription: " + s.target
 	}
 	fmt.Fprintf(b, `
 - stage: %[1]s
@@ -264,7 +266,7 @@ func (a Answers) approved(b *strings.Builder, hosts []string, s stage) string {
             inputs:
               action: %[5]s
               azureSubscription: %[6]s%[7]s
-%[8]s`, s.name, yamlText(s.title), strings.ToLower(s.name), yamlText(s.environment), s.action, releaseConnection, writer, a.step(hosts, s, "              "))
+%[8]s`, s.name, yamlText(s.title), strings.ToLower(s.name), yamlText(s.environment), s.action, s.source, target, a.step(hosts, s, "              "))
 	return s.name
 }
 

@@ -41,9 +41,10 @@ func (a Answers) roles(hosts []string) grants {
 	write := append(slices.Clone(read), refusal.Push)
 	add(buildConnection, hosts[0], "push the release candidate, seal and lock it", append(slices.Clone(write), refusal.WriteMetadata)...)
 	if len(a.Environments) > 0 {
-		add(releaseConnection, hosts[0], "read images and their locks, move the environment tags", write...)
-	} else {
-		add(releaseConnection, hosts[0], "read images and their locks, list tags", read...)
+		add(moveConnection, hosts[0], "read images and their locks, move the environment tags", write...)
+	}
+	if len(hosts) > 1 {
+		add(readConnection, hosts[0], "read images and their locks, list tags", read...)
 	}
 	for _, host := range hosts[1:] {
 		add(targetConnection, host, "push released images", refusal.Pull, refusal.Push)
