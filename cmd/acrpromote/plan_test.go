@@ -429,6 +429,17 @@ func TestPlanOutsideRun(t *testing.T) {
 		t.Errorf("the branch is %q", detail)
 	}
 	env.untouched(env.dev)
+
+	// An approver can compare the code with that of the plan in the pipeline.
+	env.queuePlan()
+	inPipeline := env.task(inputs{"action": "plan", "source": source, "flowFile": env.flowFile(sandbox), "targets": devHost}).want("done").at("plan", "code")
+	if own := o.at("plan", "code"); own == nil || own != inPipeline {
+		t.Errorf("the code is %v, and in the pipeline %v", own, inPipeline)
+	}
+	p.write("plan.json", o.stdout)
+	if computed := p.run("code", "plan.json").wantCode(0); !strings.HasPrefix(computed.stdout, fmt.Sprint(inPipeline)+"  plan ") {
+		t.Errorf("code says %s", computed.stdout)
+	}
 }
 
 // TestPlanOfClassicRelease plans in a stage of a classic release before the one whose
