@@ -1,14 +1,11 @@
 package agent
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"runtime"
 	"slices"
 	"strings"
-
-	"github.com/sethvargo/go-envconfig"
 
 	"acrpromote/internal/levenshtein"
 )
@@ -45,11 +42,7 @@ func Read(args, environ []string) (*Config, error) {
 	c.given = checked(given, env, c.InPipeline, usage)
 	s := &settings{}
 	for _, target := range []any{c, s} {
-		if err := envconfig.ProcessWith(context.Background(), &envconfig.Config{
-			Target:        target,
-			Lookuper:      envconfig.MultiLookuper(present(c.given), present(withoutInputs(env))),
-			DefaultNoInit: true,
-		}); err != nil {
+		if err := decode(target, present(c.given).or(present(withoutInputs(env)))); err != nil {
 			// Every input was validated before, so this is a defect of the table.
 			usage.add("configuration", fmt.Sprintf("cannot read the configuration: %s", err), "")
 		}
@@ -114,11 +107,11 @@ func environment(environ []string) map[string]string {
 
 // present looks up values that are not empty: an empty value counts as absent,
 // so that the next source is tried.
-func present(values map[string]string) envconfig.Lookuper {
-	return envconfig.LookuperFunc(func(key string) (string, bool) {
-		v := strings.TrimSpace(values[key])
+func present(values map[string]string) lookup {
+	return func(name string) (string, bool) {
+		v := strings.TrimSpace(values[name])
 		return v, v != ""
-	})
+	}
 }
 
 // withoutInputs returns the environment without the inputs, which are looked up
@@ -136,14 +129,14 @@ func withoutInputs(env map[string]string) map[string]string {
 // checked merges flags and environment. It reports invalid values and leaves
 // them out.
 func checked(given, env map[string]string, pipeline bool, usage *UsageError) map[string]string {
-	lookup := envconfig.MultiLookuper(present(given), present(env))
+	anywhere := present(given).or(present(env))
 	values := map[string]string{}
 	for _, in := range Inputs {
-		source := lookup
+		source := anywhere
 		if in.FlagOnly {
 			source = present(given)
 		}
-		value, ok := source.Lookup(in.flagKey())
+		value, ok := source(in.flagKey())
 		if !ok {
 			continue
 		}
