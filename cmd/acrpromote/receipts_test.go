@@ -658,3 +658,43 @@ func added(more, than map[string]int) map[string]int {
 	}
 	return extra
 }
+
+// TestReceiptsTravel: a receipt goes along with a later promotion between registries of
+// one trust, and counts there as little as any other attached artifact.
+func TestReceiptsTravel(t *testing.T) {
+	env, image := ready(t)
+	path, key := env.keyFile()
+	flows := strings.NewReplacer("sandbox, production", "production", "trust: sandbox", "trust: production", "{kind: none}, sealed: false", "{kind: manual, environment: Production}").Replace(receiptFlow)
+	in := inputs{"action": "promote", "source": source, "flowFile": env.flowFile(flows), "flow": "released", "receiptKey": path}
+	env.task(in).want("done").wantReceipts(receiptAt(devHost, "attached")...)
+	if r := env.hasReceipts(env.dev, image.Digest, key, 1); len(r.Promotion.Redacted) > 0 || r.Promotion.Approval.Given[0].Comment != "released" {
+		t.Errorf("between registries of one trust something is left out: %+v", r.Promotion)
+	}
+	onward := strings.Replace(flows, "from: prod\n    to: [web]", "from: dev\n    to: [web]", 1)
+	env.queue()
+	env.approve(manager, "onward")
+	o := env.task(inputs{"action": "promote", "source": devHost + "/" + cart + ":" + release, "flowFile": env.flowFile(onward), "flow": "open", "receiptKey": path}).want("done").
+		wantReceipts(receiptAt(dev2Host, "attached")...)
+	manifests, verdict := env.receiptsOf(env.dev2, image.Digest, key)
+	if len(manifests) != 4 || len(verdict.Valid) != 2 || !verdict.Met || verdict.Receipt.Promotion.From.Registry != devHost {
+		t.Errorf("%d statements, %d valid receipts, met %v: %v\n%s", len(manifests), len(verdict.Valid), verdict.Met, verdict.Refusals, o.stdout)
+	}
+	if attached := verdict.Receipt.Promotion.Attached; len(attached) != 1 {
+		t.Errorf("the receipt lists %v; receipts are not in it", attached)
+	}
+}
+
+// TestReceiptOfATag: within one repository, a promotion to another tag has a receipt
+// too, and a rerun finds it.
+func TestReceiptOfATag(t *testing.T) {
+	env, image := ready(t)
+	path, key := env.keyFile()
+	in := inputs{"action": "promote", "source": source, "targets": prodHost + "/" + cart + ":stage", "environment": "Production", "receiptKey": path}
+	env.task(in).want("done").wantStates("retagged").wantReceipts(receiptAt(prodHost, "attached")...)
+	if r := env.hasReceipts(env.prod, image.Digest, key, 1); r.Promotion.To[0].Tag != "stage" || r.Promotion.Action != "promote" {
+		t.Errorf("to %v", r.Promotion.To)
+	}
+	if again := env.task(in).want("done").wantReceipts(receiptAt(prodHost, "present")...); len(writes(again.requests)) > 0 {
+		t.Errorf("the rerun has written %v", writes(again.requests))
+	}
+}

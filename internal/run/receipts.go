@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -149,7 +150,10 @@ func (rs *receipts) add(ctx context.Context, i int, r plan.Receipt, part plan.Pa
 	for _, step := range part.Steps {
 		unchanged = unchanged && step.Work == plan.Nothing
 	}
-	if r.Source {
+	here := func(j int) bool {
+		return w.Targets[j].Registry == w.Source.Registry && w.Targets[j].Repository == w.Source.Repository
+	}
+	if r.Source && !slices.ContainsFunc(r.Targets, here) {
 		registry, err := rs.s.Registry(w.Source.Registry)
 		if err != nil {
 			return err

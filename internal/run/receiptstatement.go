@@ -11,7 +11,6 @@ import (
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
-	"acrpromote/internal/rule"
 	"acrpromote/internal/seal"
 )
 
@@ -19,6 +18,7 @@ import (
 // receipt, complete.
 func (rs *receipts) promotionOf(i int, r plan.Receipt, part plan.Part, now time.Time) receipt.Promotion {
 	w, source, result := rs.o.images[i], rs.f.images[i].source, &rs.result.result
+	clean := rs.c.Secrets.Redact // a text of someone else may have a secret of this run in it
 	verdict := rs.verdict(r.Route)
 	p := receipt.Promotion{
 		Time: now, Tool: result.Tool, Action: w.Action, Digest: part.Digest, From: placeOf(w.Source),
@@ -30,12 +30,12 @@ func (rs *receipts) promotionOf(i int, r plan.Receipt, part plan.Part, now time.
 		p.To = append(p.To, placeOf(t))
 	}
 	for _, who := range rs.f.run.Requesters {
-		p.Requesters = append(p.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: who.UniqueName, Name: who.Name})
+		p.Requesters = append(p.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)})
 	}
 	for _, g := range verdict.Given {
 		p.Approval.Given = append(p.Approval.Given, receipt.Given{
 			ID: g.Record.ID, Check: g.Check, Resource: receipt.Resource(g.Resource),
-			Approver: receipt.Person{ID: g.Approver.ID, UniqueName: g.UniqueName, Name: g.Name}, Time: g.At, Comment: g.Comment,
+			Approver: receipt.Person{ID: g.Approver.ID, UniqueName: clean(g.UniqueName), Name: clean(g.Name)}, Time: g.At, Comment: clean(g.Comment),
 		})
 	}
 	for _, c := range verdict.Passed {
@@ -43,11 +43,11 @@ func (rs *receipts) promotionOf(i int, r plan.Receipt, part plan.Part, now time.
 	}
 	rules := plan.RulesInForce([]plan.Wanted{{Action: w.Action, Routes: []plan.Route{r.Route}}}, inputs(rs.c))
 	for _, in := range rules {
-		p.Rules = append(p.Rules, receipt.Rule{Name: in.Key, Value: ruleText(in.Value), From: string(in.From), People: in.Key == "approvers"})
+		p.Rules = append(p.Rules, receipt.Rule{Name: in.Key, Value: clean(ruleText(in.Value)), From: string(in.From), People: in.Key == "approvers"})
 	}
 	for _, o := range slices.Concat(verdict.Rules, part.Outcomes) {
 		if o.Met {
-			p.Outcomes = append(p.Outcomes, receiptOutcome(o))
+			p.Outcomes = append(p.Outcomes, receipt.Outcome{Rule: string(o.Rule), Met: true, Detail: clean(o.Detail)})
 		}
 	}
 	if oldest, ok := plan.Oldest(source.records); ok && w.NeedsSeal() {
@@ -111,10 +111,6 @@ func ruleText(value any) string {
 		return fmt.Sprint(value)
 	}
 	return string(text)
-}
-
-func receiptOutcome(o rule.Outcome) receipt.Outcome {
-	return receipt.Outcome{Rule: string(o.Rule), Met: true, Detail: o.Detail}
 }
 
 func receiptRun(r report.Run) receipt.Run {
