@@ -297,7 +297,7 @@ func (w *writer) approvalCode(c Code) {
 	case Required:
 		s += " Without it the approval does not count."
 	case Optional:
-		s += " The rules do not ask for it."
+		s = "The rules do not ask for it: an approval counts with or without it, for whatever the approved step does."
 	case Unknown:
 		s += " Whether it is required is decided by the rules of the step that needs the approval."
 	}

@@ -45,7 +45,7 @@ func codeOf(r Result) card.Code {
 	asked := slices.ContainsFunc(r.Approval.Rules, func(o RuleState) bool { return o.Rule == rule.ApprovalCode }) ||
 		slices.ContainsFunc(r.Refusals, func(f rule.Refusal) bool { return f.Rule == rule.ApprovalCode })
 	// Neither code serves for the other.
-	if r.Plan != nil && (!asked || r.asksForPlan()) {
+	if r.Plan != nil && (!asked || r.asksFor("plan")) {
 		c.Value, c.Covers = r.Plan.Code, "plan"
 	}
 	switch {
@@ -57,12 +57,11 @@ func codeOf(r Result) card.Code {
 	return c
 }
 
-// asksForPlan reports whether the rules in force require the code of the plan, for
+// asksFor reports whether the rules in force require a code, "image" or "plan", for
 // some of the images or targets at least.
-func (r Result) asksForPlan() bool {
-	code := r.RulesInForce["approvalCode"]
-	isPlan := func(v RuleValue) bool { return v.Value == "plan" }
-	return code.Value == "plan" || slices.ContainsFunc(code.Others, isPlan)
+func (r Result) asksFor(code string) bool {
+	inForce := r.RulesInForce["approvalCode"]
+	return inForce.Value == code || slices.ContainsFunc(inForce.Others, func(v RuleValue) bool { return v.Value == code })
 }
 
 func cardImage(image Image) card.Image {

@@ -166,7 +166,7 @@ func showsCode(r Result) bool {
 // namesCode reports whether to name the approval code without asking for it: it is
 // what the approver's comment can quote.
 func namesCode(r Result) bool {
-	return (r.Action == "verify" || r.Action == "plan" && r.Plan == nil) && (r.Outcome == outcome.Done || r.Outcome == outcome.Refused) && r.ApprovalCode != ""
+	return (r.Action == "verify" || r.Action == "plan" && (r.Plan == nil || r.asksFor("image"))) && (r.Outcome == outcome.Done || r.Outcome == outcome.Refused) && r.ApprovalCode != ""
 }
 
 // place returns the run, stage and job of a result in words, or "" if there is no

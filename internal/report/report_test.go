@@ -301,6 +301,11 @@ func TestCodeOfCard(t *testing.T) {
 		if got := codeOf(r); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
+		// The log names the code of the image only where it is required.
+		r.Outcome = outcome.Done
+		if got, want := strings.Contains(Text(r, 80, false), "Approval code: IMAGE"), c.want.Value == "IMAGE" || name == "the plan's for some"; got != want {
+			t.Errorf("%s: the log names the image's code: %t\n%s", name, got, Text(r, 80, false))
+		}
 	}
 }
 
