@@ -107,9 +107,8 @@ func TestPlanCode(t *testing.T) {
 	if got := strings.Count(fmt.Sprint(o.at("images", 0, "attached")), "inPlan:true"); got != 3 {
 		t.Errorf("%d attached artifacts are marked as part of the plan", got)
 	}
-	if !slices.Contains(env.dev.Digests(cart), receipt.Digest) {
-		t.Error("the receipt was not copied")
-	}
+	// This one is not a receipt that can be read, so it could say too much.
+	o.wantAttached(receipt.Digest, "left", "what the receipt says is not known")
 	// Nothing that was observed is in it: neither in a rerun nor after a partial push.
 	env.task(planPush()).want("done").wantStates("present").planned(lines...)
 	env.dev.RemoveTag(cart, release)
