@@ -51,6 +51,7 @@ type Config struct {
 	ReceiptFormat       string    `env:"INPUT_RECEIPTFORMAT"`
 	ReceiptAtSource     Bool      `env:"INPUT_RECEIPTATSOURCE"`
 	ReceiptKeys         List      `env:"INPUT_RECEIPTKEYS"`
+	Run                 Int       `env:"INPUT_RUN"`
 	Project             string    `env:"INPUT_PROJECT"`
 	Rules               string    `env:"INPUT_RULES"`
 	From                string    `env:"INPUT_FROM"`

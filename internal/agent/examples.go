@@ -40,6 +40,10 @@ var examples = map[string][]example{
 		{"Whether the image was approved for production", "acrpromote verifyReceipt --source <dev>.azurecr.io/shop/cart:1.4.2 \\\n  --receiptKeys receipts.pem --environment Production --minApprovers 2"},
 		{"By a key in Key Vault, and only from the PROD registry", "acrpromote verifyReceipt --source <dev>.azurecr.io/shop/cart:1.4.2 \\\n  --receiptKeys https://<vault>.vault.azure.net/keys/receipts \\\n  --from <prod>.azurecr.io/shop/cart --rules verified"},
 	},
+	Trace: {
+		{"An image's life in two registries", "acrpromote trace <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <dev>.azurecr.io --receiptKeys receipts.pem"},
+		{"All that a run has released, as JSON", "acrpromote trace --run 4711 --targets <dev>.azurecr.io/shop/cart \\\n  --receiptKeys receipts.pem --output json"},
+	},
 	Check: {
 		{"Check the flow file of this folder", "acrpromote check flows.yml"},
 		{"The same for programs: problems with line and column", "acrpromote check flows.yml --output json"},
@@ -101,6 +105,11 @@ source: <dev>.azurecr.io/shop/cart:$(Build.BuildNumber)
 receiptKeys: receipts.pem
 project: release
 environment: Production`,
+	Trace: `azureSubscription: release-reader
+targetSubscription: dev-reader
+source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
+targets: <dev>.azurecr.io
+receiptKeys: receipts.pem`,
 	Check: `flowFile: flows.yml`,
 }
 

@@ -32,12 +32,14 @@ const (
 	Audit        = "audit"
 	// VerifyReceipt reads receipts from an image's own registry.
 	VerifyReceipt = "verifyReceipt"
-	Check         = "check"
-	Code          = "code"
-	Init          = "init"
-	Completion    = "completion"
-	Help          = "help"
-	Version       = "version"
+	// Trace reads the life of an image from registries.
+	Trace      = "trace"
+	Check      = "check"
+	Code       = "code"
+	Init       = "init"
+	Completion = "completion"
+	Help       = "help"
+	Version    = "version"
 )
 
 // otherActions has the actions that take no image. All but check exist only at a
@@ -46,6 +48,7 @@ var otherActions = []string{Check, Code, Init, Completion, Help, Version}
 
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
+	Trace:         {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "reportFolder", "plain-http", "output"},
 	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "reportFolder", "plain-http", "output"},
 	Check:         {"action", "flowFile", "output"},
 	Code:          {"action", "output"},
@@ -65,15 +68,16 @@ var arguments = map[string]argument{
 	Check:      {form: "FILE", optional: true},
 	Code:       {form: "sha256:… | REPOSITORY@sha256:… … | FILE", several: true},
 	Completion: {form: "SHELL"},
+	Trace:      {form: "IMAGE", optional: true},
 	Help:       {form: "TOPIC", optional: true},
 }
 
 // Actions lists the actions that take an image, in the order of the documentation.
 var Actions = []string{Seal, Promote, InvertedPush, Plan, Verify, Audit}
 
-// receiptActions has the actions that read receipts. They take an image, but neither
-// targets nor a flow.
-var receiptActions = []string{VerifyReceipt}
+// receiptActions has the actions that read receipts. They take an image, and judge no
+// rules of a flow.
+var receiptActions = []string{VerifyReceipt, Trace}
 
 // TaskActions lists the actions of the task, and AllActions those at a prompt.
 var (
@@ -104,7 +108,7 @@ type Input struct {
 // order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), or check a flow file."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), trace the life of an image, or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -161,14 +165,16 @@ var Inputs = []Input{
 		Help: "How the step ends if some targets are done and others are not."},
 	{Name: "receiptKey", Type: Text, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
 		Help: "The key that signs receipts: the URL of a key in Key Vault, or the path of a PEM file with a private key. Receipts show who approved, and are attached to the image at every target. Empty: the flow's key, or no receipts."},
-	{Name: "receiptConnection", Type: ARM, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify, VerifyReceipt},
+	{Name: "receiptConnection", Type: ARM, Actions: []string{Seal, Promote, InvertedPush, Plan, Verify, VerifyReceipt, Trace},
 		Help: "Azure service connection that signs in to the Key Vault of receiptKey or receiptKeys. Empty: targetSubscription, or else azureSubscription."},
 	{Name: "receiptFormat", Type: Pick, Picks: []string{"dsse", "bundle"}, Default: "dsse", Actions: []string{Seal, Promote, InvertedPush, Plan, Verify},
 		Help: "How receipts are stored. dsse: as envelopes that other tools leave alone. bundle: as Sigstore bundles, which cosign finds; an image with older signatures of cosign cannot have one."},
 	{Name: "receiptAtSource", Type: Boolean, Default: "false", Actions: approvalActions,
 		Help: "Whether a receipt is attached to the image at the source too. It leaves nothing out."},
-	{Name: "receiptKeys", Type: Lines, Actions: []string{VerifyReceipt},
+	{Name: "receiptKeys", Type: Lines, Actions: receiptActions,
 		Help: "The public keys whose receipts count, one per line: the path of a PEM file, or the URL of a key in Key Vault. One signature by one of them is enough."},
+	{Name: "run", Type: Count, Actions: []string{Trace},
+		Help: "The ID of a run: all images in the named repositories that it promoted, as their receipts say."},
 	{Name: "project", Type: Text, Actions: []string{VerifyReceipt},
 		Help: "The Azure DevOps project whose run must have promoted the image."},
 	{Name: "rules", Type: Pick, Picks: []string{"verified"}, Actions: []string{VerifyReceipt},

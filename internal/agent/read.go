@@ -80,6 +80,12 @@ func (c *Config) takeArguments(given map[string]string, operands []string, usage
 		}
 	case Code:
 		c.Operands = operands
+	case Trace:
+		if image := given["INPUT_SOURCE"]; argument != "" && image != "" && image != argument {
+			usage.add("--source", "the image is given twice", "Give it once: acrpromote trace IMAGE.")
+		} else if argument != "" {
+			given["INPUT_SOURCE"] = argument
+		}
 	case Check:
 		if file := given["INPUT_FLOWFILE"]; argument != "" && file != "" && file != argument {
 			usage.add("--flowFile", "the flow file is given twice", "Give it once: acrpromote check FILE.")

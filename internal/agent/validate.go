@@ -78,10 +78,16 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 
 // checkReceipts checks the inputs of an action that reads receipts.
 func (c *Config) checkReceipts(usage *UsageError) {
-	if c.Source == "" && !usage.has("source") {
+	byRun := c.Action == Trace && (c.Run.Given || usage.has("run"))
+	switch {
+	case byRun && c.Source != "":
+		usage.add("run", "run and source cannot be combined", "Name the repositories of the run's images in targets, and no source.")
+	case byRun && len(c.Targets) == 0 && !usage.has("targets"):
+		usage.add("targets", "run requires the repositories to look in", "Set targets to host/repository, one per line.")
+	case !byRun && c.Source == "" && !usage.has("source"):
 		usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
 	}
-	if len(c.ReceiptKeys) == 0 && !usage.has("receiptKeys") {
+	if c.Action == VerifyReceipt && len(c.ReceiptKeys) == 0 && !usage.has("receiptKeys") {
 		usage.add("receiptKeys", fmt.Sprintf("%s requires at least one key", c.Action), "Set receiptKeys to the path of a PEM file with the public key that signs receipts, or to the URL of that key in Key Vault.")
 	}
 	c.checkEnvironment(usage)

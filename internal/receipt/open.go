@@ -37,6 +37,24 @@ func Open(mediaType string, content []byte, digest string, keys []Key) (Opened, 
 	if i < 0 {
 		return Opened{}, errors.New("it is not signed by one of the keys in receiptKeys")
 	}
+	o, err := statementOf(e, digest)
+	o.Key = keys[i]
+	return o, err
+}
+
+// Claim returns the statement of a receipt like Open, whoever signed it: nothing in it
+// is evidence.
+func Claim(mediaType string, content []byte, digest string) (Opened, error) {
+	e, _, err := parseEnvelope(mediaType, content)
+	if err != nil {
+		return Opened{}, err
+	}
+	return statementOf(e, digest)
+}
+
+// statementOf returns the statement of an envelope, which must be about the image with
+// the given digest.
+func statementOf(e envelope, digest string) (Opened, error) {
 	if err := strictjson.CheckObject("statement", e.Payload, maxDepth); err != nil {
 		return Opened{}, err
 	}
@@ -44,7 +62,7 @@ func Open(mediaType string, content []byte, digest string, keys []Key) (Opened, 
 	if err := json.Unmarshal(e.Payload, &head); err != nil {
 		return Opened{}, errors.New("the statement is not a valid in-toto statement")
 	}
-	o := Opened{Key: keys[i], Digest: ref.DigestOf(e.Payload)}
+	o := Opened{Digest: ref.DigestOf(e.Payload)}
 	read, known := opened[head.PredicateType]
 	switch {
 	case head.Type != statementType:

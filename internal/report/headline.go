@@ -50,6 +50,8 @@ func Headline(r Result) string {
 			return "the action would be executed; nothing was written"
 		case r.Action == "verifyReceipt" && r.ReceiptVerdict != nil && r.ReceiptVerdict.Receipt != nil:
 			return "approved: " + sanitize.Visible(r.ReceiptVerdict.Receipt.approval(), shortField)
+		case r.Action == "trace":
+			return fmt.Sprintf("traced %s; nothing was written", counted(len(r.Trace), "image"))
 		case r.Action == "audit":
 			if len(r.Images) > 1 {
 				return fmt.Sprintf("everything of %d images has arrived at %s", len(r.Images), registries(r.Images))

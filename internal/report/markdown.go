@@ -78,6 +78,7 @@ func (m *markdown) rest(r Result, explained bool) {
 	}
 	m.approvers(r.Approval)
 	m.receipt(r.ReceiptVerdict)
+	m.lives(r.Trace)
 	m.pending(r.Approval)
 	m.rights(r.Rights)
 	m.receipts(r)

@@ -21,6 +21,7 @@ import (
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/schemacheck"
+	"acrpromote/internal/trace"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -164,7 +165,7 @@ func cases() map[string]Result {
 	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
 
 	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
-		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "hostile": hostile()}
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "trace": traced(), "hostile": hostile()}
 }
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"
@@ -185,6 +186,18 @@ func receiptShown() Result {
 			{At: "2026-11-23T11:30:00Z", Resource: "environment Production"}},
 		Checks: []string{"smoke"}, RulesVerified: true, Flow: &FlowFile{Path: "flows.yml", Commit: "0123", SHA256: "abcd"}, Redacted: []string{"comments"},
 	}, Seals: []SignedSeal{{Time: "2026-11-22T11:00:00Z", Image: "prod.azurecr.io/c@" + before, Record: before, Run: Run{Kind: "yaml", Project: "Shop", ID: 4700, Stage: "Build", Attempt: 1}}}}
+	return r
+}
+
+func traced() Result {
+	r := base("trace", outcome.Done)
+	r.Approval, r.Run = Approval{Kind: "none"}, Run{Kind: "none"}
+	r.Images = cart()
+	r.Trace = []trace.Life{{Image: "prod.azurecr.io/c:1.4.2", Digest: digest,
+		Places: []trace.Place{{Name: "prod.azurecr.io/c", State: trace.Present, Pushed: "2026-11-23T08:00:00Z", Tags: []string{"1.4.2", "stage"}}, {Name: "dev.azurecr.io/c", State: trace.Missing, Tags: []string{}}},
+		Events: []trace.Event{{Time: "2026-11-23T08:00:00Z", Kind: "pushed", To: []string{"prod.azurecr.io/c"}, Basis: trace.Registry},
+			{Time: "2026-11-23T11:00:00Z", Kind: "approved", To: []string{}, By: "Asha", Run: "run 4711 of Shop", Detail: "environment Production: “CHG-1”", Basis: trace.Signed, KeyID: before},
+			{Kind: "promoted", From: "prod.azurecr.io/c:1.4.2", To: []string{"dev.azurecr.io/c:1.4.2"}, Run: "run 13 of Shop", Detail: "automated", Basis: trace.Claimed}}}}
 	return r
 }
 

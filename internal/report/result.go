@@ -8,6 +8,7 @@ import (
 	"acrpromote/internal/card"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
+	"acrpromote/internal/trace"
 )
 
 // Schema identifies the format of result.json.
@@ -60,6 +61,8 @@ type Result struct {
 	Card *CardFacts `json:"-"`
 	// ReceiptVerdict is set by verifyReceipt if the image's receipts were read.
 	ReceiptVerdict *ReceiptVerdict `json:"receiptVerdict,omitempty"`
+	// Trace has the lives of images, set by trace.
+	Trace []trace.Life `json:"trace,omitempty"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`

@@ -77,6 +77,7 @@ func (t *text) facts(r Result) {
 	t.code(r)
 	t.approval(r.Approval)
 	t.receipt(r.ReceiptVerdict)
+	t.lives(r.Trace)
 	t.rights(r.Rights)
 	t.receipts(r)
 	t.budget(r)

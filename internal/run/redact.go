@@ -23,6 +23,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Approval.Approvals {
 		texts = append(texts, &r.Approval.Approvals[i].Resource)
 	}
+	for i := range r.Trace {
+		texts = append(texts, r.Trace[i].Texts()...)
+	}
 	if r.ReceiptVerdict != nil {
 		texts = append(texts, r.ReceiptVerdict.Texts()...)
 	}

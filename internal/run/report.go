@@ -246,6 +246,12 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 		return "", err
 	}
 	newest := filepath.Join(folder, "result.json")
+	for i, life := range r.Trace {
+		name := filepath.Join(folder, fmt.Sprintf("trace-%d", i+1))
+		if err := errors.Join(replace(name+".mmd", []byte(life.Mermaid())), replace(name+".svg", []byte(life.SVG()))); err != nil {
+			return "", err
+		}
+	}
 	if !p.config.InPipeline {
 		return newest, replace(newest, document.Bytes())
 	}

@@ -76,8 +76,12 @@ func after(guard *defect.Guard) <-chan time.Time {
 // phases runs the phases in order. A phase that ends the run adds the reason to
 // the result.
 func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, result *collector) (*session.Session, *order) {
-	if usage == nil && c.Action == agent.VerifyReceipt {
+	switch {
+	case usage != nil:
+	case c.Action == agent.VerifyReceipt:
 		return verifyReceipt(ctx, c, to, result)
+	case c.Action == agent.Trace:
+		return traceImages(ctx, c, to, result)
 	}
 	s, o, ok := resolve(ctx, c, usage, to, result)
 	if !ok {
