@@ -12,6 +12,7 @@ import (
 
 	"acrpromote/internal/defect"
 	"acrpromote/internal/receipt"
+	"acrpromote/internal/ref"
 	"acrpromote/internal/session"
 	"acrpromote/internal/sorting"
 	"acrpromote/internal/transfer"
@@ -100,11 +101,10 @@ func openReceipt(ctx context.Context, at *transfer.Registry, repository, digest 
 		found.Problem = err.Error()
 		return found, nil
 	}
-	var content []byte
-	err = at.ReadBlob(ctx, repository, image.Layers[0], receipt.MaxSize, func(r io.Reader) (err error) {
-		content, err = io.ReadAll(r)
-		return err
-	})
+	content := image.Inline
+	if ref.DigestOf(content) != image.Layers[0].Digest {
+		content, err = readReceipt(ctx, at, repository, image.Layers[0])
+	}
 	if err != nil {
 		return unfit(err)
 	}
@@ -115,3 +115,15 @@ func openReceipt(ctx context.Context, at *transfer.Registry, repository, digest 
 	found.Content = content
 	return found, nil
 }
+
+// readReceipt reads the content of a receipt that its manifest does not embed.
+func readReceipt(ctx context.Context, at *transfer.Registry, repository string, layer transfer.Descriptor) (content []byte, err error) {
+	err = at.ReadBlob(ctx, repository, layer, receipt.MaxSize, func(r io.Reader) (err error) {
+		content, err = io.ReadAll(r)
+		return err
+	})
+	return content, err
+}
+
+// receiptLimit limits how many artifacts of one image are read as receipts.
+const receiptLimit = 512

@@ -46,62 +46,21 @@ func (p *receiptPlace) find(ctx context.Context) error {
 // judgeReceipts reads the receipts that are attached to an image, and judges them by
 // the key that signs.
 func judgeReceipts(ctx context.Context, at *session.Registry, repository, digest, resource string, key receipt.Key) (receipt.Verdict, error) {
-	found, err := readReceipts(ctx, at.Data, repository, digest)
+	found, notes, err := openReceipts(ctx, at, repository, digest, signedBy(key, digest))
 	if err != nil || len(found) == 0 {
 		return receipt.Verdict{}, err
 	}
-	return receipt.Judge(receipt.Image{Digest: digest, Resources: []string{resource}}, found, []receipt.Key{key}, receipt.Expectations{}, time.Now()), nil
+	verdict := receipt.Judge(receipt.Image{Digest: digest, Resources: []string{resource}}, found, []receipt.Key{key}, receipt.Expectations{}, time.Now())
+	verdict.Notes = append(verdict.Notes, notes...)
+	return verdict, nil
 }
 
-// receiptLimit limits how many artifacts of one image are read as receipts.
-const receiptLimit = 512
-
-// readReceipts reads the artifacts that may be receipts of an image.
-func readReceipts(ctx context.Context, at *transfer.Registry, repository, digest string) ([]receipt.Found, error) {
-	var listed []transfer.Descriptor
-	for _, artifactType := range []string{receipt.ArtifactType, receipt.BundleType} {
-		list, err := at.Referrers(ctx, repository, digest, artifactType)
-		if err != nil {
-			return nil, err
-		}
-		listed = append(listed, list...)
+// signedBy returns the function that accepts what a key has signed of an image.
+func signedBy(key receipt.Key, digest string) func(mediaType string, content []byte) error {
+	return func(mediaType string, content []byte) error {
+		_, err := receipt.Open(mediaType, content, digest, []receipt.Key{key})
+		return err
 	}
-	listed = listed[:min(len(listed), receiptLimit)]
-	found := make([]receipt.Found, len(listed))
-	var group errgroup.Group
-	group.SetLimit(artifactsAtOnce)
-	for i, d := range listed {
-		found[i].Manifest = d.Digest
-		group.Go(func() error {
-			defer defect.Catch(ctx)
-			problem, err := readReceipt(ctx, at, repository, digest, &found[i])
-			if problem != nil {
-				found[i].Problem = problem.Error()
-			}
-			return err
-		})
-	}
-	return found, group.Wait()
-}
-
-// readReceipt reads one artifact. problem is not nil if it is not a receipt.
-func readReceipt(ctx context.Context, at *transfer.Registry, repository, digest string, into *receipt.Found) (problem, err error) {
-	stated, err := at.ReadArtifact(ctx, repository, into.Manifest)
-	if err != nil {
-		return notOne(err), failure(err)
-	}
-	m := receipt.Manifest{ArtifactType: stated.ArtifactType, Subject: stated.Subject}
-	for _, l := range stated.Layers {
-		m.Layers = append(m.Layers, l.MediaType)
-	}
-	if into.MediaType, err = m.Layer(digest); err != nil {
-		return err, nil
-	}
-	into.Content, err = at.ReadLayerUpTo(ctx, repository, stated.Layers[0], receipt.MaxSize)
-	if errors.Is(err, transfer.Corrupt) {
-		return nil, err
-	}
-	return notOne(err), failure(err)
 }
 
 // start begins to sign, and to upload what does not have to wait for the copy. stop

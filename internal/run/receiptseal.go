@@ -50,7 +50,7 @@ func (p *sealPlace) find(ctx context.Context) {
 	if p.sealing.Record == "" {
 		return
 	}
-	found, err := readReceipts(ctx, p.registry.Data, p.sealing.Image.Repository, p.subject.Digest)
+	found, _, err := openReceipts(ctx, p.registry, p.sealing.Image.Repository, p.subject.Digest, signedBy(p.signer.key, p.subject.Digest))
 	if err != nil {
 		return // it is signed once more, or fails then
 	}

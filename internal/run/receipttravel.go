@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/session"
+	"acrpromote/internal/transfer"
 )
 
 // withholdReceipts finds the receipts that are attached to an image and say more than
@@ -62,14 +64,14 @@ func (r *reader) withholdReceipts(ctx context.Context, wanted plan.Wanted, list 
 }
 
 // peek reads what a receipt says of itself.
-func peek(ctx context.Context, at *session.Registry, repository string, one referrer.Referrer) (receipt.Peeked, error) {
-	found := receipt.Found{Manifest: one.Digest}
-	problem, err := readReceipt(ctx, at.Data, repository, one.Subject, &found)
-	if err == nil {
-		err = problem
+func peek(ctx context.Context, at *session.Registry, repository string, one referrer.Referrer) (peeked receipt.Peeked, err error) {
+	listed := transfer.Descriptor{Digest: one.Digest, ArtifactType: one.Type}
+	found, err := openReceipt(ctx, at.Data, repository, one.Subject, listed, func(mediaType string, content []byte) (err error) {
+		peeked, err = receipt.Peek(mediaType, content)
+		return err
+	})
+	if err == nil && found != nil && found.Problem != "" {
+		err = errors.New(found.Problem)
 	}
-	if err != nil {
-		return receipt.Peeked{}, err
-	}
-	return receipt.Peek(found.MediaType, found.Content)
+	return peeked, err
 }

@@ -82,15 +82,10 @@ func (r *Registry) ReadArtifact(ctx context.Context, repo, digest string) (Artif
 // ReadLayer returns the content of a small layer: that in its descriptor if its
 // digest is right, else the blob. A copy does not read it again.
 func (r *Registry) ReadLayer(ctx context.Context, repo string, l Layer) ([]byte, error) {
-	return r.ReadLayerUpTo(ctx, repo, l, maxLayer)
-}
-
-// ReadLayerUpTo is ReadLayer for a layer of up to limit bytes.
-func (r *Registry) ReadLayerUpTo(ctx context.Context, repo string, l Layer, limit int64) ([]byte, error) {
 	const op = "reading the blob"
-	if l.Size > limit {
+	if l.Size > maxLayer {
 		return nil, withSide(Source, &Error{Registry: r.host, Repository: repo, Reference: l.Digest, Op: op, Kind: TooLarge,
-			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, limit)})
+			Reason: fmt.Sprintf("it has %d bytes, more than %d", l.Size, maxLayer)})
 	}
 	content, err := r.layers.Get(ctx, l.Digest, func(ctx context.Context) ([]byte, error) {
 		if err := r.keep(repo, l.Digest, listWeight+l.Size); err != nil {

@@ -17,6 +17,9 @@ type ImageManifest struct {
 	Layers   []Descriptor
 	Children []ChildManifest
 	Subject  string // digest; "" if it has none
+	// Inline is the content of the first layer if its descriptor embeds it, and it is
+	// small; it has not been compared with the digest.
+	Inline []byte
 }
 
 // ChildManifest is a manifest in an index.
@@ -83,7 +86,12 @@ func parseImageManifest(m *Manifest, raw []byte) (ImageManifest, error) {
 		image.Annotations = doc.Annotations.value
 		return image, nil
 	}
-	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(_ descriptorDocument, d Descriptor) { image.Layers = append(image.Layers, d) })}
+	doc := imageDocument{Layers: descriptors(maxManifestLayers, "layers", func(document descriptorDocument, d Descriptor) {
+		if data := document.Data.value; len(image.Layers) == 0 && int64(len(data)) == d.Size && d.Size <= maxLayer {
+			image.Inline = data
+		}
+		image.Layers = append(image.Layers, d)
+	})}
 	if err := json.Unmarshal(raw, &doc); err != nil {
 		return ImageManifest{}, decodeError(err)
 	}
