@@ -92,7 +92,7 @@ func (a access) without(other access) access {
 	rest := access{}
 	for repository, actions := range a {
 		for _, action := range actions {
-			if !slices.Contains(other[repository], action) && !slices.Contains(rest[repository], action) {
+			if !other.has(repository, action) && !slices.Contains(rest[repository], action) {
 				rest[repository] = append(rest[repository], action)
 			}
 		}

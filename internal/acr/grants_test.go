@@ -39,6 +39,7 @@ func TestGrants(t *testing.T) {
 			missing: "content/read on a, b, c and 2 more"},
 		"a reader": {grant: claims(`[{"type":"repository","name":"shop/cart","actions":["pull"]}]`), rights: map[string][]string{"shop/cart": {"pull", "push"}},
 			missing: "content/write on shop/cart", readOnly: true},
+		"all actions":            {grant: claims(`[{"type":"repository","name":"shop/cart","actions":["*"]}]`), rights: map[string][]string{"shop/cart": {"pull", "push"}}},
 		"all or nothing":         {grant: refuse, rights: map[string][]string{"shop/cart": {"pull", "push"}}, missing: "content/write on shop/cart", readOnly: true},
 		"a list of other form":   {grant: claims(`{"a":1}`), rights: needs, unchecked: "does not show what it grants"},
 		"a token that is opaque": {grant: func([]string) (int, string) { return http.StatusOK, `{"access_token":"opaque"}` }, rights: needs, unchecked: "does not show what it grants"},

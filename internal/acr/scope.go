@@ -51,12 +51,18 @@ func accessOf(scopes []string) access {
 func (a access) covers(b access) bool {
 	for repository, actions := range b {
 		for _, action := range actions {
-			if !slices.Contains(a[repository], action) {
+			if !a.has(repository, action) {
 				return false
 			}
 		}
 	}
 	return true
+}
+
+// has reports whether the access includes an action; a token's claims may list "*" for
+// all.
+func (a access) has(repository, action string) bool {
+	return slices.Contains(a[repository], action) || slices.Contains(a[repository], "*")
 }
 
 // requiredAccess returns the access that a request needs; listTags is the action

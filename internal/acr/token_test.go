@@ -30,6 +30,7 @@ func TestWithholds(t *testing.T) {
 		"a list of another form": {granted(`{"a":1}`), list, false},
 		"no claims":              {token{text: "opaque"}, list, false},
 		"nothing needed":         {pull, nil, false},
+		"all actions":            {granted(`[{"type":"repository","name":"shop/cart","actions":["*"]}]`), list, false},
 		"a registry's right":     {granted(`[{"type":"registry","name":"catalog","actions":["*"]}]`), read, true},
 	} {
 		if got := c.token.withholds(needs, c.want); got != c.is {
