@@ -13,11 +13,15 @@ import (
 	"acrpromote/internal/regularfile"
 	"acrpromote/internal/report"
 	"acrpromote/internal/seal"
+	"acrpromote/internal/strictjson"
 )
 
 // maxResultFile limits the size of a result.json. That of 500 images at 20 targets has
 // less than 20 MiB.
 const maxResultFile = 64 << 20
+
+// maxResultDepth limits how deep a result.json is nested.
+const maxResultDepth = 32
 
 // Code is an approval code and what it is of: image, set or plan.
 type Code struct {
@@ -104,6 +108,10 @@ func codeOfFile(path string) (Code, error) {
 	var r recorded
 	if err := json.Unmarshal(content, &r); err != nil {
 		return Code{}, fmt.Errorf("%s is not valid JSON, or not that of a result", path)
+	}
+	// A person who reads the file must see what the code is computed from.
+	if err := strictjson.CheckObject("result", content, maxResultDepth); err != nil {
+		return Code{}, fmt.Errorf("%s: %w: the file was changed", path, err)
 	}
 	switch {
 	case r.Schema != report.Schema:
