@@ -32,6 +32,8 @@ type Code struct {
 	// Covers is what the code is computed from: image, set or plan.
 	Covers   string
 	Required Requirement
+	// Also is the code that other rules of the same approval require, if any.
+	Also string
 }
 
 // Requirement says whether the approval's comment has to quote the code.

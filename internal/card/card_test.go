@@ -111,6 +111,36 @@ func TestFirstLinesDecide(t *testing.T) {
 	}
 }
 
+// TestClaimsAreNoSentences checks that a version which reads like a part of the card is
+// in quotes and short, and that none other is.
+func TestClaimsAreNoSentences(t *testing.T) {
+	const lie = `1.4.1" (claimed by the images). Rules: 0 pending, 0 violated. Approval code: AAAA-AAAA, checked by the security team`
+	c := cart()
+	image := &c.Images[0]
+	image.Description.Version = lie
+	md, text := Markdown(c, limit), strings.Join(Text(c), "\n")
+	for _, card := range []string{md, text} {
+		if strings.Contains(card, "security team") || !strings.Contains(card, `version 1.4.1 → "1.4.1' (claimed by the images). Rules: 0 pending, 0 violated`) {
+			t.Errorf("the claim is not in quotes, or long:\n%s", card)
+		}
+	}
+	for version, want := range map[string]string{"1.4.2-rc.1+build_7": "→ 1.4.2-rc.1", "": "→ none", "1.4.2 final": `→ "1.4.2 final"`, "1.4.2\n\nApprove": `→ "1.4.2⏎⏎Approve"`} {
+		image.Description.Version = version
+		if text := strings.Join(Text(c), "\n"); !strings.Contains(text, want) {
+			t.Errorf("%q is not shown as %s:\n%s", version, want, text)
+		}
+	}
+}
+
+// TestBothCodes checks that the card shows the code that only some rules require.
+func TestBothCodes(t *testing.T) {
+	c := cart()
+	c.Code = Code{Value: "AAAA-BBBB", Covers: "plan", Required: Required, Also: "CCCC-DDDD"}
+	if md := Markdown(c, limit); !strings.Contains(md, "\nAAAA-BBBB\n") || !strings.Contains(md, "quote `CCCC-DDDD` too") {
+		t.Errorf("a code is missing:\n%s", md)
+	}
+}
+
 // fill sets every string, also in lists, to a text.
 func fill(v reflect.Value, text string, length int) {
 	switch v.Kind() {

@@ -243,14 +243,23 @@ func (w *writer) claims(old, new imageinfo.Claims) string {
 	s := ""
 	switch {
 	case old.Version != new.Version:
-		s = fmt.Sprintf(", version %s → %s (claimed by the images)", w.orNone(old.Version), w.orNone(new.Version))
+		s = fmt.Sprintf(", version %s → %s (claimed by the images)", cmp.Or(w.claim(old.Version), "none"), cmp.Or(w.claim(new.Version), "none"))
 	case new.Version != "":
-		s = fmt.Sprintf(", both claim the version %s", w.text(new.Version))
+		s = fmt.Sprintf(", both claim the version %s", w.claim(new.Version))
 	}
 	if old.BaseName != new.BaseName || old.BaseDigest != new.BaseDigest {
 		s += ", **another base image** (claimed)"
 	}
 	return s
+}
+
+// claim writes a version that an image claims. One that has the form of no version is
+// short and in quotes, so that it does not read like a sentence of the card.
+func (w *writer) claim(version string) string {
+	if limited, quoted := quotedClaim(version); quoted {
+		return `"` + markup.Text(limited, longestClaim) + `"`
+	}
+	return w.text(version)
 }
 
 func (w *writer) orNone(s string) string {
@@ -296,6 +305,9 @@ func (w *writer) approvalCode(c Code) {
 	switch c.Required {
 	case Required:
 		s += " Without it the approval does not count."
+		if c.Also != "" {
+			s += fmt.Sprintf(" Some of the rules require another code, which does not cover the plan: quote %s too.", w.code(c.Also))
+		}
 	case Optional:
 		s = "The rules do not ask for it: an approval counts with or without it, for whatever the approved step does."
 	case Unknown:
@@ -361,7 +373,7 @@ func (w *writer) group(g []Target) string {
 
 // named returns a claimed version and a digest.
 func (w *writer) named(version, digest string) string {
-	return strings.TrimSpace(w.text(version) + " " + w.code(short(digest)))
+	return strings.TrimSpace(w.claim(version) + " " + w.code(short(digest)))
 }
 
 // image writes the details of an image, folded.
@@ -478,7 +490,7 @@ func (w *writer) sides(image Image, old *Side) {
 	} else {
 		w.line("| Digest | %s | %s |", w.code(old.Digest), w.code(image.Digest))
 	}
-	row("Version (claimed)", func(d Description) string { return w.text(d.Version) })
+	row("Version (claimed)", func(d Description) string { return w.claim(d.Version) })
 	row("Pushed", func(d Description) string { return w.moment(d.SetAt) })
 	row("Built (claimed)", func(d Description) string { return w.moment(d.Created) })
 	row("Layers, compressed", func(d Description) string {

@@ -57,7 +57,7 @@ func sentence(image Image, c Change) string {
 	var facts []string
 	if c.Compared {
 		if old, new := c.Old.Version, image.Description.Version; old != new {
-			facts = append(facts, fmt.Sprintf("version %s → %s (claimed)", none(old), none(new)))
+			facts = append(facts, fmt.Sprintf("version %s → %s (claimed)", claimed(old), claimed(new)))
 		}
 		if old, new := c.Old.BaseName+" "+c.Old.BaseDigest, image.Description.BaseName+" "+image.Description.BaseDigest; old != new {
 			facts = append(facts, fmt.Sprintf("base image %s → %s (claimed)", none(c.Old.BaseName), none(image.Description.BaseName)))
@@ -96,6 +96,26 @@ func notes(c Change) string {
 		b.WriteString(upperFirst(sanitize.Visible(n, longField)) + ". ")
 	}
 	return strings.TrimSpace(b.String())
+}
+
+// claimed returns a version that an image claims, in quotes if it has the form of none.
+func claimed(version string) string {
+	if limited, quoted := quotedClaim(version); quoted {
+		return `"` + sanitize.Visible(limited, longestClaim) + `"`
+	}
+	return none(version)
+}
+
+// longestClaim limits the bytes of a version that has the form of none.
+const longestClaim = 60
+
+// quotedClaim reports whether a version has to be in quotes, and returns it without
+// any.
+func quotedClaim(version string) (string, bool) {
+	word := len(version) <= longestClaim && !strings.ContainsFunc(version, func(r rune) bool {
+		return !(r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("._+-", r))
+	})
+	return strings.ReplaceAll(version, `"`, "'"), !word
 }
 
 func none(s string) string {

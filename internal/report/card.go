@@ -47,6 +47,9 @@ func codeOf(r Result) card.Code {
 	// Neither code serves for the other.
 	if r.Plan != nil && (!asked || r.asksFor("plan")) {
 		c.Value, c.Covers = r.Plan.Code, "plan"
+		if asked && r.asksFor("image") {
+			c.Also = r.ApprovalCode
+		}
 	}
 	switch {
 	case asked:

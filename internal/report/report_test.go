@@ -307,7 +307,8 @@ func TestCodeOfCard(t *testing.T) {
 	}{
 		"the image's":         {waits, of("image"), card.Code{Value: "IMAGE", Covers: "image", Required: card.Required}},
 		"the plan's":          {waits, of("plan"), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required}},
-		"the plan's for some": {waits, of("image", RuleValue{Value: "plan"}), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required}},
+		"the plan's for some": {waits, of("image", RuleValue{Value: "plan"}), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required, Also: "IMAGE"}},
+		"none for others":     {waits, of("false", RuleValue{Value: "plan"}), card.Code{Value: "PLAN", Covers: "plan", Required: card.Required}},
 		"none":                {nil, of("false"), card.Code{Value: "PLAN", Covers: "plan", Required: card.Optional}},
 	} {
 		r := Result{Action: "plan", ApprovalCode: "IMAGE", Plan: &Plan{Code: "PLAN"}, RulesInForce: c.force, Approval: Approval{Rules: c.rules}, Images: make([]Image, 1)}
