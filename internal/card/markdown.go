@@ -318,7 +318,7 @@ func (w *writer) approvalCode(c Code) {
 
 // table writes the images of a set in at most limit bytes.
 func (w *writer) table(images []Image, limit int) {
-	w.line("\n| Image | Now | Then | Targets |\n|---|---|---|---|")
+	w.line("\n| Image | Before | After | Targets |\n|---|---|---|---|")
 	start := w.b.Len()
 	for i, image := range images {
 		var before, where []string
@@ -470,9 +470,9 @@ func (w *writer) joined(list []string) string {
 // sides writes a table of what the images are, with one column without an old one.
 func (w *writer) sides(image Image, old *Side) {
 	if old == nil {
-		w.line("| | Then |\n|---|---|")
+		w.line("| | Value |\n|---|---|")
 	} else {
-		w.line("| | Now | Then |\n|---|---|---|")
+		w.line("| | Before | After |\n|---|---|---|")
 	}
 	row := func(name string, get func(Description) string) {
 		then := get(image.Description)
@@ -534,7 +534,7 @@ func age(d time.Duration) string {
 }
 
 func (w *writer) settings(settings []imageinfo.Setting) {
-	w.line("| Setting | Now | Then |\n|---|---|---|")
+	w.line("| Setting | Before | After |\n|---|---|---|")
 	for _, s := range settings[:min(len(settings), max(w.rows, shortList))] {
 		name := w.text(s.Name)
 		if len(s.Platforms) > 0 {
@@ -589,7 +589,7 @@ func (w *writer) packages(p Packages, named bool) {
 		w.line("Of %s, by the SBOMs (%s) attached to both images. Anyone who may push can attach one.", w.joined(p.Platforms), w.text(string(p.Format)))
 		w.line("")
 		if len(p.Changed) > 0 {
-			w.line("| Package | Now | Then |\n|---|---|---|")
+			w.line("| Package | Before | After |\n|---|---|---|")
 			shown := p.Changed[:min(len(p.Changed), w.rows)]
 			for _, c := range shown {
 				mark := ""
@@ -673,7 +673,7 @@ func (w *writer) targets(targets []Target) {
 			locked++
 		}
 	}
-	w.fold(fmt.Sprintf("Targets: %d, with a lock on %d", len(targets), locked), func() {
+	w.fold(fmt.Sprintf("Targets: %d, %d to be locked", len(targets), locked), func() {
 		w.line("| Target | Tag | Lock |\n|---|---|---|")
 		for _, t := range targets[:min(len(targets), max(w.rows, shortList))] {
 			state := map[State]string{New: "new", Moves: "moves from " + w.code(short(t.Previous)), Repair: "already there, incomplete", Present: "already there", Unread: "not read"}[t.State]
