@@ -278,7 +278,7 @@ func TestInit(t *testing.T) {
 		p := newPerson(t, nil)
 		write(t, p.dir, "azure-pipelines.yml", "mine")
 		o := p.run("init").wantCode(2)
-		if !strings.Contains(o.stdout, "already there, and not overwritten: azure-pipelines.yml. Choose another folder") || strings.Contains(o.stdout, "PROD registry (") {
+		if !strings.Contains(o.stdout, "existing files are not overwritten: azure-pipelines.yml. Choose another folder") || strings.Contains(o.stdout, "PROD registry (") {
 			t.Errorf("it asks first:\n%s", o.stdout)
 		}
 		if o := p.run("init", "--folder", "azure-pipelines.yml").wantCode(2); !strings.Contains(o.stdout, "azure-pipelines.yml is not a folder") {

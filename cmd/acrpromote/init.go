@@ -78,7 +78,7 @@ func (k *starterKit) make(usage error, stdin io.Reader) error {
 		}
 	}
 	if len(present) > 0 {
-		wrong.Problems = append(wrong.Problems, agent.Problem{Reason: "already there, and not overwritten: " + strings.Join(present, ", "), Remedy: "Choose another folder with --folder."})
+		wrong.Problems = append(wrong.Problems, agent.Problem{Reason: "existing files are not overwritten: " + strings.Join(present, ", "), Remedy: "Choose another folder with --folder, or delete them."})
 	}
 	if err := wrong.OrNil(); err != nil {
 		return err

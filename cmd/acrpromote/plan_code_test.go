@@ -434,6 +434,9 @@ func TestCodeAtAPrompt(t *testing.T) {
 			t.Errorf("%q: exit code %d\n%s%s", arguments, o.code, o.stdout, o.stderr)
 		}
 	}
+	if o := p.run("code", source).wantCode(2); !strings.Contains(o.stderr, "names an image by its tag") {
+		t.Errorf("an image without its digest: %s", o.stderr)
+	}
 }
 
 // publish leaves the lines of a plan in the run, as the step that plans does, under a

@@ -247,6 +247,7 @@ func TestMisuse(t *testing.T) {
 		{"verify of a seal with rules", "verify --source a/b:1 --environment E --sealed --approvalCode=false", nil, []string{"are set: environment, approvalCode, sealed"}},
 		{"arguments in a pipeline", "seal", pipeline(), []string{`argument "seal" is not allowed`}},
 		{"empty action in a pipeline", "", []string{"INPUT_ACTION=", "INPUT_SOURCE=a/b:1"}, []string{"no action given"}},
+		{"empty action at a prompt", "", nil, []string{"acrpromote help shows all actions and flags"}},
 		{"help in a pipeline", "", []string{"INPUT_ACTION=help"}, []string{`unknown action "help"`}},
 		{"mistyped input", "", pipeline("INPUT_MINAPROVERS=2"), []string{"Did you mean minApprovers?"}},
 		{"flags as inputs", "", pipeline("INPUT_PLAIN-HTTP=x", "INPUT_OUTPUT=json"), []string{`unknown input "output"`, `unknown input "plain-http"`}},

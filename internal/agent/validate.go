@@ -25,7 +25,11 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	}
 	if c.Action == "" {
 		if !usage.has("action") && !usage.has("arguments") {
-			usage.add("action", "no action given", fmt.Sprintf("Use one of: %s.", strings.Join(TaskActions, ", ")))
+			remedy := fmt.Sprintf("Use one of: %s.", strings.Join(TaskActions, ", "))
+			if !c.InPipeline {
+				remedy += " acrpromote help shows all actions and flags."
+			}
+			usage.add("action", "no action given", remedy)
 		}
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"strings"
 
 	"acrpromote/internal/acr"
@@ -102,6 +103,11 @@ type recorded struct {
 // compares it with the recorded one.
 func codeOfFile(path string) (Code, error) {
 	content, err := regularfile.Read(path, maxResultFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, invalid := ref.ParseSource(path); invalid == nil {
+			return Code{}, fmt.Errorf("%s names an image by its tag, and finding its digest takes the network: give the digest, sha256:…, that seal or plan shows", path)
+		}
+	}
 	if err != nil {
 		return Code{}, fmt.Errorf("%s: %s", path, regularfile.ErrorText(err))
 	}
