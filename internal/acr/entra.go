@@ -276,6 +276,11 @@ func (i *Identity) tried(text string) string {
 	var sentences []string
 	for source := range strings.SplitSeq(list, "\n\t") {
 		name, reason, _ := strings.Cut(source, ": ")
+		// A response is dumped between lines of dashes, without a colon after the name.
+		if failed, dump, is := strings.Cut(source, " authentication failed"); is && sources[failed] != "" {
+			dump = strings.ReplaceAll(dump, strings.Repeat("-", 80), " ")
+			name, reason = failed, strings.Join(strings.Fields("authentication failed"+dump), " ")
+		}
 		if known := sources[strings.TrimSpace(name)]; known != "" {
 			name = known
 		}

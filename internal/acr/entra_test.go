@@ -332,3 +332,19 @@ func TestTheDefaultChainAtAPrompt(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestTriedSources checks that each source has its name and a reason, also one that
+// ends with the dump of a response.
+func TestTriedSources(t *testing.T) {
+	line := strings.Repeat("-", 80)
+	got := (&Identity{}).tried("DefaultAzureCredential: failed to acquire a token.\nAttempted credentials:" +
+		"\n\tEnvironmentCredential: missing environment variable AZURE_TENANT_ID" +
+		"\n\tManagedIdentityCredential authentication failed. \n\t\tGET http://169.254.169.254/metadata/identity/oauth2/token\n\t\t" + line + "\n\t\tRESPONSE 403: 403 Forbidden\n\t\t" + line + "\n\t\tdenied" +
+		"\n\tAzureCLICredential: Azure CLI not found on path")
+	want := "Environment variables (AZURE_*): missing environment variable AZURE_TENANT_ID. " +
+		"Managed identity: authentication failed. GET http://169.254.169.254/metadata/identity/oauth2/token RESPONSE 403: 403 Forbidden denied. " +
+		"Azure CLI (az): Azure CLI not found on path."
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
