@@ -112,7 +112,7 @@ func TestFlowFilePinned(t *testing.T) {
 	}
 	o := env.task(push.with("flowFile", path)).want("done")
 	told := strings.Join(o.warnings, "\n")
-	if o.at("rules") != "unverified" || !strings.Contains(told, "#sha256:"+hash) || !strings.Contains(told, "NAME@REF:path") || !strings.Contains(o.summary, "unverified") {
+	if o.at("rules") != "unverified" || !strings.Contains(told, "#sha256:"+hash) || !strings.Contains(told, "NAME@REF:path") || !strings.Contains(o.summary, "Rules: from the flow file, not verified") {
 		t.Errorf("rules %v; warnings %q", o.at("rules"), told)
 	}
 	env.task(push.with("flowFile", filepath.Join(filepath.Dir(path), "absent.yml"))).want("misuse").says("absent.yml")
