@@ -8,7 +8,7 @@ type example struct{ about, command string }
 // examples has the examples of each action, and under "" those of the whole help.
 var examples = map[string][]example{
 	"": {
-		{"What would be released, and what would be refused", "acrpromote invertedPush --dryRun --approval none \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
+		{"What would be released, and what the approval has to be", "acrpromote plan --source <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <dev>.azurecr.io --environment Production"},
 		{"Whether a flow file is valid", "acrpromote check flows.yml"},
 		{"What a rule means, and what to do", "acrpromote help approval-unbound"},
 	},
