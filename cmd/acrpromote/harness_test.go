@@ -47,7 +47,7 @@ func TestInvariantsCanFail(t *testing.T) {
 			"protection":"","approvalCode":"","rulesInForce":{},"identities":[],
 			"run":{"kind":"none","organization":"","project":"","pipeline":{"id":0,"name":""},"id":0,"url":"","stage":"","job":"","attempt":0,"requestedBy":"","requestedById":"","requestedByUniqueName":"","branch":"","commit":""},
 			"approval":{"granted":false,"kind":"none","guards":"","approvers":[],"approvals":[],"rules":[]},
-			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"attached":[],"targets":[]}],"rights":[],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[],"budget":[],"environment":[]}`
+			"images":[{"source":"s","digest":"","sealedAt":"","bytes":1,"attached":[],"targets":[]}],"rights":[],"receipts":[],"signing":[],"refusals":[],"errors":[],"egress":[],"proxy":"","ca":"","transport":"direct","traffic":[],"budget":[],"environment":[]}`
 		if err := json.Unmarshal([]byte(empty), &good); err != nil {
 			t.Fatal(err)
 		}

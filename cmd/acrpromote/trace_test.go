@@ -59,6 +59,14 @@ func TestTrace(t *testing.T) {
 	if chart, err := os.ReadFile(filepath.Join(folder, "trace-1.mmd")); err != nil || !strings.HasPrefix(string(chart), "flowchart LR\n") || !strings.Contains(string(chart), "-->") {
 		t.Errorf("%v %s", err, chart)
 	}
+	// A signed receipt names another repository of a registry.
+	renamed := promoted(image)
+	renamed.To = []receipt.Place{{Registry: devHost, Repository: "released/cart", Tag: release}}
+	pushImage(env.dev, "released/cart", release, 1, 2, 2048)
+	attachReceipts(env.dev, image, receiptOf(t, renamed, key, receipt.DSSE)...)
+	if p := env.task(in).want("done").at("trace", 0, "places", 3).(map[string]any); p["name"] != devHost+"/released/cart" || p["state"] != "present" {
+		t.Errorf("%v", p)
+	}
 	// Without a key nothing is signed.
 	delete(in, "receiptKeys")
 	if o = env.task(in).want("done"); strings.Contains(strings.Join(o.lines(), ", "), "signed ") {

@@ -80,12 +80,12 @@ func entities(text string) string {
 // SVG returns a life as a picture without outside resources: its events in the order of
 // time, and below them the places.
 func (l Life) SVG() string {
-	const width, row, top = 1000, 26, 64
+	const width, row, top = 1120, 26, 64
 	var body strings.Builder
 	y := top
 	line := func(colour, left, text, mark string) {
-		fmt.Fprintf(&body, "<circle cx=\"28\" cy=\"%d\" r=\"5\" fill=\"%s\"/><text x=\"46\" y=\"%d\" class=\"t\">%s</text><text x=\"216\" y=\"%d\">%s</text><text x=\"%d\" y=\"%d\" class=\"m\" fill=\"%s\">%s</text>\n",
-			y-4, colour, y, escape(left), y, escape(text), width-20, y, colour, escape(mark))
+		fmt.Fprintf(&body, "<circle cx=\"28\" cy=\"%d\" r=\"5\" fill=\"%s\"/><text x=\"46\" y=\"%d\" class=\"t\">%s</text><text x=\"216\" y=\"%d\" fill=\"%s\">%s</text><text x=\"280\" y=\"%d\">%s</text>\n",
+			y-4, colour, y, escape(left), y, colour, escape(mark), y, escape(text))
 		y += row
 	}
 	colours := map[Basis]string{Signed: "#1a7f37", Registry: "#0969da", Claimed: "#9a6700"}
@@ -111,7 +111,7 @@ func (l Life) SVG() string {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" viewBox=\"0 0 %d %d\" font-family=\"sans-serif\" font-size=\"13\" fill=\"#1f2328\" role=\"img\">\n", width, y, width, y)
-	fmt.Fprintf(&b, "<title>%s</title>\n<style>.t{fill:#57606a}.m{text-anchor:end}</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n", escape(l.Image))
+	fmt.Fprintf(&b, "<title>%s</title>\n<style>.t{fill:#57606a}</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n", escape(l.Image))
 	fmt.Fprintf(&b, "<text x=\"20\" y=\"24\" font-weight=\"bold\">%s</text><text x=\"20\" y=\"42\" class=\"t\">%s</text>\n", escape(l.Image), escape(l.Digest))
 	if top < y {
 		fmt.Fprintf(&b, "<line x1=\"28\" y1=\"%d\" x2=\"28\" y2=\"%d\" stroke=\"#d0d7de\"/>\n", top-4, y-row)
