@@ -132,6 +132,26 @@ func TestClaimsAreNoSentences(t *testing.T) {
 	}
 }
 
+// TestOlderPackagesShow checks that many other changes do not hide a package that is
+// older than before.
+func TestOlderPackagesShow(t *testing.T) {
+	c := cart()
+	p := &c.Images[0].Changes[0].Packages[0]
+	p.Changed = nil
+	for i := range 3000 {
+		p.Changed = append(p.Changed, sbom.Change{Type: "npm", Name: fmt.Sprintf("a%04d", i), Old: []string{"1"}, New: []string{"2"}})
+	}
+	p.Changed = append(p.Changed, sbom.Change{Type: "rpm", Name: "openssl", Old: []string{"3.3"}, New: []string{"1.0"}, Older: true})
+	p.Counts.Changed = len(p.Changed)
+	if md := Markdown(c, limit); !strings.Contains(md, "with another version (1 older)") || !strings.Contains(md, "| `openssl` (rpm) | 3.3 | 1.0 (**older**) |") {
+		t.Errorf("the older package does not show:\n%s", md)
+	}
+	p.Counts.Changed = 9000
+	if md := Markdown(c, limit); !strings.Contains(md, "9000 with another version (1 older among the 3001 that are listed)") {
+		t.Error("a cut list is counted as a whole one")
+	}
+}
+
 // TestBothCodes checks that the card shows the code that only some rules require.
 func TestBothCodes(t *testing.T) {
 	c := cart()

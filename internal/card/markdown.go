@@ -578,7 +578,10 @@ func (w *writer) packages(p Packages, named bool) {
 				older++
 			}
 		}
-		if older > 0 {
+		switch {
+		case len(p.Changed) < n.Changed:
+			summary += fmt.Sprintf(" (%d older among the %d that are listed)", older, len(p.Changed))
+		case older > 0:
 			summary += fmt.Sprintf(" (%d older)", older)
 		}
 	}
@@ -590,7 +593,10 @@ func (w *writer) packages(p Packages, named bool) {
 		w.line("")
 		if len(p.Changed) > 0 {
 			w.line("| Package | Before | After |\n|---|---|---|")
-			shown := p.Changed[:min(len(p.Changed), w.rows)]
+			shown := p.Changed
+			if len(shown) > w.rows {
+				shown = sbom.OlderFirst(shown)[:w.rows]
+			}
 			for _, c := range shown {
 				mark := ""
 				if c.Older {

@@ -22,6 +22,7 @@ import (
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
+	"acrpromote/internal/sbom"
 	"acrpromote/internal/session"
 	"acrpromote/internal/transfer"
 )
@@ -480,7 +481,9 @@ func (l *changeLimits) apply(change *card.Change) {
 		p := &change.Packages[i]
 		p.Added = p.Added[:l.take(len(p.Added))]
 		p.Removed = p.Removed[:l.take(len(p.Removed))]
-		p.Changed = p.Changed[:l.take(len(p.Changed))]
+		if n := l.take(len(p.Changed)); n < len(p.Changed) {
+			p.Changed = sbom.OlderFirst(p.Changed)[:n]
+		}
 	}
 }
 

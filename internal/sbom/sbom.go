@@ -177,6 +177,20 @@ func Compare(before, after Document) Difference {
 	return d
 }
 
+// OlderFirst returns the changes with those to an older version first, so that a list
+// which is cut does not hide them.
+func OlderFirst(list []Change) []Change {
+	var older, others []Change
+	for _, c := range list {
+		if c.Older {
+			older = append(older, c)
+		} else {
+			others = append(others, c)
+		}
+	}
+	return append(older, others...)
+}
+
 // Parse reads a document. Its format is the one that its content has.
 func Parse(r io.Reader) (Document, error) {
 	return parse(&bounded{reader: r, left: MaxBytes})
