@@ -156,3 +156,73 @@ func TestPlanCodeOfARunnableAttachment(t *testing.T) {
 		}
 	}
 }
+
+// TestPlanForesees checks that a plan is not done where the step that it plans is then
+// refused or misuse, for reasons that have nothing to do with the approval, and that
+// both name the same rules.
+func TestPlanForesees(t *testing.T) {
+	other := func(r *sim.Registry, tag string) { pushImage(r, cart, tag, 9, 1, 300) }
+	flow := func(require string) func(*testEnv) inputs {
+		return func(env *testEnv) inputs {
+			return inputs{"environment": "", "targets": "", "flowFile": env.flowFile(strings.Replace(sandbox, "      branches: [refs/heads/main]\n", "      "+require+"\n", 1))}
+		}
+	}
+	for name, setUp := range map[string]func(*testEnv) inputs{
+		"nothing":            func(*testEnv) inputs { return nil },
+		"the tag would move": func(env *testEnv) inputs { other(env.dev, release); return nil },
+		"another target's would": func(env *testEnv) inputs {
+			other(env.dev2, "1")
+			return inputs{"targets": devHost + "\n" + dev2Host + "/" + cart + ":1"}
+		},
+		"the tag may move": func(env *testEnv) inputs { other(env.dev, release); return inputs{"moveTag": "true"} },
+		"the tag is locked": func(env *testEnv) inputs {
+			other(env.dev, release)
+			env.dev.SetTagLock(cart, release, false, false)
+			return inputs{"moveTag": "true"}
+		},
+		"the image is locked": func(env *testEnv) inputs {
+			other(env.dev, release)
+			env.dev.SetManifestLock(cart, env.dev.TagDigest(cart, release), false, false)
+			return inputs{"moveTag": "true"}
+		},
+		"the repository is locked": func(env *testEnv) inputs {
+			other(env.dev, "0")
+			env.dev.SetRepositoryLock(cart, false, false)
+			return nil
+		},
+		"another digest": func(*testEnv) inputs { return inputs{"digest": "sha256:" + strings.Repeat("0", 64)} },
+		"the source is not sealed": func(env *testEnv) inputs {
+			other(env.prod, "raw")
+			return inputs{"source": prodHost + "/" + cart + ":raw"}
+		},
+		"a receipt's key in no vault": func(*testEnv) inputs { return inputs{"receiptKey": receiptKey + "2"} },
+		"another branch":              flow("branches: [refs/heads/release]"),
+		"another sealing project":     flow("sealedBy: {projects: [elsewhere]}"),
+		"to a registry of no flow": func(env *testEnv) inputs {
+			in := flow("sealed: true")(env)
+			in["targets"] = "elsewhere.azurecr.io"
+			return in
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newTestEnv(t)
+			env.sealed()
+			more := setUp(env)
+			in := push()
+			for name, value := range more {
+				in[name] = value
+			}
+			env.queuePlan()
+			planned := env.task(in.with("action", "plan")).wroteNothing()
+			env.stage.Finish("succeeded")
+			env.stage = env.run.Stage("Production")
+			env.stage.Ready()
+			env.approve(manager, fmt.Sprint(env.code()))
+			pushed := env.task(in.with("dryRun", "true"))
+			before, after := fmt.Sprint(planned.result["outcome"], planned.rules()), fmt.Sprint(pushed.result["outcome"], pushed.rules())
+			if before != after {
+				t.Errorf("the plan is %s, the push %s\n%s\n%s", before, after, planned.against(), pushed.against())
+			}
+		})
+	}
+}
