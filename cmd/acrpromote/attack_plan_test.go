@@ -226,3 +226,65 @@ func TestPlanForesees(t *testing.T) {
 		})
 	}
 }
+
+// TestPlanCodeInOtherComments checks that only the comment of an approval that counts
+// can quote the plan's code: not that of one who rejects, reassigns, or started the run.
+func TestPlanCodeInOtherComments(t *testing.T) {
+	for name, c := range map[string]struct {
+		decide  func(s *sim.Stage, code string) error
+		refused string
+	}{
+		"a rejection": {func(s *sim.Stage, code string) error { return s.Reject(manager, code) }, "approval-rejected"},
+		"a reassignment": {func(s *sim.Stage, code string) error {
+			if err := s.Reassign(manager, officer, code); err != nil {
+				return err
+			}
+			return s.Approve(officer, "fine")
+		}, "approval-code"},
+		"one who started the run": {func(s *sim.Stage, code string) error {
+			if err := s.Approve(developer, code); err != nil {
+				return err
+			}
+			return s.Approve(manager, "fine")
+		}, "approval-code"},
+		"a bypass": {func(s *sim.Stage, _ string) error { s.Bypass(manager); return nil }, "approval-missing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env, image, _, _ := readyPlan(t)
+			env.guard(sim.ApprovalSettings{Approvers: []sim.Identity{manager, developer}, MinRequired: map[bool]int{true: 2, false: 1}[name == "one who started the run"]})
+			env.record(image)
+			code := fmt.Sprint(env.beforeApproval(planPush()).at("plan", "code"))
+			if err := c.decide(env.stage, code); err != nil {
+				t.Fatal(err)
+			}
+			env.stage.Begin()
+			o := env.task(planPush()).want("refused")
+			if !strings.Contains(fmt.Sprint(o.rules()), c.refused) {
+				t.Errorf("refused by %v, want %s", o.rules(), c.refused)
+			}
+			if o.at("approval", "granted") != false {
+				t.Error("the approval is granted")
+			}
+			env.untouched(env.dev)
+		})
+	}
+}
+
+// TestPlanCodeAndChecks checks that a check which has passed does not serve where the
+// plan's code is required, because it quotes none.
+func TestPlanCodeAndChecks(t *testing.T) {
+	env := newTestEnv(t)
+	env.sealed()
+	gate := env.project.Environment("Gate")
+	scan := gate.AddCheck(sim.TaskCheck)
+	env.stage = env.run.Stage("Checked", gate, env.connection)
+	env.stage.Begin()
+	flow := func(code string) string {
+		return env.flowOf(fmt.Sprintf("    require: {approval: {kind: any, environment: Production, code: %s, checks: [{definition: %d, resource: Gate}]}}\n", code, scan.ID()))
+	}
+	if o := env.task(down(flow("plan"))).want("refused"); !strings.Contains(fmt.Sprint(o.rules()), "approval-code") || o.at("approval", "granted") != false {
+		t.Errorf("refused by %v, the approval is %v", o.rules(), o.at("approval"))
+	}
+	env.untouched(env.dev)
+	env.task(down(flow("false"))).want("done")
+}
