@@ -25,15 +25,14 @@ const cycloneType = "application/vnd.cyclonedx+json"
 
 // built is an image as a build makes it, with labels and an SBOM.
 type built struct {
-	version, revision  string
-	base, baseDigest   string
-	user               string
-	env, entrypoint    []string
-	ports              []string
-	layers             []string // seeds
-	platforms          []string // architectures; amd64 if empty
-	packages           []string // package URLs; no SBOM if empty
-	withoutAttachments bool
+	version, revision string
+	base, baseDigest  string
+	user              string
+	env, entrypoint   []string
+	ports             []string
+	layers            []string // seeds
+	platforms         []string // architectures; amd64 if empty
+	packages          []string // package URLs; no SBOM if empty
 }
 
 func (b built) config(architecture string) v1.ConfigFile {

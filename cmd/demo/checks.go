@@ -60,6 +60,7 @@ func (s *story) checks() []check {
 	add("the approval code is the first 120 bits of the digest", s.codeIsDigest)
 	add("in PROD the tag is locked against writes and deletes, the manifests against deletes", s.locked)
 	add("the order was: sealed, approved, first byte pushed down", s.inOrder)
+	add("the plan wrote nothing, and found nothing open but the approval, with this code", s.plannedRight)
 	for _, a := range s.attempts {
 		if a.rules == "" {
 			add(a.what+" wrote nothing and copied no blob", func() error { return s.movedNothing(a) })
@@ -230,6 +231,25 @@ func (s *story) unwritten(a attempt) error {
 	return nil
 }
 
+func (s *story) plannedRight() error {
+	if err := s.unwritten(s.planned); err != nil {
+		return err
+	}
+	said := s.planned.outcome.said
+	pending := 0
+	for _, r := range said.Approval.Rules {
+		if r.Pending {
+			pending++
+		} else if !r.Met {
+			return fmt.Errorf("%s is not met: %s", r.Label, r.Detail)
+		}
+	}
+	if pending == 0 || said.Approval.Granted || said.ApprovalCode != s.code {
+		return fmt.Errorf("%d rules are pending, granted is %t, and the code is %s, not %s", pending, said.Approval.Granted, said.ApprovalCode, s.code)
+	}
+	return nil
+}
+
 func (s *story) refusedUnwritten(a attempt) error {
 	if err := s.unwritten(a); err != nil {
 		return err
@@ -327,7 +347,7 @@ func (s *story) prodUntouched() error {
 
 // dialledAsTold compares the program's word with the proxy's for every run.
 func (s *story) dialledAsTold() error {
-	runs := []*outcome{s.sealed, s.pushed}
+	runs := []*outcome{s.sealed, s.planned.outcome, s.pushed}
 	for _, a := range s.attempts {
 		runs = append(runs, a.outcome)
 	}

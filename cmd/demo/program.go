@@ -72,7 +72,24 @@ type result struct {
 	Outcome      string `json:"outcome"`
 	Changed      bool   `json:"changed"`
 	ApprovalCode string `json:"approvalCode"`
-	Refusals     []struct {
+	Approval     struct {
+		Granted bool `json:"granted"`
+		Rules   []struct {
+			Label   string `json:"label"`
+			Detail  string `json:"detail"`
+			Met     bool   `json:"met"`
+			Pending bool   `json:"pending"`
+		} `json:"rules"`
+	} `json:"approval"`
+	Images []struct {
+		Digest  string `json:"digest"`
+		Targets []struct {
+			Registry   string `json:"registry"`
+			Repository string `json:"repository"`
+			Tag        string `json:"tag"`
+		} `json:"targets"`
+	} `json:"images"`
+	Refusals []struct {
 		Rule   string `json:"rule"`
 		Reason string `json:"reason"`
 	} `json:"refusals"`

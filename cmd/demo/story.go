@@ -25,6 +25,7 @@ type story struct {
 	production *sim.Stage
 	code       string // the approval code that seal showed
 	sealed     *outcome
+	planned    attempt
 	approved   time.Time // not before this
 	pushed     *outcome
 	attempts   []attempt
@@ -66,6 +67,7 @@ func (s *story) tell(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
 		s.buildPushes,
 		s.seal,
+		s.plan,
 		s.nobodyApproved,
 		s.requesterApproved,
 		s.ownEnvironment,
@@ -142,6 +144,36 @@ func (s *story) down() fakeagent.Environment {
 		},
 		Connections: map[string][]*sim.ServiceConnection{"azureSubscription": {s.env.fromProd}, "targetSubscription": {s.env.toDev}},
 	}
+}
+
+// plan runs before anybody is asked: what waits for the approval is pending, and
+// nothing is refused.
+func (s *story) plan(ctx context.Context) error {
+	s.screen.heading("plan, before anybody is asked to approve")
+	stage := s.run.Stage("Plan", s.env.fromProd, s.env.toDev)
+	stage.Begin()
+	task := s.down()
+	task.Inputs["action"] = "plan"
+	s.planned.before = s.env.state()
+	o, err := s.task(ctx, stage, task)
+	if err != nil {
+		return err
+	}
+	s.planned.outcome, s.planned.after = o, s.env.state()
+	if o.said.Outcome != "done" {
+		return s.unexpected(o, "done")
+	}
+	for _, i := range o.said.Images {
+		for _, t := range i.Targets {
+			s.screen.row(fmt.Sprintf("would push %s to %s/%s:%s", shortDigest(i.Digest), t.Registry, t.Repository, t.Tag))
+		}
+	}
+	for _, r := range o.said.Approval.Rules {
+		if r.Pending {
+			s.screen.says(r.Label + ": pending, " + r.Detail)
+		}
+	}
+	return nil
 }
 
 func (s *story) nobodyApproved(ctx context.Context) error {

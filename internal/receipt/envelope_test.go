@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	//lint:ignore SA1019 users may have such a key
 	"crypto/dsa"
 	"crypto/ecdsa"
 	"crypto/elliptic"

@@ -84,7 +84,8 @@ func TestReadPrivateKey(t *testing.T) {
 			t.Errorf("%s: the signature does not verify, %v", name, err)
 		}
 	}
-	old, errOld := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", sec1, []byte("word"), x509.PEMCipherAES256) //nolint:staticcheck // what users have
+	//lint:ignore SA1019 users have such keys
+	old, errOld := x509.EncryptPEMBlock(rand.Reader, "EC PRIVATE KEY", sec1, []byte("word"), x509.PEMCipherAES256)
 	if errOld != nil {
 		t.Fatal(errOld)
 	}
