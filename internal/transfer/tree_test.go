@@ -70,7 +70,7 @@ func TestReadTreeErrors(t *testing.T) {
 		}, NotFound, []string{missing.Digest, "refers to it, but it does not exist"}},
 		{"a manifest of 4 MiB and one byte", func(p *peer) {
 			p.manifest("r", "1.0", ociImage, []byte(strings.Repeat(" ", maxManifest+1)))
-		}, TooLarge, []string{"4194304 bytes"}},
+		}, TooLarge, []string{"longer than 4 MiB"}},
 		{"a truncated manifest", func(p *peer) {
 			p.manifest("r", "1.0", ociImage, []byte(`{"schemaVersion":2,"config":`))
 		}, Corrupt, []string{"not valid JSON"}},
