@@ -38,6 +38,21 @@ var plainBinary string
 // nothing that the other tests do not.
 var manyRuns = regexp.MustCompile(`^Test(AnyInputsEndInAResult|VerifyNeverNods|RegistryVariants|EveryRefusalIsExplained|StoryAtEveryAddress|CredentialSchemesAtEveryAddress|Clouds)(/|$)`)
 
+// raceEnvironments is how many environments of one test, with its subtests, run the
+// program with the race detector. The others of a table compare what the program
+// decides.
+const raceEnvironments = 5
+
+var environments sync.Map // number of environments by test
+
+// opened returns how many environments the test and its subtests have opened, with
+// this one.
+func opened(t *testing.T) int64 {
+	name, _, _ := strings.Cut(t.Name(), "/")
+	n, _ := environments.LoadOrStore(name, new(atomic.Int64))
+	return n.(*atomic.Int64).Add(1)
+}
+
 func TestMain(m *testing.M) {
 	if built := os.Getenv("ACRPROMOTE_TEST_PROGRAM"); built != "" {
 		// A process of a test that needs a network namespace of its own.
@@ -185,7 +200,7 @@ func openEnv(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *tes
 	}
 	t.Cleanup(cloud.Close)
 	var command []string
-	if manyRuns.MatchString(t.Name()) {
+	if manyRuns.MatchString(t.Name()) || opened(t) > raceEnvironments {
 		command = []string{plainBinary}
 	}
 	env := &testEnv{t: t, command: command, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
