@@ -19,6 +19,7 @@ regctl_version=v0.11.7
 oras_version=v1.3.6
 helm_version=v3.22.0
 cosign_version=v3.1.3
+slsa_verifier_version=v2.7.1
 nfpm_version=v2.48.0
 conformance_version=v0.0.0-20260831232431-97274622c111
 version=$(cat VERSION)
@@ -105,6 +106,13 @@ install_conformance() {
   mv "$tools/conformance$(go env GOEXE)" "$tools/conformance-$conformance_version"
 }
 
+# It accepts receipts. Its module replaces others, so go install cannot build it.
+install_slsa_verifier() {
+  [ -x "$tools/slsa-verifier-$slsa_verifier_version" ] && return
+  say "installing slsa-verifier $slsa_verifier_version"
+  (cd interop/slsaverifier && CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$tools/slsa-verifier-$slsa_verifier_version" github.com/slsa-framework/slsa-verifier/v2/cli/slsa-verifier)
+}
+
 # Other clients, each as module/cmd/NAME@VERSION.
 install_clients() {
   for client in "$@"; do
@@ -141,12 +149,13 @@ run_interop() {
   install_registry2
   install_peers
   install_clients "helm.sh/helm/v3/cmd/helm@$helm_version" "github.com/sigstore/cosign/v3/cmd/cosign@$cosign_version"
+  install_slsa_verifier
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/interop$(go env GOEXE)" ./cmd/interop
   exec "bin/interop$(go env GOEXE)" -acrpromote "bin/acrpromote$(go env GOEXE)" \
     -registry "$tools/registry-$registry_version" -registry2 "$tools/registry2-$registry2_version" \
     -crane "$tools/crane-$crane_version" -regctl "$tools/regctl-$regctl_version" -oras "$tools/oras-$oras_version" \
-    -helm "$tools/helm-$helm_version" -cosign "$tools/cosign-$cosign_version" \
-    -versions "acrpromote $version, CNCF registry $registry_version, docker-registry $registry2_version, crane and go-containerregistry $crane_version, regctl $regctl_version, oras $oras_version, helm $helm_version, cosign $cosign_version, skopeo $(installed_version skopeo), umoci $(installed_version umoci)" \
+    -helm "$tools/helm-$helm_version" -cosign "$tools/cosign-$cosign_version" -slsa-verifier "$tools/slsa-verifier-$slsa_verifier_version" \
+    -versions "acrpromote $version, CNCF registry $registry_version, docker-registry $registry2_version, crane and go-containerregistry $crane_version, regctl $regctl_version, oras $oras_version, helm $helm_version, cosign $cosign_version, slsa-verifier $slsa_verifier_version, skopeo $(installed_version skopeo), umoci $(installed_version umoci)" \
     -page docs/conformance.md "$@"
 }
 

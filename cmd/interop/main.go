@@ -5,8 +5,11 @@
 //
 //	interop [flags]
 //
-// Reading order: scenario (who pushes what, and who judges it), registry (between
-// whom), client (how programs are called), table (the report).
+// It also attaches receipts to images, and lets clients judge them that know nothing
+// of this program.
+//
+// Reading order: scenario (who pushes what, and who judges it), receipts, registry
+// (between whom), client (how programs are called), table (the report).
 package main
 
 import (
@@ -18,11 +21,16 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 )
 
 // clientNames are the clients that push and judge.
-var clientNames = []string{"crane", "regctl", "oras", "helm", "cosign", "skopeo", "umoci"}
+var clientNames = []string{"crane", "regctl", "oras", "helm", "cosign", "skopeo", "umoci", "slsa-verifier"}
+
+// receiptClients are those that judgeReceipts calls.
+var receiptClients = []string{"regctl", "oras", "cosign", "skopeo", "umoci", "slsa-verifier"}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -103,6 +111,23 @@ func run(ctx context.Context, args []string) error {
 			fmt.Fprintf(os.Stderr, "%s to %s: %s: %.1f s\n", source.name, target.name, s.name, time.Since(began).Seconds())
 		}
 	}
+	if slices.ContainsFunc(receiptClients, func(name string) bool { return *programs[name] == "" }) {
+		fmt.Fprintln(os.Stderr, "receipts are left out: they take", strings.Join(receiptClients, ", "))
+		return result.write(*page)
+	}
+	home, err := os.MkdirTemp(folder, "home-")
+	if err != nil {
+		return err
+	}
+	clients, err := newClients(ctx, home, programs)
+	if err != nil {
+		return err
+	}
+	verdicts, err := judgeReceipts(clients, kinds[0].host)
+	if err != nil {
+		return fmt.Errorf("receipts: %w", err)
+	}
+	result.addVerdicts(verdicts)
 	return result.write(*page)
 }
 

@@ -12,6 +12,7 @@ type table struct {
 	kinds    []registryKind
 	versions string
 	rows     []*row
+	verdicts []verdict // of receipts
 	failures []string
 }
 
@@ -69,7 +70,33 @@ func (t *table) markdown() string {
 	for _, r := range t.rows {
 		line("| %s | %s | %s | %s |", r.pushed, r.what, r.judge, strings.Join(r.cells, " | "))
 	}
+	if len(t.verdicts) > 0 {
+		line("")
+		line("### Receipts")
+		line("")
+		line("A [receipt](receipts.md) in the CNCF registry, as the program attaches it, judged by clients that know nothing of it.")
+		line("")
+		line("| client | what | verdict |")
+		line("|---|---|---|")
+		for _, v := range t.verdicts {
+			said := v.said
+			if v.failure != "" {
+				said = "✘"
+			}
+			line("| %s | %s | %s |", v.client, v.what, said)
+		}
+	}
 	return page.String()
+}
+
+// addVerdicts adds what clients said of receipts.
+func (t *table) addVerdicts(verdicts []verdict) {
+	t.verdicts = verdicts
+	for _, v := range verdicts {
+		if v.failure != "" {
+			t.failures = append(t.failures, fmt.Sprintf("receipts: %s, %s: %s", v.client, v.what, v.failure))
+		}
+	}
 }
 
 // write prints the table and writes it into the page. Failures are an error.
