@@ -100,7 +100,7 @@ func TestTheDemoByItsFrontDoor(t *testing.T) {
 	}
 	golden(t, "frame.golden", strings.Join(frame, "\n")+"\n")
 
-	for _, step := range []string{"01-seal", "05-invertedPush"} {
+	for _, step := range []string{"01-seal", "06-invertedPush"} {
 		for _, name := range []string{"result.json", "log.txt", "acrpromote-summary-*.md"} {
 			if found, err := filepath.Glob(filepath.Join(keep, step, name)); err != nil || len(found) != 1 {
 				t.Errorf("--keep left %v for %s of %s (%v)", found, name, step, err)

@@ -81,14 +81,6 @@ type result struct {
 			Pending bool   `json:"pending"`
 		} `json:"rules"`
 	} `json:"approval"`
-	Images []struct {
-		Digest  string `json:"digest"`
-		Targets []struct {
-			Registry   string `json:"registry"`
-			Repository string `json:"repository"`
-			Tag        string `json:"tag"`
-		} `json:"targets"`
-	} `json:"images"`
 	Refusals []struct {
 		Rule   string `json:"rule"`
 		Reason string `json:"reason"`

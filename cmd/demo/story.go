@@ -163,16 +163,13 @@ func (s *story) plan(ctx context.Context) error {
 	if o.said.Outcome != "done" {
 		return s.unexpected(o, "done")
 	}
-	for _, i := range o.said.Images {
-		for _, t := range i.Targets {
-			s.screen.row(fmt.Sprintf("would push %s to %s/%s:%s", shortDigest(i.Digest), t.Registry, t.Repository, t.Tag))
-		}
-	}
+	var open []string
 	for _, r := range o.said.Approval.Rules {
 		if r.Pending {
-			s.screen.says(r.Label + ": pending, " + r.Detail)
+			open = append(open, r.Label)
 		}
 	}
+	s.screen.says(fmt.Sprintf("would push to %s and %s; pending: %s", s.env.party(s.env.payments.Host()), s.env.party(s.env.web.Host()), strings.Join(open, ", ")))
 	return nil
 }
 

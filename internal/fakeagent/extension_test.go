@@ -26,7 +26,7 @@ func TestUnpackedExtension(t *testing.T) {
 			t.Errorf("%s runs %q", handler, task.Handlers[handler])
 		}
 	}
-	if want := []string{"digest", "image", "changed", "report"}; !slices.Equal(task.Settable, want) {
+	if want := []string{"digest", "image", "changed", "plan", "report"}; !slices.Equal(task.Settable, want) {
 		t.Errorf("settable variables %q, want %q", task.Settable, want)
 	}
 	programs := 0
