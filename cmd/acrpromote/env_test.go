@@ -41,7 +41,7 @@ var manyRuns = regexp.MustCompile(`^Test(AnyInputsEndInAResult|VerifyNeverNods|R
 // raceEnvironments is how many environments of one test, with its subtests, run the
 // program with the race detector. The others of a table compare what the program
 // decides.
-const raceEnvironments = 3
+const raceEnvironments = 1
 
 var environments sync.Map // number of environments by test
 
