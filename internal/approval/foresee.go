@@ -316,7 +316,7 @@ func period(d time.Duration) string {
 }
 
 // unmeetable returns a sentence for each reason why the approval checks could never
-// meet the rules, whoever approves. granted are the approvals that have been given.
+// meet the rules, regardless of who approves. granted are the approvals that have been given.
 func (j *judge) unmeetable(asked []ApprovalSettings, granted []Approval) []string {
 	asked = slices.DeleteFunc(slices.Clone(asked), func(a ApprovalSettings) bool { return len(a.Approvers) == 0 })
 	if len(asked) == 0 {

@@ -36,7 +36,7 @@ type Code struct {
 	Also string
 }
 
-// Requirement says whether the approval's comment has to quote the code.
+// Requirement reports whether the approval's comment has to quote the code.
 type Requirement int
 
 const (
