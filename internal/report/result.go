@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"acrpromote/internal/card"
+	"acrpromote/internal/doctor"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/trace"
@@ -63,6 +64,9 @@ type Result struct {
 	ReceiptVerdict *ReceiptVerdict `json:"receiptVerdict,omitempty"`
 	// Trace has the lives of images, set by trace.
 	Trace []trace.Life `json:"trace,omitempty"`
+	// Findings has where the configuration is wider than the flows need, the most
+	// severe first. It is nil for all actions but doctor.
+	Findings []doctor.Finding `json:"findings,omitzero"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`

@@ -154,6 +154,10 @@ const (
 	// ReceiptPolicy: no valid receipt of the image shows what is expected.
 	// Decided by: receipt.(*judge).decide.
 	ReceiptPolicy Name = "receipt-policy"
+
+	// TrustTooWide: the configuration of Azure is wider than the flows need.
+	// Decided by: doctor.Refuse.
+	TrustTooWide Name = "trust-too-wide"
 )
 
 // All has all rule names, in the order of the documentation.
@@ -162,7 +166,7 @@ var All = []Name{
 	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, NotAPerson, ApprovalTooOld,
 	CommentPattern, ApprovalCode, AutomatedCheck, NotSealed, ChangedSinceApproval, RunMismatch,
 	OlderThanRun, TagWouldMove, DigestDiffers, Upward, Immutable, NotInFlow, Branch,
-	AttachedMissing, FlowUnverified, ReceiptMissing, ReceiptInvalid, ReceiptPolicy,
+	AttachedMissing, FlowUnverified, ReceiptMissing, ReceiptInvalid, ReceiptPolicy, TrustTooWide,
 }
 
 // Refusal is a rule that is not met: what it is about, why, and what to do next.
@@ -216,6 +220,7 @@ var labels = map[Name]string{
 	ReceiptMissing:       "Receipt attached",
 	ReceiptInvalid:       "Receipt signed by a named key",
 	ReceiptPolicy:        "Receipt meets the expectations",
+	TrustTooWide:         "Configuration no wider than needed",
 }
 
 // Label returns what is true if the rule is met, in a few words for people.

@@ -26,6 +26,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Trace {
 		texts = append(texts, r.Trace[i].Texts()...)
 	}
+	for i := range r.Findings {
+		texts = append(texts, r.Findings[i].Texts()...)
+	}
 	if r.ReceiptVerdict != nil {
 		texts = append(texts, r.ReceiptVerdict.Texts()...)
 	}
