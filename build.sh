@@ -43,10 +43,12 @@ done
 # compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version and
 # the address of the documentation.
 compile() {
-  local address
+  local address alignment=
   address=$(go run ./cmd/docaddress) || exit 1
+  # Functions start at 32 bytes by default, which is 1 % of the program on amd64.
+  [ "$2" != amd64 ] || alignment=-funcalign=16
   CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 "${inlining[@]}" \
-    -ldflags "-s -w -X main.version=$version -X acrpromote/internal/manual.address=$address" -o "$3" ./cmd/acrpromote
+    -ldflags "-s -w $alignment -X main.version=$version -X acrpromote/internal/manual.address=$address" -o "$3" ./cmd/acrpromote
 }
 
 need_node() {
