@@ -242,9 +242,19 @@ run_tests() {
     say "no C compiler found: running the tests without the race detector"
     race=
   fi
-  say "tests${race:+ with the race detector}"
-  ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
-    ACRPROMOTE_REGISTRY2="$tools/registry2-$registry2_version" ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version" go test $race -parallel 3 -timeout 30m ./...
+  export ACRPROMOTE_VSIX="$vsix" ACRPROMOTE_REGISTRY="$tools/registry-$registry_version" \
+    ACRPROMOTE_REGISTRY2="$tools/registry2-$registry2_version" ACRPROMOTE_CONFORMANCE="$tools/conformance-$conformance_version"
+  # What starts no goroutine needs no race detector: the packages that decide, and the
+  # tests of the program, which run the program with it.
+  local pure concurrent
+  pure=$(go list ./internal/{approval,card,collection,doctor,explain,expression,imageinfo,levenshtein,manual,markup,ocierror,outcome,plan,receipt,ref,referrer,refusal,rule,sanitize,sbom,seal,sorting,strictjson,topology,trace})
+  concurrent=$(go list ./... | grep -vxF -e acrpromote/cmd/acrpromote -e "$pure")
+  say "tests of the program${race:+ with the race detector}, and of what decides"
+  # shellcheck disable=SC2086
+  ACRPROMOTE_RACE=${race:+1} go test -parallel 3 -timeout 30m ./cmd/acrpromote $pure
+  say "tests of the other packages${race:+ with the race detector}"
+  # shellcheck disable=SC2086
+  go test $race -p 3 -parallel 3 -timeout 30m $concurrent
 }
 
 case "${1:-}" in
