@@ -38,25 +38,11 @@ func TestKillSweep(t *testing.T) {
 			for _, answered := range []bool{false, true} {
 				t.Run(fmt.Sprintf("at %d answered %v", at, answered), func(t *testing.T) {
 					env, image, attached, signature := cosigned(t)
-					started := make(chan *process, 1)
-					script := env.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
-						if answered {
-							rest.ServeHTTP(rw, r)
-							_ = http.NewResponseController(rw).Flush()
-						}
-						_ = (<-started).command.Process.Kill()
-						panic(http.ErrAbortHandler)
-					}})
-					p := env.start(env.environ(env.stage, locked))
-					started <- p
-					o := p.wait()
-					// The number of requests differs slightly between runs, so this
-					// run may have ended with its last request.
-					if script.Happened()[0] == 0 || o.code >= 0 {
+					o, finished := env.kill(locked, at, answered)
+					if finished {
 						late.Add(1)
 					}
 					kills.Add(1)
-					script.Stop()
 					arrived := len(env.dev.Blobs(cart))
 					for _, tag := range env.dev.Tags(cart) {
 						if missing := lacking(env.dev, cart, tag); len(missing) > 0 {
@@ -92,6 +78,27 @@ func TestKillSweep(t *testing.T) {
 	if before.Load() == 0 || after.Load() == 0 || late.Load() > kills.Load()/10 {
 		t.Error("the sweep misses what it is for")
 	}
+}
+
+// kill runs a step and kills it before or after the response to the request with the
+// number at, from 1. finished reports that it ended before: the number of requests
+// differs slightly between runs.
+func (env *testEnv) kill(in inputs, at int, answered bool) (o outcome, finished bool) {
+	env.t.Helper()
+	started := make(chan *process, 1)
+	script := env.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
+		if answered {
+			rest.ServeHTTP(rw, r)
+			_ = http.NewResponseController(rw).Flush()
+		}
+		_ = (<-started).command.Process.Kill()
+		panic(http.ErrAbortHandler)
+	}})
+	defer script.Stop()
+	p := env.start(env.environ(env.stage, in))
+	started <- p
+	o = p.wait()
+	return o, script.Happened()[0] == 0 || o.code >= 0
 }
 
 // shown returns what a registry has of the repository: tags with their digests and

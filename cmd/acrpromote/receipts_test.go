@@ -493,19 +493,7 @@ func TestKilledWithReceipts(t *testing.T) {
 		for _, answered := range []bool{false, true} {
 			t.Run(fmt.Sprintf("at %d answered %v", at, answered), func(t *testing.T) {
 				env, image, in, key := start(t)
-				started := make(chan *process, 1)
-				script := env.cloud.Script(sim.Fault{Skip: at - 1, Do: func(rw http.ResponseWriter, r *http.Request, rest http.Handler) {
-					if answered {
-						rest.ServeHTTP(rw, r)
-						_ = http.NewResponseController(rw).Flush()
-					}
-					_ = (<-started).command.Process.Kill()
-					panic(http.ErrAbortHandler)
-				}})
-				p := env.start(env.environ(env.stage, in))
-				started <- p
-				p.wait()
-				script.Stop()
+				env.kill(in, at, answered)
 				if env.dev.TagDigest(cart, release) != "" {
 					if _, verdict := env.receiptsOf(env.dev, image.Digest, key); !verdict.Met {
 						t.Errorf("the tag is visible without its receipt: %v", verdict.Refusals)
