@@ -128,6 +128,9 @@ func references(inputs map[string]string) []string {
 		}
 		return found
 	}
+	if inputs["action"] == agent.Doctor && inputs["flowFile"] != "" && inputs["source"]+inputs["targets"] == "" {
+		return found
+	}
 	set := inputs["images"] != "" || inputs["imagesFrom"] != ""
 	if set && (inputs["flowFile"] == "" || inputs["flow"] == "" || inputs["source"] != "" || inputs["targets"] != "") {
 		return append(found, "a set of images goes with a flow, and with neither source nor targets")

@@ -293,7 +293,7 @@ func (env *testEnv) hold(p *process, o *outcome) {
 		}
 	}
 	outcome := o.result["outcome"]
-	readOnly := o.result["dryRun"] == true || slices.Contains([]any{"plan", "verify", "audit", "verifyReceipt", "trace"}, o.result["action"])
+	readOnly := o.result["dryRun"] == true || slices.Contains([]any{"plan", "verify", "audit", "verifyReceipt", "trace", "doctor"}, o.result["action"])
 	if outcome == "refused" || outcome == "misuse" || readOnly {
 		if written := writes(o.requests); len(written) > 0 {
 			env.t.Errorf("%v (%v) has written: %v", o.result["action"], outcome, written)

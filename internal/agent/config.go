@@ -58,6 +58,7 @@ type Config struct {
 	Branches            List      `env:"INPUT_BRANCHES"`
 	FlowHashes          List      `env:"INPUT_FLOWHASHES"`
 	ReceiptMaxAge       Duration  `env:"INPUT_RECEIPTMAXAGE"`
+	FailOn              string    `env:"INPUT_FAILON"`
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 

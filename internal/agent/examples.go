@@ -44,6 +44,10 @@ var examples = map[string][]example{
 		{"An image's life in two registries", "acrpromote trace <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <dev>.azurecr.io --receiptKeys receipts.pem"},
 		{"All that a run has released, as JSON", "acrpromote trace --run 4711 --targets <dev>.azurecr.io/shop/cart \\\n  --receiptKeys receipts.pem --output json"},
 	},
+	Doctor: {
+		{"Whether the registries of a flow file are set up as its flows need", "acrpromote doctor --flowFile flows.yml"},
+		{"Two registries, without a flow file, as JSON", "acrpromote doctor --source <prod>.azurecr.io --targets <dev>.azurecr.io \\\n  --failOn medium --output json"},
+	},
 	Check: {
 		{"Check the flow file of this folder", "acrpromote check flows.yml"},
 		{"The same for programs: problems with line and column", "acrpromote check flows.yml --output json"},
@@ -105,6 +109,8 @@ source: <dev>.azurecr.io/shop/cart:$(Build.BuildNumber)
 receiptKeys: receipts.pem
 project: release
 environment: Production`,
+	Doctor: `azureSubscription: doctor-reader
+flowFile: release-rules@refs/heads/main:flows.yml`,
 	Trace: `azureSubscription: release-reader
 targetSubscription: dev-reader
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)

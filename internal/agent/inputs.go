@@ -33,7 +33,9 @@ const (
 	// VerifyReceipt reads receipts from an image's own registry.
 	VerifyReceipt = "verifyReceipt"
 	// Trace reads the life of an image from registries.
-	Trace      = "trace"
+	Trace = "trace"
+	// Doctor reads where the configuration of Azure is wider than the flows need.
+	Doctor     = "doctor"
 	Check      = "check"
 	Code       = "code"
 	Init       = "init"
@@ -49,6 +51,7 @@ var otherActions = []string{Check, Code, Init, Completion, Help, Version}
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
 	Trace:         {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "reportFolder", "plain-http", "output"},
+	Doctor:        {"action", "azureSubscription", "targetSubscription", "source", "targets", "flowFile", "reportFolder", "output"},
 	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "reportFolder", "plain-http", "output"},
 	Check:         {"action", "flowFile", "output"},
 	Code:          {"action", "output"},
@@ -81,8 +84,8 @@ var receiptActions = []string{VerifyReceipt, Trace}
 
 // TaskActions lists the actions of the task, and AllActions those at a prompt.
 var (
-	TaskActions = slices.Concat(Actions, receiptActions, []string{Check})
-	AllActions  = slices.Concat(Actions, receiptActions, otherActions)
+	TaskActions = slices.Concat(Actions, receiptActions, []string{Doctor, Check})
+	AllActions  = slices.Concat(Actions, receiptActions, []string{Doctor}, otherActions)
 )
 
 var (
@@ -108,7 +111,7 @@ type Input struct {
 // order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), trace the life of an image, or check a flow file."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), trace the life of an image, find where Azure's configuration is wider than the flows need (doctor), or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -187,6 +190,8 @@ var Inputs = []Input{
 		Help: "The SHA-256 hashes of the flow files that may have been in force, one per line, in hexadecimal."},
 	{Name: "receiptMaxAge", Type: Span, Actions: []string{VerifyReceipt},
 		Help: "The maximum age of a receipt: 72h, 90m, or in days, such as 30d."},
+	{Name: "failOn", Type: Pick, Picks: []string{"low", "medium", "high"}, Default: "high", Actions: []string{Doctor},
+		Help: "The severity of a finding from which on the step fails. What could not be read counts as high."},
 	{Name: "dryRun", Type: Boolean, Default: "false", Actions: Actions,
 		Help: "Do everything except write."},
 	{Name: "reportFolder", Type: Path, Actions: Actions,

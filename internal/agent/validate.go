@@ -59,6 +59,10 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		c.checkReceipts(usage)
 		return
 	}
+	if c.Action == Doctor {
+		c.checkDoctor(usage)
+		return
+	}
 	c.checkFlow(usage)
 	if !c.HasSet() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
@@ -95,6 +99,18 @@ func (c *Config) checkReceipts(usage *UsageError) {
 		usage.add("receiptKeys", fmt.Sprintf("%s requires at least one key", c.Action), "Set receiptKeys to the path of a PEM file with the public key that signs receipts, or to the URL of that key in Key Vault.")
 	}
 	c.checkEnvironment(usage)
+	c.checkUnused(usage)
+}
+
+// checkDoctor checks the inputs of doctor, which names registries or a flow file.
+func (c *Config) checkDoctor(usage *UsageError) {
+	named := c.FlowFile != "" || usage.has("flowFile")
+	switch {
+	case named && (c.Source != "" || len(c.Targets) > 0):
+		usage.add("source", "source and targets cannot be combined with flowFile, whose registries are all read", "Remove them, or flowFile.")
+	case !named && c.Source == "" && !usage.has("source"):
+		usage.add("flowFile", "doctor requires a flow file, or registries", "Set flowFile, or source to the PROD registry and targets to the less trusted ones.")
+	}
 	c.checkUnused(usage)
 }
 

@@ -52,7 +52,8 @@ type Finding struct {
 func (f *Finding) Texts() []*string { return []*string{&f.Where, &f.Allows, &f.Mend} }
 
 // Kind is a kind of finding. Allows and Mend have placeholders: {name} stands for a
-// fact about the resource.
+// fact about the resource. In Mend it is quoted for a shell, unless it is written as
+// {name=}.
 type Kind struct {
 	ID       string
 	Severity Severity
@@ -114,7 +115,7 @@ func (j *judge) find(kinds []Kind, id, where string, facts ...string) {
 func fill(text string, facts []string, as func(string) string) string {
 	pairs := make([]string, 0, len(facts))
 	for i := 0; i+1 < len(facts); i += 2 {
-		pairs = append(pairs, "{"+facts[i]+"}", as(facts[i+1]))
+		pairs = append(pairs, "{"+facts[i]+"}", as(facts[i+1]), "{"+facts[i]+"=}", facts[i+1])
 	}
 	return strings.NewReplacer(pairs...).Replace(text)
 }

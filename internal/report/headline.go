@@ -52,6 +52,10 @@ func Headline(r Result) string {
 			return "approved: " + sanitize.Visible(r.ReceiptVerdict.Receipt.approval(), shortField)
 		case r.Action == "trace":
 			return fmt.Sprintf("traced %s; nothing was written", counted(len(r.Trace), "image"))
+		case r.Action == "doctor" && len(r.Findings) > 0:
+			return "findings: " + severities(r.Findings) + "; nothing was written"
+		case r.Action == "doctor":
+			return "no findings; nothing was written"
 		case r.Action == "audit":
 			if len(r.Images) > 1 {
 				return fmt.Sprintf("everything of %d images has arrived at %s", len(r.Images), registries(r.Images))
@@ -70,6 +74,9 @@ func Headline(r Result) string {
 		}
 		return fmt.Sprintf("arrived at %s", targets(total))
 	case outcome.Refused:
+		if r.Action == "doctor" {
+			return "findings: " + severities(r.Findings) + "; nothing was written"
+		}
 		switch n := len(r.Refusals); n {
 		case 0:
 			return "nothing was written"

@@ -58,6 +58,11 @@ func filled(r Result) Result {
 	r.Budget = list(r.Budget)
 	r.Environment = list(r.Environment)
 	r.ReceiptVerdict = r.ReceiptVerdict.filled()
+	if r.Doctor != nil {
+		d := *r.Doctor
+		d.Registries, d.Accepted, d.Outbound, d.Commands = list(d.Registries), list(d.Accepted), list(d.Outbound), list(d.Commands)
+		r.Doctor = &d
+	}
 	return r
 }
 

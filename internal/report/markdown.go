@@ -79,6 +79,7 @@ func (m *markdown) rest(r Result, explained bool) {
 	m.approvers(r.Approval)
 	m.receipt(r.ReceiptVerdict)
 	m.lives(r.Trace)
+	m.findings(r)
 	m.pending(r.Approval)
 	m.rights(r.Rights)
 	m.receipts(r)

@@ -17,6 +17,7 @@ import (
 	"unicode/utf8"
 
 	"acrpromote/internal/card"
+	"acrpromote/internal/doctor"
 	"acrpromote/internal/imageinfo"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
@@ -165,7 +166,7 @@ func cases() map[string]Result {
 	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
 
 	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
-		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "trace": traced(), "hostile": hostile()}
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "trace": traced(), "doctor": diagnosed(), "hostile": hostile()}
 }
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"
@@ -189,6 +190,21 @@ func receiptShown() Result {
 	return r
 }
 
+func diagnosed() Result {
+	r := base("doctor", outcome.Refused)
+	r.Approval, r.Run = Approval{Kind: "none"}, Run{Kind: "none"}
+	r.Rules = "verified"
+	r.Findings = []doctor.Finding{
+		{ID: "admin-user", Severity: doctor.High, Where: "registry prod (prod.azurecr.io)", Allows: "Anyone who knows one of its two passwords can push, delete and pull everything.", Mend: "az acr update --name prod --admin-enabled false"},
+		{ID: "unread", Severity: doctor.Unknown, Where: "registry dev (dev.azurecr.io)", Allows: "The tasks could not be read.", Mend: "az role assignment create --assignee-object-id id-1 --role Reader --scope /subscriptions/s"},
+	}
+	r.Doctor = &Doctor{FailOn: doctor.High, Registries: []string{"prod.azurecr.io", "dev.azurecr.io"},
+		Accepted: []doctor.Accepted{{Registry: "prod.azurecr.io", Principal: "id-2", Role: "AcrPush", Scope: "/subscriptions/s", As: "writer"}},
+		Outbound: []string{"prod.azurecr.io:443"}, Commands: []string{"az network …"}}
+	r.Refusals = doctor.Refuse(r.Findings, doctor.High)
+	return r
+}
+
 func traced() Result {
 	r := base("trace", outcome.Done)
 	r.Approval, r.Run = Approval{Kind: "none"}, Run{Kind: "none"}
@@ -207,6 +223,8 @@ func hostile() Result {
 	fill(reflect.ValueOf(&r).Elem())
 	r.ReceiptVerdict = &ReceiptVerdict{}
 	fill(reflect.ValueOf(r.ReceiptVerdict).Elem())
+	r.Doctor = &Doctor{}
+	fill(reflect.ValueOf(r.Doctor).Elem())
 	r.ReceiptVerdict.Receipt = &ReceiptContent{}
 	fill(reflect.ValueOf(r.ReceiptVerdict.Receipt).Elem())
 	r.Schema, r.Action, r.Outcome = Schema, "invertedPush", outcome.Refused

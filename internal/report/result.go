@@ -67,6 +67,7 @@ type Result struct {
 	// Findings has where the configuration is wider than the flows need, the most
 	// severe first. It is nil for all actions but doctor.
 	Findings []doctor.Finding `json:"findings,omitzero"`
+	Doctor   *Doctor          `json:"doctor,omitempty"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`

@@ -78,6 +78,7 @@ func (t *text) facts(r Result) {
 	t.approval(r.Approval)
 	t.receipt(r.ReceiptVerdict)
 	t.lives(r.Trace)
+	t.findings(r)
 	t.rights(r.Rights)
 	t.receipts(r)
 	t.budget(r)

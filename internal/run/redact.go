@@ -29,6 +29,17 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Findings {
 		texts = append(texts, r.Findings[i].Texts()...)
 	}
+	if r.Doctor != nil {
+		for i := range r.Doctor.Accepted {
+			a := &r.Doctor.Accepted[i]
+			texts = append(texts, &a.Role, &a.Scope)
+		}
+		for _, list := range [][]string{r.Doctor.Outbound, r.Doctor.Commands} {
+			for i := range list {
+				texts = append(texts, &list[i])
+			}
+		}
+	}
 	if r.ReceiptVerdict != nil {
 		texts = append(texts, r.ReceiptVerdict.Texts()...)
 	}

@@ -51,6 +51,8 @@ func (f *File) normalize() {
 			f.hosts[string(host)] = r
 		}
 		slices.Sort(r.Hosts)
+		slices.Sort(r.Expect.Writers)
+		slices.Sort(r.Expect.Readers)
 	}
 	for _, flow := range f.Flows {
 		slices.Sort(flow.To)

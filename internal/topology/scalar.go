@@ -329,6 +329,18 @@ func (p *PipelineID) read(text string) error {
 	return nil
 }
 
+// ObjectID is the object ID of an identity in Microsoft Entra ID, in lower case.
+type ObjectID string
+
+func (o *ObjectID) read(text string) error {
+	lower := strings.ToLower(text)
+	if !grammar().guid.MatchString(lower) {
+		return mistake{quote(text) + " is not an object ID", "Write the GUID that Microsoft Entra ID shows as the object ID. An application's client ID is another one."}
+	}
+	*o = ObjectID(lower)
+	return nil
+}
+
 // Approver is a person or group: a unique name, a descriptor or
 // [Project]\Group.
 type Approver string

@@ -73,6 +73,7 @@ func scalars() map[reflect.Type]object {
 		reflect.TypeFor[Code]():               {"enum": []any{true, false, "image", "plan"}},
 		reflect.TypeFor[Approver]():           resource,
 		reflect.TypeFor[Project]():            text(object{"pattern": `^[^\\/:*?"<>;#${},+=\[\]|]+$`, "maxLength": 64}),
+		reflect.TypeFor[ObjectID]():           text(object{"pattern": `^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`}),
 		reflect.TypeFor[PipelineID]():         {"type": "integer", "minimum": 1, "maximum": 1<<31 - 1},
 		reflect.TypeFor[Resource]():           resource,
 		reflect.TypeFor[ReceiptKey]():         text(object{"minLength": 1, "maxLength": 400}),

@@ -42,6 +42,18 @@ type Registry struct {
 	Trust string `flow:"trust,required"`
 	// No tag here moves, except those in a flow's movingTags.
 	Immutable bool `flow:"immutable"`
+	// The identities that are meant to have rights on this registry, for doctor. Default: none is.
+	Expect Expect `flow:"expect"`
+}
+
+// Expect has the identities that are meant to have rights on a registry, by their
+// object IDs in Microsoft Entra ID: users, groups, service principals and managed
+// identities.
+type Expect struct {
+	// Object IDs of identities that may write, and that may read too. Default: none.
+	Writers []ObjectID `flow:"writers"`
+	// Object IDs of identities that may read. Default: none.
+	Readers []ObjectID `flow:"readers"`
 }
 
 // Names returns all host names of the registry, the main one first.
