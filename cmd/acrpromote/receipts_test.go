@@ -686,3 +686,59 @@ func TestReceiptOfATag(t *testing.T) {
 		t.Errorf("the rerun has written %v", writes(again.requests))
 	}
 }
+
+// TestReceiptOfSeveralTags: several tags of one repository share a receipt, which
+// another run finds, also if it was made of several. What needs no approval is not
+// named in it.
+func TestReceiptOfSeveralTags(t *testing.T) {
+	env, image := ready(t)
+	path, key := env.keyFile()
+	tags := func(names ...string) inputs {
+		for i, name := range names {
+			names[i] = devHost + "/" + cart + ":" + name
+		}
+		return push("receiptKey", path, "targets", strings.Join(names, "\n"))
+	}
+	signatures := func(o outcome) any { return o.at("signing", 0, "signatures") }
+	if dry := env.task(tags("one", "two").with("dryRun", "true")).want("done").wantReceipts(receiptAt(devHost, "planned")...); signatures(dry) != 2.0 {
+		t.Errorf("%v signatures, want 2", signatures(dry))
+	}
+	env.task(tags("one", "two")).want("done").wantReceipts(receiptAt(devHost, "attached")...)
+	if r := env.hasReceipts(env.dev, image.Digest, key, 1); len(r.Promotion.To) != 2 {
+		t.Errorf("to %v", r.Promotion.To)
+	}
+	env.task(tags("two", "three")).want("done").wantReceipts(receiptAt(devHost, "attached")...)
+	env.hasReceipts(env.dev, image.Digest, key, 2)
+	env.queue()
+	env.approve(manager, "again")
+	if o := env.task(tags("one", "two", "three")).want("done").wantReceipts(receiptAt(devHost, "present")...); len(writes(o.requests)) > 0 {
+		t.Errorf("another run has written %v", writes(o.requests))
+	}
+	if env.dev.TagDigest(cart, "one") != image.Digest || env.dev.TagDigest(cart, "three") != image.Digest {
+		t.Error("a tag is missing")
+	}
+
+	// One tag fails: the other still has its receipt.
+	lift := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/manifests/five") {
+			return false
+		}
+		rw.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	env.task(tags("four", "five")).wantReceipts(receiptAt(devHost, "attached")...)
+	env.hasReceipts(env.dev, image.Digest, key, 3)
+	lift()
+	env.task(tags("four", "five")).want("done").wantReceipts(receiptAt(devHost, "present")...)
+
+	both := strings.Replace(receiptFlow, "receipt: {required: true}", "receipt: {required: true, key: "+path+"}", 1)
+	o := env.task(inputs{"action": "invertedPush", "source": source, "targets": devHost + "\n" + dev2Host, "flowFile": env.flowFile(both)}).want("done").wantReceipts(receiptAt(devHost, "attached")...)
+	if _, verdict := env.receiptsOf(env.dev, image.Digest, key); !slices.ContainsFunc(verdict.Valid, func(r receipt.Receipt) bool {
+		return r.Promotion.Flow != nil && len(r.Promotion.To) == 1 && r.Promotion.To[0].Registry == devHost
+	}) {
+		t.Errorf("no receipt names %s alone: %+v\n%s", devHost, verdict.Valid, o.stdout)
+	}
+	if env.dev2.TagDigest(cart, release) != image.Digest {
+		t.Error("the open flow has brought nothing")
+	}
+}

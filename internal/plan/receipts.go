@@ -15,7 +15,9 @@ type Receipt struct {
 	Redact   []string
 	Route    Route // the rules, of one of the targets
 	Targets  []int // positions in Wanted.Targets
-	Source   bool  // there is a receipt at the source too
+	// Named has the targets that the statement names: all that go by the same rules.
+	Named  []int
+	Source bool // there is a receipt at the source too
 }
 
 // defaultRedaction is what receipts leave out without a flow file: which registry is
@@ -43,15 +45,23 @@ func (w Wanted) Receipts(file *topology.File) []Receipt {
 		receipts[at].Targets = append(receipts[at].Targets, i)
 		receipts[at].Required = receipts[at].Required || route.Rules.ReceiptRequired
 	}
-	if !w.SignSource || len(receipts) == 0 {
-		return receipts
-	}
-	if at := slices.IndexFunc(receipts, Receipt.Complete); at >= 0 {
+	if w.SignSource && len(receipts) > 0 {
+		at := slices.IndexFunc(receipts, Receipt.Complete)
+		if at < 0 {
+			first := receipts[0]
+			at = len(receipts)
+			receipts = append(receipts, Receipt{Key: first.Key, Required: first.Required, Route: first.Route})
+		}
 		receipts[at].Source = true
-		return receipts
 	}
-	first := receipts[0]
-	return append(receipts, Receipt{Key: first.Key, Required: first.Required, Route: first.Route, Source: true})
+	for i := range receipts {
+		for j, route := range w.Routes[:min(len(w.Routes), len(w.Targets))] {
+			if route.sameReceipt(receipts[i].Route) {
+				receipts[i].Named = append(receipts[i].Named, j)
+			}
+		}
+	}
+	return receipts
 }
 
 // Complete reports whether the statement leaves nothing out.

@@ -48,6 +48,12 @@ type Expectations struct {
 // maxSkew is how far in the future the time of a receipt may be.
 const maxSkew = 5 * time.Minute
 
+// Passed reports whether a valid receipt says that the promotion passed, and not in
+// the future.
+func (r Receipt) Passed(now time.Time) bool {
+	return r.Summary.VerificationResult == passed && !r.Summary.TimeVerified.After(now.Add(maxSkew))
+}
+
 // Verdict is what the receipts of an image show.
 type Verdict struct {
 	// Met: a receipt is valid and meets all expectations. Receipt is the oldest that

@@ -30,16 +30,21 @@ func (p *receiptPlace) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range verdict.Valid {
-		if r.SameRules(p.promotion, p.redact, p.at) && (p.anyRun || r.SameRun(p.promotion)) {
-			p.known, p.present, p.digests = true, true, [2]string{r.Manifests[1], r.Manifests[0]}
-			return nil
+	p.known, p.present = true, true
+	for _, at := range p.tags {
+		i := slices.IndexFunc(verdict.Valid, func(r receipt.Receipt) bool {
+			return r.Passed(time.Now()) && r.SameRules(p.promotion, p.redact, at) && (p.anyRun || r.SameRun(p.promotion))
+		})
+		if p.present = p.present && i >= 0; p.present {
+			p.digests = [2]string{verdict.Valid[i].Manifests[1], verdict.Valid[i].Manifests[0]}
 		}
+	}
+	if p.present {
+		return nil
 	}
 	for _, note := range verdict.Notes {
 		p.result.note(fmt.Sprintf("%s/%s@%s: a new receipt is needed. %s", p.at.Registry, p.at.Repository, p.subject.Digest, note))
 	}
-	p.known = true
 	return nil
 }
 
@@ -63,15 +68,17 @@ func signedBy(key receipt.Key, digest string) func(mediaType string, content []b
 	}
 }
 
-// start begins to sign, and to upload what does not have to wait for the copy. stop
-// ends it; finish is called in between, or not at all.
+// start begins to sign, and to upload what does not have to wait for the copy, unless
+// another target has. stop ends it; finish is called in between, or not at all.
 func (p *receiptPlace) start(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	go func() {
-		defer defect.Catch(ctx)
-		defer close(p.prepared)
-		p.err = p.prepare(ctx)
-	}()
+	p.begun.Do(func() {
+		go func() {
+			defer defect.Catch(ctx)
+			defer close(p.prepared)
+			p.err = p.prepare(ctx)
+		}()
+	})
 	return func() {
 		cancel()
 		<-p.prepared
@@ -111,25 +118,17 @@ func attachment(a receipt.Artifact, subject transfer.Descriptor) transfer.Artifa
 	}
 }
 
-// finish attaches the receipt after everything else has arrived. A refusal because the
-// image is locked is an error only if receipts are required.
+// finish attaches the receipt after everything else has arrived, unless another target
+// has. A refusal because the image is locked is an error only if receipts are required.
 func (p *receiptPlace) finish(ctx context.Context) error {
-	if p.before != nil {
-		select {
-		case <-p.before.ended:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		if p.before.err != nil && p.required {
-			return fmt.Errorf("the receipt at the source is missing: %w", p.before.err)
-		}
-	}
 	select {
 	case <-p.prepared:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if p.err != nil || p.present {
+	p.attaching.Lock()
+	defer p.attaching.Unlock()
+	if p.err != nil || p.present || p.attached {
 		return p.err
 	}
 	var group errgroup.Group
@@ -144,6 +143,7 @@ func (p *receiptPlace) finish(ctx context.Context) error {
 		})
 	}
 	err := group.Wait()
+	p.attached = err == nil
 	if errors.Is(err, transfer.Locked) && !p.required {
 		p.result.note(fmt.Sprintf("the approval is not signed at %s/%s: the registry refuses receipts of a locked image: %v", p.at.Registry, p.at.Repository, err))
 		p.fail()
@@ -225,7 +225,7 @@ func (e *executor) startSource(ctx context.Context, i int) (wait func()) {
 		defer close(p.ended)
 		changed, err := p.attest(ctx)
 		p.conclude(err)
-		if p.err = err; err != nil {
+		if err != nil {
 			e.result.done(changed, problem(report.SourceSide, err))
 		}
 	}()

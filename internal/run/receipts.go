@@ -39,7 +39,7 @@ type receipts struct {
 	result *collector
 	limit  *semaphore.Weighted // of signatures
 
-	places [][]*receiptPlace // by image and target; nil where there is no receipt
+	places [][]*receiptPlace // by image and target; nil where there is no receipt. Targets in one repository can share one
 	source []*receiptPlace   // by image: at the source
 	seals  []*sealPlace      // by image
 }
@@ -53,23 +53,26 @@ type statement struct {
 	signed    func() (receipt.Artifact, error)
 }
 
-// receiptPlace is where an image gets a receipt: at a target, or at the source.
+// receiptPlace is where an image gets a receipt: in a repository of one or several
+// targets, or at the source.
 type receiptPlace struct {
 	*receipts
 	*statement
 	at       receipt.Place
+	tags     []receipt.Place // at, and further targets in the repository
 	registry *session.Registry
 	subject  transfer.Descriptor
 	summary  receipt.Payload
 	required bool
 	// anyRun: a receipt of another run serves too, because this one changes nothing.
 	anyRun bool
-	// before is the place that must have its receipt first, or nil.
-	before *receiptPlace
 
-	known     bool          // present was found out
-	present   bool          // there is one already
+	known     bool // present was found out
+	present   bool // there is one already
+	begun     sync.Once
 	prepared  chan struct{} // closed when artifacts or err is set
+	attaching sync.Mutex
+	attached  bool          // both statements are
 	ended     chan struct{} // closed at the end of attest, if that is started for itself
 	err       error
 	artifacts [2]transfer.Artifact // the promotion and the summary
@@ -142,13 +145,20 @@ func (rs *receipts) add(ctx context.Context, i int, r plan.Receipt, part plan.Pa
 	subject := found.source.tree.Manifests()[0]
 	var places []*receiptPlace
 	add := func(at ref.Reference, registry *session.Registry, anyRun bool) *receiptPlace {
-		p := &receiptPlace{receipts: rs, statement: st, at: placeOf(at), registry: registry, subject: subject, required: r.Required, anyRun: anyRun, prepared: make(chan struct{}), entry: -1}
+		place := placeOf(at)
+		for _, p := range places {
+			if p.at.Registry == place.Registry && p.at.Repository == place.Repository {
+				p.tags, p.anyRun = append(p.tags, place), p.anyRun && anyRun
+				return p
+			}
+		}
+		p := &receiptPlace{receipts: rs, statement: st, at: place, tags: []receipt.Place{place}, registry: registry, subject: subject, required: r.Required, anyRun: anyRun, prepared: make(chan struct{}), entry: -1}
 		places = append(places, p)
 		return p
 	}
 	unchanged := true
 	for _, step := range part.Steps {
-		unchanged = unchanged && step.Work == plan.Nothing
+		unchanged = unchanged && (step.Work == plan.Nothing || step.Work == plan.Wait)
 	}
 	here := func(j int) bool {
 		return w.Targets[j].Registry == w.Source.Registry && w.Targets[j].Repository == w.Source.Repository
@@ -204,14 +214,14 @@ func (rs *receipts) format() receipt.Format {
 	return receipt.DSSE
 }
 
-// each calls do for every place, the source's of an image first.
+// each calls do for every place once, the source's of an image first.
 func (rs *receipts) each(do func(p *receiptPlace)) {
 	for i := range rs.places {
 		if rs.source[i] != nil {
 			do(rs.source[i])
 		}
-		for _, p := range rs.places[i] {
-			if p != nil {
+		for j, p := range rs.places[i] {
+			if p != nil && !slices.Contains(rs.places[i][:j], p) {
 				do(p)
 			}
 		}

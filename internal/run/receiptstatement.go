@@ -26,8 +26,8 @@ func (rs *receipts) promotionOf(i int, r plan.Receipt, part plan.Part, now time.
 		Approval: receipt.Approval{Kind: string(verdict.Kind)},
 		Egress:   rs.hosts(),
 	}
-	for _, t := range w.Targets {
-		p.To = append(p.To, placeOf(t))
+	for _, j := range r.Named {
+		p.To = append(p.To, placeOf(w.Targets[j]))
 	}
 	for _, who := range rs.f.run.Requesters {
 		p.Requesters = append(p.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)})
