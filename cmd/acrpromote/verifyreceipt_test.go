@@ -169,6 +169,10 @@ func TestVerifyReceiptAlone(t *testing.T) {
 					o.at("receiptVerdict", "receipt", "given", 0, "name") != "Release Manager" || o.at("receiptVerdict", "receipt", "given", 0, "comment") != "" {
 					t.Errorf("%s", o.stdout)
 				}
+				o.wantReceipts(receiptAt(devHost, "present")...)
+				if o.at("receipts", 0, "keyId") != key.id || o.at("receipts", 0, "subject") != image.Digest || o.at("receipts", 1, "digest") != o.at("receiptVerdict", "receipt", "manifests", 1) {
+					t.Errorf("receipts %v", o.at("receipts"))
+				}
 				for _, host := range network.Dialled() {
 					if host != devHost+":443" && host != dev.StorageHost()+":443" {
 						t.Errorf("%s was asked", host)
@@ -237,7 +241,10 @@ func TestVerifyReceiptInPipeline(t *testing.T) {
 	env.task(in.with("receiptKeys", url+"\n"+key.file), dev, connected("azureSubscription", secret)).want("done")
 	// A connection for the vault alone.
 	other := env.project.SecretConnection("vault-reader", tenant, clientID, clientKey)
-	env.task(in.with("receiptKeys", url+"\n"+key.file), dev, connected("azureSubscription", secret), connected("receiptConnection", other)).want("done")
+	o = env.task(in.with("receiptKeys", url+"\n"+url+"\n"+key.file), dev, connected("azureSubscription", secret), connected("receiptConnection", other)).want("done")
+	if all := o.at("identities").([]any); len(all) != 2 || o.at("identities", 1, "host") != vaultHost || o.at("identities", 1, "side") != "service" || o.at("identities", 1, "id") != other.ID() || o.at("identities", 1, "clientId") != clientID {
+		t.Errorf("identities %v", all)
+	}
 
 	vault.Grant(clientID)
 	env.task(in.with("receiptKeys", url), dev, connected("azureSubscription", secret)).failsAt("service", vaultHost)

@@ -384,6 +384,9 @@ func (a Approval) open() bool {
 // seal: each key with the states and the places, and where there are none. It returns
 // nothing if nothing was approved or signed.
 func receiptLines(r Result) []string {
+	if r.ReceiptVerdict != nil {
+		return nil // it shows more
+	}
 	if len(r.Receipts) == 0 {
 		if !r.Approval.Granted || r.Approval.Kind != "manual" && r.Approval.Kind != "automated" {
 			return nil

@@ -40,6 +40,7 @@ type order struct {
 	scope  plan.Scope
 
 	signers     []*signer         // of receipts
+	verifiers   []vaultKey        // whose receipts count
 	flow        *flowFile         // nil if there is none
 	refusals    []rule.Refusal    // by the flow file alone
 	connections map[string]string // names of service connections by GUID, as far as they were read
@@ -263,8 +264,14 @@ func (o *order) identities(s *session.Session) []report.Identity {
 			Connection: cmp.Or(o.connections[approval.GUID(r.ConnectionID)], r.ConnectionID),
 		})
 	}
+	vaults := o.verifiers
 	for _, g := range o.signers {
-		if identity, ok := g.identity(o.connections); ok {
+		if g.Vault != nil {
+			vaults = append(vaults, g.vaultKey)
+		}
+	}
+	for _, k := range vaults {
+		if identity := k.identity(o.connections); !slices.Contains(all, identity) {
 			all = append(all, identity)
 		}
 	}

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,10 +21,8 @@ import (
 
 // signer is a key that signs receipts.
 type signer struct {
-	named      string // as the input or the flow names it
-	host       string // of its vault; empty for a file
-	connection *agent.Connection
-	vault      *vault.Vault
+	named    string // as the input or the flow names it
+	vaultKey        // without a vault for a file
 
 	sign receipt.Signer // set once it is ready
 	key  receipt.Key
@@ -109,15 +106,15 @@ func openSigner(c *agent.Config, s *session.Session, named string) (*signer, err
 	if g.connection == nil {
 		input = "receiptConnection"
 	}
-	g.vault, err = s.Vault(reference, g.connection, input)
+	g.Vault, err = s.Vault(reference, g.connection, input)
 	return g, err
 }
 
 // ready makes sure that the key can sign now.
 func (g *signer) ready(ctx context.Context) {
-	if g.vault != nil {
+	if g.Vault != nil {
 		var key *vault.Key
-		if key, g.err = g.vault.Ready(ctx, time.Now()); g.err != nil {
+		if key, g.err = g.Vault.Ready(ctx, time.Now()); g.err != nil {
 			return
 		}
 		g.sign = key
@@ -148,7 +145,7 @@ func (o *order) signer(key string) *signer {
 
 // signIn returns how the step signs in to the key's vault; ok is false for a file.
 func (g *signer) signIn(names map[string]string) (in approval.SignIn, ok bool) {
-	if g.vault == nil {
+	if g.Vault == nil {
 		return in, false
 	}
 	in = approval.SignIn{Host: g.host, Writes: true}
@@ -157,16 +154,6 @@ func (g *signer) signIn(names map[string]string) (in approval.SignIn, ok bool) {
 		in.Connection = names[approval.GUID(in.ConnectionID)]
 	}
 	return in, true
-}
-
-// identity returns how the step signs in to the key's vault, for the result.
-func (g *signer) identity(names map[string]string) (identity report.Identity, ok bool) {
-	in, ok := g.signIn(names)
-	identity = report.Identity{Side: report.ServiceSide, Host: in.Host, ID: in.ConnectionID, Connection: cmp.Or(in.Connection, in.ConnectionID)}
-	if g.connection != nil {
-		identity.ClientID = g.connection.ClientID()
-	}
-	return identity, ok
 }
 
 // addSignerError adds to the result why a key cannot sign. A key that never can is a

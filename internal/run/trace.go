@@ -89,7 +89,7 @@ func traceImages(ctx context.Context, c *agent.Config, to *reporter, result *col
 			}
 		}
 	}
-	o := &order{action: c.Action}
+	o := &order{action: c.Action, verifiers: keys.vaults}
 	for _, at := range places {
 		o.images = append(o.images, plan.Wanted{Action: c.Action, Source: at})
 		rights := []string{"pull"}

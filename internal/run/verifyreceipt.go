@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
@@ -38,7 +39,7 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 	source := wrong.source(c.Source)
 	expected := wrong.expectations(c)
 	keys := wrong.keys(c, s)
-	o := &order{action: c.Action, images: []plan.Wanted{{Action: c.Action, Source: source}}}
+	o := &order{action: c.Action, images: []plan.Wanted{{Action: c.Action, Source: source}}, verifiers: keys.vaults}
 	if source.Registry != "" {
 		wrong.join(signInToRead(s, source))
 	}
@@ -94,6 +95,13 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 	}
 	result.result.Refusals = append(result.result.Refusals, verdict.Refusals...)
 	result.result.ReceiptVerdict = receiptVerdict(verdict)
+	for _, r := range verdict.Valid {
+		for i, kind := range []string{receipt.SummaryType, receipt.PromotionType} {
+			result.result.Receipts = append(result.result.Receipts, report.Receipt{
+				Registry: source.Registry, Repository: source.Repository, Digest: r.Manifests[i], Subject: image.Digest, PredicateType: kind, KeyID: r.Key.ID(), State: report.ReceiptPresent,
+			})
+		}
+	}
 	return s, o
 }
 
@@ -200,7 +208,25 @@ func (m *mistakes) expectations(c *agent.Config) receipt.Expectations {
 // to be read from vaults.
 type publicKeys struct {
 	all    []receipt.Key
-	vaults []*vault.Vault
+	vaults []vaultKey
+}
+
+// vaultKey is a key in a vault, and the connection that signs in there; nil for the
+// user's own identity.
+type vaultKey struct {
+	*vault.Vault
+	host       string
+	connection *agent.Connection
+}
+
+// identity returns how the step signs in to the vault, for the result.
+func (k vaultKey) identity(names map[string]string) report.Identity {
+	identity := report.Identity{Side: report.ServiceSide, Host: k.host}
+	if k.connection != nil {
+		identity.ID, identity.ClientID = k.connection.ID, k.connection.ClientID()
+		identity.Connection = cmp.Or(names[approval.GUID(identity.ID)], identity.ID)
+	}
+	return identity
 }
 
 // keys reads the key files and prepares access to the vaults, without sending anything.
@@ -223,7 +249,7 @@ func (m *mistakes) keys(c *agent.Config, s *session.Session) *publicKeys {
 				m.join(credentialError(reference.Host, err))
 				continue
 			}
-			found.vaults = append(found.vaults, v)
+			found.vaults = append(found.vaults, vaultKey{v, reference.Host, connection})
 			continue
 		}
 		content, err := regularfile.Read(name, keyFileLimit)
@@ -254,7 +280,6 @@ func (k *publicKeys) fetch(ctx context.Context) error {
 		}
 		k.all = append(k.all, key)
 	}
-	k.vaults = nil
 	return nil
 }
 
