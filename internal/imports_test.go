@@ -169,7 +169,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
-		"internal/vault":     {"internal/explain", "internal/ref", "internal/regularfile", "internal/sanitize"},
+		"internal/vault":     {"internal/explain", "internal/ref", "internal/refusal", "internal/regularfile", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/doctor", "internal/levenshtein", "internal/refusal", "internal/rule", "internal/sanitize"},
 		"internal/report":    {"internal/card", "internal/doctor", "internal/trace", "internal/imageinfo", "internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
 		"internal/sim":       {"internal/testca"},

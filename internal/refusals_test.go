@@ -26,7 +26,7 @@ func refusalsPage() string {
 		return filledIn.ReplaceAllString(strings.NewReplacer("<", "&lt;", ">", "&gt;").Replace(text), "*$1*")
 	}
 	var b strings.Builder
-	for _, service := range []refusal.Service{refusal.Registry, refusal.Entra, refusal.DevOps} {
+	for _, service := range []refusal.Service{refusal.Registry, refusal.Entra, refusal.DevOps, refusal.KeyVault} {
 		fmt.Fprintf(&b, "\n## %s\n", service)
 		for _, r := range refusal.All {
 			if r.Service != service {

@@ -14,7 +14,8 @@ import (
 )
 
 // TestEveryRefusalIsExplained provokes each refusal of the program's table, under
-// each of its codes, and checks that the result has its cause and its remedy.
+// each of its codes, and checks that the result has its cause and its remedy. Those of
+// vaults are tested in package vault.
 func TestEveryRefusalIsExplained(t *testing.T) {
 	for service, provoke := range map[refusal.Service]func(*testEnv, refusal.Refusal) []provocation{
 		refusal.Registry: (*testEnv).registryRefusal,

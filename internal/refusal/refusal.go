@@ -1,5 +1,5 @@
-// Package refusal explains how Azure Container Registry, Microsoft Entra ID and
-// Azure DevOps refuse requests: from what a service says to the cause and the next
+// Package refusal explains how Azure Container Registry, Microsoft Entra ID, Azure
+// DevOps and Azure Key Vault refuse requests: from what a service says to the cause and the next
 // step, in one table. docs/refusals.md is made from it.
 package refusal
 
@@ -16,6 +16,7 @@ const (
 	Registry Service = "Azure Container Registry"
 	Entra    Service = "Microsoft Entra ID"
 	DevOps   Service = "Azure DevOps"
+	KeyVault Service = "Azure Key Vault"
 )
 
 // Refusal is one way to refuse. Status, Codes and Says are its conditions, of which
@@ -25,7 +26,7 @@ type Refusal struct {
 	Name    string // its heading on the page
 	Service Service
 	Status  []int
-	Codes   []string // the service's own: an AADSTS number, the code of a registry or of Azure DevOps
+	Codes   []string // the service's own: an AADSTS number, the code of a registry, of Azure DevOps or of a vault
 	Says    []string // what the message contains, in lower case; one of them
 	Cause   string
 	Remedy  string

@@ -8,8 +8,8 @@ import (
 )
 
 func TestTable(t *testing.T) {
-	name := regexp.MustCompile(`^(registry|entra|devops)(-[a-z]+)+$`)
-	known := []string{"host", "address", "grant", "what", "subject", "issuer", "audience"}
+	name := regexp.MustCompile(`^(registry|entra|devops|vault)(-[a-z]+)+$`)
+	known := []string{"host", "address", "grant", "what", "subject", "issuer", "audience", "vault", "name", "key"}
 	seen := map[string]bool{}
 	for _, r := range All {
 		if !name.MatchString(r.Name) || seen[r.Name] {

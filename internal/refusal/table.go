@@ -340,4 +340,76 @@ var All = []Refusal{
 		Cause:  "failed while reading {what}",
 		Remedy: "Run the step again once Azure DevOps responds; status.dev.azure.com shows its status",
 	},
+
+	// Azure Key Vault: https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+	{
+		Name: "vault-tenant", Service: KeyVault, Status: []int{401}, Says: []string{"akv10032"},
+		Cause:  "the identity belongs to another tenant than the vault",
+		Remedy: "Use a service connection of the vault's tenant in receiptConnection",
+	},
+	{
+		Name: "vault-token", Service: KeyVault, Status: []int{401},
+		Cause:  "the vault does not accept the identity's token",
+		Remedy: "Check that the connection's identity belongs to the vault's tenant and cloud",
+	},
+	{
+		Name: "vault-firewall", Service: KeyVault, Status: []int{403}, Codes: []string{"ForbiddenByFirewall"},
+		Cause:  "the vault's firewall does not admit {address}",
+		Remedy: "Allow it under Networking of the vault, or run the job on an agent in a network that the vault admits",
+	},
+	{
+		Name: "vault-private", Service: KeyVault, Status: []int{403}, Codes: []string{"ForbiddenByConnection"},
+		Cause:  "the vault is reachable only over its private endpoint",
+		Remedy: "Run the job on an agent in a network where {vault} resolves to the private endpoint",
+	},
+	{
+		Name: "vault-key-disabled", Service: KeyVault, Status: []int{403}, Codes: []string{"KeyDisabled"},
+		Cause:  "the key is disabled",
+		Remedy: "Enable this version of the key, or name another key or version",
+	},
+	{
+		Name: "vault-key-expired", Service: KeyVault, Status: []int{403}, Codes: []string{"KeyExpired"},
+		Cause:  "the key has expired",
+		Remedy: "Rotate the key, or extend this version's expiration date",
+	},
+	{
+		Name: "vault-key-not-yet-valid", Service: KeyVault, Status: []int{403}, Codes: []string{"KeyNotYetValid"},
+		Cause:  "the key is not valid yet",
+		Remedy: "Change this version's activation date, or name another version",
+	},
+	{
+		Name: "vault-key-operation", Service: KeyVault, Status: []int{403}, Codes: []string{"KeyOperationForbidden"},
+		Cause:  "the key does not permit signing",
+		Remedy: "Add sign to its permitted operations, or use another key",
+	},
+	{
+		Name: "vault-key-permission", Service: KeyVault, Status: []int{403}, Says: []string{"not permitted on this key"},
+		Cause:  "the key does not permit signing",
+		Remedy: "Add sign to its permitted operations, or use another key",
+	},
+	{
+		Name: "vault-denied", Service: KeyVault, Status: []int{403},
+		Cause:  "access is denied",
+		Remedy: "{grant}",
+	},
+	{
+		Name: "vault-key-unknown", Service: KeyVault, Status: []int{404},
+		Cause:  "the vault has no key {key}",
+		Remedy: "Correct its name or version; a deleted key can be recovered for some time (az keyvault key list-deleted --vault-name {name})",
+	},
+	{
+		Name: "vault-throttled", Service: KeyVault, Status: []int{429},
+		Cause:  "the vault limits requests",
+		Remedy: "Run it again later. The limit is shared by everything that uses the vault; EC keys have the highest",
+	},
+	{
+		Name: "vault-redirect", Service: KeyVault, Status: []int{301, 302, 303, 307, 308},
+		Cause:  "it redirects to another address, which is not followed",
+		Remedy: "Check the vault's name, and what is in front of it",
+	},
+	{
+		Name: "vault-unavailable", Service: KeyVault, Status: []int{500, 502, 503, 504},
+		Cause:  "the vault is unavailable",
+		Remedy: "Run it again later",
+	},
 }

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 
 	"acrpromote/internal/explain"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 )
 
@@ -94,7 +96,7 @@ type answerError struct {
 	}
 }
 
-// refused explains a vault's refusal: the first entry that fits.
+// refused explains a vault's refusal. The inner code is the more precise one.
 func (v *Vault) refused(op string, status int, body []byte, signing bool) error {
 	var answer answerError
 	if json.Unmarshal(body, &answer) != nil {
@@ -111,42 +113,26 @@ func (v *Vault) refused(op string, status int, body []byte, signing bool) error 
 	if message != "" {
 		said = append(said, "“"+message+"”")
 	}
-	for _, r := range refusals {
-		if r.status == status && (r.code == "" || r.code == code || r.code == inner) && strings.Contains(message, r.says) {
-			e := v.failed(op, r.kind, v.fill(r.remedy, message, signing), "%s (%s)", v.fill(r.cause, message, signing), strings.Join(said, ", "))
-			return e
-		}
-	}
-	kind, cause, remedy := error(nil), "an answer like this was not expected", "Check the vault's name, and what is in front of it"
+	entry, known := refusal.Find(refusal.KeyVault, refusal.Response{Status: status, Code: cmp.Or(inner, code), Message: message})
 	switch {
+	case known:
 	case status >= 500:
-		kind, cause, remedy = ErrUnreachable, "the vault is unavailable", "Run it again later"
-	case status >= 300 && status < 400:
-		cause = "it redirects to another address, which is not followed"
+		entry = refusal.Named("vault-unavailable")
+	default:
+		entry = refusal.Refusal{Cause: "an answer like this was not expected", Remedy: "Check the vault's name, and what is in front of it"}
 	}
-	return v.failed(op, kind, remedy, "%s (%s)", cause, strings.Join(said, ", "))
-}
-
-// refusals are the ways in which a vault refuses. An empty code or message fits any.
-// https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
-var refusals = []struct {
-	status        int
-	code, says    string
-	kind          error
-	cause, remedy string
-}{
-	{401, "", "AKV10032", ErrDenied, "the identity belongs to another tenant than the vault", "Use a service connection of the vault's tenant in receiptConnection"},
-	{401, "", "", ErrDenied, "the vault does not accept the identity's token", "Check that the connection's identity belongs to the vault's tenant and cloud"},
-	{403, "ForbiddenByFirewall", "", ErrDenied, "the vault's firewall does not admit {address}", "Allow it under Networking of the vault, or run the job on an agent in a network that the vault admits"},
-	{403, "ForbiddenByConnection", "", ErrDenied, "the vault is reachable only over its private endpoint", "Run the job on an agent in a network where {vault} resolves to the private endpoint"},
-	{403, "KeyDisabled", "", ErrDenied, "the key is disabled", "Enable this version of the key, or name another key or version"},
-	{403, "KeyExpired", "", ErrDenied, "the key has expired", "Rotate the key, or extend this version's expiration date"},
-	{403, "KeyNotYetValid", "", ErrDenied, "the key is not valid yet", "Change this version's activation date, or name another version"},
-	{403, "KeyOperationForbidden", "", ErrUnsuitable, "the key does not permit signing", "Add sign to its permitted operations, or use another key"},
-	{403, "", "not permitted on this key", ErrUnsuitable, "the key does not permit signing", "Add sign to its permitted operations, or use another key"},
-	{403, "", "", ErrDenied, "access is denied", "{grant}"},
-	{404, "", "", ErrNotFound, "the vault has no key {key}", "Correct its name or version; a deleted key can be recovered for some time (az keyvault key list-deleted --vault-name {name})"},
-	{429, "", "", ErrUnreachable, "the vault limits requests", "Run it again later. The limit is shared by everything that uses the vault; EC keys have the highest"},
+	var kind error
+	switch {
+	case entry.Name == "vault-key-operation" || entry.Name == "vault-key-permission":
+		kind = ErrUnsuitable
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		kind = ErrDenied
+	case status == http.StatusNotFound:
+		kind = ErrNotFound
+	case status == http.StatusTooManyRequests || status >= 500:
+		kind = ErrUnreachable
+	}
+	return v.failed(op, kind, v.fill(entry.Remedy, message, signing), "%s (%s)", v.fill(entry.Cause, message, signing), strings.Join(said, ", "))
 }
 
 // fill replaces the placeholders of a refusal.

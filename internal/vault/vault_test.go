@@ -21,6 +21,7 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/egress"
 	"acrpromote/internal/receipt"
+	"acrpromote/internal/refusal"
 	"acrpromote/internal/sanitize"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/vault"
@@ -395,6 +396,33 @@ func TestHostileVault(t *testing.T) {
 	for _, r := range e.cloud.Requests() {
 		if r.Host != host && r.Host != "login.microsoftonline.com" {
 			t.Errorf("%s was asked", r.Host)
+		}
+	}
+}
+
+// TestEveryRefusal: each refusal of a vault in the program's table is explained by its
+// entry, whether its code is the outer or the inner one.
+func TestEveryRefusal(t *testing.T) {
+	e := newEnv(t, sim.VaultOptions{})
+	e.retries = 0
+	for _, r := range refusal.All {
+		if r.Service != refusal.KeyVault {
+			continue
+		}
+		cause, _, _ := strings.Cut(r.Cause, "{")
+		kind := map[int]error{401: vault.ErrDenied, 403: vault.ErrDenied, 404: vault.ErrNotFound, 429: vault.ErrUnreachable, 500: vault.ErrUnreachable}[r.Status[0]]
+		if strings.HasPrefix(r.Name, "vault-key-operation") || strings.HasPrefix(r.Name, "vault-key-permission") {
+			kind = vault.ErrUnsuitable
+		}
+		code, message := strings.Join(r.Codes, ""), strings.Join(r.Says, "")
+		for _, body := range []string{
+			fmt.Sprintf(`{"error":{"code":"Other","message":%q,"innererror":{"code":%q}}}`, message, code),
+			fmt.Sprintf(`{"error":{"code":%q,"message":%q}}`, code, message),
+		} {
+			undo := e.answerTo("GET", r.Status[0], body)
+			_, err := e.open(keyURL("k")).Ready(t.Context(), time.Now())
+			undo()
+			e.check(t, err, kind, cause)
 		}
 	}
 }
