@@ -35,6 +35,7 @@ type Organization struct {
 	runToken     RunToken
 	messages     bool // refusals of tokens have their reason in value.Message
 	oneStep      bool // a click answers one step
+	explicitOnly bool // access control lists leave out what is inherited
 	deviating    []string
 }
 
@@ -56,7 +57,7 @@ func newOrganization(name string) *Organization {
 	return &Organization{
 		name: name, id: guidOf("organization/" + name), signer: newSigner("devops/" + name),
 		now: time.Now, members: map[string][]string{}, tokens: map[string]*jobToken{}, personal: map[string]bool{},
-		serial: map[string]int{"build": 4710, "release": 90, "environment": 6, "check": 20, "definition": 11},
+		serial: map[string]int{"build": 4710, "release": 90, "environment": 6, "check": 20, "definition": 11, "queue": 20, "policy": 16},
 	}
 }
 
@@ -145,15 +146,24 @@ func Service(role, subjectType string) Identity {
 func (o *Organization) Group(name string, members ...Identity) Identity {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	g := Identity{ID: guidOf("group/" + o.name + "/" + name), DisplayName: name, Group: true,
-		UniqueName: "vstfs:///Classification/TeamProject/" + guidOf("scope/"+o.name+"/"+name),
-		Descriptor: "vssgp." + strings.ReplaceAll(guidOf("descriptor/"+name), "-", "")}
+	g := o.group(name)
 	o.members[g.ID] = nil
 	for _, m := range members {
 		o.members[g.ID] = append(o.members[g.ID], m.ID)
 	}
 	return g
 }
+
+func (o *Organization) group(name string) Identity {
+	return Identity{ID: guidOf("group/" + o.name + "/" + name), DisplayName: name, Group: true,
+		UniqueName: "vstfs:///Classification/TeamProject/" + guidOf("scope/"+o.name+"/"+name),
+		Descriptor: "vssgp." + strings.ReplaceAll(guidOf("descriptor/"+name), "-", "")}
+}
+
+// Group is a group of the project, such as Contributors.
+func (p *Project) Group(name string) Identity { return p.group(name) }
+
+func (p *Project) group(name string) Identity { return p.org.group("[" + p.name + "]\\" + name) }
 
 // mayActFor reports whether by is the assigned identity or a member of it.
 // Callers hold mu.
@@ -202,6 +212,8 @@ type Project struct {
 	connection  map[string]*ServiceConnection
 
 	repositories []*Repository
+	queues       []*Queue
+	acls         map[string][]ace // by security token
 }
 
 // Project opens a project. Asked again for the same name, it returns the same
@@ -213,7 +225,8 @@ func (o *Organization) Project(name string) *Project {
 		return p
 	}
 	p := &Project{org: o, name: name, id: guidOf("project/" + o.name + "/" + name), pipelines: map[string]int{},
-		denied: map[string]bool{}, admitted: map[*Project]bool{}, environment: map[string]*Environment{}, connection: map[string]*ServiceConnection{}}
+		denied: map[string]bool{}, acls: map[string][]ace{}, admitted: map[*Project]bool{}, environment: map[string]*Environment{}, connection: map[string]*ServiceConnection{}}
+	p.hosted()
 	o.projects = append(o.projects, p)
 	return p
 }
@@ -245,6 +258,12 @@ const (
 	Environments   = "environments"
 	Repositories   = "repositories"
 	Attachments    = "attachments"
+
+	PipelinePermissions = "pipelinepermissions"
+	Roles               = "roles"
+	Queues              = "queues"
+	Policies            = "policies"
+	AccessLists         = "accesslists"
 )
 
 // Deny takes the permission to read one kind of documents from the build

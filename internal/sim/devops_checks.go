@@ -70,17 +70,21 @@ func (c *Check) change(f func()) {
 	c.modified = o.now()
 }
 
-// Resource is what checks can guard: an Environment or a ServiceConnection.
+// Resource is what checks can guard: an Environment, a ServiceConnection or a Queue.
 type Resource interface{ guarded() *protected }
 
 // protected is a resource with its checks.
 type protected struct {
 	project *Project
-	kind    string // environment, endpoint
+	kind    string // environment, endpoint, queue
 	id      string
 	name    string
 	checks  []*Check
 	hidden  bool
+
+	open      bool  // to all pipelines
+	permitted []int // pipelines
+	roles     []roleAssignment
 }
 
 func (r *protected) guarded() *protected { return r }
@@ -154,6 +158,12 @@ func (p *Project) EnvironmentBy(name string, creator Identity) *Environment {
 	if p.environment[key] == nil {
 		n := p.org.next("environment")
 		e := &Environment{protected: &protected{project: p, kind: "environment", id: fmt.Sprint(n), name: name}, number: n, creator: creator}
+		// Those who may create environments in the project may view them; only the
+		// creator is an administrator.
+		e.roles = []roleAssignment{
+			{creator, Administrator, false}, {p.group("Project Administrators"), "Creator", true},
+			{p.group("Contributors"), "Creator", true}, {p.group("Project Valid Users"), Reader, true},
+		}
 		p.environment[key] = e
 		p.resources = append(p.resources, e.protected)
 	}

@@ -186,7 +186,7 @@ func (s *Stage) records(a *attempt) []any {
 		for j, job := range p.jobs {
 			jobID := recordID(s.name, p.name, withAttempt(job, jobAttempt))
 			jr := add(record("Job", jobID, phaseID, p.name), state, result, begun, ended)
-			jr["order"], jr["attempt"], jr["identifier"], jr["queueId"] = j+1, jobAttempt, joined(s.name, p.name, job), 9
+			jr["order"], jr["attempt"], jr["identifier"], jr["queueId"] = j+1, jobAttempt, joined(s.name, p.name, job), s.run.options.Queue.number
 			previous(jr, jobAttempt, func(n int) string { return recordID(s.name, p.name, withAttempt(job, n)) })
 			if begun.IsZero() {
 				continue

@@ -21,6 +21,8 @@ type Repository struct {
 	id      string
 	refs    map[string]string // commit by full ref
 	commits map[string]map[string][]byte
+
+	policies []*BranchPolicy
 }
 
 // Repository opens a repository. Asked again for the same name, in any case,
@@ -127,8 +129,7 @@ func (p *Project) serveItem(w http.ResponseWriter, repository string, query url.
 	defer p.org.mu.Unlock()
 	r := p.repository(repository)
 	if r == nil {
-		restRefusal{http.StatusNotFound, "TF401019: The Git repository with name or identifier " + repository + " does not exist or you do not have permissions for the operation you are attempting.",
-			"Microsoft.TeamFoundation.Git.Server.GitRepositoryNotFoundException", 3000}.write(w)
+		noRepository(w, repository)
 		return
 	}
 	kind, version := query.Get("versionDescriptor.versionType"), query.Get("versionDescriptor.version")

@@ -27,6 +27,12 @@ var (
 		{"91282c1d-c183-444f-9554-1485bfb3879d", "PipelinesChecks", "runs", "{project}/_apis/pipelines/checks/{resource}/{checkSuiteId}", "0.0", 1},
 		{"86c8381e-5aee-4cde-8ae4-25c0c7f5eaea", "PipelinesChecks", "configurations", "{project}/_apis/pipelines/checks/{resource}/{id}", "0.0", 1},
 		{"8572b1fc-2482-47fa-8f74-7e3ed53ee54b", "environments", "environments", "{project}/_apis/distributedtask/{resource}/{environmentId}", "0.0", 1},
+		{"900fa995-c559-4923-aae7-f8424fe4fbea", "distributedtask", "queues", "{project}/_apis/{area}/{resource}/{queueId}", "0.0", 1},
+		{"b5b9a4a4-e6cd-4096-853c-ab7d8b0c4eb2", "pipelinePermissions", "pipelinePermissions", "{project}/_apis/pipelines/{resource}/{resourceType}/{resourceId}", "0.0", 1},
+		{"9461c234-c84c-4ed2-b918-2f0f92ad0a35", "securityroles", "roleassignments", "_apis/{area}/scopes/{scopeId}/{resource}/resources/{resourceId}/{identityId}", "0.0", 1},
+		{"18a2ad18-7571-46ae-bec7-0c7da1495885", "Security", "AccessControlLists", "_apis/{resource}/{securityNamespaceId}", "7.1", 1},
+		{"2c420070-a0a2-49cc-9639-c9f271c5ff07", "git", "configurations", "{project}/_apis/{area}/policy/{resource}", "7.1", 1},
+		{"225f7195-f9c7-4d14-ab28-a83f7ff77e1f", "git", "repositories", "{project}/_apis/{area}/{resource}/{repositoryId}", "7.1", 1},
 		{"fb93c0db-47ed-4a31-8c20-47552878fb44", "git", "items", "{project}/_apis/{area}/repositories/{repositoryId}/{resource}/{*path}", "7.1", 1},
 		{"e85f1c62-adfc-4b74-b618-11a150fb195e", "serviceendpoint", "endpoints", "{project}/_apis/{area}/{resource}/{endpointId}", "7.1", 4},
 	}
@@ -68,15 +74,25 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		o.listAreas(w)
 		return
 	}
+	if r.Method == http.MethodGet && core {
+		whole := strings.Split(strings.Trim(rest, "/"), "/")
+		named := func(at int, name string) bool { return strings.EqualFold(whole[at], name) }
+		switch {
+		case len(whole) == 7 && named(0, "_apis") && named(1, "securityroles") && named(2, "scopes") && named(4, "roleassignments") && named(5, "resources"):
+			o.serveRoles(w, token, whole[3], whole[6])
+			return
+		case len(whole) == 3 && named(0, "_apis") && named(1, "accesscontrollists"):
+			o.serveACLs(w, token, whole[2], r.URL.Query())
+			return
+		}
+	}
 	name, rest := cutSegment(rest)
 	path := strings.Split(strings.ToLower(strings.TrimPrefix(rest, "/_apis/")), "/")
 	o.mu.Lock()
 	project := o.project(name)
-	visible := project != nil && (token.personal || project == token.project || project.admitted[token.project])
 	o.mu.Unlock()
-	if !visible {
-		restRefusal{http.StatusNotFound, "TF200016: The following project does not exist: " + name + ". Verify that the name of the project is correct and that the project exists on the specified Azure DevOps Server.",
-			"Microsoft.TeamFoundation.Core.WebApi.ProjectDoesNotExistWithNameException", 3000}.write(w)
+	if project == nil || !token.sees(project) {
+		noProject(w, name)
 		return
 	}
 	match := func(method string, pattern ...string) bool {
@@ -121,6 +137,14 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		project.serveConfigurations(w, token, query.Get("resourceType"), query.Get("resourceId"), expands(query.Get("$expand"), "settings"))
 	case match("GET", "pipelines", "checks", "configurations", "*"):
 		project.serveConfiguration(w, path[3], expands(query.Get("$expand"), "settings"))
+	case match("GET", "pipelines", "pipelinepermissions", "*", "*"):
+		project.servePipelinePermissions(w, path[2], path[3])
+	case match("GET", "distributedtask", "queues", "*"):
+		project.serveQueue(w, path[2])
+	case match("GET", "git", "policy", "configurations"):
+		project.servePolicies(w, query)
+	case match("GET", "git", "repositories", "*"):
+		project.serveRepository(w, path[2])
 	case match("GET", "git", "repositories", "*", "items"):
 		project.serveItem(w, path[2], query)
 	case match("GET", "distributedtask", "environments"):

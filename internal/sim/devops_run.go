@@ -14,6 +14,7 @@ type RunOptions struct {
 	Branch       string   // refs/heads/main unless given
 	Commit       string
 	Repository   string    // of the pipeline; the project's own unless given
+	Queue        *Queue    // of the jobs; that of Microsoft-hosted agents unless given
 	Reason       string    // manual unless given
 	StartedAt    time.Time // now unless given
 
@@ -59,6 +60,9 @@ func (p *Project) QueueRun(options RunOptions) *Run {
 	or(&options.Reason, "manual")
 	if options.StartedAt.IsZero() {
 		options.StartedAt = o.now()
+	}
+	if options.Queue == nil {
+		options.Queue = p.hosted()
 	}
 	r := &Run{project: p, options: options, id: o.next("build"), pipeline: p.pipeline(options.Pipeline),
 		planID: o.guid("plan"), queued: options.StartedAt.Add(-2 * time.Second), started: options.StartedAt,

@@ -39,12 +39,31 @@ var schema = func() map[string]map[string]string {
 		"EndpointAuthorization":           {"parameters": "{}string", "scheme": "string"},
 		"ServiceEndpointProjectReference": {"description": "string", "name": "string", "projectReference": "ProjectReference"},
 		"ProjectReference":                {"id": "uuid", "name": "string"},
+		// What doctor reads: the descriptions of approvalsAndChecks, securityRoles, security, git
+		// and distributedTask.
+		"ResourcePipelinePermissions": {"allPipelines": "Permission", "pipelines": "[]PipelinePermission", "resource": "Resource"},
+		"Permission":                  {"authorized": "boolean", "authorizedBy": "IdentityRef", "authorizedOn": "time"},
+		"PipelinePermission":          {"authorized": "boolean", "authorizedBy": "IdentityRef", "authorizedOn": "time", "id": "integer"},
+		"RoleAssignment":              {"access": "assigned|inherited", "accessDisplayName": "string", "identity": "IdentityRef", "role": "SecurityRole"},
+		"SecurityRole": {"allowPermissions": "integer", "denyPermissions": "integer", "description": "string", "displayName": "string",
+			"identifier": "string", "name": "string", "scope": "string"},
+		"TaskAgentQueue": {"id": "integer", "name": "string", "pool": "TaskAgentPoolReference", "projectId": "uuid"},
+		"PolicyConfiguration": {"_links": "any", "createdBy": "IdentityRef", "createdDate": "time", "id": "integer", "isBlocking": "boolean", "isDeleted": "boolean",
+			"isEnabled": "boolean", "isEnterpriseManaged": "boolean", "revision": "integer", "settings": "any", "type": "PolicyTypeRef", "url": "string"},
+		"PolicyTypeRef": {"displayName": "string", "id": "uuid", "url": "string"},
+		"GitRepository": {"_links": "any", "creationDate": "time", "defaultBranch": "string", "id": "uuid", "isDisabled": "boolean", "isFork": "boolean",
+			"isInMaintenance": "boolean", "name": "string", "project": "TeamProjectReference", "remoteUrl": "string", "size": "integer", "sshUrl": "string",
+			"url": "string", "validRemoteUrls": "[]string", "webUrl": "string"},
+		"AccessControlList":      {"acesDictionary": "{}AccessControlEntry", "includeExtendedInfo": "boolean", "inheritPermissions": "boolean", "token": "string"},
+		"AccessControlEntry":     {"allow": "integer", "deny": "integer", "descriptor": "string", "extendedInfo": "AceExtendedInformation"},
+		"AceExtendedInformation": {"effectiveAllow": "integer", "effectiveDeny": "integer", "inheritedAllow": "integer", "inheritedDeny": "integer"},
 		// Seen in public timelines.
 		"TimelineRecord": {"resultCode": "string"},
 		// Seen in public records of builds.
-		"Build":               {"appendCommitMessageToRunName": "boolean"},
-		"AgentPoolQueue":      {"pool": "TaskAgentPoolReference"},
-		"DefinitionReference": {"drafts": "[]any"},
+		"Build":                  {"appendCommitMessageToRunName": "boolean"},
+		"AgentPoolQueue":         {"pool": "TaskAgentPoolReference"},
+		"TaskAgentPoolReference": {"isLegacy": "boolean", "options": "string", "poolType": "automation|deployment", "scope": "uuid", "size": "integer"},
+		"DefinitionReference":    {"drafts": "[]any"},
 		// The published examples of releases and the models of azure-devops-go-api have
 		// these, the description does not.
 		"Release":            {"url": "string"},
