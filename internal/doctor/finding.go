@@ -64,6 +64,7 @@ type Kind struct {
 // Setup is what was read.
 type Setup struct {
 	Registries []Registry
+	DevOps     *DevOps // nil if nothing of Azure DevOps was asked
 }
 
 // Verdict is what was found, and what the flow file expects and was found.
@@ -86,6 +87,9 @@ func Judge(s Setup) Verdict {
 	j := &judge{}
 	for _, r := range s.Registries {
 		j.registry(r)
+	}
+	if s.DevOps != nil {
+		j.devops(s.DevOps, s.writes)
 	}
 	sorting.StableBy(j.Findings, func(a, b Finding) int { return b.Severity.level() - a.Severity.level() })
 	return j.Verdict
