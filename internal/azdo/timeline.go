@@ -1,6 +1,7 @@
 package azdo
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ type record struct {
 	Task       *struct {
 		ID string `json:"id"`
 	} `json:"task"`
+	Queue json.RawMessage `json:"queueId"` // of a job: a number, for doctor
 }
 
 func (r *record) record() approval.TimelineRecord {
