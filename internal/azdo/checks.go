@@ -85,22 +85,26 @@ func (s *Service) Checks(ctx context.Context, kind, id string) (approval.Configu
 }
 
 func (s *Service) checks(ctx context.Context, r approval.Resource) (approval.Configurations, []rule.Refusal) {
-	var list configurationList
-	query := url.Values{"resourceType": {r.Type}, "resourceId": {r.ID}, "$expand": {"settings"}}
-	err := s.get(ctx, areaChecks, locationConfigurations, "7.2-preview.1", s.inProject(nil), query, &list)
+	configurations, err := s.readChecks(ctx, r)
+	if err == nil {
+		return configurations, nil
+	}
 	what := "the checks of " + r.String()
 	permission := fmt.Sprintf("the role Reader on %s", r)
 	var a *statusError
 	if errors.As(err, &a) && (a.Status == http.StatusForbidden || a.Status == http.StatusUnauthorized) {
 		return approval.Configurations{Unknown: fmt.Sprintf("the job may not read %s (status %d). %s", what, a.Status, s.grant(permission))}, nil
 	}
-	if err == nil {
-		var configurations approval.Configurations
-		if configurations, err = list.configurations(); err == nil {
-			return configurations, nil
-		}
-	}
 	return approval.Configurations{}, []rule.Refusal{s.unreadable(what, err, permission)}
+}
+
+func (s *Service) readChecks(ctx context.Context, r approval.Resource) (approval.Configurations, error) {
+	var list configurationList
+	query := url.Values{"resourceType": {r.Type}, "resourceId": {r.ID}, "$expand": {"settings"}}
+	if err := s.get(ctx, areaChecks, locationConfigurations, "7.2-preview.1", s.inProject(nil), query, &list); err != nil {
+		return approval.Configurations{}, err
+	}
+	return list.configurations()
 }
 
 func (l *configurationList) configurations() (approval.Configurations, error) {

@@ -3,7 +3,9 @@ package azdo
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -14,7 +16,6 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/doctor"
-	"acrpromote/internal/rule"
 	"acrpromote/internal/sorting"
 )
 
@@ -73,7 +74,7 @@ func (s *Service) Doctor(ctx context.Context, q DoctorQuery) doctor.DevOps {
 	_, refusals := s.Run(ctx)
 	r := &reading{Service: s, ctx: ctx, slots: make(chan struct{}, atOnce)}
 	if s.areas == nil {
-		u := doctor.Unread{What: "it", Reason: "Azure DevOps could not be reached", Grant: "Run the step again."}
+		u := doctor.Unread{What: "Azure DevOps", Reason: "it could not be reached", Grant: "Run the step again."}
 		if len(refusals) > 0 {
 			u.Reason, u.Grant = refusals[0].Reason, refusals[0].Remedy
 		}
@@ -126,17 +127,34 @@ func (r *reading) read(where, what, permission, location, version string, route 
 		}
 	}
 	if err != nil {
-		r.refused(where, what, r.unreadable(what+" of "+where, err, permission))
+		r.failed(where, what, err, permission)
 	}
 	return err == nil
 }
 
-func (r *reading) refused(where, what string, refusal rule.Refusal) {
-	r.unread(where, doctor.Unread{What: what, Reason: refusal.Reason, Grant: refusal.Remedy})
+// failed adds what could not be read to what is unknown, with why, and what to grant
+// if the job's identity may not read it.
+func (r *reading) failed(where, what string, err error, permission string) {
+	u := doctor.Unread{What: what, Grant: r.unreadable(what, err, permission).Remedy}
+	var a *statusError
+	var m *malformed
+	switch {
+	case errors.As(err, &a):
+		u.Reason = a.Error()
+		if a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusNotFound {
+			u.Grant = r.grant(permission)
+		}
+	case errors.As(err, &m):
+		u.Reason = "the response is invalid: " + r.secrets.Line(m.reason)
+	default:
+		u.Reason = r.cause(err)
+	}
+	u.Reason = r.secrets.Redact(u.Reason)
+	r.unread(where, u)
 }
 
 func (r *reading) unread(where string, u doctor.Unread) {
-	u.Reason = strings.TrimSuffix(u.Reason, ".")
+	u.What, u.Reason = strings.ToUpper(u.What[:1])+u.What[1:], strings.TrimSuffix(u.Reason, ".")
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.found.Unread = append(r.found.Unread, doctor.UnreadIn{Where: where, Unread: u})
@@ -256,14 +274,11 @@ func (r *reading) enabled(of approval.Resource, read *bool) []approval.Configura
 		defer func() { <-r.slots }()
 	case <-r.ctx.Done():
 	}
-	checks, refusals := r.checks(r.ctx, approval.Resource{Type: of.Type, ID: of.ID})
-	switch {
-	case len(refusals) > 0:
-		r.refused(of.String(), "its checks", refusals[0])
-	case !checks.Read:
-		r.unread(of.String(), doctor.Unread{What: "its checks", Reason: "the job may not read them", Grant: r.grant("the role Reader on " + of.String())})
+	checks, err := r.readChecks(r.ctx, of)
+	if err != nil {
+		r.failed(of.String(), "the checks", err, "the role Reader on "+of.String())
 	}
-	*read = checks.Read
+	*read = err == nil
 	return slices.DeleteFunc(checks.Checks, func(c approval.Configuration) bool { return c.Disabled })
 }
 
@@ -293,7 +308,7 @@ func (r *reading) open(of approval.Resource) bool {
 	if of.Type == "queue" {
 		where = "agent pool " + of.Name
 	}
-	return r.read(where, "which pipelines may use it", "the role Reader on "+where, locationPermissions, "7.1-preview.1", route, nil, &document) &&
+	return r.read(where, "the pipelines that may use it", "the role Reader on "+where, locationPermissions, "7.1-preview.1", route, nil, &document) &&
 		document.All != nil && document.All.Authorized
 }
 
@@ -322,7 +337,8 @@ func (r *reading) environment(e *doctor.Environment) {
 	if resource.ID == "" {
 		id, unknown := r.find(r.ctx, resource)
 		if id == "" {
-			r.unread(e.Where, doctor.Unread{What: "it", Reason: unknown.Unknown, Grant: r.grant("the role Reader on " + e.Where)})
+			why, _, _ := strings.Cut(unknown.Unknown, ". ")
+			r.unread(e.Where, doctor.Unread{What: "it", Reason: why, Grant: r.grant("the role Reader on " + e.Where)})
 			return
 		}
 		resource.ID = id
@@ -341,7 +357,7 @@ func (r *reading) environment(e *doctor.Environment) {
 		scope = "distributedtask.serviceendpointrole"
 	}
 	var list roles
-	if !r.read(e.Where, "its administrators", "the role Reader on "+e.Where, locationRoles, "7.1-preview.1",
+	if !r.read(e.Where, "the administrators", "the role Reader on "+e.Where, locationRoles, "7.1-preview.1",
 		map[string]string{"scopeId": scope, "resourceId": r.claims.ProjectID + "_" + resource.ID}, nil, &list) {
 		return
 	}
@@ -422,7 +438,7 @@ func (r *reading) flowFile(q DoctorQuery) {
 			ID string `json:"id"`
 		} `json:"project"`
 	}
-	if !r.read(branch.Where, "its repository", permission, locationRepositories, "7.1-preview.1", route, nil, &repository) {
+	if !r.read(branch.Where, "the repository", permission, locationRepositories, "7.1-preview.1", route, nil, &repository) {
 		return
 	}
 	id, project := approval.GUID(repository.ID), approval.GUID(repository.Project.ID)
@@ -431,7 +447,7 @@ func (r *reading) flowFile(q DoctorQuery) {
 		r.start(func() {
 			var list policies
 			query := url.Values{"repositoryId": {id}, "refName": {"refs/heads/" + name}, "$top": {strconv.Itoa(mostPolicies)}}
-			if branch.PoliciesRead = r.read(branch.Where, "its branch policies", permission, locationPolicies, "7.1-preview.1", map[string]string{"project": project}, query, &list); branch.PoliciesRead {
+			if branch.PoliciesRead = r.read(branch.Where, "the branch policies", permission, locationPolicies, "7.1-preview.1", map[string]string{"project": project}, query, &list); branch.PoliciesRead {
 				branch.Reviews = list.reviews(q.Path)
 			}
 		})
@@ -513,7 +529,7 @@ func (r *reading) rights(branch *doctor.Branch, project, id, kind, name string) 
 		all.Go(func() {
 			defer defect.Catch(r.ctx)
 			query := url.Values{"token": {tokens[i]}, "includeExtendedInfo": {"true"}}
-			read[i] = r.read(branch.Where, "who may contribute", `the permission "Read" on the repository, and on its security`, locationACLs, "7.1-preview.1",
+			read[i] = r.read(branch.Where, "the permissions", `the permission "Read" on the repository`, locationACLs, "7.1-preview.1",
 				map[string]string{"securityNamespaceId": gitNamespace}, query, &lists[i])
 		})
 	}
@@ -537,7 +553,7 @@ func (r *reading) rights(branch *doctor.Branch, project, id, kind, name string) 
 		}
 	}
 	if len(effective) == 0 {
-		r.unread(branch.Where, doctor.Unread{What: "who may contribute", Reason: "Azure DevOps lists nobody", Grant: r.grant(`the permission "Read" on the repository`)})
+		r.unread(branch.Where, doctor.Unread{What: "the permissions", Reason: "Azure DevOps lists nobody", Grant: r.grant(`the permission "Read" on the repository`)})
 		return false
 	}
 	for descriptor, allow := range effective {

@@ -201,7 +201,9 @@ func TestDoctor(t *testing.T) {
 		{"a tag", func(c *clinic) { c.query.Ref = "refs/tags/v1" }, "flow-file-no-policy high flow file Rules@refs/tags/v1:flow.yml: "},
 		{"a commit", func(c *clinic) { c.query.Ref = strings.Repeat("a", 40); c.policy.Deleted = true }, ""},
 		{"a file in the workspace", func(c *clinic) { c.query.Repository = ""; c.policy.Deleted = true }, ""},
-		{"required reviewers", func(c *clinic) { c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"/flow.yml"} }, ""},
+		{"required reviewers", func(c *clinic) {
+			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"/flow.yml"}
+		}, ""},
 		{"required reviewers of other files", func(c *clinic) { c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"/src/*"} }, "flow-file-no-policy high "},
 		{"the creator's vote is enough", func(c *clinic) { c.policy.CreatorVoteCounts = true }, "flow-file-self-review high flow file Rules"},
 		{"the creator's vote is one of two", func(c *clinic) { c.policy.CreatorVoteCounts, c.policy.Minimum = true, 2 }, "flow-file-creator-vote medium flow file Rules"},
@@ -212,7 +214,9 @@ func TestDoctor(t *testing.T) {
 			c.rules.Allow("*", contributor, sim.GitPolicyExempt)
 			c.rules.Deny(main, contributor, sim.GitPolicyExempt)
 		}, ""},
-		{"pipelines may contribute", func(c *clinic) { c.rules.Allow("", sim.Service("Shop Build Service (clinic)", "svc"), sim.GitContribute) }, "flow-file-contributors medium flow file Rules@refs/heads/main:flow.yml: the build service may contribute"},
+		{"pipelines may contribute", func(c *clinic) {
+			c.rules.Allow("", sim.Service("Shop Build Service (clinic)", "svc"), sim.GitContribute)
+		}, "flow-file-contributors medium flow file Rules@refs/heads/main:flow.yml: the build service may contribute"},
 		{"all users may contribute", func(c *clinic) { c.rules.Allow("*", c.project.Group("Project Valid Users"), sim.GitContribute) }, "flow-file-contributors medium "},
 		{"a queue open to all pipelines", func(c *clinic) { c.queue.OpenToAll(true) }, "pool-open high agent pool Release agents: "},
 		{"an open queue of agents for single use", func(c *clinic) {

@@ -9,7 +9,9 @@ import (
 // TestIdentities joins the connections of Azure DevOps with the roles at the
 // registries.
 func TestIdentities(t *testing.T) {
-	access := func(host string, trust int, target bool) Access { return Access{Host: host, Trust: trust, Target: target} }
+	access := func(host string, trust int, target bool) Access {
+		return Access{Host: host, Trust: trust, Target: target}
+	}
 	prod, dev, team := access("prod.azurecr.io", 1, false), access("dev.azurecr.io", 0, true), access("team.azurecr.io", 0, true)
 	const one, two, object = "11111111-0000-4000-8000-000000000001", "11111111-0000-4000-8000-000000000002", "22222222-0000-4000-8000-000000000001"
 	for _, test := range []struct {

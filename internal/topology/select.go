@@ -243,6 +243,22 @@ func (f *Flow) templated() bool {
 	return f.Require.Approval.Environment.templated()
 }
 
+// ApprovalTags returns the tags at the target on which the resource depends whose
+// approval counts: an empty one if it depends on none. Patterns in movingTags name no
+// tag.
+func (f *Flow) ApprovalTags() []string {
+	if !f.Require.Approval.Environment.templated() {
+		return []string{""}
+	}
+	var tags []string
+	for _, p := range f.MovingTags {
+		if tag := p.String(); ref.IsTag(tag) {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
+}
+
 // MayMove returns nil if a tag at a target may move to another digest, and a
 // refusal otherwise. moveTag is the input of that name, which has effect only
 // within one registry.
