@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -66,5 +67,19 @@ func TestUnknown(t *testing.T) {
 	}
 	if refusals := Refuse(v.Findings, High); len(refusals) != 1 {
 		t.Errorf("%+v", refusals)
+	}
+}
+
+// TestKindsAreDocumented checks that the page about doctor has every finding, with its
+// severity.
+func TestKindsAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/doctor.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range devopsKinds {
+		if row := fmt.Sprintf("| `%s` | %s |", k.ID, k.Severity); !strings.Contains(string(page), row) {
+			t.Errorf("docs/doctor.md has no row %s", row)
+		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 
 // readDevOps reads what the flows rely on in Azure DevOps, with the token of the step's
 // job. It returns nil if nothing there matters: outside a run, and without a flow file.
+// The input azureSubscription names the connection of the most trusted registries,
+// targetSubscription that of the others.
 // principal returns the registries at which an identity has a role.
 func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, principal func(objectID string) []doctor.Access) *doctor.DevOps {
 	if flow == nil && !c.InRun {
@@ -31,19 +33,24 @@ func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *
 		return &doctor.DevOps{Unread: []doctor.UnreadIn{{Where: "Azure DevOps", Unread: why}}}
 	}
 	q := azdo.DoctorQuery{Access: map[string][]doctor.Access{}, Principal: principal}
+	top := 0
+	for _, r := range registries {
+		top = max(top, r.Trust)
+	}
 	access := map[string]doctor.Access{}
 	for _, r := range registries {
-		source, target := r.Trust > 0, r.Trust == 0
+		target := r.Trust == 0
 		if flow != nil {
-			source, target = sides(flow.File, r.Name)
+			target = isTarget(flow.File, r.Name)
 		}
 		a := doctor.Access{Host: r.Host, Trust: r.Trust, Target: target}
 		access[r.Host] = a
-		for _, side := range []struct{ there, target bool }{{source, false}, {target, true}} {
-			id := s.SignInOf(r.Host, side.target).ConnectionID
-			if side.there && id != "" && !slices.Contains(q.Access[id], a) {
-				q.Access[id] = append(q.Access[id], a)
-			}
+		connection := c.Azure
+		if r.Trust < top {
+			connection = c.Target
+		}
+		if connection != nil {
+			q.Access[connection.ID] = append(q.Access[connection.ID], a)
 		}
 	}
 	q.Host = func(host string) (doctor.Access, bool) {
@@ -60,13 +67,14 @@ func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *
 	return &found
 }
 
-// sides reports whether flows lead from a registry, and to it.
-func sides(f *topology.File, name string) (source, target bool) {
+// isTarget reports whether a flow leads to a registry.
+func isTarget(f *topology.File, name string) bool {
 	for _, flow := range f.Flows {
-		source = source || flow.From == name
-		target = target || slices.Contains(flow.To, name)
+		if slices.Contains(flow.To, name) {
+			return true
+		}
 	}
-	return source, target
+	return false
 }
 
 // environments returns the resources whose approval the flows count, with the strictest
