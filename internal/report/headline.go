@@ -293,6 +293,28 @@ func (t Target) note(dryRun bool) string {
 	return strings.Join(notes, "; ")
 }
 
+// shownRights returns the rights as they are shown: a reason that is one of the errors,
+// or that of an earlier right, is not repeated.
+func (r Result) shownRights() []Right {
+	shown := slices.Clone(r.Rights)
+	for i, right := range shown {
+		if right.Reason == "" {
+			continue
+		}
+		for _, e := range r.Errors {
+			if strings.HasSuffix(e.Reason, right.Reason) {
+				shown[i].Reason = "see below"
+			}
+		}
+		for _, earlier := range r.Rights[:i] {
+			if shown[i].Reason == right.Reason && earlier.Reason == right.Reason {
+				shown[i].Reason = "as for " + earlier.Registry
+			}
+		}
+	}
+	return shown
+}
+
 // mostTypes bounds how many types of what is attached are shown.
 const mostTypes = 5
 

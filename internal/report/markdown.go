@@ -81,7 +81,7 @@ func (m *markdown) rest(r Result, explained bool) {
 	m.lives(r.Trace)
 	m.findings(r)
 	m.pending(r.Approval)
-	m.rights(r.Rights)
+	m.rights(r.shownRights())
 	m.receipts(r)
 	m.next(r)
 	m.warnings(r)

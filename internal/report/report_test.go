@@ -652,3 +652,26 @@ func TestRemediesOnce(t *testing.T) {
 		t.Error("the result has lost a remedy")
 	}
 }
+
+// TestRightsShown: a reason is shown once, with the errors or at the first registry.
+func TestRightsShown(t *testing.T) {
+	unchecked := func(registry, reason string) Right {
+		return Right{Registry: registry, State: RightUnchecked, Reason: reason}
+	}
+	rights := []Right{unchecked("a", "signing in failed"), unchecked("b", "signing in failed"), unchecked("c", "timeout"), unchecked("d", "timeout"), unchecked("e", "")}
+	for _, c := range []struct {
+		errors []Problem
+		want   string
+	}{
+		{nil, "signing in failed|as for a|timeout|as for c|"},
+		{[]Problem{{Reason: "host: signing in failed"}}, "see below|see below|timeout|as for c|"},
+	} {
+		var got []string
+		for _, r := range (Result{Rights: rights, Errors: c.errors}).shownRights() {
+			got = append(got, r.Reason)
+		}
+		if s := strings.Join(got, "|"); s != c.want {
+			t.Errorf("%s, want %s", s, c.want)
+		}
+	}
+}

@@ -79,7 +79,7 @@ func (t *text) facts(r Result) {
 	t.receipt(r.ReceiptVerdict)
 	t.lives(r.Trace)
 	t.findings(r)
-	t.rights(r.Rights)
+	t.rights(r.shownRights())
 	t.receipts(r)
 	t.budget(r)
 }
