@@ -10,7 +10,7 @@ import (
 
 // Limits of what is drawn.
 const (
-	mostDrawn = 200 // places and events
+	mostDrawn = 200 // places, events, and promotions to one place
 	longest   = 120 // characters of a text
 )
 
@@ -43,14 +43,15 @@ func (l Life) Mermaid() string {
 		}
 		at(p.Name, state)
 	}
-	for i, e := range l.Events {
-		if i == mostDrawn {
-			break
-		}
+	drawn := 0
+	for _, e := range l.Events {
 		if e.Kind != "promoted" {
 			continue
 		}
 		for _, to := range e.To {
+			if drawn++; drawn > mostDrawn {
+				return b.String()
+			}
 			arrow := "-->"
 			if e.Basis != Signed {
 				arrow = "-.->"

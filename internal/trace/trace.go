@@ -5,11 +5,13 @@ package trace
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
 
 	"acrpromote/internal/receipt"
+	"acrpromote/internal/sanitize"
 	"acrpromote/internal/sorting"
 )
 
@@ -146,18 +148,24 @@ func rank(kind string) int {
 	return slices.Index([]string{"pushed", "sealed", "approved", "promoted"}, kind)
 }
 
+// Limits of what is told.
+const (
+	mostClaimed = 100 // approvals and targets of one statement that none of the keys has signed
+	longestRun  = 300 // bytes; every approval has the run
+)
+
 // tell adds what a statement says.
 func (l *Life) tell(s Statement) {
-	basis, key := Claimed, ""
+	basis, key, most := Claimed, "", mostClaimed
 	if s.Signed {
-		basis, key = Signed, s.Key.ID()
+		basis, key, most = Signed, s.Key.ID(), math.MaxInt
 	}
 	switch {
 	case s.Sealing != nil:
 		l.add(Event{Time: stamp(s.Sealing.Time), Kind: "sealed", To: []string{place(s.Sealing.Image)}, Run: run(s.Sealing.Run), Basis: basis, KeyID: key})
 	case s.Promotion != nil:
 		p := s.Promotion
-		for _, g := range p.Approval.Given {
+		for _, g := range p.Approval.Given[:min(len(p.Approval.Given), most)] {
 			detail := g.Resource.Type + " " + cmp.Or(g.Resource.Name, "#"+g.Resource.ID)
 			if g.Comment != "" {
 				detail += ": “" + g.Comment + "”"
@@ -172,7 +180,7 @@ func (l *Life) tell(s Statement) {
 			detail += ", rules not verified"
 		}
 		e := Event{Time: stamp(p.Time), Kind: "promoted", From: place(p.From), Run: run(p.Run), Detail: detail, Basis: basis, KeyID: key}
-		for _, to := range p.To {
+		for _, to := range p.To[:min(len(p.To), most)] {
 			e.To = append(e.To, place(to))
 		}
 		l.add(e)
@@ -208,7 +216,7 @@ func run(r receipt.Run) string {
 	if r.Stage != "" {
 		words += ", stage " + r.Stage
 	}
-	return words
+	return sanitize.Visible(words, longestRun)
 }
 
 func stamp(t time.Time) string {

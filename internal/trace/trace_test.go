@@ -144,3 +144,26 @@ func TestLargeLivesAreCut(t *testing.T) {
 		t.Error("what is not drawn is not counted")
 	}
 }
+
+// TestClaimsAreCut: what anyone can attach takes no more than it is large, although
+// each event of a statement has its run.
+func TestClaimsAreCut(t *testing.T) {
+	claim := &receipt.Promotion{Time: noon, Run: receipt.Run{ID: 1, Project: strings.Repeat("p", 100_000)}}
+	for range 2_000 {
+		claim.Approval.Given = append(claim.Approval.Given, receipt.Given{Time: noon})
+		claim.To = append(claim.To, receipt.Place{Registry: "dev.example.com", Repository: "shop/cart"})
+	}
+	life := func(signed bool) (life Life, size int) {
+		life = Of("image", digest, []Seen{{State: Present, Statements: []Statement{{Opened: receipt.Opened{Promotion: claim}, Signed: signed}}}})
+		for _, text := range life.Texts() {
+			size += len(*text)
+		}
+		return life, size
+	}
+	if claimed, size := life(false); len(claimed.Events) != mostClaimed+1 || len(claimed.Events[mostClaimed].To) != mostClaimed || size > 100_000 {
+		t.Errorf("%d events, %d bytes", len(claimed.Events), size)
+	}
+	if signed, _ := life(true); len(signed.Events) != 2_001 || strings.Count(signed.Mermaid(), "-->") != mostDrawn {
+		t.Errorf("signed: %d events, %d arrows", len(signed.Events), strings.Count(signed.Mermaid(), "-->"))
+	}
+}
