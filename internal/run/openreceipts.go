@@ -13,6 +13,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/sanitize"
 	"acrpromote/internal/session"
 	"acrpromote/internal/sorting"
 	"acrpromote/internal/transfer"
@@ -20,7 +21,8 @@ import (
 
 // openReceipts reads what may be receipts among the image's referrers. Only content
 // that open accepts is kept, which bounds the memory for what others have attached.
-// notes has a sentence for what was not read.
+// notes has a sentence for what was not read. If reading one of them fails, the others
+// are returned with the error.
 func openReceipts(ctx context.Context, at *session.Registry, repository, digest string, open func(mediaType string, content []byte) error) (found []receipt.Found, notes []string, err error) {
 	listed, err := at.Data.Referrers(ctx, repository, digest, "")
 	if err != nil {
@@ -45,14 +47,13 @@ func openReceipts(ctx context.Context, at *session.Registry, repository, digest 
 	}
 	_ = group.Wait()
 	for i, one := range all {
-		if failures[i] != nil {
-			return nil, notes, failures[i]
-		}
+		err = cmp.Or(err, failures[i])
 		if one != nil {
+			one.Problem = sanitize.Visible(one.Problem, maxProblem)
 			found = append(found, *one)
 		}
 	}
-	return found, notes, nil
+	return found, notes, err
 }
 
 // receiptRank returns the order in which referrers are read: first those that are
@@ -125,5 +126,9 @@ func readReceipt(ctx context.Context, at *transfer.Registry, repository string, 
 	return content, err
 }
 
-// receiptLimit limits how many artifacts of one image are read as receipts.
-const receiptLimit = 512
+const (
+	// receiptLimit limits how many artifacts of one image are read as receipts.
+	receiptLimit = 512
+	// maxProblem limits what is said of one that is not a receipt, in bytes.
+	maxProblem = 300
+)

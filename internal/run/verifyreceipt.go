@@ -83,13 +83,18 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 	case vaultErr != nil:
 		result.result.Errors = append(result.result.Errors, vaultProblem(vaultErr))
 	}
+	verdict := receipt.Judge(receipt.Image{Digest: image.Digest, Resources: resourcesOf(source, image.Digest)}, found, keys.all, expected, time.Now())
 	if err != nil {
-		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, err))
+		unread := problem(report.SourceSide, err)
+		if !verdict.Met {
+			result.result.Errors = append(result.result.Errors, unread)
+			return s, o
+		}
+		result.warn("Not every receipt could be read: " + unread.Reason)
 	}
-	if err != nil || vaultErr != nil {
+	if vaultErr != nil {
 		return s, o
 	}
-	verdict := receipt.Judge(receipt.Image{Digest: image.Digest, Resources: resourcesOf(source, image.Digest)}, found, keys.all, expected, time.Now())
 	for _, note := range verdict.Notes {
 		result.warn(note)
 	}
@@ -237,11 +242,13 @@ func (m *mistakes) keys(c *agent.Config, s *session.Session) *publicKeys {
 	if connection == nil {
 		connection, from = c.Azure, "azureSubscription"
 	}
+	pasted := slices.ContainsFunc(c.ReceiptKeys, func(line string) bool { return strings.Contains(line, "-----") })
+	hidden := false
 	for _, name := range c.ReceiptKeys {
 		if vault.IsURL(name) {
 			reference, err := vault.ParseReference(name)
 			if err != nil {
-				m.add(input, err, "")
+				m.add(input, err, "Name a key in Key Vault, or the path of a PEM file with a public key.")
 				continue
 			}
 			v, err := s.Vault(reference, connection, from)
@@ -253,6 +260,13 @@ func (m *mistakes) keys(c *agent.Config, s *session.Session) *publicKeys {
 			continue
 		}
 		content, err := regularfile.Read(name, keyFileLimit)
+		if err != nil && (pasted || vault.IsKey(name)) {
+			if !hidden {
+				m.add(input, errors.New("a key itself is given instead of the path of its file"), "Store the public key in a file, and name its path.")
+			}
+			hidden = true
+			continue
+		}
 		if err != nil {
 			m.add(input, fmt.Errorf("%s cannot be read: %s", name, regularfile.ErrorText(err)), "Correct the path. A secure file's is the output secureFilePath of DownloadSecureFile@1.")
 			continue

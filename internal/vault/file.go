@@ -8,8 +8,10 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"strings"
 
 	"acrpromote/internal/regularfile"
 )
@@ -32,7 +34,10 @@ const (
 // ErrUnsuitable, and contains nothing of the file.
 func ReadPrivateKey(path string) (crypto.Signer, error) {
 	content, err := regularfile.Read(path, maxKeyFile)
-	if err != nil {
+	switch {
+	case err != nil && IsKey(path):
+		return nil, &Error{reason: "the key itself is given instead of the path of its file", remedy: "Store it as a secure file, and name the output secureFilePath of DownloadSecureFile@1", kind: ErrUnsuitable}
+	case err != nil:
 		return nil, unreadable(path, "cannot be used: "+regularfile.ErrorText(err), "Check its path; a secure file's is the output secureFilePath of DownloadSecureFile@1")
 	}
 	private, what, remedy := parsePrivate(content)
@@ -41,6 +46,16 @@ func ReadPrivateKey(path string) (crypto.Signer, error) {
 	}
 	return private, nil
 }
+
+// IsKey reports whether what should be the path of a file, and is not, may be a key or
+// a line of one: it must not be shown.
+func IsKey(path string) bool {
+	_, err := base64.StdEncoding.DecodeString(path)
+	return strings.Contains(path, "-----") || err == nil && len(path) >= minLine
+}
+
+// minLine is the length in characters from which base64 is taken for a line of a key.
+const minLine = 32
 
 // parsePrivate returns the private key of a PEM text, or a clause about what is wrong
 // with it and the next step.

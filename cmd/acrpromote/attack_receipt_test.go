@@ -1,0 +1,90 @@
+package main_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"acrpromote/internal/receipt"
+	"acrpromote/internal/sim"
+)
+
+// TestKeyInsteadOfItsFile: a private key that is pasted where its file is expected
+// appears nowhere.
+func TestKeyInsteadOfItsFile(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	flat := strings.ReplaceAll(text, "\n", " ")
+	env, _ := ready(t)
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	hidden := lines[1 : len(lines)-1]
+	clean := func(name string, o outcome) {
+		t.Helper()
+		files, _ := filepath.Glob(filepath.Join(env.temp, "*", "*"))
+		said := o.stdout + o.stderr + o.summary
+		for _, f := range files {
+			if content, err := os.ReadFile(f); err == nil && !strings.Contains(f, "key.pem") && !strings.HasSuffix(f, ".yml") {
+				said += string(content)
+			}
+		}
+		for _, line := range hidden {
+			if strings.Contains(said, line[:20]) {
+				t.Errorf("%s: the key is shown", name)
+				break
+			}
+		}
+	}
+	for _, key := range []string{text, flat, strings.TrimSpace(text), lines[1], strings.Join(lines[1:len(lines)-1], "")} {
+		clean("receiptKey", env.task(push("receiptKey", key)).want("misuse"))
+		o := env.task(inputs{"action": "verifyReceipt", "source": devImage, "receiptKeys": key}).want("misuse").says("a key itself is given")
+		clean("receiptKeys", o)
+	}
+	flow := strings.Replace(receiptFlow, "receipt: {required: true}", `receipt: {key: "`+strings.TrimSpace(flat)+`"}`, 1)
+	clean("flow", env.task(inputs{"action": "invertedPush", "source": source, "flow": "released", "flowFile": env.flowFile(flow)}).want("misuse").says("the key itself is given"))
+	// A path is shown, and so is one that is a key's URL but for its host.
+	env.task(inputs{"action": "verifyReceipt", "source": devImage, "receiptKeys": "keys/none.pem\nhttps://example.com/keys/k"}).want("misuse").says("keys/none.pem cannot be read", "not a Key Vault")
+}
+
+// TestUnreadableReceipts: one valid receipt is enough, also if others cannot be read;
+// and what others say is cut.
+func TestUnreadableReceipts(t *testing.T) {
+	cloud, _, dev, p := devAlone(t, sim.RegistryOptions{})
+	key, other := newReceiptKey(t, p.dir, "receipts.pem"), newReceiptKey(t, p.dir, "other.pem")
+	image := pushImage(dev, cart, release, 1, 2, 2048)
+	long := strings.Repeat("evil ", 90_000)
+	attachReceipts(dev, image,
+		receipt.Artifact{Type: receipt.ArtifactType, MediaType: receipt.MediaType, Content: []byte(`{"payload":"e30=","payloadType":"` + long + `","signatures":[{"keyid":"","sig":"AA=="}]}`)},
+		receipt.Artifact{Type: receipt.ArtifactType, MediaType: long, Content: []byte("{}")})
+	if o := p.run(verifying(key.file)...).wantCode(3); len(o.stdout) > 10_000 {
+		t.Errorf("the result has %d bytes", len(o.stdout))
+	}
+	if o := p.run("trace", devImage, "--receiptKeys", key.file, "--output", "json").wantCode(0); len(o.stdout) > 10_000 {
+		t.Errorf("the result of trace has %d bytes", len(o.stdout))
+	}
+	bad := attachReceipts(dev, image, receiptOf(t, promoted(image), other, receipt.DSSE)...)
+	cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/manifests/"+bad[0].Digest) {
+			return false
+		}
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	})
+	p.run(verifying(key.file)...).wantCode(1)
+	attachReceipts(dev, image, receiptOf(t, promoted(image), key, receipt.DSSE)...)
+	p.run("verifyReceipt", "--source", devImage, "--receiptKeys", key.file).wantCode(0).logs("Not every receipt could be read")
+	p.run(verifying(key.file, "--minApprovers", "2")...).wantCode(1)
+}
