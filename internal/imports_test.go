@@ -96,6 +96,8 @@ var pure = map[string][]string{
 	"internal/explain":     {},
 	"internal/expression":  {},
 	"internal/ocierror":    {"internal/sanitize"},
+	"internal/junit":       {"internal/doctor", "internal/manual", "internal/outcome", "internal/report", "internal/sanitize"},
+	"internal/sarif":       {"internal/doctor", "internal/manual", "internal/outcome", "internal/report", "internal/rule", "internal/sanitize"},
 	"internal/ref":         {},
 	"internal/rule":        {},
 	"internal/sorting":     {},
@@ -128,6 +130,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		"internal/topology": {"go.yaml.in/yaml/v3", "github.com/Masterminds/semver/v3"},
 		// These only parse.
 		"internal/sanitize":   {"net/url"},
+		"internal/sarif":      {"net/url"},
 		"internal/collection": {"net/url"},
 		"internal/imageinfo":  {"github.com/Masterminds/semver/v3"},
 		"internal/sbom":       {"github.com/Masterminds/semver/v3", "net/url"},
@@ -171,7 +174,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
 		"internal/vault":     {"internal/explain", "internal/ref", "internal/refusal", "internal/regularfile", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/doctor", "internal/levenshtein", "internal/refusal", "internal/rule", "internal/sanitize"},
-		"internal/report":    {"internal/card", "internal/doctor", "internal/trace", "internal/imageinfo", "internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize"},
+		"internal/report":    {"internal/card", "internal/doctor", "internal/trace", "internal/imageinfo", "internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize", "internal/strictjson"},
 		"internal/sim":       {"internal/testca"},
 		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},
@@ -184,7 +187,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		// Packages that connect the adapters decide nothing.
 		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer", "internal/vault"},
 		// The command parses flags; package run does the rest.
-		"cmd/acrpromote": {"internal/agent", "internal/manual", "internal/outcome", "internal/regularfile", "internal/run", "internal/topology"},
+		"cmd/acrpromote": {"internal/agent", "internal/junit", "internal/manual", "internal/outcome", "internal/regularfile", "internal/report", "internal/run", "internal/sarif", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.
 		"cmd/livecheck": {"internal/collection", "internal/sanitize"},
 	}

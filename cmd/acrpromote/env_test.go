@@ -363,6 +363,7 @@ type outcome struct {
 	seals    map[string]string // attachments of sealed images: content by name
 	plans    map[string]string // attachments of plans: lines by code
 	summary  string
+	tests    string // JUnit XML, if it was published
 	warnings []string
 	issues   []string // errors
 	requests []sim.Request

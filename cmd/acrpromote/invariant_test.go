@@ -78,7 +78,7 @@ func (s *sightings) ofEnvironment(environ []string) {
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{16,}|[?&](sig|_state|access_token|token)=`)
 
 // ownCommands are the logging commands that the program may write.
-var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment"}
+var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment", "results.publish"}
 
 // command is one logging command as parsed by the agent.
 type command struct {
@@ -156,6 +156,12 @@ func (o *outcome) read(inPipeline bool) {
 			default:
 				o.t.Errorf("an attachment that is not in the contract: %v %s: %v", c.Properties, c.Data, err)
 			}
+		case "results.publish":
+			content, err := os.ReadFile(c.Properties["resultfiles"])
+			if err != nil || c.Properties["type"] != "JUnit" {
+				o.t.Errorf("test results: %v: %v", c.Properties, err)
+			}
+			o.tests = string(content)
 		case "task.uploadsummary":
 			content, err := os.ReadFile(c.Data)
 			if err != nil {

@@ -56,6 +56,9 @@ func start(args, environ []string, stdin io.Reader, stdout, stderr io.Writer) in
 	if usage == nil && config.Action == agent.Code {
 		return code(config, stdout, stderr)
 	}
+	if usage == nil && config.Action == agent.Report {
+		return show(config, stdout, stderr)
+	}
 	if config.Action == agent.Init {
 		return initialize(config, usage, stdin, agent.NewLog(stdout, false))
 	}
@@ -86,9 +89,13 @@ func printHelp(c *agent.Config, stdout io.Writer) {
 		log.Text(agent.CompletionText(c.Shell))
 		return
 	}
-	width := int(c.Terminal.Columns)
-	if width == 0 {
-		width = 100
+	log.Text(agent.HelpText(c.HelpTopic, width(c)))
+}
+
+// width returns the width of the terminal.
+func width(c *agent.Config) int {
+	if n := int(c.Terminal.Columns); n > 0 {
+		return n
 	}
-	log.Text(agent.HelpText(c.HelpTopic, width))
+	return 100
 }

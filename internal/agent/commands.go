@@ -108,6 +108,19 @@ func (c *Commands) AddAttachment(kind, name, path string) {
 	}
 }
 
+// PublishTests shows the test results in a JUnit file on the run's Tests tab, as a test
+// run with a title. The agent reads the file later. It separates several files by
+// commas or bars.
+func (c *Commands) PublishTests(title, path string) {
+	switch {
+	case !c.pipeline:
+	case strings.ContainsAny(path, ",|"):
+		c.Warning("The test results are not published: the path of the folder has a comma or a bar. Set reportFolder to another folder.")
+	default:
+		c.send("results.publish", []property{{"type", "JUnit"}, {"mergeResults", "true"}, {"runTitle", Escape(title)}, {"resultFiles", path}}, "")
+	}
+}
+
 // Complete sets the result of the task. Only the first call has effect, because
 // the agent would merge several results into the worst.
 func (c *Commands) Complete(result TaskResult, text string) {

@@ -63,7 +63,7 @@ func words(action string) []string {
 }
 
 // fileActions has the actions that take a file without a flag.
-var fileActions = []string{Check, Code}
+var fileActions = []string{Check, Code, Report}
 
 // summary returns the first clause of a help text.
 func summary(help string) string {

@@ -60,18 +60,21 @@ type Config struct {
 	ReceiptMaxAge       Duration  `env:"INPUT_RECEIPTMAXAGE"`
 	FailOn              string    `env:"INPUT_FAILON"`
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
+	PublishTests        Bool      `env:"INPUT_PUBLISHTESTS"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 
 	// Flags that are not inputs. INPUT_* variables cannot set them.
 	PlainHTTP List   `env:"FLAG_PLAINHTTP"`
 	Output    string `env:"FLAG_OUTPUT"`
+	// The flags of the action report.
+	Formats
 	// The flags of the action init.
 	Production   string    `env:"FLAG_PRODUCTION"`
 	Development  CommaList `env:"FLAG_DEVELOPMENT"`
 	MovingTags   CommaList `env:"FLAG_MOVINGTAGS"`
 	Repositories CommaList `env:"FLAG_REPOSITORIES"`
 	Folder       string    `env:"FLAG_FOLDER"`
-	// Operands are the arguments of the action code.
+	// Operands are the arguments of the actions code and report.
 	Operands []string
 	// HelpTopic is the action, rule or other topic to show help for. If it is
 	// empty, the whole help is shown.
@@ -121,6 +124,14 @@ type Config struct {
 	// Warnings has a sentence for each setting that was ignored, and for what is
 	// suspicious.
 	Warnings []string
+}
+
+// Formats are the formats that the action report can write.
+type Formats struct {
+	Markdown Bool `env:"FLAG_MARKDOWN"`
+	JUnit    Bool `env:"FLAG_JUNIT"`
+	SARIF    Bool `env:"FLAG_SARIF"`
+	JSON     Bool `env:"FLAG_JSON"`
 }
 
 // Claims is what the environment says about the run, job and stage. These are

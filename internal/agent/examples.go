@@ -56,6 +56,10 @@ var examples = map[string][]example{
 		{"The code of one image", "acrpromote code \\\n  sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
 		{"The code of a plan, computed again from its result.json", "acrpromote code result.json --output json"},
 	},
+	Report: {
+		{"JUnit XML of the jobs of a run", "acrpromote report part-1.json part-2.json --junit > tests.xml"},
+		{"A flow file's mistakes, from check --output json, for code scanning", "acrpromote report check.json --sarif > flows.sarif"},
+	},
 	Init: {
 		{"Answer questions", "acrpromote init"},
 		{"Give all answers", "acrpromote init --folder release --production <prod>.azurecr.io \\\n  --development <dev>.azurecr.io --repositories 'shop/**' --minApprovers 2"},

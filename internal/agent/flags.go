@@ -33,7 +33,8 @@ func flags(args []string, usage *UsageError) (given map[string]string, operands 
 			continue
 		}
 		name, isFlag := strings.CutPrefix(arg, "--")
-		if (!isFlag || name == "") && boolean != "" {
+		takes, some := arguments[given["INPUT_ACTION"]]
+		if (!isFlag || name == "") && boolean != "" && !takes.several {
 			in, _ := inputNamed(boolean)
 			remedy := fmt.Sprintf("Write --%[1]s or --%[1]s=true, or --%[1]s=false.", boolean)
 			if in.Type != Boolean {
@@ -44,7 +45,7 @@ func flags(args []string, usage *UsageError) (given map[string]string, operands 
 			continue
 		}
 		boolean = ""
-		if takes, some := arguments[given["INPUT_ACTION"]]; some && (len(operands) == 0 || takes.several) && arg != "" && !strings.HasPrefix(arg, "-") {
+		if some && (len(operands) == 0 || takes.several) && arg != "" && !strings.HasPrefix(arg, "-") {
 			operands = append(operands, arg)
 			continue
 		}

@@ -35,9 +35,11 @@ const (
 	// Trace reads the life of an image from registries.
 	Trace = "trace"
 	// Doctor reads where the configuration of Azure is wider than the flows need.
-	Doctor     = "doctor"
-	Check      = "check"
-	Code       = "code"
+	Doctor = "doctor"
+	Check  = "check"
+	Code   = "code"
+	// Report shows stored results in other formats.
+	Report     = "report"
 	Init       = "init"
 	Completion = "completion"
 	Help       = "help"
@@ -46,15 +48,16 @@ const (
 
 // otherActions has the actions that take no image. All but check exist only at a
 // prompt.
-var otherActions = []string{Check, Code, Init, Completion, Help, Version}
+var otherActions = []string{Check, Code, Report, Init, Completion, Help, Version}
 
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
-	Trace:         {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "reportFolder", "plain-http", "output"},
-	Doctor:        {"action", "azureSubscription", "targetSubscription", "source", "targets", "flowFile", "reportFolder", "output"},
-	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "reportFolder", "plain-http", "output"},
+	Trace:         {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "publishTests", "reportFolder", "plain-http", "output"},
+	Doctor:        {"action", "azureSubscription", "targetSubscription", "source", "targets", "flowFile", "publishTests", "reportFolder", "output"},
+	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "publishTests", "reportFolder", "plain-http", "output"},
 	Check:         {"action", "flowFile", "output"},
 	Code:          {"action", "output"},
+	Report:        {"action"},
 	Init:          {"action", "environment", "minApprovers", "branches"},
 	Completion:    {"action"},
 }
@@ -70,6 +73,7 @@ type argument struct {
 var arguments = map[string]argument{
 	Check:      {form: "FILE", optional: true},
 	Code:       {form: "sha256:… | REPOSITORY@sha256:… … | FILE", several: true},
+	Report:     {form: "RESULT.json …", several: true},
 	Completion: {form: "SHELL"},
 	Trace:      {form: "IMAGE", optional: true},
 	Help:       {form: "TOPIC", optional: true},
@@ -194,8 +198,18 @@ var Inputs = []Input{
 		Help: "The severity of a finding from which on the step fails. What could not be read counts as high."},
 	{Name: "dryRun", Type: Boolean, Default: "false", Actions: Actions,
 		Help: "Do everything except write."},
+	{Name: "publishTests", Type: Boolean, Default: "false", Actions: Actions,
+		Help: "Whether to show the result on the run's Tests tab: each image at each target as a test, and each rule that is not met as a failure."},
 	{Name: "reportFolder", Type: Path, Actions: Actions,
 		Help: "The folder for result.json and the summary. Empty: the agent's temporary folder; at a prompt, no files are written."},
+	{Name: "markdown", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
+		Help: "For report: write the summary of the run's page, in Markdown."},
+	{Name: "junit", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
+		Help: "For report: write JUnit XML: each image at each target is a test case, and each rule that is not met a failure."},
+	{Name: "sarif", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
+		Help: "For report: write SARIF 2.1.0, for code scanning and editors: refusals, findings, and mistakes in flow files."},
+	{Name: "json", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
+		Help: "For report: write the result as it was read or, of several, a list of them."},
 	{Name: "production", Type: Text, Actions: []string{Init}, FlagOnly: true,
 		Help: "For init: the host name of the PROD registry."},
 	{Name: "development", Type: Lines, Actions: []string{Init}, FlagOnly: true,

@@ -78,7 +78,7 @@ func (c *Config) takeArguments(given map[string]string, operands []string, usage
 			}
 			usage.add("completion", reason, suggestion(argument, Shells, "Use one of: "+strings.Join(Shells, ", ")+"."))
 		}
-	case Code:
+	case Code, Report:
 		c.Operands = operands
 	case Trace:
 		if image := given["INPUT_SOURCE"]; argument != "" && image != "" && image != argument {

@@ -61,8 +61,7 @@ func TestEveryInputHasAField(t *testing.T) {
 	fields := reflect.TypeFor[Config]()
 	for _, in := range Inputs {
 		found := false
-		for i := range fields.NumField() {
-			f := fields.Field(i)
+		for _, f := range reflect.VisibleFields(fields) {
 			if f.Tag.Get("env") == in.flagKey() {
 				found = strings.EqualFold(f.Name, strings.ReplaceAll(in.Name, "-", ""))
 			}
@@ -181,6 +180,8 @@ func TestCommandLine(t *testing.T) {
 		{"file of check", "check flows.yml", func(c *Config) bool { return c.Action == Check && c.FlowFile == "flows.yml" }},
 		{"file of check after a flag", "check --output json flows.yml", func(c *Config) bool { return c.JSON() && c.FlowFile == "flows.yml" }},
 		{"file of check, also as a flag", "check --flowFile flows.yml flows.yml", func(c *Config) bool { return c.FlowFile == "flows.yml" }},
+		{"files of report", "report a.json --junit b.json", func(c *Config) bool { return c.JUnit.Value && slices.Equal(c.Operands, []string{"a.json", "b.json"}) }},
+		{"files of report after a value", "report --json=true a.json --sarif false", func(c *Config) bool { return c.Formats.JSON.Value && !c.JSON() && !c.SARIF.Value && len(c.Operands) == 1 }},
 		{"help flag of an action of the prompt", "check --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Check }},
 		{"lists of init with commas", "init --production p.azurecr.io --development a.azurecr.io,b.azurecr.io --movingTags test,stage --movingTags production --repositories shop/*,base/**", func(c *Config) bool {
 			return slices.Equal(c.Development, []string{"a.azurecr.io", "b.azurecr.io"}) && slices.Equal(c.MovingTags, []string{"test", "stage", "production"}) && slices.Equal(c.Repositories, []string{"shop/*", "base/**"})
@@ -213,6 +214,8 @@ func TestMisuse(t *testing.T) {
 	}{
 		{"nothing", "", nil, []string{"action: no action"}},
 		{"unknown action", "invertedpush --source a/b:1", nil, []string{"Did you mean invertedPush?"}},
+		{"report without a file", "report --junit", nil, []string{"report: report requires a file"}},
+		{"report in two formats", "report a.json --junit --sarif", nil, []string{"report: more than one format is named"}},
 		{"unknown flag", prompt + "--minAprovers 2", nil, []string{"Did you mean --minApprovers?"}},
 		{"wrong case", prompt + "--dryrun", nil, []string{"Did you mean --dryRun?"}},
 		{"stray argument", prompt + "more", nil, []string{`unexpected argument "more"`}},

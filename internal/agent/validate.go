@@ -55,6 +55,22 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		c.checkUnused(usage)
 		return
 	}
+	if c.Action == Report {
+		if len(c.Operands) == 0 && len(usage.Problems) == 0 {
+			usage.add("report", "report requires a file", "Run acrpromote report RESULT.json, with --junit for example.")
+		}
+		formats := 0
+		for _, wanted := range []Bool{c.Markdown, c.JUnit, c.SARIF, c.Formats.JSON} {
+			if wanted.Value {
+				formats++
+			}
+		}
+		if formats > 1 {
+			usage.add("report", "more than one format is named", "Run report once for each.")
+		}
+		c.checkUnused(usage)
+		return
+	}
 	if slices.Contains(receiptActions, c.Action) {
 		c.checkReceipts(usage)
 		return

@@ -45,6 +45,7 @@ type Record struct {
 	Variables   map[string]Variable
 	Secrets     []string
 	Attachments []Attachment
+	Tests       []string // contents of files of test results that were published
 }
 
 // Summary is the Markdown that stands on the run's page.
@@ -82,6 +83,11 @@ func (r *reader) line(line string) {
 	}
 	switch strings.ToLower(command.Area) {
 	case "task":
+	case "results":
+		if err := r.publish(command); err != nil {
+			r.failCommand(line, err.Error())
+		}
+		return
 	case "artifact", "build", "release", "telemetry":
 		// Their effects on the run are nothing that a step of ours may have.
 		r.failCommand(line, "the fake agent does not execute commands of this area")
@@ -158,6 +164,29 @@ func (r *reader) setVariable(c Command) error {
 	}
 	is := func(property string) bool { return strings.EqualFold(c.Properties[property], "true") }
 	r.record.Variables[name] = Variable{Value: c.Data, Output: is("isoutput"), Secret: is("issecret")}
+	return nil
+}
+
+// publish publishes test results. Those that cannot be read are a warning only
+// (ResultsCommandExtension.cs).
+func (r *reader) publish(c Command) error {
+	files := c.Properties["resultfiles"]
+	switch {
+	case !strings.EqualFold(c.Event, "publish"):
+		return fmt.Errorf("there is no command results.%s", c.Event)
+	case files == "":
+		return fmt.Errorf("no files of test results")
+	case c.Properties["type"] != "JUnit":
+		return fmt.Errorf("%q is no kind of test results that is known here", c.Properties["type"])
+	}
+	for _, file := range strings.FieldsFunc(files, func(c rune) bool { return c == ',' || c == '|' }) {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			r.warn("no test results in " + file)
+			continue
+		}
+		r.record.Tests = append(r.record.Tests, string(content))
+	}
 	return nil
 }
 

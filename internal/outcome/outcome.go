@@ -54,6 +54,9 @@ const (
 	Left State = "left"
 )
 
+// States has the states of an image at a target.
+var States = []State{Planned, Copied, Mounted, Present, Retagged, Pending, TargetRefused, TargetFailed}
+
 // Worse returns the worse of two states of a referrer.
 func Worse(a, b State) State {
 	ranked := []State{Present, Copied, Planned, Left, Pending, TargetFailed}

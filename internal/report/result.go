@@ -432,6 +432,10 @@ type Problem struct {
 	Subject string `json:"subject"`
 	Reason  string `json:"reason"`
 	Remedy  string `json:"remedy"`
+	// File, Line and Column say where a mistake in a flow file is. Line is 0 if it is
+	// about the whole file.
+	File         string `json:"-"`
+	Line, Column int    `json:"-"`
 }
 
 // Traffic has the requests to a registry.

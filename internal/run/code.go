@@ -17,13 +17,6 @@ import (
 	"acrpromote/internal/strictjson"
 )
 
-// maxResultFile limits the size of a result.json. That of 500 images at 20 targets has
-// less than 20 MiB.
-const maxResultFile = 64 << 20
-
-// maxResultDepth limits how deep a result.json is nested.
-const maxResultDepth = 32
-
 // Code is an approval code and what it is of: image, set or plan.
 type Code struct {
 	Kind   string `json:"kind"`
@@ -102,7 +95,7 @@ type recorded struct {
 // codeOfFile computes the code of the plan in a result.json from its images, and
 // compares it with the recorded one.
 func codeOfFile(path string) (Code, error) {
-	content, err := regularfile.Read(path, maxResultFile)
+	content, err := regularfile.Read(path, report.StoredLimit)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, invalid := ref.ParseSource(path); invalid == nil {
 			return Code{}, fmt.Errorf("%s names an image by its tag, and finding its digest takes the network: give the digest, sha256:…, that seal or plan shows", path)
@@ -116,7 +109,7 @@ func codeOfFile(path string) (Code, error) {
 		return Code{}, fmt.Errorf("%s is not valid JSON, or not that of a result", path)
 	}
 	// A person who reads the file must see what the code is computed from.
-	if err := strictjson.CheckObject("result", content, maxResultDepth); err != nil {
+	if err := strictjson.CheckObject("result", content, report.StoredDepth); err != nil {
 		return Code{}, fmt.Errorf("%s: %w: the file was changed", path, err)
 	}
 	switch {

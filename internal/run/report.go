@@ -16,6 +16,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/junit"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
@@ -264,21 +265,33 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 			return "", err
 		}
 	}
-	// The agent reads the summary later. A unique name keeps the next step of the
-	// job from overwriting it.
-	summary, err := os.CreateTemp(folder, "acrpromote-summary-*.md")
+	summary, err := writeNew(folder, "acrpromote-summary-*.md", report.Markdown(r))
 	if err != nil {
 		return path, err
 	}
-	_, err = summary.Write(report.Markdown(r))
-	if closing := summary.Close(); err == nil {
+	p.commands.UploadSummary(summary)
+	if p.config.PublishTests.Value {
+		tests, err := writeNew(folder, "acrpromote-tests-*.xml", junit.Write([]report.Result{r}))
+		if err != nil {
+			return path, err
+		}
+		p.commands.PublishTests("AcrPromote "+junit.Name(r), tests)
+	}
+	return path, nil
+}
+
+// writeNew writes a file with a new name, and returns its path. The agent reads such
+// files later: a unique name keeps the next step of the job from overwriting them.
+func writeNew(folder, pattern string, content []byte) (string, error) {
+	file, err := os.CreateTemp(folder, pattern)
+	if err != nil {
+		return "", err
+	}
+	_, err = file.Write(content)
+	if closing := file.Close(); err == nil {
 		err = closing
 	}
-	if err != nil {
-		return path, err
-	}
-	p.commands.UploadSummary(summary.Name())
-	return path, nil
+	return file.Name(), err
 }
 
 // attachSeal stores the seal record of the image with the given digest as an
@@ -299,19 +312,11 @@ func (p *reporter) attach(kind, name, pattern string, content []byte) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
-	// The agent reads the file later, like the summary.
-	file, err := os.CreateTemp(folder, pattern)
+	file, err := writeNew(folder, pattern, content)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(content)
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		return err
-	}
-	p.commands.AddAttachment(kind, name, file.Name())
+	p.commands.AddAttachment(kind, name, file)
 	return nil
 }
 

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"acrpromote/internal/agent"
+	"acrpromote/internal/junit"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/regularfile"
+	"acrpromote/internal/report"
+	"acrpromote/internal/sarif"
+	"acrpromote/internal/sorting"
+)
+
+// show writes stored results as one report, and returns the exit code.
+func show(c *agent.Config, stdout, stderr io.Writer) int {
+	notes, log := agent.NewLog(stderr, false), agent.NewLog(stdout, false)
+	for _, warning := range c.Warnings {
+		notes.Line("warning: " + warning)
+	}
+	var stored []sarif.Source
+	var errs []error
+	for _, path := range c.Operands {
+		r, err := readResult(path)
+		errs = append(errs, err)
+		stored = append(stored, sarif.Source{File: path, Result: r})
+	}
+	if err := errors.Join(errs...); err != nil {
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			notes.Line("misuse: " + line)
+		}
+		return outcome.Misuse.ExitCode()
+	}
+	// In the order in which the steps ran.
+	sorting.StableBy(stored, func(a, b sarif.Source) int { return strings.Compare(a.Result.StartedAt, b.Result.StartedAt) })
+	results := make([]report.Result, len(stored))
+	for i, s := range stored {
+		results[i] = s.Result
+	}
+	var document []byte
+	var err error
+	switch {
+	case c.JUnit.Value:
+		document = junit.Write(results)
+	case c.SARIF.Value:
+		document, err = sarif.Write(version, stored)
+	case c.Formats.JSON.Value:
+		document, err = documents(results)
+	case c.Markdown.Value:
+		// Markdown itself escapes outside text, number signs too.
+		for _, r := range results {
+			document = append(append(document, report.Markdown(r)...), '\n')
+		}
+		_, err = stdout.Write(document)
+		document = nil
+	default:
+		for _, r := range results {
+			log.Text(report.Text(r, width(c), false) + "\n")
+		}
+	}
+	if err == nil && document != nil {
+		err = log.Document(document)
+	}
+	if err != nil {
+		notes.Line("writing the report failed: " + err.Error())
+		return outcome.Failed.ExitCode()
+	}
+	return outcome.Done.ExitCode()
+}
+
+// readResult returns the result in a file.
+func readResult(path string) (report.Result, error) {
+	content, err := regularfile.Read(path, report.StoredLimit)
+	if err != nil {
+		return report.Result{}, fmt.Errorf("%s: %s", path, regularfile.ErrorText(err))
+	}
+	r, err := report.Stored(content)
+	if err != nil {
+		return r, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
+}
+
+// documents returns the JSON of one result or, of several, of a list.
+func documents(results []report.Result) ([]byte, error) {
+	if len(results) == 1 {
+		var b strings.Builder
+		err := report.WriteJSON(&b, results[0])
+		return []byte(b.String()), err
+	}
+	document, err := json.MarshalIndent(results, "", "  ")
+	return append(document, '\n'), err
+}
