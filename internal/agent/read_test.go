@@ -181,7 +181,9 @@ func TestCommandLine(t *testing.T) {
 		{"file of check after a flag", "check --output json flows.yml", func(c *Config) bool { return c.JSON() && c.FlowFile == "flows.yml" }},
 		{"file of check, also as a flag", "check --flowFile flows.yml flows.yml", func(c *Config) bool { return c.FlowFile == "flows.yml" }},
 		{"files of report", "report a.json --junit b.json", func(c *Config) bool { return c.JUnit.Value && slices.Equal(c.Operands, []string{"a.json", "b.json"}) }},
-		{"files of report after a value", "report --json=true a.json --sarif false", func(c *Config) bool { return c.Formats.JSON.Value && !c.JSON() && !c.SARIF.Value && len(c.Operands) == 1 }},
+		{"files of report after a value", "report --json=true a.json --sarif false", func(c *Config) bool {
+			return c.Formats.JSON.Value && !c.JSON() && !c.SARIF.Value && len(c.Operands) == 1
+		}},
 		{"help flag of an action of the prompt", "check --help", func(c *Config) bool { return c.Action == Help && c.HelpTopic == Check }},
 		{"lists of init with commas", "init --production p.azurecr.io --development a.azurecr.io,b.azurecr.io --movingTags test,stage --movingTags production --repositories shop/*,base/**", func(c *Config) bool {
 			return slices.Equal(c.Development, []string{"a.azurecr.io", "b.azurecr.io"}) && slices.Equal(c.MovingTags, []string{"test", "stage", "production"}) && slices.Equal(c.Repositories, []string{"shop/*", "base/**"})

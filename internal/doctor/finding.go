@@ -33,6 +33,9 @@ func (s Severity) level() int {
 	return 3
 }
 
+// AtLeast reports whether a severity is at or above another.
+func (s Severity) AtLeast(other Severity) bool { return s.level() >= other.level() }
+
 // Finding is one place where the configuration is wider than the flows need, or could
 // not be read.
 type Finding struct {
@@ -139,7 +142,7 @@ func quoted(value string) string {
 func Refuse(findings []Finding, failOn Severity) []rule.Refusal {
 	counts := map[Severity]int{}
 	for _, f := range findings {
-		if f.Severity.level() >= failOn.level() {
+		if f.Severity.AtLeast(failOn) {
 			counts[f.Severity]++
 		}
 	}

@@ -177,9 +177,13 @@ func cases(r report.Result) []testCase {
 		}
 		fail(kind, string(e.Side), "errors", string(e.Side)+": "+e.Subject, e.Subject, e.Reason, e.Remedy)
 	}
+	failOn := doctor.High
+	if r.Doctor != nil {
+		failOn = r.Doctor.FailOn
+	}
 	for _, f := range r.Findings {
 		c := testCase{class: "doctor", name: f.ID + ": " + f.Where, kind: skipped, message: string(f.Severity) + ": " + f.Allows}
-		if r.Outcome != outcome.Done && f.Severity != doctor.Low && f.Severity != doctor.Medium {
+		if r.Outcome != outcome.Done && f.Severity.AtLeast(failOn) {
 			c.fail(failure, f.ID, f.Where, f.Allows, f.Mend)
 		}
 		all = append(all, c)

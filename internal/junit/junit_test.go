@@ -229,6 +229,8 @@ func TestCases(t *testing.T) {
 			[]string{"skipped doctor admin-user: registry a"}},
 		{"findings", report.Result{Action: "doctor", Outcome: outcome.Refused, Refusals: []rule.Refusal{{Rule: rule.TrustTooWide, Subject: "findings", Reason: "too wide"}}, Findings: []doctor.Finding{{ID: "x", Severity: doctor.High, Where: "a"}, {ID: "y", Severity: doctor.Unknown, Where: "b"}, {ID: "z", Severity: doctor.Low, Where: "c"}}},
 			[]string{"failure rules trust-too-wide: findings", "failure doctor x: a", "failure doctor y: b", "skipped doctor z: c"}},
+		{"findings at the limit", report.Result{Action: "doctor", Outcome: outcome.Refused, Doctor: &report.Doctor{FailOn: doctor.Medium}, Findings: []doctor.Finding{{ID: "x", Severity: doctor.Medium, Where: "a"}, {ID: "z", Severity: doctor.Low, Where: "c"}}},
+			[]string{"failure doctor x: a", "skipped doctor z: c"}},
 	} {
 		var got []string
 		for _, one := range cases(c.r) {
