@@ -131,6 +131,9 @@ func references(inputs map[string]string) []string {
 	if inputs["action"] == agent.Doctor && inputs["flowFile"] != "" && inputs["source"]+inputs["targets"] == "" {
 		return found
 	}
+	if inputs["action"] == agent.Audit && inputs["flowFile"] != "" && inputs["flow"] != "" && inputs["source"]+inputs["targets"] == "" {
+		return found // a whole flow, or a set of it
+	}
 	set := inputs["images"] != "" || inputs["imagesFrom"] != ""
 	if set && (inputs["flowFile"] == "" || inputs["flow"] == "" || inputs["source"] != "" || inputs["targets"] != "") {
 		return append(found, "a set of images goes with a flow, and with neither source nor targets")

@@ -248,6 +248,12 @@ func (c *Config) ReadOnly() bool {
 	return c.Derives() || c.Action == Audit || slices.Contains(receiptActions, c.Action) || c.DryRun.Value
 }
 
+// WholeFlow reports whether an audit is of all that a flow covers: the inputs name a
+// flow, and neither an image nor a set.
+func (c *Config) WholeFlow() bool {
+	return c.Action == Audit && c.FlowFile != "" && c.Flow != "" && !c.HasSet() && c.Source == "" && len(c.Targets) == 0 && c.Digest == ""
+}
+
 // JSON reports whether result.json is written to standard output.
 func (c *Config) JSON() bool { return c.Output == "json" }
 

@@ -80,9 +80,13 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		return
 	}
 	c.checkFlow(usage)
-	if !c.HasSet() {
+	if !c.HasSet() && !c.WholeFlow() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
-			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
+			remedy := "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?"
+			if c.Action == Audit && c.FlowFile != "" && len(c.Targets) == 0 {
+				remedy += " To audit a whole flow, set flow."
+			}
+			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), remedy)
 		}
 		if len(c.Targets) == 0 && c.FlowFile == "" && !usage.has("flowFile") && (c.Action == Promote || c.Action == InvertedPush || c.Action == Plan || c.Action == Audit) && !usage.has("targets") {
 			usage.add("targets", fmt.Sprintf("%s requires at least one target", c.Action), "Set targets to host, host/repository or host/repository:tag. Is a variable empty?")

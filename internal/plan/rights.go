@@ -30,6 +30,7 @@ type Usage struct {
 	Writes    bool                   // anything is written
 	Referrers bool                   // what is attached to the images is read
 	Planned   bool                   // the plan's code is needed: the others are read as the images are
+	Lists     bool                   // the repositories of targets and others are listed
 	Azure     func(host string) bool // the registry has locks, and lists tags by a right of its own
 	// Required leaves out the rights that the step can do without: to see locks that it
 	// does not set, and to list tags.
@@ -45,7 +46,7 @@ func RequiredRights(images []Wanted, others []ref.Reference, use Usage) Rights {
 	}
 	for _, other := range others {
 		rights.add(other, "pull")
-		if use.Planned && use.Referrers && use.Azure(other.Registry) {
+		if (use.Planned && use.Referrers || use.Lists) && use.Azure(other.Registry) {
 			rights.add(other, "metadata_read")
 		}
 	}
@@ -76,6 +77,9 @@ func (w Wanted) addRights(rights Rights, use Usage) {
 	for i, t := range w.Targets {
 		locks := w.Routes[i].Rules.Lock != topology.LockNone
 		rights.add(t, "pull")
+		if use.Lists && use.Azure(t.Registry) {
+			rights.add(t, "metadata_read")
+		}
 		if w.Action == Audit {
 			continue
 		}

@@ -42,6 +42,15 @@ func Open(mediaType string, content []byte, digest string, keys []Key) (Opened, 
 	return o, err
 }
 
+// ErrOtherImage is the kind of the error of a statement about another image, for
+// errors.Is.
+var ErrOtherImage = errors.New("the statement is about another image")
+
+type otherImage struct{ reason string }
+
+func (o otherImage) Error() string        { return o.reason }
+func (o otherImage) Is(target error) bool { return target == ErrOtherImage }
+
 // Claim returns the statement of a receipt like Open, whoever signed it: nothing in it
 // is evidence.
 func Claim(mediaType string, content []byte, digest string) (Opened, error) {
@@ -70,7 +79,7 @@ func statementOf(e envelope, digest string) (Opened, error) {
 	case len(head.Subject) != 1 || len(head.Subject[0].Digest) != 1:
 		return Opened{}, errors.New("the statement does not have one subject with one digest")
 	case ref.PrefixDigest(head.Subject[0].Digest["sha256"]) != digest:
-		return Opened{}, fmt.Errorf("the statement is about another image, %s", subjectDigest(head.Subject[0]))
+		return Opened{}, otherImage{"the statement is about another image, " + subjectDigest(head.Subject[0])}
 	case !known:
 		return Opened{}, fmt.Errorf("the statement has the predicate type %q", head.PredicateType)
 	}
@@ -120,7 +129,7 @@ func parse(predicate []byte, into any) error {
 
 func matching(digest, want string, err error) error {
 	if digest != want {
-		return fmt.Errorf("its predicate is about another image, %s", digest)
+		return otherImage{"its predicate is about another image, " + digest}
 	}
 	return err
 }

@@ -56,6 +56,8 @@ func Headline(r Result) string {
 			return "findings: " + severities(r.Findings) + "; nothing was written"
 		case r.Action == "doctor":
 			return "no findings; nothing was written"
+		case r.Drift != nil:
+			return driftHeadline(r, arrived, total)
 		case r.Action == "audit":
 			if len(r.Images) > 1 {
 				return fmt.Sprintf("everything of %d images has arrived at %s", len(r.Images), registries(r.Images))
@@ -87,6 +89,8 @@ func Headline(r Result) string {
 		}
 	case outcome.Partial, outcome.Failed:
 		switch {
+		case r.Drift != nil:
+			return driftHeadline(r, arrived, total)
 		case r.Action == "audit" && total > 0:
 			return fmt.Sprintf("%d of %s complete", arrived, targets(total))
 		case r.Outcome == outcome.Partial:

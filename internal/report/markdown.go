@@ -76,6 +76,7 @@ func (m *markdown) rest(r Result, explained bool) {
 		m.approvalCode(r)
 		m.images(r)
 	}
+	m.drift(r)
 	m.approvers(r.Approval)
 	m.receipt(r.ReceiptVerdict)
 	m.lives(r.Trace)

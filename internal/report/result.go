@@ -7,6 +7,7 @@ import (
 
 	"acrpromote/internal/card"
 	"acrpromote/internal/doctor"
+	"acrpromote/internal/drift"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/rule"
 	"acrpromote/internal/trace"
@@ -68,6 +69,8 @@ type Result struct {
 	// severe first. It is nil for all actions but doctor.
 	Findings []doctor.Finding `json:"findings,omitzero"`
 	Doctor   *Doctor          `json:"doctor,omitempty"`
+	// Drift has what an audit of a whole flow found. It is nil for all others.
+	Drift []drift.Finding `json:"drift,omitzero"`
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`

@@ -73,6 +73,7 @@ func newText(width int, colour bool) *text {
 func (t *text) facts(r Result) {
 	t.heading(r)
 	t.images(r)
+	t.drift(r)
 	t.changes(r)
 	t.code(r)
 	t.approval(r.Approval)

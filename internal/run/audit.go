@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/approval"
+	"acrpromote/internal/drift"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
@@ -23,6 +25,9 @@ func audit(c *agent.Config, s *session.Session, o *order, f *findings, result *c
 	addRules(s, o, f, result)
 	if o.set {
 		o.setDigest = setDigest(o, f)
+	}
+	if o.whole != nil {
+		result.result.Drift = []drift.Finding{}
 	}
 	result.result.ApprovalCode = approvalCode(o, f)
 	images := observed(o, f, time.Now())
@@ -40,14 +45,16 @@ func audit(c *agent.Config, s *session.Session, o *order, f *findings, result *c
 			warnOfReferrers(wanted, *found, result)
 		}
 		for j := range wanted.Targets {
-			image.Targets = append(image.Targets, auditTarget(wanted, j, found, result))
+			image.Targets = append(image.Targets, auditTarget(wanted, j, found, o.whole != nil, result))
 		}
 		result.result.Images = append(result.result.Images, image)
 	}
+	addDrift(o, f, result)
 }
 
-// auditTarget reports what is missing at one target.
-func auditTarget(wanted plan.Wanted, at int, image *observation, result *collector) report.Target {
+// auditTarget reports what is missing at one target. whole is set in an audit of a whole
+// flow.
+func auditTarget(wanted plan.Wanted, at int, image *observation, whole bool, result *collector) report.Target {
 	target, found := wanted.Targets[at], &image.targets[at]
 	t := report.Target{Registry: target.Registry, Repository: target.Repository, Tag: target.Tag, State: outcome.Present}
 	switch {
@@ -69,9 +76,19 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 		for _, d := range found.presence.AbsentForeign() {
 			result.warn(fmt.Sprintf("layer %s is not distributable and is not at %s: clients read it from its original location", d.Digest, target.Registry+"/"+target.Repository))
 		}
-		if missing := missing(target, image.source.tree, *found.presence); len(missing) > 0 {
-			t.State, t.Error = outcome.TargetFailed, missing[0].Reason
-			result.done(false, missing...)
+		if list := missing(target, image.source.tree, *found, whole); len(list) > 0 {
+			t.State, t.Error = outcome.TargetFailed, list[0].Reason
+			for _, one := range list {
+				if whole {
+					result.result.Drift = append(result.result.Drift, one)
+				}
+				result.done(false, driftProblem(one))
+			}
+		}
+		if err := found.presence.Conflict(); err != nil {
+			p := problem(report.TargetSide, err)
+			t.State, t.Error = outcome.TargetFailed, cmp.Or(t.Error, p.Reason)
+			result.done(false, p)
 		}
 	}
 	return t
@@ -80,29 +97,22 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, result *collect
 // errMissing is why an audit reports an attached artifact as failed.
 var errMissing = errors.New("it is missing")
 
-// missing lists every digest that is missing at the target, and the tag if it
-// does not exist or points at another digest.
-func missing(target ref.Reference, tree *transfer.Tree, p transfer.Presence) []report.Problem {
-	var missing []report.Problem
-	add := func(subject, reason string) {
-		missing = append(missing, report.Problem{Side: report.TargetSide, Subject: subject, Reason: reason,
-			Remedy: "Run the step that copies the image again: it sends only what is missing. An audit writes nothing."})
+// missing returns the drift of an image at a target: every digest that is missing, the
+// tag if it does not exist or points at another digest and, in an audit of a whole flow,
+// everything else that is not as the flow leaves it.
+func missing(target ref.Reference, tree *transfer.Tree, found targetState, whole bool) []drift.Finding {
+	d := found.drift
+	d.At, d.Digest, d.TagDigest = target, tree.Digest(), found.presence.TagDigest
+	if whole && !found.presence.Root {
+		// That the tag does not point to the image says it all.
+		return d.Judge()
 	}
-	place := target.Registry + "/" + target.Repository
-	switch {
-	case target.Tag == "":
-	case p.TagDigest == "":
-		add(target.String(), fmt.Sprintf("the tag does not exist; it should point at %s", tree.Digest()))
-	case p.TagDigest != tree.Digest():
-		add(target.String(), fmt.Sprintf("the tag points at %s instead of %s", p.TagDigest, tree.Digest()))
+	attached := tree.Attached()
+	for _, m := range found.presence.Missing() {
+		d.Missing = append(d.Missing, drift.Part{Digest: m.Digest, What: what(tree, m),
+			Attached: slices.ContainsFunc(attached, func(a transfer.Attached) bool { return a.Digest == m.Digest })})
 	}
-	for _, d := range p.Missing() {
-		add(place+"@"+d.Digest, what(tree, d)+" is missing")
-	}
-	if err := p.Conflict(); err != nil {
-		missing = append(missing, problem(report.TargetSide, err))
-	}
-	return missing
+	return d.Judge()
 }
 
 // what names something that belongs to an image, for people.

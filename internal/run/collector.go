@@ -18,6 +18,7 @@ import (
 type collector struct {
 	usageError bool // a usage error: the inputs are invalid or contradictory
 	unexecuted bool // cancelled before anything was executed
+	astray     int  // drift of an audit that belongs to no image
 
 	mu     sync.Mutex // guards result while images are copied concurrently
 	result report.Result

@@ -11,6 +11,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/azdo"
 	"acrpromote/internal/defect"
+	"acrpromote/internal/drift"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
@@ -33,6 +34,8 @@ type findings struct {
 	rights      []report.Right       // for a plan, by registry
 	others      []ref.Reference      // with their digests; empty if unknown
 	elsewhere   []plan.Image         // by image of other jobs, if the plan's code is needed
+	astray      []drift.Finding      // of an audit of a whole flow: what belongs to no image
+	keysErr     error                // why the keys whose receipts count could not be read
 }
 
 // observation is the state of one image and its targets in their registries.
@@ -80,6 +83,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 		defer defect.Catch(ctx)
 		r.readRights(ctx, f)
 	})
+	r.fetchKeys(ctx, f)
 	var images errgroup.Group
 	images.SetLimit(imagesAtOnce)
 	for i, wanted := range o.images {
@@ -91,6 +95,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	}
 	_ = images.Wait()
 	r.explainAbsent(ctx, f)
+	r.readTags(ctx, f)
 	all.Wait()
 	r.readSealers(ctx, f)
 	return f, wrong

@@ -29,6 +29,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Findings {
 		texts = append(texts, r.Findings[i].Texts()...)
 	}
+	for i := range r.Drift {
+		texts = append(texts, r.Drift[i].Texts()...)
+	}
 	if r.Doctor != nil {
 		for i := range r.Doctor.Accepted {
 			a := &r.Doctor.Accepted[i]

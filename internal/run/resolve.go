@@ -39,6 +39,8 @@ type order struct {
 	quoted []string
 	scope  plan.Scope
 
+	whole *wholeFlow // nil unless an audit is of all that a flow covers
+
 	signers     []*signer         // of receipts
 	verifiers   []vaultKey        // whose receipts count
 	flow        *flowFile         // nil if there is none
@@ -156,13 +158,27 @@ func inputs(c *agent.Config) topology.Inputs {
 	return in
 }
 
+// read returns what the order reads besides its images: images of parallel jobs, and
+// the targets' repositories in an audit of a whole flow.
+func (o *order) read() []ref.Reference {
+	if o.whole == nil {
+		return o.others
+	}
+	return slices.Concat(o.others, o.whole.places)
+}
+
+// isTarget reports whether a registry is a target.
+func (o *order) isTarget(host string) bool {
+	return plan.IsTarget(o.images, host) || o.whole != nil && slices.ContainsFunc(o.whole.places, func(at ref.Reference) bool { return at.Registry == host })
+}
+
 // signIn prepares the sign-in to every registry of the order without sending
 // anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
-	rights := plan.RequiredRights(o.images, o.others, plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Planned: o.planned, Azure: isAzure})
+	rights := plan.RequiredRights(o.images, o.read(), plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Planned: o.planned, Lists: o.whole != nil, Azure: isAzure})
 	wrong := &agent.UsageError{}
-	for _, host := range plan.Registries(o.images, o.others) {
-		if err := s.SignIn(host, plan.IsTarget(o.images, host), rights[host]); err != nil {
+	for _, host := range plan.Registries(o.images, o.read()) {
+		if err := s.SignIn(host, o.isTarget(host), rights[host]); err != nil {
 			addCredential(wrong, host, err)
 		}
 	}
@@ -193,7 +209,7 @@ func credentialError(host string, err error) error {
 // warnOfUnused warns about registry connections that sign in to no registry of the
 // step, which would otherwise be asked anonymously or by another identity.
 func warnOfUnused(c *agent.Config, o *order, result *collector) {
-	used := plan.Registries(o.images, o.others)
+	used := plan.Registries(o.images, o.read())
 	for _, connection := range c.Registries {
 		host := connection.Host()
 		if slices.Contains(used, host) {
@@ -220,7 +236,7 @@ func warnOfUnused(c *agent.Config, o *order, result *collector) {
 // vaults of the keys that sign receipts.
 func (o *order) signIns(s *session.Session) []approval.SignIn {
 	var all []approval.SignIn
-	for _, host := range plan.Registries(o.images, o.others) {
+	for _, host := range plan.Registries(o.images, o.read()) {
 		if r, err := s.Registry(host); err == nil {
 			all = append(all, approval.SignIn{Host: host, ConnectionID: r.ConnectionID, Connection: o.connections[approval.GUID(r.ConnectionID)], Shared: r.Shared, Writes: plan.Writes(o.images, host)})
 		}
@@ -250,13 +266,13 @@ func (o *order) rulesInForce(in topology.Inputs) map[string]report.RuleInForce {
 // keys that sign receipts, for the result.
 func (o *order) identities(s *session.Session) []report.Identity {
 	var all []report.Identity
-	for _, host := range plan.Registries(o.images, o.others) {
+	for _, host := range plan.Registries(o.images, o.read()) {
 		r, err := s.Registry(host)
 		if err != nil {
 			continue
 		}
 		side := report.SourceSide
-		if plan.IsTarget(o.images, host) {
+		if o.isTarget(host) {
 			side = report.TargetSide
 		}
 		all = append(all, report.Identity{

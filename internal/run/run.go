@@ -169,6 +169,9 @@ func conclude(ctx context.Context, s *session.Session, o *order, result *collect
 		}
 		r.Images[i].Attached = report.MergeAttached(attached...)
 	}
+	for range result.astray {
+		facts.Targets = append(facts.Targets, outcome.TargetFailed)
+	}
 	r.Outcome = outcome.Rank(facts)
 	if r.Outcome == outcome.Cancelled && len(r.Errors) == 0 {
 		r.Errors = append(r.Errors, report.Problem{

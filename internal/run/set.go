@@ -32,7 +32,7 @@ func byFlow(ctx context.Context, c *agent.Config, s *session.Session, result *co
 		return nil, err
 	}
 	r := &resolver{c: c, s: s, result: result, order: &order{flow: flow, action: c.Action}}
-	if !c.HasSet() {
+	if !c.HasSet() && !c.WholeFlow() {
 		return r.order, r.one(named)
 	}
 	return r.order, r.all(ctx)
@@ -134,7 +134,13 @@ func (r *resolver) all(ctx context.Context) error {
 		return usage("flow", err, "Use the name of a flow in the flow file.")
 	}
 	home := r.flow.Registries[flow.From]
-	entries, err := r.entries(home)
+	whole := r.c.WholeFlow()
+	var entries []topology.Image
+	if !whole {
+		entries, err = r.entries(home)
+	} else if err = checkWhole(flow); err == nil {
+		entries, err = everything(flow)
+	}
 	if err != nil {
 		return err
 	}
@@ -143,7 +149,11 @@ func (r *resolver) all(ctx context.Context) error {
 		return err
 	}
 	r.refusals = append(r.refusals, refused...)
-	if len(sources) == 0 && len(refused) == 0 && len(r.others) == 0 {
+	if whole {
+		if err := r.resolveWhole(ctx, flow, sources); err != nil {
+			return err
+		}
+	} else if len(sources) == 0 && len(refused) == 0 && len(r.others) == 0 {
 		return usage("images", errEmptySet, "Name existing images that the flow covers.")
 	}
 	if len(sources) > setLimit {
@@ -168,6 +178,10 @@ func (r *resolver) all(ctx context.Context) error {
 			r.refusals = append(r.refusals, *refused)
 			continue
 		}
+		if whole {
+			// What stays within the source registry has no other name there.
+			all = slices.DeleteFunc(all, func(d plan.Destination) bool { return d.Registry == s.Registry })
+		}
 		targets[i] = all
 	}
 	for i, s := range sources {
@@ -176,7 +190,9 @@ func (r *resolver) all(ctx context.Context) error {
 				r.refusals = append(r.refusals, *no)
 				continue
 			}
-			r.result.warn(fmt.Sprintf("no target subscribes to %s", s))
+			if !whole {
+				r.result.warn(fmt.Sprintf("no target subscribes to %s", s))
+			}
 			continue
 		}
 		if err := r.route(s, named[s], pins[i], targets[i]); err != nil {
@@ -191,7 +207,7 @@ func (r *resolver) all(ctx context.Context) error {
 	if err := r.planOthers(flow); err != nil {
 		return err
 	}
-	if len(r.images) == 0 && len(r.refusals) == 0 && len(r.others) == 0 {
+	if len(r.images) == 0 && len(r.refusals) == 0 && len(r.others) == 0 && !whole {
 		return usage("images", errors.New("no target subscribes to any image of the set"), "Check the flow's teams.")
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/defect"
+	"acrpromote/internal/drift"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/session"
@@ -25,8 +26,9 @@ type targetState struct {
 	// lacked is the presence before the artifacts that are not copied were
 	// removed from it.
 	lacked   transfer.Presence
-	arrived  time.Time // for audit: when the image arrived here; zero if unknown
-	rollback bool      // the tag would move to an older image, by the registries' times
+	arrived  time.Time    // for audit: when the image arrived here; zero if unknown
+	drift    drift.Target // for an audit of a whole flow
+	rollback bool         // the tag would move to an older image, by the registries' times
 	err      error
 }
 
@@ -138,6 +140,11 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		return t
 	}
 	defer func() { at.Observe(t.err) }()
+	if r.whole != nil && at.Azure {
+		// Its error is reported with the tags of the repository. Without the list, each
+		// tag and manifest is asked for.
+		_, _ = at.Data.List(ctx, target.Repository)
+	}
 	var tagDigest string
 	if target.Tag != "" {
 		d, err := r.resolve(ctx, at, target.Repository, target.Tag)
@@ -167,6 +174,9 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		return t
 	}
 	t.presence = &presence
+	if r.whole != nil {
+		r.readDrift(ctx, wanted, i, tree, &t)
+	}
 	if tagDigest != "" && tagDigest != tree.Digest() && r.c.Action != agent.Audit {
 		if wanted.MayMove(i) {
 			readLocks(ctx, target, true, &t)

@@ -53,7 +53,7 @@ func traceImages(ctx context.Context, c *agent.Config, to *reporter, result *col
 		return nil, nil
 	}
 	wrong := &mistakes{}
-	keys := wrong.keys(c, s)
+	keys := wrong.keys(c, s, c.ReceiptKeys)
 	var source ref.Reference
 	if c.Source != "" {
 		source = wrong.source(c.Source)

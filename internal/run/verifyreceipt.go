@@ -38,7 +38,7 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 	wrong := &mistakes{}
 	source := wrong.source(c.Source)
 	expected := wrong.expectations(c)
-	keys := wrong.keys(c, s)
+	keys := wrong.keys(c, s, c.ReceiptKeys)
 	o := &order{action: c.Action, images: []plan.Wanted{{Action: c.Action, Source: source}}, verifiers: keys.vaults}
 	if source.Registry != "" {
 		wrong.join(signInToRead(s, source))
@@ -234,17 +234,18 @@ func (k vaultKey) identity(names map[string]string) report.Identity {
 	return identity
 }
 
-// keys reads the key files and prepares access to the vaults, without sending anything.
-func (m *mistakes) keys(c *agent.Config, s *session.Session) *publicKeys {
+// keys reads the key files and prepares access to the vaults of the named keys, without
+// sending anything.
+func (m *mistakes) keys(c *agent.Config, s *session.Session, names []string) *publicKeys {
 	const input = "receiptKeys"
 	found := &publicKeys{}
 	connection, from := c.Receipts, "receiptConnection"
 	if connection == nil {
 		connection, from = c.Azure, "azureSubscription"
 	}
-	pasted := slices.ContainsFunc(c.ReceiptKeys, func(line string) bool { return strings.Contains(line, "-----") })
+	pasted := slices.ContainsFunc(names, func(line string) bool { return strings.Contains(line, "-----") })
 	hidden := false
-	for _, name := range c.ReceiptKeys {
+	for _, name := range names {
 		if vault.IsURL(name) {
 			reference, err := vault.ParseReference(name)
 			if err != nil {

@@ -230,7 +230,7 @@ func (c *checker) checkNames(path string, f *Flow) {
 	if repository != "" && !strings.Contains(repository, "{repository}") && (len(f.Repositories) != 1 || !f.Repositories[0].Literal()) && c.decoded(path+"/repositories") {
 		c.at(path+"/as/repository", "every repository would get the name "+quote(repository), "Add {repository} to the template, or name the one repository that the flow covers.")
 	}
-	if tag != "" && !strings.Contains(tag, "{tag}") && !f.moves(tag) && c.decoded(path+"/movingTags") {
+	if tag != "" && !strings.Contains(tag, "{tag}") && !f.Moves(tag) && c.decoded(path+"/movingTags") {
 		c.at(path+"/as/tag", "every image would get the tag "+quote(tag)+", which is not in movingTags", "Add {tag} to the template, or add the tag to movingTags.")
 	}
 }

@@ -123,7 +123,7 @@ func TestGeneratedTopologies(t *testing.T) {
 			repository, tag, err := flow.Names(a.Repository, a.Tag)
 			if err != nil || !flow.Covers(a.Repository, a.Tag) || flow.From != from.Name || !slices.Contains(flow.TargetsFor(a.Repository), to.Name) ||
 				a.Flow != "" && flow.Name != a.Flow || a.TargetRepository != "" && a.TargetRepository != repository ||
-				a.TargetTag != "" && a.TargetTag != tag && !flow.moves(a.TargetTag) {
+				a.TargetTag != "" && a.TargetTag != tag && !flow.Moves(a.TargetTag) {
 				t.Fatalf("%+v was given flow %s, which does not cover it:\n%s", a, flow.Name, content)
 			}
 			// No flow with other rules covers the same image.
@@ -138,7 +138,7 @@ func TestGeneratedTopologies(t *testing.T) {
 			if end == "" {
 				end = tag
 			}
-			if to.Immutable && end != "" && !flow.moves(end) {
+			if to.Immutable && end != "" && !flow.Moves(end) {
 				if file.MayMove(flow, a.From, a.To, repository, end, true) == nil {
 					t.Fatalf("%+v: an immutable tag would move:\n%s", a, content)
 				}

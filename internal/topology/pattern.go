@@ -224,6 +224,18 @@ func (r Repositories) Match(repository string) bool {
 	return len(r) == 0
 }
 
+// Names returns the repositories if each is given by its name; otherwise it returns nil.
+func (r Repositories) Names() []string {
+	var names []string
+	for _, p := range r {
+		if !p.literal {
+			return nil
+		}
+		names = append(names, p.text)
+	}
+	return names
+}
+
 func (r Repositories) String() string { return patterns(r, "every repository") }
 
 // patterns returns the patterns of a list for a message, or all if it is empty.

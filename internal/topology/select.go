@@ -220,9 +220,9 @@ func (f *Flow) mismatch(a Query, from, to *Registry) string {
 	switch {
 	case repository != atRepository:
 		return "names it " + atRepository + " at the target"
-	case f.templated() && !f.moves(tag):
+	case f.templated() && !f.Moves(tag):
 		return "has an approval per tag, for the tags " + patterns(f.MovingTags, "none")
-	case tag != atTag && !f.moves(tag):
+	case tag != atTag && !f.Moves(tag):
 		if len(f.MovingTags) == 0 {
 			return "gives it the tag " + cmp.Or(atTag, "none") + " at the target"
 		}
@@ -267,7 +267,7 @@ func (f *File) MayMove(flow *Flow, from, to, repository, tag string, moveTag boo
 	target, known := f.ByHost(to)
 	subject := to + "/" + repository + ":" + tag
 	switch {
-	case known && flow != nil && flow.moves(tag):
+	case known && flow != nil && flow.Moves(tag):
 		return nil
 	case !known || target.Immutable:
 		return &rule.Refusal{Rule: rule.Immutable, Subject: subject,

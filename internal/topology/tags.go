@@ -156,8 +156,8 @@ func (t Tags) match(tag string) bool {
 
 func (t Tags) String() string { return patterns(t, "every tag") }
 
-// moves reports whether a tag at a target of the flow may move.
-func (f *Flow) moves(tag string) bool {
+// Moves reports whether a tag at a target of the flow may move.
+func (f *Flow) Moves(tag string) bool {
 	for _, p := range f.MovingTags {
 		if p.match(tag) {
 			return true

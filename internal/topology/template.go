@@ -93,3 +93,42 @@ func (f *Flow) Names(repository, tag string) (atRepository, atTag string, err er
 	}
 	return atRepository, atTag, nil
 }
+
+// SourceNames returns the names that an image has at the source if it has these at a
+// target of the flow, the reverse of Names. ok is false if the flow gives no image these
+// names.
+func (f *Flow) SourceNames(atRepository, atTag string) (repository, tag string, ok bool) {
+	repository, repositoryOK := f.SourceRepository(atRepository)
+	tag, tagOK := unfill(string(f.As.Tag), "{tag}", atTag)
+	return repository, tag, repositoryOK && tagOK && tag != "" && f.Covers(repository, tag)
+}
+
+// SourceRepository is SourceNames for a repository alone.
+func (f *Flow) SourceRepository(atRepository string) (repository string, ok bool) {
+	repository, ok = unfill(string(f.As.Repository), "{repository}", atRepository)
+	if names := f.Repositories.Names(); ok && repository == "" && len(names) == 1 {
+		repository = names[0] // the template is one name
+	}
+	return repository, ok && ref.IsRepository(repository) && f.Repositories.Match(repository)
+}
+
+// unfill returns what stands for the word in a text that was made of a template; it is
+// empty if the template does not have the word.
+func unfill(template, word, text string) (string, bool) {
+	n := strings.Count(template, word)
+	switch {
+	case template == "":
+		return text, true
+	case n == 0:
+		return "", template == text
+	}
+	length, at := len(text)-len(template)+n*len(word), strings.Index(template, word)
+	if length <= 0 || length%n != 0 {
+		return "", false
+	}
+	value := text[at:min(at+length/n, len(text))]
+	if strings.ReplaceAll(template, word, value) != text {
+		return "", false
+	}
+	return value, true
+}

@@ -43,6 +43,7 @@ type Registry struct {
 	digestTagLists   *cache[digestTags]   // by repository
 	blobRepositories *cache[string]       // a repository that has a blob, by digest
 	layers           *cache[[]byte]       // small blobs, by digest
+	listings         *cache[*Listing]     // by repository
 	memory           *Memory
 
 	// What the registry has shown to support; see upload and referrers.
@@ -106,6 +107,7 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		digestTagLists:   newCache[digestTags](),
 		blobRepositories: newCache[string](),
 		layers:           keyed.NewCache[string, []byte](maxLayers, nil),
+		listings:         newCache[*Listing](),
 		blobsFound:       newCache[bool](),
 		absentSince:      newCache[time.Time](),
 		untaggedSince:    newCache[time.Time](),
@@ -372,6 +374,9 @@ func (r *Registry) resolve(ctx context.Context, repo, reference string, head fun
 		if m, ok := r.manifests.Peek(key(repo, reference)); ok {
 			return m.Descriptor, nil
 		}
+	}
+	if d, ok := r.listedDescriptor(repo, reference); ok {
+		return d, nil
 	}
 	d, err := r.tags.Get(ctx, key(repo, reference), func(ctx context.Context) (Descriptor, error) {
 		started := time.Now()

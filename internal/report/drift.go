@@ -1,0 +1,63 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"acrpromote/internal/sanitize"
+)
+
+// driftLines returns a line for each kind of drift: its number, and the first place. The
+// errors have them all.
+func driftLines(r Result) []string {
+	var lines []string
+	for i, f := range r.Drift {
+		n := 0
+		for j, other := range r.Drift {
+			if other.Kind == f.Kind {
+				if j < i {
+					break // counted
+				}
+				n++
+			}
+		}
+		if n > 0 {
+			lines = append(lines, fmt.Sprintf("%d %s: %s", n, f.Kind, f.Subject()))
+			if n > 1 {
+				lines[len(lines)-1] += fmt.Sprintf(" and %d more", n-1)
+			}
+		}
+	}
+	return lines
+}
+
+// driftHeadline says how an audit of a whole flow ended.
+func driftHeadline(r Result, arrived, total int) string {
+	if len(r.Drift) == 0 && len(r.Errors) == 0 {
+		return fmt.Sprintf("no drift: %s at %s are as the flow leaves them", counted(len(r.Images), "image"), registries(r.Images))
+	}
+	return fmt.Sprintf("%s of drift; %d of %s complete", counted(len(r.Drift), "finding"), arrived, targets(total))
+}
+
+func (t *text) drift(r Result) {
+	for i, line := range driftLines(r) {
+		if i == 0 {
+			t.line("")
+			t.line(t.paint(bold, "Drift"))
+		}
+		for j, l := range wrap(sanitize.Visible(line, longField), t.width-4) {
+			t.line(strings.Repeat(" ", 2+min(j, 1)*2) + l)
+		}
+	}
+}
+
+func (m *markdown) drift(r Result) {
+	for i, line := range driftLines(r) {
+		if i == 0 {
+			m.line("")
+			m.line("### Drift")
+			m.line("")
+		}
+		m.line("- %s", m.text(line))
+	}
+}

@@ -1,0 +1,105 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestList checks that the pages of both lists are read, what they show, and that
+// Resolve then asks only for what is not listed or may not be read.
+func TestList(t *testing.T) {
+	digest := func(s string) string { return "sha256:" + strings.Repeat(s, 64) }
+	tag := func(name, of, attributes string) string {
+		return fmt.Sprintf(`{"name":%q,"digest":%q,"changeableAttributes":{%s}}`, name, of, attributes)
+	}
+	manifest := func(of, attributes string) string {
+		return fmt.Sprintf(`{"digest":%q,"tags":["1.0"],"changeableAttributes":{%s}}`, of, attributes)
+	}
+	pages := map[string]string{
+		"_tags":      `"tags":[` + tag("1.0", digest("a"), `"readEnabled":true,"writeEnabled":false,"deleteEnabled":false`) + "," + tag("bad tag", digest("a"), "") + "]",
+		"_tags 1":    `"tags":[` + tag("2.0", digest("b"), `"writeEnabled":false`) + "," + tag("3.0", digest("c"), `"readEnabled":false`) + "," + tag("4.0", "sha256:1", "") + "]",
+		"_manifests": `"manifests":[` + manifest(digest("b"), `"readEnabled":false`) + "," + manifest(digest("a"), `"deleteEnabled":false`) + "," + manifest(digest("c"), "") + "]",
+	}
+	var asked []string
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = append(asked, r.Method+" "+r.URL.EscapedPath()+"?"+r.URL.RawQuery)
+		what := strings.TrimPrefix(r.URL.EscapedPath(), "/acr/v1/shop%2Fcart/")
+		switch {
+		case strings.HasPrefix(r.URL.Path, "/v2/"):
+			w.Header().Set("Docker-Content-Digest", digest("d"))
+			w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		case strings.HasPrefix(r.URL.EscapedPath(), "/acr/v1/shop%2Fgone/"):
+			w.Header().Set("Content-Type", "application/json")
+			w.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(w, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}`)
+		case strings.HasPrefix(r.URL.EscapedPath(), "/acr/v1/shop%2Floop/"):
+			w.Header().Set("Link", `</acr/v1/shop/loop/_tags>; rel="next"`)
+			fmt.Fprint(w, `{"tags":[]}`)
+		case strings.HasPrefix(r.URL.EscapedPath(), "/acr/v1/shop%2Fcut/"):
+			fmt.Fprint(w, `{"tags":[{"name":"1.0"`)
+		default:
+			if r.URL.Query().Get("last") == "bad tag" {
+				what += " 1"
+			} else if what == "_tags" {
+				// Another form of the path than the one that was asked for.
+				w.Header().Set("Link", `</acr/v1/shop/cart/_tags?last=bad+tag&n=100>; rel="next"`)
+			}
+			fmt.Fprintf(w, `{"registry":"r","imageName":"shop/cart",%s}`, pages[what])
+		}
+	}))
+	t.Cleanup(s.Close)
+	r := newTestRegistry(strings.TrimPrefix(s.URL, "http://"))
+	l, err := r.List(t.Context(), "shop/cart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.List(t.Context(), "shop/cart"); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"GET /acr/v1/shop%2Fcart/_tags?n=100", "GET /acr/v1/shop%2Fcart/_tags?n=100&last=bad+tag", "GET /acr/v1/shop%2Fcart/_manifests?n=100"}
+	if !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
+	}
+	if got := l.Tags(); !slices.Equal(got, []string{"1.0", "2.0", "3.0"}) {
+		t.Errorf("tags %q", got)
+	}
+	for _, c := range []struct {
+		tag, digest string
+		want        Attributes
+	}{{"1.0", digest("a"), Attributes{Read: true}}, {"2.0", digest("b"), Attributes{Read: true, Delete: true}}, {"3.0", digest("c"), Attributes{Write: true, Delete: true}}} {
+		if d, a, ok := l.Tag(c.tag); !ok || d != c.digest || a != c.want {
+			t.Errorf("%s: %s %v %v", c.tag, d, a, ok)
+		}
+	}
+	if a, ok := l.Manifest(digest("a")); !ok || a != (Attributes{Read: true, Write: true}) {
+		t.Errorf("manifest: %v %v", a, ok)
+	}
+	if _, ok := l.Manifest(digest("e")); ok {
+		t.Error("a manifest that is not listed")
+	}
+	for _, c := range []struct {
+		reference, digest string
+		asks              int
+	}{
+		{"1.0", digest("a"), 0}, {digest("a"), digest("a"), 0}, {digest("c"), digest("c"), 0},
+		{"2.0", digest("d"), 1}, {"3.0", digest("d"), 1}, {"5.0", digest("d"), 1}, // not readable, or not listed
+	} {
+		asked = nil
+		if d, err := r.Resolve(t.Context(), "shop/cart", c.reference); err != nil || d.Digest != c.digest || len(asked) != c.asks {
+			t.Errorf("%s: %s, %v, asked %q", c.reference, d.Digest, err, asked)
+		}
+	}
+	if l, err := r.List(t.Context(), "shop/gone"); err != nil || len(l.Tags()) != 0 {
+		t.Errorf("a repository that does not exist: %v %v", l, err)
+	}
+	for _, repository := range []string{"shop/loop", "shop/cut"} {
+		if _, err := r.List(t.Context(), repository); !errors.Is(err, Corrupt) {
+			t.Errorf("%s: %v", repository, err)
+		}
+	}
+}
