@@ -32,7 +32,7 @@ func TestResultOfRun(t *testing.T) {
 		{[]any{"approval", "approvers", 0, "uniqueName"}, manager.UniqueName},
 		{[]any{"approval", "approvals"}, []any{map[string]any{
 			"id": env.stage.Approvals()[0].ID(), "checkRun": env.stage.Approvals()[0].ID(), "check": float64(env.check.ID()), "version": 1.0,
-			"resource": "environment Production", "resourceId": env.environment.ID(),
+			"resource": "environment Production", "resourceId": env.environment.ID(), "requestedAt": o.at("approval", "approvals", 0, "requestedAt"),
 		}}},
 		{[]any{"identities"}, []any{
 			map[string]any{"side": "source", "host": prodHost, "connection": "release-identity", "id": env.connection.ID(), "clientId": clientID},
@@ -55,6 +55,11 @@ func TestResultOfRun(t *testing.T) {
 	}
 	started, err := time.Parse(time.RFC3339Nano, o.at("startedAt").(string))
 	finished, err2 := time.Parse(time.RFC3339Nano, o.at("finishedAt").(string))
+	requested, err3 := time.Parse(time.RFC3339Nano, o.at("approval", "approvals", 0, "requestedAt").(string))
+	approved, err4 := time.Parse(time.RFC3339Nano, o.at("approval", "approvers", 0, "at").(string))
+	if err3 != nil || err4 != nil || requested.After(approved) || requested.Before(approved.Add(-time.Hour)) {
+		t.Errorf("requested at %v, approved at %v", requested, approved)
+	}
 	if err != nil || err2 != nil || started.Before(before.Add(-time.Second)) || finished.Before(started) || finished.After(time.Now().Add(time.Second)) {
 		t.Errorf("started at %v, finished at %v", o.at("startedAt"), o.at("finishedAt"))
 	}

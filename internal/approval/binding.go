@@ -3,6 +3,7 @@ package approval
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"acrpromote/internal/levenshtein"
 	"acrpromote/internal/rule"
@@ -74,8 +75,20 @@ func (j *judge) identify(approvals []Approval, runs []CheckRun) {
 				break
 			}
 		}
+		record.Requested = a.requested()
 		j.records = append(j.records, record)
 	}
+}
+
+// requested returns when the first approver could respond, or zero.
+func (a Approval) requested() time.Time {
+	var first time.Time
+	for _, s := range a.Steps {
+		if !s.Initiated.IsZero() && (first.IsZero() || s.Initiated.Before(first)) {
+			first = s.Initiated
+		}
+	}
+	return first
 }
 
 // record identifies an evaluated check, with the id of its approval.

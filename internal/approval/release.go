@@ -20,7 +20,7 @@ func (j *judge) bindRelease() []Approval {
 		return nil
 	}
 	for _, a := range j.e.Approvals {
-		j.records = append(j.records, Record{ID: a.ID, Resource: Resource{Type: "stage", Name: j.e.Stage}})
+		j.records = append(j.records, Record{ID: a.ID, Resource: Resource{Type: "stage", Name: j.e.Stage}, Requested: a.requested()})
 	}
 	return j.e.Approvals
 }

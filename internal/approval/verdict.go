@@ -74,6 +74,8 @@ type Record struct {
 	Check    int
 	Version  int
 	Resource Resource
+	// Requested is when the first approver could respond; zero if it is unknown.
+	Requested time.Time
 }
 
 // Judge turns evidence into a verdict. It is granted if and only if no rule

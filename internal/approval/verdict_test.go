@@ -516,7 +516,7 @@ func TestRecords(t *testing.T) {
 	one := records(with(), nil)
 	e, _ := with().build()
 	run := e.Suite.Runs[0]
-	if want := []approval.Record{{ID: e.Approvals[0].ID, Run: run.ID, Check: run.ConfigurationID, Version: run.Version, Resource: run.Resource}}; !slices.Equal(one, want) {
+	if want := []approval.Record{{ID: e.Approvals[0].ID, Run: run.ID, Check: run.ConfigurationID, Version: run.Version, Resource: run.Resource, Requested: e.Approvals[0].Steps[0].Initiated}}; !slices.Equal(one, want) {
 		t.Errorf("%+v, want %+v", one, want)
 	}
 	if got := records(with(dStatus1, "rejected"), nil); !slices.Equal(got, one) {

@@ -20,11 +20,12 @@ func WriteJSON(w io.Writer, r Result) error {
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(filled(r))
+	return e.Encode(Complete(r))
 }
 
-// filled returns a copy of r with empty lists instead of nil ones.
-func filled(r Result) Result {
+// Complete returns a copy of r as it is in result.json: with empty lists instead of nil
+// ones.
+func Complete(r Result) Result {
 	if r.Schema == "" {
 		r.Schema = Schema
 	}

@@ -58,7 +58,7 @@ func base(action string, ended outcome.Outcome) Result {
 
 func approved(r Result) Result {
 	r.Approval = Approval{Granted: true, Kind: "manual", Guards: "environment Production",
-		Approvals: []ApprovalRecord{{ID: "id-3", Check: 21, Version: 1, CheckRun: "id-3", Resource: "environment Production", ResourceID: "7"}},
+		Approvals: []ApprovalRecord{{ID: "id-3", Check: 21, Version: 1, CheckRun: "id-3", Resource: "environment Production", ResourceID: "7", RequestedAt: "2026-11-23T11:45:00Z"}},
 		Approvers: []Approver{{Name: "Release Manager (release.manager@example.com)", UniqueName: "release.manager@example.com", ID: "id-1", At: "2026-11-23T12:00:00Z", Comment: "CHG-1234, quoted the code"}},
 		Rules:     RuleStates([]rule.Outcome{{Rule: rule.MinApprovers, Met: true, Detail: "1 of 1"}, {Rule: rule.NotSealed, Met: true, Detail: "1 image sealed before the approval"}})}
 	return r
@@ -78,6 +78,10 @@ func cases() map[string]Result {
 	done := approved(base("invertedPush", outcome.Done))
 	done.Changed = true
 	done.Images = cart(at("dev.azurecr.io", outcome.Copied), Target{Registry: "web.azurecr.io", Repository: "shop/cart", Tag: "1.4.2", State: outcome.Copied, Referrers: 2, Locked: "tag"})
+
+	down := done
+	down.Flow = &FlowFile{Path: "flows.yml", SHA256: strings.TrimPrefix(before, "sha256:")}
+	down.Registries = []Registry{{Name: "dev", Host: "dev.azurecr.io", Trust: "development"}, {Name: "prod", Host: "prod.azurecr.io", Trust: "released", Level: 1}, {Name: "web", Host: "web.azurecr.io", Hosts: []string{"web.westeurope.data.azurecr.io"}, Trust: "development"}}
 
 	nothing := approved(base("invertedPush", outcome.Done))
 	nothing.Images = cart(at("dev.azurecr.io", outcome.Present))
@@ -166,7 +170,7 @@ func cases() map[string]Result {
 	verified.Images = cart(at("dev.azurecr.io", outcome.Planned))
 
 	return map[string]Result{"verify": verified, "explained": explained, "done": done, "nothing": nothing, "moved": moved, "refused": refused, "partial": partial, "failed": failed,
-		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "trace": traced(), "doctor": diagnosed(), "hostile": hostile()}
+		"misuse": misuse, "dryrun": dry, "seal": sealed, "cancelled": cancelled, "unapproved": unapproved, "plan": proposed, "receipt": receiptShown(), "trace": traced(), "doctor": diagnosed(), "flow": down, "hostile": hostile()}
 }
 
 const nasty = "a|b `c` [click](https://evil.example) <script>x</script> ##vso[task.complete]\r\n# H\n| --- |\u202e\x1b[2J\xff www.evil.example </details> ![i](x) ~~~ **b** &amp; \\"

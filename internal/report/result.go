@@ -35,6 +35,8 @@ type Result struct {
 	Plan *Plan `json:"plan,omitempty"`
 	// Flow is the flow file in force; nil if there is none.
 	Flow *FlowFile `json:"flow,omitempty"`
+	// Registries are those of the flow file, sorted by name.
+	Registries []Registry `json:"registries,omitempty"`
 	// RulesInForce has the rules in force, by the name of the input or of the key in
 	// a flow file. It is empty if the rules are not known.
 	RulesInForce map[string]RuleInForce `json:"rulesInForce"`
@@ -193,6 +195,16 @@ type FlowFile struct {
 	Pinned     string `json:"-"`
 }
 
+// Registry is a registry of the flow file. Hosts are its other names, and Level is the
+// place of its trust level in the file: 0 for the least trusted.
+type Registry struct {
+	Name  string   `json:"name"`
+	Host  string   `json:"host"`
+	Hosts []string `json:"hosts,omitempty"`
+	Trust string   `json:"trust"`
+	Level int      `json:"level"`
+}
+
 // Run is the Azure Pipelines run that the program is part of, as far as the
 // server confirmed it. Kind is yaml, release or none.
 type Run struct {
@@ -296,6 +308,9 @@ type ApprovalRecord struct {
 	CheckRun   string `json:"checkRun"`
 	Resource   string `json:"resource"`
 	ResourceID string `json:"resourceId"`
+	// RequestedAt is when the first approver could respond. It is empty if that is
+	// unknown, and for a check.
+	RequestedAt string `json:"requestedAt"`
 }
 
 // Image is an image and its state at each target. Bytes is the size of the

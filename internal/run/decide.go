@@ -72,6 +72,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	for _, a := range verdict.Records {
 		r.Approval.Approvals = append(r.Approval.Approvals, report.ApprovalRecord{
 			ID: a.ID, Check: a.Check, Version: a.Version, CheckRun: a.Run, Resource: a.Resource.String(), ResourceID: a.Resource.ID,
+			RequestedAt: formatTime(a.Requested),
 		})
 	}
 

@@ -7,6 +7,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/agent"
@@ -67,13 +69,23 @@ func loadFlow(ctx context.Context, c *agent.Config, s *session.Session, result *
 		result.warn(fmt.Sprintf("%s:%d:%d: %s", origin.Path, note.Line, note.Column, note.Reason))
 	}
 	flow := &flowFile{File: file, origin: origin, bound: origin.Repository != "" || origin.Pinned != ""}
-	result.result.Flow = &flow.origin
+	result.result.Flow, result.result.Registries = &flow.origin, registriesOf(file)
 	if c.Flow != "" {
 		if _, err := flow.Flow(c.Flow); err != nil {
 			return nil, usage("flow", err, "Use the name of a flow in the flow file.")
 		}
 	}
 	return flow, nil
+}
+
+// registriesOf returns the registries of a flow file, sorted by name.
+func registriesOf(file *topology.File) []report.Registry {
+	var all []report.Registry
+	for _, name := range slices.Sorted(maps.Keys(file.Registries)) {
+		r := file.Registries[name]
+		all = append(all, report.Registry{Name: name, Host: string(r.Host), Hosts: r.Names()[1:], Trust: r.Trust, Level: slices.Index(file.Trust, r.Trust)})
+	}
+	return all
 }
 
 // readFlow reads the file that name refers to: NAME@REF:path on the server,
