@@ -40,14 +40,18 @@ for inlined in runtime/... crypto/... internal/... hash/... compress/... math/..
   inlining+=("-gcflags=$inlined=")
 done
 
-# compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version and
-# the address of the documentation.
+# The texts in the program. They are compressed in it; without that they would add 40 kB.
+packed_texts=(docs/troubleshooting.md internal/topology/flow.schema.json)
+
+# compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version, the
+# address of the documentation and compressed texts.
 compile() {
-  local address alignment=
+  local address alignment= overlay
   address=$(go run ./cmd/docaddress) || exit 1
+  overlay=$(go run ./cmd/packtexts bin/packed "${packed_texts[@]}") || exit 1
   # Functions start at 32 bytes by default, which is 1 % of the program on amd64.
   [ "$2" != amd64 ] || alignment=-funcalign=16
-  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 "${inlining[@]}" \
+  CGO_ENABLED=0 GOOS=$1 GOARCH=$2 go build -trimpath -buildvcs=false -tags nethttpomithttp2 -overlay "$overlay" "${inlining[@]}" \
     -ldflags "-s -w $alignment -X main.version=$version -X acrpromote/internal/manual.address=$address" -o "$3" ./cmd/acrpromote
 }
 

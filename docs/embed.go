@@ -3,7 +3,8 @@ package docs
 
 import _ "embed"
 
-// Troubleshooting is the page troubleshooting.md, in Markdown.
+// Troubleshooting is the page troubleshooting.md, in Markdown. The build compresses it:
+// package packed reads it.
 //
 //go:embed troubleshooting.md
 var Troubleshooting string

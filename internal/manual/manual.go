@@ -12,7 +12,7 @@ import (
 	"unicode"
 
 	"acrpromote/docs"
-
+	"acrpromote/internal/packed"
 	"acrpromote/internal/sorting"
 )
 
@@ -89,7 +89,7 @@ type entry struct{ topic, title, body string }
 
 // entries returns the sections of the page with a heading of the third level,
 // sorted by topic.
-var entries = sync.OnceValue(func() []entry { return parse(docs.Troubleshooting) })
+var entries = sync.OnceValue(func() []entry { return parse(packed.Text(docs.Troubleshooting)) })
 
 func parse(text string) []entry {
 	var all []entry

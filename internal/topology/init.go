@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"acrpromote/internal/packed"
 	"acrpromote/internal/ref"
 )
 
@@ -21,7 +22,7 @@ type Kit struct {
 	PowerShell string // grant-roles.ps1: the same
 }
 
-// schemaText is the JSON Schema of the flow file.
+// schemaText is the JSON Schema of the flow file, as package packed reads it.
 //
 //go:embed flow.schema.json
 var schemaText string
@@ -58,7 +59,7 @@ func Init(a Answers) (Kit, error) {
 		}
 		hosts = append(hosts, host)
 	}
-	kit := Kit{FlowFile: a.flowFile(hosts), Schema: schemaText, Pipeline: a.pipeline(hosts)}
+	kit := Kit{FlowFile: a.flowFile(hosts), Schema: packed.Text(schemaText), Pipeline: a.pipeline(hosts)}
 	script := a.roles(hosts)
 	kit.Bash, kit.PowerShell = script.bash(), script.powerShell()
 	if _, err := Parse("flows.yml", []byte(kit.FlowFile)); err != nil {
