@@ -40,8 +40,9 @@ for inlined in runtime/... crypto/... internal/... hash/... compress/... math/..
   inlining+=("-gcflags=$inlined=")
 done
 
-# The texts in the program. They are compressed in it; without that they would add 40 kB.
-packed_texts=(docs/troubleshooting.md internal/topology/flow.schema.json)
+# The texts in the program. They are compressed in it; without that they would add 100 kB.
+packed_texts=(docs/troubleshooting.md internal/topology/flow.schema.json
+  internal/htmlreport/page.html internal/htmlreport/style.css internal/htmlreport/script.js)
 
 # compile OS ARCH OUTPUT: static, with trimmed paths, stripped, with the version, the
 # address of the documentation and compressed texts.
