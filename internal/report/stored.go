@@ -69,7 +69,7 @@ func Stored(content []byte) (Result, error) {
 		}
 		return Result{}, fmt.Errorf("this version cannot read it completely (%s); %s", sanitize.Line(err.Error()), written)
 	}
-	return filled(r), nil
+	return Complete(r), nil
 }
 
 // strict decodes a document in which every field is known.
