@@ -130,18 +130,16 @@ func NewFederatedCredential(c Connection, f Federation, client *http.Client) (*I
 	return i, nil
 }
 
-// NewDefaultCredential returns the identity of the user at a prompt:
-// azidentity's chain of the environment, a workload or managed identity, and
-// the sign-in of az or azd. It reads the environment and may start these
-// programs. The metadata client must reach the metadata service without a proxy.
-func NewDefaultCredential(c Cloud, client, metadata *http.Client) (*Identity, error) {
+// NewUserCredential returns the identity of the user at a prompt: the environment,
+// a workload or managed identity, or the sign-in of az, azd or Azure PowerShell. The
+// variables are those of the environment that say which (see userSources). The
+// credential may start these programs. The metadata client must reach the metadata
+// service without a proxy.
+func NewUserCredential(c Cloud, variables map[string]string, now time.Time, client, metadata *http.Client) (*Identity, error) {
 	i := &Identity{name: "your own identity (az login)", cloud: c, host: c.Authority, chain: true, secrets: &sanitize.Secrets{}}
 	options := i.options(client)
 	options.Transport = sdkTransport{client: withoutRedirects(client), metadata: withoutRedirects(metadata)}
-	inner, err := azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
-		ClientOptions:            options,
-		DisableInstanceDiscovery: true,
-	})
+	inner, err := userCredential(userOptions{variables: variables, client: options, metadata: withoutRedirects(metadata), now: now})
 	if err != nil {
 		return nil, i.misconfigured(err)
 	}
@@ -246,16 +244,6 @@ func (i *Identity) entraError(err error) error {
 // Name returns what the identity is called in messages.
 func (i *Identity) Name() string { return i.name }
 
-// sources are the names of the sources that azidentity's chain tries.
-var sources = map[string]string{
-	"EnvironmentCredential":       "Environment variables (AZURE_*)",
-	"WorkloadIdentityCredential":  "Workload identity",
-	"ManagedIdentityCredential":   "Managed identity",
-	"AzureCLICredential":          "Azure CLI (az)",
-	"AzureDeveloperCLICredential": "Azure Developer CLI (azd)",
-	"AzurePowerShellCredential":   "Azure PowerShell",
-}
-
 // explainChain makes an error say what came of each source of the user's identity.
 func (i *Identity) explainChain(e *Error, err error) {
 	if tried := i.tried(err.Error()); tried != "" {
@@ -277,11 +265,11 @@ func (i *Identity) tried(text string) string {
 	for source := range strings.SplitSeq(list, "\n\t") {
 		name, reason, _ := strings.Cut(source, ": ")
 		// A response is dumped between lines of dashes, without a colon after the name.
-		if failed, dump, is := strings.Cut(source, " authentication failed"); is && sources[failed] != "" {
+		if failed, dump, is := strings.Cut(source, " authentication failed"); is && sourceLabel(failed) != "" {
 			dump = strings.ReplaceAll(dump, strings.Repeat("-", 80), " ")
 			name, reason = failed, strings.Join(strings.Fields("authentication failed"+dump), " ")
 		}
-		if known := sources[strings.TrimSpace(name)]; known != "" {
+		if known := sourceLabel(strings.TrimSpace(name)); known != "" {
 			name = known
 		}
 		sentences = append(sentences, strings.TrimSuffix(name+": "+i.secrets.Bounded(reason, maxReason), ".")+".")

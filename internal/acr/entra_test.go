@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
@@ -308,27 +311,99 @@ func TestCancellationSurvivesTheSDK(t *testing.T) {
 	}
 }
 
-func TestTheDefaultChainAtAPrompt(t *testing.T) {
+func TestUserCredential(t *testing.T) {
 	env := newTestEnv(t)
-	for name, value := range map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential", "AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "client-1", "AZURE_CLIENT_SECRET": "s3cret"} {
-		t.Setenv(name, value)
-	}
+	variables := map[string]string{"AZURE_TOKEN_CREDENTIALS": "EnvironmentCredential", "AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "client-1", "AZURE_CLIENT_SECRET": "s3cret"}
 	status, body := 200, granted
 	entraHost(env, "login.microsoftonline.us", func(map[string]string) (int, string) { return status, body })
-	identity, err := NewDefaultCredential(government, env.client(), env.client())
-	if err != nil {
-		t.Fatal(err)
+	open := func() *Identity {
+		t.Helper()
+		identity, err := NewUserCredential(government, variables, time.Now(), env.client(), env.client())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return identity
 	}
+	identity := open()
 	token, err := identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
 	if err != nil || token.Token != entraToken || identity.Cloud() != government {
 		t.Errorf("%v", err)
 	}
+	// A source that is configured and refused ends the search.
 	status, body = 401, `{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret provided."}`
-	if identity, err = NewDefaultCredential(government, env.client(), env.client()); err != nil {
+	for _, selection := range []string{"EnvironmentCredential", "environmentcredential", "prod", ""} {
+		variables["AZURE_TOKEN_CREDENTIALS"] = selection
+		_, err = open().GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+		if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "AADSTS7000215") || strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%q: got %v", selection, err)
+		}
+	}
+}
+
+// TestUserSources checks which sources are tried, in which order, and why each cannot
+// be used.
+func TestUserSources(t *testing.T) {
+	t.Setenv("PATH", t.TempDir()) // without az, azd and pwsh
+	env := newTestEnv(t)
+	file := filepath.Join(t.TempDir(), "certificate.pem")
+	if err := os.WriteFile(file, []byte("no certificate"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
-	if !errors.Is(err, ErrDenied) || !strings.Contains(err.Error(), "AADSTS7000215") || strings.ContainsAny(err.Error(), "\n\r") || strings.Contains(err.Error(), "s3cret") {
+	silent := &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("no route to host") })}
+	const (
+		environment = "Environment variables (AZURE_*)"
+		workload    = "Workload identity"
+		managed     = "Managed identity"
+		az          = "Azure CLI (az)"
+		azd         = "Azure Developer CLI (azd)"
+		powershell  = "Azure PowerShell"
+	)
+	all := []string{environment, workload, managed, az, azd, powershell}
+	for name, c := range map[string]struct {
+		variables map[string]string
+		tried     []string
+		says      string
+	}{
+		"nothing is set": {nil, all, "missing environment variable AZURE_TENANT_ID"},
+		"no metadata":    {map[string]string{"AZURE_TOKEN_CREDENTIALS": "prod"}, all[:3], "the metadata service of this machine does not respond"},
+		"tools":          {map[string]string{"AZURE_TOKEN_CREDENTIALS": "dev"}, all[3:], "not found on path"},
+		"one tool":       {map[string]string{"AZURE_TOKEN_CREDENTIALS": "AzurePowerShellCredential"}, all[5:], "not found"},
+		"no client":      {map[string]string{"AZURE_TENANT_ID": tenant}, all, "missing environment variable AZURE_CLIENT_ID"},
+		"no secret":      {map[string]string{"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "c"}, all, "missing environment variable AZURE_CLIENT_SECRET or AZURE_CLIENT_CERTIFICATE_PATH"},
+		"no certificate": {map[string]string{"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_CERTIFICATE_PATH": file}, all, "AZURE_CLIENT_CERTIFICATE_PATH: it has no certificate in PEM"},
+		"no file":        {map[string]string{"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "c", "AZURE_CLIENT_CERTIFICATE_PATH": file + "x"}, all, "no such file"},
+		"no workload":    {map[string]string{"AZURE_TOKEN_CREDENTIALS": "WorkloadIdentityCredential"}, all[1:2], "no client ID specified"},
+		"of a person":    {map[string]string{"AZURE_TENANT_ID": tenant, "AZURE_CLIENT_ID": "c", "AZURE_USERNAME": "u", "AZURE_PASSWORD": "p"}, all, "missing environment variable AZURE_CLIENT_SECRET"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			identity, err := NewUserCredential(public, c.variables, time.Now(), env.client(), silent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope})
+			if err == nil || !strings.Contains(err.Error(), c.says) {
+				t.Fatalf("got %v, want %q", err, c.says)
+			}
+			at := 0
+			for _, source := range all {
+				i := strings.Index(err.Error(), source+": ")
+				if tried := slices.Contains(c.tried, source); tried != (i >= 0) || tried && i < at {
+					t.Errorf("%s: tried %v, want %v, in order: %v", source, i >= 0, tried, err)
+				}
+				at = max(at, i)
+			}
+		})
+	}
+	identity, err := NewUserCredential(public, nil, time.Now(), env.client(), env.client())
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What responds at the address of the metadata service knows no such identity.
+	if _, err = identity.GetToken(t.Context(), policy.TokenRequestOptions{Scopes: tokenScope}); err == nil || !strings.Contains(err.Error(), "Managed identity: failed to authenticate a system assigned identity") || !strings.Contains(err.Error(), az) {
+		t.Errorf("got %v", err)
+	}
+	_, err = NewUserCredential(public, map[string]string{"AZURE_TOKEN_CREDENTIALS": "AzureCli"}, time.Now(), env.client(), env.client())
+	if err == nil || !strings.Contains(err.Error(), `"AzureCli"`) || !strings.Contains(err.Error(), "AzureCLICredential") {
 		t.Errorf("got %v", err)
 	}
 }

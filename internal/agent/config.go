@@ -94,6 +94,9 @@ type Config struct {
 	// InRun is set in a task, and in a script within a run (TF_BUILD or
 	// SYSTEM_COLLECTIONURI is set).
 	InRun bool
+	// UserVariables are the variables by which a user signs in at a prompt with the
+	// libraries of Azure (AZURE_* and those of managed identities), by name.
+	UserVariables map[string]string
 	// Debug is set if requests are logged (System.Debug).
 	Debug bool
 

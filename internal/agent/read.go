@@ -23,6 +23,7 @@ func Read(args, environ []string) (*Config, error) {
 	_, collection := env["SYSTEM_COLLECTIONURI"]
 	c.InRun = c.InPipeline || build || collection
 	c.EnvironmentProxy = !c.InPipeline
+	c.UserVariables = userVariables(env)
 	c.Secrets = secrets(env)
 	c.Suspicious = suspicious(env)
 	c.warnOfEnvironment()
@@ -109,6 +110,17 @@ func environment(environ []string) map[string]string {
 		}
 	}
 	return env
+}
+
+// userVariables returns the variables that sign a user in to Azure.
+func userVariables(env map[string]string) map[string]string {
+	variables := map[string]string{}
+	for name, value := range env {
+		if strings.HasPrefix(name, "AZURE_") || name == "IDENTITY_ENDPOINT" || name == "MSI_ENDPOINT" {
+			variables[name] = value
+		}
+	}
+	return variables
 }
 
 // present looks up values that are not empty: an empty value counts as absent,

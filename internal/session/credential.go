@@ -52,7 +52,7 @@ func (s *Session) credential(host string, target bool) (acr.Credential, error) {
 	case found:
 		return docker, nil
 	case azure:
-		identity, err := acr.NewDefaultCredential(cloud, s.entra([]string{cloud.Authority}), s.metadata())
+		identity, err := acr.NewUserCredential(cloud, s.config.UserVariables, time.Now(), s.entra([]string{cloud.Authority}), s.metadata())
 		if err != nil {
 			return nil, err
 		}

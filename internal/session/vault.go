@@ -37,7 +37,7 @@ func (s *Session) Vault(key vault.Reference, connection *agent.Connection, input
 	case s.config.InPipeline:
 		err = &CredentialError{key.Host, "no service connection is given for the vault " + key.Host, "Name an Azure Resource Manager connection in " + input + "."}
 	default:
-		credential, err = acr.NewDefaultCredential(cloud, s.entra([]string{cloud.Authority}), s.metadata())
+		credential, err = acr.NewUserCredential(cloud, s.config.UserVariables, time.Now(), s.entra([]string{cloud.Authority}), s.metadata())
 	}
 	if err != nil {
 		return nil, err
