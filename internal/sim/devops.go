@@ -213,6 +213,7 @@ type Project struct {
 
 	repositories []*Repository
 	queues       []*Queue
+	leases       []Lease
 	acls         map[string][]ace // by security token
 }
 
@@ -264,6 +265,7 @@ const (
 	Queues              = "queues"
 	Policies            = "policies"
 	AccessLists         = "accesslists"
+	RetentionLeases     = "leases"
 )
 
 // Deny takes the permission to read one kind of documents from the build

@@ -151,6 +151,8 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		project.serveEnvironments(w, query.Get("name"))
 	case match("GET", "serviceendpoint", "endpoints"):
 		project.serveEndpoints(w, token, split(query.Get("endpointNames")), split(query.Get("endpointIds")))
+	case match("POST", "build", "retention", "leases"):
+		project.addLeases(w, r)
 	case match("POST", "distributedtask", "hubs", "*", "plans", "*", "jobs", "*", "oidctoken"):
 		token.serveOIDC(w, path[2], path[4], path[6], query.Get("serviceConnectionId"))
 	default:

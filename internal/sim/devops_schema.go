@@ -32,6 +32,7 @@ var schema = func() map[string]map[string]string {
 		"Area": {"id": "uuid", "name": "string", "locationUrl": "string"},
 		// The description has the settings of each type of check apart.
 		"CheckConfiguration": {"settings": "any"},
+		"NewRetentionLease":  {"daysValid": "integer", "definitionId": "integer", "ownerId": "string", "protectPipeline": "boolean", "runId": "integer"},
 		// azure-devops-go-api, package serviceendpoint.
 		"ServiceEndpoint": {"administratorsGroup": "IdentityRef", "authorization": "EndpointAuthorization", "createdBy": "IdentityRef", "data": "{}string",
 			"description": "string", "groupScopeId": "uuid", "id": "uuid", "isReady": "boolean", "isShared": "boolean", "name": "string", "operationStatus": "any",
