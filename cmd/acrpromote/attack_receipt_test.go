@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/sim"
+	"acrpromote/internal/testimage"
 )
 
 // TestKeyInsteadOfItsFile: a private key that is pasted where its file is expected
@@ -87,4 +89,53 @@ func TestUnreadableReceipts(t *testing.T) {
 	attachReceipts(dev, image, receiptOf(t, promoted(image), key, receipt.DSSE)...)
 	p.run("verifyReceipt", "--source", devImage, "--receiptKeys", key.file).wantCode(0).logs("Not every receipt could be read")
 	p.run(verifying(key.file, "--minApprovers", "2")...).wantCode(1)
+}
+
+// TestFullReceiptsStayBehind: a receipt that says more than receipts at a target may
+// stays behind, whatever lists it.
+func TestFullReceiptsStayBehind(t *testing.T) {
+	for name, listed := range map[string]func(s *sim.Registry, image descriptor, all []descriptor){
+		"by the API": nil,
+		"without a type": func(s *sim.Registry, image descriptor, all []descriptor) {
+			for i := range all {
+				all[i].ArtifactType = ""
+			}
+			testimage.List(s, cart, image, all...)
+		},
+		"with another type": func(s *sim.Registry, image descriptor, all []descriptor) {
+			for i := range all {
+				all[i].ArtifactType = "application/spdx+json"
+			}
+			testimage.List(s, cart, image, all...)
+		},
+		"under a digest tag": func(s *sim.Registry, image descriptor, all []descriptor) {
+			for i, d := range all {
+				_, content, _ := s.Manifest(cart, d.Digest)
+				s.Push(cart, fmt.Sprintf("%s.r%d", testimage.FallbackTag(image.Digest), i), d.MediaType, content)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			env := newTestEnv(t)
+			env.prod = env.cloud.Registry(prodHost, sim.RegistryOptions{Tokens: env.directory, Now: env.clock.now, NoReferrers: strings.HasPrefix(name, "with")})
+			env.prod.Grant(clientID, "**", sim.RepositoryWriter...)
+			key := newReceiptKey(t, env.temp, "receipts.pem")
+			image := pushImage(env.prod, cart, release, 1, 2, 2048)
+			full := attachReceipts(env.prod, image, receiptOf(t, promoted(image), key, receipt.DSSE)...)
+			if listed != nil {
+				listed(env.prod, image, full)
+			}
+			env.approve(manager, "released")
+			flow := strings.Replace(receiptFlow, "environment: Production}}\n    receipt: {required: true}", "environment: Production}, sealed: false}", 1)
+			o := env.task(inputs{"action": "invertedPush", "source": source, "flow": "released", "flowFile": env.flowFile(flow)}).want("done")
+			if left := o.at("images", 0, "attached").([]any); len(left) != len(full) || o.at("images", 0, "attached", 0, "state") != "left" {
+				t.Errorf("attached %v", left)
+			}
+			for _, d := range full {
+				if _, content, there := env.dev.Manifest(cart, d.Digest); there {
+					t.Errorf("%s is at DEV: %s", d.Digest, content)
+				}
+			}
+		})
+	}
 }

@@ -34,7 +34,7 @@ func (r *reader) withholdReceipts(ctx context.Context, wanted plan.Wanted, list 
 	group.SetLimit(artifactsAtOnce)
 	for i := range list {
 		one := &list[i]
-		if !one.Missing || one.Tag != "" || one.Type != receipt.ArtifactType && one.Type != receipt.BundleType {
+		if !one.Missing || one.Type != receipt.ArtifactType && one.Type != receipt.BundleType {
 			continue
 		}
 		group.Go(func() error {
