@@ -437,6 +437,7 @@ func TestVerifyReceiptMisuse(t *testing.T) {
 		{verifying(key.file, "--from", prodHost+"/Shop"), []string{`"Shop" is not a valid repository`}},
 		{verifying(key.file, "--rules", "strict"), []string{`"strict" is not one of verified`}},
 		{verifying(key.file, "--receiptMaxAge", "soon"), []string{"not a positive duration"}},
+		{verifying(key.file, "--project", "", "--branches= ", "--minApprovers", "", "--rules="), []string{"flag --project is empty", "flag --branches is empty", "flag --minApprovers is empty", "flag --rules is empty"}},
 	} {
 		flags := c.flags
 		if !slices.Contains(flags, "--output") {

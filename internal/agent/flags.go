@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/levenshtein"
@@ -100,6 +101,12 @@ func flags(args []string, usage *UsageError) (given map[string]string, operands 
 		}
 		given["INPUT_ACTION"] = Help
 		return given, []string{topic}
+	}
+	for _, in := range Inputs {
+		// An expectation that is empty by mistake would accept every receipt.
+		if given["INPUT_ACTION"] == VerifyReceipt && seen[in.Name] && slices.Contains(in.Actions, VerifyReceipt) && strings.TrimSpace(given[in.flagKey()]) == "" {
+			usage.add("--"+in.Name, fmt.Sprintf("flag --%s is empty, so that it would expect nothing", in.Name), "Write a value, or leave the flag out. Is a variable empty?")
+		}
 	}
 	return given, operands
 }
