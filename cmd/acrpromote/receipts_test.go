@@ -470,31 +470,46 @@ func TestReceiptsElsewhere(t *testing.T) {
 	}
 }
 
-// TestKilledWithReceipts kills an inverted push that requires receipts at the requests
-// of its second half. No tag is ever visible without its receipt.
+// TestKilledWithReceipts kills an inverted push that requires receipts at one of several
+// requests and at each of its last ones, and one of two tags at its last ones. No tag is
+// ever visible without its receipt.
 func TestKilledWithReceipts(t *testing.T) {
+	for name, c := range map[string]struct {
+		last, step int
+		push       inputs
+	}{
+		"required": {6, 8, inputs{"action": "invertedPush", "source": source, "flow": "released"}},
+		"two tags": {4, 1000, push("targets", devHost+"\n"+devHost+"/"+cart+":stable")},
+	} {
+		t.Run(name, func(t *testing.T) { killWithReceipts(t, c.push, c.last, c.step) })
+	}
+}
+
+func killWithReceipts(t *testing.T, pushed inputs, last, step int) {
 	start := func(t *testing.T) (*testEnv, descriptor, inputs, receipt.Key) {
 		env, image := ready(t)
 		path, key := env.keyFile()
-		in := inputs{"action": "invertedPush", "source": source, "flow": "released", "receiptKey": path, "flowFile": env.flowFile(receiptFlow)}
+		in := pushed.with("receiptKey", path)
+		if in["flow"] != "" {
+			in["flowFile"] = env.flowFile(receiptFlow)
+		}
 		return env, image, in, key
 	}
 	env, image, in, key := start(t)
 	total := len(env.task(in).want("done").requests)
 	env.hasReceipts(env.dev, image.Digest, key, 1)
-	step := 8
 	if os.Getenv("ACRPROMOTE_FULL_SWEEP") == "1" {
 		step = 1
 	}
 	for at := 1; at <= total; at++ {
-		if at%step != 0 && at <= total-6 {
+		if at%step != 0 && at <= total-last {
 			continue
 		}
 		for _, answered := range []bool{false, true} {
 			t.Run(fmt.Sprintf("at %d answered %v", at, answered), func(t *testing.T) {
 				env, image, in, key := start(t)
 				env.kill(in, at, answered)
-				if env.dev.TagDigest(cart, release) != "" {
+				if env.dev.TagDigest(cart, release)+env.dev.TagDigest(cart, "stable") != "" {
 					if _, verdict := env.receiptsOf(env.dev, image.Digest, key); !verdict.Met {
 						t.Errorf("the tag is visible without its receipt: %v", verdict.Refusals)
 					}

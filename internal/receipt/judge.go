@@ -307,6 +307,9 @@ func (e Expectations) unmetApproval(p Promotion) []string {
 				}
 			}
 			approvers = len(numbers)
+			if approvers == 0 && !slices.ContainsFunc(a.Checks, func(c Check) bool { return named(c.Resource) }) {
+				return []string{"environment: it was not approved there"}
+			}
 		}
 	}
 	if approvers < e.MinApprovers {

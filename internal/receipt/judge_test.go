@@ -457,3 +457,53 @@ func FuzzStatement(f *testing.F) {
 		}
 	})
 }
+
+// TestEnvironmentNeedsItsApproval: that a resource is listed is not enough.
+func TestEnvironmentNeedsItsApproval(t *testing.T) {
+	production, staging := Resource{"environment", "7", "Production"}, Resource{"environment", "8", "Staging"}
+	expect := Expectations{Environment: "Production"}
+	p := Promotion{Approval: Approval{Kind: Manual, Approvers: 1, Resources: []Resource{production, staging}, Given: []Given{{Resource: staging, Number: 1}}}}
+	if unmet := expect.unmetApproval(p); len(unmet) != 1 || !strings.Contains(unmet[0], "not approved there") {
+		t.Errorf("%q", unmet)
+	}
+	p.Approval.Checks = []Check{{Definition: "smoke", Resource: production}}
+	if unmet := expect.unmetApproval(p); len(unmet) > 0 {
+		t.Errorf("a check on it: %q", unmet)
+	}
+}
+
+// TestPassed: a receipt that nobody would accept does not make a new one unnecessary.
+func TestPassed(t *testing.T) {
+	for _, c := range []struct {
+		result string
+		after  time.Duration
+		want   bool
+	}{{passed, 0, true}, {passed, maxSkew, true}, {passed, maxSkew + time.Second, false}, {"FAILED", 0, false}, {"passed", 0, false}} {
+		r := Receipt{Summary: Summary{VerificationResult: c.result, TimeVerified: clock.Add(c.after)}}
+		if got := r.Passed(clock); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
+
+// TestRedactedBranch: a branch that has the name of a person is left out with it, and
+// the run is still recognized.
+func TestRedactedBranch(t *testing.T) {
+	_, key := signerOf(t, "Ed25519")
+	p := example()
+	p.Run.Branch, p.Seal.Run.Branch = "refs/heads/users/Asha@example.com/fix", "refs/heads/users/chi@example.com/fix"
+	for _, redact := range [][]Redaction{nil, {RedactComments}, DefaultRedaction(), {RedactApprovers, RedactRequester}} {
+		found, payloads := signed(t, p, redact, "Ed25519", DSSE)
+		left := strings.Contains(string(payloads[0].Content), "users/Asha@example.com") || strings.Contains(string(payloads[0].Content), "users/chi@example.com")
+		if left != (len(redact) < 2) {
+			t.Errorf("%v: %s", redact, payloads[0].Content)
+		}
+		v := Judge(here(), found, []Key{key}, Expectations{}, clock)
+		if !v.Met || !v.Receipt.SameRun(p) || !v.Receipt.SameRules(p, redact, target) {
+			t.Errorf("%v: the receipt is not recognized", redact)
+		}
+	}
+	if p.Run.Branch == "" || p.Seal.Run.Branch == "" {
+		t.Error("the promotion itself has changed")
+	}
+}

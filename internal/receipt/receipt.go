@@ -537,9 +537,11 @@ func (r Receipt) SameRules(p Promotion, redact []Redaction, at Place) bool {
 		of(is.Flow) == of(p.Flow) && slices.Equal(is.Redacted, p.Redacted)
 }
 
-// SameRun reports whether the receipt is of the same run, stage and attempt as p.
+// SameRun reports whether the receipt is of the same run, stage and attempt as p. The
+// branch can be left out of the receipt.
 func (r Receipt) SameRun(p Promotion) bool {
 	is, of := r.Promotion.Run, p.Run
 	is.URL, of.URL = "", ""
+	is.Branch, of.Branch = "", ""
 	return is == of
 }

@@ -52,8 +52,8 @@ func (p *Promotion) dropUniqueNames() {
 
 // redact returns the promotion, which is in normal form and a copy, without what
 // the names say. Texts that may contain what is left out go with it: the details of
-// outcomes, values of rules that name people, and names and comments that contain
-// the name of someone who is left out.
+// outcomes, values of rules that name people, names and comments that contain the name
+// of someone who is left out, and branches with a unique name.
 func (p Promotion) redact(names []Redaction) (Promotion, error) {
 	p.Redacted = slices.Compact(slices.Sorted(slices.Values(names)))
 	if p.Redacted == nil {
@@ -90,6 +90,15 @@ func (p Promotion) redact(names []Redaction) (Promotion, error) {
 	for i, r := range p.Requesters {
 		if containsAny(r.Name, identities) {
 			p.Requesters[i].Name = ""
+		}
+	}
+	branches := []*string{&p.Run.Branch}
+	if p.Seal != nil {
+		branches = append(branches, &p.Seal.Run.Branch)
+	}
+	for _, branch := range branches {
+		if containsAny(*branch, identities) {
+			*branch = ""
 		}
 	}
 	return p, nil
