@@ -1,10 +1,12 @@
 package azdo
 
 import (
+	"cmp"
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,43 +18,28 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/doctor"
-	"acrpromote/internal/sorting"
 )
 
 // This file reads, for the action doctor, who may use and change what the flows rely on
-// in Azure DevOps.
-
-// Locations that only doctor uses, by the server's identifiers. They are at the
-// collection's own address.
-const (
-	locationPermissions  = "b5b9a4a4-e6cd-4096-853c-ab7d8b0c4eb2" // package pipelinepermissions
-	locationRoles        = "9461c234-c84c-4ed2-b918-2f0f92ad0a35" // azure-devops-node-api, SecurityRolesApi
-	locationACLs         = "18a2ad18-7571-46ae-bec7-0c7da1495885" // package security
-	locationPolicies     = "2c420070-a0a2-49cc-9639-c9f271c5ff07" // package git
-	locationRepositories = "225f7195-f9c7-4d14-ab28-a83f7ff77e1f" // package git
-	locationQueue        = "900fa995-c559-4923-aae7-f8424fe4fbea" // package taskagent
-)
+// in Azure DevOps. Its requests have addresses instead of locations, and its documents
+// no types of their own: both would add much to the program.
 
 // Limits of what doctor reads.
 const (
-	mostConnections  = 50
-	mostEnvironments = 50
-	mostPolicies     = 1000
-	atOnce           = 6 // requests
+	mostRead     = 50 // service connections, and environments
+	mostPolicies = 1000
+	atOnce       = 6
 )
 
 // DoctorQuery is what doctor asks about.
 type DoctorQuery struct {
-	// Access has the registries that service connections sign in to, by the ID of the
-	// connection.
-	Access map[string][]doctor.Access
-	// Host returns the registry of a host that the flows know.
-	Host func(host string) (doctor.Access, bool)
-	// Principal returns the registries at which an identity has a role, by its object ID.
-	Principal func(objectID string) []doctor.Access
+	// Registries are those of the flows.
+	Registries []*doctor.Access
+	// Known reports whether an identity has a role at a registry, by its object ID.
+	Known func(host, objectID string) bool
 	// Environments are the resources whose approval the flows count, with the rules of
 	// the flows. Where is the name in the form of approval.Rules.Environment.
-	Environments []doctor.Environment
+	Environments []*doctor.Environment
 	// Repository, Ref and Path are those of the flow file; empty if it is not read from
 	// the server.
 	Repository, Ref, Path string
@@ -60,357 +47,373 @@ type DoctorQuery struct {
 
 // reading collects what was read, from several goroutines.
 type reading struct {
-	*Service
+	s     *Service
 	ctx   context.Context
+	q     DoctorQuery
 	mu    sync.Mutex
-	found doctor.DevOps
+	found *doctor.DevOps
 	all   sync.WaitGroup
 	slots chan struct{}
 }
 
 // Doctor reads who may use and change what the flows rely on. What cannot be read is
 // listed with what to grant.
-func (s *Service) Doctor(ctx context.Context, q DoctorQuery) doctor.DevOps {
+func (s *Service) Doctor(ctx context.Context, q DoctorQuery) *doctor.DevOps {
 	_, refusals := s.Run(ctx)
-	r := &reading{Service: s, ctx: ctx, slots: make(chan struct{}, atOnce)}
+	r := &reading{s: s, ctx: ctx, q: q, found: &doctor.DevOps{Environments: q.Environments}, slots: make(chan struct{}, atOnce)}
 	if s.areas == nil {
-		u := doctor.Unread{What: "Azure DevOps", Reason: "it could not be reached", Grant: "Run the step again."}
+		reason, grant := "it could not be reached", "Run the step again."
 		if len(refusals) > 0 {
-			u.Reason, u.Grant = refusals[0].Reason, refusals[0].Remedy
+			reason, grant = refusals[0].Reason, refusals[0].Remedy
 		}
-		r.unread("Azure DevOps", u)
+		r.unread("Azure DevOps", "Azure DevOps", reason, grant)
 		return r.found
 	}
-	r.start(func() { r.connections(q) })
-	environments := q.Environments
-	if len(environments) > mostEnvironments {
-		r.tooMany("environments", len(environments), mostEnvironments)
-		environments = environments[:mostEnvironments]
-	}
-	r.found.Environments = slices.Clone(environments)
-	for i := range r.found.Environments {
-		if e := &r.found.Environments[i]; e.Where != "" {
+	r.start(r.connections)
+	for i, e := range q.Environments {
+		if i == mostRead {
+			r.tooMany("environments")
+			break
+		}
+		if e.Where != "" {
 			r.start(func() { r.environment(e) })
 		}
 	}
 	if q.Repository != "" {
-		r.start(func() { r.flowFile(q) })
+		r.start(r.flowFile)
 	}
 	r.start(r.pool)
 	r.all.Wait()
-	sorting.By(r.found.Unread, func(a, b doctor.UnreadIn) int {
-		return strings.Compare(a.Where+"\n"+a.What, b.Where+"\n"+b.What)
-	})
 	return r.found
 }
 
-// start runs f in a goroutine of its own.
+// start runs f in a goroutine of its own, a few at a time.
 func (r *reading) start(f func()) {
 	r.all.Go(func() {
 		defer defect.Catch(r.ctx)
+		r.slots <- struct{}{}
+		defer func() { <-r.slots }()
 		f()
 	})
 }
 
-// read reads one document from the collection's own address. If that fails, it adds
-// what was to be read to what is unknown and reports false.
-func (r *reading) read(where, what, permission, location, version string, route map[string]string, query url.Values, v any) bool {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-r.ctx.Done():
-	}
-	err := r.send(r.ctx, r.base, "GET", location, version, route, query, nil, v)
-	if err == nil {
-		if c, ok := v.(interface{ check() error }); ok {
-			err = c.check()
-		}
-	}
+// read reads the document at an address below the collection's. If that fails, it adds
+// what was to be read to what is unknown and returns nil.
+func (r *reading) read(where, what, address string) any {
+	var document any
+	err := r.s.getAddress(r.ctx, address, &document)
 	if err != nil {
-		r.failed(where, what, err, permission)
+		r.failed(where, what, err)
+		return nil
 	}
-	return err == nil
+	return document
+}
+
+// getAddress reads the document at an address below the collection's into v.
+func (s *Service) getAddress(ctx context.Context, address string, v any) error {
+	request, err := s.request(ctx, http.MethodGet, s.collection.URL()+"/"+address)
+	if err != nil {
+		return err
+	}
+	response, err := s.http.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		return err
+	}
+	return decode(raw, v)
+}
+
+// list is read for a document that lists values. It returns nil if that fails.
+func (r *reading) list(where, what, address string) []any {
+	document := r.read(where, what, address)
+	values, ok := in(document, "value").([]any)
+	if !ok && document != nil {
+		r.failed(where, what, &malformed{reason: "it lists nothing"})
+	}
+	return values
 }
 
 // failed adds what could not be read to what is unknown, with why, and what to grant
 // if the job's identity may not read it.
-func (r *reading) failed(where, what string, err error, permission string) {
-	u := doctor.Unread{What: what, Grant: r.unreadable(what, err, permission).Remedy}
+func (r *reading) failed(where, what string, err error) {
+	permission := "the role Reader on " + where
+	if strings.HasPrefix(where, "flow file ") {
+		permission = `the permission "Read" on its repository`
+	}
+	reason, grant := r.s.cause(err), r.s.unreadable(what, err, permission).Remedy
 	var a *statusError
 	var m *malformed
 	switch {
 	case errors.As(err, &a):
-		u.Reason = a.Error()
+		reason = a.Error()
 		if a.Status == http.StatusUnauthorized || a.Status == http.StatusForbidden || a.Status == http.StatusNotFound {
-			u.Grant = r.grant(permission)
+			grant = r.s.grant(permission)
 		}
 	case errors.As(err, &m):
-		u.Reason = "the response is invalid: " + r.secrets.Line(m.reason)
-	default:
-		u.Reason = r.cause(err)
+		reason = "the response is invalid: " + r.s.secrets.Line(m.reason)
 	}
-	u.Reason = r.secrets.Redact(u.Reason)
-	r.unread(where, u)
+	r.unread(where, what, r.s.secrets.Redact(reason), grant)
 }
 
-func (r *reading) unread(where string, u doctor.Unread) {
-	u.What, u.Reason = strings.ToUpper(u.What[:1])+u.What[1:], strings.TrimSuffix(u.Reason, ".")
+func (r *reading) unread(where, what, reason, grant string) {
+	finding := doctor.UnreadAt(where, strings.ToUpper(what[:1])+what[1:], strings.TrimSuffix(reason, "."), grant)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.found.Unread = append(r.found.Unread, doctor.UnreadIn{Where: where, Unread: u})
+	r.found.Unread = append(r.found.Unread, finding)
 }
 
-func (r *reading) tooMany(what string, count, most int) {
-	r.unread("Azure DevOps", doctor.Unread{What: fmt.Sprintf("the %s after the first %d", what, most),
-		Reason: fmt.Sprintf("there are %d", count), Grant: "Run doctor for fewer flows at a time."})
+func (r *reading) tooMany(what string) {
+	r.unread("Azure DevOps", "all but "+strconv.Itoa(mostRead)+" "+what, "there are too many", "Run doctor for fewer flows at a time.")
 }
 
-// endpoints are service connections. One that cannot be viewed is left out, or null.
-type endpoints struct {
-	Value *[]*endpoint `json:"value"`
-}
-
-type endpoint struct {
-	ID            string         `json:"id"`
-	Name          string         `json:"name"`
-	URL           string         `json:"url"`
-	Data          map[string]any `json:"data"`
-	Authorization struct {
-		Scheme     string         `json:"scheme"`
-		Parameters map[string]any `json:"parameters"`
-	} `json:"authorization"`
-}
-
-func (e *endpoints) check() error {
-	if e.Value == nil {
-		return &malformed{reason: "it lists nothing"}
+// in returns a value in a document by its names, separated by dots; nil if it is not
+// there.
+func in(document any, path string) any {
+	for path != "" {
+		var name string
+		name, path, _ = strings.Cut(path, ".")
+		object, _ := document.(map[string]any)
+		document = object[name]
 	}
-	return nil
+	return document
 }
 
-// text returns the first value of the keys, in any case, that is text.
-func text(of map[string]any, keys ...string) string {
-	for _, key := range keys {
-		for name, value := range of {
-			if s, ok := value.(string); ok && s != "" && strings.EqualFold(name, key) {
-				return s
-			}
+// textIn returns text in a document, empty if it is not there.
+func textIn(document any, path string) string {
+	s, _ := in(document, path).(string)
+	return s
+}
+
+// yes reports whether a value in a document is true.
+func yes(document any, path string) bool {
+	b, _ := in(document, path).(bool)
+	return b
+}
+
+// whole returns a whole number in a document, 0 if it is not there.
+func whole(document any, path string) int {
+	n, _ := in(document, path).(float64)
+	return int(n)
+}
+
+// parameter returns the text in an object whose name is the key in any case: those of
+// service connections differ by their type.
+func parameter(of any, key string) string {
+	object, _ := of.(map[string]any)
+	for name, value := range object {
+		if strings.EqualFold(name, key) {
+			return textIn(value, "")
 		}
 	}
 	return ""
 }
 
+// inProject returns the address of an API of the run's project.
+func (r *reading) inProject(address string) string { return r.s.claims.ProjectID + "/_apis/" + address }
+
 // connections reads the service connections that sign in to the registries of the
 // flows: those that the step names, those whose identity has a role at one of the
-// registries, and those for the host of one.
-func (r *reading) connections(q DoctorQuery) {
-	const where, what = "service connections", "the list"
-	var list endpoints
-	if !r.read(where, what, `the role Reader on the service connections`, locationEndpoints, "7.1-preview.4", r.inProject(nil), nil, &list) {
-		list.Value = &[]*endpoint{}
-	}
-	var found []doctor.Connection
+// registries, and those for the host of one. One that cannot be viewed is left out of
+// the list, or null.
+func (r *reading) connections() {
 	seen := map[string]bool{}
-	for _, e := range *list.Value {
-		if e == nil {
-			continue
-		}
-		c := doctor.Connection{ID: approval.GUID(e.ID), Name: e.Name,
-			ClientID: text(e.Authorization.Parameters, "serviceprincipalid"), ObjectID: text(e.Data, "spnObjectId"),
-			Machine: e.Authorization.Scheme == "ManagedServiceIdentity"}
-		if c.ClientID == "" {
-			c.ClientID = text(e.Data, "msiClientId")
-		}
-		for id, access := range q.Access {
-			if approval.SameGUID(id, c.ID) {
-				c.Access, seen[id] = access, true
-			}
-		}
-		if len(c.Access) == 0 && c.ObjectID != "" {
-			c.Access = q.Principal(c.ObjectID)
-		}
-		if len(c.Access) == 0 {
-			host := text(e.Authorization.Parameters, "loginServer")
-			if host == "" {
-				host = strings.Trim(strings.TrimPrefix(e.URL, "https://"), "/")
-			}
-			if access, ok := q.Host(host); ok {
-				c.Access = []doctor.Access{access}
-			}
-		}
-		if len(c.Access) > 0 {
-			found = append(found, c)
-		}
+	for _, e := range r.list("service connections", "the list", r.inProject("serviceendpoint/endpoints?api-version=7.1")) {
+		parameters, data := in(e, "authorization.parameters"), in(e, "data")
+		c := &doctor.Connection{ID: approval.GUID(textIn(e, "id")), Name: textIn(e, "name"), ObjectID: parameter(data, "spnObjectId"),
+			ClientID: cmp.Or(parameter(parameters, "serviceprincipalid"), parameter(data, "msiClientId")),
+			Machine:  textIn(e, "authorization.scheme") == "ManagedServiceIdentity"}
+		seen[c.ID] = true
+		r.connection(c, cmp.Or(parameter(parameters, "loginServer"), strings.Trim(strings.TrimPrefix(textIn(e, "url"), "https://"), "/")))
 	}
-	for id := range q.Access {
-		if !seen[id] {
-			found = append(found, doctor.Connection{ID: approval.GUID(id), Name: id, Access: q.Access[id]})
+	for _, registry := range r.q.Registries {
+		if id := approval.GUID(registry.Connection); id != "" && !seen[id] {
+			seen[id] = true
+			r.connection(&doctor.Connection{ID: id, Name: id}, "")
 		}
-	}
-	sorting.By(found, func(a, b doctor.Connection) int { return strings.Compare(a.Name+a.ID, b.Name+b.ID) })
-	if len(found) > mostConnections {
-		r.tooMany("service connections", len(found), mostConnections)
-		found = found[:mostConnections]
-	}
-	r.found.Connections = found
-	for i := range found {
-		c := &found[i]
-		resource := approval.Resource{Type: "endpoint", ID: c.ID, Name: c.Name}
-		r.start(func() {
-			for _, check := range r.enabled(resource, &c.Read) {
-				c.Template = c.Template || check.Type == approval.TypeRequiredTemplate
-				c.Approval = c.Approval || check.Type == approval.TypeApproval
-			}
-		})
-		r.start(func() { c.Open = r.open(resource) })
 	}
 }
 
-// enabled returns the checks on a resource that are enabled, and sets read if they
-// were read.
-func (r *reading) enabled(of approval.Resource, read *bool) []approval.Configuration {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-r.ctx.Done():
+// connection reads a service connection if it signs in to a registry. host is its host.
+func (r *reading) connection(c *doctor.Connection, host string) {
+	for _, registry := range r.q.Registries {
+		if approval.SameGUID(registry.Connection, c.ID) || strings.EqualFold(registry.Host, host) || c.ObjectID != "" && r.q.Known(registry.Host, c.ObjectID) {
+			c.Access = append(c.Access, registry)
+		}
 	}
-	checks, err := r.readChecks(r.ctx, of)
+	switch n := len(r.found.Connections); {
+	case len(c.Access) == 0 || n > mostRead:
+		return
+	case n == mostRead:
+		r.tooMany("service connections")
+	}
+	r.found.Connections = append(r.found.Connections, c)
+	r.start(func() {
+		resource := approval.Resource{Type: "endpoint", ID: c.ID, Name: c.Name}
+		for _, check := range r.checks(resource, &c.Read) {
+			c.Template = c.Template || check.Type == approval.TypeRequiredTemplate && !check.Disabled
+			c.Approval = c.Approval || check.Type == approval.TypeApproval && !check.Disabled
+		}
+		c.Open = r.open(resource.String(), "endpoint/"+c.ID)
+	})
+}
+
+// checks returns the checks on a resource, and sets read if they were read.
+func (r *reading) checks(of approval.Resource, read *bool) []approval.Configuration {
+	checks, err := r.s.readChecks(r.ctx, of)
 	if err != nil {
-		r.failed(of.String(), "the checks", err, "the role Reader on "+of.String())
+		r.failed(of.String(), "the checks", err)
 	}
 	*read = err == nil
-	return slices.DeleteFunc(checks.Checks, func(c approval.Configuration) bool { return c.Disabled })
+	return checks.Checks
 }
 
-// pipelines are the pipelines that may use a resource. Where not all may, allPipelines
-// is absent.
-type pipelines struct {
-	Resource *resource `json:"resource"`
-	All      *struct {
-		Authorized bool `json:"authorized"`
-	} `json:"allPipelines"`
-}
-
-func (p *pipelines) check() error {
-	if p.Resource == nil {
-		return &malformed{reason: "it names no resource"}
-	}
-	return nil
-}
-
-// open reports whether every pipeline of the project may use a resource.
+// open reports whether every pipeline of the project may use a resource. Where not all
+// may, the response has no allPipelines.
 //
 // https://learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/pipeline-permissions/get
-func (r *reading) open(of approval.Resource) bool {
-	var document pipelines
-	route := r.inProject(map[string]string{"resourceType": of.Type, "resourceId": of.ID})
-	where := of.String()
-	if of.Type == "queue" {
-		where = "agent pool " + of.Name
+func (r *reading) open(where, resource string) bool {
+	const what = "the pipelines that may use it"
+	document := r.read(where, what, r.inProject("pipelines/pipelinepermissions/"+resource+"?api-version=7.1-preview.1"))
+	if document != nil && in(document, "resource") == nil {
+		r.failed(where, what, &malformed{reason: "it names no resource"})
 	}
-	return r.read(where, "the pipelines that may use it", "the role Reader on "+where, locationPermissions, "7.1-preview.1", route, nil, &document) &&
-		document.All != nil && document.All.Authorized
-}
-
-// roles are the roles on a resource. An identity has no descriptor there.
-type roles struct {
-	Value *[]struct {
-		Identity identity `json:"identity"`
-		Role     struct {
-			Name string `json:"name"`
-		} `json:"role"`
-	} `json:"value"`
-}
-
-func (o *roles) check() error {
-	if o.Value == nil {
-		return &malformed{reason: "it lists nothing"}
-	}
-	return nil
+	return yes(document, "allPipelines.authorized")
 }
 
 // environment reads the checks and the administrators of a resource whose approval
 // counts. Where is its name at first.
+//
+// https://learn.microsoft.com/rest/api/azure/devops/securityroles/roleassignments/list
 func (r *reading) environment(e *doctor.Environment) {
 	resource := approval.NamedResource(e.Where)
 	e.Where = resource.String()
 	if resource.ID == "" {
-		id, unknown := r.find(r.ctx, resource)
+		id, unknown := r.s.find(r.ctx, resource)
 		if id == "" {
 			why, _, _ := strings.Cut(unknown.Unknown, ". ")
-			r.unread(e.Where, doctor.Unread{What: "it", Reason: why, Grant: r.grant("the role Reader on " + e.Where)})
+			r.unread(e.Where, "it", why, r.s.grant("the role Reader on "+e.Where))
 			return
 		}
 		resource.ID = id
 	}
-	for _, check := range r.enabled(resource, &e.Read) {
-		if check.Type == approval.TypeApproval {
-			a := doctor.Approvals{RequesterCanApprove: true}
-			if check.Settings != nil {
-				a = doctor.Approvals{Approvers: len(check.Settings.Approvers), MinApprovers: check.Settings.Required, RequesterCanApprove: !check.Settings.RequesterExcluded}
-			}
-			e.Approvals = append(e.Approvals, a)
+	for _, check := range r.checks(resource, &e.Read) {
+		if check.Type != approval.TypeApproval || check.Disabled {
+			continue
+		}
+		e.Approvals++
+		if s := check.Settings; s != nil {
+			e.Required = max(e.Required, cmp.Or(s.Required, len(s.Approvers))) // 0 is all of them
+			e.SelfApproval = e.SelfApproval || !s.RequesterExcluded
 		}
 	}
-	scope := "distributedtask.environmentreferencerole"
+	scope := "environmentreferencerole"
 	if resource.Type == "endpoint" {
-		scope = "distributedtask.serviceendpointrole"
+		scope = "serviceendpointrole"
 	}
-	var list roles
-	if !r.read(e.Where, "the administrators", "the role Reader on "+e.Where, locationRoles, "7.1-preview.1",
-		map[string]string{"scopeId": scope, "resourceId": r.claims.ProjectID + "_" + resource.ID}, nil, &list) {
+	for _, a := range r.list(e.Where, "the administrators", "_apis/securityroles/scopes/distributedtask."+scope+"/roleassignments/resources/"+
+		r.s.claims.ProjectID+"_"+resource.ID+"?api-version=7.1-preview.1") {
+		if textIn(a, "role.name") != "Administrator" {
+			continue
+		}
+		// An identity has no descriptor there.
+		switch name := textIn(a, "identity.displayName"); {
+		case wide(name):
+			e.Wide = append(e.Wide, name)
+		case !groupUniqueName(name) && !groupUniqueName(textIn(a, "identity.uniqueName")):
+			e.Persons = append(e.Persons, name)
+		}
+	}
+}
+
+// wide reports whether a name is that of a group that contributors belong to, or of an
+// identity that jobs have.
+func wide(name string) bool {
+	scope, group, _ := strings.Cut(strings.TrimPrefix(name, "["), `]\`)
+	switch group {
+	case "Contributors", "Readers", "Project Valid Users", "Project Collection Valid Users", "Everyone", scope + " Team":
+		return true
+	}
+	return strings.Contains(name, " Build Service (")
+}
+
+// flowFile reads the policies of the branch that the flow file is read from, and who
+// may contribute to it. No policy protects a tag, and a commit cannot change.
+//
+// https://learn.microsoft.com/rest/api/azure/devops/git/policy-configurations/get
+func (r *reading) flowFile() {
+	const what = "the branch policies"
+	branch := &doctor.Branch{Where: "flow file " + r.q.Repository + "@" + r.q.Ref + ":" + r.q.Path}
+	kind, name := versionOf(r.q.Ref)
+	if kind == "commit" {
 		return
 	}
-	for _, a := range *list.Value {
-		if a.Role.Name == "Administrator" {
-			e.Administrators = append(e.Administrators, member(a.Identity))
+	project, repository, elsewhere := strings.Cut(r.q.Repository, "/")
+	if !elsewhere {
+		project, repository = r.s.claims.ProjectID, r.q.Repository
+	}
+	document := r.read(branch.Where, "the repository", url.PathEscape(project)+"/_apis/git/repositories/"+url.PathEscape(repository)+"?api-version=7.1")
+	if document == nil {
+		return
+	}
+	id, project := approval.GUID(textIn(document, "id")), approval.GUID(textIn(document, "project.id"))
+	r.found.FlowFile = branch
+	branch.Read = kind == "tag"
+	if !branch.Read {
+		policies := r.list(branch.Where, what, project+"/_apis/git/policy/configurations?repositoryId="+id+"&refName="+url.QueryEscape("refs/heads/"+name)+"&$top="+strconv.Itoa(mostPolicies)+"&api-version=7.1")
+		branch.Read = policies != nil && len(policies) < mostPolicies
+		if len(policies) >= mostPolicies {
+			r.failed(branch.Where, what, &malformed{reason: "it lists too many"})
+		}
+		for _, p := range policies {
+			review(branch, p, strings.TrimPrefix(r.q.Path, "/"))
 		}
 	}
+	r.rights(branch, "repoV2/"+project, "/"+id, refToken(kind, name))
 }
 
-// wideGroups are the groups, without their project, that contributors belong to.
-var wideGroups = []string{"Contributors", "Readers", "Project Valid Users", "Project Collection Valid Users", "Everyone"}
-
-// member returns who an identity is, by its names.
-func member(i identity) doctor.Member {
-	m := doctor.Member{Name: i.DisplayName, Kind: doctor.Person}
-	scope, name, grouped := strings.Cut(i.DisplayName, `]\`)
-	switch {
-	case strings.Contains(i.DisplayName, " Build Service ("):
-		m.Kind = doctor.Pipelines
-	case grouped && (slices.Contains(wideGroups, name) || name == strings.TrimPrefix(scope, "[")+" Team"):
-		m.Kind = doctor.Everyone
-	case grouped || i.person().Group:
-		m.Kind = doctor.Group
+// rights reads who may contribute to a branch or bypass its policies. Whether a list has
+// what is inherited is not documented: the lists of the project, the repository and the
+// branch are read, and the innermost that names somebody counts.
+//
+// https://learn.microsoft.com/rest/api/azure/devops/security/access-control-lists/query
+func (r *reading) rights(branch *doctor.Branch, levels ...string) {
+	const what = "the permissions"
+	token, effective := "", map[string]int{}
+	for _, level := range levels {
+		token += level
+		acls := r.list(branch.Where, what, "_apis/accesscontrollists/"+gitNamespace+"?token="+url.QueryEscape(token)+"&includeExtendedInfo=true&api-version=7.1")
+		if acls == nil {
+			return
+		}
+		for _, acl := range acls {
+			if inherits, ok := in(acl, "inheritPermissions").(bool); ok && !inherits {
+				effective = map[string]int{}
+			}
+			entries, _ := in(acl, "acesDictionary").(map[string]any)
+			for descriptor, entry := range entries {
+				effective[descriptor] = (effective[descriptor] | whole(entry, "allow") | whole(entry, "extendedInfo.effectiveAllow")) &^ whole(entry, "deny")
+			}
+		}
 	}
-	return m
-}
-
-// policies are the policies of a branch.
-type policies struct {
-	Value *[]struct {
-		Enabled  bool `json:"isEnabled"`
-		Blocking bool `json:"isBlocking"`
-		Deleted  bool `json:"isDeleted"`
-		Type     struct {
-			ID string `json:"id"`
-		} `json:"type"`
-		Settings struct {
-			Minimum           number   `json:"minimumApproverCount"`
-			CreatorVoteCounts bool     `json:"creatorVoteCounts"`
-			Files             []string `json:"filenamePatterns"`
-		} `json:"settings"`
-	} `json:"value"`
-}
-
-func (p *policies) check() error {
-	switch {
-	case p.Value == nil:
-		return &malformed{reason: "it lists nothing"}
-	case len(*p.Value) >= mostPolicies:
-		return &malformed{reason: fmt.Sprintf("it lists %d policies or more", mostPolicies)}
+	if len(effective) == 0 {
+		r.failed(branch.Where, what, &malformed{reason: "it lists nobody"})
 	}
-	return nil
+	for _, descriptor := range slices.Sorted(maps.Keys(effective)) {
+		who, all := holder(descriptor)
+		if effective[descriptor]&gitContribute != 0 {
+			branch.Contributors = append(branch.Contributors, who)
+			if all {
+				branch.Wide = append(branch.Wide, who)
+			}
+		}
+		if effective[descriptor]&gitBypass != 0 {
+			branch.Exempt = append(branch.Exempt, who)
+		}
+	}
 }
 
 // The types of policies that require reviewers.
@@ -419,157 +422,46 @@ const (
 	typeRequiredReviewers = "fd2167ab-b0be-447a-8ec8-39368250530e"
 )
 
-// flowFile reads the policies of the branch that the flow file is read from, and who
-// may contribute to it.
-func (r *reading) flowFile(q DoctorQuery) {
-	const permission = `the permission "Read" on the repository`
-	branch := &doctor.Branch{Where: fmt.Sprintf("flow file %s@%s:%s", q.Repository, q.Ref, q.Path)}
-	kind, name := versionOf(q.Ref)
-	if kind == "commit" {
-		return // it cannot change
-	}
-	route := r.inProject(map[string]string{"repositoryId": q.Repository})
-	if project, repository, elsewhere := strings.Cut(q.Repository, "/"); elsewhere {
-		route["project"], route["repositoryId"] = project, repository
-	}
-	var repository struct {
-		ID      string `json:"id"`
-		Project struct {
-			ID string `json:"id"`
-		} `json:"project"`
-	}
-	if !r.read(branch.Where, "the repository", permission, locationRepositories, "7.1-preview.1", route, nil, &repository) {
+// review adds a policy to a branch if it is enabled, blocks a merge and requires
+// reviewers of a file.
+func review(branch *doctor.Branch, policy any, file string) {
+	reviewers := whole(policy, "settings.minimumApproverCount")
+	switch approval.GUID(textIn(policy, "type.id")) {
+	case typeMinimumReviewers:
+	case typeRequiredReviewers:
+		files, _ := in(policy, "settings.filenamePatterns").([]any)
+		covered := len(files) == 0
+		for _, pattern := range files {
+			text := strings.TrimPrefix(textIn(pattern, ""), "/")
+			covered = covered || text == "*" || strings.EqualFold(text, file)
+		}
+		if !covered {
+			return
+		}
+		reviewers = max(reviewers, 1)
+	default:
 		return
 	}
-	id, project := approval.GUID(repository.ID), approval.GUID(repository.Project.ID)
-	r.found.FlowFile = branch
-	if kind == "branch" {
-		r.start(func() {
-			var list policies
-			query := url.Values{"repositoryId": {id}, "refName": {"refs/heads/" + name}, "$top": {strconv.Itoa(mostPolicies)}}
-			if branch.PoliciesRead = r.read(branch.Where, "the branch policies", permission, locationPolicies, "7.1-preview.1", map[string]string{"project": project}, query, &list); branch.PoliciesRead {
-				branch.Reviews = list.reviews(q.Path)
-			}
-		})
+	if reviewers < 1 || !yes(policy, "isEnabled") || !yes(policy, "isBlocking") || yes(policy, "isDeleted") {
+		return
+	}
+	branch.Reviews++
+	if yes(policy, "settings.creatorVoteCounts") {
+		reviewers--
 	} else {
-		branch.PoliciesRead = true // no policy protects a tag
+		branch.Strict = true
 	}
-	branch.RightsRead = r.rights(branch, project, id, kind, name)
+	branch.Others = max(branch.Others, reviewers)
 }
 
-// reviews returns the policies that are enabled, block a merge and require reviewers
-// of a file.
-func (p *policies) reviews(file string) []doctor.Review {
-	var found []doctor.Review
-	for _, v := range *p.Value {
-		minimum := v.Settings.Minimum.Value
-		switch approval.GUID(v.Type.ID) {
-		case typeMinimumReviewers:
-		case typeRequiredReviewers:
-			if covered := len(v.Settings.Files) == 0 || slices.ContainsFunc(v.Settings.Files, func(pattern string) bool {
-				return pattern == "*" || pattern == "/*" || strings.EqualFold(strings.TrimPrefix(pattern, "/"), strings.TrimPrefix(file, "/"))
-			}); !covered {
-				continue
-			}
-			minimum = max(minimum, 1)
-		default:
-			continue
-		}
-		if v.Enabled && v.Blocking && !v.Deleted && minimum > 0 {
-			found = append(found, doctor.Review{Reviewers: minimum, CreatorVoteCounts: v.Settings.CreatorVoteCounts})
-		}
-	}
-	return found
-}
-
-// The permissions on repositories that count, in their security namespace.
+// The permissions on repositories that count, in their security namespace: to
+// contribute, and to bypass policies when pushing or completing pull requests.
 // https://learn.microsoft.com/azure/devops/organizations/security/namespace-reference
 const (
-	gitNamespace = "2e9eb7ed-3c0a-47d4-87c1-0ffdd275fd87"
-
-	gitContribute         = 4
-	gitPolicyExempt       = 128
-	gitBypassPullRequests = 32768
+	gitNamespace  = "2e9eb7ed-3c0a-47d4-87c1-0ffdd275fd87"
+	gitContribute = 4
+	gitBypass     = 128 | 32768
 )
-
-// acls are the access control lists of one token.
-type acls struct {
-	Value *[]struct {
-		Inherit *bool `json:"inheritPermissions"`
-		Entries map[string]struct {
-			Allow    int `json:"allow"`
-			Deny     int `json:"deny"`
-			Extended *struct {
-				Allow int `json:"effectiveAllow"`
-			} `json:"extendedInfo"`
-		} `json:"acesDictionary"`
-	} `json:"value"`
-}
-
-func (a *acls) check() error {
-	if a.Value == nil {
-		return &malformed{reason: "it lists nothing"}
-	}
-	return nil
-}
-
-// rights reads who may contribute to a branch or bypass its policies, and reports
-// whether it could. Whether a list has what is inherited is not documented: the lists
-// of the project, the repository and the branch are read, and the innermost that names
-// somebody counts.
-//
-// https://learn.microsoft.com/rest/api/azure/devops/security/access-control-lists/query
-func (r *reading) rights(branch *doctor.Branch, project, id, kind, name string) bool {
-	token := "repoV2/" + project
-	tokens := []string{token, token + "/" + id, token + "/" + id + refToken(kind, name)}
-	lists := make([]acls, len(tokens))
-	read := make([]bool, len(tokens))
-	var all sync.WaitGroup
-	for i := range tokens {
-		all.Go(func() {
-			defer defect.Catch(r.ctx)
-			query := url.Values{"token": {tokens[i]}, "includeExtendedInfo": {"true"}}
-			read[i] = r.read(branch.Where, "the permissions", `the permission "Read" on the repository`, locationACLs, "7.1-preview.1",
-				map[string]string{"securityNamespaceId": gitNamespace}, query, &lists[i])
-		})
-	}
-	all.Wait()
-	if slices.Contains(read, false) {
-		return false
-	}
-	effective := map[string]int{}
-	for _, list := range lists {
-		for _, acl := range *list.Value {
-			if acl.Inherit != nil && !*acl.Inherit {
-				clear(effective)
-			}
-			for descriptor, entry := range acl.Entries {
-				allow := effective[descriptor]&^entry.Deny | entry.Allow
-				if entry.Extended != nil {
-					allow |= entry.Extended.Allow
-				}
-				effective[descriptor] = allow &^ entry.Deny
-			}
-		}
-	}
-	if len(effective) == 0 {
-		r.unread(branch.Where, doctor.Unread{What: "the permissions", Reason: "Azure DevOps lists nobody", Grant: r.grant(`the permission "Read" on the repository`)})
-		return false
-	}
-	for descriptor, allow := range effective {
-		who := holder(descriptor)
-		if allow&gitContribute != 0 {
-			branch.Contributors = append(branch.Contributors, who)
-		}
-		if allow&(gitPolicyExempt|gitBypassPullRequests) != 0 {
-			branch.Exempt = append(branch.Exempt, who)
-		}
-	}
-	byName := func(a, b doctor.Member) int { return strings.Compare(a.Name, b.Name) }
-	sorting.By(branch.Contributors, byName)
-	sorting.By(branch.Exempt, byName)
-	return true
-}
 
 // refToken is a branch or a tag in a security token: its segments are in hexadecimal
 // UTF-16.
@@ -579,47 +471,30 @@ func refToken(kind, name string) string {
 		token = "/refs/tags"
 	}
 	for _, segment := range strings.Split(name, "/") {
-		var raw []byte
+		token += "/"
 		for _, u := range utf16.Encode([]rune(segment)) {
-			raw = append(raw, byte(u), byte(u>>8))
+			token += fmt.Sprintf("%02x%02x", byte(u), u>>8)
 		}
-		token += "/" + hex.EncodeToString(raw)
 	}
 	return token
 }
 
-// holder returns who a descriptor of an access control list is. Names of groups are
-// at another host, which does not get the job's token.
-func holder(descriptor string) doctor.Member {
+// holder returns who a descriptor of an access control list is, and whether that is
+// everybody or what jobs run as. Names of groups are at another host, which does not
+// get the job's token.
+func holder(descriptor string) (name string, wide bool) {
 	kind, id, _ := strings.Cut(descriptor, ";")
 	switch {
 	case strings.HasSuffix(kind, ".ServiceIdentity") && strings.Contains(id, ":Build:"):
-		return doctor.Member{Name: "the build service", Kind: doctor.Pipelines}
+		return "the build service", true
 	case strings.HasSuffix(kind, ".ClaimsIdentity"):
-		return doctor.Member{Name: id[strings.LastIndex(id, `\`)+1:], Kind: doctor.Person}
+		return id[strings.LastIndex(id, `\`)+1:], false
 	case strings.HasSuffix(id, "-0-0-0-0-1"):
-		return doctor.Member{Name: "the administrators", Kind: doctor.Group}
+		return "the administrators", false
 	case strings.HasSuffix(id, "-0-0-0-0-3"):
-		return doctor.Member{Name: "all valid users", Kind: doctor.Everyone}
+		return "all valid users", true
 	}
-	return doctor.Member{Name: "the group " + id, Kind: doctor.Group}
-}
-
-// queue is a project's access to an agent pool.
-type queue struct {
-	Name string `json:"name"`
-	Pool *struct {
-		Name    string `json:"name"`
-		Hosted  bool   `json:"isHosted"`
-		Options any    `json:"options"` // text, or a number
-	} `json:"pool"`
-}
-
-func (q *queue) check() error {
-	if q.Pool == nil {
-		return &malformed{reason: "it names no pool"}
-	}
-	return nil
+	return "the group " + id, false
 }
 
 // pool reads the agent pool of this step's job and who may use it. Microsoft-hosted
@@ -627,29 +502,30 @@ func (q *queue) check() error {
 //
 // https://learn.microsoft.com/rest/api/azure/devops/distributedtask/queues/get-agent-queue
 func (r *reading) pool() {
-	id := 0
-	if r.run.timeline != nil {
-		for _, record := range r.run.timeline.Records {
-			if approval.SameGUID(record.ID, r.claims.JobID) {
-				id, _ = strconv.Atoi(string(record.Queue))
+	id := ""
+	if r.s.run.timeline != nil {
+		for _, record := range r.s.run.timeline.Records {
+			if approval.SameGUID(record.ID, r.s.claims.JobID) {
+				id = string(record.Queue)
 			}
 		}
 	}
-	if id == 0 {
-		r.unread("agent pool", doctor.Unread{What: "the pool of this step's job", Reason: "the run's timeline does not name its queue", Grant: "Run doctor as a step of a YAML pipeline."})
+	const where = "agent pool"
+	if n, err := strconv.Atoi(id); err != nil || n < 1 {
+		r.unread(where, "the pool of this step's job", "the run's timeline does not name its queue", "Run doctor as a step of a YAML pipeline.")
 		return
 	}
-	var document queue
-	text := strconv.Itoa(id)
-	if !r.read("agent pool", "the queue "+text, "the role Reader on the agent pool", locationQueue, "7.1-preview.1", r.inProject(map[string]string{"queueId": text}), nil, &document) {
+	document := r.read(where, "the queue "+id, r.inProject("distributedtask/queues/"+id+"?api-version=7.1-preview.1"))
+	if document == nil {
 		return
 	}
-	options := strings.ToLower(fmt.Sprint(document.Pool.Options))
-	const singleUse = 2 // of the options, as a number
-	number, _ := strconv.Atoi(options)
-	p := doctor.Pool{Name: document.Name, Lasting: !document.Pool.Hosted && !strings.Contains(options, "singleuseagents") && number&singleUse == 0}
-	if !document.Pool.Hosted {
-		p.Open = r.open(approval.Resource{Type: "queue", ID: text, Name: p.Name})
+	if in(document, "pool.isHosted") == nil {
+		r.failed(where, "the queue "+id, &malformed{reason: "it does not say whose agents they are"})
+		return
 	}
-	r.found.Pool = &p
+	r.found.Pool = textIn(document, "name")
+	if !yes(document, "pool.isHosted") {
+		r.found.PoolLasting = !strings.Contains(strings.ToLower(textIn(document, "pool.options")), "singleuseagents")
+		r.found.PoolOpen = r.open(where+" "+r.found.Pool, "queue/"+id)
+	}
 }

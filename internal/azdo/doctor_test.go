@@ -30,6 +30,7 @@ type clinic struct {
 	queue        *sim.Queue
 	rules        *sim.Repository
 	policy       *sim.BranchPolicy
+	prod, dev    *doctor.Access
 	query        azdo.DoctorQuery
 }
 
@@ -37,11 +38,8 @@ const (
 	main     = "refs/heads/main"
 	prodHost = "prod.azurecr.io"
 	devHost  = "web.azurecr.io"
-)
-
-var (
-	prodAccess = doctor.Access{Host: prodHost, Trust: 1}
-	devAccess  = doctor.Access{Host: devHost, Trust: 0, Target: true}
+	// knownObject is the object ID of an identity that has a role at the registry in PROD.
+	knownObject = "22222222-0000-4000-8000-000000000003"
 )
 
 func newClinic(t *testing.T, cloud *sim.Cloud, network *sim.Network) *clinic {
@@ -73,19 +71,12 @@ func newClinic(t *testing.T, cloud *sim.Cloud, network *sim.Network) *clinic {
 	c.policy = c.rules.AddPolicy(sim.BranchPolicy{Branch: main, Minimum: 1})
 	c.rules.Allow("*", p.Group("Contributors"), sim.GitContribute)
 
+	c.prod = &doctor.Access{Host: prodHost, Trust: 1, Connection: c.source.ID()}
+	c.dev = &doctor.Access{Host: devHost, Target: true, Connection: c.dest.ID()}
 	c.query = azdo.DoctorQuery{
-		Access: map[string][]doctor.Access{c.source.ID(): {prodAccess}, c.dest.ID(): {devAccess}},
-		Host: func(host string) (doctor.Access, bool) {
-			switch host {
-			case prodHost:
-				return prodAccess, true
-			case devHost:
-				return devAccess, true
-			}
-			return doctor.Access{}, false
-		},
-		Principal:    func(string) []doctor.Access { return nil },
-		Environments: []doctor.Environment{{Where: "Production", Flow: "released", MinApprovers: 1}},
+		Registries:   []*doctor.Access{c.prod, c.dev},
+		Known:        func(host, objectID string) bool { return host == prodHost && objectID == knownObject },
+		Environments: []*doctor.Environment{{Where: "Production", Flow: "released", MinApprovers: 1}},
 		Repository:   "Rules", Ref: main, Path: "flow.yml",
 	}
 	return c
@@ -112,8 +103,7 @@ func (c *clinic) judge(t *testing.T) []doctor.Finding {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := s.Doctor(context.Background(), c.query)
-	return doctor.Judge(doctor.Setup{DevOps: &found}).Findings
+	return doctor.Judge(doctor.Setup{DevOps: s.Doctor(context.Background(), c.query)}).Findings
 }
 
 func TestDoctor(t *testing.T) {
@@ -133,23 +123,17 @@ func TestDoctor(t *testing.T) {
 		{"no template and no approval", func(c *clinic) { c.template.Delete(); c.asked.Delete() }, "connection-unprotected high service connection web-writer: "},
 		{"no template", func(c *clinic) { c.template.Delete() }, "connection-no-template medium service connection web-writer: "},
 		{"a disabled template", func(c *clinic) { c.template.Disable() }, "connection-no-template medium "},
-		{"no approval", func(c *clinic) { c.asked.Disable() }, "connection-no-approval medium service connection web-writer: The connection writes to web.azurecr.io"},
+		{"no approval", func(c *clinic) { c.asked.Disable() }, "connection-no-approval medium service connection web-writer: It writes to web.azurecr.io, "},
 		{"open to all pipelines", func(c *clinic) { c.source.OpenToAll(true) }, "connection-open high service connection prod-reader: "},
 		{"one connection for both sides", func(c *clinic) {
-			c.query.Access = map[string][]doctor.Access{c.dest.ID(): {prodAccess, devAccess}}
-		}, "identity-on-both-sides medium service connection web-writer: One identity (11111111-0000-4000-8000-000000000002) signs in to prod.azurecr.io, web.azurecr.io"},
+			c.prod.Connection = c.dest.ID()
+		}, "identity-on-both-sides medium service connection web-writer: One identity (11111111-0000-4000-8000-000000000002) signs in to web.azurecr.io, and to prod.azurecr.io"},
 		{"two connections of one identity", func(c *clinic) {
 			c.dest.SetParameter("serviceprincipalid", "11111111-0000-4000-8000-000000000001")
-		}, "identity-on-both-sides medium service connection prod-reader: "},
+		}, "identity-on-both-sides medium service connection web-writer: "},
 		{"a connection that no input names, by its identity's role", func(c *clinic) {
 			other := c.project.SecretConnection("old", "0b1d2a3c-1111-4222-8333-444455556666", "11111111-0000-4000-8000-000000000003", "x")
-			other.SetData("spnObjectId", "22222222-0000-4000-8000-000000000003")
-			c.query.Principal = func(id string) []doctor.Access {
-				if id == "22222222-0000-4000-8000-000000000003" {
-					return []doctor.Access{prodAccess}
-				}
-				return nil
-			}
+			other.SetData("spnObjectId", knownObject)
 		}, "connection-unprotected high service connection old: "},
 		{"a Docker connection that no input names", func(c *clinic) {
 			c.project.DockerConnection("docker", prodHost, "token", "password").AddCheck(sim.RequiredTemplate)
@@ -160,11 +144,11 @@ func TestDoctor(t *testing.T) {
 			c.queue = c.project.Queue("Fresh agents", sim.SingleUseAgents)
 			c.queue.OpenToAll(true)
 			c.project.ManagedIdentityConnection("machine", "0b1d2a3c-1111-4222-8333-444455556666", "").AddCheck(sim.RequiredTemplate)
-			c.query.Access[c.project.ManagedIdentityConnection("machine", "", "").ID()] = []doctor.Access{prodAccess}
+			c.prod.Connection = c.project.ManagedIdentityConnection("machine", "", "").ID()
 		}, "identity-of-agents high service connection machine: "},
 		{"the identity of agents for these pipelines", func(c *clinic) {
 			c.project.ManagedIdentityConnection("machine", "0b1d2a3c-1111-4222-8333-444455556666", "").AddCheck(sim.RequiredTemplate)
-			c.query.Access[c.project.ManagedIdentityConnection("machine", "", "").ID()] = []doctor.Access{prodAccess}
+			c.prod.Connection = c.project.ManagedIdentityConnection("machine", "", "").ID()
 		}, ""},
 		{"a flow without an environment", func(c *clinic) { c.query.Environments[0].Where = "" }, "environment-not-named medium flow released: "},
 		{"no approval of the environment", func(c *clinic) { c.check.Delete() }, "environment-no-approval high environment Production: Nobody is asked"},

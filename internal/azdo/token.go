@@ -101,14 +101,10 @@ func jobOf(path string) (plan, job string, ok bool) {
 }
 
 func (s *Service) askToken(ctx context.Context, address string) (approval.TokenClaims, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, nil)
+	request, err := s.request(ctx, http.MethodPost, address)
 	if err != nil {
-		return approval.TokenClaims{}, &malformed{reason: "its address cannot be used"}
+		return approval.TokenClaims{}, err
 	}
-	request.Header.Set("Authorization", "Bearer "+s.token)
-	request.Header.Set("Accept", "application/json")
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-TFS-FedAuthRedirect", "Suppress")
 	response, err := s.http.Do(request)
 	if err != nil {
 		return approval.TokenClaims{}, err
@@ -129,6 +125,19 @@ func (s *Service) askToken(ctx context.Context, address string) (approval.TokenC
 	}
 	s.secrets.Add(document.Token)
 	return parseToken(document.Token)
+}
+
+// request returns a request to an address of the collection.
+func (s *Service) request(ctx context.Context, method, address string) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, method, address, nil)
+	if err != nil {
+		return nil, &malformed{reason: "its address cannot be used"}
+	}
+	request.Header.Set("Authorization", "Bearer "+s.token)
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-TFS-FedAuthRedirect", "Suppress")
+	return request, nil
 }
 
 // parseToken reads the claims of a signed token. Its errors never quote it.

@@ -1,45 +1,42 @@
 package doctor
 
 import (
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 )
 
-// DevOps is what was read of Azure DevOps.
+// DevOps is what was read of Azure DevOps. The types here are few and plain, because
+// each adds to the program.
 type DevOps struct {
 	// Connections are the service connections that sign in to the registries.
-	Connections []Connection
+	Connections []*Connection
 	// Environments are the resources whose approval the flows count.
-	Environments []Environment
+	Environments []*Environment
 	// FlowFile is the branch that the flow file is read from; nil if it is read from
 	// elsewhere.
 	FlowFile *Branch
-	// Pool is the agent pool of this step; nil if it is not known.
-	Pool *Pool
-	// Unread is what could not be read.
-	Unread []UnreadIn
-}
 
-// UnreadIn is something that could not be read, and where.
-type UnreadIn struct {
-	Where string
-	Unread
+	// Pool is the agent pool of this step; empty if it is not known. PoolOpen reports
+	// that every pipeline of the project may run on its agents, and PoolLasting that an
+	// agent runs one job after another.
+	Pool                  string
+	PoolOpen, PoolLasting bool
+
+	// Unread has a finding for each thing that could not be read.
+	Unread []Finding
 }
 
 // Connection is a service connection, and the checks on it.
 type Connection struct {
-	ID       string
-	Name     string
+	ID, Name string
 	ClientID string // of its identity; empty if it has none
 	ObjectID string // of its identity; empty if Azure DevOps does not know it
-	Access   []Access
+	Access   []*Access
 	// Machine reports that its identity is that of the agents' machines.
 	Machine bool
 	// Read reports that its checks were read.
-	Read               bool
-	Template, Approval bool
+	Read, Template, Approval bool
 	// Open reports that every pipeline of the project may use it.
 	Open bool
 }
@@ -49,6 +46,8 @@ type Access struct {
 	Host   string
 	Trust  int  // a higher number is trusted more
 	Target bool // of a flow
+	// Connection is the ID of the service connection that the step names for it.
+	Connection string
 }
 
 // Environment is a resource whose approval a flow counts.
@@ -58,139 +57,118 @@ type Environment struct {
 	// MinApprovers and RequesterCanApprove are the flow's rules.
 	MinApprovers        int
 	RequesterCanApprove bool
-	// Read reports that its checks were read, and RolesRead its roles.
-	Read, RolesRead bool
-	// Approvals are its enabled approval checks.
-	Approvals      []Approvals
-	Administrators []Member
+
+	// Read reports that its checks were read. Approvals is the number of its approval
+	// checks that are enabled, Required the most approvers that one of them requires,
+	// and SelfApproval reports that the requester may give one.
+	Read                bool
+	Approvals, Required int
+	SelfApproval        bool
+	// Persons are the people who are administrators by name, Wide the administrators
+	// that are everybody or what jobs run as.
+	Persons, Wide []string
 }
 
-// Approvals is an approval check.
-type Approvals struct {
-	Approvers           int // that it lists
-	MinApprovers        int // 0 is all of them
-	RequesterCanApprove bool
-}
-
-// required returns how many approvers the check requires.
-func (a Approvals) required() int {
-	if a.MinApprovers == 0 {
-		return a.Approvers
-	}
-	return a.MinApprovers
-}
-
-// Member is somebody with a role or a permission. Kind is person, group, everyone (a
-// group that everyone who contributes belongs to) or pipelines (an identity that jobs
-// have).
-type Member struct {
-	Name string
-	Kind MemberKind
-}
-
-// MemberKind is the kind of a Member.
-type MemberKind string
-
-// The kinds of members.
-const (
-	Person    MemberKind = "person"
-	Group     MemberKind = "group"
-	Everyone  MemberKind = "everyone"
-	Pipelines MemberKind = "pipelines"
-)
-
-// Branch is a branch of a repository.
+// Branch is the branch of the flow file.
 type Branch struct {
 	Where string
-	// PoliciesRead reports that its policies were read, and RightsRead its permissions.
-	PoliciesRead, RightsRead bool
-	// Reviews are the enabled policies that block a merge without a review of the flow
-	// file.
-	Reviews []Review
-	// Contributors may push to the branch, as far as no policy prevents it. Exempt may
-	// bypass the policies.
-	Contributors, Exempt []Member
-}
-
-// Review is a policy that requires reviewers.
-type Review struct {
-	Reviewers         int
-	CreatorVoteCounts bool
-}
-
-// Pool is an agent pool.
-type Pool struct {
-	Name string
-	// Open reports that every pipeline of the project may run on its agents.
-	Open bool
-	// Lasting reports that an agent runs one job after another.
-	Lasting bool
+	// Read reports that its policies were read. Reviews is the number of enabled
+	// policies that block a merge without a reviewer of the file, Others the most
+	// reviewers besides the author of a change that one of them requires, and Strict
+	// reports that the author's vote does not count for one of them.
+	Read            bool
+	Reviews, Others int
+	Strict          bool
+	// Contributors may push to the branch, as far as no policy prevents it. Wide are
+	// those of them that are everybody or what jobs run as. Exempt may bypass the
+	// policies.
+	Contributors, Wide, Exempt []string
 }
 
 // devopsKinds are the findings about Azure DevOps.
 var devopsKinds = []Kind{
-	{"connection-unprotected", High, "The connection has neither a required template nor an approval: every pipeline that may use it can work on {hosts} with steps of its own, without this program and its rules.",
-		"Project settings, Service connections, {name}, Approvals and checks: add the check Required template."},
-	{"connection-no-template", Medium, "After an approval, a pipeline that may use the connection can work on {hosts} with steps of its own: nothing requires the template that runs this program.",
-		"Project settings, Service connections, {name}, Approvals and checks: add the check Required template."},
-	{"connection-no-approval", Medium, "The connection writes to {hosts}, and Azure DevOps asks nobody before a stage that uses it begins: only the pipeline names the environment that is approved.",
-		"Project settings, Service connections, {name}, Approvals and checks: add an approval."},
-	{"connection-open", High, "Every pipeline of the project, also one that somebody adds later, may use the connection to {hosts}.",
-		"Project settings, Service connections, {name}, Security, Pipeline permissions: restrict it to the pipelines that release."},
-	{"identity-on-both-sides", Medium, "One identity ({identity}) signs in to {hosts}, which are not trusted alike: what takes it over on one side has its rights on the other.",
+	{"connection-unprotected", High, "It has neither a required template nor an approval: every pipeline that may use it can work on {hosts} with steps of its own, without this program and its rules.",
+		onConnection + "Approvals and checks: add the check Required template."},
+	{"connection-no-template", Medium, "After an approval, a pipeline that may use it can work on {hosts} with steps of its own: nothing requires the template that runs this program.",
+		onConnection + "Approvals and checks: add the check Required template."},
+	{"connection-no-approval", Medium, "It writes to {hosts}, and Azure DevOps asks nobody before a stage that uses it begins: only the pipeline names the environment that is approved.",
+		onConnection + "Approvals and checks: add an approval."},
+	{"connection-open", High, "Every pipeline of the project, also one that somebody adds later, may use it for {hosts}.",
+		onConnection + "Security, Pipeline permissions: restrict it to the pipelines that release."},
+	{"identity-on-both-sides", Medium, "One identity ({identity}) signs in to {hosts}, and to {upper}, which is trusted more: what takes it over on one side has its rights on the other.",
 		"Use a second connection with an identity of its own for the side of less trust (targetSubscription)."},
-	{"identity-writes-both-sides", High, "The identity {identity}, which writes to {hosts}, may also write to {upper}, which is trusted more: what takes it over there can change what is released.",
+	{"identity-writes-both-sides", High, "The identity {identity}, which signs in to {hosts}, may write to {upper}, which is trusted more: what takes it over there can change what is released.",
 		"Use a second connection with an identity of its own for {hosts=}, and take from this one what lets it write to {upper=}."},
-	{"identity-of-agents", High, "The identity of the agents' machines signs in to {hosts}, and every pipeline of the project may run on these agents: any script gets its tokens, whatever checks the connection has.",
-		"Use a service connection with workload identity federation, or restrict the agent pool {pool} to the pipelines that release (Project settings, Agent pools, Security, Pipeline permissions)."},
+	{"identity-of-agents", High, "The identity of the agents' machines signs in to {hosts}, and every pipeline of the project may run there: any script gets its tokens, whatever checks the connection has.",
+		"Use a service connection with workload identity federation, or restrict the agent pool {pool} to the pipelines that release."},
 	{"environment-not-named", Medium, "The flow does not name the environment whose approval counts, so a pipeline can name one that its author created and can approve.",
-		"Add environment: NAME to require.approval of the flow {flow}."},
+		"Add environment: NAME to require.approval of the flow."},
 	{"environment-no-approval", High, "Nobody is asked before a stage that uses it begins, although the flow {flow} counts its approvals.",
-		"Open it in Azure DevOps, Approvals and checks: add an approval, or enable the one that is disabled."},
-	{"environment-requester-approves", Medium, "Those who request a run may approve it themselves as far as Azure DevOps is concerned; this program does not count it, but other steps of the stage would run.",
-		"Open it in Azure DevOps, Approvals and checks, the approval, Advanced: clear \"Allow approvers to approve their own runs\"."},
+		onResource + "Approvals and checks: add an approval, or enable the one that is disabled."},
+	{"environment-requester-approves", Medium, "Those who request a run may approve it: this program does not count that, but other steps of the stage would run.",
+		onResource + "Approvals and checks, the approval, Advanced: clear \"Allow approvers to approve their own runs\"."},
 	{"environment-too-few-approvers", Medium, "Azure DevOps lets the stage begin after {has} of the {required} approvals that the flow {flow} requires.",
-		"Open it in Azure DevOps, Approvals and checks, the approval, Advanced: set the minimum number of approvers to {required}."},
+		onResource + "Approvals and checks, the approval, Advanced: set the minimum number of approvers to {required}."},
 	{"environment-administrator", High, "{who} is an administrator of it by name, as the person who creates it becomes, and can remove its approval or change who approves.",
-		"Open it in Azure DevOps, Security: give the role Administrator to the group of those who decide about releases, and take it from {who=}."},
-	{"environment-administrators-wide", High, "{who} has the role Administrator: everyone who contributes can remove its approval or change who approves.",
-		"Open it in Azure DevOps, Security: give the role Administrator to the group of those who decide about releases, and the role User to {who=}."},
+		onResource + "Security: give the role Administrator to the group of those who decide about releases, and take it from {who=}."},
+	{"environment-administrators-wide", High, "{who} has the role Administrator: everybody who contributes can remove its approval or change who approves.",
+		onResource + "Security: give the role Administrator to the group of those who decide about releases, and the role User to {who=}."},
 	{"flow-file-no-policy", High, "No policy requires a review before the flow file changes: {who} can change its rules alone.",
-		"Repos, Branches, the branch, Branch policies: require a minimum number of reviewers, and do not let requestors approve their own changes."},
-	{"flow-file-self-review", High, "The vote of the person who proposes a change counts and is enough: anyone who may contribute can change the rules alone.",
-		"Repos, Branches, the branch, Branch policies, Require a minimum number of reviewers: clear \"Allow requestors to approve their own changes\"."},
-	{"flow-file-creator-vote", Medium, "The vote of the person who proposes a change counts as one of the reviews of the rules.",
-		"Repos, Branches, the branch, Branch policies, Require a minimum number of reviewers: clear \"Allow requestors to approve their own changes\"."},
+		onBranch + "require a minimum number of reviewers, and do not let requestors approve their own changes."},
+	{"flow-file-self-review", High, "The vote of the author of a change counts and is enough: anyone who may contribute can change the rules alone.",
+		onBranch + "clear \"Allow requestors to approve their own changes\"."},
+	{"flow-file-creator-vote", Medium, "The vote of the author of a change counts as one of the reviews of the rules.",
+		onBranch + "clear \"Allow requestors to approve their own changes\"."},
 	{"flow-file-bypass", High, "{who} may bypass the branch's policies, and so change the rules without a review.",
-		"Project settings, Repositories, the repository, Security, {who=}: set \"Bypass policies when pushing\" and \"Bypass policies when completing pull requests\" to Not set, for the branch too."},
+		onRepository + "set \"Bypass policies when pushing\" and \"Bypass policies when completing pull requests\" to Not set, for the branch too."},
 	{"flow-file-contributors", Medium, "{who} may contribute to the repository: the script of any pipeline of the project can propose other rules, and a policy alone keeps them out.",
-		"Project settings, Repositories, the repository, Security, {who=}: set Contribute to Not set."},
+		onRepository + "set Contribute to Not set."},
 	{"pool-open", High, "Every pipeline of the project may run on agents that keep their disk between jobs: a script of any of them can change what this step runs with, and wait for its credentials.",
-		"Project settings, Agent pools, {name}, Security, Pipeline permissions: restrict it to the pipelines that release, or let each agent run a single job."},
+		"Project settings, Agent pools, {pool}, Security, Pipeline permissions: restrict it to the pipelines that release, or let each agent run a single job."},
 }
 
-// devops adds the findings about Azure DevOps. What the identities may do at the
-// registries is known from these.
+// Where to click.
+const (
+	onConnection = "Project settings, Service connections, {name}, "
+	onResource   = "Open it in Azure DevOps, "
+	onBranch     = "Repos, Branches, the branch, Branch policies: "
+	onRepository = "Project settings, Repositories, the repository, Security, {who=}: "
+)
+
+// UnreadAt returns the finding for something that could not be read.
+func UnreadAt(where, what, reason, grant string) Finding {
+	j := &judge{}
+	j.find(registryKinds, "unread", where, "what", what, "reason", reason, "grant", grant)
+	return j.Findings[0]
+}
+
+// devops adds the findings about Azure DevOps. writes reports whether an identity may
+// write to a registry, by its object ID.
 func (j *judge) devops(d *DevOps, writes func(host, objectID string) bool) {
-	for _, u := range d.Unread {
-		j.find(registryKinds, "unread", u.Where, "what", u.What, "reason", u.Reason, "grant", u.Grant)
-	}
+	j.Findings = append(j.Findings, d.Unread...)
 	for _, c := range d.Connections {
-		j.connection(c, d.Pool)
+		j.connection(c, d)
+		j.identity(c, d.Connections, writes)
 	}
-	j.identities(d.Connections, writes)
 	for _, e := range d.Environments {
 		j.environment(e)
 	}
 	if d.FlowFile != nil {
 		j.flowFile(d.FlowFile)
 	}
-	if p := d.Pool; p != nil && p.Open && p.Lasting {
-		j.find(devopsKinds, "pool-open", "agent pool "+p.Name, "name", p.Name)
+	if d.PoolOpen && d.PoolLasting {
+		j.find(devopsKinds, "pool-open", "agent pool "+d.Pool, "pool", d.Pool)
 	}
 }
 
-func (j *judge) connection(c Connection, pool *Pool) {
+// found adds a finding about Azure DevOps if it is one.
+func (j *judge) found(is bool, id, where string, facts ...string) {
+	if is {
+		j.find(devopsKinds, id, where, facts...)
+	}
+}
+
+func (j *judge) connection(c *Connection, d *DevOps) {
 	var hosts, targets []string
 	for _, a := range c.Access {
 		hosts = append(hosts, a.Host)
@@ -199,135 +177,76 @@ func (j *judge) connection(c Connection, pool *Pool) {
 		}
 	}
 	where := "service connection " + c.Name
-	facts := []string{"name", c.Name, "hosts", list(hosts)}
-	switch {
-	case !c.Read:
-	case !c.Template && !c.Approval:
-		j.find(devopsKinds, "connection-unprotected", where, facts...)
-	case !c.Template:
-		j.find(devopsKinds, "connection-no-template", where, facts...)
-	case !c.Approval && len(targets) > 0:
-		j.find(devopsKinds, "connection-no-approval", where, "name", c.Name, "hosts", list(targets))
-	}
-	if c.Open {
-		j.find(devopsKinds, "connection-open", where, facts...)
-	}
-	if c.Machine && pool != nil && pool.Open {
-		j.find(devopsKinds, "identity-of-agents", where, append(facts, "pool", pool.Name)...)
-	}
+	facts := []string{"name", c.Name, "pool", d.Pool, "hosts", list(hosts)}
+	j.found(c.Read && !c.Template && !c.Approval, "connection-unprotected", where, facts...)
+	j.found(c.Read && !c.Template && c.Approval, "connection-no-template", where, facts...)
+	j.found(c.Open, "connection-open", where, facts...)
+	j.found(c.Machine && d.PoolOpen, "identity-of-agents", where, facts...)
+	facts[5] = list(targets)
+	j.found(c.Read && c.Template && !c.Approval && len(targets) > 0, "connection-no-approval", where, facts...)
 }
 
-// identities finds identities that work on registries of different trust. Connections
-// with the same client ID have one identity.
-func (j *judge) identities(connections []Connection, writes func(host, objectID string) bool) {
-	for i, c := range connections {
-		access, objectID, known := c.Access, c.ObjectID, false
-		for k, other := range connections {
-			if k == i || c.ClientID == "" || !strings.EqualFold(other.ClientID, c.ClientID) {
-				continue
-			}
-			known = known || k < i
-			access = append(access[:len(access):len(access)], other.Access...)
-			if objectID == "" {
-				objectID = other.ObjectID
-			}
-		}
-		if known || len(access) == 0 {
+// identity finds an identity that also signs in to registries of more trust.
+// Connections with the same client ID have one identity.
+func (j *judge) identity(c *Connection, all []*Connection, writes func(host, objectID string) bool) {
+	var hosts, upper, written []string
+	least := c.Access[0].Trust
+	for _, a := range c.Access {
+		least = min(least, a.Trust)
+	}
+	for _, other := range all {
+		if other != c && (c.ClientID == "" || !strings.EqualFold(other.ClientID, c.ClientID)) {
 			continue
 		}
-		least := access[0].Trust
-		for _, a := range access {
-			least = min(least, a.Trust)
-		}
-		var lower, upper, written []string
-		for _, a := range access {
+		for _, a := range other.Access {
 			switch {
-			case a.Trust == least:
-				lower = append(lower, a.Host)
-			case writes(a.Host, objectID):
+			case a.Trust <= least:
+				hosts = append(hosts, a.Host)
+			case writes(a.Host, other.ObjectID) || writes(a.Host, c.ObjectID):
 				written = append(written, a.Host)
-				fallthrough
 			default:
 				upper = append(upper, a.Host)
 			}
 		}
-		where, identity := "service connection "+c.Name, c.ClientID
-		if identity == "" {
-			identity = c.Name
-		}
-		switch {
-		case len(written) > 0:
-			j.find(devopsKinds, "identity-writes-both-sides", where, "identity", identity, "hosts", list(lower), "upper", list(written))
-		case len(upper) > 0:
-			j.find(devopsKinds, "identity-on-both-sides", where, "identity", identity, "hosts", list(append(upper, lower...)))
-		}
 	}
+	where, identity := "service connection "+c.Name, c.ClientID
+	if identity == "" {
+		identity = c.Name
+	}
+	j.found(len(written) > 0, "identity-writes-both-sides", where, "identity", identity, "hosts", list(hosts), "upper", list(written))
+	j.found(len(upper) > 0, "identity-on-both-sides", where, "identity", identity, "hosts", list(hosts), "upper", list(upper))
 }
 
-func (j *judge) environment(e Environment) {
+func (j *judge) environment(e *Environment) {
 	if e.Where == "" {
-		j.find(devopsKinds, "environment-not-named", "flow "+e.Flow, "flow", e.Flow)
+		j.found(true, "environment-not-named", "flow "+e.Flow)
 		return
 	}
-	if e.Read {
-		most, requester := 0, false
-		for _, a := range e.Approvals {
-			most = max(most, a.required())
-			requester = requester || a.RequesterCanApprove
-		}
-		switch {
-		case len(e.Approvals) == 0:
-			j.find(devopsKinds, "environment-no-approval", e.Where, "flow", e.Flow)
-		case most < e.MinApprovers:
-			j.find(devopsKinds, "environment-too-few-approvers", e.Where, "flow", e.Flow, "has", strconv.Itoa(most), "required", strconv.Itoa(e.MinApprovers))
-		}
-		if requester && !e.RequesterCanApprove {
-			j.find(devopsKinds, "environment-requester-approves", e.Where)
-		}
-	}
-	for _, who := range e.Administrators {
-		switch who.Kind {
-		case Person:
-			j.find(devopsKinds, "environment-administrator", e.Where, "who", who.Name)
-		case Everyone, Pipelines:
-			j.find(devopsKinds, "environment-administrators-wide", e.Where, "who", who.Name)
-		}
+	facts := []string{"flow", e.Flow, "has", strconv.Itoa(e.Required), "required", strconv.Itoa(e.MinApprovers)}
+	j.found(e.Read && e.Approvals == 0, "environment-no-approval", e.Where, facts...)
+	j.found(e.Approvals > 0 && e.Required < e.MinApprovers, "environment-too-few-approvers", e.Where, facts...)
+	j.found(e.SelfApproval && !e.RequesterCanApprove, "environment-requester-approves", e.Where)
+	j.each(e.Persons, "environment-administrator", e.Where)
+	j.each(e.Wide, "environment-administrators-wide", e.Where)
+}
+
+// each adds a finding for each of the names.
+func (j *judge) each(names []string, id, where string) {
+	for _, who := range names {
+		j.found(true, id, where, "who", who)
 	}
 }
 
 func (j *judge) flowFile(b *Branch) {
-	if b.PoliciesRead {
-		others, strict := 0, false // how many others a policy requires at most
-		for _, r := range b.Reviews {
-			by := r.Reviewers
-			if r.CreatorVoteCounts {
-				by--
-			} else if by > 0 {
-				strict = true
-			}
-			others = max(others, by)
-		}
-		switch {
-		case len(b.Reviews) == 0:
-			who := "anyone who may contribute to the repository"
-			if len(b.Contributors) > 0 {
-				who = names(b.Contributors)
-			}
-			j.find(devopsKinds, "flow-file-no-policy", b.Where, "who", who)
-		case others < 1:
-			j.find(devopsKinds, "flow-file-self-review", b.Where)
-		case !strict:
-			j.find(devopsKinds, "flow-file-creator-vote", b.Where)
-		}
+	who := list(b.Contributors)
+	if who == "" {
+		who = "anyone who may contribute to the repository"
 	}
-	for _, who := range b.Exempt {
-		j.find(devopsKinds, "flow-file-bypass", b.Where, "who", who.Name)
-	}
-	for _, who := range b.Contributors {
-		if who.Kind == Pipelines || who.Kind == Everyone {
-			j.find(devopsKinds, "flow-file-contributors", b.Where, "who", who.Name)
-		}
-	}
+	j.found(b.Read && b.Reviews == 0, "flow-file-no-policy", b.Where, "who", who)
+	j.found(b.Reviews > 0 && b.Others < 1, "flow-file-self-review", b.Where)
+	j.found(b.Others > 0 && !b.Strict, "flow-file-creator-vote", b.Where)
+	j.each(b.Exempt, "flow-file-bypass", b.Where)
+	j.each(b.Wide, "flow-file-contributors", b.Where)
 }
 
 // longestList limits the names in a list.
@@ -342,17 +261,9 @@ func list(all []string) string {
 		}
 	}
 	if more := len(different) - longestList; more > 0 {
-		return fmt.Sprintf("%s and %d more", strings.Join(different[:longestList], ", "), more)
+		different = append(different[:longestList], "and "+strconv.Itoa(more)+" more")
 	}
 	return strings.Join(different, ", ")
-}
-
-func names(members []Member) string {
-	var all []string
-	for _, m := range members {
-		all = append(all, m.Name)
-	}
-	return list(all)
 }
 
 // writes reports whether an identity may write to a registry.

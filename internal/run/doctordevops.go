@@ -1,7 +1,6 @@
 package run
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -18,92 +17,95 @@ import (
 // job. It returns nil if nothing there matters: outside a run, and without a flow file.
 // The input azureSubscription names the connection of the most trusted registries,
 // targetSubscription that of the others.
-// principal returns the registries at which an identity has a role.
-func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, principal func(objectID string) []doctor.Access) *doctor.DevOps {
+// known reports whether an identity has a role at a registry, by its object ID.
+func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, known func(host, objectID string) bool) *doctor.DevOps {
 	if flow == nil && !c.InRun {
 		return nil
 	}
 	service, err := s.AzureDevOps()
 	if err != nil {
-		why := doctor.Unread{What: "Azure DevOps", Reason: "there is no token of a job, outside of a run of a pipeline",
-			Grant: "Run doctor as a step of a pipeline, or as a script of one with SYSTEM_ACCESSTOKEN mapped."}
+		reason := "there is no token of a job, outside of a run of a pipeline"
 		if c.InRun {
-			why.Reason = err.Error()
+			reason = err.Error()
 		}
-		return &doctor.DevOps{Unread: []doctor.UnreadIn{{Where: "Azure DevOps", Unread: why}}}
+		return &doctor.DevOps{Unread: append([]doctor.Finding(nil), doctor.UnreadAt("Azure DevOps", "Azure DevOps", reason,
+			"Run doctor as a step of a pipeline, or as a script of one with SYSTEM_ACCESSTOKEN mapped."))}
 	}
-	q := azdo.DoctorQuery{Access: map[string][]doctor.Access{}, Principal: principal}
 	top := 0
 	for _, r := range registries {
 		top = max(top, r.Trust)
 	}
-	access := map[string]doctor.Access{}
+	q := azdo.DoctorQuery{Known: known}
 	for _, r := range registries {
-		target := r.Trust == 0
-		if flow != nil {
-			target = isTarget(flow.File, r.Name)
-		}
-		a := doctor.Access{Host: r.Host, Trust: r.Trust, Target: target}
-		access[r.Host] = a
+		a := &doctor.Access{Host: r.Host, Trust: r.Trust, Target: isTarget(flow, r)}
 		connection := c.Azure
 		if r.Trust < top {
 			connection = c.Target
 		}
 		if connection != nil {
-			q.Access[connection.ID] = append(q.Access[connection.ID], a)
+			a.Connection = connection.ID
 		}
+		q.Registries = append(q.Registries, a)
 	}
-	q.Host = func(host string) (doctor.Access, bool) {
-		a, known := access[strings.ToLower(host)]
-		return a, known
-	}
-	var unknown []doctor.UnreadIn
+	var unknown []doctor.Finding
 	if flow != nil {
 		q.Environments, unknown = environments(flow.File)
 		q.Repository, q.Ref, q.Path = flow.origin.Repository, flow.origin.Ref, flow.origin.Path
 	}
 	found := service.Doctor(ctx, q)
 	found.Unread = append(found.Unread, unknown...)
-	return &found
+	return found
 }
 
 // isTarget reports whether a flow leads to a registry.
-func isTarget(f *topology.File, name string) bool {
-	for _, flow := range f.Flows {
-		if slices.Contains(flow.To, name) {
+func isTarget(flow *flowFile, r doctor.Registry) bool {
+	if flow == nil {
+		return r.Trust == 0
+	}
+	for _, f := range flow.Flows {
+		if slices.Contains(f.To, r.Name) {
 			return true
 		}
 	}
 	return false
 }
 
-// environments returns the resources whose approval the flows count, with the strictest
-// rules of the flows that count each, and what is not known of them.
-func environments(f *topology.File) (all []doctor.Environment, unknown []doctor.UnreadIn) {
+// environments returns the resources whose approval the flows count, with the rules of
+// the flows, and what is not known of them.
+func environments(f *topology.File) (all []*doctor.Environment, unknown []doctor.Finding) {
 	for _, name := range slices.Sorted(maps.Keys(f.Flows)) {
 		flow := f.Flows[name]
-		tags := flow.ApprovalTags()
-		if len(tags) == 0 {
-			unknown = append(unknown, doctor.UnreadIn{Where: "flow " + name, Unread: doctor.Unread{What: "The list of environments whose approval it counts",
-				Reason: "their names contain the tag, and movingTags names none", Grant: "Name each tag in movingTags of the flow."}})
+		a := flow.Require.Approval
+		if a.Kind == topology.None || a.Kind == topology.Automated {
+			continue
 		}
-		for _, tag := range tags {
-			rules, err := flow.Tighten(tag, topology.Inputs{}, topology.Defaults{})
-			if err != nil || rules.Kind == topology.None || rules.Kind == topology.Automated {
-				continue
-			}
-			e := doctor.Environment{Where: rules.Environment, Flow: name, MinApprovers: rules.MinApprovers, RequesterCanApprove: rules.RequesterCanApprove}
-			same := slices.IndexFunc(all, func(o doctor.Environment) bool { return e.Where != "" && strings.EqualFold(o.Where, e.Where) })
-			if same < 0 {
+		resources := flow.ApprovalResources()
+		if len(resources) == 0 {
+			unknown = append(unknown, doctor.UnreadAt("flow "+name, "The list of environments whose approval it counts",
+				"their names contain the tag, and movingTags names none", "Name each tag in movingTags of the flow."))
+		}
+		for _, resource := range resources {
+			e := &doctor.Environment{Where: resource, Flow: name, MinApprovers: a.MinApprovers.Or(1), RequesterCanApprove: a.RequesterCanApprove != nil && *a.RequesterCanApprove}
+			if !merged(all, e) {
 				all = append(all, e)
-				continue
 			}
-			known := &all[same]
-			if e.MinApprovers > known.MinApprovers {
-				known.MinApprovers, known.Flow = e.MinApprovers, cmp.Or(e.Flow, known.Flow)
-			}
-			known.RequesterCanApprove = known.RequesterCanApprove && e.RequesterCanApprove
 		}
 	}
 	return all, unknown
+}
+
+// merged reports whether a resource is among those of other flows, which then get the
+// stricter rules.
+func merged(all []*doctor.Environment, e *doctor.Environment) bool {
+	for _, known := range all {
+		if e.Where == "" || !strings.EqualFold(known.Where, e.Where) {
+			continue
+		}
+		if e.MinApprovers > known.MinApprovers {
+			known.MinApprovers, known.Flow = e.MinApprovers, e.Flow
+		}
+		known.RequesterCanApprove = known.RequesterCanApprove && e.RequesterCanApprove
+		return true
+	}
+	return false
 }

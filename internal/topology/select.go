@@ -243,20 +243,21 @@ func (f *Flow) templated() bool {
 	return f.Require.Approval.Environment.templated()
 }
 
-// ApprovalTags returns the tags at the target on which the resource depends whose
-// approval counts: an empty one if it depends on none. Patterns in movingTags name no
-// tag.
-func (f *Flow) ApprovalTags() []string {
-	if !f.Require.Approval.Environment.templated() {
-		return []string{""}
+// ApprovalResources returns the names of the resources whose approval the flow counts:
+// one, which is empty if the flow names none, or one for each tag of movingTags if the
+// name depends on the tag. Patterns in movingTags name no tag.
+func (f *Flow) ApprovalResources() []string {
+	r := f.Require.Approval.Environment
+	if !r.templated() {
+		return []string{string(r)}
 	}
-	var tags []string
+	var all []string
 	for _, p := range f.MovingTags {
-		if tag := p.String(); ref.IsTag(tag) {
-			tags = append(tags, tag)
+		if name, err := r.forTag(p.text); err == nil {
+			all = append(all, name)
 		}
 	}
-	return tags
+	return all
 }
 
 // MayMove returns nil if a tag at a target may move to another digest, and a
