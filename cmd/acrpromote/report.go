@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/agent"
+	"acrpromote/internal/htmlreport"
 	"acrpromote/internal/junit"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/regularfile"
@@ -50,6 +51,9 @@ func show(c *agent.Config, stdout, stderr io.Writer) int {
 		document, err = sarif.Write(version, stored)
 	case c.Formats.JSON.Value:
 		document, err = documents(results)
+	case c.HTML.Value:
+		// The page has no number sign that could begin a logging command.
+		err = htmlreport.Write(stdout, results)
 	case c.Markdown.Value:
 		// Markdown itself escapes outside text, number signs too.
 		for _, r := range results {

@@ -35,6 +35,7 @@ func TestReport(t *testing.T) {
 		{stored + " --junit", 0, []string{refused.tests}},
 		{done.output["report"] + " check.json " + stored + " --sarif", 0, []string{`"version": "2.1.0"`, `"startLine": 3`, `"ruleId": "min-approvers"`}},
 		{"--markdown " + stored, 0, []string{"## invertedPush: refused\n", "`min-approvers`"}},
+		{stored + " " + done.output["report"] + " --html", 0, []string{"<!DOCTYPE html>", "default-src 'none'; script-src 'sha256-", `"rule":"min-approvers"`, `"outcome":"done"`, "</html>"}},
 		{stored + " cut.json", 2, []string{"misuse: cut.json: the result is not one valid JSON object"}},
 	} {
 		code, stdout, stderr := at(t, binary, folder, nil, append([]string{"report"}, strings.Fields(c.args)...)...)

@@ -131,6 +131,7 @@ type Config struct {
 
 // Formats are the formats that the action report can write.
 type Formats struct {
+	HTML     Bool `env:"FLAG_HTML"`
 	Markdown Bool `env:"FLAG_MARKDOWN"`
 	JUnit    Bool `env:"FLAG_JUNIT"`
 	SARIF    Bool `env:"FLAG_SARIF"`

@@ -22,7 +22,7 @@ var actionHelp = []struct{ name, help string }{
 	{Doctor, "Find where the configuration of Azure is wider than the flows need: who can write to and read the PROD registry, open networks, ways around an approval. Reads only."},
 	{Check, "Report all mistakes in a flow file, and the direction of each flow. Uses no network."},
 	{Code, "Compute an approval code, without a network: of one digest (sha256:…), of a set of images (REPOSITORY@sha256:… for each), or of the plan in a result.json."},
-	{Report, "Show stored results, of one step or of several as one report: as text, Markdown, JUnit XML, SARIF or JSON. Uses no network."},
+	{Report, "Show stored results, of one step or of several as one report: as text, HTML, Markdown, JUnit XML, SARIF or JSON. Uses no network."},
 	{Init, "Ask a few questions, then write a flow file, a pipeline and the commands that grant the roles."},
 	{Completion, "Write a script that completes command lines in a shell: " + strings.Join(Shells, ", ") + "."},
 	{Help, "Show this text, the help for an action, or the meaning of a rule or an outcome and what to do."},

@@ -202,6 +202,8 @@ var Inputs = []Input{
 		Help: "Whether to show the result on the run's Tests tab: each image at each target as a test, and each rule that is not met as a failure."},
 	{Name: "reportFolder", Type: Path, Actions: Actions,
 		Help: "The folder for result.json and the summary. Empty: the agent's temporary folder; at a prompt, no files are written."},
+	{Name: "html", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
+		Help: "For report: write one page of HTML that needs nothing from elsewhere: the flow, the timeline, rules, images and traffic."},
 	{Name: "markdown", Type: Boolean, Actions: []string{Report}, FlagOnly: true,
 		Help: "For report: write the summary of the run's page, in Markdown."},
 	{Name: "junit", Type: Boolean, Actions: []string{Report}, FlagOnly: true,

@@ -60,7 +60,7 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 			usage.add("report", "report requires a file", "Run acrpromote report RESULT.json, with --junit for example.")
 		}
 		formats := 0
-		for _, wanted := range []Bool{c.Markdown, c.JUnit, c.SARIF, c.Formats.JSON} {
+		for _, wanted := range []Bool{c.HTML, c.Markdown, c.JUnit, c.SARIF, c.Formats.JSON} {
 			if wanted.Value {
 				formats++
 			}

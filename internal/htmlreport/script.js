@@ -106,7 +106,7 @@ function badge(kind, text) {
 
 const ACTIONS = {
   seal: 'Seal', promote: 'Promote', invertedPush: 'Inverted push', plan: 'Plan', verify: 'Verify', audit: 'Audit',
-  verifyReceipt: 'Verify receipt', trace: 'Trace', doctor: 'Doctor', recall: 'Recall', '': 'acrpromote',
+  verifyReceipt: 'Verify receipt', trace: 'Trace', doctor: 'Doctor', recall: 'Recall', check: 'Check of a flow file', '': 'acrpromote',
 };
 
 const actionOf = (r) => (ACTIONS[r.action] ?? visible(r.action)) + (r.dryRun ? ' (dry run)' : '');
@@ -731,6 +731,31 @@ function findings(steps) {
   ], rows));
 }
 
+// doctor shows what was judged besides the findings.
+function doctor(steps) {
+  const parts = steps.flatMap(({ result: { doctor: d } }) => (d ? [
+    facts([['Fails from the severity', d.failOn], ['Registries', list(d.registries).map(visible).join(', ')], ['Hosts that agents have to reach', list(d.outbound).map(visible).join(', ')]]),
+    table('Rights that the flow file expects', [
+      { title: 'Registry', value: (a) => a.registry, draw: (a) => code(a.registry) }, { title: 'Principal', value: (a) => a.principal, draw: (a) => code(a.principal) },
+      { title: 'Role', value: (a) => a.role }, { title: 'Scope', value: (a) => a.scope, draw: (a) => code(a.scope) }, { title: 'As', value: (a) => a.as },
+    ], list(d.accepted)),
+    list(d.commands).length > 0 && folded('Commands that permit these hosts and nothing else', () => element('pre', {}, d.commands.join('\n'))),
+  ] : []));
+  return section('What was judged', parts);
+}
+
+function drift(steps) {
+  const rows = steps.flatMap((step) => list(step.result.drift).map((f) => ({ step, f })));
+  return section('Drift', table('Where the registries differ from what the flow leaves', [
+    { title: 'Kind', value: ({ f }) => f.kind, draw: ({ f }) => badge('bad', f.kind), choose: true },
+    { title: 'Registry', value: ({ f }) => f.registry, draw: ({ f }) => code(f.registry), choose: true },
+    { title: 'Repository', value: ({ f }) => f.repository + (f.tag ? `:${f.tag}` : ''), draw: ({ f }) => code(f.repository + (f.tag ? `:${f.tag}` : '')) },
+    { title: 'Digest', value: ({ f }) => f.digest, draw: ({ f }) => digest(f.digest) },
+    { title: 'Reason', value: ({ f }) => f.reason },
+    ...stepColumn(steps),
+  ], rows));
+}
+
 // What changes, of plan and seal
 
 function changes(steps) {
@@ -942,7 +967,7 @@ async function start() {
   const rows = await targetRows(steps);
   const parts = [
     () => overview(steps), () => next(steps), () => codes(steps), () => picture(steps, rows), () => timeline(steps), () => rules(steps), () => rights(steps),
-    () => findings(steps), () => imageTable(steps, rows), () => changes(steps), () => attachedTable(steps), () => receipts(steps), () => lives(steps),
+    () => findings(steps), () => drift(steps), () => doctor(steps), () => imageTable(steps, rows), () => changes(steps), () => attachedTable(steps), () => receipts(steps), () => lives(steps),
     () => traffic(steps), () => details(steps), () => json(steps),
   ];
   for (const part of parts) {
