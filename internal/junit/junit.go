@@ -170,12 +170,13 @@ func cases(r report.Result) []testCase {
 	for _, f := range r.Refusals {
 		fail(failure, string(f.Rule), "rules", string(f.Rule)+": "+f.Subject, f.Subject, f.Reason, f.Remedy)
 	}
+	category := r.Categories()
 	for _, e := range r.Errors {
-		kind := failed
-		if r.Action == "audit" && e.Side == report.TargetSide {
-			kind = failure
+		kind, id := failure, category(e)
+		if id == string(e.Side) {
+			kind = failed
 		}
-		fail(kind, string(e.Side), "errors", string(e.Side)+": "+e.Subject, e.Subject, e.Reason, e.Remedy)
+		fail(kind, id, "errors", id+": "+e.Subject, e.Subject, e.Reason, e.Remedy)
 	}
 	failOn := doctor.High
 	if r.Doctor != nil {

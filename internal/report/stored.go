@@ -107,3 +107,31 @@ func (c checked) result() Result {
 	}
 	return r
 }
+
+// Categories returns a function that returns the category of a problem of the result,
+// for formats that have rules: drift-KIND for drift, InFlowFile for a mistake in a flow
+// file, Incomplete for what else an audit found at a target, and otherwise the side.
+func (r Result) Categories() func(Problem) string {
+	kinds := map[string]string{}
+	for _, d := range r.Drift {
+		kinds[d.Subject()+"\x00"+d.Reason] = "drift-" + string(d.Kind)
+	}
+	return func(p Problem) string {
+		kind := kinds[p.Subject+"\x00"+p.Reason]
+		switch {
+		case p.File != "":
+			return InFlowFile
+		case r.Action != "audit" || p.Side != TargetSide:
+			return string(p.Side)
+		case kind != "":
+			return kind
+		}
+		return Incomplete
+	}
+}
+
+// Categories of problems.
+const (
+	InFlowFile = "flow-file"
+	Incomplete = "incomplete"
+)

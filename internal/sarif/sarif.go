@@ -23,15 +23,10 @@ import (
 // longestValue limits one value, in bytes.
 const longestValue = 1500
 
-// The rules that are not those of package rule.
-const (
-	FlowFile   = "flow-file"  // a mistake in a flow file
-	Incomplete = "incomplete" // what an audit finds
-)
-
+// texts has the rules that are not those of package rule.
 var texts = map[string]string{
-	FlowFile:   "Flow file is valid",
-	Incomplete: "Everything has arrived at the target",
+	report.InFlowFile: "Flow file is valid",
+	report.Incomplete: "Everything has arrived at the target",
 }
 
 // Source is a result, and the file that it was read from.
@@ -86,14 +81,15 @@ func (l *log) add(s Source) {
 		l.found(f.ID, cmp.Or(level, "error"), f.Where, f.Allows, f.Mend, file, 0, 0)
 	}
 	var notes []string
+	category := r.Categories()
 	for _, e := range r.Errors {
-		switch {
-		case e.File != "":
+		switch id := category(e); id {
+		case report.InFlowFile:
 			// The subject has the line, which changes.
-			l.found(FlowFile, "error", e.File, e.Reason, e.Remedy, e.File, e.Line, e.Column)
-		case r.Action == "audit" && e.Side == report.TargetSide:
-			l.found(Incomplete, "error", e.Subject, e.Reason, e.Remedy, file, 0, 0)
+			l.found(id, "error", e.File, e.Reason, e.Remedy, e.File, e.Line, e.Column)
 		default:
+			l.found(id, "error", e.Subject, e.Reason, e.Remedy, file, 0, 0)
+		case string(e.Side):
 			notes = append(notes, fmt.Sprintf(`{"level":"error","message":{"text":%s}}`, quoted(message(e.Subject, e.Reason, e.Remedy))))
 		}
 	}

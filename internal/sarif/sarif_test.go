@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"acrpromote/internal/doctor"
+	"acrpromote/internal/drift"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/report"
 	"acrpromote/internal/rule"
@@ -105,6 +106,9 @@ func TestResults(t *testing.T) {
 	audited := report.Result{Action: "audit", Outcome: outcome.Failed, Flow: &report.FlowFile{Path: "/rules/flows.yml"}, Errors: []report.Problem{
 		{Side: report.TargetSide, Subject: "dev.azurecr.io/a:1", Reason: "the tag does not exist"}, {Side: report.ServiceSide, Subject: "prod.azurecr.io", Reason: "no route"},
 	}}
+	drifted := report.Result{Action: "audit", Outcome: outcome.Partial, Drift: []drift.Finding{{Kind: drift.Unlocked, Registry: "dev.azurecr.io", Repository: "a", Tag: "1", Reason: "it is not locked"}}, Errors: []report.Problem{
+		{Side: report.TargetSide, Subject: "dev.azurecr.io/a:1", Reason: "it is not locked", Remedy: "Lock it."}, {Side: report.TargetSide, Subject: "dev.azurecr.io", Reason: "no route"},
+	}}
 	found := report.Result{Action: "doctor", Outcome: outcome.Refused, Findings: []doctor.Finding{
 		{ID: "a", Severity: doctor.High, Where: "registry x", Allows: "Everyone may pull.", Mend: "az acr update"}, {ID: "b", Severity: doctor.Unknown}, {ID: "c", Severity: doctor.Medium}, {ID: "d", Severity: doctor.Low},
 	}}
@@ -117,6 +121,7 @@ func TestResults(t *testing.T) {
 		{"refused", Source{"result.json", refused}, true, []string{"error approval-missing 0:0 result.json this step: nobody approved. Approve it.", "error approval-missing 0:0 result.json that step: nobody approved."}},
 		{"checked", Source{"check.json", checked}, true, []string{"error flow-file 3:5 flows.yml flows.yml: unknown key.", "error flow-file 0:0 flows.yml flows.yml: it is empty."}},
 		{"audited", Source{"result.json", audited}, false, []string{"error incomplete 0:0 file:///rules/flows.yml dev.azurecr.io/a:1: the tag does not exist."}},
+		{"drifted", Source{"result.json", drifted}, true, []string{"error drift-unlocked 0:0 result.json dev.azurecr.io/a:1: it is not locked. Lock it.", "error incomplete 0:0 result.json dev.azurecr.io: no route."}},
 		{"found", Source{"result.json", found}, true, []string{"error a 0:0 result.json registry x: Everyone may pull. az acr update", "error b 0:0 result.json unknown.", "warning c 0:0 result.json unknown.", "note d 0:0 result.json unknown."}},
 		{"done", Source{"result.json", report.Result{Action: "promote", Outcome: outcome.Done}}, true, nil},
 		{"cancelled", Source{"result.json", report.Result{Action: "promote", Outcome: outcome.Cancelled}}, false, nil},
