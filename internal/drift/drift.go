@@ -86,7 +86,9 @@ func (k Kind) remedy() string {
 }
 
 // Attributes says what may be done with a tag or a manifest.
-type Attributes struct{ Read, Write, Delete bool }
+type Attributes struct {
+	Read, Write, Delete bool
+}
 
 // Part is a part of an image, or an artifact that is attached to it, that is missing.
 type Part struct {
@@ -198,15 +200,7 @@ func permits(a Attributes, write bool) string {
 
 // Home is what the source has of a flow: the images that the flow covers, by repository
 // and tag.
-type Home map[string]map[string]bool
-
-// Add adds an image.
-func (h Home) Add(repository, tag string) {
-	if h[repository] == nil {
-		h[repository] = map[string]bool{}
-	}
-	h[repository][tag] = true
-}
+type Home map[ref.Reference]bool
 
 // Extra is a tag at a target in the names of the flow that the source does not have, by
 // its names there and at the source.
@@ -237,7 +231,7 @@ func JudgeTags(f *topology.File, flow *topology.Flow, home Home, at ref.Referenc
 		case otherwise(f, flow, subscribed, target.Name, at.Repository, tag):
 		case !subscribed:
 			strange = append(strange, tag)
-		case !home[repository][sourceTag]:
+		case !home[ref.Reference{Repository: repository, Tag: sourceTag}]:
 			one := Extra{At: at, Source: ref.Reference{Registry: string(from.Host), Repository: repository, Tag: sourceTag}}
 			one.At.Tag = tag
 			extra = append(extra, one)
@@ -283,24 +277,20 @@ func Arrange(all []Finding) []Finding {
 		return cmp.Or(strings.Compare(a.Registry, b.Registry), strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
 	})
 	var list []Finding
-	more := map[Finding]int{} // by the finding that stands for others
+	var more []int // findings that each stands for
+next:
 	for _, f := range all {
-		at := slices.IndexFunc(list, func(g Finding) bool {
-			return f.Kind == Unread && g.Kind == Unread && g.Registry == f.Registry && general(g) == general(f)
-		})
-		if at < 0 {
-			list = append(list, f)
-			continue
+		for i, g := range list {
+			if f.Kind == Unread && g.Kind == Unread && g.Registry == f.Registry && general(g) == general(f) {
+				more[i]++
+				continue next
+			}
 		}
-		more[list[at]]++
+		list, more = append(list, f), append(more, 0)
 	}
-	for i, f := range list {
-		switch n := more[f]; n {
-		case 0:
-		case 1:
-			list[i].Reason += " (the same in 1 more repository)"
-		default:
-			list[i].Reason += fmt.Sprintf(" (the same in %d more repositories)", n)
+	for i, n := range more {
+		if n > 0 {
+			list[i].Reason += fmt.Sprintf(" (and %d more for the same reason)", n)
 		}
 	}
 	return list

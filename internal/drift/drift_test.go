@@ -134,9 +134,7 @@ func TestJudgeTags(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := Home{}
-	home.Add("shop/cart", "1.0")
-	home.Add("shop/web", "1.0")
+	home := Home{{Repository: "shop/cart", Tag: "1.0"}: true, {Repository: "shop/web", Tag: "1.0"}: true}
 	for _, c := range []struct {
 		name, registry, repository, tags, extra, strange string
 	}{
@@ -189,7 +187,7 @@ func TestArrange(t *testing.T) {
 		unread("web", "a", "a is denied"), unread("web", "", "not listed"), {Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "1"}, unread("web", "c", "c is slow"),
 	})
 	want := []Finding{
-		unread("dev", "a", "a is denied"), unread("web", "", "not listed"), unread("web", "a", "a is denied (the same in 1 more repository)"),
+		unread("dev", "a", "a is denied"), unread("web", "", "not listed"), unread("web", "a", "a is denied (and 1 more for the same reason)"),
 		{Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "1"}, {Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "2"}, unread("web", "c", "c is slow"),
 	}
 	if !slices.Equal(got, want) {

@@ -61,7 +61,7 @@ func (r *resolver) resolveWhole(ctx context.Context, flow *topology.Flow, source
 	w := &wholeFlow{flow: flow, home: drift.Home{}}
 	r.whole = w
 	for _, s := range slices.Concat(sources, r.others) {
-		w.home.Add(s.Repository, s.Tag)
+		w.home[ref.Reference{Repository: s.Repository, Tag: s.Tag}] = true
 	}
 	if flow.Require.Approval.Kind != topology.None && (flow.Receipt.Key != "" || bool(flow.Receipt.Required)) {
 		if err := r.receiptKeys(); err != nil {
@@ -160,8 +160,8 @@ func (r *resolver) targetRepositories(ctx context.Context, host string) ([]strin
 			}), nil
 		}
 		failed = err
-		for repository := range r.whole.home {
-			sources = append(sources, repository)
+		for image := range r.whole.home {
+			sources = append(sources, image.Repository)
 		}
 	}
 	var names []string
@@ -195,11 +195,11 @@ func (r *reader) readDrift(ctx context.Context, wanted plan.Wanted, i int, tree 
 	found.Lock = wanted.Routes[i].Rules.Lock
 	if at.Azure {
 		if list, err := at.Data.List(ctx, target.Repository); err == nil {
-			if _, tag, ok := list.Tag(target.Tag); ok {
+			if _, tag, ok := list.Find(target.Tag); ok {
 				found.Tag = (*drift.Attributes)(&tag)
 			}
 			for _, m := range tree.Manifests() {
-				if a, ok := list.Manifest(m.Digest); ok {
+				if _, a, ok := list.Find(m.Digest); ok {
 					found.Manifests = append(found.Manifests, drift.Manifest{Digest: m.Digest, Attributes: drift.Attributes(a)})
 				}
 			}

@@ -1,15 +1,13 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
+	"sort"
 	"strings"
 
 	"acrpromote/internal/ref"
@@ -22,56 +20,58 @@ const (
 	maxListedTags   = 20_000
 	maxListedImages = 200_000 // manifests
 	// listedWeight is an estimate of what is kept of an entry, in bytes.
-	listedWeight = 110
+	listedWeight = 120
 )
 
 // Attributes says what may be done with a tag or a manifest. What the registry does
 // not say counts as permitted: it shows no lock.
-type Attributes struct{ Read, Write, Delete bool }
+type Attributes struct {
+	Read   bool `json:"readEnabled"`
+	Write  bool `json:"writeEnabled"`
+	Delete bool `json:"deleteEnabled"`
+}
 
 // Listing has the tags and manifests of one repository with their attributes, as an
 // Azure registry lists them.
 type Listing struct {
-	tags      []listed // sorted by name
-	manifests []listed // sorted by digest
+	entries []listed // sorted by name
+	weight  int64
 }
 
-// listed is a tag, or a manifest without a name.
+// listed is a tag or, with its digest as its name, a manifest. Digests are packed.
 type listed struct {
-	name string
-	sum  [sha256.Size]byte
+	name, digest string
 	Attributes
+}
+
+// packedDigest returns a digest in half the bytes, and in a form that no tag has.
+func packedDigest(digest string) string {
+	sum, _ := ref.DecodeDigest(digest)
+	return ":" + string(sum)
 }
 
 // Tags returns the names of the tags, sorted.
 func (l *Listing) Tags() []string {
-	names := make([]string, 0, len(l.tags))
-	for _, t := range l.tags {
-		names = append(names, t.name)
+	var names []string
+	for _, e := range l.entries {
+		if !ref.NamesDigest(e.name) {
+			names = append(names, e.name)
+		}
 	}
 	return names
 }
 
-// Tag returns the digest that a tag points to, and its attributes.
-func (l *Listing) Tag(name string) (digest string, a Attributes, ok bool) {
-	at, ok := slices.BinarySearchFunc(l.tags, name, func(t listed, name string) int { return strings.Compare(t.name, name) })
-	if !ok {
+// Find returns the digest that a tag points to, or that of a manifest, and its
+// attributes.
+func (l *Listing) Find(reference string) (digest string, a Attributes, ok bool) {
+	if ref.NamesDigest(reference) {
+		reference = packedDigest(reference)
+	}
+	at := sort.Search(len(l.entries), func(i int) bool { return l.entries[i].name >= reference })
+	if at == len(l.entries) || l.entries[at].name != reference {
 		return "", a, false
 	}
-	return ref.EncodeDigest(l.tags[at].sum[:]), l.tags[at].Attributes, true
-}
-
-// Manifest returns the attributes of a manifest.
-func (l *Listing) Manifest(digest string) (a Attributes, ok bool) {
-	sum, err := ref.DecodeDigest(digest)
-	if err != nil {
-		return a, false
-	}
-	at, ok := slices.BinarySearchFunc(l.manifests, sum, func(m listed, sum []byte) int { return bytes.Compare(m.sum[:], sum) })
-	if ok {
-		a = l.manifests[at].Attributes
-	}
-	return a, ok
+	return ref.EncodeDigest([]byte(l.entries[at].digest[1:])), l.entries[at].Attributes, true
 }
 
 // List lists a repository of an Azure registry, once a run. From then on, Resolve asks
@@ -80,19 +80,15 @@ func (l *Listing) Manifest(digest string) (a Attributes, ok bool) {
 func (r *Registry) List(ctx context.Context, repo string) (*Listing, error) {
 	l, err := r.listings.Get(ctx, repo, func(ctx context.Context) (*Listing, error) {
 		l := &Listing{}
-		err := r.list(ctx, repo, "_tags", maxListedTags, &l.tags)
+		err := r.list(ctx, repo, "_tags", maxListedTags, l)
 		if err == nil {
-			err = r.list(ctx, repo, "_manifests", maxListedImages, &l.manifests)
+			err = r.list(ctx, repo, "_manifests", maxListedImages, l)
 		}
 		if isNotFound(err) {
 			return &Listing{}, nil
 		}
-		if err != nil {
-			return nil, err
-		}
-		sorting.By(l.tags, func(a, b listed) int { return strings.Compare(a.name, b.name) })
-		sorting.By(l.manifests, func(a, b listed) int { return bytes.Compare(a.sum[:], b.sum[:]) })
-		return l, nil
+		sorting.By(l.entries, func(a, b listed) int { return strings.Compare(a.name, b.name) })
+		return l, err
 	})
 	return l, r.wrap(ctx, "listing the attributes", repo, "", err)
 }
@@ -100,9 +96,10 @@ func (r *Registry) List(ctx context.Context, repo string) (*Listing, error) {
 // list reads all pages of a list. As in Azure's own clients, a page begins after the
 // last entry of the one before.
 // https://github.com/Azure/acr-cli/blob/main/internal/api/acrsdk.go
-func (r *Registry) list(ctx context.Context, repo, what string, limit int, into *[]listed) error {
+func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Listing) error {
 	const op = "listing the attributes"
 	page := fmt.Sprintf("%s://%s/acr/v1/%s/%s?n=%d", r.scheme, r.host, url.PathEscape(repo), what, attributesPage)
+	tags, count := what == "_tags", 0
 	for last := ""; ; {
 		address, before := page, last
 		if last != "" {
@@ -110,33 +107,28 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, into 
 		}
 		entries := elements{add: func(decoder *json.Decoder) error {
 			var document struct {
-				Name       string `json:"name"`
-				Digest     string `json:"digest"`
-				Attributes struct {
-					Read   *bool `json:"readEnabled"`
-					Write  *bool `json:"writeEnabled"`
-					Delete *bool `json:"deleteEnabled"`
-				} `json:"changeableAttributes"`
+				Name       string     `json:"name"`
+				Digest     string     `json:"digest"`
+				Attributes Attributes `json:"changeableAttributes"`
 			}
+			document.Attributes = Attributes{true, true, true}
 			if err := decoder.Decode(&document); err != nil {
 				return err
 			}
-			if last = document.Digest; what == "_tags" {
-				last = document.Name
-			}
-			permitted := func(b *bool) bool { return b == nil || *b }
-			a := document.Attributes
-			one := listed{strings.Clone(document.Name), [sha256.Size]byte{}, Attributes{permitted(a.Read), permitted(a.Write), permitted(a.Delete)}}
-			if sum, err := ref.DecodeDigest(document.Digest); err == nil && (what != "_tags" || ref.IsTag(document.Name)) {
-				copy(one.sum[:], sum)
-				*into = append(*into, one)
-			}
-			if len(*into) > limit {
+			if count++; count > limit {
 				return errTooManyNames
+			}
+			e := listed{document.Name, packedDigest(document.Digest), document.Attributes}
+			if last = document.Name; !tags {
+				last, e.name = document.Digest, e.digest
+			}
+			if ref.IsDigest(document.Digest) && (!tags || ref.IsTag(e.name)) {
+				l.entries = append(l.entries, e)
+				l.weight += listedWeight
 			}
 			return nil
 		}}
-		count := len(*into)
+		weight := l.weight
 		resp, err := r.get(ctx, request{op: op, url: address, repo: repo, limit: listBytes, parse: func(resp *response) error {
 			document := struct {
 				Tags      *elements `json:"tags"`
@@ -145,7 +137,7 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, into 
 			if err := json.Unmarshal(resp.body, &document); err != nil {
 				return r.namesError(op, repo, err)
 			}
-			return r.keep(repo, "", int64(len(*into)-count)*listedWeight)
+			return r.keep(repo, "", l.weight-weight)
 		}})
 		switch {
 		case errors.Is(err, errTooManyNames):
@@ -170,13 +162,7 @@ func (r *Registry) listedDescriptor(repo, reference string) (Descriptor, bool) {
 	if !ok {
 		return Descriptor{}, false
 	}
-	digest := reference
-	if !ref.NamesDigest(reference) {
-		var a Attributes
-		if digest, a, ok = l.Tag(reference); !ok || !a.Read {
-			return Descriptor{}, false
-		}
-	}
-	a, ok := l.Manifest(digest)
-	return Descriptor{Digest: digest, Size: -1}, ok && a.Read
+	digest, tag, _ := l.Find(reference)
+	_, manifest, ok := l.Find(digest)
+	return Descriptor{Digest: digest, Size: -1}, ok && tag.Read && manifest.Read
 }

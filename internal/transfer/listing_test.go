@@ -72,14 +72,14 @@ func TestList(t *testing.T) {
 		tag, digest string
 		want        Attributes
 	}{{"1.0", digest("a"), Attributes{Read: true}}, {"2.0", digest("b"), Attributes{Read: true, Delete: true}}, {"3.0", digest("c"), Attributes{Write: true, Delete: true}}} {
-		if d, a, ok := l.Tag(c.tag); !ok || d != c.digest || a != c.want {
+		if d, a, ok := l.Find(c.tag); !ok || d != c.digest || a != c.want {
 			t.Errorf("%s: %s %v %v", c.tag, d, a, ok)
 		}
 	}
-	if a, ok := l.Manifest(digest("a")); !ok || a != (Attributes{Read: true, Write: true}) {
+	if _, a, ok := l.Find(digest("a")); !ok || a != (Attributes{Read: true, Write: true}) {
 		t.Errorf("manifest: %v %v", a, ok)
 	}
-	if _, ok := l.Manifest(digest("e")); ok {
+	if _, _, ok := l.Find(digest("e")); ok {
 		t.Error("a manifest that is not listed")
 	}
 	for _, c := range []struct {
