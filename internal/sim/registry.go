@@ -45,6 +45,7 @@ type RegistryOptions struct {
 	Limits           Limits        // requests that one identity may send; the zero value is no limit
 	EqualTagPut      bool          // take a PUT of the digest that a locked tag points at already, instead of refusing it
 	LockedPatch      bool          // refuse every PATCH of a tag or manifest that is locked for writing (azure-sdk-for-net#22827)
+	ReadDisabled     ReadDisabled  // what is answered about a manifest that may not be read
 	SoftDelete       SoftDelete    // keep what is deleted, and refuse to take it again
 	PurgeEvery       int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
 	HTTP2            bool          // offer HTTP/2 beside HTTP/1.1, at the storage too

@@ -81,7 +81,7 @@ func (r *Registry) getManifest(w http.ResponseWriter, req *http.Request, name, r
 	r.mu.Unlock()
 
 	if !readable {
-		disallow(w)
+		r.o.ReadDisabled.Manifest.hide(w, digest)
 		return
 	}
 	if accept := req.Header.Values("Accept"); len(accept) > 0 && !accepts(accept, mediaType) {
@@ -215,6 +215,11 @@ func (r *Registry) putManifest(w http.ResponseWriter, req *http.Request, name, r
 			disallow(w)
 			return
 		}
+	}
+	if d.Subject != nil && r.o.ReadDisabled.Subject && repo.readDisabled(d.Subject.Digest) {
+		r.mu.Unlock()
+		r.o.ReadDisabled.Manifest.hide(w, d.Subject.Digest)
+		return
 	}
 	if d.Subject != nil && r.o.Quirks.StrictSubject {
 		if _, m := r.seen(req, name, d.Subject.Digest); m == nil {
@@ -459,6 +464,11 @@ func (r *Registry) serveReferrers(w http.ResponseWriter, req *http.Request, name
 	var digests []string
 	r.mu.Lock()
 	repo := r.repository(name)
+	if how := r.o.ReadDisabled.Referrers; how != HiddenNot && repo.readDisabled(subject) {
+		r.mu.Unlock()
+		how.hide(w, subject)
+		return
+	}
 	for _, digest := range repo.referrers(subject) {
 		m := repo.manifests[digest]
 		if _, hidden := r.hides(req, name, digest); hidden || r.o.Quirks.Unlisted {

@@ -204,6 +204,10 @@ func (r *Registry) serveMetadata(w http.ResponseWriter, req *http.Request, path 
 			manifestUnknown(w, reference)
 			return
 		}
+		if how := r.o.ReadDisabled.Attributes; how != HiddenNot && req.Method == http.MethodGet && !m.attributes.read {
+			how.hide(w, reference)
+			return
+		}
 		if req.Method == http.MethodPatch && !r.patches(w, req, name, reference, &m.attributes, wanted) {
 			return
 		}

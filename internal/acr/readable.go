@@ -1,0 +1,96 @@
+package acr
+
+import (
+	"context"
+	"slices"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
+
+	"acrpromote/internal/ref"
+)
+
+// Reading says whether a manifest may be read, and what belongs to it, as the registry's
+// metadata has it.
+type Reading struct {
+	// Known reports whether the registry has the attribute readEnabled.
+	Known, Enabled bool
+	WriteEnabled   bool
+	Children       []string // digests of the manifests in an index
+	Tags           []string
+}
+
+// Reading returns whether a manifest may be read.
+func (m *Metadata) Reading(ctx context.Context, repository, digest string) (Reading, error) {
+	op := "reading the attributes of " + repository + "@" + digest
+	seen := &errorCapture{}
+	defer seen.release()
+	answer, err := m.client.GetManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, nil)
+	if err != nil {
+		return Reading{}, m.sdkError(op, repository, err, seen, reading)
+	}
+	a := answer.Manifest
+	if a == nil || a.Digest == nil || *a.Digest != digest {
+		return Reading{}, m.missing(op, "manifest of this digest")
+	}
+	r := Reading{WriteEnabled: true}
+	if c := a.ChangeableAttributes; c != nil {
+		r.WriteEnabled = c.CanWrite == nil || *c.CanWrite
+		if r.Known = c.CanRead != nil; r.Known {
+			r.Enabled = *c.CanRead
+		}
+	}
+	for _, child := range a.RelatedArtifacts {
+		if child != nil && child.Digest != nil && ref.IsDigest(*child.Digest) {
+			r.Children = append(r.Children, *child.Digest)
+		}
+	}
+	for _, tag := range a.Tags {
+		if tag != nil && len(*tag) <= maxTag {
+			r.Tags = append(r.Tags, *tag)
+		}
+	}
+	return r, nil
+}
+
+// SetReadable sets whether a manifest may be read. Its locks stay as they are.
+func (m *Metadata) SetReadable(ctx context.Context, repository, digest string, readable bool) error {
+	seen := &errorCapture{}
+	defer seen.release()
+	_, err := m.client.UpdateManifestProperties(context.WithValue(ctx, errorCaptureKey{}, seen), repository, digest, &azcontainerregistry.ClientUpdateManifestPropertiesOptions{
+		Value: &azcontainerregistry.ManifestWriteableProperties{CanRead: &readable},
+	})
+	if err != nil {
+		return m.sdkError("setting whether "+repository+"@"+digest+" may be read", repository, err, seen, writing)
+	}
+	return nil
+}
+
+// indexTypes are the media types of manifests that contain others.
+var indexTypes = []string{"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
+
+// Indexes returns the digests of at most n indexes of a repository; more reports whether
+// there are others.
+func (m *Metadata) Indexes(ctx context.Context, repository string, n int) (digests []string, more bool, err error) {
+	seen := &errorCapture{}
+	defer seen.release()
+	pager := m.client.NewListManifestsPager(repository, nil)
+	for pages := 0; pager.More(); pages++ {
+		page, err := pager.NextPage(context.WithValue(ctx, errorCaptureKey{}, seen))
+		if err != nil {
+			return nil, false, m.sdkError("listing the manifests of "+repository, repository, err, seen, reading)
+		}
+		for _, a := range page.Attributes {
+			if a == nil || a.Digest == nil || !ref.IsDigest(*a.Digest) || a.MediaType != nil && !slices.Contains(indexTypes, *a.MediaType) {
+				continue
+			}
+			digests = append(digests, *a.Digest)
+		}
+		if len(digests) > n || pages == maxManifestPages && pager.More() {
+			return digests[:min(len(digests), n)], true, nil
+		}
+	}
+	return digests, false, nil
+}
+
+// maxManifestPages limits how many pages of a repository's manifests are read.
+const maxManifestPages = 500
