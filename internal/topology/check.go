@@ -26,6 +26,7 @@ func (c *checker) check() {
 			c.checkFlow("/flows/"+name, c.file.Flows[name])
 		}
 	}
+	c.checkRecall()
 	c.checkOverlaps()
 	c.checkUse()
 }
@@ -163,6 +164,20 @@ func (c *checker) checkFlow(path string, f *Flow) {
 	c.checkAttached(path, f)
 	c.checkSealedBy(path+"/require", f.Require)
 	c.checkReceipt(path, f)
+}
+
+// checkRecall checks that a recall takes an approval.
+func (c *checker) checkRecall() {
+	const path = "/recall/approval"
+	a := c.file.Recall.Approval
+	if a == nil || !c.decoded(path, path+"/kind") {
+		return
+	}
+	if a.Kind == None {
+		c.at(path+"/kind", "a recall cannot do without an approval", "Set another kind, or remove approval: then those approve who approve by the flow.")
+		return
+	}
+	c.checkApproval(path, &Flow{Require: Require{Approval: *a}})
 }
 
 // checkSelf checks a flow within one registry: a tag or a name must change.

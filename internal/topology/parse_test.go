@@ -55,6 +55,10 @@ const approvalLine = "      approval: {kind: manual, environment: Production}\n"
 var mistakes = []wrong{
 	{"nothing", "", " \n", []string{"1:1: the file is empty"}, false},
 	{"only a comment", "", "# rules\n", []string{"1:1: the file is empty"}, false},
+	{"a recall without an approval", "flows:\n", "recall: {approval: {kind: none}}\nflows:\n", []string{"6:27: a recall cannot do without an approval"}, false},
+	{"a recall by automated checks that are not named", "flows:\n", "recall: {approval: {kind: automated}}\nflows:\n", []string{"6:27: approval kind automated requires checks"}, false},
+	{"a recall approved by tag", "flows:\n", "recall: {approval: {environment: \"P-{tag}\"}}\nflows:\n", []string{`6:34: "P-{tag}" depends on the target tag`}, false},
+	{"a recall that does something else", "flows:\n", "recall: {source: hide, elsewhere: purge}\nflows:\n", []string{`6:18: `, `6:35: `}, true},
 	{"a list", "", "- a\n", []string{"1:1: expected a mapping, found a list"}, false},
 	{"text", "", "hello\n", []string{`1:1: expected a mapping, found the text "hello"`}, false},
 	{"syntax error", "trust: [dev, production]", "trust: [dev, production", []string{"2:1: invalid YAML: "}, false},

@@ -115,6 +115,29 @@ const (
 func (AfterApproval) values() []string          { return []string{"leave", "bring"} }
 func (a *AfterApproval) read(text string) error { return pick(a, text) }
 
+// RecallSource is what a recall does at the source of an image.
+type RecallSource string
+
+const (
+	KeepSource  RecallSource = "keep"
+	BlockSource RecallSource = "block"
+)
+
+func (RecallSource) values() []string          { return []string{"keep", "block"} }
+func (r *RecallSource) read(text string) error { return pick(r, text) }
+
+// RecallElsewhere is what a recall does in registries that cannot disable the reading of
+// an image.
+type RecallElsewhere string
+
+const (
+	LeaveElsewhere  RecallElsewhere = "leave"
+	DeleteElsewhere RecallElsewhere = "delete"
+)
+
+func (RecallElsewhere) values() []string          { return []string{"leave", "delete"} }
+func (r *RecallElsewhere) read(text string) error { return pick(r, text) }
+
 // Redaction is something that is left out of receipts.
 type Redaction string
 

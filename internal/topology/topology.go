@@ -20,6 +20,8 @@ type File struct {
 	Registries map[string]*Registry `flow:"registries,required"`
 	// The flows, by name: which images may go from where to where.
 	Flows map[string]*Flow `flow:"flows,required"`
+	// How images are recalled.
+	Recall Recall `flow:"recall"`
 
 	// Notes are remarks that do not make the file invalid, such as unused
 	// entries.
@@ -126,6 +128,16 @@ type Receipt struct {
 	Required bool `flow:"required"`
 	// What is left out of receipts; an empty list leaves out nothing. Default: comments and uniqueNames at targets of less trust than the source, otherwise nothing.
 	Redact *Redactions `flow:"redact"`
+}
+
+// Recall says how images are withdrawn.
+type Recall struct {
+	// Who must approve a recall; never none. Default: those who approve by the flow.
+	Approval *Approval `flow:"approval"`
+	// Whether a recalled image may still be read at its source. Default: keep.
+	Source RecallSource `flow:"source"`
+	// What to do in registries that cannot disable the reading of an image: leave it there, or delete its tags. Default: leave.
+	Elsewhere RecallElsewhere `flow:"elsewhere"`
 }
 
 // Require has the rules of a flow.
