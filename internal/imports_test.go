@@ -103,6 +103,7 @@ var pure = map[string][]string{
 	"internal/rule":        {},
 	"internal/sorting":     {},
 	"internal/outcome":     {},
+	"internal/recall":      {"internal/receipt", "internal/ref", "internal/rule", "internal/strictjson", "internal/topology"},
 	"internal/refusal":     {},
 	"internal/seal":        {"internal/ref", "internal/strictjson"},
 	"internal/strictjson":  {},
@@ -121,7 +122,7 @@ var pure = map[string][]string{
 	"internal/markup":      {"internal/sanitize"},
 	"internal/card":        {"internal/imageinfo", "internal/markup", "internal/sanitize", "internal/sbom"},
 	"internal/imageinfo":   {"internal/ref", "internal/sanitize"},
-	"internal/plan":        {"internal/approval", "internal/explain", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
+	"internal/plan":        {"internal/approval", "internal/explain", "internal/recall", "internal/ref", "internal/referrer", "internal/rule", "internal/seal", "internal/topology"},
 }
 
 // everywhere has the packages that any package may import.
@@ -182,7 +183,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/fakeagent": {"internal/sim"},
 		"internal/testca":    {},
 		"internal/testimage": {},
-		"internal/promote":   {"internal/defect", "internal/plan", "internal/ref", "internal/rule", "internal/seal"},
+		"internal/promote":   {"internal/defect", "internal/plan", "internal/recall", "internal/ref", "internal/rule", "internal/seal"},
 		"internal/defect":    {},
 		// Helpers that the adapters share.
 		"internal/retryafter":  {},

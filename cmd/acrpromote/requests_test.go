@@ -112,7 +112,8 @@ func holdTable(t *testing.T, name string, got, want map[string]int) {
 //
 // PROD: the exchange and one access token for the whole run (2), because an Entra
 // token gives no access to images. The manifests of the image and its seal record
-// (2), to be copied. The referrers of both (2), to know whether more is attached.
+// (2), to be copied. The referrers of both (2), to know whether more is attached, and
+// those of the image again after the copy (1), in case it was recalled meanwhile.
 // Cosign's tags, which are not in the list of referrers (1). The tag's lock and time
 // and the record's time (2), because the registry's data decides what is sealed.
 // Seven blobs, six of the image and the record's empty config, each with a redirect
@@ -130,7 +131,7 @@ func holdTable(t *testing.T, name string, got, want map[string]int) {
 // Entra: the tenant's configuration, which its library requires, and one token for
 // both registries (2).
 var coldTable = map[string]int{
-	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 2, prodHost + " tags": 1, prodHost + " attributes": 2,
+	prodHost + " token": 2, prodHost + " manifest GET": 2, prodHost + " referrers": 3, prodHost + " tags": 1, prodHost + " attributes": 2,
 	prodHost + " blob GET": 7, prodStorage + " blob GET": 7,
 	devHost + " token": 2, devHost + " look": 1, devHost + " attributes": 1, devHost + " upload": 16, devHost + " manifest PUT": 2,
 	devOpsHost + " OPTIONS": 1, devOpsHost + " GET": 8, devOpsHost + " token": 2,

@@ -52,6 +52,8 @@ type Config struct {
 	ReceiptAtSource     Bool      `env:"INPUT_RECEIPTATSOURCE"`
 	ReceiptKeys         List      `env:"INPUT_RECEIPTKEYS"`
 	Run                 Int       `env:"INPUT_RUN"`
+	Reason              string    `env:"INPUT_REASON"`
+	Lift                Bool      `env:"INPUT_LIFT"`
 	Project             string    `env:"INPUT_PROJECT"`
 	Rules               string    `env:"INPUT_RULES"`
 	From                string    `env:"INPUT_FROM"`

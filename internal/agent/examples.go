@@ -44,6 +44,10 @@ var examples = map[string][]example{
 		{"An image's life in two registries", "acrpromote trace <prod>.azurecr.io/shop/cart:1.4.2 \\\n  --targets <dev>.azurecr.io --receiptKeys receipts.pem"},
 		{"All that a run has released, as JSON", "acrpromote trace --run 4711 --targets <dev>.azurecr.io/shop/cart \\\n  --receiptKeys receipts.pem --output json"},
 	},
+	Recall: {
+		{"What would be withdrawn where", "acrpromote recall <prod>.azurecr.io/shop/cart:1.4.2 --dryRun --approval none \\\n  --targets <dev>.azurecr.io --reason 'CVE-2026-1234'"},
+		{"Withdraw it at a prompt outside any run", "acrpromote recall <prod>.azurecr.io/shop/cart:1.4.2 --approval none \\\n  --targets <dev>.azurecr.io --reason 'CVE-2026-1234'"},
+	},
 	Doctor: {
 		{"Whether the registries of a flow file are set up as its flows need", "acrpromote doctor --flowFile flows.yml"},
 		{"Two registries, without a flow file, as JSON", "acrpromote doctor --source <prod>.azurecr.io --targets <dev>.azurecr.io \\\n  --failOn medium --output json"},
@@ -120,6 +124,12 @@ targetSubscription: dev-reader
 source: <prod>.azurecr.io/shop/cart:$(Build.BuildNumber)
 targets: <dev>.azurecr.io
 receiptKeys: receipts.pem`,
+	Recall: `azureSubscription: release-writer
+targetSubscription: dev-writer
+source: <prod>.azurecr.io/shop/cart:1.4.2
+flowFile: release@main:flows.yml
+environment: Recall
+reason: $(reason)`,
 	Check: `flowFile: flows.yml`,
 }
 

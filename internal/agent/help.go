@@ -19,6 +19,7 @@ var actionHelp = []struct{ name, help string }{
 	{Audit, "Succeed only if everything has arrived, by digest, at every target. Changes nothing."},
 	{VerifyReceipt, "Succeed only if the image has a signed receipt of its approval that meets the expectations. Reads from the image's own registry alone. Changes nothing."},
 	{Trace, "Show the life of an image from the registries that are named: pushed, sealed, approved, promoted, and where it is now. Changes nothing."},
+	{Recall, "After approval, withdraw an image from every registry that it may have been copied to: attach a recall record at the source, then disable reads. With --lift, undo that."},
 	{Doctor, "Find where the configuration of Azure is wider than the flows need: who can write to and read the PROD registry, open networks, ways around an approval. Reads only."},
 	{Check, "Report all mistakes in a flow file, and the direction of each flow. Uses no network."},
 	{Code, "Compute an approval code, without a network: of one digest (sha256:…), of a set of images (REPOSITORY@sha256:… for each), or of the plan in a result.json."},

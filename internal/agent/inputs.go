@@ -36,6 +36,8 @@ const (
 	Trace = "trace"
 	// Doctor reads where the configuration of Azure is wider than the flows need.
 	Doctor = "doctor"
+	// Recall withdraws an image from registries.
+	Recall = "recall"
 	Check  = "check"
 	Code   = "code"
 	// Report shows stored results in other formats.
@@ -52,6 +54,9 @@ var otherActions = []string{Check, Code, Report, Init, Completion, Help, Version
 
 // otherInputs has the inputs of Actions that other actions use.
 var otherInputs = map[string][]string{
+	Recall: {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "flow", "environment", "approvalStage", "approval",
+		"minApprovers", "requesterCanApprove", "authorCanApprove", "approvers", "approvalMaxAge", "commentPattern", "approvalCode", "postDeployment", "digest",
+		"receiptKey", "receiptConnection", "receiptKeys", "run", "dryRun", "publishTests", "reportFolder", "plain-http", "output"},
 	Trace:         {"action", "azureSubscription", "targetSubscription", "registryConnections", "source", "targets", "flowFile", "publishTests", "reportFolder", "plain-http", "output"},
 	Doctor:        {"action", "azureSubscription", "targetSubscription", "source", "targets", "flowFile", "publishTests", "reportFolder", "output"},
 	VerifyReceipt: {"action", "azureSubscription", "registryConnections", "source", "publishTests", "reportFolder", "plain-http", "output"},
@@ -76,6 +81,7 @@ var arguments = map[string]argument{
 	Report:     {form: "RESULT.json …", several: true},
 	Completion: {form: "SHELL"},
 	Trace:      {form: "IMAGE", optional: true},
+	Recall:     {form: "IMAGE", optional: true},
 	Help:       {form: "TOPIC", optional: true},
 }
 
@@ -88,8 +94,8 @@ var receiptActions = []string{VerifyReceipt, Trace}
 
 // TaskActions lists the actions of the task, and AllActions those at a prompt.
 var (
-	TaskActions = slices.Concat(Actions, receiptActions, []string{Doctor, Check})
-	AllActions  = slices.Concat(Actions, receiptActions, []string{Doctor}, otherActions)
+	TaskActions = slices.Concat(Actions, receiptActions, []string{Recall, Doctor, Check})
+	AllActions  = slices.Concat(Actions, receiptActions, []string{Recall, Doctor}, otherActions)
 )
 
 var (
@@ -115,7 +121,7 @@ type Input struct {
 // order of the documentation.
 var Inputs = []Input{
 	{Name: "action", Type: Pick, Picks: TaskActions, Actions: Actions,
-		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), trace the life of an image, find where Azure's configuration is wider than the flows need (doctor), or check a flow file."},
+		Help: "The action: seal a release candidate, promote an image (to another tag or, with a flow file, to a more trusted registry), push it down to less trusted registries (invertedPush), plan either of these before its approval, verify that an action would be executed, audit that everything has arrived, verify the receipt of an image (verifyReceipt), trace the life of an image, recall an image, find where Azure's configuration is wider than the flows need (doctor), or check a flow file."},
 	{Name: "azureSubscription", Type: ARM, Actions: Actions,
 		Help: "Azure service connection for the source, and for the targets unless targetSubscription is set."},
 	{Name: "targetSubscription", Type: ARM, Actions: moveActions,
@@ -181,7 +187,11 @@ var Inputs = []Input{
 	{Name: "receiptKeys", Type: Lines, Actions: slices.Concat([]string{Audit}, receiptActions),
 		Help: "The public keys whose receipts count, one per line: the path of a PEM file, or the URL of a key in Key Vault. One signature by one of them is enough. For audit, which reads receipts of a whole flow, empty means the flow's key."},
 	{Name: "run", Type: Count, Actions: []string{Trace},
-		Help: "The ID of a run: all images in the named repositories that it promoted, as their receipts say."},
+		Help: "The ID of a run: all images in the named repositories that it promoted, as their receipts say; for recall, as receipts say that are signed by the key of receipts or by one of receiptKeys."},
+	{Name: "reason", Type: Text, Actions: []string{Recall},
+		Help: "Why the image is recalled, or why that is lifted. It is part of the record that is attached to the image."},
+	{Name: "lift", Type: Boolean, Default: "false", Actions: []string{Recall},
+		Help: "Whether to lift the recall of the image: it can be read again."},
 	{Name: "project", Type: Text, Actions: []string{VerifyReceipt},
 		Help: "The Azure DevOps project whose run must have promoted the image."},
 	{Name: "rules", Type: Pick, Picks: []string{"verified"}, Actions: []string{VerifyReceipt},

@@ -81,9 +81,9 @@ func (c *Config) takeArguments(given map[string]string, operands []string, usage
 		}
 	case Code, Report:
 		c.Operands = operands
-	case Trace:
+	case Trace, Recall:
 		if image := given["INPUT_SOURCE"]; argument != "" && image != "" && image != argument {
-			usage.add("--source", "the image is given twice", "Give it once: acrpromote trace IMAGE.")
+			usage.add("--source", "the image is given twice", "Give it once: acrpromote "+given["INPUT_ACTION"]+" IMAGE.")
 		} else if argument != "" {
 			given["INPUT_SOURCE"] = argument
 		}

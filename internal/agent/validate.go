@@ -79,6 +79,10 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 		c.checkDoctor(usage)
 		return
 	}
+	if c.Action == Recall {
+		c.checkRecall(usage)
+		return
+	}
 	c.checkFlow(usage)
 	if !c.HasSet() && !c.WholeFlow() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
@@ -132,6 +136,30 @@ func (c *Config) checkDoctor(usage *UsageError) {
 		usage.add("flowFile", "doctor requires a flow file, or registries", "Set flowFile, or source to the PROD registry and targets to the less trusted ones.")
 	}
 	c.checkUnused(usage)
+}
+
+// checkRecall checks the inputs of a recall.
+func (c *Config) checkRecall(usage *UsageError) {
+	byRun := c.Run.Given || usage.has("run")
+	switch {
+	case byRun && c.Source != "":
+		usage.add("run", "run and source cannot be combined", "Name the repositories of the run's images in targets, and no source.")
+	case byRun && len(c.Targets) == 0 && !usage.has("targets"):
+		usage.add("targets", "run requires the repositories to look in", "Set targets to host/repository, one per line.")
+	case byRun && c.Digest != "":
+		usage.add("digest", "run and digest cannot be combined", "Remove one of them.")
+	case !byRun && c.Source == "" && !usage.has("source"):
+		usage.add("source", "recall requires a source or a run", "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
+	case !byRun && len(c.Targets) == 0 && c.FlowFile == "" && !usage.has("flowFile") && !usage.has("targets"):
+		usage.add("targets", "recall requires the repositories that the image was copied to, or a flow file that says so", "Set targets to host or host/repository, one per line, or set flowFile.")
+	}
+	if c.Reason == "" && !usage.has("reason") {
+		usage.add("reason", "recall requires a reason", "Set reason to why the image is recalled, or why that is lifted. Is a variable empty?")
+	}
+	c.checkFlow(usage)
+	c.checkUnused(usage)
+	c.checkApproval(usage)
+	c.checkEnvironment(usage)
 }
 
 func (c *Config) checkEnvironment(usage *UsageError) {

@@ -50,8 +50,17 @@ const (
 	Pending       State = "pending"
 	TargetRefused State = "refused"
 	TargetFailed  State = "failed"
-	// Left is a state of referrers only: it is not copied.
+	// Left is what stays as it is: a referrer that is not copied, or an image that a
+	// recall leaves readable.
 	Left State = "left"
+
+	// The states after a recall: reads are disabled, or enabled again; the image is not
+	// there; the record is attached and reads stay enabled; the tags are deleted.
+	Withdrawn State = "withdrawn"
+	Restored  State = "restored"
+	Absent    State = "absent"
+	Recorded  State = "recorded"
+	Untagged  State = "untagged"
 )
 
 // States has the states of an image at a target.

@@ -49,7 +49,7 @@ func Approved(action string) bool { return action == Promote || action == Invert
 // as found in the registries. code is the approval code of the images, or empty
 // if it is unknown. planned has all images of the plan: those of other jobs too.
 func Case(action string, images []Image, groups []Group, subject, code string, planned []Image) approval.Case {
-	c := approval.Case{NeedsApproval: Approved(action), Subject: subject, Covered: len(images) > 0, Seals: seals(images)}
+	c := approval.Case{NeedsApproval: Approved(action) || action == Recall, Subject: subject, Covered: len(images) > 0, Seals: seals(images)}
 	for _, i := range images {
 		c.Covered = c.Covered && len(i.Wanted.Routes) > 0
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"acrpromote/internal/approval"
+	"acrpromote/internal/recall"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/rule"
@@ -23,6 +24,9 @@ const (
 	InvertedPush = "invertedPush"
 	// Audit has no steps, and of the rules only that for the digest applies.
 	Audit = "audit"
+	// Recall withdraws an image, or lifts that. It has no steps of a plan, only an
+	// approval.
+	Recall = "recall"
 )
 
 // Wanted is what was requested: an action, its image and the targets.
@@ -104,6 +108,10 @@ type Source struct {
 	// Outside reports that the image is planned outside any run: what the run of the
 	// action must be is then pending.
 	Outside bool
+	// Recall is what the recall records of the image say, and Disabled is set if reads of
+	// the image are disabled, so that it is Unreadable too.
+	Recall   recall.Verdict
+	Disabled bool
 }
 
 // Record is a seal record that refers to the image. Created is when it was
@@ -131,6 +139,7 @@ type Attached struct {
 // Target is the state of a target. Unreachable is set if it could not be read.
 type Target struct {
 	Unreachable bool
+	Disabled    bool        // reads of the image are disabled there
 	TagDigest   string      // what the tag points at; empty if the tag does not exist
 	Missing     int         // manifests and blobs of the image known to be missing
 	Root        bool        // the image's own manifest exists
@@ -237,9 +246,9 @@ func Make(images []Image, v approval.Verdict, against ...rule.Refusal) Plan {
 func (i Image) plan() (part Part, refusals []rule.Refusal, outcomes []rule.Outcome) {
 	w, source := i.Wanted, i.Observed.Source
 	part = Part{Wanted: w, Digest: source.Digest}
-	refusals = judgeDirection(w)
+	refusals = append(judgeDirection(w), judgeRecalled(w, source, i.Observed.Targets)...)
 	if !source.Unreadable {
-		refusals = append(refusals, judgeDigest(w, source)...)
+		refusals = append(refusals, JudgeDigest(w, source)...)
 		if w.Action != Audit {
 			refusals = append(refusals, judgeAttached(w, source)...)
 		}

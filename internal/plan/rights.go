@@ -35,6 +35,8 @@ type Usage struct {
 	// Required leaves out the rights that the step can do without: to see locks that it
 	// does not set, and to list tags.
 	Required bool
+	// Deletes is set if tags are deleted.
+	Deletes bool
 }
 
 // RequiredRights returns the rights that a step needs, so that it can use one token per
@@ -57,6 +59,10 @@ func (w Wanted) addRights(rights Rights, use Usage) {
 	rights.add(w.Source, "pull")
 	if w.signsSource() && use.Writes {
 		rights.add(w.Source, "push")
+	}
+	if w.Action == Recall {
+		w.addRecallRights(rights, use)
+		return
 	}
 	if w.Action == Seal {
 		rights.add(w.Source, "metadata_read")
@@ -92,6 +98,26 @@ func (w Wanted) addRights(rights Rights, use Usage) {
 		}
 		if use.Writes && locks {
 			rights.add(t, "metadata_write")
+		}
+	}
+}
+
+// addRecallRights adds the rights to attach a record at the source, and to disable reads
+// everywhere. Registries other than Azure's have no such right; there, tags are deleted.
+func (w Wanted) addRecallRights(rights Rights, use Usage) {
+	if use.Writes {
+		rights.add(w.Source, "push")
+	}
+	for _, at := range append([]ref.Reference{w.Source}, w.Targets...) {
+		rights.add(at, "pull")
+		switch azure := use.Azure(at.Registry); {
+		case azure:
+			rights.add(at, "metadata_read")
+			if use.Writes {
+				rights.add(at, "metadata_write")
+			}
+		case use.Deletes && use.Writes:
+			rights.add(at, "delete")
 		}
 	}
 }
@@ -138,7 +164,9 @@ func Registries(images []Wanted, others []ref.Reference) []string {
 // target, or the source of a seal or of a receipt.
 func Writes(images []Wanted, host string) bool {
 	return IsTarget(images, host) && slices.ContainsFunc(images, func(w Wanted) bool { return w.Action != Audit }) ||
-		slices.ContainsFunc(images, func(w Wanted) bool { return (w.Action == Seal || w.signsSource()) && w.Source.Registry == host })
+		slices.ContainsFunc(images, func(w Wanted) bool {
+			return (w.Action == Seal || w.Action == Recall || w.signsSource()) && w.Source.Registry == host
+		})
 }
 
 // IsTarget reports whether a registry is a target of any image.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"acrpromote/internal/recall"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/rule"
@@ -48,9 +49,9 @@ func judgeDirection(w Wanted) []rule.Refusal {
 	return refusals
 }
 
-// judgeDigest checks that the source resolves to the digest of the input digest, or
+// JudgeDigest checks that the source resolves to the digest of the input digest, or
 // to the one that the file of the set has after the tag.
-func judgeDigest(w Wanted, s Source) []rule.Refusal {
+func JudgeDigest(w Wanted, s Source) []rule.Refusal {
 	if w.Digest == "" || w.Digest == s.Digest {
 		return nil
 	}
@@ -60,6 +61,22 @@ func judgeDigest(w Wanted, s Source) []rule.Refusal {
 		Reason:  fmt.Sprintf("it resolves to %s, but the requested digest is %s", s.Digest, w.Digest),
 		Remedy:  "Find out who moved the tag, or correct the requested digest: that of the input digest or of the file in imagesFrom.",
 	}}
+}
+
+// judgeRecalled checks that the image is not recalled: by a signed record at the source,
+// or because reads of it are disabled at the source or at a target. An audit finds out
+// elsewhere what follows from a recall.
+func judgeRecalled(w Wanted, s Source, targets []Target) []rule.Refusal {
+	if w.Action == Audit {
+		return nil
+	}
+	refusals := recall.Refuse(w.Source.String(), s.Recall, s.Disabled)
+	for i, t := range targets {
+		if i < len(w.Targets) {
+			refusals = append(refusals, recall.Refuse(w.Targets[i].String(), recall.Verdict{}, t.Disabled)...)
+		}
+	}
+	return refusals
 }
 
 // judgeAttached checks that the artifacts which the flow requires are attached. One

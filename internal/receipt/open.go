@@ -178,3 +178,19 @@ func (s Summary) promotionOf() string {
 	}
 	return ref.PrefixDigest(s.InputAttestations[0].Digest["sha256"])
 }
+
+// Unwrap returns the statement in an envelope, which may be of another package, and the
+// key that has signed it. signed is false if none of the keys has.
+func Unwrap(content []byte, keys []Key) (statement []byte, key Key, signed bool, err error) {
+	e, _, err := parseEnvelope(MediaType, content)
+	if err != nil {
+		return nil, Key{}, false, err
+	}
+	message := pae(e.PayloadType, e.Payload)
+	for _, k := range keys {
+		if s := e.Signatures[0]; (s.KeyID == "" || s.KeyID == k.ID()) && k.Verify(message, s.Sig) {
+			return e.Payload, k, true, nil
+		}
+	}
+	return e.Payload, Key{}, false, nil
+}

@@ -40,6 +40,9 @@ type Rules struct {
 	Event string
 }
 
+// RecallType is the artifact type of recall records, which never travel.
+const RecallType = "application/vnd.acrpromote.recall.v1+json"
+
 // Approval is the event that decides which artifacts travel.
 const Approval = "the first approval that counts was given"
 
@@ -117,6 +120,9 @@ func (r Rules) Select(image []string, list []Referrer) []string {
 func (r Rules) judge(one Referrer) string {
 	if !one.Unread && one.Runnable() {
 		return "a container engine would run it, and it is not the image that was approved"
+	}
+	if essence(one.Type) == RecallType {
+		return "recall records stay where they are"
 	}
 	if one.Withheld != "" {
 		return one.Withheld

@@ -26,7 +26,8 @@ func Headline(r Result) string {
 		for _, t := range image.Targets {
 			total++
 			switch t.State {
-			case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present:
+			case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present,
+				outcome.Withdrawn, outcome.Restored, outcome.Absent, outcome.Recorded, outcome.Untagged, outcome.Left:
 				arrived++
 			case outcome.Planned:
 				waiting++
@@ -69,6 +70,10 @@ func Headline(r Result) string {
 			return "nothing to do; nothing was written (dry run)"
 		case r.DryRun:
 			return fmt.Sprintf("%d of %s would change; nothing was written (dry run)", waiting, targets(total))
+		case r.Recall != nil && !r.Changed:
+			return "nothing to do: " + r.Recall.state()
+		case r.Recall != nil:
+			return r.Recall.state()
 		case !r.Changed:
 			return "nothing to do: everything already exists"
 		case len(r.Images) > 1:
@@ -99,16 +104,40 @@ func Headline(r Result) string {
 	case outcome.Misuse:
 		return "invalid inputs; nothing was written"
 	case outcome.Cancelled:
+		if r.Recall != nil {
+			return "stopped; run the step again to do the rest"
+		}
 		return "stopped; content that arrived stays, and no tag points at an incomplete image"
 	}
 	errors := "1 error"
 	if n := len(r.Errors); n != 1 {
 		errors = fmt.Sprintf("%d errors", n)
 	}
-	if r.Changed {
+	switch {
+	case r.Changed && r.Recall != nil:
+		return errors + "; what was done stays, and a rerun does the rest"
+	case r.Changed:
 		return errors + "; content that arrived stays"
 	}
 	return errors + "; nothing was written"
+}
+
+// state says what is true after a recall.
+func (r Recall) state() string {
+	if r.Lift {
+		return "the recall is lifted"
+	}
+	return "recalled"
+}
+
+// recallNotes says what a state after a recall means.
+var recallNotes = map[outcome.State]string{
+	outcome.Withdrawn: "reads are disabled",
+	outcome.Restored:  "can be read",
+	outcome.Absent:    "not there",
+	outcome.Recorded:  "the record is attached; can still be read",
+	outcome.Untagged:  "the tags are deleted; can still be read by its digest",
+	outcome.Left:      "can still be read: this registry cannot disable reads",
 }
 
 // sentence ends a clause from elsewhere with a full stop, unless it is a
@@ -256,6 +285,12 @@ func (t Target) Where() string {
 // note returns details about a target, in a few words.
 func (t Target) note(dryRun bool) string {
 	var notes []string
+	if meaning := recallNotes[t.State]; meaning != "" {
+		notes = append(notes, meaning)
+	}
+	if len(t.Readable) > 0 {
+		notes = append(notes, "other images have it too, so that it stays readable: "+strings.Join(shortened(t.Readable), ", "))
+	}
 	switch t.State {
 	case outcome.Present:
 		notes = append(notes, "already exists")
@@ -354,6 +389,14 @@ func (i Image) summary() string {
 	return s
 }
 
+// shortened returns the first digests of a list, each shortened.
+func shortened(digests []string) (list []string) {
+	for _, d := range digests[:min(len(digests), mostTypes)] {
+		list = append(list, short(d))
+	}
+	return list
+}
+
 // short returns the beginning of a digest.
 func short(digest string) string {
 	if algorithm, hex, ok := strings.Cut(digest, ":"); ok && len(hex) > 12 {
@@ -414,12 +457,16 @@ func receiptLines(r Result) []string {
 		return nil // it shows more
 	}
 	if len(r.Receipts) == 0 {
-		if !r.Approval.Granted || r.Approval.Kind != "manual" && r.Approval.Kind != "automated" {
+		if r.Recall != nil || !r.Approval.Granted || r.Approval.Kind != "manual" && r.Approval.Kind != "automated" {
 			return nil
 		}
 		return []string{"none: the approval is not signed"}
 	}
+	signed := "signed by %s: %s"
 	words := map[ReceiptState]string{ReceiptPlanned: "would be attached at", ReceiptAttached: "attached at", ReceiptPresent: "already at", ReceiptFailed: "failed, and the approval unsigned, at"}
+	if r.Recall != nil {
+		signed, words[ReceiptFailed] = "recall record signed by %s: %s", "failed at"
+	}
 	var lines []string
 	keys := map[string]map[ReceiptState][]string{}
 	for _, one := range r.Receipts {
@@ -437,7 +484,7 @@ func receiptLines(r Result) []string {
 				parts = append(parts, words[state]+" "+sanitize.Visible(strings.Join(at, ", "), shortField))
 			}
 		}
-		lines = append(lines, fmt.Sprintf("signed by %s: %s", sanitize.Visible(key, shortField), strings.Join(parts, "; ")))
+		lines = append(lines, fmt.Sprintf(signed, cmp.Or(sanitize.Visible(key, shortField), "no key"), strings.Join(parts, "; ")))
 	}
 	return lines
 }

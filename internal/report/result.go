@@ -65,6 +65,8 @@ type Result struct {
 	Card *CardFacts `json:"-"`
 	// ReceiptVerdict is set by verifyReceipt if the image's receipts were read.
 	ReceiptVerdict *ReceiptVerdict `json:"receiptVerdict,omitempty"`
+	// Recall is set by recall.
+	Recall *Recall `json:"recall,omitempty"`
 	// Trace has the lives of images, set by trace.
 	Trace []trace.Life `json:"trace,omitempty"`
 	// Findings has where the configuration is wider than the flows need, the most
@@ -76,6 +78,13 @@ type Result struct {
 	// Environment lists the names of suspicious environment variables that were
 	// set.
 	Environment []string `json:"environment"`
+}
+
+// Recall is why images are recalled, or why that is lifted. The record is among the
+// receipts; its KeyID is empty if it is not signed.
+type Recall struct {
+	Reason string `json:"reason"`
+	Lift   bool   `json:"lift"`
 }
 
 // ReceiptVerdict is what the signed receipts of an image show. Receipt is the oldest
@@ -412,6 +421,9 @@ type Target struct {
 	Previous   string        `json:"previous,omitempty"`
 	Rollback   bool          `json:"rollback,omitempty"`
 	Locked     string        `json:"locked,omitempty"`
+	// Readable has the digests of what belongs to a recalled image and stays readable,
+	// because others have it too.
+	Readable []string `json:"readable,omitempty"`
 }
 
 // Right is what is known of the rights that the planned action needs in one registry,

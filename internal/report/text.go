@@ -251,7 +251,7 @@ func (t *text) table(image Image, dryRun bool) {
 
 func stateColour(s outcome.State) string {
 	switch s {
-	case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present:
+	case outcome.Copied, outcome.Mounted, outcome.Retagged, outcome.Present, outcome.Withdrawn, outcome.Restored, outcome.Absent, outcome.Recorded:
 		return green
 	case outcome.TargetFailed, outcome.TargetRefused:
 		return red

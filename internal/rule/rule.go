@@ -110,7 +110,7 @@ const (
 	TagWouldMove Name = "tag-would-move"
 
 	// DigestDiffers: the tag resolves to another digest than the input names.
-	// Decided by: plan.judgeDigest.
+	// Decided by: plan.JudgeDigest.
 	DigestDiffers Name = "digest-differs"
 
 	// Upward: the image would go to a more trusted registry.
@@ -123,7 +123,7 @@ const (
 
 	// NotInFlow: no flow covers the image on its way to the target.
 	// Decided by: topology.(*File).Select, plan.JudgeSubscribed,
-	// plan.judgeRoute.
+	// plan.judgeRoute, plan.RecallRequest.Rules, plan.RecallRequest.flows.
 	NotInFlow Name = "not-in-flow"
 
 	// Branch: the run is of a branch that the flow does not allow, or the image
@@ -141,6 +141,10 @@ const (
 	// Decided by: topology.JudgePin.
 	// Where reading failed: azdo.(*Service).File, run.readFlow.
 	FlowUnverified Name = "flow-unverified"
+
+	// Recalled: the image is recalled.
+	// Decided by: recall.Refuse.
+	Recalled Name = "recalled"
 
 	// ReceiptMissing: the image has no receipt.
 	// Decided by: receipt.(*judge).decide.
@@ -166,7 +170,7 @@ var All = []Name{
 	MinApprovers, RequesterApproved, AuthorApproved, ApproverNotListed, NotAPerson, ApprovalTooOld,
 	CommentPattern, ApprovalCode, AutomatedCheck, NotSealed, ChangedSinceApproval, RunMismatch,
 	OlderThanRun, TagWouldMove, DigestDiffers, Upward, Immutable, NotInFlow, Branch,
-	AttachedMissing, FlowUnverified, ReceiptMissing, ReceiptInvalid, ReceiptPolicy, TrustTooWide,
+	AttachedMissing, FlowUnverified, Recalled, ReceiptMissing, ReceiptInvalid, ReceiptPolicy, TrustTooWide,
 }
 
 // Refusal is a rule that is not met: what it is about, why, and what to do next.
@@ -217,6 +221,7 @@ var labels = map[Name]string{
 	Branch:               "Branch allowed",
 	AttachedMissing:      "Required artifacts attached",
 	FlowUnverified:       "Flow file verified",
+	Recalled:             "Not recalled",
 	ReceiptMissing:       "Receipt attached",
 	ReceiptInvalid:       "Receipt signed by a named key",
 	ReceiptPolicy:        "Receipt meets the expectations",

@@ -46,6 +46,7 @@ func (e *executor) executeAtomically(ctx context.Context) {
 		defer wait()
 		tags := &tagger{copier{executor: e, at: i}, arrived[i]}
 		tagged := promote.Execute(ctx, part, e.image(i), tags, attester{e, i}, e.locker)
+		e.recheckRecall(ctx, i, tagged)
 		for j, step := range e.parts[i].Steps {
 			switch {
 			case step.Work == plan.Wait:

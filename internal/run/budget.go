@@ -3,6 +3,7 @@ package run
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"acrpromote/internal/agent"
@@ -15,12 +16,13 @@ import (
 
 // budget counts the requests of the whole run for each Azure registry, before
 // anything is written: those that have been sent, and those that the plan takes.
-func budget(s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts) []report.Budget {
+func budget(c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts) []report.Budget {
 	b := &budgeter{requests: map[string]*report.Requests{}, sent: map[string]bool{}}
 	for _, t := range s.Traffic() {
 		b.requests[t.Registry] = &report.Requests{Read: t.Read - t.Redirected, Write: t.Write, Referrers: t.Referrers, Token: t.Token}
 	}
 	atomic := o.set && plan.Atomic(o.images)
+	rechecks := o.rechecksRecall(c)
 	for i, part := range p.Parts {
 		image := f.images[i]
 		if image.source.err != nil || image.source.tree == nil {
@@ -28,6 +30,9 @@ func budget(s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts
 		}
 		source := part.Wanted.Source.Registry
 		manifests := len(image.source.tree.Manifests())
+		if rechecks && plan.Approved(part.Wanted.Action) && slices.ContainsFunc(part.Steps, func(s plan.Step) bool { return s.Work != plan.Nothing && s.Work != plan.Wait }) {
+			b.at(source).Referrers++ // whether it was recalled meanwhile
+		}
 		for j, step := range part.Steps {
 			at := b.at(step.Target.Registry)
 			switch {
@@ -167,6 +172,6 @@ func shares(r report.Requests) report.Shares {
 // planBudget adds the budget to the result of an action that writes, or would.
 func planBudget(c *agent.Config, s *session.Session, o *order, f *findings, p plan.Plan, rs *receipts, result *collector) {
 	if c.Action != agent.Audit {
-		result.result.Budget = budget(s, o, f, p, rs)
+		result.result.Budget = budget(c, s, o, f, p, rs)
 	}
 }

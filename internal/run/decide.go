@@ -62,19 +62,7 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	selectReferrers(o, f, verdict, result)
 	observeApproval(images, verdict)
 	observeTargets(images, f)
-	r.Approval = report.Approval{
-		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: report.RuleStates(verdict.Rules),
-	}
-	for _, a := range verdict.Approvers {
-		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, UniqueName: a.UniqueName, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
-	}
-
-	for _, a := range verdict.Records {
-		r.Approval.Approvals = append(r.Approval.Approvals, report.ApprovalRecord{
-			ID: a.ID, Check: a.Check, Version: a.Version, CheckRun: a.Run, Resource: a.Resource.String(), ResourceID: a.Resource.ID,
-			RequestedAt: formatTime(a.Requested),
-		})
-	}
+	addVerdict(verdict, result)
 
 	p := plan.Make(images, verdict, o.refusals...)
 	r.Direction, r.Refusals = p.Direction, p.Refusals
@@ -94,6 +82,24 @@ func decide(c *agent.Config, s *session.Session, o *order, f *findings, result *
 	return p
 }
 
+// addVerdict adds the verdict on the approval to the result.
+func addVerdict(verdict approval.Verdict, result *collector) {
+	r := &result.result
+	r.Approval = report.Approval{
+		Granted: verdict.Granted, Kind: string(verdict.Kind), Guards: verdict.Guards, Rules: report.RuleStates(verdict.Rules),
+	}
+	for _, a := range verdict.Approvers {
+		r.Approval.Approvers = append(r.Approval.Approvers, report.Approver{Name: a.Name, UniqueName: a.UniqueName, ID: a.ID, At: formatTime(a.At), Comment: a.Comment})
+	}
+
+	for _, a := range verdict.Records {
+		r.Approval.Approvals = append(r.Approval.Approvals, report.ApprovalRecord{
+			ID: a.ID, Check: a.Check, Version: a.Version, CheckRun: a.Run, Resource: a.Resource.String(), ResourceID: a.Resource.ID,
+			RequestedAt: formatTime(a.Requested),
+		})
+	}
+}
+
 // observed converts what was read of the images to the types of package plan.
 func observed(o *order, f *findings, now time.Time) []plan.Image {
 	images := make([]plan.Image, len(o.images))
@@ -103,6 +109,7 @@ func observed(o *order, f *findings, now time.Time) []plan.Image {
 		source.Missing, source.Tag, source.Manifest = errors.Is(s.err, transfer.NotFound), attributes(s.tag), attributes(s.manifest)
 		source.Records, source.Attached, source.Now = s.records, s.attached, now
 		source.RunStarted, source.Branch, source.Releasing = f.run.Started, f.run.Branch, f.releasing
+		source.Recall, source.Disabled = s.recall, s.disabled
 		images[i] = plan.Image{Wanted: wanted, Observed: plan.Observed{Source: source}}
 	}
 	return images
@@ -150,7 +157,7 @@ func observeApproval(images []plan.Image, v approval.Verdict) {
 func observeTargets(images []plan.Image, f *findings) {
 	for i := range images {
 		for _, t := range f.images[i].targets {
-			seen := plan.Target{Unreachable: t.err != nil, Tag: attributes(t.tag), Repository: attributes(t.repository)}
+			seen := plan.Target{Unreachable: t.err != nil, Disabled: t.disabled, Tag: attributes(t.tag), Repository: attributes(t.repository)}
 			if t.presence != nil {
 				seen.TagDigest = t.presence.TagDigest
 				seen.Root = t.presence.Root
@@ -195,6 +202,10 @@ func approvalCode(o *order, f *findings) string {
 	if !o.set && len(o.images) == 1 && f.images[0].source.tree != nil {
 		digest = f.images[0].source.tree.Digest()
 	}
+	return approvalCodeOf(digest)
+}
+
+func approvalCodeOf(digest string) string {
 	code, err := seal.Code(digest)
 	if err != nil {
 		return ""
@@ -254,7 +265,11 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	if oldest, ok := plan.Oldest(s.records); ok {
 		image.SealedAt = formatTime(oldest.Created)
 	}
-	if s.err != nil {
+	for _, note := range unsignedNotes(image.Source, s.recall) {
+		result.warn(note)
+	}
+	// What may not be read any more is a refusal; an audit judges none.
+	if s.err != nil && (!s.disabled || o.action == plan.Audit) {
 		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, s.err))
 	}
 	return image
@@ -281,7 +296,7 @@ func planned(step plan.Step, found observation, at int, result *collector) repor
 	case seen.err != nil:
 		p := problem(report.TargetSide, seen.err)
 		t.State, t.Error = unreadState(seen.err), p.Reason
-		if !result.reported(p, seen.err) {
+		if !seen.disabled && !result.reported(p, seen.err) {
 			result.result.Errors = append(result.result.Errors, p)
 		}
 	case step.Work == plan.Wait:

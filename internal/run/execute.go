@@ -60,6 +60,7 @@ func execute(ctx context.Context, c *agent.Config, s *session.Session, o *order,
 		wait := e.startSource(ctx, i)
 		defer wait()
 		done := promote.Execute(ctx, e.parts[i], e.image(i), &copier{executor: e, at: i, next: next}, attester{e, i}, e.locker)
+		e.recheckRecall(ctx, i, done)
 		for j, step := range e.parts[i].Steps {
 			if step.Work != plan.Wait {
 				e.done(i, j, done[j])

@@ -97,6 +97,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	r.explainAbsent(ctx, f)
 	r.readTags(ctx, f)
 	all.Wait()
+	r.readRecalls(ctx, f)
 	r.readSealers(ctx, f)
 	return f, wrong
 }

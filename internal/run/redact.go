@@ -23,6 +23,9 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 	for i := range r.Approval.Approvals {
 		texts = append(texts, &r.Approval.Approvals[i].Resource)
 	}
+	if r.Recall != nil {
+		texts = append(texts, &r.Recall.Reason)
+	}
 	for i := range r.Trace {
 		texts = append(texts, r.Trace[i].Texts()...)
 	}

@@ -175,7 +175,7 @@ func (o *order) isTarget(host string) bool {
 // signIn prepares the sign-in to every registry of the order without sending
 // anything.
 func signIn(c *agent.Config, s *session.Session, o *order) error {
-	rights := plan.RequiredRights(o.images, o.read(), plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Planned: o.planned, Lists: o.whole != nil, Azure: isAzure})
+	rights := plan.RequiredRights(o.images, o.read(), plan.Usage{Writes: !c.ReadOnly(), Referrers: c.Referrers.Or(true), Planned: o.planned, Lists: o.whole != nil, Azure: isAzure, Deletes: o.deletesTags()})
 	wrong := &agent.UsageError{}
 	for _, host := range plan.Registries(o.images, o.read()) {
 		if err := s.SignIn(host, o.isTarget(host), rights[host]); err != nil {

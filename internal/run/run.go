@@ -82,6 +82,8 @@ func phases(ctx context.Context, c *agent.Config, usage error, to *reporter, res
 		return verifyReceipt(ctx, c, to, result)
 	case c.Action == agent.Trace:
 		return traceImages(ctx, c, to, result)
+	case c.Action == agent.Recall:
+		return recallImages(ctx, c, to, result)
 	case c.Action == agent.Doctor:
 		return diagnose(ctx, c, to, result)
 	}

@@ -42,6 +42,9 @@ func (o *order) keys(c *agent.Config) []string {
 			add(r.Key)
 		}
 		add(sealKey(c, w))
+		if w.Action == plan.Recall && len(w.Routes) > 0 {
+			add(w.Routes[0].Rules.ReceiptKey)
+		}
 	}
 	return keys
 }

@@ -7,6 +7,7 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/recall"
 	"acrpromote/internal/referrer"
 	"acrpromote/internal/transfer"
 )
@@ -21,6 +22,11 @@ type sourceState struct {
 	doubts   []string // warnings about invalid seal records
 	attached []plan.Attached
 	err      error
+	// recalls are the recall records that are listed for the image, and recall what they
+	// say. disabled reports that it could not be read because reads are disabled.
+	recalls  []transfer.Descriptor
+	recall   recall.Verdict
+	disabled bool
 
 	referrers []referrer.Referrer
 	left      []string        // by referrer: why it is not copied, or ""
@@ -85,6 +91,9 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 		s.attached, err = readAttached(ctx, at, wanted, s.tree)
 	}
 	group.Wait()
+	if err == nil {
+		s.recalls, err = r.recallsOf(ctx, at, wanted, s.tree, options.Referrers)
+	}
 	switch {
 	case err != nil:
 		s.err = err

@@ -29,6 +29,7 @@ type targetState struct {
 	arrived  time.Time    // for audit: when the image arrived here; zero if unknown
 	drift    drift.Target // for an audit of a whole flow
 	rollback bool         // the tag would move to an older image, by the registries' times
+	disabled bool         // reads of the image are disabled there
 	err      error
 }
 
@@ -145,12 +146,16 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		// tag and manifest is asked for.
 		_, _ = at.Data.List(ctx, target.Repository)
 	}
-	var tagDigest string
+	var tagDigest, hidden string
 	if target.Tag != "" {
 		d, err := r.resolve(ctx, at, target.Repository, target.Tag)
 		if err != nil && !errors.Is(err, transfer.NotFound) {
-			t.err = err
-			return t
+			if hidden = hiddenTag(ctx, at, target, err); hidden == "" {
+				t.err = err
+				return t
+			}
+			at.Data.AssumeTag(target.Repository, target.Tag, hidden)
+			d.Digest = hidden
 		}
 		tagDigest = d.Digest
 	}
@@ -162,6 +167,7 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 	if tree == nil {
 		return t
 	}
+	t.disabled = hidden == tree.Digest()
 	if target.Tag == "" {
 		if _, err := r.resolve(ctx, at, target.Repository, tree.Digest()); err != nil && !errors.Is(err, transfer.NotFound) {
 			t.err = err
@@ -184,6 +190,26 @@ func (r *reader) readTarget(ctx context.Context, wanted plan.Wanted, i int, firs
 		t.rollback = isAzure(wanted.Source.Registry) && at.Azure && r.older(ctx, wanted, i, tree.Digest(), tagDigest)
 	}
 	return t
+}
+
+// hiddenTag returns the digest that a tag points to, if the registry refuses to resolve it
+// because reads of that manifest are disabled: it can still move to another one.
+func hiddenTag(ctx context.Context, at *session.Registry, target ref.Reference, why error) string {
+	if !at.Azure || !errors.Is(why, transfer.Locked) && !errors.Is(why, transfer.Denied) {
+		return ""
+	}
+	metadata, err := at.Metadata()
+	if err != nil {
+		return ""
+	}
+	tag, err := metadata.Tag(ctx, target.Repository, target.Tag)
+	if err != nil {
+		return ""
+	}
+	if reading, err := metadata.Reading(ctx, target.Repository, tag.Digest); err != nil || !reading.Known || reading.Enabled {
+		return ""
+	}
+	return tag.Digest
 }
 
 // resolve resolves a tag or digest at a target. Registries exist that answer 404 to

@@ -332,6 +332,28 @@ func (t *tracer) tagsOf(ctx context.Context, at *session.Registry, repository, d
 // say.
 func (t *tracer) ofRun(ctx context.Context, places []ref.Reference, run int) []ref.Reference {
 	var images []ref.Reference
+	for _, p := range t.promotedBy(ctx, places, run, false) {
+		images = append(images, p.found)
+	}
+	if len(images) == 0 && len(t.failed) == 0 {
+		t.result.warn(fmt.Sprintf("No image with a receipt of run %d was found.", run))
+	}
+	return images
+}
+
+// promoted is an image that a run has promoted: where it was found, and where it came
+// from and went, as its receipts say.
+type promoted struct {
+	found  ref.Reference
+	Digest string
+	From   ref.Reference
+	To     []ref.Reference
+}
+
+// promotedBy returns the images in the repositories that a run has promoted, each once: as
+// receipts say or, if signed is set, as those say that one of the keys has signed.
+func (t *tracer) promotedBy(ctx context.Context, places []ref.Reference, run int, signed bool) []*promoted {
+	var images []*promoted
 	for _, at := range places {
 		digests, err := t.digests(ctx, at)
 		if err != nil {
@@ -343,15 +365,22 @@ func (t *tracer) ofRun(ctx context.Context, places []ref.Reference, run int) []r
 			continue
 		}
 		for _, digest := range digests {
-			promoted := false
+			same := slices.IndexFunc(images, func(p *promoted) bool { return p.Digest == digest })
+			image := &promoted{found: ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: digest}, Digest: digest}
+			if same >= 0 {
+				image = images[same]
+			}
 			_, _, err := openReceipts(ctx, registry, at.Repository, digest, func(mediaType string, content []byte) error {
 				o, err := receipt.Open(mediaType, content, digest, t.keys)
-				if err != nil {
+				if err != nil && !signed {
 					o, err = receipt.Claim(mediaType, content, digest)
 				}
 				if err == nil && o.Promotion != nil && o.Promotion.Run.ID == run {
 					t.mu.Lock()
-					promoted = true
+					image.From = reference(o.Promotion.From)
+					for _, to := range o.Promotion.To {
+						image.To = append(image.To, reference(to))
+					}
 					t.mu.Unlock()
 				}
 				return cmp.Or(err, errNotKept)
@@ -359,14 +388,10 @@ func (t *tracer) ofRun(ctx context.Context, places []ref.Reference, run int) []r
 			if err != nil {
 				t.failed = append(t.failed, problem(report.SourceSide, err))
 			}
-			same := func(r ref.Reference) bool { return r.Digest == digest }
-			if promoted && !slices.ContainsFunc(images, same) {
-				images = append(images, ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: digest})
+			if same < 0 && image.From.Registry != "" {
+				images = append(images, image)
 			}
 		}
-	}
-	if len(images) == 0 && len(t.failed) == 0 {
-		t.result.warn(fmt.Sprintf("No image with a receipt of run %d was found.", run))
 	}
 	return images
 }

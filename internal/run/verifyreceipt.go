@@ -15,6 +15,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/recall"
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/regularfile"
@@ -73,6 +74,11 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 			result.warn(note)
 		}
 	}
+	var recalled recall.Verdict
+	var recallErr error
+	if image.Digest != "" && vaultErr == nil {
+		recalled, recallErr = recallOf(ctx, at, source.Repository, image.Digest, keys.all, result)
+	}
 	switch {
 	case ctx.Err() != nil:
 		result.unexecuted = true
@@ -84,7 +90,16 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 		result.result.Errors = append(result.result.Errors, vaultProblem(vaultErr))
 	}
 	verdict := receipt.Judge(receipt.Image{Digest: image.Digest, Resources: resourcesOf(source, image.Digest)}, found, keys.all, expected, time.Now())
+	refused := recall.Refuse(source.String(), recalled, err != nil && readsDisabled(ctx, at, source, err))
+	if recallErr != nil && len(refused) == 0 {
+		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, recallErr))
+		return s, o
+	}
 	if err != nil {
+		if len(refused) > 0 {
+			result.result.Refusals = append(result.result.Refusals, refused...)
+			return s, o
+		}
 		unread := problem(report.SourceSide, err)
 		if !verdict.Met {
 			result.result.Errors = append(result.result.Errors, unread)
@@ -98,7 +113,7 @@ func verifyReceipt(ctx context.Context, c *agent.Config, to *reporter, result *c
 	for _, note := range verdict.Notes {
 		result.warn(note)
 	}
-	result.result.Refusals = append(result.result.Refusals, verdict.Refusals...)
+	result.result.Refusals = slices.Concat(result.result.Refusals, refused, verdict.Refusals)
 	result.result.ReceiptVerdict = receiptVerdict(verdict)
 	for _, r := range verdict.Valid {
 		for i, kind := range []string{receipt.SummaryType, receipt.PromotionType} {

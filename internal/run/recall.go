@@ -1,0 +1,1009 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"acrpromote/internal/acr"
+	"acrpromote/internal/agent"
+	"acrpromote/internal/approval"
+	"acrpromote/internal/defect"
+	"acrpromote/internal/outcome"
+	"acrpromote/internal/plan"
+	"acrpromote/internal/promote"
+	"acrpromote/internal/recall"
+	"acrpromote/internal/receipt"
+	"acrpromote/internal/ref"
+	"acrpromote/internal/report"
+	"acrpromote/internal/session"
+	"acrpromote/internal/topology"
+	"acrpromote/internal/transfer"
+)
+
+const (
+	// placesAtOnce limits in how many registries an image is withdrawn concurrently, and
+	// childrenAtOnce how many manifests in each.
+	placesAtOnce   = 16
+	childrenAtOnce = 8
+	// maxIndexes limits how many indexes of a repository are read to find out which
+	// children of an image others have.
+	maxIndexes = 2000
+)
+
+// recaller withdraws images, or lifts that.
+type recaller struct {
+	*order
+	c      *agent.Config
+	s      *session.Session
+	to     *reporter
+	result *collector
+	lift   bool
+	f      *findings
+	keys   []receipt.Key
+	images []*withdrawal // by image of the order
+}
+
+// withdrawal is one image that is withdrawn, and all that is known of it.
+type withdrawal struct {
+	source  ref.Reference
+	digest  string
+	subject transfer.Descriptor // without a digest if no registry shows it
+	// contents has the children of the image's indexes.
+	contents map[string][]string
+	places   []*recallPlace // the source first
+	kept     recall.Verdict
+	err      error
+}
+
+// recallPlace is a repository that may have the image.
+type recallPlace struct {
+	ref.Reference // by digest
+	registry      *session.Registry
+	root          recall.State
+	children      map[string]recall.State
+	shared        map[string]bool // children that stay readable
+	tags          []string        // of the image; only if they are deleted
+	changed       bool
+	err           error
+	// unsure is why it is not known which children others have too: all stay readable.
+	unsure error
+}
+
+// recallImages withdraws an image from all registries that it may have been copied to, or
+// all images that a run has promoted, or lifts that.
+func recallImages(ctx context.Context, c *agent.Config, to *reporter, result *collector) (*session.Session, *order) {
+	s, err := open(c, to, result)
+	if err != nil {
+		result.add(err)
+		return nil, nil
+	}
+	x := &recaller{order: &order{action: plan.Recall}, c: c, s: s, to: to, result: result, lift: c.Lift.Value, f: &findings{}}
+	result.result.Recall = &report.Recall{Reason: c.Secrets.Redact(c.Reason), Lift: x.lift}
+	if !x.resolveRecall(ctx) {
+		return s, x.order
+	}
+	x.readRecall(ctx)
+	if ctx.Err() != nil {
+		result.unexecuted = true
+		return s, x.order
+	}
+	if !x.decideRecall() || c.DryRun.Value {
+		return s, x.order
+	}
+	for i := range x.images {
+		x.execute(ctx, i)
+	}
+	return s, x.order
+}
+
+// resolveRecall finds the images, where they may be, and whose approval that takes. It
+// reports whether the run goes on.
+func (x *recaller) resolveRecall(ctx context.Context) bool {
+	c, s, result := x.c, x.s, x.result
+	wrong := &mistakes{}
+	if c.FlowFile != "" {
+		flow, err := loadFlow(ctx, c, s, result)
+		if err != nil && !isUsage(err) {
+			result.add(err)
+			return false
+		}
+		wrong.join(err)
+		x.flow = flow
+	}
+	named, err := parseReferences(c)
+	wrong.join(err)
+	if c.Digest != "" && !ref.IsDigest(c.Digest) {
+		wrong.add("digest", fmt.Errorf("%q is not a valid digest", c.Digest), "A digest is sha256: followed by 64 lower-case hexadecimal digits.")
+	}
+	named.source.Registry = x.mainHost(named.source.Registry)
+	var targets []ref.Reference
+	for _, t := range named.targets {
+		at := ref.Reference{Registry: x.mainHost(t.Registry), Repository: t.Repository}
+		if at.Repository == "" {
+			at.Repository = named.source.Repository
+		}
+		if at.Repository == "" {
+			wrong.add("targets", fmt.Errorf("%q names no repository", t.Registry), "Write host/repository.")
+		}
+		targets = append(targets, at)
+	}
+	if err := wrong.orNil(); err != nil {
+		result.add(err)
+		return false
+	}
+	sources := []ref.Reference{named.source}
+	if c.Run.Given {
+		var ok bool
+		if sources, targets, ok = x.ofRun(ctx, targets); !ok {
+			return false
+		}
+	}
+	if err := errors.Join(x.want(sources, targets), signIn(c, s, x.order), prepareSigners(c, s, x.order, result)); err != nil {
+		result.add(err)
+		return false
+	}
+	permitTokenHosts(ctx, c, s, x.flow, x.signIns(s))
+	warnOfUnused(c, x.order, result)
+	result.result.RulesInForce = x.rulesInForce(inputs(c))
+	if x.keys, err = recallKeys(ctx, c, s, x.order); err != nil && ctx.Err() == nil {
+		result.result.Errors = append(result.result.Errors, vaultProblem(err))
+		return false
+	}
+	return true
+}
+
+func (o *order) mainHost(host string) string {
+	if o.flow == nil {
+		return host
+	}
+	return o.flow.MainHost(host)
+}
+
+// want makes the images of the order: each with all places where it may be, and the
+// rules of its approval.
+func (x *recaller) want(sources, targets []ref.Reference) error {
+	for _, source := range sources {
+		places := []ref.Reference{{Registry: source.Registry, Repository: source.Repository}}
+		if x.flow != nil {
+			places = recall.Places(x.flow.File, source)
+		}
+		for _, at := range targets {
+			if !slices.Contains(places, at) {
+				places = append(places, at)
+			}
+		}
+		rules, refused, err := plan.RecallRequest{File: x.topology(), Flow: x.c.Flow, Source: source, Inputs: inputs(x.c), Lift: x.lift}.Rules()
+		if err != nil {
+			return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
+		}
+		w := plan.Wanted{Action: plan.Recall, Source: source, Targets: places[1:], Digest: x.c.Digest, Covered: x.flow != nil}
+		if refused != nil {
+			x.refusals = append(x.refusals, *refused)
+			x.order.images = append(x.order.images, w)
+			continue
+		}
+		for range max(len(w.Targets), 1) {
+			w.Routes = append(w.Routes, plan.Route{Rules: rules[0]})
+		}
+		for _, r := range rules {
+			for _, ignored := range r.Ignored {
+				x.result.warn(ignored)
+			}
+			i := slices.IndexFunc(x.groups, func(g plan.Group) bool { return g.Rules.SameApproval(r) })
+			if i < 0 {
+				i = len(x.groups)
+				x.groups = append(x.groups, plan.Group{Rules: r})
+			}
+			x.groups[i].Images = append(x.groups[i].Images, len(x.order.images))
+		}
+		x.order.images = append(x.order.images, w)
+	}
+	return nil
+}
+
+// deletesTags reports whether the tags are deleted where reads cannot be disabled.
+func (o *order) deletesTags() bool {
+	return o.flow != nil && o.flow.Recall.Elsewhere == topology.DeleteElsewhere
+}
+
+// ofRun returns the images that a run has promoted, by the receipts in the repositories
+// that are signed by one of the keys, and the repositories that these receipts name.
+func (x *recaller) ofRun(ctx context.Context, places []ref.Reference) (sources, targets []ref.Reference, ok bool) {
+	wrong := &mistakes{}
+	keys := wrong.keys(x.c, x.s, x.c.ReceiptKeys)
+	for _, at := range places {
+		if err := x.s.SignIn(at.Registry, true, x.rightsOf(at)); err != nil {
+			wrong.join(credentialError(at.Registry, err))
+		}
+	}
+	if err := wrong.orNil(); err != nil {
+		x.result.add(err)
+		return nil, nil, false
+	}
+	err := keys.fetch(ctx)
+	if err == nil {
+		var own []receipt.Key
+		own, err = recallKeys(ctx, x.c, x.s, x.order)
+		keys.all = append(keys.all, own...)
+	}
+	switch {
+	case err != nil:
+		x.result.result.Errors = append(x.result.result.Errors, vaultProblem(err))
+		return nil, nil, false
+	case len(keys.all) == 0:
+		x.result.add(usage("receiptKeys", errors.New("run takes receipts that are signed, and no key says whose count"), "Set receiptKeys, or receiptKey."))
+		return nil, nil, false
+	}
+	t := &tracer{s: x.s, keys: keys.all, result: x.result}
+	targets = slices.Clone(places)
+	for _, image := range t.promotedBy(ctx, places, x.c.Run.Value, true) {
+		from := image.From
+		from.Registry = x.mainHost(from.Registry)
+		from.Tag, from.Digest = "", image.Digest
+		if !slices.Contains(sources, from) {
+			sources = append(sources, from)
+		}
+		for _, to := range image.To {
+			to.Registry, to.Tag = x.mainHost(to.Registry), ""
+			if !slices.Contains(targets, to) {
+				targets = append(targets, to)
+			}
+		}
+	}
+	if len(t.failed) > 0 {
+		x.result.result.Errors = append(x.result.result.Errors, t.failed...)
+		return nil, nil, false
+	}
+	if len(sources) == 0 {
+		x.result.add(usage("run", fmt.Errorf("no image in these repositories has a receipt of run %d that is signed by one of the keys", x.c.Run.Value), "Name the repositories that the run has promoted to, or the image itself in source."))
+		return nil, nil, false
+	}
+	return sources, targets, true
+}
+
+// rightsOf returns the rights that a recall takes in one place.
+func (x *recaller) rightsOf(at ref.Reference) map[string][]string {
+	return plan.RequiredRights([]plan.Wanted{{Action: plan.Recall, Source: at}}, nil,
+		plan.Usage{Writes: !x.c.ReadOnly(), Azure: isAzure, Deletes: x.deletesTags()})[at.Registry]
+}
+
+// readRecall reads the run with its approvals, and the images wherever they may be.
+func (x *recaller) readRecall(ctx context.Context) {
+	r := &reader{x.c, x.s, x.order}
+	var all sync.WaitGroup
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		if wrong := r.readRun(ctx, x.f); wrong != nil {
+			x.result.mu.Lock()
+			defer x.result.mu.Unlock()
+			x.result.add(wrong)
+		}
+	})
+	all.Go(func() {
+		defer defect.Catch(ctx)
+		x.readySigners(ctx)
+	})
+	x.images = make([]*withdrawal, len(x.order.images))
+	var group errgroup.Group
+	group.SetLimit(placesAtOnce)
+	for i, w := range x.order.images {
+		group.Go(func() error {
+			defer defect.Catch(ctx)
+			x.images[i] = x.look(ctx, w)
+			return nil
+		})
+	}
+	_ = group.Wait()
+	all.Wait()
+}
+
+// look reads one image wherever it may be.
+func (x *recaller) look(ctx context.Context, w plan.Wanted) *withdrawal {
+	m := &withdrawal{source: w.Source, contents: map[string][]string{}}
+	if m.digest, m.err = x.digestOf(ctx, w.Source); m.err != nil {
+		return m
+	}
+	for _, at := range append([]ref.Reference{w.Source}, w.Targets...) {
+		p := &recallPlace{Reference: ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: m.digest}}
+		p.registry, p.err = x.s.Registry(at.Registry)
+		m.places = append(m.places, p)
+	}
+	each(ctx, m.places, placesAtOnce, func(p *recallPlace) { p.see(ctx) })
+	m.readContents(ctx)
+	each(ctx, m.places, placesAtOnce, func(p *recallPlace) {
+		if x.blocks(m, p) {
+			p.seeChildren(ctx, m, x.lift)
+		}
+	})
+	if source := m.places[0]; source.err == nil {
+		m.kept, m.err = x.records(ctx, m)
+		if m.err != nil && source.root == recall.Disabled {
+			m.err = nil // what is attached to an image may be hidden with it
+		}
+	}
+	return m
+}
+
+// each calls do for each place, several at once.
+func each[T any](ctx context.Context, list []T, atOnce int, do func(T)) {
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for _, one := range list {
+		group.Go(func() error {
+			defer defect.Catch(ctx)
+			do(one)
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+// digestOf returns the digest of an image. Where reads are disabled, the registry's
+// metadata still has that of a tag.
+func (x *recaller) digestOf(ctx context.Context, source ref.Reference) (string, error) {
+	if source.Tag == "" {
+		return source.Digest, nil
+	}
+	at, err := x.s.Registry(source.Registry)
+	if err != nil {
+		return "", err
+	}
+	found, err := at.Data.Resolve(ctx, source.Repository, source.Tag)
+	if err == nil || !at.Azure || !refusedOrUnknown(err) {
+		return found.Digest, err
+	}
+	metadata, unusable := at.Metadata()
+	if unusable != nil {
+		return "", err
+	}
+	tag, hidden := metadata.Tag(ctx, source.Repository, source.Tag)
+	if hidden != nil {
+		return "", err
+	}
+	return tag.Digest, nil
+}
+
+// records returns the recalls of an image at its source.
+func (x *recaller) records(ctx context.Context, m *withdrawal) (recall.Verdict, error) {
+	at := m.places[0]
+	listed, err := at.registry.Data.ReferrersNow(ctx, at.Repository, m.digest, recall.ArtifactType)
+	if err != nil || len(listed) == 0 {
+		return recall.Verdict{}, err
+	}
+	kept, notes, err := readRecallRecords(ctx, at.registry, at.Repository, m.digest, listed, x.keys)
+	for _, note := range notes {
+		x.result.note(note)
+	}
+	return recall.Judge(kept), err
+}
+
+// sight returns what a registry shows of a manifest, and its attributes. A manifest
+// itself is asked for only if they do not show whether it may be read.
+func (p *recallPlace) sight(ctx context.Context, digest string) (seen recall.Sight, attributes acr.Reading, err error) {
+	if p.registry.Azure {
+		metadata, err := p.registry.Metadata()
+		if err != nil {
+			return seen, attributes, err
+		}
+		attributes, err = metadata.Reading(ctx, p.Repository, digest)
+		if !errors.Is(err, acr.ErrUnsupported) {
+			if seen.Attributes, err = seenAnswer(err); err != nil {
+				return seen, attributes, err
+			}
+		}
+		if seen.Known, seen.Enabled = attributes.Known, attributes.Enabled; seen.Known {
+			return seen, attributes, nil
+		}
+	}
+	_, unseen := p.registry.Data.Look(ctx, p.Repository, digest)
+	if seen.Manifest, err = seenAnswer(unseen); err != nil {
+		return seen, attributes, err
+	}
+	if seen.Attributes == "" { // a registry without attributes, which hides nothing
+		if seen.Attributes = seen.Manifest; seen.Manifest == recall.Refused {
+			return seen, attributes, unseen
+		}
+	}
+	return seen, attributes, nil
+}
+
+// see reads the state of the image in one place.
+func (p *recallPlace) see(ctx context.Context) {
+	if p.err == nil {
+		p.err = p.registry.Open()
+	}
+	if p.err != nil {
+		return
+	}
+	defer func() { p.registry.Observe(p.err) }()
+	seen, attributes, err := p.sight(ctx, p.Digest)
+	p.root, p.tags, p.err = seen.State(), attributes.Tags, err
+}
+
+// readContents finds out what belongs to the image: from a registry that shows it, or
+// else from the attributes in one.
+func (m *withdrawal) readContents(ctx context.Context) {
+	for _, p := range m.places {
+		if p.err != nil || p.root != recall.Readable && p.root != recall.Unsupported {
+			continue
+		}
+		contents := map[string][]string{}
+		root, err := readContents(ctx, p, m.digest, contents, 0)
+		if err == nil || root.Digest != "" && m.subject.Digest == "" {
+			m.subject = root
+		}
+		if err == nil {
+			m.contents = contents
+			return
+		}
+	}
+	for _, p := range m.places {
+		if p.err != nil || p.root != recall.Disabled {
+			continue
+		}
+		if _, attributes, err := p.sight(ctx, m.digest); err == nil && len(attributes.Children) > 0 {
+			m.contents[m.digest] = attributes.Children
+			return
+		}
+	}
+}
+
+// readContents reads an index and the indexes in it.
+func readContents(ctx context.Context, p *recallPlace, digest string, contents map[string][]string, depth int) (transfer.Descriptor, error) {
+	image, err := p.registry.Data.ReadImageManifest(ctx, p.Repository, digest)
+	if err != nil {
+		return transfer.Descriptor{}, err
+	}
+	for _, child := range image.Children {
+		contents[digest] = append(contents[digest], child.Digest)
+		if _, known := contents[child.Digest]; !known && isIndex(child.MediaType) && depth < maxIndexDepth {
+			if _, err := readContents(ctx, p, child.Digest, contents, depth+1); err != nil && !refusedOrUnknown(err) {
+				return image.Descriptor, err
+			}
+		}
+	}
+	return image.Descriptor, nil
+}
+
+const maxIndexDepth = 8
+
+func isIndex(mediaType string) bool {
+	return strings.HasSuffix(mediaType, ".index.v1+json") || strings.HasSuffix(mediaType, ".manifest.list.v2+json")
+}
+
+// parts returns the manifests that belong to the image, without the image itself.
+func (m *withdrawal) parts() []string {
+	parts := map[string]bool{}
+	for _, children := range m.contents {
+		for _, child := range children {
+			parts[child] = true
+		}
+	}
+	delete(parts, m.digest)
+	return slices.Sorted(maps.Keys(parts))
+}
+
+// seeChildren reads the state of what belongs to the image in one place, and finds out
+// which of it others have too.
+func (p *recallPlace) seeChildren(ctx context.Context, m *withdrawal, lift bool) {
+	parts := m.parts()
+	if p.err != nil || p.root == recall.Absent || p.root == recall.Unsupported || len(parts) == 0 {
+		return
+	}
+	defer func() { p.registry.Observe(p.err) }()
+	p.children = map[string]recall.State{}
+	tagged := map[string]bool{}
+	var mu sync.Mutex
+	readable := false
+	each(ctx, parts, childrenAtOnce, func(digest string) {
+		seen, attributes, err := p.sight(ctx, digest)
+		mu.Lock()
+		defer mu.Unlock()
+		if err != nil {
+			p.err = err
+			return
+		}
+		p.children[digest], tagged[digest] = seen.State(), len(attributes.Tags) > 0
+		readable = readable || p.children[digest] == recall.Readable
+	})
+	if p.err != nil || lift || !readable {
+		return
+	}
+	others, err := p.otherContents(ctx, m, parts)
+	if p.unsure = err; err != nil {
+		for _, digest := range parts {
+			tagged[digest] = true
+		}
+	}
+	p.shared = recall.Shared(m.contents, tagged, others)
+}
+
+// otherContents returns the children of the other indexes of the repository that may be
+// read.
+func (p *recallPlace) otherContents(ctx context.Context, m *withdrawal, parts []string) (others []string, err error) {
+	metadata, err := p.registry.Metadata()
+	if err != nil {
+		return nil, err
+	}
+	indexes, more, err := metadata.Indexes(ctx, p.Repository, maxIndexes)
+	if err != nil {
+		return nil, err
+	}
+	if more {
+		return nil, &promote.ReadBackError{At: p.Reference, Reason: fmt.Sprintf("the repository has more than %d indexes, so that which platforms of the image others share is not known", maxIndexes),
+			Remedy: "Recall the image in this registry by hand (az acr repository update --read-enabled false)."}
+	}
+	var mu sync.Mutex
+	each(ctx, indexes, childrenAtOnce, func(index string) {
+		if index == m.digest || slices.Contains(parts, index) {
+			return
+		}
+		attributes, failed := metadata.Reading(ctx, p.Repository, index)
+		answer, failed := seenAnswer(failed)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case failed != nil:
+			err = failed
+		case answer == recall.Shown && (attributes.Enabled || !attributes.Known):
+			others = append(others, attributes.Children...)
+		}
+	})
+	return others, err
+}
+
+// decideRecall judges the approval and adds what is known to the result. It reports
+// whether the recall goes on.
+func (x *recaller) decideRecall() bool {
+	r := &x.result.result
+	addRun(x.f, x.result)
+	addRules(x.s, x.order, x.f, x.result)
+	images := make([]plan.Image, len(x.images))
+	known := true
+	for i, m := range x.images {
+		images[i] = plan.Image{Wanted: x.order.images[i], Observed: plan.Observed{Source: plan.Source{Digest: m.digest, Unreadable: m.err != nil}}}
+		r.Images = append(r.Images, report.Image{Source: m.source.String(), Digest: m.digest})
+		if m.err != nil {
+			known = false
+			r.Errors = append(r.Errors, problem(report.SourceSide, m.err))
+			continue
+		}
+		r.Refusals = append(r.Refusals, plan.JudgeDigest(images[i].Wanted, images[i].Observed.Source)...)
+		for _, p := range m.places {
+			t := report.Target{Registry: p.Registry, Repository: p.Repository, State: x.state(m, p, true)}
+			if p.err != nil {
+				problem := problem(sideOf(m, p), p.err)
+				t.Error = problem.Reason
+				if !x.result.reported(problem, p.err) {
+					r.Errors = append(r.Errors, problem)
+				}
+			}
+			t.Readable = slices.Sorted(maps.Keys(p.shared))
+			r.Images[i].Targets = append(r.Images[i].Targets, t)
+		}
+		x.addRecord(i, m)
+	}
+	if len(images) == 1 {
+		r.ApprovalCode = approvalCodeOf(x.images[0].digest)
+	}
+	asked := plan.Case(plan.Recall, images, x.groups, x.subject(), r.ApprovalCode, images)
+	asked.Covered = asked.Covered && len(x.refusals) == 0
+	asked.Unapproved, asked.InRun, asked.RunRefusals = x.c.Unapproved(), x.c.InRun, x.f.runRefusals
+	for i := range x.f.evidence {
+		asked.Parts[i].Evidence = x.f.evidence[i]
+	}
+	verdict := approval.Decide(asked, time.Now())
+	x.f.verdict = verdict
+	addVerdict(verdict, x.result)
+	r.Direction = "checked"
+	r.Refusals = slices.Concat(verdict.Refusals, x.refusals, r.Refusals)
+	for _, g := range x.signers {
+		if g.err != nil {
+			addSignerError(g, x.result)
+			known = false
+		}
+	}
+	granted := verdict.Granted || verdict.Kind == approval.Unapproved
+	if len(r.Refusals) > 0 {
+		for i := range r.Images {
+			for j := range r.Images[i].Targets {
+				if t := &r.Images[i].Targets[j]; t.State == outcome.Planned {
+					t.State = outcome.TargetRefused
+				}
+			}
+		}
+	}
+	return granted && known && len(r.Refusals) == 0 && !x.result.usageError
+}
+
+// sideOf returns the side of a place: only the first is the source's.
+func sideOf(m *withdrawal, p *recallPlace) report.Side {
+	if p == m.places[0] {
+		return report.SourceSide
+	}
+	return report.TargetSide
+}
+
+// blocks reports whether reads are set in a place: at the source only if the flow file
+// says so, or to undo it.
+func (x *recaller) blocks(m *withdrawal, p *recallPlace) bool {
+	return x.lift || p != m.places[0] || x.flow != nil && x.flow.Recall.Source == topology.BlockSource
+}
+
+// work reports whether something has to be done in a place, as far as that is known.
+func (x *recaller) work(m *withdrawal, p *recallPlace) bool {
+	if p.root == recall.Unsupported {
+		return !x.lift && x.deletesTags()
+	}
+	if p.root.Set(x.lift, false) {
+		return true
+	}
+	for digest, state := range p.children {
+		if state.Set(x.lift, false) && !p.shared[digest] {
+			return true
+		}
+	}
+	return false
+}
+
+// state returns the state of the image in a place, before or after anything was done.
+func (x *recaller) state(m *withdrawal, p *recallPlace, before bool) outcome.State {
+	source := p == m.places[0] && !x.blocks(m, p)
+	switch {
+	case p.err != nil:
+		return unreadState(p.err)
+	case before && source && !x.recorded(m), before && !source && x.work(m, p):
+		return outcome.Planned
+	case p.root == recall.Absent:
+		return outcome.Absent
+	case source && p.root != recall.Disabled:
+		return outcome.Recorded
+	case p.root == recall.Unsupported && !x.lift && x.deletesTags():
+		return outcome.Untagged
+	case p.root == recall.Unsupported && !x.lift:
+		return outcome.Left
+	case x.lift:
+		return outcome.Restored
+	}
+	return outcome.Withdrawn
+}
+
+// signer returns the key that signs the record of an image, or nil.
+func (x *recaller) signerOf(i int) *signer {
+	if routes := x.order.images[i].Routes; len(routes) > 0 {
+		return x.signer(routes[0].Rules.ReceiptKey)
+	}
+	return nil
+}
+
+// recorded reports whether the image has the record already: a recall that is signed if
+// there is a key or, without one, that has the same reason.
+func (x *recaller) recorded(m *withdrawal) bool {
+	return x.recordOf(m) != nil
+}
+
+func (x *recaller) recordOf(m *withdrawal) *recall.Kept {
+	if len(m.kept.Signed) > 0 {
+		return &m.kept.Signed[0]
+	}
+	i := slices.Index(x.images, m)
+	if x.signerOf(i) != nil {
+		return nil
+	}
+	for j, k := range m.kept.Unsigned {
+		if k.Reason == x.result.result.Recall.Reason {
+			return &m.kept.Unsigned[j]
+		}
+	}
+	return nil
+}
+
+// addRecord adds the record of an image to the result.
+func (x *recaller) addRecord(i int, m *withdrawal) {
+	if x.lift && !x.active(m) {
+		return
+	}
+	entry := report.Receipt{Registry: m.source.Registry, Repository: m.source.Repository, Subject: m.digest, PredicateType: recall.StatementType, State: report.ReceiptPlanned}
+	if g := x.signerOf(i); g != nil && g.sign != nil {
+		entry.KeyID = g.key.ID()
+	}
+	if k := x.recordOf(m); k != nil && !x.lift {
+		entry.State, entry.Digest, entry.KeyID = report.ReceiptPresent, k.Manifest, k.KeyID
+	}
+	x.result.result.Receipts = append(x.result.result.Receipts, entry)
+}
+
+// active reports whether the image is recalled, by a record or because reads are disabled.
+func (x *recaller) active(m *withdrawal) bool {
+	return len(m.kept.Signed)+len(m.kept.Unsigned) > 0
+}
+
+// execute withdraws one image, or lifts that.
+func (x *recaller) execute(ctx context.Context, i int) {
+	m := x.images[i]
+	if x.lift {
+		x.executeLift(ctx, i)
+		return
+	}
+	nowhere := !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.err != nil || p.root != recall.Absent })
+	source := m.places[0]
+	if !nowhere && !x.recorded(m) {
+		if err := x.attach(ctx, i, nil); err != nil && source.root != recall.Disabled {
+			x.result.done(false, problem(report.SourceSide, err))
+			for j := range m.places {
+				x.settle(i, j, outcome.TargetFailed)
+			}
+			return
+		}
+	}
+	rest := m.places[1:]
+	each(ctx, rest, placesAtOnce, func(p *recallPlace) { x.withdraw(ctx, m, p, nowhere) })
+	if x.blocks(m, source) || nowhere {
+		x.withdraw(ctx, m, source, nowhere)
+	}
+	if nowhere && !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.err != nil || p.root != recall.Absent }) {
+		x.result.done(false, report.Problem{Side: report.SourceSide, Subject: m.source.String(), Reason: "no registry has it, so that there is nothing to recall",
+			Remedy: "Check the digest and the repositories."})
+	}
+	x.report(i)
+}
+
+// executeLift makes an image readable everywhere, the source first, and then attaches the
+// record that lifts all recalls of it.
+func (x *recaller) executeLift(ctx context.Context, i int) {
+	m := x.images[i]
+	blind := !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.root == recall.Disabled })
+	source := m.places[0]
+	x.restore(ctx, source, blind)
+	each(ctx, m.places[1:], placesAtOnce, func(p *recallPlace) { x.restore(ctx, p, blind) })
+	if m.subject.Digest == "" {
+		// What belongs to it was hidden with it.
+		m.readContents(ctx)
+	}
+	each(ctx, m.places, placesAtOnce, func(p *recallPlace) {
+		if p.children == nil {
+			p.seeChildren(ctx, m, true)
+		}
+		if p.err == nil {
+			x.setChildren(ctx, p)
+		}
+	})
+	defer x.report(i)
+	if source.err != nil {
+		return
+	}
+	kept, err := x.records(ctx, m)
+	if err != nil {
+		source.err = err
+		return
+	}
+	m.kept = kept
+	if !x.active(m) {
+		if !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.changed }) {
+			x.result.warn(fmt.Sprintf("%s is not recalled: there is nothing to lift.", m.source))
+		}
+		return
+	}
+	var lifts []string
+	for _, k := range slices.Concat(kept.Signed, kept.Unsigned) {
+		if k.Sealed && x.signerOf(i) == nil {
+			source.err = &promote.ReadBackError{At: m.source, Reason: "the recall record " + k.Manifest + " is signed, and only a signed record lifts it",
+				Remedy: "Set receiptKey, or use the flow file that names the key."}
+			return
+		}
+		lifts = append(lifts, k.Digest)
+	}
+	source.err = x.attach(ctx, i, lifts)
+}
+
+// restore enables reads of the image itself in one place.
+func (x *recaller) restore(ctx context.Context, p *recallPlace, blind bool) {
+	if p.err == nil {
+		x.setRoot(ctx, p, blind)
+		p.registry.Observe(p.err)
+	}
+}
+
+// report adds the final state of an image in each place.
+func (x *recaller) report(i int) {
+	m := x.images[i]
+	for j, p := range m.places {
+		x.settle(i, j, x.state(m, p, false))
+		if p.err != nil {
+			problem := lockRemedy(problem(sideOf(m, p), p.err), p, x.lift)
+			t := &x.result.result.Images[i].Targets[j]
+			first := t.Error == ""
+			t.Error = problem.Reason
+			if first {
+				x.result.done(p.changed, problem)
+				continue
+			}
+		}
+		x.result.done(p.changed)
+		if p.err == nil && p.root == recall.Unsupported && !x.lift {
+			what := "It stays readable there; with recall.elsewhere: delete in the flow file its tags are deleted."
+			if x.deletesTags() {
+				what = "Its tags are deleted; by its digest it stays readable there."
+			}
+			x.result.note(fmt.Sprintf("%s cannot disable reads of an image. %s", p.Registry, what))
+		}
+	}
+}
+
+func (x *recaller) settle(i, j int, state outcome.State) {
+	x.result.mu.Lock()
+	defer x.result.mu.Unlock()
+	t := &x.result.result.Images[i].Targets[j]
+	t.State, t.Readable = state, slices.Sorted(maps.Keys(x.images[i].places[j].shared))
+}
+
+// lockRemedy adds the command that an owner runs if a lock refuses the change: this
+// program opens none.
+func lockRemedy(p report.Problem, at *recallPlace, lift bool) report.Problem {
+	if errors.Is(at.err, acr.ErrDisallowed) {
+		name, _, _ := strings.Cut(at.Registry, ".")
+		p.Remedy = fmt.Sprintf("Let an owner of the registry unlock the manifest that is named (az acr repository update --name %s --image %s@sha256:… --write-enabled true), run the step again, and lock it again.", name, at.Repository)
+	}
+	return p
+}
+
+// attach attaches the record of an image at its source: one that recalls it, or one that
+// lifts other records.
+func (x *recaller) attach(ctx context.Context, i int, lifts []string) error {
+	m := x.images[i]
+	at := m.places[0]
+	entry := slices.IndexFunc(x.result.result.Receipts, func(r report.Receipt) bool {
+		return r.PredicateType == recall.StatementType && r.Subject == m.digest && r.Registry == at.Registry && r.Repository == at.Repository
+	})
+	fail := func(err error) error {
+		if entry >= 0 {
+			x.result.result.Receipts[entry].State = report.ReceiptFailed
+		}
+		return err
+	}
+	if at.err != nil {
+		return fail(at.err)
+	}
+	if m.subject.Digest == "" {
+		return fail(&promote.ReadBackError{At: m.source, Reason: "no registry shows the image, so that no record can be attached to it"})
+	}
+	run, verdict, clean := x.result.result.Run, x.f.verdict, x.c.Secrets.Redact
+	record := recall.Record{Time: time.Now(), Tool: x.result.result.Tool, Lifts: lifts, Reason: x.result.result.Recall.Reason, ApprovalKind: string(verdict.Kind), Run: receiptRun(run)}
+	for _, g := range verdict.Given {
+		record.Approvers = append(record.Approvers, receipt.Person{ID: g.Approver.ID, UniqueName: clean(g.UniqueName), Name: clean(g.Name)})
+	}
+	for _, who := range x.f.run.Requesters {
+		record.Requesters = append(record.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)})
+	}
+	payload, err := record.Statement(at.Registry+"/"+at.Repository, m.digest)
+	if err != nil {
+		return fail(err)
+	}
+	content := transfer.Content{MediaType: recall.ArtifactType, Data: payload.Content}
+	if g := x.signerOf(i); g != nil {
+		signed, err := payload.Sign(ctx, g.sign, receipt.DSSE)
+		if err != nil {
+			return fail(err)
+		}
+		content = transfer.Content{MediaType: recall.SignedType, Data: signed.Content}
+	}
+	content.Inline = len(content.Data) <= inlineLimit
+	d, err := at.registry.Data.PutArtifact(ctx, at.Repository, transfer.Artifact{Type: recall.ArtifactType, Subject: m.subject, Contents: []transfer.Content{content}})
+	if err != nil {
+		return fail(err)
+	}
+	at.changed = true
+	if entry >= 0 {
+		x.result.result.Receipts[entry].State, x.result.result.Receipts[entry].Digest = report.ReceiptAttached, d.Digest
+	}
+	return nil
+}
+
+// withdraw disables reads of an image in one place: what belongs to it first, so that as
+// long as it can be read itself, something is left to do.
+func (x *recaller) withdraw(ctx context.Context, m *withdrawal, p *recallPlace, blind bool) {
+	if p.err != nil {
+		return
+	}
+	defer func() { p.registry.Observe(p.err) }()
+	if p.root == recall.Absent && !blind {
+		// A copy may have come since.
+		if p.see(ctx); p.err == nil {
+			p.seeChildren(ctx, m, false)
+		}
+	}
+	switch {
+	case p.err != nil:
+	case p.root == recall.Unsupported && x.deletesTags():
+		p.err = p.deleteTags(ctx, m)
+	case p.root != recall.Unsupported:
+		x.setChildren(ctx, p)
+		x.setRoot(ctx, p, blind)
+		if p.err == nil {
+			p.err = p.unsure
+		}
+	}
+}
+
+// setRoot sets whether the image itself may be read in one place.
+func (x *recaller) setRoot(ctx context.Context, p *recallPlace, blind bool) {
+	if p.registry != nil && p.registry.Azure && (p.err == nil || !x.lift) {
+		p.root = x.setReadable(ctx, p, p.Digest, p.root, blind)
+	}
+}
+
+// setChildren sets whether what belongs to the image may be read in one place.
+func (x *recaller) setChildren(ctx context.Context, p *recallPlace) {
+	each(ctx, slices.Sorted(maps.Keys(p.children)), childrenAtOnce, func(digest string) {
+		if !p.shared[digest] {
+			x.setReadable(ctx, p, digest, p.children[digest], false)
+		}
+	})
+}
+
+func (x *recaller) setReadable(ctx context.Context, p *recallPlace, digest string, seen recall.State, blind bool) recall.State {
+	at := p.Reference
+	at.Digest = digest
+	state, changed, err := promote.SetReadable(ctx, placeReads{p}, at, seen, x.lift, blind)
+	x.result.mu.Lock()
+	defer x.result.mu.Unlock()
+	p.changed = p.changed || changed
+	if err != nil && p.err == nil {
+		p.err = err
+	}
+	return state
+}
+
+// deleteTags deletes the tags that point to the image, where reads cannot be disabled.
+func (p *recallPlace) deleteTags(ctx context.Context, m *withdrawal) error {
+	tags := p.tags
+	if !p.registry.Azure {
+		var err error
+		if tags, err = p.registry.Data.Tags(ctx, p.Repository, setLimit); err != nil {
+			return err
+		}
+	}
+	for _, tag := range tags {
+		if _, _, named := ref.ParseDigestTag(tag); named {
+			continue
+		}
+		found, err := p.registry.Data.Look(ctx, p.Repository, tag)
+		switch {
+		case errors.Is(err, transfer.NotFound):
+			continue
+		case err != nil:
+			return err
+		case found.Digest != m.digest:
+			continue
+		}
+		if err := p.registry.Data.DeleteTag(ctx, p.Repository, tag); err != nil {
+			return err
+		}
+		p.changed = true
+	}
+	return nil
+}
+
+// placeReads implements promote.Reads for one place.
+type placeReads struct{ *recallPlace }
+
+func (r placeReads) See(ctx context.Context, _, digest string) (recall.Sight, error) {
+	seen, _, err := r.sight(ctx, digest)
+	return seen, err
+}
+
+func (r placeReads) Set(ctx context.Context, repository, digest string, readable bool) error {
+	metadata, err := r.registry.Metadata()
+	if err != nil {
+		return err
+	}
+	return lockError(metadata.SetReadable(ctx, repository, digest, readable))
+}
