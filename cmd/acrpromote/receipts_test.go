@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -597,6 +598,38 @@ func TestReceiptsOfAnAtomicSet(t *testing.T) {
 	lift()
 	env.task(in).want("done").wantReceipts(slices.Concat(receiptAt(devHost, "present"), receiptAt(devHost, "present"), receiptAt(dev2Host, "attached"), receiptAt(dev2Host, "attached"))...)
 	env.hasReceipts(env.dev2, cartImage.Digest, key, 1)
+}
+
+// TestVaultFailsInASet: a vault that fails in the middle of an atomic set leaves no
+// registry with a part of its tags.
+func TestVaultFailsInASet(t *testing.T) {
+	env := newTestEnv(t)
+	cartImage := pushImage(env.prod, cart, "1.0", 1, 2, 1000)
+	pushImage(env.prod, "shop/pay", "1.0", 2, 2, 1000)
+	env.seal("shop/cart:1.0", "shop/pay:1.0")
+	env.approve(manager, "released")
+	v := env.openVault(sim.VaultKey{})
+	file := env.flowFile(strings.Replace(sandbox, "    onPartial: warn\n", "    onPartial: warn\n    atomic: true\n    receipt: {required: true}\n", 1))
+	in := inputs{"action": "invertedPush", "flowFile": file, "flow": "released", "images": "shop/cart:1.0\nshop/pay:1.0", "receiptKey": receiptKey}
+	for _, good := range []int64{3, 5} {
+		var signatures atomic.Int64
+		lift := env.cloud.Intercept(func(rw http.ResponseWriter, r *http.Request) bool {
+			if r.Host != vaultHost || !strings.HasSuffix(r.URL.Path, "/sign") || signatures.Add(1) <= good {
+				return false
+			}
+			rw.WriteHeader(http.StatusForbidden)
+			return true
+		})
+		env.task(in)
+		lift()
+		for _, r := range []*sim.Registry{env.dev, env.dev2} {
+			if a, b := r.TagDigest(cart, "1.0"), r.TagDigest("shop/pay", "1.0"); (a == "") != (b == "") {
+				t.Errorf("after %d signatures %s has a part of the set: %q, %q", good, r.Host(), a, b)
+			}
+		}
+	}
+	env.task(in).want("done")
+	env.hasReceipts(env.dev, cartImage.Digest, env.publicKey(v.Public("release", "")), 1)
 }
 
 // TestVaultInTrouble: a vault that refuses for a while is asked again, and one that

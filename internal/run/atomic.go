@@ -17,22 +17,33 @@ import (
 // not.
 var errRestIsMissing = errors.New("the image has arrived by digest; its tag will be set when the whole set has arrived at this registry")
 
-// executeAtomically copies the whole set by digest. Then it sets the tags and
-// locks at each registry where all of it has arrived. A registry that fails keeps
-// its old tags, and the others do not wait for it.
+// executeAtomically copies the whole set by digest, and attaches its receipts at each
+// registry where all of it has arrived. Then it sets the tags and locks where that has
+// succeeded. A registry that fails keeps its old tags, and the others do not wait for
+// it.
 func (e *executor) executeAtomically(ctx context.Context) {
 	arrived := make([][]promote.Result, len(e.parts))
 	e.images(ctx, func(i int, next func()) {
 		arrived[i] = promote.Execute(ctx, withoutLocks(e.parts[i]), e.image(i), &copier{executor: e, at: i, next: next, untagged: true}, nil, nil)
 	})
-	broken := map[string]bool{}
-	for i, part := range e.parts {
-		for j, step := range part.Steps {
-			if step.Work == plan.Wait || e.found.images[i].source.err != nil || arrived[i][j].Err != nil {
-				broken[step.Target.Registry] = true
+	absent := e.broken(arrived)
+	e.images(ctx, func(i int, _ func()) {
+		var group sync.WaitGroup
+		for j, step := range e.parts[i].Steps {
+			if absent[step.Target.Registry] {
+				continue
 			}
+			group.Go(func() {
+				defer defect.Catch(ctx)
+				r := &arrived[i][j]
+				var changed bool
+				changed, r.Err = attester{e, i}.Attest(ctx, step)
+				r.Changed = r.Changed || changed
+			})
 		}
-	}
+		group.Wait()
+	})
+	broken := e.broken(arrived)
 	e.images(ctx, func(i int, _ func()) {
 		defer e.release(i)
 		part := e.parts[i]
@@ -62,6 +73,19 @@ func (e *executor) executeAtomically(ctx context.Context) {
 			}
 		}
 	})
+}
+
+// broken returns the registries where a part of the set has not arrived.
+func (e *executor) broken(arrived [][]promote.Result) map[string]bool {
+	broken := map[string]bool{}
+	for i, part := range e.parts {
+		for j, step := range part.Steps {
+			if step.Work == plan.Wait || e.found.images[i].source.err != nil || arrived[i][j].Err != nil {
+				broken[step.Target.Registry] = true
+			}
+		}
+	}
+	return broken
 }
 
 // withoutLocks returns a part without its locks, which are set with the tags.
@@ -94,11 +118,6 @@ func (t *tagger) Copy(ctx context.Context, steps []plan.Step, done func(int, pro
 func (t *tagger) tag(ctx context.Context, step plan.Step) (promote.CopyResult, error) {
 	target := step.Target
 	r := t.arrived[slices.Index(t.order.images[t.at].Targets, target)].CopyResult
-	attested, err := attester{t.executor, t.at}.Attest(ctx, step)
-	r.Changed = r.Changed || attested
-	if err != nil {
-		return r, err
-	}
 	if step.Work == plan.Repair || target.Tag == "" {
 		return r, nil
 	}

@@ -128,7 +128,7 @@ func (p *receiptPlace) finish(ctx context.Context) error {
 	}
 	p.attaching.Lock()
 	defer p.attaching.Unlock()
-	if p.err != nil || p.present || p.attached {
+	if p.err != nil || p.present || p.settled {
 		return p.err
 	}
 	var group errgroup.Group
@@ -143,8 +143,9 @@ func (p *receiptPlace) finish(ctx context.Context) error {
 		})
 	}
 	err := group.Wait()
-	p.attached = err == nil
+	p.settled = err == nil
 	if errors.Is(err, transfer.Locked) && !p.required {
+		p.settled = true
 		p.result.note(fmt.Sprintf("the approval is not signed at %s/%s: the registry refuses receipts of a locked image: %v", p.at.Registry, p.at.Repository, err))
 		p.fail()
 		return nil

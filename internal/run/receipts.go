@@ -72,7 +72,7 @@ type receiptPlace struct {
 	begun     sync.Once
 	prepared  chan struct{} // closed when artifacts or err is set
 	attaching sync.Mutex
-	attached  bool          // both statements are
+	settled   bool          // both statements are attached, or cannot be and need not
 	ended     chan struct{} // closed at the end of attest, if that is started for itself
 	err       error
 	artifacts [2]transfer.Artifact // the promotion and the summary
