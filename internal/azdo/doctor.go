@@ -22,7 +22,8 @@ import (
 
 // This file reads, for the action doctor, who may use and change what the flows rely on
 // in Azure DevOps. Its requests have addresses instead of locations, and its documents
-// no types of their own: both would add much to the program.
+// no types of their own: both would add much to the program. They ask for version 7.0,
+// which Azure DevOps Server 2022 has too.
 
 // Limits of what doctor reads.
 const (
@@ -221,7 +222,7 @@ func (r *reading) inProject(address string) string { return r.s.claims.ProjectID
 // the list, or null.
 func (r *reading) connections() {
 	seen := map[string]bool{}
-	for _, e := range r.list("service connections", "the list", r.inProject("serviceendpoint/endpoints?api-version=7.1")) {
+	for _, e := range r.list("service connections", "the list", r.inProject("serviceendpoint/endpoints?api-version=7.0")) {
 		parameters, data := in(e, "authorization.parameters"), in(e, "data")
 		c := &doctor.Connection{ID: approval.GUID(textIn(e, "id")), Name: textIn(e, "name"), ObjectID: parameter(data, "spnObjectId"),
 			ClientID: cmp.Or(parameter(parameters, "serviceprincipalid"), parameter(data, "msiClientId")),
@@ -277,7 +278,7 @@ func (r *reading) checks(of approval.Resource, read *bool) []approval.Configurat
 // https://learn.microsoft.com/rest/api/azure/devops/approvalsandchecks/pipeline-permissions/get
 func (r *reading) open(where, resource string) bool {
 	const what = "the pipelines that may use it"
-	document := r.read(where, what, r.inProject("pipelines/pipelinepermissions/"+resource+"?api-version=7.1-preview.1"))
+	document := r.read(where, what, r.inProject("pipelines/pipelinepermissions/"+resource+"?api-version=7.0-preview.1"))
 	if document != nil && in(document, "resource") == nil {
 		r.failed(where, what, &malformed{reason: "it names no resource"})
 	}
@@ -315,7 +316,7 @@ func (r *reading) environment(e *doctor.Environment) {
 		scope = "serviceendpointrole"
 	}
 	for _, a := range r.list(e.Where, "the administrators", "_apis/securityroles/scopes/distributedtask."+scope+"/roleassignments/resources/"+
-		r.s.claims.ProjectID+"_"+resource.ID+"?api-version=7.1-preview.1") {
+		r.s.claims.ProjectID+"_"+resource.ID+"?api-version=7.0-preview.1") {
 		if textIn(a, "role.name") != "Administrator" {
 			continue
 		}
@@ -355,7 +356,7 @@ func (r *reading) flowFile() {
 	if !elsewhere {
 		project, repository = r.s.claims.ProjectID, r.q.Repository
 	}
-	document := r.read(branch.Where, "the repository", url.PathEscape(project)+"/_apis/git/repositories/"+url.PathEscape(repository)+"?api-version=7.1")
+	document := r.read(branch.Where, "the repository", url.PathEscape(project)+"/_apis/git/repositories/"+url.PathEscape(repository)+"?api-version=7.0")
 	if document == nil {
 		return
 	}
@@ -363,7 +364,7 @@ func (r *reading) flowFile() {
 	r.found.FlowFile = branch
 	branch.Read = kind == "tag"
 	if !branch.Read {
-		policies := r.list(branch.Where, what, project+"/_apis/git/policy/configurations?repositoryId="+id+"&refName="+url.QueryEscape("refs/heads/"+name)+"&$top="+strconv.Itoa(mostPolicies)+"&api-version=7.1")
+		policies := r.list(branch.Where, what, project+"/_apis/git/policy/configurations?repositoryId="+id+"&refName="+url.QueryEscape("refs/heads/"+name)+"&$top="+strconv.Itoa(mostPolicies)+"&api-version=7.0")
 		branch.Read = policies != nil && len(policies) < mostPolicies
 		if len(policies) >= mostPolicies {
 			r.failed(branch.Where, what, &malformed{reason: "it lists too many"})
@@ -385,7 +386,7 @@ func (r *reading) rights(branch *doctor.Branch, levels ...string) {
 	token, effective := "", map[string]int{}
 	for _, level := range levels {
 		token += level
-		acls := r.list(branch.Where, what, "_apis/accesscontrollists/"+gitNamespace+"?token="+url.QueryEscape(token)+"&includeExtendedInfo=true&api-version=7.1")
+		acls := r.list(branch.Where, what, "_apis/accesscontrollists/"+gitNamespace+"?token="+url.QueryEscape(token)+"&includeExtendedInfo=true&api-version=7.0")
 		if acls == nil {
 			return
 		}
@@ -515,7 +516,7 @@ func (r *reading) pool() {
 		r.unread(where, "the pool of this step's job", "the run's timeline does not name its queue", "Run doctor as a step of a YAML pipeline.")
 		return
 	}
-	document := r.read(where, "the queue "+id, r.inProject("distributedtask/queues/"+id+"?api-version=7.1-preview.1"))
+	document := r.read(where, "the queue "+id, r.inProject("distributedtask/queues/"+id+"?api-version=7.0"))
 	if document == nil {
 		return
 	}

@@ -34,7 +34,7 @@ func diagnose(ctx context.Context, c *agent.Config, to *reporter, result *collec
 		return s, nil
 	}
 	o := &order{action: c.Action, flow: flow}
-	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, func(string, string) bool { return false })
+	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, func(string) []doctor.Access { return nil })
 	verdict := doctor.Judge(setup)
 	facts := &report.Doctor{FailOn: doctor.Severity(cmp.Or(c.FailOn, string(doctor.High))), Accepted: verdict.Accepted}
 	for _, r := range setup.Registries {

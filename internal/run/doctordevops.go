@@ -17,8 +17,8 @@ import (
 // job. It returns nil if nothing there matters: outside a run, and without a flow file.
 // The input azureSubscription names the connection of the most trusted registries,
 // targetSubscription that of the others.
-// known reports whether an identity has a role at a registry, by its object ID.
-func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, known func(host, objectID string) bool) *doctor.DevOps {
+// principal returns the registries at which an identity has a role, by its object ID.
+func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, principal func(objectID string) []doctor.Access) *doctor.DevOps {
 	if flow == nil && !c.InRun {
 		return nil
 	}
@@ -35,7 +35,14 @@ func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *
 	for _, r := range registries {
 		top = max(top, r.Trust)
 	}
-	q := azdo.DoctorQuery{Known: known}
+	q := azdo.DoctorQuery{Known: func(host, objectID string) bool {
+		for _, a := range principal(objectID) {
+			if a.Host == host {
+				return true
+			}
+		}
+		return false
+	}}
 	for _, r := range registries {
 		a := &doctor.Access{Host: r.Host, Trust: r.Trust, Target: isTarget(flow, r)}
 		connection := c.Azure

@@ -79,6 +79,9 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		named := func(at int, name string) bool { return strings.EqualFold(whole[at], name) }
 		switch {
 		case len(whole) == 7 && named(0, "_apis") && named(1, "securityroles") && named(2, "scopes") && named(4, "roleassignments") && named(5, "resources"):
+			if noPreview(w, r) {
+				return
+			}
 			o.serveRoles(w, token, whole[3], whole[6])
 			return
 		case len(whole) == 3 && named(0, "_apis") && named(1, "accesscontrollists"):
@@ -138,6 +141,9 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case match("GET", "pipelines", "checks", "configurations", "*"):
 		project.serveConfiguration(w, path[3], expands(query.Get("$expand"), "settings"))
 	case match("GET", "pipelines", "pipelinepermissions", "*", "*"):
+		if noPreview(w, r) {
+			return
+		}
 		project.servePipelinePermissions(w, path[2], path[3])
 	case match("GET", "distributedtask", "queues", "*"):
 		project.serveQueue(w, path[2])
@@ -158,6 +164,17 @@ func (o *Organization) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		noSuchController(w, rest)
 	}
+}
+
+// noPreview refuses a request for an API under preview whose version does not say so.
+func noPreview(w http.ResponseWriter, r *http.Request) bool {
+	version := apiVersion(r)
+	if strings.Contains(version, "-preview") {
+		return false
+	}
+	restRefusal{http.StatusBadRequest, "The requested version \"" + version + "\" of the resource is under preview. The -preview flag must be supplied in the api-version for such requests. For example: \"" + version + "-preview\"",
+		"Microsoft.VisualStudio.Services.WebApi.VssInvalidPreviewVersionException", 3000}.write(w)
+	return true
 }
 
 func split(list string) []string {

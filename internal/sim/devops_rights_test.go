@@ -104,9 +104,10 @@ func TestRights(t *testing.T) {
 		t.Error(token)
 	}
 
+	version := "?api-version=7.0"
 	roles := func() (status int, found []string) {
 		t.Helper()
-		request, _ := http.NewRequest(http.MethodGet, o.org.Collection()+"_apis/securityroles/scopes/distributedtask.environmentreferencerole/roleassignments/resources/"+o.project.ID()+"_"+o.env.ID(), nil)
+		request, _ := http.NewRequest(http.MethodGet, o.org.Collection()+"_apis/securityroles/scopes/distributedtask.environmentreferencerole/roleassignments/resources/"+o.project.ID()+"_"+o.env.ID()+version, nil)
 		request.Header.Set("Authorization", "Bearer "+st.Token())
 		response, err := o.net.Client().Do(request)
 		if err != nil {
@@ -129,6 +130,10 @@ func TestRights(t *testing.T) {
 	}
 	want := []string{"project.administrator@example.com Administrator assigned", `[Shop]\Project Administrators Creator inherited`,
 		`[Shop]\Contributors Creator inherited`, `[Shop]\Project Valid Users Reader inherited`}
+	if status, _ := roles(); status != http.StatusBadRequest {
+		t.Errorf("a version that is no preview: %d", status)
+	}
+	version += "-preview.1"
 	if _, got := roles(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
