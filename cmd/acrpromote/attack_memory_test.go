@@ -347,7 +347,7 @@ func hostileRun(t testing.TB, images int, respond func(http.ResponseWriter, *htt
 	if input == "" {
 		input = "referrers=false"
 	}
-	command := exec.Command(binary, "invertedPush", "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt", "--plain-http", source, "--plain-http", to, "--"+input)
+	command := exec.Command(plainBinary, "invertedPush", "--flowFile", "flows.yml", "--flow", "all", "--imagesFrom", "images.txt", "--plain-http", source, "--plain-http", to, "--"+input)
 	command.Env, command.Dir = []string{"HOME=" + dir, "DOCKER_CONFIG=" + dir}, dir
 	var text bytes.Buffer
 	command.Stdout, command.Stderr = &text, &text
@@ -365,6 +365,7 @@ func hostileRun(t testing.TB, images int, respond func(http.ResponseWriter, *htt
 // for the documents as they are.
 func TestMemoryOfHostileAzureDevOps(t *testing.T) {
 	env, _ := ready(t)
+	env.command = []string{plainBinary} // the race detector takes memory of its own
 	peakOf := func(done bool) int64 {
 		p := env.start(env.environ(env.stage, push()))
 		most := maxrss.Watch(p.command.Process.Pid)

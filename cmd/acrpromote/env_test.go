@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -33,34 +32,30 @@ var binary string
 // need none: what runs in them besides the program is tested where it belongs.
 var raceEnabled = raceBuild || os.Getenv("ACRPROMOTE_RACE") == "1"
 
-// plainBinary is the program without the race detector, for the tests in manyRuns and
-// those that measure memory.
+// plainBinary is the program without the race detector.
 var plainBinary string
 
-// manyRuns are tests that run the program hundreds of times to compare what it decides
-// and says. With the race detector each run takes several times as long, and shows
-// nothing that the other tests do not.
-var manyRuns = regexp.MustCompile(`^Test(AnyInputsEndInAResult|VerifyNeverNods|RegistryVariants|EveryRefusalIsExplained|StoryAtEveryAddress|CredentialSchemesAtEveryAddress|Clouds)(/|$)`)
+// raceRuns is how many runs of the program in one test, with its subtests, have the
+// race detector. The others compare what the program decides and says; with the race
+// detector each would take several times as long.
+const raceRuns = 2
 
-// raceEnvironments is how many environments of one test, with its subtests, run the
-// program with the race detector. The others of a table compare what the program
-// decides.
-const raceEnvironments = 1
+var runs sync.Map // number of runs by test
 
-var environments sync.Map // number of environments by test
-
-// opened returns how many environments the test and its subtests have opened, with
-// this one.
-func opened(t *testing.T) int64 {
+// nextProgram returns the program for the next run in a test or its subtests.
+func nextProgram(t *testing.T) string {
 	name, _, _ := strings.Cut(t.Name(), "/")
-	n, _ := environments.LoadOrStore(name, new(atomic.Int64))
-	return n.(*atomic.Int64).Add(1)
+	n, _ := runs.LoadOrStore(name, new(atomic.Int64))
+	if n.(*atomic.Int64).Add(1) > raceRuns {
+		return plainBinary
+	}
+	return binary
 }
 
 func TestMain(m *testing.M) {
 	if built := os.Getenv("ACRPROMOTE_TEST_PROGRAM"); built != "" {
 		// A process of a test that needs a network namespace of its own.
-		binary, plainBinary = built, built
+		binary, plainBinary = built, os.Getenv("ACRPROMOTE_TEST_PLAIN")
 		os.Exit(m.Run())
 	}
 	os.Exit(func() int {
@@ -203,11 +198,7 @@ func openEnv(t *testing.T, organization func(*sim.Cloud) *sim.Organization) *tes
 		t.Fatal(err)
 	}
 	t.Cleanup(cloud.Close)
-	var command []string
-	if manyRuns.MatchString(t.Name()) || opened(t) > raceEnvironments {
-		command = []string{plainBinary}
-	}
-	env := &testEnv{t: t, command: command, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
+	env := &testEnv{t: t, cloud: cloud, temp: dir, clock: &clock{}, seen: &sightings{secrets: map[string]string{}}}
 	cloud.Intercept(env.seen.watch)
 	env.prodNetwork = cloud.Network("prod", prodAddress)
 	env.devNetwork = cloud.Network("dev", devAddress)
@@ -455,7 +446,7 @@ func (env *testEnv) start(environ []string, arguments ...string) *process {
 	p := &process{env: env, environ: environ, cancel: cancel, dialled: map[*sim.Network]int{}}
 	command := env.command
 	if command == nil {
-		command = []string{binary}
+		command = []string{nextProgram(env.t)}
 	}
 	p.command = exec.CommandContext(ctx, command[0], append(slices.Clone(command[1:]), arguments...)...)
 	p.command.Dir = env.temp

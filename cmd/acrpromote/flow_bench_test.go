@@ -125,7 +125,7 @@ func newFan(b *testing.B, images int, dead, throttled bool) *fan {
 
 func (f *fan) run(b *testing.B, action string) (code int, output string, took time.Duration) {
 	b.Helper()
-	command := exec.Command(binary, action, "--flowFile", "flows.yml", "--flow", "nightly", "--imagesFrom", "images.txt", "--output", "json")
+	command := exec.Command(plainBinary, action, "--flowFile", "flows.yml", "--flow", "nightly", "--imagesFrom", "images.txt", "--output", "json")
 	command.Env, command.Dir = f.environ, f.dir
 	started := time.Now()
 	out, _ := command.CombinedOutput()

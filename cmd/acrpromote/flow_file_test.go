@@ -119,7 +119,7 @@ func deepMap(n int) string {
 // does not report it.
 func (p *person) measured(arguments ...string) (outcome, int64) {
 	p.t.Helper()
-	command := exec.Command(binary, arguments...)
+	command := exec.Command(plainBinary, arguments...)
 	command.Env, command.Dir = p.environ, p.dir
 	var stdout, stderr strings.Builder
 	command.Stdout, command.Stderr = &stdout, &stderr
@@ -197,7 +197,7 @@ func TestInit(t *testing.T) {
 	asked := func(t *testing.T, input string, arguments ...string) (p *person, code int, output string) {
 		t.Helper()
 		p = newPerson(t, nil)
-		command := exec.Command(binary, append([]string{"init"}, arguments...)...)
+		command := exec.Command(plainBinary, append([]string{"init"}, arguments...)...)
 		command.Env, command.Dir = p.environ, p.dir
 		command.Stdin = strings.NewReader(input)
 		out, _ := command.CombinedOutput()

@@ -108,7 +108,7 @@ func TestCheckAsJSON(t *testing.T) {
 	p := newPerson(t, nil)
 	check := func(code int, arguments ...string) (problems, flows []map[string]any, registries float64, stderr string) {
 		t.Helper()
-		got, stdout, stderr := at(t, binary, p.dir, p.environ, append([]string{"check", "--output", "json"}, arguments...)...)
+		got, stdout, stderr := at(t, plainBinary, p.dir, p.environ, append([]string{"check", "--output", "json"}, arguments...)...)
 		if got != code {
 			t.Fatalf("%q: exit code %d, want %d\n%s%s", arguments, got, code, stdout, stderr)
 		}
@@ -183,7 +183,7 @@ func TestCheckAsTask(t *testing.T) {
 		t.Helper()
 		environ := append([]string{"PATH=" + os.Getenv("PATH"), "INPUT_ACTION=check", "INPUT_FLOWFILE=" + file, "INPUT_DRYRUN=false",
 			"SYSTEM_COLLECTIONURI=https://dev.azure.com/contoso/", "ENDPOINT_URL_SYSTEMVSSCONNECTION=https://dev.azure.com/contoso/", "GORACE=atexit_sleep_ms=0"}, more...)
-		code, stdout, stderr := at(t, binary, folder, environ)
+		code, stdout, stderr := at(t, plainBinary, folder, environ)
 		if code != 0 || stderr != "" {
 			t.Errorf("%s: exit code %d\n%s", file, code, stderr)
 		}
@@ -246,7 +246,7 @@ func TestHelp(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, topic := range []string{"approval-unbound", "refused", "the-network", "seal", "check", "init", "help"} {
-		code, stdout, stderr := at(t, binary, p.dir, p.environ, "help", topic)
+		code, stdout, stderr := at(t, plainBinary, p.dir, p.environ, "help", topic)
 		if code != 0 || stderr != "" || strings.Contains(stdout, "docs/") || strings.Contains(stdout, ".md") || strings.Contains(stdout, address) {
 			t.Errorf("help %s: exit code %d\n%s%s", topic, code, stdout, stderr)
 		}
@@ -281,11 +281,11 @@ func TestHelp(t *testing.T) {
 			t.Errorf("linked: %v\n%s\n%s", linked, summary, stdout)
 		}
 	}
-	code, stdout, stderr := at(t, binary, p.dir, p.environ, "help", "aproval-unbound")
+	code, stdout, stderr := at(t, plainBinary, p.dir, p.environ, "help", "aproval-unbound")
 	if code != 2 || !strings.Contains(stdout+stderr, "Did you mean approval-unbound?") {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
-	if code, stdout, _ := at(t, binary, p.dir, p.environ, "completion", "bash"); code != 0 || !strings.Contains(stdout, "\ncomplete -F _acrpromote acrpromote\n") {
+	if code, stdout, _ := at(t, plainBinary, p.dir, p.environ, "completion", "bash"); code != 0 || !strings.Contains(stdout, "\ncomplete -F _acrpromote acrpromote\n") {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
 }

@@ -97,7 +97,7 @@ func benchMemory(b *testing.B, source *hollow, newTarget func() *hollow, targets
 			b.Fatal(err)
 		}
 	}
-	command := exec.Command(binary, arguments...)
+	command := exec.Command(plainBinary, arguments...)
 	command.Env, command.Dir = []string{"HOME=" + dir, "DOCKER_CONFIG=" + dir}, dir
 	var output bytes.Buffer
 	command.Stdout, command.Stderr = &output, &output

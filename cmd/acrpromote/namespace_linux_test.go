@@ -41,7 +41,7 @@ func inNamespace(t *testing.T) bool {
 	}
 	run := func(user bool) ([]byte, error) {
 		command := exec.Command(os.Args[0], "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", fmt.Sprintf("-test.v=%v", testing.Verbose()), "-test.timeout=5m")
-		command.Env = append(os.Environ(), namespaceTest+"="+t.Name(), "ACRPROMOTE_TEST_PROGRAM="+binary)
+		command.Env = append(os.Environ(), namespaceTest+"="+t.Name(), "ACRPROMOTE_TEST_PROGRAM="+binary, "ACRPROMOTE_TEST_PLAIN="+plainBinary)
 		command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
 		if user {
 			command.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -56,8 +57,8 @@ func dockerConfig(t testing.TB, dir string, credentials map[string]string) {
 // schema.
 func (p *person) run(arguments ...string) outcome {
 	p.t.Helper()
-	command := exec.Command(binary, arguments...)
-	command.Env, command.Dir = p.environ, p.dir
+	command := exec.Command(nextProgram(p.t), arguments...)
+	command.Env, command.Dir = append(slices.Clone(p.environ), "GORACE=atexit_sleep_ms=0"), p.dir
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	_ = command.Run()

@@ -38,7 +38,7 @@ func TestReport(t *testing.T) {
 		{stored + " " + done.output["report"] + " --html", 0, []string{"<!DOCTYPE html>", "default-src 'none'; script-src 'sha256-", `"rule":"min-approvers"`, `"outcome":"done"`, "</html>"}},
 		{stored + " cut.json", 2, []string{"misuse: cut.json: the result is not one valid JSON object"}},
 	} {
-		code, stdout, stderr := at(t, binary, folder, nil, append([]string{"report"}, strings.Fields(c.args)...)...)
+		code, stdout, stderr := at(t, plainBinary, folder, nil, append([]string{"report"}, strings.Fields(c.args)...)...)
 		if code != c.code {
 			t.Errorf("%s: exit code %d\n%s", c.args, code, stderr)
 		}
