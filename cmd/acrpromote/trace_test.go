@@ -1,6 +1,9 @@
 package main_test
 
 import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
@@ -134,5 +137,43 @@ func TestTraceAtPrompt(t *testing.T) {
 		{[]string{"trace", devImage, "--flowFile", filepath.Join(p.dir, "receipts.pem")}, "receipts.pem"},
 	} {
 		p.run(append(c.flags, "--output", "json")...).wantCode(2).says(c.says)
+	}
+}
+
+// TestTraceOfAMovingTag checks that receipts show what a tag was before a run, as
+// docs/topology-one-registry.md says: each image that was promoted to the tag has one,
+// with the tag and the time.
+func TestTraceOfAMovingTag(t *testing.T) {
+	env, _ := ready(t)
+	pushImage(env.prod, cart, "1.4.1", 5, 1, 100)
+	env.seal(cart + ":1.4.1")
+	private, _ := env.keyFile()
+	text, err := os.ReadFile(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public := writePublicKey(t, env.temp, "public.pem", key.(crypto.Signer).Public())
+	moved := func(version string) (times []string) {
+		t.Helper()
+		o := env.task(inputs{"action": "trace", "source": prodHost + "/" + cart + ":" + version, "receiptKeys": public}).want("done")
+		for _, e := range o.at("trace", 0, "events").([]any) {
+			event := e.(map[string]any)
+			if event["kind"] == "promoted" && event["basis"] == "signed" && event["to"].([]any)[0] == prodHost+"/"+cart+":production" && strings.Contains(event["run"].(string), "4711") {
+				times = append(times, event["time"].(string))
+			}
+		}
+		return times
+	}
+	for _, version := range []string{"1.4.1", release} {
+		env.task(inputs{"action": "promote", "source": prodHost + "/" + cart + ":" + version, "targets": prodHost + "/" + cart + ":production", "environment": "Production", "moveTag": "true", "sealed": "false", "receiptKey": private}).want("done")
+	}
+	before, after := moved("1.4.1"), moved(release)
+	if len(before) != 1 || len(after) != 1 || before[0] > after[0] {
+		t.Errorf("the older version was promoted at %v, and the newer one at %v", before, after)
 	}
 }
