@@ -171,17 +171,23 @@ func (r *reading) tooMany(what string) {
 	r.unread("Azure DevOps", "all but "+strconv.Itoa(mostRead)+" "+what, "there are too many", "Run doctor for fewer flows at a time.")
 }
 
-// in returns a value in a document by its names, separated by dots; nil if it is not
-// there.
+// in returns a value in a document by its names, separated by dots: nil if it is not
+// there, and wrong if what should contain it is no object.
 func in(document any, path string) any {
-	for path != "" {
+	for path != "" && document != nil {
 		var name string
 		name, path, _ = strings.Cut(path, ".")
-		object, _ := document.(map[string]any)
+		object, ok := document.(map[string]any)
+		if !ok {
+			return wrong
+		}
 		document = object[name]
 	}
 	return document
 }
+
+// wrong stands for a value that is not what it should be.
+var wrong any = []any(nil)
 
 // textIn returns text in a document, empty if it is not there.
 func textIn(document any, path string) string {
@@ -189,16 +195,34 @@ func textIn(document any, path string) string {
 	return s
 }
 
-// yes reports whether a value in a document is true.
-func yes(document any, path string) bool {
-	b, _ := in(document, path).(bool)
-	return b
+// name returns a name in a document for a sentence.
+func (r *reading) name(document any, path string) string {
+	return r.s.secrets.Line(textIn(document, path))
 }
 
-// whole returns a whole number in a document, 0 if it is not there.
+// yes reports whether a value in a document is true.
+func yes(document any, path string) bool {
+	b, ok := in(document, path).(bool)
+	return ok && b
+}
+
+// notNo reports whether a value in a document is there and is not false.
+func notNo(document any, path string) bool {
+	v := in(document, path)
+	b, ok := v.(bool)
+	return v != nil && (b || !ok)
+}
+
+// whole returns a whole number in a document: 0 if it is not there, and -1, which has
+// all bits, if it is something else.
 func whole(document any, path string) int {
-	n, _ := in(document, path).(float64)
-	return int(n)
+	switch n := in(document, path).(type) {
+	case nil:
+		return 0
+	case float64:
+		return int(n)
+	}
+	return -1
 }
 
 // parameter returns the text in an object whose name is the key in any case: those of
@@ -224,7 +248,7 @@ func (r *reading) connections() {
 	seen := map[string]bool{}
 	for _, e := range r.list("service connections", "the list", r.inProject("serviceendpoint/endpoints?api-version=7.0")) {
 		parameters, data := in(e, "authorization.parameters"), in(e, "data")
-		c := &doctor.Connection{ID: approval.GUID(textIn(e, "id")), Name: textIn(e, "name"), ObjectID: parameter(data, "spnObjectId"),
+		c := &doctor.Connection{ID: approval.GUID(textIn(e, "id")), Name: r.name(e, "name"), ObjectID: parameter(data, "spnObjectId"),
 			ClientID: cmp.Or(parameter(parameters, "serviceprincipalid"), parameter(data, "msiClientId")),
 			Machine:  textIn(e, "authorization.scheme") == "ManagedServiceIdentity"}
 		seen[c.ID] = true
@@ -279,10 +303,10 @@ func (r *reading) checks(of approval.Resource, read *bool) []approval.Configurat
 func (r *reading) open(where, resource string) bool {
 	const what = "the pipelines that may use it"
 	document := r.read(where, what, r.inProject("pipelines/pipelinepermissions/"+resource+"?api-version=7.0-preview.1"))
-	if document != nil && in(document, "resource") == nil {
+	if document != nil && textIn(document, "resource.id") == "" {
 		r.failed(where, what, &malformed{reason: "it names no resource"})
 	}
-	return yes(document, "allPipelines.authorized")
+	return notNo(document, "allPipelines.authorized")
 }
 
 // environment reads the checks and the administrators of a resource whose approval
@@ -315,13 +339,19 @@ func (r *reading) environment(e *doctor.Environment) {
 	if resource.Type == "endpoint" {
 		scope = "serviceendpointrole"
 	}
-	for _, a := range r.list(e.Where, "the administrators", "_apis/securityroles/scopes/distributedtask."+scope+"/roleassignments/resources/"+
+	const what = "the administrators"
+	for _, a := range r.list(e.Where, what, "_apis/securityroles/scopes/distributedtask."+scope+"/roleassignments/resources/"+
 		r.s.claims.ProjectID+"_"+resource.ID+"?api-version=7.0-preview.1") {
-		if textIn(a, "role.name") != "Administrator" {
+		switch textIn(a, "role.name") {
+		case "Administrator":
+		case "":
+			r.failed(e.Where, what, &malformed{reason: "it does not name a role"})
+			continue
+		default:
 			continue
 		}
 		// An identity has no descriptor there.
-		switch name := textIn(a, "identity.displayName"); {
+		switch name := r.name(a, "identity.displayName"); {
 		case wide(name):
 			e.Wide = append(e.Wide, name)
 		case !groupUniqueName(name) && !groupUniqueName(textIn(a, "identity.uniqueName")):
@@ -394,9 +424,12 @@ func (r *reading) rights(branch *doctor.Branch, levels ...string) {
 			if inherits, ok := in(acl, "inheritPermissions").(bool); ok && !inherits {
 				effective = map[string]int{}
 			}
-			entries, _ := in(acl, "acesDictionary").(map[string]any)
+			entries, ok := in(acl, "acesDictionary").(map[string]any)
+			if !ok {
+				r.failed(branch.Where, what, &malformed{reason: "it lists nothing"})
+			}
 			for descriptor, entry := range entries {
-				effective[descriptor] = (effective[descriptor] | whole(entry, "allow") | whole(entry, "extendedInfo.effectiveAllow")) &^ whole(entry, "deny")
+				effective[descriptor] = (effective[descriptor] | whole(entry, "allow") | whole(entry, "extendedInfo.effectiveAllow")) &^ max(whole(entry, "deny"), 0)
 			}
 		}
 	}
@@ -404,7 +437,7 @@ func (r *reading) rights(branch *doctor.Branch, levels ...string) {
 		r.failed(branch.Where, what, &malformed{reason: "it lists nobody"})
 	}
 	for _, descriptor := range slices.Sorted(maps.Keys(effective)) {
-		who, all := holder(descriptor)
+		who, all := holder(r.s.secrets.Line(descriptor))
 		if effective[descriptor]&gitContribute != 0 {
 			branch.Contributors = append(branch.Contributors, who)
 			if all {
@@ -447,7 +480,7 @@ func review(branch *doctor.Branch, policy any, file string) {
 		return
 	}
 	branch.Reviews++
-	if yes(policy, "settings.creatorVoteCounts") {
+	if notNo(policy, "settings.creatorVoteCounts") {
 		reviewers--
 	} else {
 		branch.Strict = true
@@ -520,12 +553,13 @@ func (r *reading) pool() {
 	if document == nil {
 		return
 	}
-	if in(document, "pool.isHosted") == nil {
+	hosted, ok := in(document, "pool.isHosted").(bool)
+	if !ok {
 		r.failed(where, "the queue "+id, &malformed{reason: "it does not say whose agents they are"})
 		return
 	}
-	r.found.Pool = textIn(document, "name")
-	if !yes(document, "pool.isHosted") {
+	r.found.Pool = r.name(document, "name")
+	if !hosted {
 		r.found.PoolLasting = !strings.Contains(strings.ToLower(textIn(document, "pool.options")), "singleuseagents")
 		r.found.PoolOpen = r.open(where+" "+r.found.Pool, "queue/"+id)
 	}

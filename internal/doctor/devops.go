@@ -109,19 +109,19 @@ var devopsKinds = []Kind{
 		onResource + "Approvals and checks, the approval, Advanced: clear \"Allow approvers to approve their own runs\"."},
 	{"environment-too-few-approvers", Medium, "Azure DevOps lets the stage begin after {has} of the {required} approvals that the flow {flow} requires.",
 		onResource + "Approvals and checks, the approval, Advanced: set the minimum number of approvers to {required}."},
-	{"environment-administrator", High, "{who} is an administrator of it by name, as the person who creates it becomes, and can remove its approval or change who approves.",
-		onResource + "Security: give the role Administrator to the group of those who decide about releases, and take it from {who=}."},
-	{"environment-administrators-wide", High, "{who} has the role Administrator: everybody who contributes can remove its approval or change who approves.",
-		onResource + "Security: give the role Administrator to the group of those who decide about releases, and the role User to {who=}."},
+	{"environment-administrator", High, "Each of these persons is an administrator of it by name, as the one who creates it becomes, and can remove its approval or change who approves: {who}.",
+		onResource + "Security: give the role Administrator to the group of those who decide about releases, and take it from these persons."},
+	{"environment-administrators-wide", High, "Everybody who contributes, or the script of any pipeline, can remove its approval or change who approves, because these have the role Administrator: {who}.",
+		onResource + "Security: give the role Administrator to the group of those who decide about releases, and the role User to these."},
 	{"flow-file-no-policy", High, "No policy requires a review before the flow file changes: {who} can change its rules alone.",
 		onBranch + "require a minimum number of reviewers, and do not let requestors approve their own changes."},
 	{"flow-file-self-review", High, "The vote of the author of a change counts and is enough: anyone who may contribute can change the rules alone.",
 		onBranch + "clear \"Allow requestors to approve their own changes\"."},
 	{"flow-file-creator-vote", Medium, "The vote of the author of a change counts as one of the reviews of the rules.",
 		onBranch + "clear \"Allow requestors to approve their own changes\"."},
-	{"flow-file-bypass", High, "{who} may bypass the branch's policies, and so change the rules without a review.",
+	{"flow-file-bypass", High, "These may bypass the branch's policies, and so change the rules without a review: {who}.",
 		onRepository + "set \"Bypass policies when pushing\" and \"Bypass policies when completing pull requests\" to Not set, for the branch too."},
-	{"flow-file-contributors", Medium, "{who} may contribute to the repository: the script of any pipeline of the project can propose other rules, and a policy alone keeps them out.",
+	{"flow-file-contributors", Medium, "The script of any pipeline of the project can propose other rules, and a policy alone keeps them out, because these may contribute to the repository: {who}.",
 		onRepository + "set Contribute to Not set."},
 	{"pool-open", High, "Every pipeline of the project may run on agents that keep their disk between jobs: a script of any of them can change what this step runs with, and wait for its credentials.",
 		"Project settings, Agent pools, {pool}, Security, Pipeline permissions: restrict it to the pipelines that release, or let each agent run a single job."},
@@ -132,7 +132,7 @@ const (
 	onConnection = "Project settings, Service connections, {name}, "
 	onResource   = "Open it in Azure DevOps, "
 	onBranch     = "Repos, Branches, the branch, Branch policies: "
-	onRepository = "Project settings, Repositories, the repository, Security, {who=}: "
+	onRepository = "Project settings, Repositories, the repository, Security, each of them: "
 )
 
 // UnreadAt returns the finding for something that could not be read.
@@ -226,15 +226,8 @@ func (j *judge) environment(e *Environment) {
 	j.found(e.Read && e.Approvals == 0, "environment-no-approval", e.Where, facts...)
 	j.found(e.Approvals > 0 && e.Required < e.MinApprovers, "environment-too-few-approvers", e.Where, facts...)
 	j.found(e.SelfApproval && !e.RequesterCanApprove, "environment-requester-approves", e.Where)
-	j.each(e.Persons, "environment-administrator", e.Where)
-	j.each(e.Wide, "environment-administrators-wide", e.Where)
-}
-
-// each adds a finding for each of the names.
-func (j *judge) each(names []string, id, where string) {
-	for _, who := range names {
-		j.found(true, id, where, "who", who)
-	}
+	j.found(len(e.Persons) > 0, "environment-administrator", e.Where, "who", list(e.Persons))
+	j.found(len(e.Wide) > 0, "environment-administrators-wide", e.Where, "who", list(e.Wide))
 }
 
 func (j *judge) flowFile(b *Branch) {
@@ -245,8 +238,8 @@ func (j *judge) flowFile(b *Branch) {
 	j.found(b.Read && b.Reviews == 0, "flow-file-no-policy", b.Where, "who", who)
 	j.found(b.Reviews > 0 && b.Others < 1, "flow-file-self-review", b.Where)
 	j.found(b.Others > 0 && !b.Strict, "flow-file-creator-vote", b.Where)
-	j.each(b.Exempt, "flow-file-bypass", b.Where)
-	j.each(b.Wide, "flow-file-contributors", b.Where)
+	j.found(len(b.Exempt) > 0, "flow-file-bypass", b.Where, "who", list(b.Exempt))
+	j.found(len(b.Wide) > 0, "flow-file-contributors", b.Where, "who", list(b.Wide))
 }
 
 // longestList limits the names in a list.
