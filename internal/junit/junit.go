@@ -224,13 +224,12 @@ func images(r report.Result) []testCase {
 		for _, t := range image.Targets {
 			c := testCase{class: t.Registry, name: image.Source + " → " + t.Where()}
 			switch t.State {
-			case outcome.Present, outcome.Copied, outcome.Mounted, outcome.Retagged:
 			case outcome.TargetFailed:
 				c.kind, c.category, c.message = failed, string(t.State), t.Error
 				if r.Action == "audit" {
 					c.kind = failure
 				}
-			default:
+			case outcome.Planned, outcome.Pending, outcome.TargetRefused:
 				c.kind, c.message = skipped, string(t.State)
 				if t.Error != "" {
 					c.message += ": " + t.Error

@@ -202,6 +202,8 @@ func TestCases(t *testing.T) {
 	}{
 		{"copied and present", report.Result{Action: "promote", Outcome: outcome.Done, Images: image(target("a", outcome.Copied, ""), target("b", outcome.Present, ""))},
 			[]string{" a" + arrow + "a/shop/cart:1", " b" + arrow + "b/shop/cart:1"}},
+		{"recalled", report.Result{Action: "recall", Outcome: outcome.Partial, Images: image(target("a", outcome.Withdrawn, ""), target("b", outcome.Absent, ""), target("c", outcome.Pending, ""))},
+			[]string{" a" + arrow + "a/shop/cart:1", " b" + arrow + "b/shop/cart:1", "skipped c" + arrow + "c/shop/cart:1", "error outcome recall"}},
 		{"planned", report.Result{Action: "plan", Outcome: outcome.Done, Images: image(target("a", outcome.Planned, "")), Approval: report.Approval{Rules: []report.RuleState{{Rule: rule.MinApprovers, Label: "Enough approvers", Pending: true}}}},
 			[]string{"skipped a" + arrow + "a/shop/cart:1", "skipped rules Enough approvers"}},
 		{"refused", report.Result{Action: "promote", Outcome: outcome.Refused, Images: image(target("a", outcome.TargetRefused, ""), target("b", outcome.Present, "")), Refusals: []rule.Refusal{missing}},

@@ -64,7 +64,7 @@ const (
 )
 
 // States has the states of an image at a target.
-var States = []State{Planned, Copied, Mounted, Present, Retagged, Pending, TargetRefused, TargetFailed}
+var States = []State{Planned, Copied, Mounted, Present, Retagged, Pending, TargetRefused, TargetFailed, Left, Withdrawn, Restored, Absent, Recorded, Untagged}
 
 // Worse returns the worse of two states of a referrer.
 func Worse(a, b State) State {
