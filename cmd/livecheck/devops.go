@@ -146,7 +146,7 @@ type suite struct {
 type checkRun struct {
 	ID, Status string
 	Ref        struct {
-		Resource struct{ Name string }
+		Resource struct{ Type, ID, Name string }
 	} `json:"checkConfigurationRef"`
 }
 

@@ -244,7 +244,16 @@ func (a *azure) queue(other *sim.Run) *sim.Run {
 		a.project.Deny(sim.Approvals)
 		environments["Approved"].DenyView()
 		a.organization.SetRunToken(sim.RunTokenRefused)
+		a.organization.ListOnlyExplicitEntries()
+		a.organization.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.Contains(r.URL.Path, "/accesscontrollists/") || r.URL.Query().Has("includeExtendedInfo") {
+				return false
+			}
+			w.WriteHeader(http.StatusForbidden)
+			return true
+		})
 	}
+	a.project.Repository(prefix).Allow("*", a.project.Group("Contributors"), sim.GitContribute)
 	a.job(stage, stage.Token(), func(kind, name string, content []byte) {
 		if kind == summaryType && a.b && len(content) >= 128<<10 {
 			return
