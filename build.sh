@@ -236,8 +236,8 @@ run_tests() {
   need_node
   build_extension
   vsix="$PWD/dist/$(node -p 'require("./vss-extension.json").publisher').acrpromote-$version.vsix"
-  say "tests of the launcher, the gate and the packaging"
-  node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
+  say "tests of the launcher, the gate, the packaging and the HTML report"
+  ACRPROMOTE_PROGRAM="$PWD/bin/$(go env GOOS)-$(go env GOARCH)/acrpromote$(go env GOEXE)" node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
   race=-race
   if ! CGO_ENABLED=1 go env CC >/dev/null 2>&1 || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1; then
     if [ "${REQUIRE_RACE:-}" = 1 ]; then

@@ -12,15 +12,15 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
+import { findBrowser } from './browser.mjs';
 import { ansiToHTML, commandsToHTML, markdownToHTML } from './render.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
-const BROWSERS = ['chromium', 'chromium-browser', 'google-chrome', 'chrome', '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'];
 
 function main() {
   const [demo, program] = process.argv.slice(2);
   if (!program) throw new Error('Usage: node packaging/screenshots.mjs DEMO PROGRAM');
-  const browser = process.env.CHROMIUM ?? BROWSERS.find((each) => spawnSync(each, ['--version']).status === 0);
+  const browser = findBrowser();
   if (!browser) throw new Error('Chromium was not found: install it, or set CHROMIUM to its path.');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-screens-'));
   try {

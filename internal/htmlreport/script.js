@@ -101,7 +101,8 @@ const OUTCOMES = { done: 'moved', partial: 'warn', cancelled: 'warn', failed: 'b
 const kindOf = (state) => STATES[state] ?? 'left';
 
 function badge(kind, text) {
-  return element(`span.badge.${kind}${visible(text).length < 24 ? '.whole' : ''}`, {}, element('span', { 'aria-hidden': 'true' }, MARKS[kind]), ' ', text);
+  if (text === '') return '';
+  return element(`span.badge.${kind}${text.length < 24 ? '.whole' : ''}`, {}, text);
 }
 
 const ACTIONS = {
@@ -150,12 +151,12 @@ function growing(into, items, draw, first) {
     for (; shown < Math.min(n, items.length); shown += 1) into.append(draw(items[shown]));
     const left = items.length - shown;
     more.hidden = left === 0;
-    more.textContent = `Show ${Math.min(left, first * 5).toLocaleString('en')} more of ${left.toLocaleString('en')}`;
+    more.textContent = `Show ${Math.min(left, first * 2).toLocaleString('en')} more of ${left.toLocaleString('en')}`;
     cut.textContent = left > 0 ? `… and ${left.toLocaleString('en')} more; result.json lists them all.` : '';
   };
   more.addEventListener('click', () => {
     const at = shown;
-    upTo(shown + first * 5);
+    upTo(shown + first * 2);
     const next = into.children[at];
     if (next) {
       next.tabIndex = -1;
@@ -182,6 +183,7 @@ function growing(into, items, draw, first) {
 }
 
 let tables = 0;
+const later = []; // what is prepared after the page was drawn
 
 // table lists rows. Each column has a title, value(row) to sort and filter by, and draw(row)
 // if a cell shows more than the value. Long tables have a filter, and a choice for each
@@ -192,11 +194,11 @@ function table(caption, columns, rows) {
   const id = `table-${tables}`;
   const used = columns.filter((c) => !c.hidden && (c.always || rows.some((row) => c.value(row) !== '' && c.value(row) !== undefined)));
   const body = element('tbody', { role: 'rowgroup' });
-  const draw = (row) => element('tr', { role: 'row' }, used.map((c, i) => element(
-    `${i === 0 ? 'th' : 'td'}${c.number ? '.number' : ''}`,
-    { role: i === 0 ? 'rowheader' : 'cell', scope: i === 0 && 'row', 'data-title': c.title },
-    element('div', {}, c.draw ? c.draw(row) : c.value(row)),
-  )));
+  const draw = (row) => element('tr', { role: 'row' }, used.map((c, i) => {
+    // Only long words may break anywhere, because a column can be as narrow as its words.
+    const kind = c.number ? '.number' : /\S{20}/.test(c.value(row)) ? '.long' : '';
+    return element(`${i === 0 ? 'th' : 'td'}${kind}`, { role: i === 0 ? 'rowheader' : 'cell', scope: i === 0 && 'row', 'data-title': c.title }, c.draw ? c.draw(row) : c.value(row));
+  }));
   const grown = growing(body, rows, draw, 100);
   let sorted = -1;
   let down = false;
@@ -205,9 +207,16 @@ function table(caption, columns, rows) {
   const status = element('p.status', { role: 'status' });
   const texts = new Map();
   const text = (row) => {
-    if (!texts.has(row)) texts.set(row, used.map((c) => visible(c.value(row))).join('\n').toLowerCase());
+    if (!texts.has(row)) texts.set(row, used.map((c) => c.value(row)).join('\n').toLowerCase());
     return texts.get(row);
   };
+  // So that the first use of the filter does not wait for it.
+  later.push(async () => {
+    for (const row of rows) {
+      text(row);
+      await pause();
+    }
+  });
   const apply = () => {
     const words = needle.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = rows.filter((row) => [...chosen].every(([c, value]) => value === '' || String(c.value(row)) === value) && words.every((word) => text(row).includes(word)));
@@ -290,8 +299,9 @@ function folded(summary, draw) {
   return details;
 }
 
-// code shows a reference or another text for machines, which breaks after its separators.
-const code = (text) => text && element('code', {}, visible(text).split(/(?<=[/:@])/).flatMap((part, i) => (i > 0 ? [element('wbr'), part] : [part])));
+// code shows a reference or another text for machines. It breaks after the host, and
+// before the digest.
+const code = (text) => text && element('code', {}, visible(text).split(/(?<=^[^/]*\/)|(?=@)/).flatMap((part, i) => (i > 0 ? [element('wbr'), part] : [part])));
 const digest = (value) => value && element(short(value).length < 20 ? 'code.whole' : 'code', { title: value }, short(value));
 
 // Header
@@ -466,7 +476,7 @@ function drawFlow(flow, width) {
   const top = 26; // room for the name of a column
   const gutter = 40;
   const boxWidth = narrow ? width - gutter - 2 : Math.min(310, Math.floor((width - 110 * (columns.length - 1)) / columns.length));
-  const step = narrow ? 0 : Math.min((width - boxWidth) / Math.max(columns.length - 1, 1), boxWidth + 260);
+  const step = narrow ? 0 : Math.min((width - boxWidth - 2) / Math.max(columns.length - 1, 1), boxWidth + 260);
   const tallest = Math.max(...columns.map((c) => c.length * (high + gap) - gap));
   const boxes = new Map();
   const marks = [];
@@ -577,7 +587,7 @@ function timeline(steps) {
     const key = JSON.stringify([kind, time, what, text, comment]);
     if (!entries.has(key)) entries.set(key, { kind, time, what, text, comment });
   };
-  for (const { result: r, images, headline } of steps) {
+  for (const [at, { result: r, images, headline }] of steps.entries()) {
     const sealed = images.filter((i) => i.sealedAt).map((i) => i.sealedAt).sort();
     if (sealed.length > 0) {
       const first = images.find((i) => i.sealedAt);
@@ -591,7 +601,8 @@ function timeline(steps) {
     if (r.approval.kind === 'automated' && r.approval.granted) add('moved', '', 'Approved', `by checks of ${r.approval.guards || 'the stage'}`);
     if (r.approval.kind === 'none' && r.approval.granted) add('left', '', 'No approval required', '');
     if (r.approval.kind === 'unapproved') add('warn', '', 'Not approved', 'run at a prompt with --approval none');
-    for (const o of r.approval.rules.filter((rule) => rule.pending && rule.rule === 'approval-missing')) add('open', '', 'Waits for approval', o.detail);
+    const waits = !steps.slice(at + 1).some(({ result }) => result.approval.granted);
+    for (const o of r.approval.rules.filter((rule) => waits && rule.pending && rule.rule === 'approval-missing')) add('open', '', 'Waits for approval', o.detail);
     const writes = !['plan', 'verify', 'audit', 'verifyReceipt', 'trace', 'doctor'].includes(r.action) && !r.dryRun;
     const took = TIME.test(r.startedAt) && TIME.test(r.finishedAt) ? `, ${duration(Date.parse(r.finishedAt) - Date.parse(r.startedAt))}` : '';
     const words = { refused: 'Refused', misuse: 'Not started', cancelled: 'Stopped' };
@@ -611,18 +622,14 @@ function timeline(steps) {
 }
 
 function rules(steps) {
-  const seen = new Map();
-  for (const { result: r, help } of steps) {
-    for (const o of r.approval.rules) {
-      const row = { ...o, state: o.met ? 'met' : o.pending ? 'pending' : 'not met', kind: o.met ? 'moved' : o.pending ? 'open' : 'bad', url: help[o.rule] };
-      seen.set(JSON.stringify([o.rule, row.state, o.detail]), row);
-    }
-  }
+  const rows = steps.flatMap((step) => step.result.approval.rules.map((o) => (
+    { ...o, step, state: o.met ? 'met' : o.pending ? 'pending' : 'not met', kind: o.met ? 'moved' : o.pending ? 'open' : 'bad', url: step.help[o.rule] })));
   return section('Rules', table('The rules that were judged', [
     { title: 'Rule', value: (o) => o.label || o.rule, draw: (o) => [o.label || o.rule, !o.met && o.label && element('span.soft', {}, ' ', o.url ? link(o.url, o.rule) : code(o.rule))] },
     { title: 'State', value: (o) => o.state, draw: (o) => badge(o.kind, o.state), choose: true },
     { title: 'Detail', value: (o) => o.detail },
-  ], [...seen.values()]));
+    ...stepColumn(steps),
+  ], rows));
 }
 
 // Images, and what belongs to them
@@ -643,13 +650,14 @@ function note({ target: t, rules: of }) {
 }
 
 function imageTable(steps, rows) {
-  const without = steps.flatMap((step) => step.images.filter((i) => i.targets.length === 0).map((image) => ({ step, image, target: { registry: '', repository: '', tag: '', state: '', referrers: 0, error: '' }, rules: [], source: visible(image.source), to: '' })));
+  const moved = new Set(rows.map((r) => r.source));
+  const without = steps.flatMap((step) => step.images.filter((i) => i.targets.length === 0 && !moved.has(visible(i.source))).map((image) => ({ step, image, target: { registry: '', repository: '', tag: '', state: '', referrers: 0, error: '' }, rules: [], source: visible(image.source), to: '' })));
   const all = [...rows, ...without];
   return section('Images and targets', table('Each image at each target', [
     { title: 'Image', value: (r) => r.source, draw: (r) => code(r.source), always: true },
     { title: 'Digest', value: (r) => r.image.digest, draw: (r) => digest(r.image.digest) },
     { title: 'Size', value: (r) => (r.image.bytes > 0 ? r.image.bytes : ''), order: (r) => r.image.bytes, draw: (r) => (r.image.bytes > 0 ? size(r.image.bytes) : ''), number: true },
-    { title: 'Sealed', value: (r) => (without.length > 0 ? r.image.sealedAt : ''), draw: (r) => (r.image.sealedAt ? moment(r.image.sealedAt) : '') },
+    { title: 'Sealed', value: (r) => (rows.length === 0 ? r.image.sealedAt : ''), draw: (r) => r.image.sealedAt && moment(r.image.sealedAt) },
     { title: 'Target', value: (r) => r.to, draw: (r) => code(r.to) },
     { title: 'Registry', value: (r) => r.target.registry, choose: true, hidden: true },
     stateColumn((r) => r.target),
@@ -726,7 +734,7 @@ function findings(steps) {
     { title: 'Finding', value: ({ f }) => f.id, draw: ({ f }) => code(f.id), choose: true },
     { title: 'Severity', value: ({ f }) => f.severity, order: ({ f }) => SEVERITIES.indexOf(f.severity), draw: ({ f }) => badge(kindOf(f.severity), f.severity), choose: true },
     { title: 'Where', value: ({ f }) => f.where }, { title: 'What it allows', value: ({ f }) => f.allows },
-    { title: 'How to mend it', value: ({ f }) => f.mend, draw: ({ f }) => (f.mend.startsWith('az ') ? code(f.mend) : f.mend) },
+    { title: 'What to do', value: ({ f }) => f.mend, draw: ({ f }) => (f.mend.startsWith('az ') ? code(f.mend) : f.mend) },
     ...stepColumn(steps),
   ], rows));
 }
@@ -798,7 +806,7 @@ function changes(steps) {
 function lives(steps) {
   const basis = { signed: 'moved', registry: 'there', claimed: 'warn' };
   return section('Life of the image', steps.flatMap(({ result }) => list(result.trace)).map((life) => element('div.change', {},
-    element('h3', {}, code(life.image)), facts([['Digest', code(life.digest)]]),
+    element('h3', {}, code(life.image)), facts([['Digest', code(life.digest), true]]),
     table('Where it is', [
       { title: 'Repository', value: (p) => p.name, draw: (p) => code(p.name) }, { title: 'State', value: (p) => p.state, draw: (p) => badge(kindOf(p.state), p.state) },
       { title: 'Pushed', value: (p) => p.pushed, draw: (p) => p.pushed && moment(p.pushed) }, { title: 'Tags', value: (p) => list(p.tags).join(', ') },
@@ -976,6 +984,7 @@ async function start() {
     await pause();
   }
   document.documentElement.dataset.ready = 'true';
+  for (const prepare of later.splice(0)) await prepare();
 }
 
 let undo = [];
