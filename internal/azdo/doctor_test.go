@@ -181,7 +181,7 @@ func TestDoctor(t *testing.T) {
 			c.query.Environments[0].Where = "endpoint:web-writer"
 			c.dest.SetRole(contributor, sim.Administrator)
 		}, "environment-administrator high service connection web-writer: "},
-		{"no branch policy", func(c *clinic) { c.policy.Deleted = true }, "flow-file-no-policy high flow file Rules@refs/heads/main:flow.yml: No policy requires a review before the flow file changes: the group S-1-"},
+		{"no branch policy", func(c *clinic) { c.policy.Deleted = true }, "flow-file-no-policy high flow file Rules@refs/heads/main:flow.yml: No policy requires a review before the flow file changes. These can change its rules alone: the group S-1-"},
 		{"a disabled policy", func(c *clinic) { c.policy.Disabled = true }, "flow-file-no-policy high "},
 		{"an optional policy", func(c *clinic) { c.policy.Optional = true }, "flow-file-no-policy high "},
 		{"a policy of another branch", func(c *clinic) { c.policy.Branch = "refs/heads/release/" }, "flow-file-no-policy high "},

@@ -100,7 +100,7 @@ var devopsKinds = []Kind{
 	{"identity-writes-both-sides", High, "The identity {identity}, which signs in to {hosts}, may write to {upper}, which is trusted more: what takes it over there can change what is released.",
 		"Use a second connection with an identity of its own for {hosts=}, and take from this one what lets it write to {upper=}."},
 	{"identity-of-agents", High, "The identity of the agents' machines signs in to {hosts}, and every pipeline of the project may run there: any script gets its tokens, whatever checks the connection has.",
-		"Use a service connection with workload identity federation, or restrict the agent pool {pool} to the pipelines that release."},
+		"Use a service connection with workload identity federation, or restrict the agent pool {pool=} to the pipelines that release."},
 	{"environment-not-named", Medium, "The flow does not name the environment whose approval counts, so a pipeline can name one that its author created and can approve.",
 		"Add environment: NAME to require.approval of the flow."},
 	{"environment-no-approval", High, "Nobody is asked before a stage that uses it begins, although the flow {flow} counts its approvals.",
@@ -113,7 +113,7 @@ var devopsKinds = []Kind{
 		onResource + "Security: give the role Administrator to the group of those who decide about releases, and take it from these persons."},
 	{"environment-administrators-wide", High, "Everybody who contributes, or the script of any pipeline, can remove its approval or change who approves, because these have the role Administrator: {who}.",
 		onResource + "Security: give the role Administrator to the group of those who decide about releases, and the role User to these."},
-	{"flow-file-no-policy", High, "No policy requires a review before the flow file changes: {who} can change its rules alone.",
+	{"flow-file-no-policy", High, "No policy requires a review before the flow file changes. These can change its rules alone: {who}.",
 		onBranch + "require a minimum number of reviewers, and do not let requestors approve their own changes."},
 	{"flow-file-self-review", High, "The vote of the author of a change counts and is enough: anyone who may contribute can change the rules alone.",
 		onBranch + "clear \"Allow requestors to approve their own changes\"."},
@@ -124,12 +124,12 @@ var devopsKinds = []Kind{
 	{"flow-file-contributors", Medium, "The script of any pipeline of the project can propose other rules, and a policy alone keeps them out, because these may contribute to the repository: {who}.",
 		onRepository + "set Contribute to Not set."},
 	{"pool-open", High, "Every pipeline of the project may run on agents that keep their disk between jobs: a script of any of them can change what this step runs with, and wait for its credentials.",
-		"Project settings, Agent pools, {pool}, Security, Pipeline permissions: restrict it to the pipelines that release, or let each agent run a single job."},
+		"Project settings, Agent pools, {pool=}, Security, Pipeline permissions: restrict it to the pipelines that release, or let each agent run a single job."},
 }
 
 // Where to click.
 const (
-	onConnection = "Project settings, Service connections, {name}, "
+	onConnection = "Project settings, Service connections, {name=}, "
 	onResource   = "Open it in Azure DevOps, "
 	onBranch     = "Repos, Branches, the branch, Branch policies: "
 	onRepository = "Project settings, Repositories, the repository, Security, each of them: "
