@@ -107,7 +107,7 @@ var pure = map[string][]string{
 	"internal/refusal":     {},
 	"internal/seal":        {"internal/ref", "internal/strictjson"},
 	"internal/strictjson":  {},
-	"internal/doctor":      {"internal/rule", "internal/sorting"},
+	"internal/doctor":      {"internal/ref", "internal/rule", "internal/sorting"},
 	"internal/trace":       {"internal/receipt", "internal/sanitize", "internal/sorting"},
 	"internal/receipt":     {"internal/approval", "internal/ref", "internal/rule", "internal/strictjson"},
 	"internal/approval":    {"internal/levenshtein", "internal/rule", "internal/sanitize"},
@@ -140,6 +140,7 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 		"internal/sbom":       {"github.com/Masterminds/semver/v3", "net/url"},
 		"internal/ocierror":   {"net/netip"},
 		"internal/ref":        {"net/netip"},
+		"internal/doctor":     {"net/netip"},
 	}
 	doing := []string{"net", "os", "io/fs", "syscall", "log", "testing"}
 	for pkg, may := range pure {
@@ -176,6 +177,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/acr":       {"internal/collection", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/sanitize"},
 		"internal/keyed":     {"internal/defect"},
 		"internal/transfer":  {"internal/defect", "internal/explain", "internal/keyed", "internal/ocierror", "internal/ref", "internal/refusal", "internal/retryafter", "internal/sanitize"},
+		"internal/arm":       {"internal/doctor", "internal/explain", "internal/sanitize"},
 		"internal/vault":     {"internal/explain", "internal/ref", "internal/refusal", "internal/regularfile", "internal/sanitize"},
 		"internal/azdo":      {"internal/approval", "internal/collection", "internal/defect", "internal/doctor", "internal/levenshtein", "internal/refusal", "internal/rule", "internal/sanitize"},
 		"internal/report":    {"internal/card", "internal/doctor", "internal/drift", "internal/trace", "internal/imageinfo", "internal/manual", "internal/markup", "internal/outcome", "internal/rule", "internal/sanitize", "internal/strictjson"},
@@ -189,7 +191,7 @@ func TestAdaptersDoNotImportEachOther(t *testing.T) {
 		"internal/retryafter":  {},
 		"internal/regularfile": {},
 		// Packages that connect the adapters decide nothing.
-		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer", "internal/vault"},
+		"internal/session": {"internal/acr", "internal/agent", "internal/approval", "internal/arm", "internal/azdo", "internal/collection", "internal/egress", "internal/explain", "internal/ref", "internal/transfer", "internal/vault"},
 		// The command parses flags; package run does the rest.
 		"cmd/acrpromote": {"internal/agent", "internal/htmlreport", "internal/junit", "internal/manual", "internal/outcome", "internal/regularfile", "internal/report", "internal/run", "internal/sarif", "internal/topology"},
 		// The live check asks Azure itself, with clients of its own.

@@ -46,6 +46,9 @@ func (c *Connection) ClientID() string {
 	return c.params["SERVICEPRINCIPALID"].Reveal()
 }
 
+// SubscriptionID returns the Azure subscription that the connection names, or "".
+func (c *Connection) SubscriptionID() string { return c.data["SUBSCRIPTIONID"] }
+
 // Secret returns the client secret; it is empty for a connection with another
 // credential.
 func (c *Connection) Secret() Secret { return c.params["SERVICEPRINCIPALKEY"] }

@@ -258,6 +258,3 @@ func list(all []string) string {
 	}
 	return strings.Join(different, ", ")
 }
-
-// writes reports whether an identity may write to a registry.
-func (s Setup) writes(host, objectID string) bool { return false }

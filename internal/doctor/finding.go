@@ -5,6 +5,7 @@ package doctor
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"acrpromote/internal/rule"
 	"acrpromote/internal/sorting"
@@ -66,6 +67,7 @@ type Kind struct {
 
 // Setup is what was read.
 type Setup struct {
+	Now        time.Time
 	Registries []Registry
 	DevOps     *DevOps // nil if nothing of Azure DevOps was asked
 }
@@ -89,7 +91,7 @@ type Accepted struct {
 func Judge(s Setup) Verdict {
 	j := &judge{}
 	for _, r := range s.Registries {
-		j.registry(r)
+		j.registry(s, r)
 	}
 	if s.DevOps != nil {
 		j.devops(s.DevOps, s.writes)

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"acrpromote/internal/agent"
 	"acrpromote/internal/doctor"
@@ -34,7 +35,13 @@ func diagnose(ctx context.Context, c *agent.Config, to *reporter, result *collec
 		return s, nil
 	}
 	o := &order{action: c.Action, flow: flow}
-	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, func(string) []doctor.Access { return nil })
+	readRegistries(ctx, s, setup.Registries)
+	if ctx.Err() != nil {
+		result.unexecuted = true
+		return s, o
+	}
+	setup.Now = time.Now()
+	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, setup.Access)
 	verdict := doctor.Judge(setup)
 	facts := &report.Doctor{FailOn: doctor.Severity(cmp.Or(c.FailOn, string(doctor.High))), Accepted: verdict.Accepted}
 	for _, r := range setup.Registries {
@@ -57,7 +64,7 @@ func (m *mistakes) setup(ctx context.Context, c *agent.Config, s *session.Sessio
 				m.add([]string{"source", "targets"}[min(i, 1)], fmt.Errorf("%q is not a valid registry host", host), "Write the host of a registry.")
 				continue
 			}
-			setup.Registries = append(setup.Registries, doctor.Registry{Host: registry, Trust: 1 - min(i, 1)})
+			setup.Registries = append(setup.Registries, doctor.Registry{Host: registry, Azure: isAzure(registry), Trust: 1 - min(i, 1), Source: i == 0})
 		}
 		return setup, nil, nil
 	}
@@ -75,7 +82,10 @@ func (m *mistakes) setup(ctx context.Context, c *agent.Config, s *session.Sessio
 	}
 	for _, name := range slices.Sorted(maps.Keys(flow.Registries)) {
 		r := flow.Registries[name]
-		to := doctor.Registry{Name: name, Host: string(r.Host), Trust: slices.Index(flow.Trust, r.Trust)}
+		to := doctor.Registry{Name: name, Host: string(r.Host), Hosts: r.Names()[1:], Azure: isAzure(string(r.Host)), Trust: slices.Index(flow.Trust, r.Trust)}
+		for _, f := range flow.Flows {
+			to.Source = to.Source || f.From == name
+		}
 		for _, id := range r.Expect.Writers {
 			to.Writers = append(to.Writers, string(id))
 		}

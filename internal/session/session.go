@@ -43,14 +43,15 @@ type Watch struct {
 // using it from several goroutines; the other methods are safe for concurrent
 // use.
 type Session struct {
-	config     *agent.Config
-	watch      Watch
-	network    *egress.Network
-	plainHTTP  []string
-	registries map[string]*Registry
-	identities map[string]*acr.Identity // by service connection
-	memory     *transfer.Memory
-	devops     func() (*azdo.Service, error)
+	config      *agent.Config
+	watch       Watch
+	network     *egress.Network
+	plainHTTP   []string
+	registries  map[string]*Registry
+	identities  map[string]*acr.Identity // by service connection
+	managements map[string]*Management   // by service connection and cloud
+	memory      *transfer.Memory
+	devops      func() (*azdo.Service, error)
 }
 
 // Error is the error for inputs or agent settings with which no session can be

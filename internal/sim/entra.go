@@ -340,7 +340,7 @@ func (d *Directory) checkAssertion(assertion string, federated []federatedCreden
 }
 
 // audienceOf returns the audience of the one scope that is asked for, that of
-// registries or of vaults; MSAL adds three of its own.
+// registries, of vaults or of Azure Resource Manager; MSAL adds three of its own.
 func audienceOf(scope string) (string, *entraRefusal) {
 	var resources []string
 	for _, s := range strings.Fields(scope) {
@@ -362,7 +362,7 @@ func knownAudience(audience string) bool {
 			return true
 		}
 	}
-	return audience == Audience
+	return audience == Audience || audience == ManagementAudience
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

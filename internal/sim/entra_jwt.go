@@ -132,3 +132,13 @@ func formatGUID(b []byte) string {
 	h := hex.EncodeToString(b)
 	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:32]
 }
+
+// TokenAudience returns the audience of a text that is a token, or "". The token is not
+// verified.
+func TokenAudience(token string) string {
+	claims, err := claimsOf(token)
+	if err != nil {
+		return ""
+	}
+	return text(claims, "aud")
+}
