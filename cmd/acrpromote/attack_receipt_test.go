@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
@@ -137,5 +138,26 @@ func TestFullReceiptsStayBehind(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestUnapprovedHasNoReceipt: what nobody has approved is not signed, with a key, either.
+func TestUnapprovedHasNoReceipt(t *testing.T) {
+	_, _, dev, p := devAlone(t, sim.RegistryOptions{})
+	dev.Grant("puller", "**", sim.RepositoryWriter...)
+	image := pushImage(dev, cart, release, 1, 2, 2048)
+	_, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.write("key.pem", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})))
+	o := p.run("promote", "--source", devImage, "--targets", devHost+"/"+cart+":stable", "--approval", "none", "--receiptKey", filepath.Join(p.dir, "key.pem"), "--receiptAtSource").wantCode(0)
+	o.logs("receiptKey is not used")
+	if dev.TagDigest(cart, "stable") != image.Digest || len(dev.Referrers(cart, image.Digest)) > 0 {
+		t.Errorf("attached: %v\n%s", dev.Referrers(cart, image.Digest), o.stdout)
 	}
 }
