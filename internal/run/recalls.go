@@ -125,10 +125,10 @@ func publicKeyOf(ctx context.Context, c *agent.Config, s *session.Session, name 
 	if err != nil {
 		return receipt.Key{}, err
 	}
-	if g.Vault == nil {
+	if g.vault == nil {
 		return receipt.NewKey(g.sign.Public())
 	}
-	public, err := g.Vault.PublicKey(ctx)
+	public, err := g.vault.PublicKey(ctx)
 	if err != nil {
 		return receipt.Key{}, err
 	}

@@ -30,16 +30,19 @@ func (p *receiptPlace) find(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.known, p.present = true, true
+	p.known = true
+	found := 0
 	for _, at := range p.tags {
-		i := slices.IndexFunc(verdict.Valid, func(r receipt.Receipt) bool {
-			return r.Passed(time.Now()) && r.SameRules(p.promotion, p.redact, at) && (p.anyRun || r.SameRun(p.promotion))
-		})
-		if p.present = p.present && i >= 0; p.present {
-			p.digests = [2]string{verdict.Valid[i].Manifests[1], verdict.Valid[i].Manifests[0]}
+		for i := range verdict.Valid {
+			r := &verdict.Valid[i]
+			if r.Passed(time.Now()) && r.SameRules(p.promotion, p.redact, at) && (p.anyRun || r.SameRun(p.promotion)) {
+				p.digests = [2]string{r.Manifests[1], r.Manifests[0]}
+				found++
+				break
+			}
 		}
 	}
-	if p.present {
+	if p.present = found == len(p.tags); p.present {
 		return nil
 	}
 	for _, note := range verdict.Notes {

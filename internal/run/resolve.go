@@ -282,7 +282,7 @@ func (o *order) identities(s *session.Session) []report.Identity {
 	}
 	vaults := o.verifiers
 	for _, g := range o.signers {
-		if g.Vault != nil {
+		if g.vault != nil {
 			vaults = append(vaults, g.vaultKey)
 		}
 	}

@@ -109,15 +109,15 @@ func openSigner(c *agent.Config, s *session.Session, named string) (*signer, err
 	if g.connection == nil {
 		input = "receiptConnection"
 	}
-	g.Vault, err = s.Vault(reference, g.connection, input)
+	g.vault, err = s.Vault(reference, g.connection, input)
 	return g, err
 }
 
 // ready makes sure that the key can sign now.
 func (g *signer) ready(ctx context.Context) {
-	if g.Vault != nil {
+	if g.vault != nil {
 		var key *vault.Key
-		if key, g.err = g.Vault.Ready(ctx, time.Now()); g.err != nil {
+		if key, g.err = g.vault.Ready(ctx, time.Now()); g.err != nil {
 			return
 		}
 		g.sign = key
@@ -148,7 +148,7 @@ func (o *order) signer(key string) *signer {
 
 // signIn returns how the step signs in to the key's vault; ok is false for a file.
 func (g *signer) signIn(names map[string]string) (in approval.SignIn, ok bool) {
-	if g.Vault == nil {
+	if g.vault == nil {
 		return in, false
 	}
 	in = approval.SignIn{Host: g.host, Writes: true}

@@ -234,7 +234,7 @@ type publicKeys struct {
 // vaultKey is a key in a vault, and the connection that signs in there; nil for the
 // user's own identity.
 type vaultKey struct {
-	*vault.Vault
+	vault      *vault.Vault
 	host       string
 	connection *agent.Connection
 }
@@ -300,7 +300,7 @@ func (m *mistakes) keys(c *agent.Config, s *session.Session, names []string) *pu
 // fetch reads the keys in vaults.
 func (k *publicKeys) fetch(ctx context.Context) error {
 	for _, v := range k.vaults {
-		public, err := v.PublicKey(ctx)
+		public, err := v.vault.PublicKey(ctx)
 		if err != nil {
 			return err
 		}
