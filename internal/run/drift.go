@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -29,6 +30,7 @@ import (
 type wholeFlow struct {
 	flow   *topology.Flow
 	home   drift.Home
+	images map[string]int  // number of images by repository
 	places []ref.Reference // the repositories in the flow's names that targets may have
 	keys   *publicKeys     // that sign receipts; nil if the flow signs none
 	unread []drift.Finding // what of the targets could not be listed
@@ -58,10 +60,11 @@ func checkWhole(flow *topology.Flow) error {
 
 // resolveWhole finds the repositories in the flow's names that its targets have.
 func (r *resolver) resolveWhole(ctx context.Context, flow *topology.Flow, sources []ref.Reference) error {
-	w := &wholeFlow{flow: flow, home: drift.Home{}}
+	w := &wholeFlow{flow: flow, home: drift.Home{}, images: map[string]int{}}
 	r.whole = w
 	for _, s := range slices.Concat(sources, r.others) {
 		w.home[ref.Reference{Repository: s.Repository, Tag: s.Tag}] = true
+		w.images[s.Repository]++
 	}
 	if flow.Require.Approval.Kind != topology.None && (flow.Receipt.Key != "" || bool(flow.Receipt.Required)) {
 		if err := r.receiptKeys(); err != nil {
@@ -160,9 +163,7 @@ func (r *resolver) targetRepositories(ctx context.Context, host string) ([]strin
 			}), nil
 		}
 		failed = err
-		for image := range r.whole.home {
-			sources = append(sources, image.Repository)
-		}
+		sources = slices.Collect(maps.Keys(r.whole.images))
 	}
 	var names []string
 	for _, source := range sources {
@@ -182,6 +183,16 @@ func (r *reader) fetchKeys(ctx context.Context, f *findings) {
 	if f.keysErr = r.whole.keys.fetch(ctx); f.keysErr != nil {
 		r.whole.keys = nil
 	}
+}
+
+// manifestsOfImage is how many manifests a repository may have for each image that the
+// flow covers, to be read instead of lists of referrers.
+const manifestsOfImage = 16
+
+// relate reads the manifests of a source repository, and reports whether all lists of
+// referrers are known then.
+func (r *reader) relate(ctx context.Context, at *session.Registry, repository string) bool {
+	return r.whole != nil && at.Azure && r.c.Referrers.Or(true) && at.Data.Relate(ctx, repository, manifestsOfImage*r.whole.images[repository])
 }
 
 // readDrift adds what only an audit of a whole flow reads of a target.

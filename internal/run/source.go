@@ -73,7 +73,8 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	known := make(chan string, 1)
 	options := r.treeOptions(wanted)
 	options.Resolved = func(digest string) { known <- digest }
-	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) && !r.planned {
+	related := r.relate(ctx, at, source.Repository)
+	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) && !r.planned && !related {
 		// The plan's code covers what is attached, whatever a target has.
 		options.Replica = first
 	}

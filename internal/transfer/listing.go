@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"sort"
 	"strings"
+	"sync"
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sorting"
@@ -153,6 +154,64 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Li
 			return r.corruptError(op, repo, "", "a page of the list has no entries, and another page follows")
 		}
 	}
+}
+
+// Relate reads the manifests of a listed repository, and keeps which of them refer to
+// which: one request for each, of which registries permit 20 times as many as they permit
+// lists of referrers. It reports false, and all lists are requested, if there are more
+// than most manifests, if one cannot be read, or if the registry's own list for one of
+// them differs.
+func (r *Registry) Relate(ctx context.Context, repo string, most int) bool {
+	related, err := r.related.Get(ctx, repo, func(ctx context.Context) (bool, error) { return r.relate(ctx, repo, most), nil })
+	return related && err == nil
+}
+
+func (r *Registry) relate(ctx context.Context, repo string, most int) bool {
+	l, err := r.List(ctx, repo)
+	if err != nil {
+		return false
+	}
+	var all []Descriptor
+	for _, e := range l.entries {
+		if e.name == e.digest {
+			all = append(all, Descriptor{Digest: ref.EncodeDigest([]byte(e.digest[1:]))})
+		}
+	}
+	if len(all) == 0 || len(all) > most {
+		return false
+	}
+	var mu sync.Mutex
+	lists := map[string]referrerList{}
+	example := all[0].Digest
+	if forEach(ctx, all, func(ctx context.Context, d Descriptor) error {
+		m, err := r.manifest(ctx, repo, d.Digest, Descriptor{})
+		if err != nil || m.subject == nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		example = m.subject.Digest
+		list := lists[example]
+		list.entries = append(list.entries, m.Descriptor)
+		lists[example] = list
+		return nil
+	}) != nil {
+		return false
+	}
+	own, err := r.referrers(ctx, repo, example)
+	if err != nil || !own.api || len(own.entries) != len(lists[example].entries) || len(own.lacking(lists[example].entries)) > 0 {
+		return false
+	}
+	for _, d := range all {
+		list := lists[d.Digest]
+		sorting.By(list.entries, func(a, b Descriptor) int { return strings.Compare(a.Digest, b.Digest) })
+		list.api, list.weight = true, listWeight+descriptorsWeight(list.entries)
+		if r.keep(repo, d.Digest, list.weight) != nil {
+			return false
+		}
+		r.referrerLists.Set(key(repo, d.Digest), list)
+	}
+	return true
 }
 
 // listedDescriptor returns what a tag or a digest points to, if that was listed and may

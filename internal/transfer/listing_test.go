@@ -7,7 +7,10 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+
+	"acrpromote/internal/ref"
 )
 
 // TestList checks that the pages of both lists are read, what they show, and that
@@ -101,5 +104,77 @@ func TestList(t *testing.T) {
 		if _, err := r.List(t.Context(), repository); !errors.Is(err, Corrupt) {
 			t.Errorf("%s: %v", repository, err)
 		}
+	}
+}
+
+// TestRelate checks that the referrers of all manifests of a repository are known by
+// their subjects, and that they are listed one by one if that is not certain.
+func TestRelate(t *testing.T) {
+	type content struct{ digest, text string }
+	made := func(text string) content { return content{ref.DigestOf([]byte(text)), text} }
+	empty := `{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}`
+	image := made(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":` + empty + `,"layers":[]}`)
+	other := made(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":` + empty + `,"layers":[` + empty + `]}`)
+	sbom := made(fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","artifactType":"application/spdx+json","config":%s,"layers":[],"subject":{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d}}`, empty, image.digest, len(image.text)))
+	listed := fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":%q,"size":%d,"artifactType":"application/spdx+json"}`, sbom.digest, len(sbom.text))
+	for _, c := range []struct {
+		name      string
+		most      int
+		list      string // of the image's referrers
+		unread    bool   // the manifests may not be read
+		want      bool
+		referrers int // lists that are requested in all
+	}{
+		{"related", 3, listed, false, true, 1},
+		{"too many manifests", 2, listed, false, false, 2},
+		{"the list has less", 3, "", false, false, 2},
+		{"the list has more", 3, listed + "," + strings.Replace(listed, sbom.digest, other.digest, 1), false, false, 2},
+		{"a manifest that cannot be read", 3, listed, true, false, 2},
+	} {
+		lists := map[string]int{}
+		var mu sync.Mutex
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch path := r.URL.EscapedPath(); {
+			case path == "/acr/v1/shop%2Fcart/_tags":
+				fmt.Fprintf(w, `{"tags":[{"name":"1.0","digest":%q}]}`, image.digest)
+			case path == "/acr/v1/shop%2Fcart/_manifests":
+				fmt.Fprintf(w, `{"manifests":[{"digest":%q},{"digest":%q},{"digest":%q}]}`, image.digest, other.digest, sbom.digest)
+			case strings.HasPrefix(path, "/v2/shop/cart/referrers/"):
+				mu.Lock()
+				lists[path]++
+				mu.Unlock()
+				entries := ""
+				if strings.HasSuffix(path, image.digest) {
+					entries = c.list
+				}
+				w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+				fmt.Fprintf(w, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[%s]}`, entries)
+			default:
+				for _, m := range []content{image, other, sbom} {
+					if strings.HasSuffix(path, m.digest) && !(c.unread && m == other) {
+						w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+						fmt.Fprint(w, m.text)
+						return
+					}
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusForbidden)
+				fmt.Fprint(w, `{"errors":[{"code":"DENIED","message":"requested access is denied"}]}`)
+			}
+		}))
+		r := newTestRegistry(strings.TrimPrefix(s.URL, "http://"))
+		if got := r.Relate(t.Context(), "shop/cart", c.most); got != c.want || r.Relate(t.Context(), "shop/cart", c.most) != c.want {
+			t.Errorf("%s: %v", c.name, got)
+		}
+		for _, m := range []content{image, other} {
+			found, err := r.Referrers(t.Context(), "shop/cart", m.digest, "")
+			if err != nil || c.want && m == image && (len(found) != 1 || found[0].Digest != sbom.digest || found[0].ArtifactType != "application/spdx+json" || found[0].Size != int64(len(sbom.text))) || m == other && len(found) > 0 {
+				t.Errorf("%s: %v, %v", c.name, found, err)
+			}
+		}
+		if len(lists) != c.referrers {
+			t.Errorf("%s: lists %v, want %d", c.name, lists, c.referrers)
+		}
+		s.Close()
 	}
 }
