@@ -59,7 +59,7 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	path, _ := env.keyFile()
 	flows := env.flowFile(driftFlow(path))
 	images := map[string]descriptor{}
-	for i, name := range []string{"missing", "part", "differs", "moved", "tag", "manifest", "noreceipt", "invalid", "other", "sbom", "web"} {
+	for i, name := range []string{"missing", "part", "differs", "moved", "tag", "manifest", "noreceipt", "invalid", "other", "sbom", "web", "recalled"} {
 		images[name] = pushIndex(env.prod, "shop/"+name, "1.0", 20+i)
 	}
 	sbom := testimage.Attach(env.prod, "shop/sbom", images["sbom"], "application/spdx+json", []byte("{}")).Digest
@@ -68,6 +68,7 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	env.approve(manager, "")
 	set := inputs{"action": "invertedPush", "flowFile": flows, "flow": "released", "images": "shop/**:*"}
 	env.task(set).want("done")
+	env.task(inputs{"action": "recall", "source": prodHost + "/shop/recalled:1.0", "flowFile": flows, "reason": "CVE-2026-1234"}).want("done")
 	pushImage(env.dev, "shop/web", "snapshot", 61, 1, 300)
 	pushImage(env.dev, "tools/build", "1.0", 62, 1, 300)
 
@@ -82,6 +83,15 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	clean := env.task(audit).want("done")
 	if got := clean.drifted(); len(got) != 0 {
 		t.Errorf("after the push: %q", got)
+	}
+	states := map[any]int{}
+	for i := range clean.at("images").([]any) {
+		for _, target := range clean.at("images", i, "targets").([]any) {
+			states[target.(map[string]any)["state"]]++
+		}
+	}
+	if fmt.Sprint(states) != "map[present:12 withdrawn:1]" {
+		t.Errorf("after the push: %v", states)
 	}
 	for _, r := range clean.requests {
 		if r.Method != "GET" && r.Method != "HEAD" && !strings.Contains(r.Path, "oauth2") && !strings.HasSuffix(r.Path, "/token") && strings.HasSuffix(r.Host, ".azurecr.io") {
@@ -105,6 +115,7 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	env.dev.SetTagLock("shop/tag", "1.0", true, true)
 	env.dev.SetManifestLock("shop/manifest", images["manifest"].Digest, true, true)
 	env.dev.RemoveManifest("shop/sbom", sbom)
+	env.dev.SetReadable("shop/recalled", images["recalled"].Digest, true)
 	pushIndex(env.dev2, "shop/part", "1.0", 21)
 	receipts := func(name string) (list []string) {
 		for _, d := range env.dev.Referrers("shop/"+name, images[name].Digest) {
@@ -141,7 +152,7 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	}
 	want := []string{
 		"attached-missing dev/shop/sbom", "differs dev/shop/differs:1.0", "extra-tag dev/shop/gone:1.0", "extra-tag dev/shop/web:9.9",
-		"missing dev/shop/missing:1.0", "missing dev/shop/part", "not-subscribed dev2/shop/part", "receipt-invalid dev/shop/invalid",
+		"missing dev/shop/missing:1.0", "missing dev/shop/part", "not-subscribed dev2/shop/part", "recalled-readable dev/shop/recalled", "receipt-invalid dev/shop/invalid",
 		"receipt-missing dev/shop/noreceipt", "receipt-other dev/shop/other", "tag-moved dev/shop/moved:1.0",
 		"unlocked dev/shop/manifest", "unlocked dev/shop/tag:1.0",
 	}

@@ -86,9 +86,7 @@ func (k Kind) remedy() string {
 }
 
 // Attributes says what may be done with a tag or a manifest.
-type Attributes struct {
-	Read, Write, Delete bool
-}
+type Attributes struct{ Read, Write, Delete bool }
 
 // Part is a part of an image, or an artifact that is attached to it, that is missing.
 type Part struct {
@@ -122,7 +120,8 @@ type Target struct {
 	Receipt     *receipt.Verdict
 	OtherDigest bool
 
-	Recalled bool // the image was recalled
+	// Recalled is set if the image was recalled, and Readable if it can be pulled.
+	Recalled, Readable bool
 }
 
 // Judge returns the drift of an image at a target.
@@ -132,10 +131,8 @@ func (t Target) Judge() []Finding {
 		found = append(found, Finding{Kind: kind, Registry: t.At.Registry, Repository: t.At.Repository, Tag: tag, Digest: digest, Reason: reason})
 	}
 	if t.Recalled {
-		for _, m := range t.Manifests {
-			if m.Read {
-				add(RecalledReadable, "", m.Digest, "it was recalled, and can be pulled here")
-			}
+		if t.Readable {
+			add(RecalledReadable, "", t.Digest, "the image was recalled, and can be pulled here")
 		}
 		return found
 	}

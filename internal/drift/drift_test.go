@@ -69,12 +69,9 @@ func TestJudge(t *testing.T) {
 			s.Receipt, s.OtherDigest = verdict(rule.ReceiptInvalid, "about another image"), true
 		}, "receipt-other dev.azurecr.io/shop/cart@" + ours + ": about another image"},
 
-		{"recalled and unreadable", func(s *Target) {
-			s.Recalled, s.TagDigest, s.Manifests = true, "", []Manifest{{ours, Attributes{}}, {child, Attributes{}}}
-		}, ""},
-		{"recalled and readable", func(s *Target) { s.Recalled, s.Manifests = true, []Manifest{{ours, Attributes{}}, {child, locked}} },
-			"recalled-readable dev.azurecr.io/shop/cart@" + child + ": it was recalled, and can be pulled here"},
-		{"recalled, and nobody has it", func(s *Target) { s.Recalled, s.TagDigest = true, "" }, ""},
+		{"recalled and unreadable", func(s *Target) { s.Recalled, s.TagDigest = true, "" }, ""},
+		{"recalled and readable", func(s *Target) { s.Recalled, s.Readable, s.TagDigest = true, true, "" },
+			"recalled-readable dev.azurecr.io/shop/cart@" + ours + ": the image was recalled, and can be pulled here"},
 	} {
 		s := target()
 		c.change(&s)

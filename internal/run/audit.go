@@ -37,6 +37,7 @@ func audit(c *agent.Config, s *session.Session, o *order, f *findings, result *c
 	for i, wanted := range o.images {
 		image := addSource(o, i, f.images[i].source, result)
 		found := &f.images[i]
+		image.Digest = cmp.Or(image.Digest, found.recalled)
 		if !c.Deep.Or(false) {
 			warnOfForeign(found.source, result)
 		}
@@ -65,6 +66,13 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, whole bool, res
 		if !result.reported(p, found.err) {
 			result.done(false, p)
 		}
+	case found.drift.Recalled:
+		d := found.drift
+		d.At, d.Digest, t.State = target, image.recalled, outcome.Withdrawn
+		for _, one := range d.Judge() {
+			t.State, t.Error = outcome.TargetFailed, one.Reason
+			result.addDrift(one)
+		}
 	case found.presence == nil:
 		t.State = outcome.Pending
 		t.Attached = image.attached(at, target.Registry, image.source.left)
@@ -80,7 +88,8 @@ func auditTarget(wanted plan.Wanted, at int, image *observation, whole bool, res
 			t.State, t.Error = outcome.TargetFailed, list[0].Reason
 			for _, one := range list {
 				if whole {
-					result.result.Drift = append(result.result.Drift, one)
+					result.addDrift(one)
+					continue
 				}
 				result.done(false, driftProblem(one))
 			}

@@ -268,8 +268,9 @@ func addSource(o *order, i int, s sourceState, result *collector) report.Image {
 	for _, note := range unsignedNotes(image.Source, s.recall) {
 		result.warn(note)
 	}
-	// What may not be read any more is a refusal; an audit judges none.
-	if s.err != nil && (!s.disabled || o.action == plan.Audit) {
+	// What may not be read any more is a refusal; an audit judges none, and that of a whole
+	// flow expects it.
+	if s.err != nil && (!s.disabled || o.action == plan.Audit && o.whole == nil) {
 		result.result.Errors = append(result.result.Errors, problem(report.SourceSide, s.err))
 	}
 	return image

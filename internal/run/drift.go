@@ -67,7 +67,7 @@ func (r *resolver) resolveWhole(ctx context.Context, flow *topology.Flow, source
 		w.images[s.Repository]++
 	}
 	if flow.Require.Approval.Kind != topology.None && (flow.Receipt.Key != "" || bool(flow.Receipt.Required)) {
-		if err := r.receiptKeys(); err != nil {
+		if err := r.countedKeys(); err != nil {
 			return err
 		}
 	}
@@ -117,9 +117,9 @@ func unread(s *session.Session, at ref.Reference, what string, err error) drift.
 	return f
 }
 
-// receiptKeys prepares the keys whose receipts count: those of the input or else the
+// countedKeys prepares the keys whose receipts count: those of the input or else the
 // public part of the flow's.
-func (r *resolver) receiptKeys() error {
+func (r *resolver) countedKeys() error {
 	named, own := []string(r.c.ReceiptKeys), string(r.whole.flow.Receipt.Key)
 	wrong := &mistakes{}
 	switch {
@@ -198,6 +198,9 @@ func (r *reader) relate(ctx context.Context, at *session.Registry, repository st
 // readDrift adds what only an audit of a whole flow reads of a target.
 func (r *reader) readDrift(ctx context.Context, wanted plan.Wanted, i int, tree *transfer.Tree, t *targetState) {
 	target, at, found := wanted.Targets[i], t.registry, &t.drift
+	if t.disabled {
+		return
+	}
 	found.There = t.presence.Root
 	if !found.There && t.presence.TagDigest != "" {
 		_, err := r.resolve(ctx, at, target.Repository, tree.Digest())
@@ -312,6 +315,69 @@ func (r *reader) judgeTags(ctx context.Context, place ref.Reference) ([]drift.Fi
 		}
 	}
 	return found, nil
+}
+
+// readRecalled finds out whether images that are recalled can be pulled from the targets.
+func (r *reader) readRecalled(ctx context.Context, f *findings) {
+	if r.whole == nil {
+		return
+	}
+	for i, wanted := range r.images {
+		found := &f.images[i]
+		found.recalled = r.recalledDigest(ctx, wanted, found)
+		for j, target := range wanted.Targets {
+			switch t := &found.targets[j]; {
+			case found.recalled != "":
+				t.drift = drift.Target{Recalled: true}
+				t.drift.Readable, t.err = r.readable(ctx, target, found.recalled)
+			case t.disabled:
+				t.drift, t.err = drift.Target{Recalled: true}, nil
+			}
+		}
+	}
+}
+
+// recalledDigest returns the digest of an image that is recalled, and "" for others.
+func (r *reader) recalledDigest(ctx context.Context, wanted plan.Wanted, found *observation) string {
+	switch {
+	case found.source.recall.Recalled() && found.source.tree != nil:
+		return found.source.tree.Digest()
+	case found.source.disabled:
+		if at, err := r.s.Registry(wanted.Source.Registry); err == nil {
+			if list, err := at.Data.List(ctx, wanted.Source.Repository); err == nil {
+				digest, _, _ := list.Find(wanted.Source.Tag)
+				return digest
+			}
+		}
+	}
+	return ""
+}
+
+// readable reports whether a recalled image can be pulled from a target. In a registry
+// that cannot disable reads, a recall leaves the image, or deletes its tags.
+func (r *reader) readable(ctx context.Context, target ref.Reference, digest string) (bool, error) {
+	at, err := r.s.Registry(target.Registry)
+	if err == nil {
+		err = at.Open()
+	}
+	if err != nil {
+		return false, err
+	}
+	by := digest
+	if !at.Azure {
+		if by = target.Tag; r.flow.Recall.Elsewhere != topology.DeleteElsewhere {
+			return false, nil
+		}
+	} else if list, err := at.Data.List(ctx, target.Repository); err == nil {
+		if _, a, listed := list.Find(digest); listed {
+			return a.Read, nil
+		}
+	}
+	d, err := r.resolve(ctx, at, target.Repository, by)
+	if refusedOrUnknown(err) {
+		return false, nil
+	}
+	return d.Digest == digest, err
 }
 
 // addDrift adds the drift that belongs to no image to the result.

@@ -40,8 +40,9 @@ type findings struct {
 
 // observation is the state of one image and its targets in their registries.
 type observation struct {
-	source  sourceState
-	targets []targetState
+	source   sourceState
+	targets  []targetState
+	recalled string // for an audit of a whole flow: the digest if the image is recalled
 }
 
 // imagesAtOnce limits how many images are inspected or copied concurrently.
@@ -98,6 +99,7 @@ func read(ctx context.Context, c *agent.Config, s *session.Session, o *order) (*
 	r.readTags(ctx, f)
 	all.Wait()
 	r.readRecalls(ctx, f)
+	r.readRecalled(ctx, f)
 	r.readSealers(ctx, f)
 	return f, wrong
 }

@@ -142,7 +142,11 @@ func (r *reader) readRecalls(ctx context.Context, f *findings) {
 	var keys []receipt.Key
 	var keyErr error
 	if slices.ContainsFunc(f.images, func(o observation) bool { return len(o.source.recalls) > 0 }) {
-		keys, keyErr = recallKeys(ctx, r.c, r.s, r.order)
+		if r.whole != nil && r.whole.keys != nil {
+			keys = r.whole.keys.all
+		} else {
+			keys, keyErr = recallKeys(ctx, r.c, r.s, r.order)
+		}
 	}
 	var group errgroup.Group
 	group.SetLimit(imagesAtOnce)
