@@ -161,3 +161,64 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
+
+// TestDriftUnread checks what an audit of a whole flow reports of registries that do not
+// show their locks, do not respond, or are not Azure's, and of an image that is recalled by
+// disabling its reads at the source.
+func TestDriftUnread(t *testing.T) {
+	env := newTestEnv(t)
+	env.broken = true
+	for _, hidden := range []sim.Hidden{sim.HiddenDisallow, sim.HiddenUnknown} {
+		home := env.cloud.Registry("contosohome"+string(hidden)+".azurecr.io", sim.RegistryOptions{Tokens: env.directory, ReadDisabled: sim.ReadDisabled{Manifest: hidden, Attributes: hidden}})
+		limited := env.cloud.Registry("contosolimited"+string(hidden)+".azurecr.io", sim.RegistryOptions{Tokens: env.directory})
+		dead, targets := "", "limited, mirror" // the retries of a dead one take seconds
+		if hidden == sim.HiddenDisallow {
+			dead, targets = "contosodead.azurecr.io", targets+", dead"
+		}
+		mirror := env.cloud.Registry(string(hidden)+".mirror.example", sim.RegistryOptions{AnonymousPull: true})
+		home.Grant(clientID, "**", sim.RepositoryReader...)
+		limited.Grant(clientID, "**", "pull")
+		flows := env.flowFile(`version: 1
+trust: [sandbox, production]
+registries:
+  home: {host: ` + home.Host() + `, trust: production}
+  limited: {host: ` + limited.Host() + `, trust: sandbox}
+  dead: {host: contosodead.azurecr.io, trust: sandbox}
+  mirror: {host: ` + mirror.Host() + `, trust: sandbox}
+recall: {approval: {kind: manual, environment: Production}, source: block, elsewhere: delete}
+flows:
+  base:
+    from: home
+    to: [` + targets + `]
+    repositories: [shop/a, shop/b, shop/c]
+    lock: tag
+    require: {approval: {kind: none}, sealed: false}
+`)
+		var recalled descriptor
+		for _, r := range []*sim.Registry{home, limited, mirror} {
+			pushImage(r, "shop/a", "1.0", 1, 1, 300)
+			recalled = pushImage(r, "shop/c", "1.0", 3, 1, 300)
+		}
+		pushImage(home, "shop/b", "1.0", 2, 1, 300)
+		pushImage(limited, "shop/b", "1.0", 2, 1, 300)
+		pushImage(mirror, "shop/a", "2.0", 4, 1, 300)
+		home.SetReadable("shop/c", recalled.Digest, false)
+		audit := inputs{"action": "audit", "flowFile": flows, "flow": "base"}
+		o := env.task(audit).want("partial").says("metadata/read", dead)
+		var got []string
+		for _, line := range o.drifted() {
+			got = append(got, strings.ReplaceAll(line, string(hidden), ""))
+		}
+		slices.Sort(got)
+		want := []string{
+			"extra-tag /shop/a:2.0", "missing /shop/b:1.0", "recalled-readable /shop/c", "recalled-readable limited/shop/c",
+			"unread limited/shop/a",
+		}
+		if dead != "" {
+			want = slices.Insert(want, 4, "unread dead/shop/a")
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: found\n%s\nwant\n%s", hidden, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+}

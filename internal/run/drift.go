@@ -339,18 +339,34 @@ func (r *reader) readRecalled(ctx context.Context, f *findings) {
 
 // recalledDigest returns the digest of an image that is recalled, and "" for others.
 func (r *reader) recalledDigest(ctx context.Context, wanted plan.Wanted, found *observation) string {
-	switch {
-	case found.source.recall.Recalled() && found.source.tree != nil:
-		return found.source.tree.Digest()
-	case found.source.disabled:
-		if at, err := r.s.Registry(wanted.Source.Registry); err == nil {
-			if list, err := at.Data.List(ctx, wanted.Source.Repository); err == nil {
-				digest, _, _ := list.Find(wanted.Source.Tag)
-				return digest
-			}
-		}
+	source := &found.source
+	if source.recall.Recalled() && source.tree != nil {
+		return source.tree.Digest()
 	}
-	return ""
+	at, err := r.s.Registry(wanted.Source.Registry)
+	if err != nil || !at.Azure || !refusedOrUnknown(source.err) {
+		return ""
+	}
+	list, err := at.Data.List(ctx, wanted.Source.Repository)
+	if err != nil {
+		return ""
+	}
+	digest, _, _ := list.Find(wanted.Source.Tag)
+	if _, a, listed := list.Find(digest); !source.disabled && (!listed || a.Read) {
+		return ""
+	}
+	source.disabled = true
+	return digest
+}
+
+// listedDigest returns the digest that a listed tag points to, or "".
+func listedDigest(ctx context.Context, at *session.Registry, image ref.Reference) string {
+	list, err := at.Data.List(ctx, image.Repository)
+	if err != nil {
+		return ""
+	}
+	digest, _, _ := list.Find(image.Tag)
+	return digest
 }
 
 // readable reports whether a recalled image can be pulled from a target. In a registry

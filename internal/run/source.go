@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -74,6 +75,9 @@ func (r *reader) readSource(ctx context.Context, wanted plan.Wanted, first *tran
 	options := r.treeOptions(wanted)
 	options.Resolved = func(digest string) { known <- digest }
 	related := r.relate(ctx, at, source.Repository)
+	if related {
+		ref = cmp.Or(listedDigest(ctx, at, source), ref)
+	}
 	if len(wanted.Targets) > 0 && !r.c.Deep.Or(false) && !r.planned && !related {
 		// The plan's code covers what is attached, whatever a target has.
 		options.Replica = first

@@ -66,7 +66,8 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 			read <- struct{}{}
 		})
 	}
-	if len(found.targets) > 1 {
+	if len(found.targets) > 1 && r.whole == nil {
+		// An audit of a whole flow waits: nobody waits for it.
 		group.Go(func() {
 			defer defect.Catch(ctx)
 			<-source
