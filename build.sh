@@ -32,12 +32,15 @@ need_go() {
   command -v go >/dev/null 2>&1 || { echo "Go is not on the PATH: install it from https://go.dev/dl/, then run this again." >&2; exit 1; }
 }
 
-# Functions are inlined in the runtime, in cryptography and compression, and where
+# Functions are inlined in the runtime, in ciphers, hashes and compression, and where
 # images are copied. Inlined everywhere they would add 1 MB.
 inlining=(-gcflags=all=-l)
 for inlined in runtime/... crypto/... internal/... hash/... compress/... math/... unicode/... sync/... bytes strings \
   bufio io syscall slices golang.org/x/net/http2/... acrpromote/internal/transfer acrpromote/internal/egress; do
   inlining+=("-gcflags=$inlined=")
+done
+for plain in crypto/tls/... crypto/x509/... crypto/internal/fips140/mlkem/... math/big/...; do
+  inlining+=("-gcflags=$plain=-l")
 done
 
 # The texts in the program. They are compressed in it; without that they would add 100 kB.
