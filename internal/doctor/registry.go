@@ -180,21 +180,26 @@ func part(id, key string) string {
 type registryJudge struct {
 	*judge
 	Registry
-	setup Setup
-	// protected is set if there is a registry of less trust, or none of more.
+	setup     Setup
 	protected bool
 	facts     []string
 }
 
+// protected reports whether there is a registry of less trust, or none of more.
+func (s Setup) protected(r Registry) bool {
+	none := true
+	for _, other := range s.Registries {
+		if other.Trust < r.Trust {
+			return true
+		}
+		none = none && other.Trust <= r.Trust
+	}
+	return none
+}
+
 func (j *judge) registry(s Setup, r Registry) {
-	rj := &registryJudge{judge: j, Registry: r, setup: s, protected: true,
+	rj := &registryJudge{judge: j, Registry: r, setup: s, protected: s.protected(r),
 		facts: []string{"id", r.ID, "registry", part(r.ID, "registries"), "group", part(r.ID, "resourceGroups")}}
-	for _, other := range s.Registries {
-		rj.protected = rj.protected && other.Trust <= r.Trust
-	}
-	for _, other := range s.Registries {
-		rj.protected = rj.protected || other.Trust < r.Trust
-	}
 	if !r.Azure {
 		id := "not-azure"
 		if rj.protected {

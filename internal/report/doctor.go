@@ -16,9 +16,10 @@ type Doctor struct {
 	Registries []string `json:"registries"`
 	// Accepted has the rights that the flow file expects.
 	Accepted []doctor.Accepted `json:"accepted"`
-	// Outbound are the hosts that agents have to reach, and Commands are commands
-	// that permit these and nothing else.
+	// Outbound are the hosts that agents have to reach, Inbound says from where
+	// protected registries can be reached, and Commands are what narrows both.
 	Outbound []string `json:"outbound"`
+	Inbound  []string `json:"inbound"`
 	Commands []string `json:"commands"`
 }
 
@@ -70,7 +71,7 @@ func (t *text) findings(r Result) {
 			t.entry(accepted(a))
 		}
 	}
-	for i, list := range [][]string{r.Doctor.Outbound, r.Doctor.Commands} {
+	for i, list := range [][]string{r.Doctor.Outbound, r.Doctor.Inbound, r.Doctor.Commands} {
 		if len(list) == 0 {
 			continue
 		}
@@ -89,8 +90,8 @@ func (t *text) entry(s string) {
 	}
 }
 
-// advice has the titles of the hosts that agents reach, and of the commands for them.
-var advice = [2]string{"Hosts that agents have to reach", "Commands that permit these and nothing else"}
+// advice has the titles of the lists about networks.
+var advice = [3]string{"Hosts that agents have to reach", "From where protected registries can be reached", "Commands that permit what agents need"}
 
 func accepted(a doctor.Accepted) string {
 	return fmt.Sprintf("%s of %s: %s, %s on %s", a.As, a.Registry, a.Principal, a.Role, a.Scope)
@@ -118,7 +119,7 @@ func (m *markdown) findings(r Result) {
 		}
 		m.more(max(n-m.rows, 0))
 	}
-	for i, list := range [][]string{r.Doctor.Outbound, r.Doctor.Commands} {
+	for i, list := range [][]string{r.Doctor.Outbound, r.Doctor.Inbound, r.Doctor.Commands} {
 		if len(list) == 0 {
 			continue
 		}

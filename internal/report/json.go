@@ -61,7 +61,7 @@ func Complete(r Result) Result {
 	r.ReceiptVerdict = r.ReceiptVerdict.filled()
 	if r.Doctor != nil {
 		d := *r.Doctor
-		d.Registries, d.Accepted, d.Outbound, d.Commands = list(d.Registries), list(d.Accepted), list(d.Outbound), list(d.Commands)
+		d.Registries, d.Accepted, d.Outbound, d.Inbound, d.Commands = list(d.Registries), list(d.Accepted), list(d.Outbound), list(d.Inbound), list(d.Commands)
 		r.Doctor = &d
 	}
 	return r

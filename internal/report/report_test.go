@@ -204,7 +204,7 @@ func diagnosed() Result {
 	}
 	r.Doctor = &Doctor{FailOn: doctor.High, Registries: []string{"prod.azurecr.io", "dev.azurecr.io"},
 		Accepted: []doctor.Accepted{{Registry: "prod.azurecr.io", Principal: "id-2", Role: "AcrPush", Scope: "/subscriptions/s", As: "writer"}},
-		Outbound: []string{"prod.azurecr.io:443"}, Commands: []string{"az network …"}}
+		Outbound: []string{"prod.azurecr.io"}, Inbound: []string{"prod.azurecr.io from the private endpoint clusters"}, Commands: []string{"az network …"}}
 	r.Refusals = doctor.Refuse(r.Findings, doctor.High)
 	return r
 }

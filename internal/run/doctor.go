@@ -47,6 +47,8 @@ func diagnose(ctx context.Context, c *agent.Config, to *reporter, result *collec
 	for _, r := range setup.Registries {
 		facts.Registries = append(facts.Registries, r.Host)
 	}
+	advice := doctor.Advise(setup, s.Hosts())
+	facts.Outbound, facts.Inbound, facts.Commands = advice.Outbound, advice.Inbound, advice.Commands
 	result.result.Doctor, result.result.Findings = facts, append([]doctor.Finding{}, verdict.Findings...)
 	result.result.Refusals = doctor.Refuse(verdict.Findings, facts.FailOn)
 	return s, o

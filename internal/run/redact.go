@@ -40,7 +40,7 @@ func redact(r *report.Result, secrets *sanitize.Secrets) {
 			a := &r.Doctor.Accepted[i]
 			texts = append(texts, &a.Role, &a.Scope)
 		}
-		for _, list := range [][]string{r.Doctor.Outbound, r.Doctor.Commands} {
+		for _, list := range [][]string{r.Doctor.Outbound, r.Doctor.Inbound, r.Doctor.Commands} {
 			for i := range list {
 				texts = append(texts, &list[i])
 			}
