@@ -325,7 +325,7 @@ func (x *recaller) look(ctx context.Context, w plan.Wanted) *withdrawal {
 	})
 	if source := m.places[0]; source.err == nil {
 		m.kept, m.err = x.records(ctx, m)
-		if m.err != nil && source.root == recall.Disabled {
+		if m.err != nil && (source.veiled() || source.root == recall.Absent) {
 			m.err = nil // what is attached to an image may be hidden with it
 		}
 	}
@@ -414,6 +414,9 @@ func (p *recallPlace) sight(ctx context.Context, digest string) (seen recall.Sig
 	}
 	return seen, attributes, nil
 }
+
+// veiled reports whether the image is there and not shown, or may be.
+func (p *recallPlace) veiled() bool { return p.root == recall.Disabled || p.root == recall.Hidden }
 
 // see reads the state of the image in one place.
 func (p *recallPlace) see(ctx context.Context) {
@@ -736,7 +739,12 @@ func (x *recaller) execute(ctx context.Context, i int) {
 	nowhere := !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.err != nil || p.root != recall.Absent })
 	source := m.places[0]
 	if !nowhere && !x.recorded(m) {
-		if err := x.attach(ctx, i, nil); err != nil && source.root != recall.Disabled {
+		switch err := x.attach(ctx, i, nil); {
+		case err == nil:
+		case source.root == recall.Disabled, source.veiled() && x.blocks(m, source):
+			// It may have been attached before, and be hidden with the image.
+			x.result.note(fmt.Sprintf("Whether %s has a recall record is not known, because reads of it are disabled: %s", m.source, problem(report.SourceSide, err).Reason))
+		default:
 			x.result.done(false, problem(report.SourceSide, err))
 			for j := range m.places {
 				x.settle(i, j, outcome.TargetFailed)
@@ -773,7 +781,7 @@ func (x *recaller) executeLift(ctx context.Context, i int) {
 			p.seeChildren(ctx, m, true)
 		}
 		if p.err == nil {
-			x.setChildren(ctx, p)
+			x.setChildren(ctx, p, blind)
 		}
 	})
 	defer x.report(i)
@@ -925,7 +933,7 @@ func (x *recaller) withdraw(ctx context.Context, m *withdrawal, p *recallPlace, 
 	case p.root == recall.Unsupported && x.deletesTags():
 		p.err = p.deleteTags(ctx, m)
 	case p.root != recall.Unsupported:
-		x.setChildren(ctx, p)
+		x.setChildren(ctx, p, false)
 		x.setRoot(ctx, p, blind)
 		if p.err == nil {
 			p.err = p.unsure
@@ -941,10 +949,10 @@ func (x *recaller) setRoot(ctx context.Context, p *recallPlace, blind bool) {
 }
 
 // setChildren sets whether what belongs to the image may be read in one place.
-func (x *recaller) setChildren(ctx context.Context, p *recallPlace) {
+func (x *recaller) setChildren(ctx context.Context, p *recallPlace, blind bool) {
 	each(ctx, slices.Sorted(maps.Keys(p.children)), childrenAtOnce, func(digest string) {
 		if !p.shared[digest] {
-			x.setReadable(ctx, p, digest, p.children[digest], false)
+			x.setReadable(ctx, p, digest, p.children[digest], blind)
 		}
 	})
 }
