@@ -118,6 +118,14 @@ function stepName(r) {
   return actionOf(r) + (place ? `, ${place}` : '') + (r.run.attempt > 1 ? `, attempt ${r.run.attempt}` : '');
 }
 
+// current returns the steps without those of which there is a later attempt.
+function current(steps) {
+  const last = new Map();
+  const key = ({ run, action }) => JSON.stringify([run.organization, run.project, run.id, run.stage, run.job, action]);
+  for (const { result: r } of steps) last.set(key(r), Math.max(last.get(key(r)) ?? 0, r.run.attempt));
+  return steps.filter(({ result: r }) => r.run.attempt === last.get(key(r)));
+}
+
 // link shows an address as text that leads there. Only the text of a web address becomes
 // a link.
 function link(address, text = address) {
@@ -183,7 +191,6 @@ function growing(into, items, draw, first) {
 }
 
 let tables = 0;
-const later = []; // what is prepared after the page was drawn
 
 // table lists rows. Each column has a title, value(row) to sort and filter by, and draw(row)
 // if a cell shows more than the value. Long tables have a filter, and a choice for each
@@ -210,16 +217,18 @@ function table(caption, columns, rows) {
     if (!texts.has(row)) texts.set(row, used.map((c) => c.value(row)).join('\n').toLowerCase());
     return texts.get(row);
   };
-  // So that the first use of the filter does not wait for it.
-  later.push(async () => {
+  let turn = 0;
+  const apply = async () => {
+    turn += 1;
+    const mine = turn;
+    const words = needle.toLowerCase().split(/\s+/).filter(Boolean);
+    const choices = [...chosen].filter(([, value]) => value !== '');
+    const kept = [];
     for (const row of rows) {
-      text(row);
+      if (choices.every(([c, value]) => String(c.value(row)) === value) && words.every((word) => text(row).includes(word))) kept.push(row);
       await pause();
     }
-  });
-  const apply = () => {
-    const words = needle.toLowerCase().split(/\s+/).filter(Boolean);
-    const kept = rows.filter((row) => [...chosen].every(([c, value]) => value === '' || String(c.value(row)) === value) && words.every((word) => text(row).includes(word)));
+    if (mine !== turn) return; // what is wanted has changed
     if (sorted >= 0) {
       const of = used[sorted].order ?? used[sorted].value;
       const keys = new Map(kept.map((row) => [row, of(row)]));
@@ -258,7 +267,7 @@ function table(caption, columns, rows) {
       needle = search.value;
       apply();
     });
-    controls.push(element('label', { for: `${id}-filter` }, 'Filter'), search);
+    controls.push(element('span', {}, element('label', { for: `${id}-filter` }, 'Filter'), search));
     for (const [i, c] of columns.entries()) {
       const values = c.choose ? [...grouped(rows, (row) => String(c.value(row)))] : [];
       if (values.length < 2 || values.length > 100) continue;
@@ -270,7 +279,7 @@ function table(caption, columns, rows) {
         chosen.set(c, select.value);
         apply();
       });
-      controls.push(element('label', { for: select.id }, c.title), select);
+      controls.push(element('span', {}, element('label', { for: select.id }, c.title), select));
     }
     status.textContent = count(rows.length, 'row');
     controls.push(status);
@@ -310,7 +319,7 @@ function header(steps) {
   const first = steps[0].result;
   const several = steps.length > 1;
   const order = ['misuse', 'refused', 'failed', 'cancelled', 'partial', 'done'];
-  const worst = order.find((o) => steps.some((s) => s.result.outcome === o)) ?? first.outcome;
+  const worst = order.find((o) => current(steps).some((s) => s.result.outcome === o)) ?? first.outcome;
   const name = several ? count(steps.length, 'step') : actionOf(first);
   document.title = `${name}: ${visible(worst)}${first.run.id ? ` – run ${first.run.id}` : ''} – acrpromote`;
   const same = (of) => (steps.every((s) => of(s.result) === of(first)) ? of(first) : '');
@@ -366,7 +375,7 @@ function overview(steps) {
 
 function next(steps) {
   const items = [];
-  for (const { result: r, help } of steps) {
+  for (const { result: r, help } of current(steps)) {
     const step = steps.length > 1 ? stepName(r) : '';
     for (const f of r.refusals) items.push({ step, what: f.rule, url: help[f.rule], ...f });
     const errors = { source: 'error at the source', target: 'error at the target', service: 'error at a service', input: 'input error' };
@@ -767,7 +776,11 @@ function drift(steps) {
 // What changes, of plan and seal
 
 function changes(steps) {
-  const items = steps.flatMap(({ images }) => images.flatMap((image) => list(image.changes).map((change) => ({ image, change }))));
+  const found = new Map(); // if several steps compared the same images, the last counts
+  for (const image of steps.flatMap(({ images }) => images)) {
+    for (const change of list(image.changes)) found.set(JSON.stringify([image.source, image.digest, change.old.digest]), { image, change });
+  }
+  const items = [...found.values()];
   if (items.length === 0) return null;
   const basis = {
     moved: 'the tag points to it now', version: 'its tag is the highest version below the new one', newest: 'its tag was set last',
@@ -782,7 +795,7 @@ function changes(steps) {
       facts([
         ['New', [digest(image.digest), ' ', version(image.description)]],
         ['Compared with', old.digest ? [code(`${old.registry}/${old.repository}${old.tag ? `:${old.tag}` : ''}`), ' ', digest(old.digest), ' ', version(old), `: ${basis[c.basis] ?? visible(c.basis)}`] : basis[c.basis] ?? visible(c.basis)],
-        ['Targets', c.targets.map(visible).join(', ')],
+        ['Targets', c.targets.map((target) => [code(target), ' '])],
         ['Platforms', [...c.platformsAdded.map((p) => `+ ${visible(p)}`), ...c.platformsRemoved.map((p) => `− ${visible(p)}`)].join(', ')],
         ['Layers', c.compared && `${c.layersNew.count} new (${size(c.layersNew.bytes)}), ${c.layersShared.count} shared (${size(c.layersShared.bytes)}), ${c.layersGone.count} gone`],
         ['Notes', list(c.notes).map(visible).join('; ')],
@@ -853,10 +866,10 @@ function traffic(steps) {
     { title: 'Waited to retry', ...bar((r) => r.waited, times, duration) },
     { title: 'Held back', ...bar((r) => r.held, times, duration) },
   ];
-  const shares = steps.flatMap(({ result }) => result.budget.map((b) => ({ registry: b.registry, ...Object.fromEntries(['basic', 'standard', 'premium'].map((tier) => [tier, Math.max(b.shares[tier].read, b.shares[tier].write, b.shares[tier].referrers)])) })));
+  const shares = steps.flatMap((step) => step.result.budget.map((b) => ({ step, registry: b.registry, ...Object.fromEntries(['basic', 'standard', 'premium'].map((tier) => [tier, Math.max(b.shares[tier].read, b.shares[tier].write, b.shares[tier].referrers)])) })));
   const share = (tier) => ({ title: capital(tier), value: (b) => b[tier], draw: (b) => `${(b[tier] * 100).toFixed(b[tier] < 0.1 ? 1 : 0)} %`, number: true });
   return section('Traffic and waiting', table('For each registry; the bars of a row compare with those of the other rows', columns, rows),
-    table('Requests as a part of what one identity may send in a minute, by service tier', [{ title: 'Registry', value: (b) => b.registry, draw: (b) => code(b.registry) }, share('basic'), share('standard'), share('premium')], shares));
+    table('Requests as a part of what one identity may send in a minute, by service tier', [{ title: 'Registry', value: (b) => b.registry, draw: (b) => code(b.registry) }, share('basic'), share('standard'), share('premium'), ...stepColumn(steps)], shares));
 }
 
 // Details and JSON
@@ -984,7 +997,6 @@ async function start() {
     await pause();
   }
   document.documentElement.dataset.ready = 'true';
-  for (const prepare of later.splice(0)) await prepare();
 }
 
 let undo = [];

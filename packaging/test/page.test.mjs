@@ -146,6 +146,13 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
       'prod.azurecr.io to dev.azurecr.io: 1 copied; prod.azurecr.io to web.azurecr.io: 1 failed; prod.azurecr.io to team-with-a-rather-long-name.azurecr.io: 1 pending');
     assert.deepEqual(await violations(tab), []);
     await tab.close();
+    // A later attempt supersedes an earlier one.
+    const [refused, done] = [stored('refused'), stored('flow')];
+    done.run.attempt = 2;
+    const again = await show(page('attempts', done, refused));
+    assert.deepEqual((await headings(again)).slice(0, 3), ['✓Done', 'Steps', 'Flow']);
+    assert.deepEqual(await words(again, '[aria-labelledby=steps] .badge'), ['done', 'refused']);
+    await again.close();
   });
 
   test('the JSON is the result', async () => {
@@ -276,8 +283,7 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     }
     const sorted = `document.activeElement.closest('th').getAttribute('aria-sort')`;
     await tab.press('Enter');
-    await timed('sorted', () => tab.press('Enter'), `${sorted} === 'descending'`);
-    assert.match((await words(tab, `${table} tbody th`))[0], /stock-9:/);
+    await timed('sorted', () => tab.press('Enter'), `${sorted} === 'descending' && /stock-9:/.test(document.querySelector('${table} tbody th').innerText)`);
     await tab.evaluate(`document.querySelector('${table} .more').focus()`);
     await timed('showed more', () => tab.press('Enter'), `document.querySelector('${table} .more').hidden`);
     assert.equal(await rows(), 167);
