@@ -245,7 +245,7 @@ func TestExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, action := range []string{"seal", "promote", "invertedPush", "plan", "audit", "verifyReceipt", "check"} {
+	for _, action := range []string{"seal", "promote", "invertedPush", "plan", "audit", "verifyReceipt", "doctor", "check"} {
 		if actions[action] == 0 {
 			t.Errorf("no example shows %s", action)
 		}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -79,7 +80,7 @@ func TestKindsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, k := range devopsKinds {
+	for _, k := range slices.Concat(registryKinds, devopsKinds) {
 		if row := fmt.Sprintf("| `%s` | %s |", k.ID, k.Severity); !strings.Contains(string(page), row) {
 			t.Errorf("docs/doctor.md has no row %s", row)
 		}
