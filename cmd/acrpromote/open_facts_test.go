@@ -193,7 +193,7 @@ func TestReadDisabled(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			env, image := ready(t)
-			env.prod.SetManifestReadable(cart, image.Digest, false)
+			env.prod.SetReadable(cart, image.Digest, false)
 			env.cloud.Intercept(func(w http.ResponseWriter, r *http.Request) bool {
 				at := func(part string) bool { return r.Host == prodHost && strings.Contains(r.URL.Path, part) }
 				if r.Header.Get("Authorization") == "" {

@@ -181,6 +181,10 @@ func (a *azure) registryAnswers(w http.ResponseWriter, r *http.Request) bool {
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
 	case id == "read-disabled-referrers" && strings.HasPrefix(rest, "referrers/"):
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
+	case id == "read-disabled-subject" && r.Method == http.MethodPut && strings.HasPrefix(rest, "manifests/") && unreadable:
+		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
+	case id == "read-disabled-put" && r.Method == http.MethodGet && strings.HasPrefix(rest, "manifests/"):
+		return accept(http.StatusOK)
 	case id == "pull-token-tags" && rest == "tags/list":
 		return accept(http.StatusOK)
 	case id == "pull-token-attributes" && r.Method == http.MethodGet && rest == "_tags/1":

@@ -109,6 +109,27 @@ func probeReadDisabledReferrers(ctx context.Context, c *check) answer {
 	})
 }
 
+func probeReadDisabledSubject(ctx context.Context, c *check) answer {
+	return c.ofReadDisabled(ctx, "read-disabled-subject", func(r *repository, image *pushed) (answer, error) {
+		artifact, err := r.build(ctx, image)
+		if err != nil {
+			return answer{}, err
+		}
+		got, err := r.put(ctx, artifact, artifact.digest)
+		return got.either(answerA, answerB), err
+	})
+}
+
+func probeReadDisabledPut(ctx context.Context, c *check) answer {
+	return c.ofReadDisabled(ctx, "read-disabled-put", func(r *repository, image *pushed) (answer, error) {
+		if _, err := r.put(ctx, image, "2"); err != nil {
+			return answer{}, err
+		}
+		got, err := r.do(ctx, http.MethodGet, r.distribution("/manifests/"+image.digest), "", nil)
+		return got.either(answerB, answerA), err
+	})
+}
+
 // ofReadDisabled asks a question about an image with a referrer that may not be
 // read.
 func (c *check) ofReadDisabled(ctx context.Context, id string, question func(*repository, *pushed) (answer, error)) answer {

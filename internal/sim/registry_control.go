@@ -234,15 +234,3 @@ func (r *Registry) ExpireDownloads() {
 	defer r.mu.Unlock()
 	r.downloads++
 }
-
-// SetManifestReadable sets whether the manifest may be read.
-func (r *Registry) SetManifestReadable(repository, digest string, readable bool) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	repo := r.repository(repository)
-	if repo == nil || repo.manifests[digest] == nil {
-		return false
-	}
-	repo.manifests[digest].attributes.read = readable
-	return true
-}
