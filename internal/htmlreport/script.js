@@ -20,6 +20,10 @@ function visible(value) {
 
 const list = (value) => (Array.isArray(value) ? value : []);
 
+// words returns a table that has nothing but its own entries, whatever is looked up in it.
+const words = (entries) => Object.assign(Object.create(null), entries);
+
+
 // element creates NAME.CLASS.CLASS with attributes; children are elements or texts.
 function element(name, attributes, ...children) {
   const [tag, ...classes] = name.split('.');
@@ -81,7 +85,18 @@ function duration(ms) {
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+const TIME = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?Z$/;
+
+// instant returns a time in a form that sorts, or "".
+function instant(time) {
+  const [, second, fraction = ''] = TIME.exec(time) ?? [];
+  return second ? `${second}.${fraction.padEnd(9, '0')}` : '';
+}
+
+const by = (of) => (a, b) => {
+  const [x, y] = [of(a), of(b)];
+  return x < y ? -1 : x > y ? 1 : 0;
+};
 
 // moment shows a time of the result, which is RFC 3339 in UTC.
 function moment(time) {
@@ -90,13 +105,13 @@ function moment(time) {
 }
 
 // The states of images, artifacts and receipts, by what they mean for a reader.
-const STATES = {
+const STATES = words({
   copied: 'moved', mounted: 'moved', retagged: 'moved', attached: 'moved', promoted: 'moved',
   present: 'there', planned: 'open', pending: 'open', left: 'left', refused: 'bad', failed: 'bad',
   granted: 'moved', missing: 'bad', unchecked: 'left', high: 'bad', medium: 'warn', low: 'left', unknown: 'bad',
-};
+});
 const MARKS = { moved: '✓', there: '●', open: '○', left: '–', bad: '✕', warn: '!' };
-const OUTCOMES = { done: 'moved', partial: 'warn', cancelled: 'warn', failed: 'bad', misuse: 'bad', refused: 'bad' };
+const OUTCOMES = words({ done: 'moved', partial: 'warn', cancelled: 'warn', failed: 'bad', misuse: 'bad', refused: 'bad' });
 
 const kindOf = (state) => STATES[state] ?? 'left';
 
@@ -105,10 +120,10 @@ function badge(kind, text) {
   return element(`span.badge.${kind}${text.length < 24 ? '.whole' : ''}`, {}, text);
 }
 
-const ACTIONS = {
+const ACTIONS = words({
   seal: 'Seal', promote: 'Promote', invertedPush: 'Inverted push', plan: 'Plan', verify: 'Verify', audit: 'Audit',
   verifyReceipt: 'Verify receipt', trace: 'Trace', doctor: 'Doctor', recall: 'Recall', check: 'Check of a flow file', '': 'acrpromote',
-};
+});
 
 const actionOf = (r) => (ACTIONS[r.action] ?? visible(r.action)) + (r.dryRun ? ' (dry run)' : '');
 
@@ -221,22 +236,19 @@ function table(caption, columns, rows) {
   const apply = async () => {
     turn += 1;
     const mine = turn;
-    const words = needle.toLowerCase().split(/\s+/).filter(Boolean);
+    const parts = needle.toLowerCase().split(/\s+/).filter(Boolean);
     const choices = [...chosen].filter(([, value]) => value !== '');
     const kept = [];
     for (const row of rows) {
-      if (choices.every(([c, value]) => String(c.value(row)) === value) && words.every((word) => text(row).includes(word))) kept.push(row);
+      if (choices.every(([c, value]) => String(c.value(row)) === value) && parts.every((part) => text(row).includes(part))) kept.push(row);
       await pause();
     }
     if (mine !== turn) return; // what is wanted has changed
     if (sorted >= 0) {
       const of = used[sorted].order ?? used[sorted].value;
       const keys = new Map(kept.map((row) => [row, of(row)]));
-      kept.sort((a, b) => {
-        const x = keys.get(a);
-        const y = keys.get(b);
-        return (x < y ? -1 : x > y ? 1 : 0) * (down ? -1 : 1);
-      });
+      const order = by((row) => keys.get(row));
+      kept.sort(down ? (a, b) => order(b, a) : order);
     }
     grown.show(kept);
     const all = kept.length === rows.length;
@@ -272,7 +284,7 @@ function table(caption, columns, rows) {
       const values = c.choose ? [...grouped(rows, (row) => String(c.value(row)))] : [];
       if (values.length < 2 || values.length > 100) continue;
       const select = element('select', { id: `${id}-choice-${i}` }, element('option', { value: '' }, 'all'),
-        values.sort().map(([value, some]) => element('option', { value }, `${visible(value)} (${some.length.toLocaleString('en')})`)));
+        values.sort(by(([value]) => value)).map(([value, some]) => element('option', { value }, `${visible(value)} (${some.length.toLocaleString('en')})`)));
       // The value of an option is compared with the row's, so it must not be changed.
       [...select.options].slice(1).forEach((option, n) => { option.value = values[n][0]; });
       select.addEventListener('change', () => {
@@ -324,13 +336,13 @@ function header(steps) {
   document.title = `${name}: ${visible(worst)}${first.run.id ? ` – run ${first.run.id}` : ''} – acrpromote`;
   const same = (of) => (steps.every((s) => of(s.result) === of(first)) ? of(first) : '');
   const times = steps.map((s) => s.result).filter((r) => TIME.test(r.startedAt) && TIME.test(r.finishedAt));
-  const start = times.map((r) => r.startedAt).sort()[0];
-  const end = times.map((r) => r.finishedAt).sort().at(-1);
+  const start = times.map((r) => r.startedAt).sort(by(instant))[0];
+  const end = times.map((r) => r.finishedAt).sort(by(instant)).at(-1);
   const url = same((r) => r.run.url);
   const number = same((r) => (r.run.kind === 'none' || !r.run.id ? '' : `${r.run.kind === 'release' ? 'Release' : 'Run'} ${r.run.id}`));
   document.getElementById('top').replaceChildren(
     element('p.kicker', {}, 'acrpromote · ', name),
-    element('h1', { id: 'title' }, element(`span.outcome.${OUTCOMES[worst] ?? 'bad'}`, {}, element('span.mark', { 'aria-hidden': 'true' }, MARKS[OUTCOMES[worst]] ?? '✕'), capital(visible(worst))), several ? '' : element('span.headline', {}, sentence(capital(visible(steps[0].headline))))),
+    element('h1', { id: 'title' }, element(`span.outcome.${OUTCOMES[worst] ?? 'bad'}`, {}, element('span.mark', { 'aria-hidden': 'true' }, MARKS[OUTCOMES[worst]] ?? '✕'), capital(visible(worst))), element('span.headline', {}, several ? `${current(steps).filter((s) => s.result.outcome === 'done').length} of ${count(current(steps).length, 'step')} done.` : sentence(capital(visible(steps[0].headline))))),
     facts([
       ['Run', number && [number, same((r) => r.run.pipeline.name) && ` of ${visible(same((r) => r.run.pipeline.name))}`]],
       ['Project', number && same((r) => [r.run.organization, r.run.project].filter(Boolean).join(' / '))],
@@ -378,7 +390,7 @@ function next(steps) {
   for (const { result: r, help } of current(steps)) {
     const step = steps.length > 1 ? stepName(r) : '';
     for (const f of r.refusals) items.push({ step, what: f.rule, url: help[f.rule], ...f });
-    const errors = { source: 'error at the source', target: 'error at the target', service: 'error at a service', input: 'input error' };
+    const errors = words({ source: 'error at the source', target: 'error at the target', service: 'error at a service', input: 'input error' });
     for (const e of r.errors) items.push({ step, what: errors[e.side] ?? 'error', ...e });
   }
   if (items.length === 0) return null;
@@ -557,8 +569,8 @@ function drawFlow(flow, width) {
       texts.map(([name, text], i) => drawing(`text.${name}`, { x: x + 12, y: at + (high - texts.length * 17) / 2 + 13 + i * 17 }, text))));
   }
   const heads = ['moved', 'there', 'open', 'left', 'bad'].map((kind) => drawing(`marker.${kind}`, { id: `head-${kind}`, viewBox: '0 0 10 10', refX: 9, refY: 5, markerWidth: 9, markerHeight: 9, markerUnits: 'userSpaceOnUse', orient: 'auto' }, drawing('path', { d: 'M0 0 10 5 0 10z' })));
-  const words = flow.edges.map((e) => `${visible(e.from.host)} to ${visible(e.to.host)}: ${summary(e.states)}`);
-  const label = words.length > 0 ? words.slice(0, 30).join('; ') + (words.length > 30 ? `; and ${words.length - 30} more` : '') : flow.nodes.map((n) => visible(n.host)).join(', ');
+  const ways = flow.edges.map((e) => `${visible(e.from.host)} to ${visible(e.to.host)}: ${summary(e.states)}`);
+  const label = ways.length > 0 ? ways.slice(0, 30).join('; ') + (ways.length > 30 ? `; and ${ways.length - 30} more` : '') : flow.nodes.map((n) => visible(n.host)).join(', ');
   const w = narrow ? width : Math.min(width, (columns.length - 1) * step + boxWidth + 44);
   return drawing('svg.flow', { viewBox: `0 0 ${w} ${height}`, width: w, height, role: 'img', 'aria-label': label }, drawing('defs', {}, heads), lines, marks);
 }
@@ -567,7 +579,8 @@ const LEGEND = { moved: 'moved', there: 'already present', open: 'not yet: plann
 
 async function picture(steps, rows) {
   const flow = await flowOf(steps, rows);
-  if (flow.edges.length === 0 || flow.nodes.length > 400) return null;
+  if (flow.edges.length === 0) return null;
+  if (flow.nodes.length > 400 || flow.edges.length > 2000) return section('Flow', element('p', {}, `${count(flow.nodes.length, 'registry', 'registries')} are too many for a picture; the table has them all.`));
   const kinds = new Set(flow.edges.flatMap((e) => [...e.states.keys()].map(kindOf)));
   const legend = element('ul.legend', {}, Object.entries(LEGEND).filter(([kind]) => kinds.has(kind)).map(([kind, text]) => element('li', {},
     drawing('svg', { width: 34, height: 10, 'aria-hidden': 'true' }, drawing(`path.arrow.${kind}`, { d: 'M0 5H24', 'marker-end': `url(#head-${kind})` })), text)));
@@ -597,7 +610,7 @@ function timeline(steps) {
     if (!entries.has(key)) entries.set(key, { kind, time, what, text, comment });
   };
   for (const [at, { result: r, images, headline }] of steps.entries()) {
-    const sealed = images.filter((i) => i.sealedAt).map((i) => i.sealedAt).sort();
+    const sealed = images.filter((i) => i.sealedAt).map((i) => i.sealedAt).sort(by(instant));
     if (sealed.length > 0) {
       const first = images.find((i) => i.sealedAt);
       add('moved', sealed[0], 'Sealed', images.length === 1 ? first.source : count(sealed.length, 'image') + (sealed.at(-1) === sealed[0] ? '' : `, the last at ${sealed.at(-1).slice(11, 19)} UTC`));
@@ -614,15 +627,15 @@ function timeline(steps) {
     for (const o of r.approval.rules.filter((rule) => waits && rule.pending && rule.rule === 'approval-missing')) add('open', '', 'Waits for approval', o.detail);
     const writes = !['plan', 'verify', 'audit', 'verifyReceipt', 'trace', 'doctor'].includes(r.action) && !r.dryRun;
     const took = TIME.test(r.startedAt) && TIME.test(r.finishedAt) ? `, ${duration(Date.parse(r.finishedAt) - Date.parse(r.startedAt))}` : '';
-    const words = { refused: 'Refused', misuse: 'Not started', cancelled: 'Stopped' };
-    add(OUTCOMES[r.outcome] ?? 'bad', r.startedAt, words[r.outcome] ?? (writes ? 'Executed' : 'Checked'), `${stepName(r)}${took}: ${headline}`);
+    const ends = words({ refused: 'Refused', misuse: 'Not started', cancelled: 'Stopped' });
+    add(OUTCOMES[r.outcome] ?? 'bad', r.startedAt, ends[r.outcome] ?? (writes ? 'Executed' : 'Checked'), `${stepName(r)}${took}: ${headline}`);
   }
   // What has no time stays behind what was added before it.
   let last = '';
-  const ordered = [...entries.values()].map((entry, i) => {
-    if (TIME.test(entry.time)) last = entry.time;
-    return { entry, key: last, i };
-  }).sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : a.i - b.i)).map(({ entry }) => entry);
+  const ordered = [...entries.values()].map((entry) => {
+    last = instant(entry.time) || last;
+    return { entry, key: last };
+  }).sort(by(({ key }) => key)).map(({ entry }) => entry);
   const ol = element('ol.timeline', {});
   const grown = growing(ol, ordered, (e) => element(`li.${e.kind}`, {},
     element('div.when', {}, e.time ? moment(e.time) : ''),
@@ -648,14 +661,14 @@ const ORDER = ['refused', 'failed', 'pending', 'planned', 'left', 'copied', 'mou
 const stateColumn = (of) => ({ title: 'State', value: (row) => of(row).state, order: (row) => ORDER.indexOf(of(row).state), draw: (row) => badge(kindOf(of(row).state), of(row).state), choose: true });
 
 function note({ target: t, rules: of }) {
-  const words = [];
-  if (of.length > 0) words.push(of.join(', '));
-  if (t.previous) words.push(`${t.state === 'planned' || t.state === 'refused' ? 'would move' : 'moved'} from ${short(t.previous)}`);
-  if (t.rollback) words.push('rollback to an older image');
-  if (t.locked) words.push(`locked: ${t.locked}`);
-  if (t.referrers > 0) words.push(count(t.referrers, 'attached artifact'));
-  if (t.error) words.push(t.error);
-  return words.join('; ');
+  const notes = [];
+  if (of.length > 0) notes.push(of.join(', '));
+  if (t.previous) notes.push(`${t.state === 'planned' || t.state === 'refused' ? 'would move' : 'moved'} from ${short(t.previous)}`);
+  if (t.rollback) notes.push('rollback to an older image');
+  if (t.locked) notes.push(`locked: ${t.locked}`);
+  if (t.referrers > 0) notes.push(count(t.referrers, 'attached artifact'));
+  if (t.error) notes.push(t.error);
+  return notes.join('; ');
 }
 
 function imageTable(steps, rows) {
@@ -728,9 +741,10 @@ function receipts(steps) {
 }
 
 function rights(steps) {
+  const granted = words({ granted: 'granted', missing: 'not granted', unchecked: 'not checked' });
   return section('Rights that the action needs', table('By the claims of each registry’s token', [
     { title: 'Registry', value: (r) => r.registry, draw: (r) => code(r.registry) },
-    { title: 'State', value: (r) => ({ granted: 'granted', missing: 'not granted', unchecked: 'not checked' })[r.state] ?? r.state, draw: (r) => badge(kindOf(r.state), { granted: 'granted', missing: 'not granted', unchecked: 'not checked' }[r.state] ?? r.state) },
+    { title: 'State', value: (r) => granted[r.state] ?? r.state, draw: (r) => badge(kindOf(r.state), granted[r.state] ?? r.state) },
     { title: 'Reason', value: (r) => r.reason }, { title: 'What to grant', value: (r) => r.remedy },
   ], steps.flatMap((s) => s.result.rights)));
 }
@@ -782,10 +796,10 @@ function changes(steps) {
   }
   const items = [...found.values()];
   if (items.length === 0) return null;
-  const basis = {
+  const basis = words({
     moved: 'the tag points to it now', version: 'its tag is the highest version below the new one', newest: 'its tag was set last',
     same: 'the target has this very image, but not all that belongs to it', first: 'there is no other image', unknown: 'nothing to choose by is known',
-  };
+  });
   const version = (d) => d && [d.version && `version ${visible(d.version)} (claimed)`, d.layerBytes > 0 && size(d.layerBytes)].filter(Boolean).join(', ');
   const box = element('div', {});
   const grown = growing(box, items, ({ image, change: c }) => {
@@ -817,7 +831,7 @@ function changes(steps) {
 // The lives of images, of trace
 
 function lives(steps) {
-  const basis = { signed: 'moved', registry: 'there', claimed: 'warn' };
+  const basis = words({ signed: 'moved', registry: 'there', claimed: 'warn' });
   return section('Life of the image', steps.flatMap(({ result }) => list(result.trace)).map((life) => element('div.change', {},
     element('h3', {}, code(life.image)), facts([['Digest', code(life.digest), true]]),
     table('Where it is', [
@@ -848,11 +862,11 @@ function traffic(steps) {
     }
   }
   const rows = [...sums.values()];
-  const bar = (of, among, words) => {
+  const bar = (of, among, text) => {
     const most = Math.max(...rows.map(among), 1);
     return {
       value: of, number: true,
-      draw: (r) => [words(of(r)), drawing('svg.bar', { width: '100%', height: 6, 'aria-hidden': 'true' }, drawing('rect.track', { width: '100%', height: 6, rx: 3 }), of(r) > 0 && drawing('rect.amount', { width: `${Math.max((of(r) / most) * 100, 1)}%`, height: 6, rx: 3 }))],
+      draw: (r) => [text(of(r)), drawing('svg.bar', { width: '100%', height: 6, 'aria-hidden': 'true' }, drawing('rect.track', { width: '100%', height: 6, rx: 3 }), of(r) > 0 && drawing('rect.amount', { width: `${Math.max((of(r) / most) * 100, 1)}%`, height: 6, rx: 3 }))],
     };
   };
   const bytes = (r) => Math.max(r.read, r.written);
@@ -880,14 +894,14 @@ function details(steps) {
   return section('Details', steps.map(({ result: r }) => folded(steps.length > 1 ? stepName(r) : 'Identities, rules in force, flow file, network', () => [
     facts([
       ['Version', r.tool],
-      ['Direction of trust', { checked: 'checked', unchecked: 'unchecked: no flow file says which registry is more trusted' }[r.direction] ?? r.direction],
-      ['Rules', { inputs: 'from the inputs of the step', verified: 'from the flow file, verified', unverified: 'from the flow file, not verified' }[r.rules] ?? r.rules],
+      ['Direction of trust', words({ checked: 'checked', unchecked: 'unchecked: no flow file says which registry is more trusted' })[r.direction] ?? r.direction],
+      ['Rules', words({ inputs: 'from the inputs of the step', verified: 'from the flow file, verified', unverified: 'from the flow file, not verified' })[r.rules] ?? r.rules],
       ['Protection', r.protection],
       ['Flow file', r.flow && [code(r.flow.path), r.flow.repository && ` in ${visible(r.flow.repository)}`, r.flow.ref && ` at ${visible(r.flow.ref)}`, r.flow.commit && [', commit ', code(r.flow.commit)]]],
       ['Hash of the flow file', r.flow && code(r.flow.sha256)],
       ['Approval code', code(r.approvalCode)],
       ['Plan', r.plan && [code(r.plan.code), ' of ', code(r.plan.digest)]],
-      ['Proxy', r.proxy], ['CA', r.ca], ['Network', { claimed: 'with the agent’s proxy or CA settings', direct: 'direct' }[r.transport] ?? r.transport],
+      ['Proxy', r.proxy], ['CA', r.ca], ['Network', words({ claimed: 'with the agent’s proxy or CA settings', direct: 'direct' })[r.transport] ?? r.transport],
       ['Hosts contacted', r.egress.map(visible).join(', ')],
       ['Suspicious variables', r.environment.map(visible).join(', ')],
     ]),
@@ -974,11 +988,11 @@ async function load() {
   for await (const line of lines(document.getElementById('data'))) {
     if (line === '') continue;
     const parsed = JSON.parse(line);
-    if (parsed.result) steps.push({ ...parsed, images: [] });
+    if (parsed.result) steps.push({ ...parsed, help: words(parsed.help), images: [] });
     else steps.at(-1).images.push(parsed);
     await pause();
   }
-  return steps.sort((a, b) => (a.result.startedAt < b.result.startedAt ? -1 : a.result.startedAt > b.result.startedAt ? 1 : 0));
+  return steps.sort(by(({ result }) => instant(result.startedAt)));
 }
 
 async function start() {

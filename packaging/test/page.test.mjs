@@ -139,7 +139,7 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
 
   test('several results become one page', async () => {
     const tab = await show(page('several', stored('partial'), { ...stored('seal'), startedAt: '2026-11-23T11:30:00Z' }, { ...stored('plan'), startedAt: '2026-11-23T11:50:00Z' }));
-    assert.deepEqual(await headings(tab), ['!Partial', 'Steps', 'What to do next', 'Flow', 'Timeline', 'Rules', 'Rights that the action needs', 'Images and targets', 'Traffic and waiting', 'Details', 'JSON']);
+    assert.deepEqual(await headings(tab), ['!Partial 2 of 3 steps done.', 'Steps', 'What to do next', 'Flow', 'Timeline', 'Rules', 'Rights that the action needs', 'Images and targets', 'Traffic and waiting', 'Details', 'JSON']);
     assert.deepEqual((await words(tab, '[aria-labelledby=steps] tbody tr')).length, 3);
     // The plan is superseded by what was done.
     assert.equal(await tab.evaluate(`document.querySelector('.flow').getAttribute('aria-label')`),
@@ -150,7 +150,7 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     const [refused, done] = [stored('refused'), stored('flow')];
     done.run.attempt = 2;
     const again = await show(page('attempts', done, refused));
-    assert.deepEqual((await headings(again)).slice(0, 3), ['✓Done', 'Steps', 'Flow']);
+    assert.deepEqual((await headings(again)).slice(0, 3), ['✓Done 1 of 1 step done.', 'Steps', 'Flow']);
     assert.deepEqual(await words(again, '[aria-labelledby=steps] .badge'), ['done', 'refused']);
     await again.close();
   });
@@ -173,6 +173,23 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     const pages = pdf.match(/\/Type \/Page\b/g).length;
     assert.ok(pages >= 1 && pages <= 3, `${pages} pages`);
     assert.equal(await tab.evaluate('document.body.innerHTML'), before);
+    await tab.close();
+  });
+
+  test('works in a sandboxed frame of another page', async () => {
+    const report = fs.readFileSync(page('framed', stored('partial')), 'utf8');
+    const file = path.join(folder, 'frame.html');
+    fs.writeFileSync(file, `<!DOCTYPE html><title>frame</title><iframe sandbox="allow-scripts" width="800" height="600" srcdoc="${report.replaceAll('&', '&amp;').replaceAll('"', '&quot;')}"></iframe>`);
+    const tab = await browser.open();
+    await tab.go(pathToFileURL(file).href);
+    const inside = await browser.frame();
+    for (let n = 0; !(await inside('document.documentElement.dataset.ready')); n += 1) {
+      assert.ok(n < 500, 'the report is not drawn');
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    assert.equal(await inside('document.documentElement.dataset.ready'), 'true');
+    assert.equal(await inside(`document.querySelectorAll('.flow .registry').length`), 4);
+    assert.deepEqual(tab.seen.console, []);
     await tab.close();
   });
 
