@@ -31,6 +31,7 @@ func (o outcome) inDevOps() []string {
 // change, and then the same project after each finding was mended.
 func TestDoctorOfAzureDevOps(t *testing.T) {
 	env := newTestEnv(t)
+	env.azure()
 	name, _ := env.onServer(sandbox)
 	writer := env.project.FederatedConnection("dev-writer", tenant, clientID)
 	writer.OpenToAll(true)
@@ -95,6 +96,17 @@ func TestDoctorOfAzureDevOps(t *testing.T) {
 	o = look()
 	o.refusedBy("trust-too-wide")
 	if got, want := o.inDevOps(), []string{"unknown unread environment Production"}; !slices.Equal(got, want) {
+		t.Errorf("found %q, want %q", got, want)
+	}
+	env.project.Allow(sim.Roles)
+
+	// The role assignments of the registries show which other connections count, and
+	// which identity may write above.
+	writer.SetData("spnObjectId", releaserID)
+	env.project.SecretConnection("old", tenant, "cccccccc-bbbb-cccc-dddd-eeeeeeeeeeee", "x").SetData("spnObjectId", clustersID)
+	env.project.SecretConnection("other", tenant, "dddddddd-bbbb-cccc-dddd-eeeeeeeeeeee", "x").SetData("spnObjectId", strangerID)
+	want = []string{"high connection-unprotected service connection old", "high identity-writes-both-sides service connection dev-writer"}
+	if got := look().inDevOps(); !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
 }

@@ -36,12 +36,12 @@ func diagnose(ctx context.Context, c *agent.Config, to *reporter, result *collec
 	}
 	o := &order{action: c.Action, flow: flow}
 	readRegistries(ctx, s, setup.Registries)
+	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, setup.Access)
 	if ctx.Err() != nil {
 		result.unexecuted = true
 		return s, o
 	}
 	setup.Now = time.Now()
-	setup.DevOps = readDevOps(ctx, c, s, flow, setup.Registries, setup.Access)
 	verdict := doctor.Judge(setup)
 	facts := &report.Doctor{FailOn: doctor.Severity(cmp.Or(c.FailOn, string(doctor.High))), Accepted: verdict.Accepted}
 	for _, r := range setup.Registries {
