@@ -108,6 +108,7 @@ function moment(time) {
 const STATES = words({
   copied: 'moved', mounted: 'moved', retagged: 'moved', attached: 'moved', promoted: 'moved',
   present: 'there', planned: 'open', pending: 'open', left: 'left', refused: 'bad', failed: 'bad',
+  withdrawn: 'warn', untagged: 'warn', recorded: 'left', restored: 'moved', absent: 'there',
   granted: 'moved', missing: 'bad', unchecked: 'left', high: 'bad', medium: 'warn', low: 'left', unknown: 'bad',
 });
 const MARKS = { moved: '✓', there: '●', open: '○', left: '–', bad: '✕', warn: '!' };
@@ -355,6 +356,7 @@ function header(steps) {
       ['Took', start && duration(Date.parse(end) - Date.parse(start))],
       ['Written', several || first.outcome === 'misuse' ? '' : first.changed ? 'yes' : 'nothing'],
       ['Page of the run', url && link(url), true],
+      [first.recall?.lift ? 'Reason of the lift' : 'Reason of the recall', !several && first.recall?.reason, true],
     ]),
   );
 }
@@ -531,7 +533,7 @@ function drawFlow(flow, width) {
         const out = narrow ? x - 22 : x + 40;
         d = `M${x} ${y1 - 14 + shift}C${out} ${y1 - 24} ${out} ${y1 + 24} ${x} ${y1 + 14 + shift}`;
       } else if (narrow) {
-        const spine = { moved: 26, there: 20, open: 14, left: 14, bad: 7 }[kind];
+        const spine = { moved: 26, there: 20, open: 14, left: 14, warn: 14, bad: 7 }[kind];
         d = `M${from.x} ${y1}H${spine}V${y2}H${to.x}`;
       } else if (from.column === to.column) {
         const x = from.x + boxWidth;
@@ -552,7 +554,7 @@ function drawFlow(flow, width) {
     const states = new Map();
     for (const edge of into) for (const [state, k] of edge.states) states.set(state, (states.get(state) ?? 0) + k);
     const rules = [...new Set(into.flatMap((e) => [...e.rules]))];
-    const worst = ['bad', 'open', 'moved', 'there', 'left'].find((kind) => [...states.keys()].some((s) => kindOf(s) === kind));
+    const worst = ['bad', 'open', 'warn', 'moved', 'left', 'there'].find((kind) => [...states.keys()].some((s) => kindOf(s) === kind));
     const isSource = n.images.size > 0;
     const sources = isSource ? (n.images.size === 1 ? [...n.images][0].slice(n.host.length + 1) : count(n.images.size, 'image')) : '';
     const refs = into.flatMap((e) => e.refs);
@@ -568,14 +570,14 @@ function drawFlow(flow, width) {
       drawing('rect', { x, y: at, width: boxWidth, height: high, rx: 6 }),
       texts.map(([name, text], i) => drawing(`text.${name}`, { x: x + 12, y: at + (high - texts.length * 17) / 2 + 13 + i * 17 }, text))));
   }
-  const heads = ['moved', 'there', 'open', 'left', 'bad'].map((kind) => drawing(`marker.${kind}`, { id: `head-${kind}`, viewBox: '0 0 10 10', refX: 9, refY: 5, markerWidth: 9, markerHeight: 9, markerUnits: 'userSpaceOnUse', orient: 'auto' }, drawing('path', { d: 'M0 0 10 5 0 10z' })));
+  const heads = ['moved', 'there', 'open', 'left', 'warn', 'bad'].map((kind) => drawing(`marker.${kind}`, { id: `head-${kind}`, viewBox: '0 0 10 10', refX: 9, refY: 5, markerWidth: 9, markerHeight: 9, markerUnits: 'userSpaceOnUse', orient: 'auto' }, drawing('path', { d: 'M0 0 10 5 0 10z' })));
   const ways = flow.edges.map((e) => `${visible(e.from.host)} to ${visible(e.to.host)}: ${summary(e.states)}`);
   const label = ways.length > 0 ? ways.slice(0, 30).join('; ') + (ways.length > 30 ? `; and ${ways.length - 30} more` : '') : flow.nodes.map((n) => visible(n.host)).join(', ');
   const w = narrow ? width : Math.min(width, (columns.length - 1) * step + boxWidth + 44);
   return drawing('svg.flow', { viewBox: `0 0 ${w} ${height}`, width: w, height, role: 'img', 'aria-label': label }, drawing('defs', {}, heads), lines, marks);
 }
 
-const LEGEND = { moved: 'moved', there: 'already present', open: 'not yet: planned or pending', left: 'other', bad: 'refused or failed' };
+const LEGEND = { moved: 'moved', warn: 'withdrawn', there: 'already present', open: 'not yet: planned or pending', left: 'other', bad: 'refused or failed' };
 
 async function picture(steps, rows) {
   const flow = await flowOf(steps, rows);
@@ -628,7 +630,7 @@ function timeline(steps) {
     const writes = !['plan', 'verify', 'audit', 'verifyReceipt', 'trace', 'doctor'].includes(r.action) && !r.dryRun;
     const took = TIME.test(r.startedAt) && TIME.test(r.finishedAt) ? `, ${duration(Date.parse(r.finishedAt) - Date.parse(r.startedAt))}` : '';
     const ends = words({ refused: 'Refused', misuse: 'Not started', cancelled: 'Stopped' });
-    add(OUTCOMES[r.outcome] ?? 'bad', r.startedAt, ends[r.outcome] ?? (writes ? 'Executed' : 'Checked'), `${stepName(r)}${took}: ${headline}`);
+    add(OUTCOMES[r.outcome] ?? 'bad', r.startedAt, ends[r.outcome] ?? (writes ? 'Executed' : 'Checked'), `${stepName(r)}${took}: ${headline}`, r.recall?.reason);
   }
   // What has no time stays behind what was added before it.
   let last = '';
@@ -660,8 +662,15 @@ const stepColumn = (steps) => (steps.length > 1 ? [{ title: 'Step', value: (row)
 const ORDER = ['refused', 'failed', 'pending', 'planned', 'left', 'copied', 'mounted', 'retagged', 'attached', 'present'];
 const stateColumn = (of) => ({ title: 'State', value: (row) => of(row).state, order: (row) => ORDER.indexOf(of(row).state), draw: (row) => badge(kindOf(of(row).state), of(row).state), choose: true });
 
+const RECALLED = words({
+  withdrawn: 'reads are disabled', restored: 'can be read', absent: 'not there', recorded: 'the record is attached; can still be read',
+  untagged: 'the tags are deleted; can still be read by its digest', left: 'can still be read: this registry cannot disable reads',
+});
+
 function note({ target: t, rules: of }) {
   const notes = [];
+  if (RECALLED[t.state]) notes.push(RECALLED[t.state]);
+  if (list(t.readable).length > 0) notes.push(`still readable, because other images have it too: ${t.readable.map(short).join(', ')}`);
   if (of.length > 0) notes.push(of.join(', '));
   if (t.previous) notes.push(`${t.state === 'planned' || t.state === 'refused' ? 'would move' : 'moved'} from ${short(t.previous)}`);
   if (t.rollback) notes.push('rollback to an older image');

@@ -125,6 +125,23 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     }
   });
 
+  test('a recall and the drift that an audit finds', async () => {
+    const recall = { ...stored('flow'), action: 'recall', outcome: 'partial', recall: { reason: 'CVE-2026-1234; do not deploy', lift: false } };
+    recall.images[0].targets[0].state = 'withdrawn';
+    recall.images[0].targets[1].state = 'pending';
+    const kinds = ['missing', 'tag-moved', 'unlocked', 'not-subscribed'];
+    const audit = { ...stored('flow'), action: 'audit', outcome: 'partial', changed: false, drift: kinds.map((kind) => ({ kind, registry: 'dev.azurecr.io', repository: 'shop/cart', tag: '1.4.2', digest: '', reason: 'it differs' })) };
+    const recalled = await show(page('recall', recall));
+    assert.deepEqual(await recalled.evaluate(`[...document.querySelectorAll('.flow .state')].map((e) => e.textContent)`), ['! 1 withdrawn', '○ 1 pending']);
+    assert.match((await words(recalled, '#top'))[0], /Reason of the recall CVE-2026-1234; do not deploy/);
+    assert.match((await words(recalled, '[aria-labelledby=images-and-targets] tbody tr'))[0], /withdrawn reads are disabled/);
+    await recalled.close();
+    const audited = await show(page('audit', audit));
+    assert.deepEqual(await words(audited, '[aria-labelledby=drift] .badge'), kinds);
+    assert.deepEqual(await violations(audited), []);
+    await audited.close();
+  });
+
   test('at 320 pixels nothing scrolls sideways, light and dark', async () => {
     for (const [name, dark] of [['flow', false], ['partial', true], ['refused', false], ['plan', true], ['receipt', false], ['trace', false], ['doctor', true]]) {
       const tab = await show(page(name, stored(name)), { width: 320, dark });
