@@ -11,7 +11,6 @@ import (
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/rule"
-	"acrpromote/internal/sorting"
 	"acrpromote/internal/topology"
 )
 
@@ -267,12 +266,8 @@ func (e Extra) Finding() Finding {
 		Reason: fmt.Sprintf("the flow would bring it from %s, which does not exist", e.Source)}
 }
 
-// Arrange sorts findings. What could not be read for one reason is one finding for each
-// registry.
-func Arrange(all []Finding) []Finding {
-	sorting.StableBy(all, func(a, b Finding) int {
-		return cmp.Or(strings.Compare(a.Registry, b.Registry), strings.Compare(a.Repository, b.Repository), strings.Compare(a.Tag, b.Tag))
-	})
+// Merge makes one finding of what could not be read in a registry for one reason.
+func Merge(all []Finding) []Finding {
 	var list []Finding
 	var more []int // findings that each stands for
 next:

@@ -175,17 +175,16 @@ func TestJudgeTags(t *testing.T) {
 	}
 }
 
-func TestArrange(t *testing.T) {
+func TestMerge(t *testing.T) {
 	unread := func(registry, repository, reason string) Finding {
 		return Finding{Kind: Unread, Registry: registry, Repository: repository, Reason: reason}
 	}
-	got := Arrange([]Finding{
-		unread("web", "b", "b is denied"), {Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "2"}, unread("dev", "a", "a is denied"),
-		unread("web", "a", "a is denied"), unread("web", "", "not listed"), {Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "1"}, unread("web", "c", "c is slow"),
+	extra := Finding{Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "2"}
+	got := Merge([]Finding{
+		unread("dev", "a", "a is denied"), unread("web", "", "not listed"), unread("web", "a", "a is denied"), unread("web", "b", "b is denied"), extra, extra, unread("web", "c", "c is slow"),
 	})
 	want := []Finding{
-		unread("dev", "a", "a is denied"), unread("web", "", "not listed"), unread("web", "a", "a is denied (and 1 more for the same reason)"),
-		{Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "1"}, {Kind: ExtraTag, Registry: "web", Repository: "b", Tag: "2"}, unread("web", "c", "c is slow"),
+		unread("dev", "a", "a is denied"), unread("web", "", "not listed"), unread("web", "a", "a is denied (and 1 more for the same reason)"), extra, extra, unread("web", "c", "c is slow"),
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v\nwant\n%v", got, want)

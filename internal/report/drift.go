@@ -9,24 +9,22 @@ import (
 
 // driftLines returns a line for each kind of drift: its number, and the first place. The
 // errors have them all.
-func driftLines(r Result) []string {
-	var lines []string
-	for i, f := range r.Drift {
-		n := 0
-		for j, other := range r.Drift {
-			if other.Kind == f.Kind {
-				if j < i {
-					break // counted
-				}
-				n++
-			}
+func driftLines(r Result) (lines []string) {
+	counts := map[string]int{}
+	for _, f := range r.Drift {
+		counts[string(f.Kind)]++
+	}
+	for _, f := range r.Drift {
+		n := counts[string(f.Kind)]
+		if n == 0 {
+			continue
 		}
-		if n > 0 {
-			lines = append(lines, fmt.Sprintf("%d %s: %s", n, f.Kind, f.Subject()))
-			if n > 1 {
-				lines[len(lines)-1] += fmt.Sprintf(" and %d more", n-1)
-			}
+		counts[string(f.Kind)] = 0
+		line := fmt.Sprintf("%d %s: %s", n, f.Kind, f.Subject())
+		if n > 1 {
+			line += fmt.Sprintf(" and %d more", n-1)
 		}
+		lines = append(lines, line)
 	}
 	return lines
 }

@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -256,25 +255,24 @@ func (r *reader) readTags(ctx context.Context, f *findings) {
 	if r.whole == nil {
 		return
 	}
-	all := slices.Clone(r.whole.unread)
-	var mu sync.Mutex
+	found := make([][]drift.Finding, len(r.whole.places))
 	var group errgroup.Group
 	group.SetLimit(imagesAtOnce)
-	for _, at := range r.whole.places {
-		group.Go(func() error {
+	for i, at := range r.whole.places {
+		group.Go(func() (err error) {
 			defer defect.Catch(ctx)
-			found, err := r.judgeTags(ctx, at)
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				found = append(found, unread(r.s, at, "its tags and locks could not be read: ", err))
+			if found[i], err = r.judgeTags(ctx, at); err != nil {
+				found[i] = append(found[i], unread(r.s, at, "its tags and locks could not be read: ", err))
 			}
-			all = append(all, found...)
 			return nil
 		})
 	}
 	_ = group.Wait()
-	f.astray = drift.Arrange(all)
+	all := r.whole.unread
+	for _, list := range found {
+		all = append(all, list...)
+	}
+	f.astray = drift.Merge(all)
 }
 
 // judgeTags judges the tags of one repository of a target. Tags that the source did not

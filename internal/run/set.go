@@ -178,11 +178,12 @@ func (r *resolver) all(ctx context.Context) error {
 			r.refusals = append(r.refusals, *refused)
 			continue
 		}
-		if whole {
+		for _, d := range all {
 			// What stays within the source registry has no other name there.
-			all = slices.DeleteFunc(all, func(d plan.Destination) bool { return d.Registry == s.Registry })
+			if !whole || d.Registry != s.Registry {
+				targets[i] = append(targets[i], d)
+			}
 		}
-		targets[i] = all
 	}
 	for i, s := range sources {
 		if r.action != plan.Seal && len(targets[i]) == 0 {

@@ -37,6 +37,9 @@ type Attributes struct {
 type Listing struct {
 	entries []listed // sorted by name
 	weight  int64
+
+	relating sync.Once
+	related  bool // which manifest refers to which is known
 }
 
 // listed is a tag or, with its digest as its name, a manifest. Digests are packed.
@@ -162,15 +165,15 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Li
 // than most manifests, if one cannot be read, or if the registry's own list for one of
 // them differs.
 func (r *Registry) Relate(ctx context.Context, repo string, most int) bool {
-	related, err := r.related.Get(ctx, repo, func(ctx context.Context) (bool, error) { return r.relate(ctx, repo, most), nil })
-	return related && err == nil
-}
-
-func (r *Registry) relate(ctx context.Context, repo string, most int) bool {
 	l, err := r.List(ctx, repo)
 	if err != nil {
 		return false
 	}
+	l.relating.Do(func() { l.related = r.relate(ctx, repo, l, most) })
+	return l.related
+}
+
+func (r *Registry) relate(ctx context.Context, repo string, l *Listing, most int) bool {
 	var all []Descriptor
 	for _, e := range l.entries {
 		if e.name == e.digest {

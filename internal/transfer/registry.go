@@ -44,7 +44,6 @@ type Registry struct {
 	blobRepositories *cache[string]       // a repository that has a blob, by digest
 	layers           *cache[[]byte]       // small blobs, by digest
 	listings         *cache[*Listing]     // by repository
-	related          *cache[bool]         // whether the referrers of all manifests are known, by repository
 	memory           *Memory
 
 	// What the registry has shown to support; see upload and referrers.
@@ -109,7 +108,6 @@ func NewRegistry(host string, client *http.Client, plain bool) *Registry {
 		blobRepositories: newCache[string](),
 		layers:           keyed.NewCache[string, []byte](maxLayers, nil),
 		listings:         newCache[*Listing](),
-		related:          newCache[bool](),
 		blobsFound:       newCache[bool](),
 		absentSince:      newCache[time.Time](),
 		untaggedSince:    newCache[time.Time](),
