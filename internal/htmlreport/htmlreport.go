@@ -39,21 +39,15 @@ func Write(w io.Writer, results []report.Result) error {
 	if len(results) == 0 {
 		return errors.New("there is no result")
 	}
-	var data bytes.Buffer
+	var data lines
 	for _, r := range results {
 		if err := write(&data, r); err != nil {
 			return err
 		}
 	}
-	// In JSON, number signs occur only in strings. Two could begin a logging command of
-	// Azure Pipelines, wherever the page is printed.
-	text, form := strings.ReplaceAll(data.String(), "#", `\u0023`), ""
-	if data.Len() > longestPlain {
-		var err error
-		if text, err = compressed(text); err != nil {
-			return err
-		}
-		form = " data-packed"
+	text, form, err := data.text()
+	if err != nil {
+		return err
 	}
 	css, js := packed.Text(style), packed.Text(script)
 	policy := "default-src 'none'; script-src 'sha256-" + hash(js) + "'; style-src 'sha256-" + hash(css) + "'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -67,7 +61,7 @@ func Write(w io.Writer, results []report.Result) error {
 		}
 		rest = after
 	}
-	_, err := io.WriteString(w, rest)
+	_, err = io.WriteString(w, rest)
 	return err
 }
 
@@ -110,16 +104,39 @@ func write(w io.Writer, r report.Result) error {
 	return nil
 }
 
-func compressed(data string) (string, error) {
-	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
-	if _, err := io.WriteString(w, data); err != nil {
-		return "", err
+// lines collects the lines of results. Once they are too long, it compresses them.
+type lines struct {
+	plain, packed bytes.Buffer
+	zip           *gzip.Writer
+}
+
+func (d *lines) Write(line []byte) (int, error) {
+	// In JSON, number signs occur only in strings. Two could begin a logging command of
+	// Azure Pipelines, wherever the page is printed.
+	escaped := bytes.ReplaceAll(line, []byte("#"), []byte(`\u0023`))
+	if d.zip == nil && d.plain.Len()+len(escaped) > longestPlain {
+		d.zip = gzip.NewWriter(&d.packed)
+		if _, err := d.plain.WriteTo(d.zip); err != nil {
+			return 0, err
+		}
 	}
-	if err := w.Close(); err != nil {
-		return "", err
+	var err error
+	if d.zip != nil {
+		_, err = d.zip.Write(escaped)
+	} else {
+		d.plain.Write(escaped)
 	}
-	return base64.StdEncoding.EncodeToString(b.Bytes()), nil
+	return len(line), err
+}
+
+// text returns the text that the page has, and the attribute that says whether it is
+// compressed.
+func (d *lines) text() (text, attribute string, err error) {
+	if d.zip == nil {
+		return d.plain.String(), "", nil
+	}
+	err = d.zip.Close()
+	return base64.StdEncoding.EncodeToString(d.packed.Bytes()), " data-packed", err
 }
 
 // hash returns the hash by which a policy allows a text.
