@@ -99,6 +99,10 @@ func (r Route) inForce(action string, in topology.Inputs) []InForce {
 		rules = append(rules, rule)
 	}
 	t, require := r.Rules, flow.Require
+	if action == Recall {
+		r.approvalInForce(require.Approval, in, add)
+		return rules
+	}
 	if Approved(action) {
 		r.approvalInForce(flow.Require.Approval, in, add)
 		set := optional(require.Sealed)

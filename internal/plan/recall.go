@@ -21,27 +21,31 @@ type RecallRequest struct {
 	Lift   bool
 }
 
-// Rules returns the approvals that the recall takes: all of them. To lift one takes what
-// the flow requires and what the file requires of a recall.
-func (r RecallRequest) Rules() ([]topology.Rules, *rule.Refusal, error) {
+// Routes returns the rules of the approvals that the recall takes: all of them. To lift
+// one takes what the flow requires and what the file requires of a recall.
+func (r RecallRequest) Routes() ([]Route, *rule.Refusal, error) {
 	if r.File == nil {
-		return []topology.Rules{recallRules(DirectRequest{Action: Recall, Inputs: r.Inputs}.rules())}, nil, nil
+		return []Route{{Rules: recallRules(DirectRequest{Action: Recall, Inputs: r.Inputs}.rules())}}, nil, nil
 	}
 	flows, refused, err := r.flows()
 	if refused != nil || err != nil {
 		return nil, refused, err
 	}
-	var all []topology.Rules
+	var all []Route
 	add := func(flow *topology.Flow) error {
 		in := r.Inputs
 		in.Sealed, in.Lock, in.OnPartial = nil, "", ""
-		t, err := flow.Tighten(r.Source.Tag, in, topology.Defaults{})
+		// An approval that depends on the tag at the target says nothing of a recall.
+		t, err := flow.Tighten("", in, topology.Defaults{})
+		if err != nil && strings.Contains(string(flow.Require.Approval.Environment), "{tag}") {
+			return fmt.Errorf("flow %s has an approval for each tag, so that the flow file has to say whose approval a recall takes (recall.approval)", flow.Name)
+		}
 		if err != nil {
 			return err
 		}
 		t = recallRules(t)
-		if !slices.ContainsFunc(all, t.SameApproval) {
-			all = append(all, t)
+		if !slices.ContainsFunc(all, func(r Route) bool { return r.Rules.SameApproval(t) }) {
+			all = append(all, Route{Flow: flow, Rules: t})
 		}
 		return nil
 	}
@@ -100,7 +104,9 @@ func (r RecallRequest) flows() ([]*topology.Flow, *rule.Refusal, error) {
 		case flow.From == at.Name && flow.Repositories.Match(r.Source.Repository):
 			from = append(from, flow)
 		case slices.Contains(flow.To, at.Name):
-			to = append(to, flow)
+			if _, ok := flow.SourceRepository(r.Source.Repository); ok {
+				to = append(to, flow)
+			}
 		}
 	}
 	found := from

@@ -3,7 +3,6 @@ package recall
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"acrpromote/internal/ref"
 	"acrpromote/internal/topology"
@@ -37,14 +36,13 @@ func Places(f *topology.File, source ref.Reference) []ref.Reference {
 				continue
 			}
 			if flow.From == at.Name && flow.Repositories.Match(places[i].Repository) {
-				for _, to := range flow.To {
-					add(name, to, named(flow, places[i].Repository))
+				if repository, _, err := flow.Names(places[i].Repository, ""); err == nil {
+					for _, to := range flow.To {
+						add(name, to, repository)
+					}
 				}
 			}
-			if !slices.Contains(flow.To, at.Name) {
-				continue
-			}
-			if origin := origin(flow, places[i].Repository); origin != "" && flow.Repositories.Match(origin) {
+			if origin, ok := flow.SourceRepository(places[i].Repository); ok && slices.Contains(flow.To, at.Name) {
 				add(name, flow.From, origin)
 				for _, to := range flow.To {
 					add(name, to, places[i].Repository)
@@ -53,33 +51,4 @@ func Places(f *topology.File, source ref.Reference) []ref.Reference {
 		}
 	}
 	return places
-}
-
-const placeholder = "{repository}"
-
-// named returns the repository at a flow's targets.
-func named(flow *topology.Flow, repository string) string {
-	if flow.As.Repository == "" {
-		return repository
-	}
-	return strings.ReplaceAll(string(flow.As.Repository), placeholder, repository)
-}
-
-// origin returns the repository at the source of a flow that is named as given at its
-// targets, or "" if it is unknown.
-func origin(flow *topology.Flow, repository string) string {
-	if flow.As.Repository == "" {
-		return repository
-	}
-	before, after, _ := strings.Cut(string(flow.As.Repository), placeholder)
-	origin, ok := strings.CutPrefix(repository, before)
-	if !strings.Contains(after, placeholder) {
-		var ends bool
-		origin, ends = strings.CutSuffix(origin, after)
-		ok = ok && ends
-	}
-	if !ok || named(flow, origin) != repository || before == string(flow.As.Repository) {
-		return ""
-	}
-	return origin
 }

@@ -123,7 +123,7 @@ const (
 
 	// NotInFlow: no flow covers the image on its way to the target.
 	// Decided by: topology.(*File).Select, plan.JudgeSubscribed,
-	// plan.judgeRoute, plan.RecallRequest.Rules, plan.RecallRequest.flows.
+	// plan.judgeRoute, plan.RecallRequest.Routes, plan.RecallRequest.flows.
 	NotInFlow Name = "not-in-flow"
 
 	// Branch: the run is of a branch that the flow does not allow, or the image

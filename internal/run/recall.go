@@ -180,7 +180,7 @@ func (x *recaller) want(sources, targets []ref.Reference) error {
 				places = append(places, at)
 			}
 		}
-		rules, refused, err := plan.RecallRequest{File: x.topology(), Flow: x.c.Flow, Source: source, Inputs: inputs(x.c), Lift: x.lift}.Rules()
+		routes, refused, err := plan.RecallRequest{File: x.topology(), Flow: x.c.Flow, Source: source, Inputs: inputs(x.c), Lift: x.lift}.Routes()
 		if err != nil {
 			return usage("flow", err, "Remove the input, or ask the owners of the flow file to change it.")
 		}
@@ -191,9 +191,10 @@ func (x *recaller) want(sources, targets []ref.Reference) error {
 			continue
 		}
 		for range max(len(w.Targets), 1) {
-			w.Routes = append(w.Routes, plan.Route{Rules: rules[0]})
+			w.Routes = append(w.Routes, routes[0])
 		}
-		for _, r := range rules {
+		for _, route := range routes {
+			r := route.Rules
 			for _, ignored := range r.Ignored {
 				x.result.warn(ignored)
 			}
