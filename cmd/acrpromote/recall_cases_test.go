@@ -99,7 +99,7 @@ func TestRecallOfALockedImage(t *testing.T) {
 	t.Run("the source refuses the record", func(t *testing.T) {
 		env, image := locked(t, sim.RegistryOptions{}, sim.RegistryOptions{Quirks: sim.Quirks{LockedSubject: true}})
 		env.prod.SetManifestLock(cart, image.Digest, false, false)
-		env.task(recallOf()).want("failed").wantStates("failed failed failed")
+		env.task(recallOf()).want("failed").wantStates("failed pending pending").says("az acr repository update --name contosoprod")
 		if len(readable(env.dev, image.Digest)) != 1 {
 			t.Error("it is withdrawn without a record")
 		}
@@ -187,6 +187,44 @@ func TestRecallDuringAPush(t *testing.T) {
 	}
 	env.task(recallOf("targets", devHost)).want("done").wantStates("recorded withdrawn")
 	env.task(push()).refusedBy("recalled")
+}
+
+// TestTwoRecallsAtOnce: both are done, and one lift undoes both.
+func TestTwoRecallsAtOnce(t *testing.T) {
+	env, image := readyIndex(t)
+	env.task(push()).want("done")
+	first, second := env.start(env.environ(env.stage, recallOf())), env.start(env.environ(env.stage, recallOf("reason", "the same, by someone else")))
+	first.wait().want("done")
+	second.wait().want("done")
+	all := parts(env.prod, image)
+	if got := readable(env.dev, all...); len(got) > 0 || len(env.records(image)) == 0 {
+		t.Errorf("at DEV %v can be read, records %v", got, env.records(image))
+	}
+	env.task(recallOf("lift", "true")).want("done").wantStates("restored restored absent")
+	if got := readable(env.dev, all...); len(got) != 3 {
+		t.Errorf("at DEV %v can be read", got)
+	}
+	env.task(push()).want("done").wantStates("present")
+}
+
+// TestTagOfARecalledImage: a tag that points to an image which may not be read moves to
+// the next release.
+func TestTagOfARecalledImage(t *testing.T) {
+	env, image := ready(t)
+	flows := strings.Replace(recallFlow, "    to: [dev]\n", "    to: [dev]\n    movingTags: [stable]\n", 1)
+	stable := inputs{"action": "invertedPush", "source": source, "targets": devHost + "/" + cart + ":stable", "flowFile": env.flowFile(flows)}
+	env.task(stable).want("done")
+	env.task(recallOf()).want("done")
+	env.task(stable).refusedBy("recalled")
+	env.queue()
+	next := pushImage(env.prod, cart, "1.4.3", 5, 2, 2048)
+	env.record(next)
+	env.lock("1.4.3")
+	env.approve(manager, "")
+	env.task(stable.with("source", prodHost+"/"+cart+":1.4.3")).want("done").wantStates("copied")
+	if got := env.dev.TagDigest(cart, "stable"); got != next.Digest || len(readable(env.dev, image.Digest)) > 0 {
+		t.Errorf("stable points to %s", got)
+	}
 }
 
 // TestRecallByRun withdraws what a run has promoted, by its signed receipts alone.

@@ -746,10 +746,14 @@ func (x *recaller) execute(ctx context.Context, i int) {
 			// It may have been attached before, and be hidden with the image.
 			x.result.note(fmt.Sprintf("Whether %s has a recall record is not known, because reads of it are disabled: %s", m.source, problem(report.SourceSide, err).Reason))
 		default:
-			x.result.done(false, problem(report.SourceSide, err))
-			for j := range m.places {
-				x.settle(i, j, outcome.TargetFailed)
+			problem := problem(report.SourceSide, err)
+			if !x.result.reported(problem, err) {
+				x.result.done(false, lockRemedy(problem, source, err))
 			}
+			for j := range m.places[1:] {
+				x.settle(i, j+1, outcome.Pending)
+			}
+			x.settle(i, 0, unreadState(err))
 			return
 		}
 	}
@@ -827,7 +831,7 @@ func (x *recaller) report(i int) {
 	for j, p := range m.places {
 		x.settle(i, j, x.state(m, p, false))
 		if p.err != nil {
-			problem := lockRemedy(problem(sideOf(m, p), p.err), p, x.lift)
+			problem := lockRemedy(problem(sideOf(m, p), p.err), p, p.err)
 			t := &x.result.result.Images[i].Targets[j]
 			first := t.Error == ""
 			t.Error = problem.Reason
@@ -856,8 +860,8 @@ func (x *recaller) settle(i, j int, state outcome.State) {
 
 // lockRemedy adds the command that an owner runs if a lock refuses the change: this
 // program opens none.
-func lockRemedy(p report.Problem, at *recallPlace, lift bool) report.Problem {
-	if errors.Is(at.err, acr.ErrDisallowed) {
+func lockRemedy(p report.Problem, at *recallPlace, err error) report.Problem {
+	if at.registry != nil && at.registry.Azure && (errors.Is(err, acr.ErrDisallowed) || errors.Is(err, transfer.Locked)) {
 		name, _, _ := strings.Cut(at.Registry, ".")
 		p.Remedy = fmt.Sprintf("Let an owner of the registry unlock the manifest that is named (az acr repository update --name %s --image %s@sha256:… --write-enabled true), run the step again, and lock it again.", name, at.Repository)
 	}

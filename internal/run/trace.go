@@ -385,7 +385,10 @@ func (t *tracer) promotedBy(ctx context.Context, places []ref.Reference, run int
 				}
 				return cmp.Or(err, errNotKept)
 			})
-			if err != nil {
+			switch {
+			case err != nil && readsDisabled(ctx, registry, image.found, err):
+				t.result.warn(fmt.Sprintf("%s may not be read any more, so that its receipts are not known. Name it in source to recall it.", image.found))
+			case err != nil:
 				t.failed = append(t.failed, problem(report.SourceSide, err))
 			}
 			if same < 0 && image.From.Registry != "" {
