@@ -164,12 +164,13 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 
 // TestDriftUnread checks what an audit of a whole flow reports of registries that do not
 // show their locks, do not respond, or are not Azure's, and of an image that is recalled by
-// disabling its reads at the source.
+// disabling its reads at the source, whether or not the source lists what refers to others.
 func TestDriftUnread(t *testing.T) {
 	env := newTestEnv(t)
 	env.broken = true
 	for _, hidden := range []sim.Hidden{sim.HiddenDisallow, sim.HiddenUnknown} {
-		home := env.cloud.Registry("contosohome"+string(hidden)+".azurecr.io", sim.RegistryOptions{Tokens: env.directory, ReadDisabled: sim.ReadDisabled{Manifest: hidden, Attributes: hidden}})
+		home := env.cloud.Registry("contosohome"+string(hidden)+".azurecr.io", sim.RegistryOptions{Tokens: env.directory,
+			ReadDisabled: sim.ReadDisabled{Manifest: hidden, Attributes: hidden}, UnlistedReferrers: hidden == sim.HiddenUnknown})
 		limited := env.cloud.Registry("contosolimited"+string(hidden)+".azurecr.io", sim.RegistryOptions{Tokens: env.directory})
 		dead, targets := "", "limited, mirror" // the retries of a dead one take seconds
 		if hidden == sim.HiddenDisallow {
@@ -194,11 +195,12 @@ flows:
     lock: tag
     require: {approval: {kind: none}, sealed: false}
 `)
-		var recalled descriptor
+		var signed, recalled descriptor
 		for _, r := range []*sim.Registry{home, limited, mirror} {
-			pushImage(r, "shop/a", "1.0", 1, 1, 300)
+			signed = pushImage(r, "shop/a", "1.0", 1, 1, 300)
 			recalled = pushImage(r, "shop/c", "1.0", 3, 1, 300)
 		}
+		testimage.Attach(home, "shop/a", signed, "application/spdx+json", []byte("{}"))
 		pushImage(home, "shop/b", "1.0", 2, 1, 300)
 		pushImage(limited, "shop/b", "1.0", 2, 1, 300)
 		pushImage(mirror, "shop/a", "2.0", 4, 1, 300)
@@ -211,11 +213,11 @@ flows:
 		}
 		slices.Sort(got)
 		want := []string{
-			"extra-tag /shop/a:2.0", "missing /shop/b:1.0", "recalled-readable /shop/c", "recalled-readable limited/shop/c",
+			"attached-missing /shop/a", "attached-missing limited/shop/a", "extra-tag /shop/a:2.0", "missing /shop/b:1.0", "recalled-readable /shop/c", "recalled-readable limited/shop/c",
 			"unread limited/shop/a",
 		}
 		if dead != "" {
-			want = slices.Insert(want, 4, "unread dead/shop/a")
+			want = slices.Insert(want, 6, "unread dead/shop/a")
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("%s: found\n%s\nwant\n%s", hidden, strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -185,6 +185,10 @@ func (a *azure) registryAnswers(w http.ResponseWriter, r *http.Request) bool {
 		return refuse(http.StatusMethodNotAllowed, "REGISTRY_DISALLOWED_OPERATION")
 	case id == "read-disabled-put" && r.Method == http.MethodGet && strings.HasPrefix(rest, "manifests/"):
 		return accept(http.StatusOK)
+	case id == "listed-referrers" && rest == "_manifests":
+		w.WriteHeader(http.StatusOK)
+		fmt.Fprintf(w, `{"manifests":[{"digest":%q}]}`, registry.TagDigest(repository, "1"))
+		return true
 	case id == "pull-token-tags" && rest == "tags/list":
 		return accept(http.StatusOK)
 	case id == "pull-token-attributes" && r.Method == http.MethodGet && rest == "_tags/1":

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"time"
 )
@@ -154,6 +155,27 @@ func referrers(r response) (digests []string, ok bool) {
 		digests = append(digests, d.Digest)
 	}
 	return digests, true
+}
+
+func probeListedReferrers(ctx context.Context, c *check) answer {
+	return c.ofImage(ctx, ofRegistry, "listed-referrers", func(r *repository, image *pushed) (answer, error) {
+		artifact, err := r.push(ctx, "", image)
+		if err != nil {
+			return answer{}, err
+		}
+		got, err := r.do(ctx, http.MethodGet, "/acr/v1/"+url.PathEscape(r.name)+"/_manifests?api-version=2021-07-01", "", nil)
+		if err != nil {
+			return answer{}, err
+		}
+		listed, ok := referrers(got) // the two lists have the same form
+		switch {
+		case !ok:
+			return got.answer(answerOther), nil
+		case slices.Contains(listed, artifact.digest):
+			return got.answer(answerA), nil
+		}
+		return got.answer(answerB), nil
+	})
 }
 
 func probePullTokenTags(ctx context.Context, c *check) answer {

@@ -29,27 +29,28 @@ type Principal struct{ ObjectID, TenantID, ClientID string }
 // with a referrers API and without anonymous pull that nobody can sign in to by
 // Entra.
 type RegistryOptions struct {
-	Tokens           TokenVerifier    // nil: every exchange is refused
-	Now              func() time.Time // drives createdTime and lastUpdateTime; nil is time.Now. Tokens run by real time
-	TokenLifetime    time.Duration    // of access tokens, whole seconds; 0 is 75 minutes
-	RefreshLifetime  time.Duration    // of refresh tokens, whole seconds; 0 is 3 hours
-	NoAccessClaim    bool             // access tokens do not show what they grant
-	StrictScopes     bool             // refuse a token (401) unless all of the asked scope is granted, instead of granting less
-	AnonymousPull    bool
-	NoReferrers      bool          // no referrers API, as with customer-managed keys
-	ReferrersPage    int           // descriptors in one answer; 0 is 100
-	TokenHost        string        // where tokens are issued; "" is the registry itself
-	StorageHost      string        // where blob downloads are sent, one for each registry; "" is <name>.blob.core.windows.net
-	DownloadLifetime time.Duration // of a signed download address, whole seconds; 0 is 20 minutes
-	Lag              Lag           // until a write is seen by other connections
-	Limits           Limits        // requests that one identity may send; the zero value is no limit
-	EqualTagPut      bool          // take a PUT of the digest that a locked tag points at already, instead of refusing it
-	LockedPatch      bool          // refuse every PATCH of a tag or manifest that is locked for writing (azure-sdk-for-net#22827)
-	ReadDisabled     ReadDisabled  // what is answered about a manifest that may not be read
-	SoftDelete       SoftDelete    // keep what is deleted, and refuse to take it again
-	PurgeEvery       int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
-	HTTP2            bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
-	Quirks           Quirks        // what other registries do
+	Tokens            TokenVerifier    // nil: every exchange is refused
+	Now               func() time.Time // drives createdTime and lastUpdateTime; nil is time.Now. Tokens run by real time
+	TokenLifetime     time.Duration    // of access tokens, whole seconds; 0 is 75 minutes
+	RefreshLifetime   time.Duration    // of refresh tokens, whole seconds; 0 is 3 hours
+	NoAccessClaim     bool             // access tokens do not show what they grant
+	StrictScopes      bool             // refuse a token (401) unless all of the asked scope is granted, instead of granting less
+	AnonymousPull     bool
+	NoReferrers       bool          // no referrers API, as with customer-managed keys
+	ReferrersPage     int           // descriptors in one answer; 0 is 100
+	TokenHost         string        // where tokens are issued; "" is the registry itself
+	StorageHost       string        // where blob downloads are sent, one for each registry; "" is <name>.blob.core.windows.net
+	DownloadLifetime  time.Duration // of a signed download address, whole seconds; 0 is 20 minutes
+	Lag               Lag           // until a write is seen by other connections
+	Limits            Limits        // requests that one identity may send; the zero value is no limit
+	EqualTagPut       bool          // take a PUT of the digest that a locked tag points at already, instead of refusing it
+	LockedPatch       bool          // refuse every PATCH of a tag or manifest that is locked for writing (azure-sdk-for-net#22827)
+	ReadDisabled      ReadDisabled  // what is answered about a manifest that may not be read
+	UnlistedReferrers bool          // the list of manifests leaves out those that refer to others
+	SoftDelete        SoftDelete    // keep what is deleted, and refuse to take it again
+	PurgeEvery        int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
+	HTTP2             bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
+	Quirks            Quirks        // what other registries do
 }
 
 // Registry is one simulated Azure container registry.

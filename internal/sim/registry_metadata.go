@@ -163,7 +163,7 @@ func (r *Registry) serveMetadata(w http.ResponseWriter, req *http.Request, path 
 	case listing:
 		digests := []string{}
 		for digest, m := range repo.manifests {
-			if m.attributes.list {
+			if m.attributes.list && !(r.o.UnlistedReferrers && m.document.Subject != nil) {
 				digests = append(digests, digest)
 			}
 		}

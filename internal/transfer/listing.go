@@ -162,8 +162,8 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Li
 // Relate reads the manifests of a listed repository, and keeps which of them refer to
 // which: one request for each, of which registries permit 20 times as many as they permit
 // lists of referrers. It reports false, and all lists are requested, if there are more
-// than most manifests, if one cannot be read, or if the registry's own list for one of
-// them differs.
+// than most manifests, if one cannot be read, if the registry's own list for one of them
+// differs, or if nothing has shown yet that the registry lists what refers to others.
 func (r *Registry) Relate(ctx context.Context, repo string, most int) bool {
 	l, err := r.List(ctx, repo)
 	if err != nil {
@@ -185,7 +185,7 @@ func (r *Registry) relate(ctx context.Context, repo string, l *Listing, most int
 	}
 	var mu sync.Mutex
 	lists := map[string]referrerList{}
-	example := all[0].Digest
+	example := ""
 	if forEach(ctx, all, func(ctx context.Context, d Descriptor) error {
 		m, err := r.manifest(ctx, repo, d.Digest, Descriptor{})
 		if err != nil || m.subject == nil {
@@ -201,9 +201,17 @@ func (r *Registry) relate(ctx context.Context, repo string, l *Listing, most int
 	}) != nil {
 		return false
 	}
-	own, err := r.referrers(ctx, repo, example)
-	if err != nil || !own.api || len(own.entries) != len(lists[example].entries) || len(own.lacking(lists[example].entries)) > 0 {
-		return false
+	if example == "" {
+		// Nothing refers to anything here, if the registry lists what does.
+		if !r.manifestsShowReferrers.Load() {
+			return false
+		}
+	} else {
+		own, err := r.referrers(ctx, repo, example)
+		if err != nil || !own.api || len(own.entries) != len(lists[example].entries) || len(own.lacking(lists[example].entries)) > 0 {
+			return false
+		}
+		r.manifestsShowReferrers.Store(true)
 	}
 	for _, d := range all {
 		list := lists[d.Digest]

@@ -137,6 +137,8 @@ func TestRelate(t *testing.T) {
 			switch path := r.URL.EscapedPath(); {
 			case path == "/acr/v1/shop%2Fcart/_tags":
 				fmt.Fprintf(w, `{"tags":[{"name":"1.0","digest":%q}]}`, image.digest)
+			case strings.HasPrefix(path, "/acr/v1/shop%2Fbare"):
+				fmt.Fprintf(w, `{"manifests":[{"digest":%q}]}`, image.digest)
 			case path == "/acr/v1/shop%2Fcart/_manifests":
 				fmt.Fprintf(w, `{"manifests":[{"digest":%q},{"digest":%q},{"digest":%q}]}`, image.digest, other.digest, sbom.digest)
 			case strings.HasPrefix(path, "/v2/shop/cart/referrers/"):
@@ -163,8 +165,14 @@ func TestRelate(t *testing.T) {
 			}
 		}))
 		r := newTestRegistry(strings.TrimPrefix(s.URL, "http://"))
+		if r.Relate(t.Context(), "shop/bare2", 3) {
+			t.Errorf("%s: nothing has shown yet that the registry lists what refers to others", c.name)
+		}
 		if got := r.Relate(t.Context(), "shop/cart", c.most); got != c.want || r.Relate(t.Context(), "shop/cart", c.most) != c.want {
 			t.Errorf("%s: %v", c.name, got)
+		}
+		if got := r.Relate(t.Context(), "shop/bare", 3); got != c.want {
+			t.Errorf("%s: a repository in which nothing refers to anything: %v", c.name, got)
 		}
 		for _, m := range []content{image, other} {
 			found, err := r.Referrers(t.Context(), "shop/cart", m.digest, "")

@@ -55,10 +55,13 @@ type Registry struct {
 	noHead         atomic.Bool         // HEAD of manifests is not answered: they are read
 	headWorks      atomic.Bool         // a HEAD request has found a manifest
 	doubtHead      atomic.Bool         // a GET request has found one, where HEAD may not work
-	usePatch       atomic.Bool         // blobs are sent with PATCH: PUT takes no body
-	blobsFound     *cache[bool]        // repositories that had a blob which was to be sent
-	absentSince    *cache[time.Time]   // when a tag was not found
-	untaggedSince  *cache[time.Time]   // when a manifest was put by digest, by repository@digest
+	// manifestsShowReferrers: the list of a repository's manifests has those that refer
+	// to others.
+	manifestsShowReferrers atomic.Bool
+	usePatch               atomic.Bool       // blobs are sent with PATCH: PUT takes no body
+	blobsFound             *cache[bool]      // repositories that had a blob which was to be sent
+	absentSince            *cache[time.Time] // when a tag was not found
+	untaggedSince          *cache[time.Time] // when a manifest was put by digest, by repository@digest
 
 	retryPause     time.Duration // before the first retry
 	stallTimeout   time.Duration // without a byte, until a stream is given up
