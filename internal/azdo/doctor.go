@@ -346,7 +346,7 @@ func (r *reading) environment(e *doctor.Environment) {
 		case "Administrator":
 		case "":
 			r.failed(e.Where, what, &malformed{reason: "it does not name a role"})
-			continue
+			return
 		default:
 			continue
 		}
@@ -427,6 +427,7 @@ func (r *reading) rights(branch *doctor.Branch, levels ...string) {
 			entries, ok := in(acl, "acesDictionary").(map[string]any)
 			if !ok {
 				r.failed(branch.Where, what, &malformed{reason: "it lists nothing"})
+				return
 			}
 			for descriptor, entry := range entries {
 				effective[descriptor] = (effective[descriptor] | whole(entry, "allow") | whole(entry, "extendedInfo.effectiveAllow")) &^ max(whole(entry, "deny"), 0)
