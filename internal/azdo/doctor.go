@@ -330,10 +330,14 @@ func (r *reading) environment(e *doctor.Environment) {
 			continue
 		}
 		e.Approvals++
-		if s := check.Settings; s != nil {
-			e.Required = max(e.Required, cmp.Or(s.Required, len(s.Approvers))) // 0 is all of them
-			e.SelfApproval = e.SelfApproval || !s.RequesterExcluded
+		s := check.Settings
+		if s == nil {
+			r.failed(e.Where, "the settings of its approval", &malformed{reason: "they do not list approvers"})
+			e.Required = e.MinApprovers
+			continue
 		}
+		e.Required = max(e.Required, cmp.Or(s.Required, len(s.Approvers))) // 0 is all of them
+		e.SelfApproval = e.SelfApproval || !s.RequesterExcluded
 	}
 	scope := "environmentreferencerole"
 	if resource.Type == "endpoint" {

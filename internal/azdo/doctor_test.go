@@ -273,6 +273,18 @@ func TestDoctorWithoutRights(t *testing.T) {
 				return false
 			})
 		}, []string{"agent pool Release agents", "flow file Rules@refs/heads/main:flow.yml", "service connection prod-reader", "service connection web-writer"}},
+		{"approval settings", func(c *clinic) {
+			client := *c.client
+			client.Transport = rewriting{client.Transport, "/checks/configurations", func(document any) any {
+				for _, v := range in(document, "value").(list) {
+					if in(v, "type", "name") == "Approval" {
+						set(v, "x", "settings", "approvers")
+					}
+				}
+				return document
+			}}
+			c.client = &client
+		}, []string{"environment Production"}},
 		{"nothing", func(c *clinic) {
 			c.org.Intercept(func(w http.ResponseWriter, _ *http.Request) bool {
 				http.Error(w, "no", http.StatusBadGateway)
