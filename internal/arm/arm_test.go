@@ -177,6 +177,35 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// TestTask checks what is known of a task's steps.
+func TestTask(t *testing.T) {
+	for _, c := range []struct{ step, steps, outside string }{
+		{`{"encodedTaskContent": "c3RlcHM=", "encodedValuesContent": "dmFsdWVz", "values": [{"name": "a", "value": "--include-locked"}], "contextPath": "/dev/null"}`, "steps\nvalues\n--include-locked", "false"},
+		{`{"encodedTaskContent": "c3RlcHM="}`, "steps\n", "false"},
+		{`{"encodedTaskContent": "?"}`, "\n", "true"},
+		{`{"encodedTaskContent": "c3RlcHM=", "contextPath": "https://github.com/contoso/shop"}`, "steps\n", "true"},
+		{`{"taskFilePath": "purge.yaml", "contextPath": "https://github.com/contoso/shop"}`, "\n", "true"},
+		{`null`, "\n", "true"},
+	} {
+		r := &doctor.Registry{}
+		if err := add(r, "tasks", json.RawMessage(fmt.Sprintf(`{"name": "t", "properties": {"status": "Enabled", "step": %s}}`, c.step))); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Tasks[0]; got.Steps != c.steps || fmt.Sprint(got.Outside) != c.outside {
+			t.Errorf("%s: %+v", c.step, got)
+		}
+	}
+}
+
+// TestHosts checks that each cloud has its own host and audience.
+func TestHosts(t *testing.T) {
+	for cloud, want := range map[string]string{"AzureCloud": host, "AzureChinaCloud": "management.chinacloudapi.cn", "AzureUSGovernment": "management.usgovcloudapi.net", "": ""} {
+		if got := Host(cloud); got != want {
+			t.Errorf("%s: %s", cloud, got)
+		}
+	}
+}
+
 const registryID = "/subscriptions/s/resourceGroups/g/providers/Microsoft.ContainerRegistry/registries/prod"
 
 // TestManyAssignments reads 10,000 role assignments, some of them to identities that were

@@ -104,8 +104,9 @@ type childProperties struct {
 	Source, Target struct{ URI string }
 	Parent         struct{ ID string }
 	Step           struct {
-		Type, ContextPath, TaskFilePath, EncodedTaskContent string
-		Values                                              []struct{ Value string }
+		ContextPath, TaskFilePath                string
+		EncodedTaskContent, EncodedValuesContent string
+		Values                                   []struct{ Value string }
 	}
 }
 
@@ -173,6 +174,22 @@ type Found struct {
 	properties registryProperties
 }
 
+// collections are what belongs to a registry.
+var collections = []struct {
+	name, what string
+	versions   []string
+	premium    bool // registries of other tiers have none
+}{
+	{"scopeMaps", "The scope maps of its tokens", stable, false},
+	{"tokens", "The list of its tokens", stable, false},
+	{"tasks", "The list of its tasks", taskAPI, false},
+	{"importPipelines", "The list of its import pipelines", preview, true},
+	{"exportPipelines", "The list of its export pipelines", preview, true},
+	{"cacheRules", "The list of its cache rules", stable, false},
+	{"credentialSets", "The list of credential sets of its cache rules", stable, false},
+	{"connectedRegistries", "The list of its connected registries", both, true},
+}
+
 // Read adds to a registry what belongs to it, and who has rights on it. What cannot be
 // read is added to what is unread.
 func (c *Client) Read(ctx context.Context, f *Found, r *doctor.Registry) {
@@ -181,60 +198,56 @@ func (c *Client) Read(ctx context.Context, f *Found, r *doctor.Registry) {
 	c.settings(ctx, f, r)
 	c.assignments(ctx, r)
 	r.ScopeMaps = map[string][]string{}
-	for _, list := range []struct {
-		name, what string
-		versions   []string
-		premium    bool // registries of other tiers have none
-		add        func(resource, childProperties)
-	}{
-		{"scopeMaps", "The scope maps of its tokens", stable, false, func(child resource, p childProperties) { r.ScopeMaps[strings.ToLower(child.ID)] = p.Actions }},
-		{"tokens", "The list of its tokens", stable, false, func(child resource, p childProperties) {
-			t := doctor.Token{Name: child.Name, Status: p.Status, ScopeMap: p.ScopeMapID, Certificates: len(p.Credentials.Certificates)}
-			for _, password := range p.Credentials.Passwords {
-				t.Passwords = append(t.Passwords, password.Expiry)
-			}
-			r.Tokens = append(r.Tokens, t)
-		}},
-		{"tasks", "The list of its tasks", taskAPI, false, func(child resource, p childProperties) { r.Tasks = append(r.Tasks, task(child, p)) }},
-		{"importPipelines", "The list of its import pipelines", preview, true, func(child resource, p childProperties) {
-			r.Pipelines = append(r.Pipelines, doctor.Pipeline{Name: child.Name, URI: p.Source.URI})
-		}},
-		{"exportPipelines", "The list of its export pipelines", preview, true, func(child resource, p childProperties) {
-			r.Pipelines = append(r.Pipelines, doctor.Pipeline{Name: child.Name, URI: p.Target.URI, Export: true})
-		}},
-		{"cacheRules", "The list of its cache rules", stable, false, func(child resource, p childProperties) {
-			r.CacheRules = append(r.CacheRules, doctor.CacheRule{Name: child.Name, Source: p.SourceRepository, Target: p.TargetRepository})
-		}},
-		{"credentialSets", "The list of credential sets of its cache rules", stable, false, func(resource, childProperties) {}},
-		{"connectedRegistries", "The list of its connected registries", both, true, func(child resource, p childProperties) {
-			r.Connected = append(r.Connected, doctor.Connected{Name: child.Name, Mode: p.Mode, Parent: p.Parent.ID})
-		}},
-	} {
-		if list.premium && !strings.EqualFold(r.Settings.SKU, "Premium") {
+	for _, of := range collections {
+		if of.premium && !strings.EqualFold(r.Settings.SKU, "Premium") {
 			continue
 		}
-		c.unread(r, list.what, c.list(ctx, r.ID+"/"+list.name, list.versions, "", maxChildren, func(element json.RawMessage) error {
-			var child resource
-			var p childProperties
-			if err := json.Unmarshal(element, &child); err != nil {
-				return err
-			}
-			if len(child.Properties) > 0 {
-				if err := json.Unmarshal(child.Properties, &p); err != nil {
-					return err
-				}
-			}
-			r.Identities = append(r.Identities, child.identities()...)
-			list.add(child, p)
-			return nil
+		c.unread(r, of.what, c.list(ctx, r.ID+"/"+of.name, of.versions, "", maxChildren, func(element json.RawMessage) error {
+			return add(r, of.name, element)
 		}))
 	}
+}
+
+// add adds an element of a collection to the registry.
+func add(r *doctor.Registry, collection string, element json.RawMessage) error {
+	var child resource
+	var p childProperties
+	if err := json.Unmarshal(element, &child); err != nil {
+		return err
+	}
+	if len(child.Properties) > 0 {
+		if err := json.Unmarshal(child.Properties, &p); err != nil {
+			return err
+		}
+	}
+	r.Identities = append(r.Identities, child.identities()...)
+	switch collection {
+	case "scopeMaps":
+		r.ScopeMaps[strings.ToLower(child.ID)] = p.Actions
+	case "tokens":
+		t := doctor.Token{Name: child.Name, Status: p.Status, ScopeMap: p.ScopeMapID, Certificates: len(p.Credentials.Certificates)}
+		for _, password := range p.Credentials.Passwords {
+			t.Passwords = append(t.Passwords, password.Expiry)
+		}
+		r.Tokens = append(r.Tokens, t)
+	case "tasks":
+		r.Tasks = append(r.Tasks, task(child.Name, &p))
+	case "importPipelines":
+		r.Pipelines = append(r.Pipelines, doctor.Pipeline{Name: child.Name, URI: p.Source.URI})
+	case "exportPipelines":
+		r.Pipelines = append(r.Pipelines, doctor.Pipeline{Name: child.Name, URI: p.Target.URI, Export: true})
+	case "cacheRules":
+		r.CacheRules = append(r.CacheRules, doctor.CacheRule{Name: child.Name, Source: p.SourceRepository, Target: p.TargetRepository})
+	case "connectedRegistries":
+		r.Connected = append(r.Connected, doctor.Connected{Name: child.Name, Mode: p.Mode, Parent: p.Parent.ID})
+	}
+	return nil
 }
 
 // settings reads the properties of the registry. Those of the stable version are known;
 // the policy for soft delete is in preview.
 func (c *Client) settings(ctx context.Context, f *Found, r *doctor.Registry) {
-	p := f.properties
+	p := &f.properties
 	r.Settings = doctor.Settings{
 		Read: true, SKU: f.SKU.Name, RoleAssignmentMode: p.RoleAssignmentMode, AdminUser: p.AdminUserEnabled, AnonymousPull: p.AnonymousPullEnabled,
 		PublicNetworkAccess: p.PublicNetworkAccess, DefaultAction: p.NetworkRuleSet.DefaultAction, BypassOptions: p.NetworkRuleBypassOptions, BypassForTasks: p.NetworkRuleBypassAllowedForTasks,
@@ -259,10 +272,11 @@ func (c *Client) settings(ctx context.Context, f *Found, r *doctor.Registry) {
 }
 
 // task returns a task with the text of its steps.
-func task(child resource, p childProperties) doctor.Task {
-	t := doctor.Task{Name: child.Name, Status: p.Status}
+func task(name string, p *childProperties) doctor.Task {
+	t := doctor.Task{Name: name, Status: p.Status}
 	steps, err := base64.StdEncoding.DecodeString(p.Step.EncodedTaskContent)
-	t.Steps = string(steps)
+	values, _ := base64.StdEncoding.DecodeString(p.Step.EncodedValuesContent)
+	t.Steps = string(steps) + "\n" + string(values)
 	for _, value := range p.Step.Values {
 		t.Steps += "\n" + value.Value
 	}

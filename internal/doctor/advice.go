@@ -27,7 +27,8 @@ func Advise(s Setup, asked []string) Advice {
 			a.Outbound = append(a.Outbound, strings.TrimSuffix(host, ":443"))
 		}
 	}
-	for _, r := range s.Registries {
+	for i := range s.Registries {
+		r := &s.Registries[i]
 		a.Outbound = append(a.Outbound, r.Host)
 		switch {
 		case r.Settings.DataEndpoint:
@@ -54,7 +55,7 @@ func Advise(s Setup, asked []string) Advice {
 
 // inbound adds from where a registry can be reached, and what narrows that to the
 // agents if there is no private endpoint.
-func (a *Advice) inbound(r Registry) {
+func (a *Advice) inbound(r *Registry) {
 	var from []string
 	for _, e := range r.Settings.Endpoints {
 		if strings.EqualFold(e.Status, "Approved") {

@@ -90,8 +90,8 @@ type Accepted struct {
 // Judge returns what is wider than the flows need, the most severe first.
 func Judge(s Setup) Verdict {
 	j := &judge{}
-	for _, r := range s.Registries {
-		j.registry(s, r)
+	for i := range s.Registries {
+		j.registry(s, &s.Registries[i])
 	}
 	if s.DevOps != nil {
 		j.devops(s.DevOps, s.writes)

@@ -179,25 +179,25 @@ func part(id, key string) string {
 // registryJudge judges one registry.
 type registryJudge struct {
 	*judge
-	Registry
+	*Registry
 	setup     Setup
 	protected bool
 	facts     []string
 }
 
 // protected reports whether there is a registry of less trust, or none of more.
-func (s Setup) protected(r Registry) bool {
+func (s Setup) protected(r *Registry) bool {
 	none := true
-	for _, other := range s.Registries {
-		if other.Trust < r.Trust {
+	for i := range s.Registries {
+		if s.Registries[i].Trust < r.Trust {
 			return true
 		}
-		none = none && other.Trust <= r.Trust
+		none = none && s.Registries[i].Trust <= r.Trust
 	}
 	return none
 }
 
-func (j *judge) registry(s Setup, r Registry) {
+func (j *judge) registry(s Setup, r *Registry) {
 	rj := &registryJudge{judge: j, Registry: r, setup: s, protected: s.protected(r),
 		facts: []string{"id", r.ID, "registry", part(r.ID, "registries"), "group", part(r.ID, "resourceGroups")}}
 	if !r.Azure {
@@ -249,7 +249,7 @@ func or(value, otherwise string) string {
 // for what Azure Resource Manager does not show, except for the two that let people in
 // by a password or without: these are always shown.
 func (r *registryJudge) settings() {
-	s := r.Settings
+	s := &r.Settings
 	if !s.Read {
 		return
 	}
@@ -292,9 +292,12 @@ const referrersOfRun = 100 * 5
 
 const abacMode = "AbacRepositoryPermissions"
 
+// abac reports whether the registry honours data actions alone.
+func (r *Registry) abac() bool { return strings.EqualFold(r.Settings.RoleAssignmentMode, abacMode) }
+
 // network judges from where the registry can be reached.
 func (r *registryJudge) network() {
-	s := r.Settings
+	s := &r.Settings
 	if !s.Read {
 		return
 	}
@@ -358,7 +361,7 @@ const mostListed = 100
 
 // assignments judges who has rights on the registry.
 func (r *registryJudge) assignments() {
-	abac := strings.EqualFold(r.Settings.RoleAssignmentMode, abacMode)
+	abac := r.abac()
 	lower := r.lowerIdentities()
 	roles := map[string]granted{}
 	for id, role := range r.Roles {
@@ -444,11 +447,12 @@ func (r *registryJudge) lowerIdentities() map[string]string {
 		here[a.ID()] = true
 	}
 	found := map[string]string{}
-	for _, other := range r.setup.Registries {
+	for i := range r.setup.Registries {
+		other := &r.setup.Registries[i]
 		if other.Trust >= r.Trust {
 			continue
 		}
-		abac := strings.EqualFold(other.Settings.RoleAssignmentMode, abacMode)
+		abac := other.abac()
 		for _, a := range other.Assignments {
 			if role, known := other.Roles[a.Role]; known && !here[a.ID()] && len(role.permits(abac)[writes]) > 0 {
 				found[a.Principal] = other.where()
@@ -466,7 +470,7 @@ func (r *Registry) permits(objectID string) granted {
 	var all granted
 	for _, a := range r.Assignments {
 		if objectID != "" && strings.EqualFold(a.Principal, objectID) {
-			for kind, permits := range r.Roles[a.Role].permits(strings.EqualFold(r.Settings.RoleAssignmentMode, abacMode)) {
+			for kind, permits := range r.Roles[a.Role].permits(r.abac()) {
 				all[kind] = append(all[kind], permits...)
 			}
 		}
@@ -507,7 +511,7 @@ func (r *registryJudge) content() {
 			r.add("purge-locked", "task", t.Name)
 		case purge && !t.Outside && onlyPurges(t.Steps):
 			r.add("purge-task", "task", t.Name)
-		case !strings.EqualFold(r.Settings.RoleAssignmentMode, abacMode):
+		case !r.abac():
 			r.add("task", "task", t.Name)
 		}
 	}

@@ -292,6 +292,28 @@ func TestFaultsAreFound(t *testing.T) {
 	t.Logf("%d faults", len(faults))
 }
 
+// TestRegistryInBetween checks that a registry between two others is protected, and that
+// it is below the one that is trusted more.
+func TestRegistryInBetween(t *testing.T) {
+	const tester = "aaaaaaaa-0000-4000-8000-000000000007"
+	s := clean()
+	stage := s.Registries[0]
+	stage.Name, stage.Host, stage.ID, stage.Trust = "stage", "stage.azurecr.io", strings.Replace(prodID, "/prod", "/stage", 1), 1
+	stage.CacheRules = []CacheRule{{"prod", "prod.azurecr.io/*", "*"}}
+	stage.Assignments = append([]Assignment{assigned(tester, "acrpush", stage.ID)}, stage.Assignments[3:]...)
+	s.Registries[0].Trust = 2
+	grant(&s, tester, "acrpull", prodID)
+	s.Registries = append(s.Registries, stage)
+	var got []string
+	for _, f := range Judge(s).Findings {
+		got = append(got, f.ID+" "+f.Where)
+	}
+	want := []string{"lower-identity registry prod (prod.azurecr.io)", "writer-unexpected registry stage (stage.azurecr.io)", "cache-of-trusted registry stage (stage.azurecr.io)"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestManyAssignments checks that the findings of 10,000 role assignments are limited,
 // and say how many there are.
 func TestManyAssignments(t *testing.T) {
