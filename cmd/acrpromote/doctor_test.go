@@ -79,6 +79,13 @@ func TestDoctor(t *testing.T) {
 	if got := len(o.at("doctor", "accepted").([]any)); got != 3 {
 		t.Errorf("%d accepted rights: %v", got, o.at("doctor", "accepted"))
 	}
+	if hosts := fmt.Sprint(o.at("doctor", "outbound")); !strings.Contains(hosts, "contosoprod.westeurope.data.azurecr.io") || !strings.Contains(hosts, "*.blob.core.windows.net") ||
+		!strings.Contains(hosts, entraHost) || strings.Contains(hosts, sim.ManagementHost) {
+		t.Errorf("outbound %s", hosts)
+	}
+	if got, want := fmt.Sprint(o.at("doctor", "inbound")), "["+prodHost+" from the private endpoint clusters]"; got != want {
+		t.Errorf("inbound %s", got)
+	}
 	if o.at("rules") != "verified" || o.at("doctor", "failOn") != "high" {
 		t.Errorf("rules %v, failOn %v", o.at("rules"), o.at("doctor", "failOn"))
 	}
@@ -197,11 +204,15 @@ func TestDoctorCannotRead(t *testing.T) {
 		}},
 		sim.Fault{Host: sim.ManagementHost, Path: "/contosodev/tokens$", Times: sim.Always, Do: func(w http.ResponseWriter, r *http.Request, rest http.Handler) {
 			fmt.Fprint(w, `{"future": []}`)
+		}},
+		sim.Fault{Host: sim.ManagementHost, Path: "/contosodev2/tokens$", Times: sim.Always, Do: func(w http.ResponseWriter, r *http.Request, rest http.Handler) {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprintf(w, `{"error": {"code": "AuthorizationFailed", "message": "The token %s has no right."}}`, r.Header.Get("Authorization"))
 		}})
 	m.WithdrawVersion("2025-11-01")
 	o := env.task(in)
 	o.refusedBy("trust-too-wide")
-	if got, want := o.atRegistries(), []string{"unknown unread dev", "unknown unread prod"}; !slices.Equal(got, want) {
+	if got, want := o.atRegistries(), []string{"unknown unread dev", "unknown unread prod", "unknown unread web"}; !slices.Equal(got, want) {
 		t.Errorf("found %q, want %q", got, want)
 	}
 	if h := script.Happened(); h[0] != 1 || !strings.Contains(o.stdout, "retrying in") {
