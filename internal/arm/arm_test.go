@@ -279,6 +279,14 @@ func TestFind(t *testing.T) {
 		t.Errorf("%v, %v, %q", found, err, asked)
 	}
 	asked = nil
+	silent := client(t, func(r *http.Request) (int, string) {
+		asked = append(asked, r.URL.Path)
+		return 0, ""
+	})
+	if found, err = silent.Find(context.Background(), 1, is("prod.azurecr.io"), "first"); err == nil || found[0] != nil || len(asked) != 1 {
+		t.Errorf("no answer: %v, %v, %q", found, err, asked)
+	}
+	asked = nil
 	found, err = c.Find(context.Background(), 2, is("prod.azurecr.io", "dev.azurecr.io"), "first")
 	if err == nil || found[0] == nil || found[1] != nil || len(asked) != 4 || strings.Contains(strings.Join(asked, " "), "..//") {
 		t.Errorf("%v, %v, %q", found, err, asked)

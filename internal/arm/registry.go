@@ -138,7 +138,9 @@ func (c *Client) Find(ctx context.Context, n int, is func(loginServer string) in
 	}
 	for _, subscription := range first {
 		// A subscription that the connection names need not be the one of the registry.
-		_ = look(subscription)
+		if err := look(subscription); unanswered(err) {
+			return found, err
+		}
 	}
 	if left == 0 {
 		return found, nil
@@ -153,9 +155,20 @@ func (c *Client) Find(ctx context.Context, n int, is func(loginServer string) in
 		return nil
 	})
 	for _, subscription := range all {
-		err = errors.Join(err, look(subscription))
+		failed := look(subscription)
+		err = errors.Join(err, failed)
+		if unanswered(failed) {
+			break
+		}
 	}
 	return found, err
+}
+
+// unanswered reports whether there was no answer, so that another request would have to
+// wait for one, too.
+func unanswered(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == 0
 }
 
 // escaped keeps what Azure says from being more than one segment of a path.

@@ -49,7 +49,7 @@ func (s *Session) Management(host string, target bool) (m *Management, key strin
 		return nil, "", err
 	}
 	m.Client, err = arm.New(cloud.Name, credential, s.network.Client(egress.Phase{
-		Name: "reading Azure Resource Manager", Hosts: []string{arm.Host(cloud.Name)}, Paced: true, Retries: vaultRetryLimit,
+		Name: "reading Azure Resource Manager", Hosts: []string{arm.Host(cloud.Name)}, Paced: true, Retries: retryLimit,
 		Timeout: serviceTimeout, BodyLimit: arm.MaxPage,
 	}), clientID, s.config.Secrets)
 	if err != nil {
