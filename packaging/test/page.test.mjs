@@ -15,7 +15,6 @@ import { findBrowser, launch } from '../browser.mjs';
 
 const root = path.dirname(path.dirname(path.dirname(fileURLToPath(import.meta.url))));
 const results = path.join(root, 'internal', 'report', 'testdata');
-const axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const browserPath = findBrowser();
 const stored = (name) => JSON.parse(fs.readFileSync(path.join(results, `${name}.json.golden`), 'utf8'));
 
@@ -30,8 +29,10 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
   let browser;
   let folder;
   let program;
+  let axe;
 
   before(async () => {
+    axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
     folder = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-page-'));
     program = process.env.ACRPROMOTE_PROGRAM;
     if (!program || !fs.existsSync(program)) {
