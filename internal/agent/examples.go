@@ -34,7 +34,7 @@ var examples = map[string][]example{
 	},
 	Audit: {
 		{"Whether an image has arrived, with every blob", "acrpromote audit --deep \\\n  --source <prod>.azurecr.io/shop/cart:1.4.2 --targets <dev>.azurecr.io"},
-		{"Whether all images of a flow have arrived, as JSON", "acrpromote audit --flowFile flows.yml --flow released \\\n  --images 'shop/*:1.4.2' --output json"},
+		{"Whether anything that a flow has released has drifted, as JSON", "acrpromote audit --flowFile flows.yml --flow released --output json"},
 	},
 	VerifyReceipt: {
 		{"Whether the image was approved for production", "acrpromote verifyReceipt --source <dev>.azurecr.io/shop/cart:1.4.2 \\\n  --receiptKeys receipts.pem --environment Production --minApprovers 2"},
