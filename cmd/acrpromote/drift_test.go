@@ -52,7 +52,8 @@ func (o outcome) drifted() []string {
 }
 
 // TestDriftOfAWholeFlow checks that an audit of a whole flow finds nothing after a push,
-// and then every kind of drift, each once and by its name.
+// then every kind of drift, each once and by its name, and that the next push repairs what
+// a push can repair.
 func TestDriftOfAWholeFlow(t *testing.T) {
 	env := newTestEnv(t)
 	env.prod.Grant(clientID, "**", sim.CatalogLister...)
@@ -159,6 +160,22 @@ func TestDriftOfAWholeFlow(t *testing.T) {
 	o = env.task(audit).want("partial")
 	if got := o.drifted(); !slices.Equal(got, want) {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+
+	// The next push repairs what a push can repair.
+	lines := ""
+	for name := range images {
+		if !slices.Contains([]string{"differs", "moved", "recalled"}, name) {
+			lines += "shop/" + name + ":1.0\n"
+		}
+	}
+	env.task(set.with("images", lines)).want("done")
+	left := []string{
+		"differs dev/shop/differs:1.0", "extra-tag dev/shop/gone:1.0", "extra-tag dev/shop/web:9.9", "not-subscribed dev2/shop/part",
+		"recalled-readable dev/shop/recalled", "tag-moved dev/shop/moved:1.0",
+	}
+	if got := env.task(audit).want("partial").drifted(); !slices.Equal(got, left) {
+		t.Errorf("after the next push\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(left, "\n"))
 	}
 }
 

@@ -239,7 +239,7 @@ func JudgeTags(f *topology.File, flow *topology.Flow, home Home, at ref.Referenc
 			named += fmt.Sprintf(" and %d more", more)
 		}
 		found = append(found, Finding{Kind: NotSubscribed, Registry: at.Registry, Repository: at.Repository,
-			Reason: fmt.Sprintf("flow %s does not bring this repository here, but it has the tags %s", flow.Name, named)})
+			Reason: fmt.Sprintf("flow %s does not bring this repository here, but it is here, with the tags %s", flow.Name, named)})
 	}
 	return extra, found
 }

@@ -164,7 +164,7 @@ func TestJudgeTags(t *testing.T) {
 		}
 		strange := ""
 		for _, one := range found {
-			_, strange, _ = strings.Cut(one.Reason, "it has the tags ")
+			_, strange, _ = strings.Cut(one.Reason, "with the tags ")
 			if one.Kind != NotSubscribed || one.Subject() != c.registry+"/"+c.repository {
 				t.Errorf("%s: %v", c.name, one)
 			}

@@ -7,8 +7,8 @@ import (
 	"acrpromote/internal/sanitize"
 )
 
-// driftLines returns a line for each kind of drift: its number, and the first place. The
-// errors have them all.
+// driftLines returns a line for each kind of drift: the first place, and how many more
+// there are. The errors have them all.
 func driftLines(r Result) (lines []string) {
 	counts := map[string]int{}
 	for _, f := range r.Drift {
@@ -20,7 +20,7 @@ func driftLines(r Result) (lines []string) {
 			continue
 		}
 		counts[string(f.Kind)] = 0
-		line := fmt.Sprintf("%d %s: %s", n, f.Kind, f.Subject())
+		line := fmt.Sprintf("%s: %s", f.Kind, f.Subject())
 		if n > 1 {
 			line += fmt.Sprintf(" and %d more", n-1)
 		}
