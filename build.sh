@@ -239,6 +239,8 @@ run_tests() {
   need_node
   build_extension
   vsix="$PWD/dist/$(node -p 'require("./vss-extension.json").publisher').acrpromote-$version.vsix"
+  # What .ci/run installs in the meantime.
+  while [ -n "${INSTALLING:-}" ] && kill -0 "$INSTALLING" 2>/dev/null; do sleep 1; done
   say "tests of the launcher, the gate, the packaging and the HTML report"
   ACRPROMOTE_PROGRAM="$PWD/bin/$(go env GOOS)-$(go env GOARCH)/acrpromote$(go env GOEXE)" node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
   race=-race
