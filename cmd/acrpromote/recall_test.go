@@ -178,7 +178,7 @@ func TestRecallVariants(t *testing.T) {
 //
 // The test covers a sample of the requests; ACRPROMOTE_FULL_SWEEP=1 covers all.
 func TestKilledRecall(t *testing.T) {
-	step := 12
+	step := 20
 	if os.Getenv("ACRPROMOTE_FULL_SWEEP") == "1" {
 		step = 1
 	}

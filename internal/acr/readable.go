@@ -2,7 +2,6 @@ package acr
 
 import (
 	"context"
-	"slices"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/containers/azcontainerregistry"
 
@@ -64,33 +63,3 @@ func (m *Metadata) SetReadable(ctx context.Context, repository, digest string, r
 	}
 	return nil
 }
-
-// indexTypes are the media types of manifests that contain others.
-var indexTypes = []string{"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
-
-// Indexes returns the digests of at most n indexes of a repository; more reports whether
-// there are others.
-func (m *Metadata) Indexes(ctx context.Context, repository string, n int) (digests []string, more bool, err error) {
-	seen := &errorCapture{}
-	defer seen.release()
-	pager := m.client.NewListManifestsPager(repository, nil)
-	for pages := 0; pager.More(); pages++ {
-		page, err := pager.NextPage(context.WithValue(ctx, errorCaptureKey{}, seen))
-		if err != nil {
-			return nil, false, m.sdkError("listing the manifests of "+repository, repository, err, seen, reading)
-		}
-		for _, a := range page.Attributes {
-			if a == nil || a.Digest == nil || !ref.IsDigest(*a.Digest) || a.MediaType != nil && !slices.Contains(indexTypes, *a.MediaType) {
-				continue
-			}
-			digests = append(digests, *a.Digest)
-		}
-		if len(digests) > n || pages == maxManifestPages && pager.More() {
-			return digests[:min(len(digests), n)], true, nil
-		}
-	}
-	return digests, false, nil
-}
-
-// maxManifestPages limits how many pages of a repository's manifests are read.
-const maxManifestPages = 500

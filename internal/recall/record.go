@@ -157,19 +157,15 @@ func Judge(kept []Kept) Verdict {
 		}
 	}
 	var v Verdict
-	add := func(list *[]Kept, k Kept) {
-		if !slices.ContainsFunc(*list, func(other Kept) bool { return other.Digest == k.Digest }) {
-			*list = append(*list, k)
-		}
-	}
+	known := map[string]bool{}
 	for _, k := range kept {
 		bySigned, isLifted := lifted[k.Digest]
 		switch {
-		case len(k.Lifts) > 0:
+		case len(k.Lifts) > 0, known[k.Digest]:
 		case k.Signed && !bySigned:
-			add(&v.Signed, k)
+			v.Signed, known[k.Digest] = append(v.Signed, k), true
 		case !k.Signed && !isLifted:
-			add(&v.Unsigned, k)
+			v.Unsigned = append(v.Unsigned, k)
 		}
 	}
 	return v
@@ -193,7 +189,7 @@ func Refuse(subject string, v Verdict, disabled bool) []rule.Refusal {
 func (k Kept) Sentence() string {
 	s := "recalled at " + k.Time.UTC().Format("2006-01-02 15:04 UTC")
 	var names []string
-	for _, p := range slices.Concat(k.Approvers, k.Requesters) {
+	for _, p := range append(k.Approvers[:len(k.Approvers):len(k.Approvers)], k.Requesters...) {
 		if p.Name != "" && !slices.Contains(names, p.Name) && len(names) < 5 {
 			names = append(names, p.Name)
 		}

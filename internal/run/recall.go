@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -53,6 +52,8 @@ type recaller struct {
 
 // withdrawal is one image that is withdrawn, and all that is known of it.
 type withdrawal struct {
+	image   int // index in the order
+	record  int // index among the receipts of the result; negative if there is none
 	source  ref.Reference
 	digest  string
 	subject transfer.Descriptor // without a digest if no registry shows it
@@ -298,7 +299,7 @@ func (x *recaller) readRecall(ctx context.Context) {
 	for i, w := range x.order.images {
 		group.Go(func() error {
 			defer defect.Catch(ctx)
-			x.images[i] = x.look(ctx, w)
+			x.images[i] = x.look(ctx, i, w)
 			return nil
 		})
 	}
@@ -307,8 +308,8 @@ func (x *recaller) readRecall(ctx context.Context) {
 }
 
 // look reads one image wherever it may be.
-func (x *recaller) look(ctx context.Context, w plan.Wanted) *withdrawal {
-	m := &withdrawal{source: w.Source, contents: map[string][]string{}}
+func (x *recaller) look(ctx context.Context, i int, w plan.Wanted) *withdrawal {
+	m := &withdrawal{image: i, record: -1, source: w.Source, contents: map[string][]string{}}
 	if m.digest, m.err = x.digestOf(ctx, w.Source); m.err != nil {
 		return m
 	}
@@ -317,9 +318,9 @@ func (x *recaller) look(ctx context.Context, w plan.Wanted) *withdrawal {
 		p.registry, p.err = x.s.Registry(at.Registry)
 		m.places = append(m.places, p)
 	}
-	each(ctx, m.places, placesAtOnce, func(p *recallPlace) { p.see(ctx) })
+	each(ctx, m.places, func(p *recallPlace) { p.see(ctx) })
 	m.readContents(ctx)
-	each(ctx, m.places, placesAtOnce, func(p *recallPlace) {
+	each(ctx, m.places, func(p *recallPlace) {
 		if x.blocks(m, p) {
 			p.seeChildren(ctx, m, x.lift)
 		}
@@ -334,17 +335,32 @@ func (x *recaller) look(ctx context.Context, w plan.Wanted) *withdrawal {
 }
 
 // each calls do for each place, several at once.
-func each[T any](ctx context.Context, list []T, atOnce int, do func(T)) {
+func each(ctx context.Context, places []*recallPlace, do func(*recallPlace)) {
+	atOnce(ctx, len(places), placesAtOnce, func(i int) { do(places[i]) })
+}
+
+// atOnce calls do for the numbers below n, a limited number at once.
+func atOnce(ctx context.Context, n, limit int, do func(int)) {
 	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for _, one := range list {
+	group.SetLimit(limit)
+	for i := range n {
 		group.Go(func() error {
 			defer defect.Catch(ctx)
-			do(one)
+			do(i)
 			return nil
 		})
 	}
 	_ = group.Wait()
+}
+
+// all reports whether all places are in one of two states, and could be read.
+func (m *withdrawal) all(state, other recall.State) bool {
+	for _, p := range m.places {
+		if p.err != nil || p.root != state && p.root != other {
+			return false
+		}
+	}
+	return true
 }
 
 // digestOf returns the digest of an image. Where reads are disabled, the registry's
@@ -483,16 +499,27 @@ func isIndex(mediaType string) bool {
 	return strings.HasSuffix(mediaType, ".index.v1+json") || strings.HasSuffix(mediaType, ".manifest.list.v2+json")
 }
 
-// parts returns the manifests that belong to the image, without the image itself.
-func (m *withdrawal) parts() []string {
-	parts := map[string]bool{}
+// parts returns the manifests that belong to the image, without the image itself, sorted.
+func (m *withdrawal) parts() (parts []string) {
 	for _, children := range m.contents {
 		for _, child := range children {
-			parts[child] = true
+			if child != m.digest && !slices.Contains(parts, child) {
+				parts = append(parts, child)
+			}
 		}
 	}
-	delete(parts, m.digest)
-	return slices.Sorted(maps.Keys(parts))
+	slices.Sort(parts)
+	return parts
+}
+
+// shares returns the digests of what stays readable in a place, sorted.
+func (m *withdrawal) shares(p *recallPlace) (digests []string) {
+	for _, digest := range m.parts() {
+		if p.shared[digest] {
+			digests = append(digests, digest)
+		}
+	}
+	return digests
 }
 
 // seeChildren reads the state of what belongs to the image in one place, and finds out
@@ -507,7 +534,8 @@ func (p *recallPlace) seeChildren(ctx context.Context, m *withdrawal, lift bool)
 	tagged := map[string]bool{}
 	var mu sync.Mutex
 	readable := false
-	each(ctx, parts, childrenAtOnce, func(digest string) {
+	atOnce(ctx, len(parts), childrenAtOnce, func(i int) {
+		digest := parts[i]
 		seen, attributes, err := p.sight(ctx, digest)
 		mu.Lock()
 		defer mu.Unlock()
@@ -537,27 +565,28 @@ func (p *recallPlace) otherContents(ctx context.Context, m *withdrawal, parts []
 	if err != nil {
 		return nil, err
 	}
-	indexes, more, err := metadata.Indexes(ctx, p.Repository, maxIndexes)
+	listed, err := p.registry.Data.List(ctx, p.Repository)
 	if err != nil {
 		return nil, err
 	}
-	if more {
+	indexes := listed.Indexes()
+	if len(indexes) > maxIndexes {
 		return nil, &promote.ReadBackError{At: p.Reference, Reason: fmt.Sprintf("the repository has more than %d indexes, so that which platforms of the image others share is not known", maxIndexes),
 			Remedy: "Recall the image in this registry by hand (az acr repository update --read-enabled false)."}
 	}
 	var mu sync.Mutex
-	each(ctx, indexes, childrenAtOnce, func(index string) {
-		if index == m.digest || slices.Contains(parts, index) {
+	atOnce(ctx, len(indexes), childrenAtOnce, func(i int) {
+		if indexes[i] == m.digest || slices.Contains(parts, indexes[i]) {
 			return
 		}
-		attributes, failed := metadata.Reading(ctx, p.Repository, index)
+		attributes, failed := metadata.Reading(ctx, p.Repository, indexes[i])
 		answer, failed := seenAnswer(failed)
 		mu.Lock()
 		defer mu.Unlock()
 		switch {
 		case failed != nil:
 			err = failed
-		case answer == recall.Shown && (attributes.Enabled || !attributes.Known):
+		case answer == recall.Shown:
 			others = append(others, attributes.Children...)
 		}
 	})
@@ -590,7 +619,7 @@ func (x *recaller) decideRecall() bool {
 					r.Errors = append(r.Errors, problem)
 				}
 			}
-			t.Readable = slices.Sorted(maps.Keys(p.shared))
+			t.Readable = m.shares(p)
 			r.Images[i].Targets = append(r.Images[i].Targets, t)
 		}
 		x.addRecord(i, m)
@@ -698,8 +727,7 @@ func (x *recaller) recordOf(m *withdrawal) *recall.Kept {
 	if len(m.kept.Signed) > 0 {
 		return &m.kept.Signed[0]
 	}
-	i := slices.Index(x.images, m)
-	if x.signerOf(i) != nil {
+	if x.signerOf(m.image) != nil {
 		return nil
 	}
 	for j, k := range m.kept.Unsigned {
@@ -722,6 +750,7 @@ func (x *recaller) addRecord(i int, m *withdrawal) {
 	if k := x.recordOf(m); k != nil && !x.lift {
 		entry.State, entry.Digest, entry.KeyID = report.ReceiptPresent, k.Manifest, k.KeyID
 	}
+	m.record = len(x.result.result.Receipts)
 	x.result.result.Receipts = append(x.result.result.Receipts, entry)
 }
 
@@ -737,7 +766,7 @@ func (x *recaller) execute(ctx context.Context, i int) {
 		x.executeLift(ctx, i)
 		return
 	}
-	nowhere := !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.err != nil || p.root != recall.Absent })
+	nowhere := m.all(recall.Absent, recall.Absent)
 	source := m.places[0]
 	if !nowhere && !x.recorded(m) {
 		switch err := x.attach(ctx, i, nil); {
@@ -758,11 +787,11 @@ func (x *recaller) execute(ctx context.Context, i int) {
 		}
 	}
 	rest := m.places[1:]
-	each(ctx, rest, placesAtOnce, func(p *recallPlace) { x.withdraw(ctx, m, p, nowhere) })
+	each(ctx, rest, func(p *recallPlace) { x.withdraw(ctx, m, p, nowhere) })
 	if x.blocks(m, source) || nowhere {
 		x.withdraw(ctx, m, source, nowhere)
 	}
-	if nowhere && !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.err != nil || p.root != recall.Absent }) {
+	if nowhere && m.all(recall.Absent, recall.Absent) {
 		x.result.done(false, report.Problem{Side: report.SourceSide, Subject: m.source.String(), Reason: "no registry has it, so that there is nothing to recall",
 			Remedy: "Check the digest and the repositories."})
 	}
@@ -773,20 +802,23 @@ func (x *recaller) execute(ctx context.Context, i int) {
 // record that lifts all recalls of it.
 func (x *recaller) executeLift(ctx context.Context, i int) {
 	m := x.images[i]
-	blind := !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.root == recall.Disabled })
+	blind, changed := true, false
+	for _, p := range m.places {
+		blind = blind && p.root != recall.Disabled
+	}
 	source := m.places[0]
 	x.restore(ctx, source, blind)
-	each(ctx, m.places[1:], placesAtOnce, func(p *recallPlace) { x.restore(ctx, p, blind) })
+	each(ctx, m.places[1:], func(p *recallPlace) { x.restore(ctx, p, blind) })
 	if m.subject.Digest == "" {
 		// What belongs to it was hidden with it.
 		m.readContents(ctx)
 	}
-	each(ctx, m.places, placesAtOnce, func(p *recallPlace) {
+	each(ctx, m.places, func(p *recallPlace) {
 		if p.children == nil {
 			p.seeChildren(ctx, m, true)
 		}
 		if p.err == nil {
-			x.setChildren(ctx, p, blind)
+			x.setChildren(ctx, m, p, blind)
 		}
 	})
 	defer x.report(i)
@@ -800,13 +832,16 @@ func (x *recaller) executeLift(ctx context.Context, i int) {
 	}
 	m.kept = kept
 	if !x.active(m) {
-		if !slices.ContainsFunc(m.places, func(p *recallPlace) bool { return p.changed }) {
+		for _, p := range m.places {
+			changed = changed || p.changed
+		}
+		if !changed {
 			x.result.warn(fmt.Sprintf("%s is not recalled: there is nothing to lift.", m.source))
 		}
 		return
 	}
 	var lifts []string
-	for _, k := range slices.Concat(kept.Signed, kept.Unsigned) {
+	for _, k := range append(kept.Signed, kept.Unsigned...) {
 		if k.Sealed && x.signerOf(i) == nil {
 			source.err = &promote.ReadBackError{At: m.source, Reason: "the recall record " + k.Manifest + " is signed, and only a signed record lifts it",
 				Remedy: "Set receiptKey, or use the flow file that names the key."}
@@ -855,7 +890,7 @@ func (x *recaller) settle(i, j int, state outcome.State) {
 	x.result.mu.Lock()
 	defer x.result.mu.Unlock()
 	t := &x.result.result.Images[i].Targets[j]
-	t.State, t.Readable = state, slices.Sorted(maps.Keys(x.images[i].places[j].shared))
+	t.State, t.Readable = state, x.images[i].shares(x.images[i].places[j])
 }
 
 // lockRemedy adds the command that an owner runs if a lock refuses the change: this
@@ -873,13 +908,12 @@ func lockRemedy(p report.Problem, at *recallPlace, err error) report.Problem {
 func (x *recaller) attach(ctx context.Context, i int, lifts []string) error {
 	m := x.images[i]
 	at := m.places[0]
-	entry := slices.IndexFunc(x.result.result.Receipts, func(r report.Receipt) bool {
-		return r.PredicateType == recall.StatementType && r.Subject == m.digest && r.Registry == at.Registry && r.Repository == at.Repository
-	})
+	entry := &report.Receipt{}
+	if m.record >= 0 {
+		entry = &x.result.result.Receipts[m.record]
+	}
 	fail := func(err error) error {
-		if entry >= 0 {
-			x.result.result.Receipts[entry].State = report.ReceiptFailed
-		}
+		entry.State = report.ReceiptFailed
 		return err
 	}
 	if at.err != nil {
@@ -914,9 +948,7 @@ func (x *recaller) attach(ctx context.Context, i int, lifts []string) error {
 		return fail(err)
 	}
 	at.changed = true
-	if entry >= 0 {
-		x.result.result.Receipts[entry].State, x.result.result.Receipts[entry].Digest = report.ReceiptAttached, d.Digest
-	}
+	entry.State, entry.Digest = report.ReceiptAttached, d.Digest
 	return nil
 }
 
@@ -938,7 +970,7 @@ func (x *recaller) withdraw(ctx context.Context, m *withdrawal, p *recallPlace, 
 	case p.root == recall.Unsupported && x.deletesTags():
 		p.err = p.deleteTags(ctx, m)
 	case p.root != recall.Unsupported:
-		x.setChildren(ctx, p, false)
+		x.setChildren(ctx, m, p, false)
 		x.setRoot(ctx, p, blind)
 		if p.err == nil {
 			p.err = p.unsure
@@ -954,10 +986,11 @@ func (x *recaller) setRoot(ctx context.Context, p *recallPlace, blind bool) {
 }
 
 // setChildren sets whether what belongs to the image may be read in one place.
-func (x *recaller) setChildren(ctx context.Context, p *recallPlace, blind bool) {
-	each(ctx, slices.Sorted(maps.Keys(p.children)), childrenAtOnce, func(digest string) {
-		if !p.shared[digest] {
-			x.setReadable(ctx, p, digest, p.children[digest], blind)
+func (x *recaller) setChildren(ctx context.Context, m *withdrawal, p *recallPlace, blind bool) {
+	parts := m.parts()
+	atOnce(ctx, len(parts), childrenAtOnce, func(i int) {
+		if state, seen := p.children[parts[i]]; seen && !p.shared[parts[i]] {
+			x.setReadable(ctx, p, parts[i], state, blind)
 		}
 	})
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
 	"acrpromote/internal/ref"
 	"acrpromote/internal/sorting"
 )
@@ -46,6 +48,7 @@ type Listing struct {
 type listed struct {
 	name, digest string
 	Attributes
+	index bool
 }
 
 // packedDigest returns a digest in half the bytes, and in a form that no tag has.
@@ -63,6 +66,17 @@ func (l *Listing) Tags() []string {
 		}
 	}
 	return names
+}
+
+// Indexes returns the digests of the indexes that may be read.
+func (l *Listing) Indexes() []string {
+	var digests []string
+	for _, e := range l.entries {
+		if e.index && e.Read {
+			digests = append(digests, ref.EncodeDigest([]byte(e.digest[1:])))
+		}
+	}
+	return digests
 }
 
 // Find returns the digest that a tag points to, or that of a manifest, and its
@@ -113,6 +127,7 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Li
 			var document struct {
 				Name       string     `json:"name"`
 				Digest     string     `json:"digest"`
+				MediaType  string     `json:"mediaType"`
 				Attributes Attributes `json:"changeableAttributes"`
 			}
 			document.Attributes = Attributes{true, true, true}
@@ -122,7 +137,7 @@ func (r *Registry) list(ctx context.Context, repo, what string, limit int, l *Li
 			if count++; count > limit {
 				return errTooManyNames
 			}
-			e := listed{document.Name, packedDigest(document.Digest), document.Attributes}
+			e := listed{document.Name, packedDigest(document.Digest), document.Attributes, types.MediaType(document.MediaType).IsIndex()}
 			if last = document.Name; !tags {
 				last, e.name = document.Digest, e.digest
 			}
