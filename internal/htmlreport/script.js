@@ -1022,6 +1022,9 @@ async function start() {
   document.documentElement.dataset.ready = 'true';
 }
 
+// In a frame, the page around it gives the report the height that it needs.
+if (parent !== window) new ResizeObserver(() => parent.postMessage({ acrpromoteHeight: document.body.getBoundingClientRect().height }, '*')).observe(document.body);
+
 let undo = [];
 addEventListener('beforeprint', () => { undo = unprinted.map((prepare) => prepare()); });
 addEventListener('afterprint', () => {
