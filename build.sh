@@ -79,7 +79,7 @@ build_extension() {
 
 install_node_modules() {
   if [ ! -f node_modules/.package-lock.json ] || [ package-lock.json -nt node_modules/.package-lock.json ]; then
-    say "installing tfx-cli"
+    say "installing tfx-cli and what the tab is built with"
     npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
     touch node_modules/.package-lock.json
   fi
@@ -241,8 +241,8 @@ run_tests() {
   vsix="$PWD/dist/$(node -p 'require("./vss-extension.json").publisher').acrpromote-$version.vsix"
   # What .ci/run installs in the meantime.
   while [ -n "${INSTALLING:-}" ] && kill -0 "$INSTALLING" 2>/dev/null; do sleep 1; done
-  say "tests of the launcher, the gate, the packaging and the HTML report"
-  ACRPROMOTE_PROGRAM="$PWD/bin/$(go env GOOS)-$(go env GOARCH)/acrpromote$(go env GOEXE)" node --test task/test/*.test.js gate/test/*.test.js packaging/test/*.test.mjs
+  say "tests of the launcher, the gate, the tab, the packaging and the HTML report"
+  ACRPROMOTE_PROGRAM="$PWD/bin/$(go env GOOS)-$(go env GOARCH)/acrpromote$(go env GOEXE)" node --test task/test/*.test.js gate/test/*.test.js tab/test/*.test.mjs packaging/test/*.test.mjs
   race=-race
   if ! CGO_ENABLED=1 go env CC >/dev/null 2>&1 || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null 2>&1; then
     if [ "${REQUIRE_RACE:-}" = 1 ]; then

@@ -12,6 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { documented, readAddress } from './documentation.mjs';
 import { billOfMaterials, builtWith } from './sbom.mjs';
+import { bundleTab } from './tab.mjs';
 import { repack } from './vsix.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -23,7 +24,7 @@ const sha256 = (bytes) => createHash('sha256').update(bytes).digest('hex');
 const json = (value) => `${JSON.stringify(value, null, 2)}\n`;
 const read = (...parts) => fs.readFileSync(path.join(...parts));
 
-function main() {
+async function main() {
   const { values } = parseArgs({ options: { bin: { type: 'string', default: path.join(root, 'bin') }, out: { type: 'string', default: path.join(root, 'dist') } } });
   const version = read(root, 'VERSION').toString().trim();
   if (!/^\d+\.\d+\.\d+$/.test(version)) throw new Error(`VERSION is ${version}, which is not of the form major.minor.patch.`);
@@ -32,6 +33,7 @@ function main() {
   const stage = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-stage-'));
   try {
     lay(stage, version, values.bin, programs, address);
+    const tab = await bundleTab(path.join(stage, 'tab'));
     const publisher = JSON.parse(read(stage, 'vss-extension.json')).publisher;
     const name = `${publisher}.acrpromote-${version}`;
     const vsix = repack(tfx(stage));
@@ -42,7 +44,7 @@ function main() {
     fs.mkdirSync(values.out, { recursive: true });
     for (const [file, bytes] of Object.entries(made)) fs.writeFileSync(path.join(values.out, file), bytes);
     process.stdout.write(programs.map(({ name: program, size }) => `${program} ${size} bytes\n`).join(''));
-    process.stdout.write(`${path.join(values.out, `${name}.vsix`)} ${vsix.length} bytes\n${made.SHA256SUMS}`);
+    process.stdout.write(`tab ${tab} bytes\n${path.join(values.out, `${name}.vsix`)} ${vsix.length} bytes\n${made.SHA256SUMS}`);
   } finally {
     fs.rmSync(stage, { recursive: true, force: true });
   }
@@ -100,7 +102,7 @@ function tfx(stage) {
 }
 
 try {
-  main();
+  await main();
 } catch (error) {
   process.stderr.write(`${error.message}\n`);
   process.exitCode = 1;

@@ -6,7 +6,9 @@ import { readZip, writeZip } from './zip.mjs';
 
 const TYPES_NAME = '[Content_Types].xml';
 const TYPES = {
+  '.css': 'text/css',
   '.exe': 'application/octet-stream',
+  '.html': 'text/html',
   '.js': 'application/javascript',
   '.json': 'application/json',
   '.md': 'text/markdown',

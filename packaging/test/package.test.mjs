@@ -6,6 +6,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { builtWith, reproducible } from '../sbom.mjs';
+import { bundleTab } from '../tab.mjs';
 import { repack } from '../vsix.mjs';
 import { readZip, writeZip } from '../zip.mjs';
 
@@ -69,6 +70,34 @@ test('the bill of materials is the same on every machine', () => {
   assert.equal(made.metadata.properties[0].value, 'program');
   assert.equal(builtWith(made, 'GOOS'), 'linux');
   assert.equal(builtWith(made, 'GOARCH'), undefined);
+});
+
+test('the tab is small, the same on every build, and asks for runs that have the task', async () => {
+  const read = (name) => fs.readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8');
+  const { id } = JSON.parse(read('task/task.json'));
+  const { contributions, files, scopes } = JSON.parse(read('vss-extension.json'));
+  const [tab] = contributions.filter(({ type }) => type === 'ms.vss-build-web.build-results-tab');
+  assert.deepEqual(tab.targets, ['ms.vss-build-web.build-results-view']);
+  assert.deepEqual(tab.properties.supportsTasks, [id]);
+  assert.deepEqual(scopes, ['vso.build']);
+  assert.ok(files.some(({ path: of, addressable }) => of === path.dirname(tab.properties.uri) && addressable));
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'tab-'));
+  try {
+    const made = [];
+    for (const name of ['one', 'two']) {
+      assert.ok(await bundleTab(path.join(folder, name)) < 150_000);
+      made.push(fs.readdirSync(path.join(folder, name)).map((file) => [file, fs.readFileSync(path.join(folder, name, file), 'utf8')]));
+    }
+    assert.deepEqual(made[0], made[1]);
+    assert.deepEqual(made[0].map(([file]) => file), ['index.html', 'tab.css', 'tab.js']);
+    const [page, , script] = made[0].map(([, text]) => text);
+    assert.ok(script.includes(`"${id}"`) && script.includes('Copyright (c) Microsoft Corporation'));
+    // The page names no other address, and nothing makes elements of text.
+    assert.deepEqual([...page.matchAll(/(?:src|href)="([^"]*)"/g)].map(([, address]) => address), ['tab.css', 'tab.js']);
+    assert.doesNotMatch(script, /innerHTML|insertAdjacentHTML|document\.write|eval\(/);
+  } finally {
+    fs.rmSync(folder, { recursive: true });
+  }
 });
 
 test('a program that is missing', () => {
