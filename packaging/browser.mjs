@@ -70,10 +70,30 @@ export async function launch(executable) {
       const { sessionId } = await send('Target.attachToTarget', { targetId, flatten: true });
       const call = (method, params) => send(method, params, sessionId);
       const seen = { requests: [], dialogs: [], navigations: [], console: [] };
+      // A frame can have a process, and so a session, of its own.
+      const sessions = new Set([sessionId]);
+      const contexts = new Map();
+      const urls = new Map();
+      const attach = async (session) => {
+        sessions.add(session);
+        const of = (method, params) => send(method, params, session);
+        await Promise.all([...['Page', 'Runtime', 'Network', 'Log'].map((domain) => of(`${domain}.enable`)),
+          of('Target.setAutoAttach', { autoAttach: true, waitForDebuggerOnStart: true, flatten: true })]);
+        await of('Runtime.runIfWaitingForDebugger');
+      };
       const listener = (message) => {
-        if (message.sessionId !== sessionId) return;
+        if (!sessions.has(message.sessionId)) return;
         const { method, params } = message;
+        if (method === 'Target.attachedToTarget') attach(params.sessionId).catch(() => {});
+        if (method === 'Target.detachedFromTarget') {
+          for (const [key, { session }] of contexts) if (session === params.sessionId) contexts.delete(key);
+        }
+        if (method === 'Runtime.executionContextCreated' && params.context.auxData?.isDefault) contexts.set(params.context.uniqueId, { session: message.sessionId });
+        if (method === 'Runtime.executionContextDestroyed') contexts.delete(params.executionContextUniqueId);
         if (method === 'Network.requestWillBeSent' && !params.request.url.startsWith('data:')) seen.requests.push(params.request.url);
+        // What a policy blocked has not left the browser.
+        if (method === 'Network.requestWillBeSent') urls.set(params.requestId, params.request.url);
+        if (method === 'Network.loadingFailed' && params.blockedReason) seen.requests = seen.requests.filter((url) => url !== urls.get(params.requestId));
         if (method === 'Page.frameNavigated') seen.navigations.push(params.frame.url);
         if (method === 'Runtime.exceptionThrown') seen.console.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
         if (method === 'Log.entryAdded') seen.console.push(params.entry.text);
@@ -83,16 +103,33 @@ export async function launch(executable) {
         }
       };
       listeners.add(listener);
-      await Promise.all(['Page', 'Runtime', 'Network', 'Log'].map((domain) => call(`${domain}.enable`)));
+      await attach(sessionId);
       await call('Emulation.setDeviceMetricsOverride', { width, height, deviceScaleFactor: scale, mobile: false });
       await call('Emulation.setEmulatedMedia', { features: [{ name: 'prefers-color-scheme', value: dark ? 'dark' : 'light' }] });
-      const evaluate = async (expression) => {
-        const { result, exceptionDetails } = await call('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true });
+      const evaluateIn = async (session, expression, uniqueContextId) => {
+        const { result, exceptionDetails } = await send('Runtime.evaluate', { expression, awaitPromise: true, returnByValue: true, uniqueContextId }, session);
         if (exceptionDetails) throw new Error(exceptionDetails.exception?.description ?? exceptionDetails.text);
         return result.value;
       };
+      const evaluate = (expression) => evaluateIn(sessionId, expression);
+      const untilTrue = async (test, expression, timeout = 30000) => {
+        for (const end = Date.now() + timeout; ;) {
+          const value = await test(expression);
+          if (value) return value;
+          if (Date.now() > end) throw new Error(`not true after ${timeout} ms: ${expression}`);
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      };
       return {
         call, evaluate, seen,
+        // frame returns the frame in which an expression is true, once there is one.
+        frame: (expression, timeout) => untilTrue(async () => {
+          for (const [key, { session }] of contexts) {
+            const inside = (each) => evaluateIn(session, each, key);
+            if (await inside(expression).catch(() => false)) return { evaluate: inside, until: (each, limit) => untilTrue(inside, each, limit) };
+          }
+          return undefined;
+        }, expression, timeout),
         async go(url) {
           const loaded = new Promise((resolve) => {
             const once = (message) => {
@@ -105,13 +142,7 @@ export async function launch(executable) {
           await call('Page.navigate', { url });
           await loaded;
         },
-        async until(expression, timeout = 30000) {
-          const end = Date.now() + timeout;
-          while (!(await evaluate(expression))) {
-            if (Date.now() > end) throw new Error(`not true after ${timeout} ms: ${expression}`);
-            await new Promise((resolve) => setTimeout(resolve, 20));
-          }
-        },
+        until: (expression, timeout) => untilTrue(evaluate, expression, timeout),
         // press sends a key with its name, or types a text.
         async press(key, { shift = false } = {}) {
           const codes = { Tab: 9, Enter: 13, ' ': 32, Escape: 27, ArrowDown: 40, ArrowUp: 38, Home: 36, End: 35 };

@@ -6,7 +6,7 @@ export class View {
   #document;
   #actions;
   #status;
-  #main;
+  #list;
   #groups = new Map();
   #steps = new Map();
   #offered = new Set();
@@ -17,12 +17,12 @@ export class View {
     this.#document = document;
     this.#actions = actions;
     this.#status = document.getElementById('status');
-    this.#main = document.getElementById('steps');
+    this.#list = document.getElementById('steps');
     document.defaultView.addEventListener('message', ({ source, data }) => this.#resize(source, data));
   }
 
   clear() {
-    this.#main.replaceChildren();
+    this.#list.replaceChildren();
     this.#groups.clear();
     this.#steps.clear();
     this.#offered.clear();
@@ -43,7 +43,7 @@ export class View {
   show({ steps, older }, completed) {
     this.#say(summary(steps.length, older, completed));
     const groups = groupsOf(steps);
-    arrange(this.#main, this.#groups, groups, () => new Group(this.#document));
+    arrange(this.#list, this.#groups, groups, () => new Group(this.#document));
     for (const group of groups) {
       arrange(this.#groups.get(group.key).list, this.#steps, group.steps, (step) => new Step(this.#document, step, { load: this.#actions.load, dark: () => this.#dark }));
     }
