@@ -169,19 +169,6 @@ export async function launch(executable) {
         },
       };
     },
-    // frame returns a function that evaluates an expression in the sandboxed frame of the
-    // open page, which has a process of its own.
-    async frame() {
-      for (;;) {
-        const { targetInfos } = await send('Target.getTargets');
-        const found = targetInfos.find(({ type }) => type === 'iframe');
-        if (found) {
-          const { sessionId } = await send('Target.attachToTarget', { targetId: found.targetId, flatten: true });
-          return async (expression) => (await send('Runtime.evaluate', { expression, returnByValue: true }, sessionId)).result.value;
-        }
-        await new Promise((resolve) => setTimeout(resolve, 20));
-      }
-    },
     // tasks records the tasks of the main threads of pages until the function that it
     // returns is called. That returns for each its start, its duration, and the processor
     // time that it took, in milliseconds.

@@ -200,13 +200,9 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     fs.writeFileSync(file, `<!DOCTYPE html><title>frame</title><iframe sandbox="allow-scripts" width="800" height="600" srcdoc="${report.replaceAll('&', '&amp;').replaceAll('"', '&quot;')}"></iframe>`);
     const tab = await browser.open();
     await tab.go(pathToFileURL(file).href);
-    const inside = await browser.frame();
-    for (let n = 0; !(await inside('document.documentElement.dataset.ready')); n += 1) {
-      assert.ok(n < 500, 'the report is not drawn');
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    assert.equal(await inside('document.documentElement.dataset.ready'), 'true');
-    assert.equal(await inside(`document.querySelectorAll('.flow .registry').length`), 4);
+    const inside = await tab.frame(`parent !== window && document.documentElement.dataset.ready`);
+    assert.equal(await inside.evaluate('document.documentElement.dataset.ready'), 'true');
+    assert.equal(await inside.evaluate(`document.querySelectorAll('.flow .registry').length`), 4);
     assert.deepEqual(tab.seen.console, []);
     await tab.close();
   });
