@@ -56,6 +56,7 @@ type Client struct {
 
 	mu    sync.Mutex // guards token
 	token azcore.AccessToken
+	roles sync.Map // doctor.Role by GUID
 }
 
 // New returns a client for a cloud. It sends nothing yet. The HTTP client must not

@@ -331,22 +331,32 @@ func (c *Client) assignments(ctx context.Context, r *doctor.Registry) {
 		return nil
 	}))
 	for i, role := range roles {
-		var d struct {
-			Properties struct {
-				RoleName, Type string
-				Permissions    []doctor.Permission
+		delete(r.Roles, role)
+		if i < maxRoles {
+			if found, ok := c.role(ctx, r.ID+provider+"roleDefinitions/", role); ok {
+				r.Roles[role] = found
 			}
 		}
-		err := error(&Error{reason: "there are too many roles"})
-		if i < maxRoles {
-			err = c.get(ctx, r.ID+provider+"roleDefinitions/"+escaped(role), authorize, "", &d)
-		}
-		if err != nil || d.Properties.Permissions == nil {
-			delete(r.Roles, role)
-			continue
-		}
-		r.Roles[role] = doctor.Role{Name: d.Properties.RoleName, Custom: strings.EqualFold(d.Properties.Type, "CustomRole"), Permissions: d.Properties.Permissions}
 	}
+}
+
+// role reads what a role permits. A role is the same for all registries of a directory.
+func (c *Client) role(ctx context.Context, path, guid string) (doctor.Role, bool) {
+	if known, ok := c.roles.Load(guid); ok {
+		return known.(doctor.Role), true
+	}
+	var d struct {
+		Properties struct {
+			RoleName    string
+			Permissions []doctor.Permission
+		}
+	}
+	if err := c.get(ctx, path+escaped(guid), authorize, "", &d); err != nil || d.Properties.Permissions == nil {
+		return doctor.Role{}, false
+	}
+	role := doctor.Role{Name: d.Properties.RoleName, Permissions: d.Properties.Permissions}
+	c.roles.Store(guid, role)
+	return role, true
 }
 
 // unread adds what could not be read to a registry.

@@ -45,9 +45,9 @@ func builtIn() map[string]Role {
 		"tasks":       actions("Container Registry Tasks Contributor", control+"tasks/*", control+"scheduleRun/action"),
 		"config":      actions("Container Registry Configuration Reader and Data Access Configuration Reader", control+"read", control+"tokens/read", control+"scopeMaps/read"),
 		"monitor":     actions("Monitoring Reader", "Microsoft.Insights/*/read"),
-		"custompush":  {Name: "Uploader", Custom: true, Permissions: []Permission{{DataActions: []string{"Microsoft.ContainerRegistry/*/content/*"}, NotDataActions: []string{data + "content/delete"}}}},
-		"customsafe":  {Name: "Nearly all", Custom: true, Permissions: []Permission{{Actions: []string{"Microsoft.ContainerRegistry/registries/*/read"}, NotActions: []string{control + "PULL/read"}, DataActions: []string{data + "*"}, NotDataActions: []string{data + "content/*", data + "metadata/*"}}}},
-		"customtwo":   {Name: "Two sets", Custom: true, Permissions: []Permission{{Actions: []string{control + "*"}, NotActions: []string{control + "*"}}, {Actions: []string{control + "listCredentials/action"}}}},
+		"custompush":  {Name: "Uploader", Permissions: []Permission{{DataActions: []string{"Microsoft.ContainerRegistry/*/content/*"}, NotDataActions: []string{data + "content/delete"}}}},
+		"customsafe":  {Name: "Nearly all", Permissions: []Permission{{Actions: []string{"Microsoft.ContainerRegistry/registries/*/read"}, NotActions: []string{control + "PULL/read"}, DataActions: []string{data + "*"}, NotDataActions: []string{data + "content/*", data + "metadata/*"}}}},
+		"customtwo":   {Name: "Two sets", Permissions: []Permission{{Actions: []string{control + "*"}, NotActions: []string{control + "*"}}, {Actions: []string{control + "listCredentials/action"}}}},
 	}
 }
 

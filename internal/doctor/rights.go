@@ -7,7 +7,6 @@ import (
 // Role is a role definition.
 type Role struct {
 	Name        string
-	Custom      bool
 	Permissions []Permission
 }
 
