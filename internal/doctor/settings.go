@@ -66,9 +66,9 @@ func (r *registryJudge) settings() {
 }
 
 // referrersOfRun is how many ListReferrers requests a run sends that copies 100 images
-// of two platforms with two attached artifacts each: for the index, the platforms and
+// of two platforms with three attached artifacts each: for the index, the platforms and
 // the artifacts.
-const referrersOfRun = 100 * 5
+const referrersOfRun = 100 * (1 + 2 + 3)
 
 // network judges from where the registry can be reached.
 func (r *registryJudge) network() {
