@@ -2,10 +2,13 @@ package fakeagent
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"acrpromote/internal/sim"
 )
 
 // results are the agent's, each worse than the one before.
@@ -33,6 +36,13 @@ type Attachment struct {
 	Type, Name, Content string
 }
 
+// Artifact is what the task has handed over to be published with the run: the content
+// of a file, or of the files in a folder, by their paths in it.
+type Artifact struct {
+	Name  string
+	Files map[string]string
+}
+
 // Record is what a step leaves behind on the server.
 type Record struct {
 	Result      string
@@ -45,6 +55,7 @@ type Record struct {
 	Variables   map[string]Variable
 	Secrets     []string
 	Attachments []Attachment
+	Artifacts   []Artifact
 	Tests       []string // contents of files of test results that were published
 }
 
@@ -65,10 +76,11 @@ const summaryType = "DistributedTask.Core.Summary"
 type reader struct {
 	record   Record
 	settable []string
+	environ  []string // of the step, as the agent has set it up
 }
 
-func newReader(settable []string) *reader {
-	return &reader{settable: settable, record: Record{Variables: map[string]Variable{}}}
+func newReader(settable, environ []string) *reader {
+	return &reader{settable: settable, environ: environ, record: Record{Variables: map[string]Variable{}}}
 }
 
 func (r *reader) line(line string) {
@@ -88,7 +100,12 @@ func (r *reader) line(line string) {
 			r.failCommand(line, err.Error())
 		}
 		return
-	case "artifact", "build", "release", "telemetry":
+	case "artifact":
+		if err := r.upload(command); err != nil {
+			r.failCommand(line, err.Error())
+		}
+		return
+	case "build", "release", "telemetry":
 		// Their effects on the run are nothing that a step of ours may have.
 		r.failCommand(line, "the fake agent does not execute commands of this area")
 		return
@@ -143,10 +160,11 @@ func (r *reader) execute(c Command) error {
 	case "uploadfile":
 		return r.attach("DistributedTask.Core.FileAttachment", filepath.Base(c.Data), c.Data)
 	case "addattachment":
-		if c.Properties["type"] == "" || c.Properties["name"] == "" {
-			return fmt.Errorf("an attachment needs a type and a name")
+		a, err := c.Attachment()
+		if err == nil {
+			r.record.Attachments = append(r.record.Attachments, a)
 		}
-		return r.attach(c.Properties["type"], c.Properties["name"], c.Data)
+		return err
 	default:
 		return fmt.Errorf("there is no command task.%s", c.Event)
 	}
@@ -164,6 +182,71 @@ func (r *reader) setVariable(c Command) error {
 	}
 	is := func(property string) bool { return strings.EqualFold(c.Properties[property], "true") }
 	r.record.Variables[name] = Variable{Value: c.Data, Output: is("isoutput"), Secret: is("issecret")}
+	return nil
+}
+
+// Attachment returns what task.addattachment attaches (TaskCommandExtension.cs). An
+// agent on Windows allows the fewest characters.
+func (c Command) Attachment() (Attachment, error) {
+	a := Attachment{Type: c.Properties["type"], Name: c.Properties["name"]}
+	if !sim.ValidName(a.Type) || !sim.ValidName(a.Name) {
+		return a, fmt.Errorf("%q and %q are no type and name of an attachment", a.Type, a.Name)
+	}
+	content, err := os.ReadFile(c.Data)
+	if err != nil {
+		return a, fmt.Errorf("there is no file to attach: %w", err)
+	}
+	a.Content = string(content)
+	return a, nil
+}
+
+// Artifact returns what artifact.upload publishes from a job with this environment
+// (ArtifactCommandExtension.cs). Without files there is only a warning, and no artifact.
+func (c Command) Artifact(environ []string) (Artifact, error) {
+	a := Artifact{Name: c.Properties["artifactname"], Files: map[string]string{}}
+	switch {
+	case !strings.EqualFold(c.Event, "upload"):
+		return a, fmt.Errorf("the fake agent does not execute artifact.%s", c.Event)
+	case !slices.Contains(environ, "SYSTEM_HOSTTYPE=build"):
+		return a, fmt.Errorf("only a build has artifacts of its own")
+	case !slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "BUILD_CONTAINERID=") }):
+		return a, fmt.Errorf("the build has no container")
+	case !sim.ValidName(a.Name):
+		return a, fmt.Errorf("%q is no name of an artifact", a.Name)
+	case c.Properties["containerfolder"] != "" && c.Properties["containerfolder"] != a.Name:
+		// The agent accepts others. Tasks that download artifacts then mix them up.
+		return a, fmt.Errorf("the folder %q is not the artifact %q", c.Properties["containerfolder"], a.Name)
+	}
+	err := filepath.WalkDir(c.Data, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(c.Data, path)
+		if name == "." { // not a folder
+			name = filepath.Base(path)
+		}
+		a.Files[filepath.ToSlash(name)] = string(content)
+		return err
+	})
+	return a, err
+}
+
+func (r *reader) upload(c Command) error {
+	a, err := c.Artifact(r.environ)
+	switch {
+	case err != nil:
+		return err
+	case len(a.Files) == 0:
+		r.warn("nothing is in the artifact " + a.Name)
+		return nil
+	case slices.ContainsFunc(r.record.Artifacts, func(o Artifact) bool { return strings.EqualFold(o.Name, a.Name) }):
+		return fmt.Errorf("artifact %s already exists", a.Name)
+	}
+	r.record.Artifacts = append(r.record.Artifacts, a)
 	return nil
 }
 

@@ -68,16 +68,52 @@ func TestWhatCommandsDo(t *testing.T) {
 		{"no summary at all", []string{"##vso[task.uploadsummary]"}, "Failed", nil},
 		{"an unknown command", []string{"##vso[task.dance]"}, "Failed", nil},
 		{"an unknown area is a warning", []string{"##vso[dance.task]"}, "", func(r Record) bool { return len(r.Warnings) == 1 }},
+		{"an attachment", []string{"##vso[task.addattachment type=T;name=N]" + file}, "", func(r Record) bool {
+			return len(r.Attachments) == 1 && r.Attachments[0] == Attachment{"T", "N", "# done"}
+		}},
+		{"an attachment that is missing", []string{"##vso[task.addattachment type=T;name=N]" + file + ".no"}, "Failed", nil},
+		{"an attachment whose name is no file's", []string{"##vso[task.addattachment type=T;name=a:b]" + file}, "Failed", nil},
+		{"an attachment without a type", []string{"##vso[task.addattachment name=N]" + file}, "Failed", nil},
+		{"a file as an artifact", []string{"##vso[artifact.upload artifactname=a]" + file}, "", func(r Record) bool {
+			return len(r.Artifacts) == 1 && reflect.DeepEqual(r.Artifacts[0], Artifact{"a", map[string]string{"summary.md": "# done"}})
+		}},
+		{"a folder as an artifact", []string{"##vso[artifact.upload containerfolder=a;artifactname=a]" + filepath.Dir(file)}, "", func(r Record) bool { return len(r.Artifacts) == 1 && r.Artifacts[0].Files["summary.md"] == "# done" }},
+		{"an empty folder is a warning", []string{"##vso[artifact.upload artifactname=a]" + t.TempDir()}, "", func(r Record) bool { return len(r.Artifacts) == 0 && len(r.Warnings) == 1 }},
+		{"an artifact that is missing", []string{"##vso[artifact.upload artifactname=a]" + file + ".no"}, "Failed", nil},
+		{"an artifact without a name", []string{"##vso[artifact.upload containerfolder=a]" + file}, "Failed", nil},
+		{"an artifact whose name is no file's", []string{"##vso[artifact.upload artifactname=a/b]" + file}, "Failed", nil},
+		{"an artifact in another's folder", []string{"##vso[artifact.upload containerfolder=b;artifactname=a]" + file}, "Failed", nil},
+		{"the same artifact again", []string{"##vso[artifact.upload artifactname=a]" + file, "##vso[artifact.upload artifactname=A]" + file}, "Failed", nil},
+		{"another command on artifacts", []string{"##vso[artifact.associate artifactname=a]" + file}, "Failed", nil},
 		{"a command on the run", []string{"##vso[build.addbuildtag]x"}, "Failed", nil},
 		{"a broken command is a line and a warning", []string{"##vso[task.complete"}, "", func(r Record) bool { return len(r.Warnings) == 1 && len(r.Log) == 1 }},
 		{"a secret and a line", []string{"##vso[task.setsecret]s", "line"}, "", func(r Record) bool { return len(r.Secrets) == 1 && len(r.Log) == 1 }},
 	} {
-		r := newReader([]string{"digest"})
+		r := newReader([]string{"digest"}, []string{"SYSTEM_HOSTTYPE=build", "BUILD_CONTAINERID=1"})
 		for _, line := range test.lines {
 			r.line(line)
 		}
 		if r.record.Result != test.result || test.check != nil && !test.check(r.record) {
 			t.Errorf("%s: %+v, want the result %q", test.name, r.record, test.result)
+		}
+	}
+}
+
+// TestArtifactsOfJobs checks where there are no artifacts.
+func TestArtifactsOfJobs(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.html")
+	if err := os.WriteFile(file, []byte("page"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, environ := range [][]string{
+		{"SYSTEM_HOSTTYPE=release", "BUILD_CONTAINERID=1"}, // a classic release
+		{"BUILD_CONTAINERID=1"},
+		{"SYSTEM_HOSTTYPE=build"},
+	} {
+		r := newReader(nil, environ)
+		r.line("##vso[artifact.upload artifactname=a]" + file)
+		if r.record.Result != "Failed" || len(r.record.Artifacts) != 0 {
+			t.Errorf("%v: %+v", environ, r.record)
 		}
 	}
 }

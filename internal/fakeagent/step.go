@@ -82,7 +82,7 @@ func (a Agent) Start(t *Task, environ []string) (*Step, error) {
 func Start(command *exec.Cmd, settable []string) (*Step, error) {
 	s := &Step{
 		command: command,
-		reader:  newReader(settable), streams: make(chan struct{}), ended: make(chan struct{}),
+		reader:  newReader(settable, command.Env), streams: make(chan struct{}), ended: make(chan struct{}),
 		cancelled: make(chan struct{}), sent: make(chan struct{}),
 	}
 	var reading sync.WaitGroup

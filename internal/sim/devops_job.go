@@ -67,6 +67,7 @@ func (s *Stage) JobRequest(connections ...*ServiceConnection) JobRequest {
 		"system.jobIdentifier":      joined(s.name, p.name, p.jobs[0]),
 		"system.jobPositionInPhase": "1", "system.totalJobsInPhase": fmt.Sprint(len(p.jobs)),
 		"system.pipelineStartTime": r.started.UTC().Format("2006-01-02 15:04:05-07:00"),
+		"build.containerId":        fmt.Sprint(9000 + r.id),
 		"build.buildId":            fmt.Sprint(r.id), "build.buildNumber": r.number(), "build.buildUri": fmt.Sprintf("vstfs:///Build/Build/%d", r.id),
 		"build.definitionName": r.options.Pipeline, "build.definitionVersion": "3", "build.reason": title(r.options.Reason),
 		"build.queuedBy": r.options.RequestedBy.DisplayName, "build.queuedById": r.options.RequestedBy.ID,

@@ -44,6 +44,8 @@ type Run struct {
 	result   string
 	stages   []*Stage
 	hooks    map[string][]func(map[string]any)
+	// artifacts are the files of what was published, by names.
+	artifacts map[string]map[string]string
 }
 
 // QueueRun starts a run. Its Build stage has been built already, unless the
@@ -66,7 +68,7 @@ func (p *Project) QueueRun(options RunOptions) *Run {
 	}
 	r := &Run{project: p, options: options, id: o.next("build"), pipeline: p.pipeline(options.Pipeline),
 		planID: o.guid("plan"), queued: options.StartedAt.Add(-2 * time.Second), started: options.StartedAt,
-		hooks: map[string][]func(map[string]any){}}
+		hooks: map[string][]func(map[string]any){}, artifacts: map[string]map[string]string{}}
 	p.runs = append(p.runs, r)
 	if !options.NoBuildStage {
 		s := r.stage("Build", nil)

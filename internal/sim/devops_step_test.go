@@ -90,3 +90,26 @@ func TestAttachments(t *testing.T) {
 		t.Error("a step without a job")
 	}
 }
+
+// TestArtifacts checks the names that the artifacts of a run may have.
+func TestArtifacts(t *testing.T) {
+	o := newOffice(t, ApprovalSettings{})
+	run := o.project.QueueRun(RunOptions{})
+	first, second := run.Stage("Seal").Step("AcrPromote"), run.Stage("Seal").Step("AcrPromote")
+	for _, c := range []struct {
+		step *Step
+		name string
+		ok   bool
+	}{{first, "report", true}, {second, "Report", false}, {second, "report-2", true}, {second, "", false}, {second, "a/b", false}, {second, "a\nb", false}, {second, strings.Repeat("a", 256), false}} {
+		if err := c.step.Publish(c.name, map[string]string{"report.html": c.name}); (err == nil) != c.ok {
+			t.Errorf("%q: %v", c.name, err)
+		}
+	}
+	if all := run.Artifacts(); len(all) != 2 || all["report"]["report.html"] != "report" {
+		t.Errorf("the run has %v", all)
+	}
+	first.AttachContent("T", "N", []byte("content"))
+	if all := first.Attached("T"); len(all) != 1 || all["N"] != "content" || len(second.Attached("T")) != 0 {
+		t.Errorf("the step has %v", all)
+	}
+}
