@@ -126,6 +126,7 @@ var (
 // testEnv is a simulated Azure with one PROD and two DEV registries, a project
 // whose environment Production is guarded by an approval, and a run of it.
 type testEnv struct {
+	agent        string // the temporary folder of all steps, if they are those of one job
 	t            *testing.T
 	cloud        *sim.Cloud
 	clock        *clock
@@ -345,6 +346,7 @@ func (in inputs) with(pairs ...string) inputs {
 // outcome is the result of a task as seen by the agent.
 type outcome struct {
 	t        *testing.T
+	environ  []string
 	code     int
 	stdout   string
 	stderr   string
@@ -354,7 +356,9 @@ type outcome struct {
 	seals    map[string]string // attachments of sealed images: content by name
 	plans    map[string]string // attachments of plans: lines by code
 	summary  string
-	tests    string // JUnit XML, if it was published
+	tests    string               // JUnit XML, if it was published
+	page     fakeagent.Attachment // the report that the tab shows
+	artifact fakeagent.Artifact   // the report that was published with the run
 	warnings []string
 	issues   []string // errors
 	requests []sim.Request
@@ -378,7 +382,7 @@ func (env *testEnv) environ(job fakeagent.Job, in inputs, change ...func(*fakeag
 	e := fakeagent.Environment{
 		Inputs:        in,
 		Connections:   map[string][]*sim.ServiceConnection{"azureSubscription": {env.connection}},
-		TempDirectory: env.folder(),
+		TempDirectory: cmp.Or(env.agent, env.folder()),
 		Proxy:         &fakeagent.Proxy{URL: env.prodNetwork.ProxyURL()},
 		CAFile:        env.cloud.CAFile(),
 		Debug:         true,
@@ -477,6 +481,7 @@ func (p *process) wait() outcome {
 	p.env.cloud.Settle(5 * time.Second)
 	o := outcome{t: p.env.t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}, seals: map[string]string{}, plans: map[string]string{}}
 	o.requests = p.env.cloud.Since(p.mark)
+	o.environ = p.environ
 	o.read(p.inPipeline())
 	p.endStep(o)
 	p.env.hold(p, &o)
@@ -497,6 +502,15 @@ func (p *process) endStep(o outcome) {
 	}
 	for name, content := range o.plans {
 		p.step.AttachContent("acrpromote.plan", name, []byte(content))
+	}
+	if o.page.Name != "" {
+		p.step.AttachContent(o.page.Type, o.page.Name, []byte(o.page.Content))
+	}
+	if o.artifact.Name != "" {
+		// Without a folder that stays, every step is its job's first.
+		if err := p.step.Publish(o.artifact.Name, o.artifact.Files); err != nil && p.env.agent != "" {
+			p.env.t.Errorf("the agent fails the step: %v", err)
+		}
 	}
 	result := map[string]string{"Succeeded": "succeeded", "SucceededWithIssues": "succeededWithIssues", "Canceled": "canceled"}[o.task]
 	if result == "" {

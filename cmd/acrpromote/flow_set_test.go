@@ -291,7 +291,7 @@ func TestParallelJobs(t *testing.T) {
 			})
 			defer func() {
 				p.cancel()
-				o := outcome{t: t, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
+				o := outcome{t: t, environ: p.environ, code: p.command.ProcessState.ExitCode(), stdout: p.stdout.String(), stderr: p.stderr.String(), output: map[string]string{}}
 				o.read(true)
 				outcomes[n-1] = o
 			}()

@@ -78,7 +78,7 @@ func (s *sightings) ofEnvironment(environ []string) {
 var looksLikeToken = regexp.MustCompile(`eyJ[A-Za-z0-9_-]{16,}|[?&](sig|_state|access_token|token)=`)
 
 // ownCommands are the logging commands that the program may write.
-var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment", "results.publish"}
+var ownCommands = []string{"task.complete", "task.setvariable", "task.logissue", "task.debug", "task.setprogress", "task.uploadsummary", "task.addattachment", "results.publish", "artifact.upload"}
 
 // command is one logging command as parsed by the agent.
 type command struct {
@@ -147,12 +147,14 @@ func (o *outcome) read(inPipeline bool) {
 				o.issues = append(o.issues, c.Data)
 			}
 		case "task.addattachment":
-			content, err := os.ReadFile(c.Data)
-			switch name := c.Properties["name"]; {
-			case err == nil && c.Properties["type"] == "acrpromote.seal" && len(name) == 64:
-				o.seals[name] = string(content)
-			case err == nil && c.Properties["type"] == "acrpromote.plan" && name == code(o.t, testimage.Digest(content)):
-				o.plans[name] = string(content)
+			a, err := c.Attachment()
+			switch {
+			case err == nil && a.Type == "acrpromote.seal" && len(a.Name) == 64:
+				o.seals[a.Name] = a.Content
+			case err == nil && a.Type == "acrpromote.plan" && a.Name == code(o.t, testimage.Digest([]byte(a.Content))):
+				o.plans[a.Name] = a.Content
+			case err == nil && a.Type == "acrpromote.report" && o.page.Name == "":
+				o.page = a
 			default:
 				o.t.Errorf("an attachment that is not in the contract: %v %s: %v", c.Properties, c.Data, err)
 			}
@@ -162,6 +164,12 @@ func (o *outcome) read(inPipeline bool) {
 				o.t.Errorf("test results: %v: %v", c.Properties, err)
 			}
 			o.tests = string(content)
+		case "artifact.upload":
+			a, err := c.Artifact(o.environ)
+			if err != nil || o.artifact.Name != "" {
+				o.t.Errorf("the agent fails the step: %v: %v", c.Properties, err)
+			}
+			o.artifact = a
 		case "task.uploadsummary":
 			content, err := os.ReadFile(c.Data)
 			if err != nil {
@@ -285,6 +293,9 @@ func (env *testEnv) hold(p *process, o *outcome) {
 		env.t.Fatalf("a task ends with the exit code 0, a result, a summary and result.json; exit code %d, task %q\n%s\n%s", o.code, o.task, o.stdout, o.stderr)
 	}
 	env.holdSecrets(p, o)
+	if p.inPipeline() {
+		env.holdPublished(p, o)
+	}
 	if o.result == nil {
 		return
 	}
@@ -325,7 +336,7 @@ func (env *testEnv) hold(p *process, o *outcome) {
 func (env *testEnv) holdSecrets(p *process, o *outcome) {
 	env.t.Helper()
 	document, _ := json.Marshal(o.result)
-	places := map[string]string{"standard output": o.stdout, "standard error": o.stderr, "result.json": string(document), "the summary": o.summary}
+	places := map[string]string{"standard output": o.stdout, "standard error": o.stderr, "result.json": string(document), "the summary": o.summary, "the page": o.page.Content}
 	env.seen.ofEnvironment(p.environ)
 	env.seen.mu.Lock()
 	secrets := maps.Clone(env.seen.secrets)
@@ -340,6 +351,28 @@ func (env *testEnv) holdSecrets(p *process, o *outcome) {
 		if found := looksLikeToken.FindString(text); found != "" {
 			env.t.Errorf("%s shows what looks like a token: %.12s…", place, found)
 		}
+	}
+}
+
+// holdPublished checks what was published with the run: a page and, of actions that
+// write or plan, the page and the result as an artifact.
+func (env *testEnv) holdPublished(p *process, o *outcome) {
+	env.t.Helper()
+	wanted := strings.ToLower(strings.TrimSpace(valueOf(p.environ, "INPUT_PUBLISH")))
+	if page := o.page.Name != ""; page != (wanted != "false") {
+		env.t.Errorf("with publish %q, the page is attached: %v\n%s", wanted, page, o.stdout)
+	}
+	writing := slices.Contains([]string{"seal", "promote", "invertedPush", "plan", "recall"}, valueOf(p.environ, "INPUT_ACTION"))
+	want := (wanted == "true" || writing && wanted != "false") && o.task != "Canceled" && valueOf(p.environ, "SYSTEM_HOSTTYPE") == "build"
+	if published := o.artifact.Name != ""; published != want {
+		env.t.Errorf("with publish %q, %v is published: %v\n%s", wanted, o.result["action"], published, o.stdout)
+	}
+	if o.artifact.Name == "" {
+		return
+	}
+	result, err := os.ReadFile(o.output["report"])
+	if err != nil || len(o.artifact.Files) != 2 || o.artifact.Files["report.html"] != o.page.Content || o.artifact.Files["result.json"] != string(result) || o.page.Name != o.artifact.Name+".html" {
+		env.t.Errorf("the artifact %s has the files %v, and the page is %s: %v", o.artifact.Name, slices.Sorted(maps.Keys(o.artifact.Files)), o.page.Name, err)
 	}
 }
 

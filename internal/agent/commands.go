@@ -108,6 +108,15 @@ func (c *Commands) AddAttachment(kind, name, path string) {
 	}
 }
 
+// UploadArtifact publishes the files of a folder as an artifact of the run, which only a
+// build has. The agent uploads them when the task has ended, and fails the step if it
+// cannot. They must exist, and no artifact of the run may have the name.
+func (c *Commands) UploadArtifact(name, folder string) {
+	if c.pipeline {
+		c.send("artifact.upload", []property{{"containerfolder", name}, {"artifactname", name}}, folder)
+	}
+}
+
 // PublishTests shows the test results in a JUnit file on the run's Tests tab, as a test
 // run with a title. The agent reads the file later. It separates several files by
 // commas or bars.

@@ -92,6 +92,7 @@ func TestCommands(t *testing.T) {
 	}
 	c.UploadSummary("/agent/_temp/a%b;c]/summary.md")
 	c.AddAttachment("acrpromote.seal", "a;b]", "/agent/_temp/a%b;c]/seal.json")
+	c.UploadArtifact("a;b]", "/agent/_temp/a%b;c]/report")
 	c.PublishTests("stage a;b] ##", "/agent/_temp/a%b;c]/tests.xml")
 	c.PublishTests("x", "/agent/a,b/tests.xml")
 	c.Complete(Failed, "refused")
@@ -103,6 +104,7 @@ func TestCommands(t *testing.T) {
 ##vso[task.setvariable variable=image;isOutput=true;]registry.example/a@sha256:00
 ##vso[task.uploadsummary]/agent/_temp/a%AZP25b;c]/summary.md
 ##vso[task.addattachment type=acrpromote.seal;name=a%3Bb%5D;]/agent/_temp/a%AZP25b;c]/seal.json
+##vso[artifact.upload containerfolder=a%3Bb%5D;artifactname=a%3Bb%5D;]/agent/_temp/a%AZP25b;c]/report
 ##vso[results.publish type=JUnit;mergeResults=true;runTitle=stage a%3Bb%5D # #;resultFiles=/agent/_temp/a%AZP25b%3Bc%5D/tests.xml;]
 ##vso[task.logissue type=warning;]The test results are not published: the path of the folder has a comma or a bar. Set reportFolder to another folder.
 ##vso[task.complete result=Failed;]refused
@@ -118,6 +120,7 @@ func TestCommands(t *testing.T) {
 	c.SetProgress(1, "x")
 	c.UploadSummary("x")
 	c.AddAttachment("x", "x", "x")
+	c.UploadArtifact("x", "x")
 	c.PublishTests("x", "x")
 	_ = c.SetVariable("digest", "x")
 	c.Complete(Failed, "x")

@@ -7,8 +7,11 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"acrpromote/internal/ref"
@@ -62,6 +65,7 @@ type Config struct {
 	ReceiptMaxAge       Duration  `env:"INPUT_RECEIPTMAXAGE"`
 	FailOn              string    `env:"INPUT_FAILON"`
 	DryRun              Bool      `env:"INPUT_DRYRUN"`
+	Publish             Bool      `env:"INPUT_PUBLISH"`
 	PublishTests        Bool      `env:"INPUT_PUBLISHTESTS"`
 	ReportFolder        string    `env:"INPUT_REPORTFOLDER"`
 
@@ -156,11 +160,13 @@ type Claims struct {
 	StageID             string `env:"SYSTEM_STAGEID"`
 	StageName           string `env:"SYSTEM_STAGENAME"`
 	StageAttempt        Number `env:"SYSTEM_STAGEATTEMPT"`
+	JobAttempt          Number `env:"SYSTEM_JOBATTEMPT"`
 	PhaseName           string `env:"SYSTEM_PHASENAME"` // of a job as it is named in the pipeline
 	JobName             string `env:"SYSTEM_JOBNAME"`   // of one of several such jobs
 	StepName            string `env:"SYSTEM_TASKINSTANCENAME"`
 	OIDCRequestURI      string `env:"SYSTEM_OIDCREQUESTURI"`
 	BuildID             Number `env:"BUILD_BUILDID"`
+	BuildContainerID    Number `env:"BUILD_CONTAINERID"`
 	BuildRequestedForID string `env:"BUILD_REQUESTEDFORID"`
 	BuildQueuedByID     string `env:"BUILD_QUEUEDBYID"`
 	// The person who started or reran this stage by hand; two names are in use.
@@ -280,23 +286,68 @@ func (c *Config) ReportPath() string {
 // of the run has the same action, stage, job and name. It is made of claims, and has
 // only characters that every file system takes.
 func (c *Config) ReportName() string {
+	name, _ := c.reportName()
+	return name
+}
+
+// reportName returns the name of the report, and what tells it from names that the same
+// replacements give: "" if nothing was replaced.
+func (c *Config) reportName() (name, exact string) {
 	stage := c.Claims.StageName
 	if c.Claims.Classic() {
 		stage = c.Claims.ReleaseEnvironmentName
 	}
-	name := "acrpromote"
-	for _, part := range []string{c.Action, stage, c.Claims.PhaseName, c.Claims.JobName, c.Claims.StepName} {
+	job := c.Claims.JobName
+	if (job == "" || job == "__default") && c.Claims.TotalJobsInPhase > 1 {
+		job = strconv.Itoa(int(c.Claims.JobPositionInPhase))
+	}
+	name = "acrpromote"
+	all, replaced := "", false
+	for _, part := range []string{c.Action, stage, c.Claims.PhaseName, job, c.Claims.StepName} {
 		if part == "" || part == "__default" {
 			continue
 		}
-		name += "-" + strings.Map(func(r rune) rune {
+		plain := strings.Map(func(r rune) rune {
 			if r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z' {
 				return r
 			}
 			return '_'
 		}, part[:min(len(part), longestPart)])
+		name += "-" + plain
+		all += "-" + part
+		replaced = replaced || plain != part
 	}
-	return name
+	if !replaced {
+		return name, ""
+	}
+	sum := sha256.Sum256([]byte(all))
+	return name, "-" + hex.EncodeToString(sum[:4])
+}
+
+// PublishedName returns the name under which the run gets the report of the step: no
+// other step and no other attempt of the run has it. again is what the name of the
+// report's file has after ReportName, because the step ran before on this machine.
+func (c *Config) PublishedName(again string) string {
+	name, exact := c.reportName()
+	attempt, job := c.Claims.StageAttempt, c.Claims.JobAttempt
+	if c.Claims.Classic() {
+		attempt = c.Claims.ReleaseAttempt
+	}
+	name += exact + "-" + strconv.Itoa(int(max(attempt, 1)))
+	if job > 1 {
+		name += "." + strconv.Itoa(int(job))
+	}
+	return name + again
+}
+
+// publishingActions publish their reports as artifacts by default: those that write,
+// and that which shows approvers what would be written.
+var publishingActions = []string{Seal, Promote, InvertedPush, Plan, Recall}
+
+// PublishesArtifact reports whether the report becomes an artifact of the run. Only a
+// build has artifacts of its own: in a classic release, the agent would fail the task.
+func (c *Config) PublishesArtifact() bool {
+	return strings.EqualFold(c.Claims.HostType, "build") && c.Publish.Or(slices.Contains(publishingActions, c.Action))
 }
 
 // longestPart limits the parts of a report's name, in bytes.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -438,6 +439,70 @@ func TestClaims(t *testing.T) {
 	c = mustRead(t, strings.Fields("audit --source a/b:1 --targets x"), []string{"SYSTEM_COLLECTIONURI=https://dev.azure.com/contoso/", "SYSTEM_ACCESSTOKEN=script-token"})
 	if !c.InRun || c.InPipeline || c.CollectionURL != "https://dev.azure.com/contoso/" || c.Token.Reveal() != "script-token" {
 		t.Errorf("a script inside a run: %+v", c)
+	}
+}
+
+// TestPublishedNames checks that the reports of different steps and attempts have
+// different names in a run, and only characters that every file system takes.
+func TestPublishedNames(t *testing.T) {
+	long := strings.Repeat("a", 40)
+	seen := map[string]string{}
+	for _, c := range []struct{ environ, again, want string }{
+		{"", "", "acrpromote-invertedPush-1"},
+		{"SYSTEM_STAGENAME=__default SYSTEM_JOBNAME=__default SYSTEM_STAGEATTEMPT=1 SYSTEM_JOBATTEMPT=1 SYSTEM_PHASENAME=Push", "", "acrpromote-invertedPush-Push-1"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_PHASENAME=Push SYSTEM_JOBNAME=west SYSTEM_TASKINSTANCENAME=AcrPromote", "", "acrpromote-invertedPush-Prod-Push-west-AcrPromote-1"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_PHASENAME=Push SYSTEM_JOBNAME=west SYSTEM_TASKINSTANCENAME=AcrPromote", "-2", "acrpromote-invertedPush-Prod-Push-west-AcrPromote-1-2"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_PHASENAME=Push SYSTEM_JOBNAME=west SYSTEM_TASKINSTANCENAME=AcrPromote1", "", "acrpromote-invertedPush-Prod-Push-west-AcrPromote1-1"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_PHASENAME=Push SYSTEM_JOBNAME=__default SYSTEM_TOTALJOBSINPHASE=2 SYSTEM_JOBPOSITIONINPHASE=1", "", "acrpromote-invertedPush-Prod-Push-1-1"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_PHASENAME=Push SYSTEM_JOBNAME=__default SYSTEM_TOTALJOBSINPHASE=2 SYSTEM_JOBPOSITIONINPHASE=2", "", "acrpromote-invertedPush-Prod-Push-2-1"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_STAGEATTEMPT=2 SYSTEM_JOBATTEMPT=1", "", "acrpromote-invertedPush-Prod-2"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_STAGEATTEMPT=2 SYSTEM_JOBATTEMPT=2", "", "acrpromote-invertedPush-Prod-2.2"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_STAGEATTEMPT=1 SYSTEM_JOBATTEMPT=2", "", "acrpromote-invertedPush-Prod-1.2"},
+		{"SYSTEM_STAGENAME=Prod SYSTEM_STAGEATTEMPT=x", "", "acrpromote-invertedPush-Prod-1"},
+		{"SYSTEM_STAGENAME=a/b", "", "acrpromote-invertedPush-a_b-66b8e72d-1"},
+		{"SYSTEM_STAGENAME=a;b]", "", "acrpromote-invertedPush-a_b_-eb2f0f82-1"},
+		{"SYSTEM_STAGENAME=../../" + long, "", ""},
+		{"SYSTEM_STAGENAME=ä##vso[task.complete]", "", ""},
+		{"SYSTEM_STAGENAME=" + long + "1", "", ""},
+		{"SYSTEM_STAGENAME=" + long + "2", "", ""},
+		{"SYSTEM_STAGENAME=" + long + " SYSTEM_PHASENAME=" + long + " SYSTEM_JOBNAME=" + long + " SYSTEM_TASKINSTANCENAME=" + long, "-10000", ""},
+		{"SYSTEM_HOSTTYPE=release SYSTEM_STAGEATTEMPT=1 RELEASE_ENVIRONMENTNAME=Prod RELEASE_ATTEMPTNUMBER=3", "", "acrpromote-invertedPush-Prod-3"},
+	} {
+		config := mustRead(t, nil, pipeline(strings.Fields(c.environ)...))
+		got := config.PublishedName(c.again)
+		if c.want != "" && got != c.want {
+			t.Errorf("%s: %s, want %s", c.environ, got, c.want)
+		}
+		if !regexp.MustCompile(`^[A-Za-z0-9_.-]{1,200}$`).MatchString(got) {
+			t.Errorf("%s: the name %s", c.environ, got)
+		}
+		if other, ok := seen[got]; ok {
+			t.Errorf("%q and %q have the name %s", other, c.environ, got)
+		}
+		seen[got] = c.environ
+	}
+}
+
+// TestPublishesArtifact checks which steps publish an artifact.
+func TestPublishesArtifact(t *testing.T) {
+	for _, c := range []struct {
+		action, host, publish string
+		want                  bool
+	}{
+		{Seal, "build", "", true}, {Promote, "build", "", true}, {InvertedPush, "Build", "", true}, {Plan, "build", "", true}, {Recall, "build", "", true},
+		{Verify, "build", "", false}, {Audit, "build", "", false}, {VerifyReceipt, "build", "", false}, {Trace, "build", "", false}, {Doctor, "build", "", false},
+		{Promote, "release", "", false}, {Promote, "release", "true", false}, {Promote, "", "", false}, {Promote, "deployment", "true", false},
+		{Promote, "build", "false", false}, {Audit, "build", "true", true}, {Promote, "build", "FALSE", false},
+	} {
+		config := &Config{Action: c.action, Claims: Claims{HostType: c.host}}
+		if c.publish != "" {
+			if err := config.Publish.EnvDecode(c.publish); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := config.PublishesArtifact(); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"acrpromote/internal/approval"
 	"acrpromote/internal/defect"
 	"acrpromote/internal/egress"
+	"acrpromote/internal/htmlreport"
 	"acrpromote/internal/junit"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/ref"
@@ -277,8 +278,55 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 		}
 		p.commands.PublishTests("AcrPromote "+junit.Name(r), tests)
 	}
+	if err := p.publish(r, path, document.Bytes()); err != nil {
+		p.commands.Warning("The report is not published with the run: " + p.config.Secrets.Line(err.Error()))
+	}
 	return path, nil
 }
+
+// publish publishes the report with the run: as a page where the tab on the run's page
+// finds it and, if configured, as an artifact with the page and the result. path is that
+// of the result. The agent uploads files later, so they are in a folder of their own.
+func (p *reporter) publish(r report.Result, path string, document []byte) error {
+	if !p.config.Publish.Or(true) {
+		return nil
+	}
+	var page bytes.Buffer
+	if err := htmlreport.Write(&page, []report.Result{r}); err != nil {
+		return err
+	}
+	folder := strings.TrimSuffix(path, ".json")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	const pageName = "report.html"
+	for _, file := range []struct {
+		name    string
+		content []byte
+	}{
+		{filepath.Join(filepath.Dir(path), pageName), page.Bytes()},
+		{filepath.Join(folder, pageName), page.Bytes()},
+		{filepath.Join(folder, "result.json"), document},
+	} {
+		if err := replace(file.name, file.content); err != nil {
+			return err
+		}
+	}
+	name := p.config.PublishedName(strings.TrimPrefix(filepath.Base(folder), p.config.ReportName()))
+	p.commands.AddAttachment(reportAttachment, name+".html", filepath.Join(folder, pageName))
+	switch {
+	case !p.config.PublishesArtifact() || r.Outcome == outcome.Cancelled:
+		// The agent uploads nothing for a step that was cancelled.
+	case p.config.Claims.BuildContainerID == 0:
+		return errors.New("the job has no variable Build.ContainerId, so the agent cannot upload an artifact")
+	default:
+		p.commands.UploadArtifact(name, folder)
+	}
+	return nil
+}
+
+// reportAttachment is the type of the attachment that the tab on the run's page shows.
+const reportAttachment = "acrpromote.report"
 
 // writeNew writes a file with a new name, and returns its path. The agent reads such
 // files later: a unique name keeps the next step of the job from overwriting them.
