@@ -371,7 +371,7 @@ func (env *testEnv) holdPublished(p *process, o *outcome) {
 		return
 	}
 	result, err := os.ReadFile(o.output["report"])
-	if err != nil || len(o.artifact.Files) != 2 || o.artifact.Files["report.html"] != o.page.Content || o.artifact.Files["result.json"] != string(result) || o.page.Name != o.artifact.Name+".html" {
+	if err != nil || len(o.artifact.Files) != 2 || o.artifact.Files["report.html"] != o.page.Content || o.artifact.Files["result.json"] != string(result) || o.page.Name != o.artifact.Name {
 		env.t.Errorf("the artifact %s has the files %v, and the page is %s: %v", o.artifact.Name, slices.Sorted(maps.Keys(o.artifact.Files)), o.page.Name, err)
 	}
 }

@@ -313,7 +313,7 @@ func (p *reporter) publish(r report.Result, path string, document []byte) error 
 		}
 	}
 	name := p.config.PublishedName(strings.TrimPrefix(filepath.Base(folder), p.config.ReportName()))
-	p.commands.AddAttachment(reportAttachment, name+".html", filepath.Join(folder, pageName))
+	p.commands.AddAttachment(reportAttachment, name, filepath.Join(folder, pageName))
 	switch {
 	case !p.config.PublishesArtifact() || r.Outcome == outcome.Cancelled:
 		// The agent uploads nothing for a step that was cancelled.
