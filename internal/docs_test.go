@@ -150,6 +150,32 @@ const (
 	tableEnds   = "<!-- end of inputs -->\n"
 )
 
+// usedBy returns the actions of the task that use an input, or all but those that do not,
+// whichever list is shorter. The others exist only at a prompt.
+func usedBy(in agent.Input) string {
+	var users, others []string
+	for _, action := range agent.TaskActions {
+		if in.UsedBy(action) {
+			users = append(users, action)
+		} else {
+			others = append(others, action)
+		}
+	}
+	prefix := ""
+	switch {
+	case len(others) == 0:
+		return "all"
+	case len(others) < len(users):
+		prefix, users = "all but ", others
+	}
+	for _, action := range []string{agent.Code, agent.Report, agent.Init} {
+		if prefix == "" && in.UsedBy(action) {
+			users = append(users, action)
+		}
+	}
+	return prefix + strings.Join(users, ", ")
+}
+
 // inputsTable returns the table of the program's inputs.
 func inputsTable() string {
 	var b strings.Builder
@@ -167,10 +193,7 @@ func inputsTable() string {
 		if in.Default != "" {
 			def = "`" + in.Default + "`"
 		}
-		actions := strings.Join(in.Actions, ", ")
-		if slices.Equal(in.Actions, agent.Actions) {
-			actions = "all"
-		}
+		actions := usedBy(in)
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", name, kind, def, actions, strings.ReplaceAll(in.Help, "|", `\|`))
 	}
 	b.WriteString("\n")
