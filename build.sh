@@ -257,7 +257,7 @@ run_tests() {
   # What starts no goroutine needs no race detector: the packages that decide, and the
   # tests of the program, which run the program with it.
   local pure concurrent
-  pure=$(go list ./internal/{approval,card,collection,doctor,explain,expression,imageinfo,levenshtein,manual,markup,ocierror,outcome,plan,receipt,ref,referrer,refusal,rule,sanitize,sbom,seal,sorting,strictjson,topology,trace})
+  pure=$(go list ./internal/{approval,card,collection,doctor,drift,explain,expression,htmlreport,imageinfo,junit,levenshtein,manual,markup,ocierror,outcome,packed,plan,recall,receipt,ref,referrer,refusal,rule,sanitize,sarif,sbom,seal,sorting,strictjson,topology,trace})
   concurrent=$(go list ./... | grep -vxF -e acrpromote/cmd/acrpromote -e "$pure")
   say "tests of the program${race:+ with the race detector}, and of what decides"
   # shellcheck disable=SC2086

@@ -6,6 +6,8 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -166,6 +168,21 @@ func TestPureCoreDoesNoInputOrOutput(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestPurePackagesAreTestedWithoutRaceDetector checks the list in build.sh.
+func TestPurePackagesAreTestedWithoutRaceDetector(t *testing.T) {
+	script, err := os.ReadFile("../build.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, pkg := range slices.Sorted(maps.Keys(pure)) {
+		names = append(names, strings.TrimPrefix(pkg, "internal/"))
+	}
+	if list := "./internal/{" + strings.Join(names, ",") + "}"; !strings.Contains(string(script), list) {
+		t.Errorf("the list of packages in build.sh is not %s", list)
 	}
 }
 

@@ -16,8 +16,8 @@ import (
 // readDevOps reads what the flows rely on in Azure DevOps, with the token of the step's
 // job. It returns nil if nothing there matters: outside a run, and without a flow file.
 // The input azureSubscription names the connection of the most trusted registries,
-// targetSubscription that of the others.
-// principal returns the registries at which an identity has a role, by its object ID.
+// targetSubscription that of the others. principal returns the registries at which an
+// identity has a role, by its object ID.
 func readDevOps(ctx context.Context, c *agent.Config, s *session.Session, flow *flowFile, registries []doctor.Registry, principal func(objectID string) []doctor.Access) *doctor.DevOps {
 	if flow == nil && !c.InRun {
 		return nil
