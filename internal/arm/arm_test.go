@@ -126,6 +126,12 @@ func TestList(t *testing.T) {
 	}
 }
 
+// explained is an error of a sign-in.
+type explained struct{}
+
+func (explained) Error() string                        { return "it failed. Sign in" }
+func (explained) Explanation() (reason, remedy string) { return "it failed", "Sign in" }
+
 // TestRemedies checks what a finding says about something that could not be read.
 func TestRemedies(t *testing.T) {
 	c := client(t, nil)
@@ -139,6 +145,7 @@ func TestRemedies(t *testing.T) {
 		{&Error{Status: 200}, "Run doctor again. If the error persists, update"},
 		{&Error{Status: 429}, "Run doctor again."},
 		{errors.New("x"), "Run doctor again."},
+		{c.unanswered(explained{}), "Sign in."},
 	} {
 		if got := c.Remedy(e.err, "/s"); !strings.HasPrefix(got, e.want) {
 			t.Errorf("%+v: %q", e.err, got)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"acrpromote/internal/doctor"
+	"acrpromote/internal/explain"
 )
 
 // The versions of the interface, newest first. Stable and preview versions differ in
@@ -388,5 +389,6 @@ func (c *Client) Remedy(err error, scope string) string {
 	case ok && refused.Status == http.StatusOK:
 		return "Run doctor again. If the error persists, update acrpromote."
 	}
-	return "Run doctor again. If the error persists, fix its cause."
+	_, remedy := explain.Split(err, "Run doctor again. If the error persists, fix its cause.")
+	return strings.TrimSuffix(remedy, ".") + "."
 }

@@ -464,6 +464,9 @@ func receiptLines(r Result) []string {
 	}
 	signed := "signed by %s: %s"
 	words := map[ReceiptState]string{ReceiptPlanned: "would be attached at", ReceiptAttached: "attached at", ReceiptPresent: "already at", ReceiptFailed: "failed, and the approval unsigned, at"}
+	if !r.writesNothing() && r.Action != "verify" {
+		words[ReceiptPlanned] = "not attached at"
+	}
 	if r.Recall != nil {
 		signed, words[ReceiptFailed] = "recall record signed by %s: %s", "failed at"
 	}

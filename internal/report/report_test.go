@@ -679,3 +679,13 @@ func TestRightsShown(t *testing.T) {
 		}
 	}
 }
+
+// TestPlannedReceipts checks what is said of a receipt that a step has not attached.
+func TestPlannedReceipts(t *testing.T) {
+	for action, want := range map[string]string{"plan": "would be attached at", "verify": "would be attached at", "recall": "not attached at", "invertedPush": "not attached at"} {
+		r := Result{Action: action, Receipts: []Receipt{{Registry: "prod.example.com", State: ReceiptPlanned}}}
+		if got := receiptLines(r); len(got) != 1 || got[0] != "signed by no key: "+want+" prod.example.com" {
+			t.Errorf("%s: %q", action, got)
+		}
+	}
+}

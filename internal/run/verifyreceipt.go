@@ -328,6 +328,18 @@ func receiptVerdict(v receipt.Verdict) *report.ReceiptVerdict {
 	return found
 }
 
+// namesOf returns each name once. A server names the same person in several places, and
+// not in all of them by name.
+func namesOf(people []receipt.Person) string {
+	var names []string
+	for _, person := range people {
+		if name := cmp.Or(person.Name, person.UniqueName); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
 // receiptFacts returns what a receipt shows, for the result.
 func receiptFacts(r receipt.Receipt) report.ReceiptContent {
 	p := r.Promotion
@@ -340,11 +352,7 @@ func receiptFacts(r receipt.Receipt) report.ReceiptContent {
 	for _, to := range p.To {
 		facts.To = append(facts.To, reference(to).String())
 	}
-	var requesters []string
-	for _, person := range p.Requesters {
-		requesters = append(requesters, person.Name)
-	}
-	facts.Run.RequestedBy = strings.Join(requesters, ", ")
+	facts.Run.RequestedBy = namesOf(p.Requesters)
 	if len(p.Requesters) > 0 {
 		facts.Run.RequestedByID, facts.Run.RequestedByUniqueName = p.Requesters[0].ID, p.Requesters[0].UniqueName
 	}
