@@ -55,6 +55,7 @@ type Config struct {
 	ReceiptAtSource     Bool      `env:"INPUT_RECEIPTATSOURCE"`
 	ReceiptKeys         List      `env:"INPUT_RECEIPTKEYS"`
 	Run                 Int       `env:"INPUT_RUN"`
+	Before              Int       `env:"INPUT_BEFORE"`
 	Reason              string    `env:"INPUT_REASON"`
 	Lift                Bool      `env:"INPUT_LIFT"`
 	Project             string    `env:"INPUT_PROJECT"`

@@ -246,16 +246,15 @@ func (x *recaller) ofRun(ctx context.Context, places []ref.Reference) (sources, 
 	}
 	t := &tracer{s: x.s, keys: keys.all, result: x.result}
 	targets = slices.Clone(places)
-	for _, image := range t.promotedBy(ctx, places, x.c.Run.Value, true) {
-		from := image.From
-		from.Registry = x.mainHost(from.Registry)
-		from.Tag, from.Digest = "", image.Digest
+	for _, p := range t.promotions(ctx, places, true, func(p receipt.Promotion) bool { return p.Run.ID == x.c.Run.Value }) {
+		from := x.at(p.From)
+		from.Tag, from.Digest = "", p.Digest
 		if !slices.Contains(sources, from) {
 			sources = append(sources, from)
 		}
-		for _, to := range image.To {
-			to.Registry, to.Tag = x.mainHost(to.Registry), ""
-			if !slices.Contains(targets, to) {
+		for _, place := range p.To {
+			to := x.at(place)
+			if to.Tag = ""; !slices.Contains(targets, to) {
 				targets = append(targets, to)
 			}
 		}

@@ -73,6 +73,12 @@ func resolve(ctx context.Context, c *agent.Config, wrong error, to *reporter, re
 		result.add(err)
 		return nil, nil, false
 	}
+	if c.Before.Given {
+		if err := resolveBefore(ctx, c, s, result); err != nil {
+			result.add(err)
+			return s, nil, false
+		}
+	}
 	if c.FlowFile == "" {
 		o, err = direct(c, result)
 	} else {

@@ -332,8 +332,11 @@ func (t *tracer) tagsOf(ctx context.Context, at *session.Registry, repository, d
 // say.
 func (t *tracer) ofRun(ctx context.Context, places []ref.Reference, run int) []ref.Reference {
 	var images []ref.Reference
-	for _, p := range t.promotedBy(ctx, places, run, false) {
-		images = append(images, p.found)
+	known := map[string]bool{}
+	for _, p := range t.promotions(ctx, places, false, func(p receipt.Promotion) bool { return p.Run.ID == run }) {
+		if digest := p.found.Digest; !known[digest] {
+			images, known[digest] = append(images, p.found), true
+		}
 	}
 	if len(images) == 0 && len(t.failed) == 0 {
 		t.result.warn(fmt.Sprintf("No image with a receipt of run %d was found.", run))
@@ -341,19 +344,16 @@ func (t *tracer) ofRun(ctx context.Context, places []ref.Reference, run int) []r
 	return images
 }
 
-// promoted is an image that a run has promoted: where it was found, and where it came
-// from and went, as its receipts say.
-type promoted struct {
-	found  ref.Reference
-	Digest string
-	From   ref.Reference
-	To     []ref.Reference
+// promotion is what a receipt says, and the image that it is attached to.
+type promotion struct {
+	receipt.Promotion
+	found ref.Reference
 }
 
-// promotedBy returns the images in the repositories that a run has promoted, each once: as
-// receipts say or, if signed is set, as those say that one of the keys has signed.
-func (t *tracer) promotedBy(ctx context.Context, places []ref.Reference, run int, signed bool) []*promoted {
-	var images []*promoted
+// promotions returns the promotions in the repositories that are wanted: as receipts say
+// or, if signed is set, as those say that one of the keys has signed.
+func (t *tracer) promotions(ctx context.Context, places []ref.Reference, signed bool, wanted func(receipt.Promotion) bool) []promotion {
+	var promotions []promotion
 	for _, at := range places {
 		digests, err := t.digests(ctx, at)
 		if err != nil {
@@ -365,38 +365,28 @@ func (t *tracer) promotedBy(ctx context.Context, places []ref.Reference, run int
 			continue
 		}
 		for _, digest := range digests {
-			same := slices.IndexFunc(images, func(p *promoted) bool { return p.Digest == digest })
-			image := &promoted{found: ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: digest}, Digest: digest}
-			if same >= 0 {
-				image = images[same]
-			}
+			found := ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: digest}
 			_, _, err := openReceipts(ctx, registry, at.Repository, digest, func(mediaType string, content []byte) error {
 				o, err := receipt.Open(mediaType, content, digest, t.keys)
 				if err != nil && !signed {
 					o, err = receipt.Claim(mediaType, content, digest)
 				}
-				if err == nil && o.Promotion != nil && o.Promotion.Run.ID == run {
+				if err == nil && o.Promotion != nil && wanted(*o.Promotion) {
 					t.mu.Lock()
-					image.From = reference(o.Promotion.From)
-					for _, to := range o.Promotion.To {
-						image.To = append(image.To, reference(to))
-					}
+					promotions = append(promotions, promotion{*o.Promotion, found})
 					t.mu.Unlock()
 				}
 				return cmp.Or(err, errNotKept)
 			})
 			switch {
-			case err != nil && readsDisabled(ctx, registry, image.found, err):
-				t.result.warn(fmt.Sprintf("%s may not be read any more, so that its receipts are not known. Name it in source to recall it.", image.found))
+			case err != nil && readsDisabled(ctx, registry, found, err):
+				t.result.warn(fmt.Sprintf("%s may not be read any more, so that its receipts are not known.", found))
 			case err != nil:
 				t.failed = append(t.failed, problem(report.SourceSide, err))
 			}
-			if same < 0 && image.From.Registry != "" {
-				images = append(images, image)
-			}
 		}
 	}
-	return images
+	return promotions
 }
 
 var errNotKept = errors.New("not kept")
