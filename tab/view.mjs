@@ -9,6 +9,8 @@ export class View {
   #list;
   #groups = new Map();
   #steps = new Map();
+  #index;
+  #entries = new Map();
   #offered = new Set();
   #dark = false;
 
@@ -18,6 +20,7 @@ export class View {
     this.#actions = actions;
     this.#status = document.getElementById('status');
     this.#list = document.getElementById('steps');
+    this.#index = document.getElementById('index');
     document.defaultView.addEventListener('message', ({ source, data }) => this.#resize(source, data));
   }
 
@@ -25,6 +28,9 @@ export class View {
     this.#list.replaceChildren();
     this.#groups.clear();
     this.#steps.clear();
+    this.#index.hidden = true;
+    this.#index.firstElementChild.replaceChildren();
+    this.#entries.clear();
     this.#offered.clear();
     this.#say('Reading the run…');
   }
@@ -48,7 +54,12 @@ export class View {
       arrange(this.#groups.get(group.key).list, this.#steps, group.steps, (step) => new Step(this.#document, step, { load: this.#actions.load, dark: () => this.#dark }));
     }
     const kept = new Set(steps.map(({ key }) => key));
-    for (const key of [...this.#steps.keys()].filter((each) => !kept.has(each))) this.#steps.delete(key);
+    for (const drawn of [this.#steps, this.#entries]) {
+      for (const key of [...drawn.keys()].filter((each) => !kept.has(each))) drawn.delete(key);
+    }
+    // A report is long: what comes after it is reached from the top.
+    this.#index.hidden = steps.length < 2;
+    arrange(this.#index.firstElementChild, this.#entries, steps, ({ key }) => new Entry(this.#document, () => this.#steps.get(key).reveal()));
     this.#offer(steps);
   }
 
@@ -119,6 +130,31 @@ class Group {
   }
 }
 
+// Entry is a step in the index.
+class Entry {
+  #document;
+  #button;
+
+  constructor(document, reveal) {
+    this.#document = document;
+    this.element = document.createElement('li');
+    this.#button = document.createElement('button');
+    this.#button.addEventListener('click', reveal);
+    this.element.append(this.#button);
+  }
+
+  update(step) {
+    this.#button.replaceChildren(badge(this.#document, step), ` ${groupTitle(step)}: ${step.name || 'AcrPromote'}`);
+  }
+}
+
+function badge(document, { status }) {
+  const e = document.createElement('span');
+  e.className = `badge ${status.kind}`;
+  e.textContent = status.words;
+  return e;
+}
+
 class Step {
   #document;
   #actions;
@@ -149,7 +185,7 @@ class Step {
       e.textContent = words;
       return e;
     };
-    const parts = [part('span', `badge ${step.status.kind}`, step.status.words), part('strong', '', step.name || 'AcrPromote')];
+    const parts = [badge(this.#document, step), part('strong', '', step.name || 'AcrPromote')];
     if (step.job !== '') parts.push(part('span', 'faint', `job ${step.job}`));
     const at = Number.isNaN(step.finished) ? step.started : step.finished;
     if (!Number.isNaN(at)) {
@@ -160,6 +196,13 @@ class Step {
     // Spaces between the parts are for those who hear them.
     this.#summary.replaceChildren(...parts.flatMap((each) => [each, ' ']));
     this.#fill();
+  }
+
+  // reveal opens the step and goes there.
+  reveal() {
+    this.element.open = true;
+    this.#summary.focus();
+    this.element.scrollIntoView();
   }
 
   adoptTheme() {

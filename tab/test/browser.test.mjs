@@ -114,11 +114,13 @@ describe('the tab in a browser', { skip: !browserPath }, () => {
     assert.deepEqual(await tab.evaluate(`[...document.querySelectorAll('iframe')].map((e) => [e.getAttribute('sandbox'), e.title])`), [['allow-scripts', 'Report of Inverted push']]);
     assert.deepEqual(await violations(tab), []);
 
-    await tab.evaluate(`document.querySelectorAll('summary')[1].focus()`);
+    assert.deepEqual(await words(tab, '#index li'), ['Succeeded Stage Production, attempt 2: Inverted push', 'Failed Stage Production: Inverted push', 'Succeeded Stage Plan: Plan the inverted push']);
+    await tab.evaluate(`document.querySelectorAll('#index button')[1].focus()`);
     await around.press('Enter');
+    assert.equal(await tab.evaluate(`document.activeElement === document.querySelectorAll('summary')[1] && document.activeElement.getBoundingClientRect().top < innerHeight`), true);
     await around.frame(`document.title.startsWith('Inverted push: refused') && ${drawn}`);
     await around.press('Tab', { shift: true });
-    assert.equal(await tab.evaluate(`document.activeElement.tagName`), 'IFRAME');
+    await tab.until(`document.activeElement.tagName === 'IFRAME'`);
     await tab.evaluate(`document.querySelectorAll('summary')[2].focus()`);
     await around.press(' ');
     await around.frame(`document.title.startsWith('Plan') && ${drawn}`);
