@@ -183,6 +183,7 @@ run_bench() {
 run_screenshots() {
   build_local
   need_node
+  install_node_modules
   CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "bin/demo$(go env GOEXE)" ./cmd/demo
   node packaging/screenshots.mjs "$PWD/bin/demo$(go env GOEXE)" "$PWD/bin/acrpromote$(go env GOEXE)"
 }

@@ -12,12 +12,12 @@ export function findBrowser() {
   return process.env.CHROMIUM ?? BROWSERS.find((each) => spawnSync(each, ['--version']).status === 0);
 }
 
-export async function launch(executable) {
+export async function launch(executable, more = []) {
   const profile = fs.mkdtempSync(path.join(os.tmpdir(), 'acrpromote-browser-'));
   const child = spawn(executable, [
     '--headless=new', '--remote-debugging-pipe', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run',
     '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-default-browser-check', '--hide-scrollbars',
-    `--user-data-dir=${profile}`, 'about:blank',
+    `--user-data-dir=${profile}`, ...more, 'about:blank',
   ], { stdio: ['ignore', 'ignore', 'ignore', 'pipe', 'pipe'] });
   const [, , , writes, reads] = child.stdio;
   const waiting = new Map();

@@ -20,11 +20,12 @@ const listen = (host, handler) => new Promise((resolve) => {
   server.listen(0, host, () => resolve({ server, origin: `http://${host}:${server.address().port}` }));
 });
 
-export async function standIn(folder) {
+// standIn builds the tab in a folder and serves it. heading comes before it on the page.
+export async function standIn(folder, heading = '') {
   const files = path.join(folder, 'tab');
   await bundleTab(files);
   const { outputFiles: [{ text: script }] } = await build({ entryPoints: [path.join(here, 'host.mjs')], bundle: true, write: false, format: 'iife', logLevel: 'error' });
-  const page = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Run 20261123.1</title><style>html, body { margin: 0; height: 100% } iframe { display: block; width: 100%; height: 100vh; border: 0 }</style><iframe title="Promotion"></iframe><script src="host.js"></script>`;
+  const page = `<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>Run 20261123.1</title><style>html, body { margin: 0; height: 100% } iframe { display: block; width: 100%; height: 100vh; border: 0 }</style>${heading}<iframe title="Promotion"></iframe><script src="host.js"></script>`;
   let answer;
   const requests = [];
 
