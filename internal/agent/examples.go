@@ -127,7 +127,7 @@ receiptKeys: receipts.pem`,
 	Recall: `azureSubscription: release-writer
 targetSubscription: dev-writer
 source: <prod>.azurecr.io/shop/cart:1.4.2
-flowFile: release@main:flows.yml
+flowFile: release-rules@refs/heads/main:flows.yml
 environment: Recall
 reason: $(reason)`,
 	Check: `flowFile: flows.yml`,

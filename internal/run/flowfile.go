@@ -103,8 +103,8 @@ func readFlow(ctx context.Context, s *session.Session, name string) ([]byte, rep
 	origin := report.FlowFile{Repository: repository, Ref: ref, Path: path}
 	service, err := s.AzureDevOps()
 	if err != nil {
-		return nil, origin, &refusalError{rule.Refusal{Rule: rule.FlowUnverified, Subject: name, Reason: err.Error(),
-			Remedy: "Run this as a task of an Azure Pipelines job, which can read the repository."}}
+		return nil, origin, &refusalError{rule.Refusal{Rule: rule.FlowUnverified, Subject: name, Reason: "it cannot be read from the server: " + err.Error(),
+			Remedy: "Run this as a task of an Azure Pipelines job, which can read the repository. At a prompt, name a copy of the file by its path."}}
 	}
 	content, commit, no := service.File(ctx, repository, ref, path)
 	origin.Commit = commit
