@@ -12,7 +12,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { documented, readAddress } from './documentation.mjs';
 import { billOfMaterials, builtWith } from './sbom.mjs';
-import { bundleTab } from './tab.mjs';
+import { billOfTab, bundleTab } from './tab.mjs';
 import { repack } from './vsix.mjs';
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)));
@@ -39,12 +39,13 @@ async function main() {
     const vsix = repack(tfx(stage));
     if (vsix.length > LIMIT) throw new Error(`The VSIX has ${vsix.length} bytes; the limit is ${LIMIT}, because servers refuse larger files.`);
     const made = Object.fromEntries(programs.map(({ platform, bill }) => [`${name}-${platform}.cdx.json`, json(bill)]));
+    made[`${name}-tab.cdx.json`] = json(billOfTab(tab.packages, version));
     made[`${name}.vsix`] = vsix;
     made.SHA256SUMS = Object.entries(made).map(([file, bytes]) => `${sha256(bytes)}  ${file}\n`).join('');
     fs.mkdirSync(values.out, { recursive: true });
     for (const [file, bytes] of Object.entries(made)) fs.writeFileSync(path.join(values.out, file), bytes);
     process.stdout.write(programs.map(({ name: program, size }) => `${program} ${size} bytes\n`).join(''));
-    process.stdout.write(`tab ${tab} bytes\n${path.join(values.out, `${name}.vsix`)} ${vsix.length} bytes\n${made.SHA256SUMS}`);
+    process.stdout.write(`tab ${tab.size} bytes\n${path.join(values.out, `${name}.vsix`)} ${vsix.length} bytes\n${made.SHA256SUMS}`);
   } finally {
     fs.rmSync(stage, { recursive: true, force: true });
   }

@@ -60,7 +60,10 @@ export function stepsOf(timelines, attachments, taskId, buildId) {
     const place = placeOf(attachment, buildId);
     if (place && known.has(place.timeline)) steps.get(place.record)?.reports.push(place);
   }
-  for (const step of steps.values()) step.reports = step.reports.sort((a, b) => (a.name < b.name ? -1 : 1)).slice(-MAX_REPORTS);
+  for (const step of steps.values()) {
+    // Those of a step that was tried again end in a number.
+    step.reports = step.reports.sort((a, b) => b.name.localeCompare(a.name, 'en', { numeric: true })).slice(0, MAX_REPORTS);
+  }
   const sorted = [...steps.values()].sort(newestFirst);
   return { steps: sorted.slice(0, MAX_STEPS), older: Math.max(sorted.length - MAX_STEPS, 0) };
 }

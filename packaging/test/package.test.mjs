@@ -6,7 +6,7 @@ import path from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { builtWith, reproducible } from '../sbom.mjs';
-import { bundleTab } from '../tab.mjs';
+import { billOfTab, bundleTab } from '../tab.mjs';
 import { repack } from '../vsix.mjs';
 import { readZip, writeZip } from '../zip.mjs';
 
@@ -85,7 +85,14 @@ test('the tab is small, the same on every build, and asks for runs that have the
   try {
     const made = [];
     for (const name of ['one', 'two']) {
-      assert.ok(await bundleTab(path.join(folder, name)) < 150_000);
+      const { size, packages } = await bundleTab(path.join(folder, name));
+      assert.ok(size < 150_000);
+      // The page has the license of each.
+      assert.deepEqual(packages, ['azure-devops-extension-sdk']);
+      const { components: [{ purl, hashes, licenses }] } = billOfTab(packages, '1.0.0');
+      assert.equal(purl, 'pkg:npm/azure-devops-extension-sdk@5.0.0');
+      assert.match(hashes[0].content, /^[0-9a-f]{128}$/);
+      assert.deepEqual(licenses, [{ license: { id: 'MIT' } }]);
       made.push(fs.readdirSync(path.join(folder, name)).map((file) => [file, fs.readFileSync(path.join(folder, name, file), 'utf8')]));
     }
     assert.deepEqual(made[0], made[1]);

@@ -62,6 +62,11 @@ test('attachments that do not count', () => {
   for (const attachments of [undefined, null, {}, 'x', 1]) assert.deepEqual(found([now], attachments).steps[0].reports, []);
 });
 
+test('the reports of a step that was tried again, the last first', () => {
+  const attachments = ['report', 'report-2', 'report-10', 'report-9', 'report-3', 'report-4', 'report-5'].map((name) => attachment(stepId(100), { name }));
+  assert.deepEqual(found([timeline([records(100)])], attachments).steps[0].reports.map(({ name }) => name), ['report-10', 'report-9', 'report-5', 'report-4', 'report-3']);
+});
+
 test('what is not a timeline', () => {
   for (const odd of [{}, { id: 5, records: 'x' }, { records: [null, 1, 'x', {}, { type: 'Task' }, { type: 'Task', task: 'x' }] }]) {
     assert.deepEqual(found([odd], []), { steps: [], older: 0 });
