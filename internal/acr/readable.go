@@ -13,7 +13,6 @@ import (
 type Reading struct {
 	// Known reports whether the registry has the attribute readEnabled.
 	Known, Enabled bool
-	WriteEnabled   bool
 	Children       []string // digests of the manifests in an index
 	Tags           []string
 }
@@ -31,12 +30,9 @@ func (m *Metadata) Reading(ctx context.Context, repository, digest string) (Read
 	if a == nil || a.Digest == nil || *a.Digest != digest {
 		return Reading{}, m.missing(op, "manifest of this digest")
 	}
-	r := Reading{WriteEnabled: true}
-	if c := a.ChangeableAttributes; c != nil {
-		r.WriteEnabled = c.CanWrite == nil || *c.CanWrite
-		if r.Known = c.CanRead != nil; r.Known {
-			r.Enabled = *c.CanRead
-		}
+	r := Reading{}
+	if c := a.ChangeableAttributes; c != nil && c.CanRead != nil {
+		r.Known, r.Enabled = true, *c.CanRead
 	}
 	for _, child := range a.RelatedArtifacts {
 		if child != nil && child.Digest != nil && ref.IsDigest(*child.Digest) {
