@@ -235,6 +235,7 @@ func (m *Metadata) sdkError(op, repository string, err error, seen *errorCapture
 		e.Remedy = m.signIn.Remedy(map[string][]string{repository: {action}})
 	case errors.Is(e, ErrUnsupported):
 		e.detail = "this registry keeps no attributes and locks"
+		e.Remedy = "Only Azure Container Registry has them, which seals and locks need. Check the host and what is in front of it; for a registry of another kind, use a flow file with sealed: false and without lock"
 	}
 	return e
 }

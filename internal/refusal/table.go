@@ -29,7 +29,7 @@ var All = []Refusal{
 	{
 		Name: "registry-disallowed", Service: Registry, Status: []int{405}, Codes: []string{"REGISTRY_DISALLOWED_OPERATION"},
 		Cause:  "the operation is not allowed",
-		Remedy: "The image, its tag or the repository is locked, quarantined or out of storage. Look at the locks (az acr repository show) and at the storage in use (az acr show-usage)",
+		Remedy: "The image, its tag or the repository is locked, quarantined or out of storage. Look at the locks (az acr repository show; readEnabled: false is a recall) and at the storage in use (az acr show-usage)",
 	},
 	{
 		Name: "registry-method", Service: Registry, Status: []int{405},

@@ -32,7 +32,7 @@ func driftLines(r Result) (lines []string) {
 // driftHeadline says how an audit of a whole flow ended.
 func driftHeadline(r Result, arrived, total int) string {
 	if len(r.Drift) == 0 && len(r.Errors) == 0 {
-		return fmt.Sprintf("no drift: %s at %s are as the flow leaves them", counted(len(r.Images), "image"), registries(r.Images))
+		return fmt.Sprintf("no drift in %s at %s", counted(len(r.Images), "image"), registries(r.Images))
 	}
 	return fmt.Sprintf("%s of drift; %d of %s complete", counted(len(r.Drift), "finding"), arrived, targets(total))
 }
