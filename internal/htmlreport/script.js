@@ -464,7 +464,7 @@ async function flowOf(steps, rows) {
     await pause();
   }
   for (const life of steps.flatMap(({ result }) => list(result.trace))) {
-    for (const e of list(life.events)) if (e.from !== '') list(e.to).forEach((to) => between(host(e.from), host(to), e.kind));
+    for (const e of list(life.events)) if (e.from !== '') list(e.to).forEach((to) => between(host(e.from), host(to), e.basis === 'claimed' ? e.basis : e.kind));
   }
   return { nodes: [...nodes.values()], edges: [...edges.values()] };
 }
