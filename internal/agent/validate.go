@@ -87,8 +87,8 @@ func (c *Config) validate(env map[string]string, usage *UsageError) {
 	if !c.HasSet() && !c.WholeFlow() {
 		if c.Source == "" && !usage.has("source") && !usage.has("images") && !usage.has("imagesFrom") {
 			remedy := "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?"
-			if c.Action == Audit && c.FlowFile != "" && len(c.Targets) == 0 {
-				remedy += " To audit a whole flow, set flow."
+			if c.Action == Audit && (c.FlowFile != "" || c.Flow != "") && len(c.Targets) == 0 {
+				remedy += " To audit a whole flow, set only flowFile and flow."
 			}
 			usage.add("source", fmt.Sprintf("%s requires a source", c.Action), remedy)
 		}
@@ -117,7 +117,11 @@ func (c *Config) checkReceipts(usage *UsageError) {
 	case byRun && len(c.Targets) == 0 && !usage.has("targets"):
 		usage.add("targets", "run requires the repositories to look in", "Set targets to host/repository, one per line.")
 	case !byRun && c.Source == "" && !usage.has("source"):
-		usage.add("source", fmt.Sprintf("%s requires a source", c.Action), "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?")
+		remedy := "Set source to host/repository:tag or host/repository@sha256:… . Is a variable empty?"
+		if c.Action == Trace {
+			remedy += " To trace all that a run released, set run and targets instead."
+		}
+		usage.add("source", fmt.Sprintf("%s requires a source", c.Action), remedy)
 	}
 	if c.Action == VerifyReceipt && len(c.ReceiptKeys) == 0 && !usage.has("receiptKeys") {
 		usage.add("receiptKeys", fmt.Sprintf("%s requires at least one key", c.Action), "Set receiptKeys to the path of a PEM file with the public key that signs receipts, or to the URL of that key in Key Vault.")
