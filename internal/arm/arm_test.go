@@ -151,6 +151,10 @@ func TestRemedies(t *testing.T) {
 			t.Errorf("%+v: %q", e.err, got)
 		}
 	}
+	// Names of resource groups may have parentheses, which a shell reads.
+	if got := c.Grant("/resourceGroups/shop(prod)"); !strings.HasSuffix(got, " --scope '/resourceGroups/shop(prod)'") {
+		t.Errorf("%q", got)
+	}
 }
 
 // TestTokens checks that a token is used until it is about to expire, and that there is

@@ -192,7 +192,7 @@ type Found struct {
 var collections = []struct {
 	name, what string
 	versions   []string
-	premium    bool // registries of other tiers have none
+	premium    bool // registries of smaller tiers have none
 }{
 	{"scopeMaps", "The scope maps of its tokens", stable, false},
 	{"tokens", "The list of its tokens", stable, false},
@@ -213,7 +213,7 @@ func (c *Client) Read(ctx context.Context, f *Found, r *doctor.Registry) {
 	c.assignments(ctx, r)
 	r.ScopeMaps = map[string][]string{}
 	for _, of := range collections {
-		if of.premium && !strings.EqualFold(r.Settings.SKU, "Premium") {
+		if of.premium && r.Settings.Small() {
 			continue
 		}
 		c.unread(r, of.what, c.list(ctx, r.ID+"/"+of.name, of.versions, "", maxChildren, func(element json.RawMessage) error {
@@ -374,7 +374,7 @@ func (c *Client) Grant(scope string) string {
 	if identity == "" {
 		identity = "<object-id>"
 	}
-	return "az role assignment create --assignee " + identity + " --role Reader --scope " + scope
+	return "az role assignment create --assignee " + identity + " --role Reader --scope " + doctor.Quote(scope)
 }
 
 // Remedy returns the command or the sentence that makes something readable, at or below

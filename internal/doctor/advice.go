@@ -46,7 +46,7 @@ func Advise(s Setup, asked []string) Advice {
 	var names []string
 	for _, host := range a.Outbound {
 		name, _, _ := strings.Cut(host, ":")
-		names = append(names, quoted(name))
+		names = append(names, Quote(name))
 	}
 	a.Commands = append(a.Commands, "az network firewall application-rule create --collection-name acrpromote --name agents --priority 200 --action Allow"+
 		" --protocols Https=443 --source-addresses <network-of-the-agents> --target-fqdns "+strings.Join(names, " ")+" --firewall-name <firewall> --resource-group <group>")
@@ -71,7 +71,7 @@ func (a *Advice) inbound(r *Registry) {
 	}
 	a.Inbound = append(a.Inbound, r.Host+" from "+or(strings.Join(from, ", "), "nowhere"))
 	if len(r.Settings.Endpoints) == 0 {
-		name := quoted(part(r.ID, "registries"))
+		name := Quote(part(r.ID, "registries"))
 		a.Commands = append(a.Commands, "az acr network-rule add --name "+name+" --ip-address <address-of-the-agents>", "az acr update --name "+name+" --default-action Deny")
 	}
 }

@@ -101,7 +101,7 @@ func (r *registryJudge) lowerIdentities() map[string]string {
 			}
 		}
 		for _, id := range other.Identities {
-			found[id] = other.where()
+			found[strings.ToLower(id)] = other.where()
 		}
 	}
 	return found

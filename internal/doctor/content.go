@@ -41,16 +41,22 @@ func (r *registryJudge) content() {
 	}
 }
 
-// onlyPurges reports whether each command of a task's steps is acr purge.
+// onlyPurges reports whether a task's steps are nothing but commands of acr purge, as
+// the documented command writes them. Another form of YAML may hide another step.
 func onlyPurges(steps string) bool {
 	for line := range strings.Lines(steps) {
 		line = strings.TrimLeft(strings.TrimSpace(line), "- ")
-		command, is := strings.CutPrefix(line, "cmd:")
-		if is && !strings.HasPrefix(strings.TrimSpace(command), "acr purge ") {
-			return false
-		}
-		if strings.HasPrefix(line, "build:") || strings.HasPrefix(line, "push:") {
-			return false
+		key, value, _ := strings.Cut(line, ":")
+		switch key {
+		case "", "version", "steps", "timeout", "disableWorkingDirectoryOverride":
+		case "cmd":
+			if !strings.HasPrefix(strings.TrimSpace(value), "acr purge ") {
+				return false
+			}
+		default:
+			if line[0] != '#' {
+				return false
+			}
 		}
 	}
 	return true
@@ -83,6 +89,7 @@ func (r *registryJudge) tokens() {
 		}
 		var changed, read []string
 		for _, action := range actions {
+			action = strings.ToLower(action)
 			repository, verb := action, ""
 			if at := strings.LastIndex(action, "/content/"); at >= 0 {
 				repository, verb = action[:at], action[at+len("/content/"):]
@@ -91,9 +98,9 @@ func (r *registryJudge) tokens() {
 			}
 			repository = strings.TrimPrefix(repository, "repositories/")
 			switch {
-			case strings.EqualFold(verb, "write"), strings.EqualFold(verb, "delete"):
+			case verb == "write", verb == "delete":
 				changed = once(changed, repository)
-			case strings.HasSuffix(strings.ToLower(action), "/content/read"):
+			case strings.HasSuffix(action, "/content/read"):
 				read = once(read, repository)
 			}
 		}

@@ -110,7 +110,7 @@ func (j *judge) find(kinds []Kind, id, where string, facts ...string) {
 		if k.ID != id {
 			continue
 		}
-		f := Finding{ID: k.ID, Severity: k.Severity, Where: where, Allows: fill(k.Allows, facts, plain), Mend: fill(k.Mend, facts, quoted)}
+		f := Finding{ID: k.ID, Severity: k.Severity, Where: where, Allows: fill(k.Allows, facts, plain), Mend: fill(k.Mend, facts, Quote)}
 		for _, known := range j.Findings {
 			if known == f {
 				return
@@ -131,9 +131,9 @@ func fill(text string, facts []string, as func(string) string) string {
 
 func plain(value string) string { return value }
 
-// quoted returns a value for a command line: in quotes if a shell would read anything
+// Quote returns a value for a command line: in quotes if a shell would read anything
 // else than a plain word. Names come from Azure, where others may choose them.
-func quoted(value string) string {
+func Quote(value string) string {
 	if value != "" && strings.Trim(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@+") == "" {
 		return value
 	}

@@ -61,6 +61,12 @@ type Settings struct {
 	Endpoints                []Endpoint
 }
 
+// Small reports whether the service tier has none of what only Premium has. A tier that
+// is not known is taken to have it.
+func (s *Settings) Small() bool {
+	return strings.EqualFold(s.SKU, "Basic") || strings.EqualFold(s.SKU, "Standard") || strings.EqualFold(s.SKU, "Classic")
+}
+
 // Endpoint is a connection of a private endpoint.
 type Endpoint struct {
 	Name, Status string
@@ -101,10 +107,11 @@ func (r *Registry) where() string {
 	return "registry " + r.Name + " (" + r.Host + ")"
 }
 
-// named reports whether a host is a name of the registry.
+// named reports whether a host is a name of the registry, or a regional endpoint of it.
 func (r *Registry) named(host string) bool {
+	host = ref.LoginServer(ref.CanonicalHost(host))
 	for _, name := range append([]string{r.Host}, r.Hosts...) {
-		if strings.EqualFold(host, name) || strings.EqualFold(host, ref.LoginServer(name)) {
+		if host == ref.LoginServer(ref.CanonicalHost(name)) {
 			return true
 		}
 	}

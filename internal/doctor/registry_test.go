@@ -125,6 +125,22 @@ var faults = []struct {
 	{"the readers may take the admin's password", func(s *Setup, p, d *Registry) { grant(s, clusters, "customtwo", prodID) }, []string{"reader-may-write"}},
 	{"a writer of DEV reads PROD", func(s *Setup, p, d *Registry) { grant(s, devWriter, "acrpull", prodID) }, []string{"lower-identity"}},
 	{"a writer of DEV has any role on PROD", func(s *Setup, p, d *Registry) { grant(s, devWriter, "monitor", prodID) }, []string{"lower-identity"}},
+	{"a managed identity of DEV in capital letters", func(s *Setup, p, d *Registry) {
+		d.Identities = []string{strings.ToUpper(d.Identities[0])}
+		grant(s, strings.ToLower(d.Identities[0]), "acrpull", prodID)
+	}, []string{"lower-identity"}},
+	{"somebody changes roles", func(s *Setup, p, d *Registry) {
+		p.Roles["roles"] = Role{Permissions: []Permission{{Actions: []string{"Microsoft.Authorization/roleDefinitions/*"}}}}
+		grant(s, stranger, "roles", subscription)
+	}, []string{"manager-unexpected"}},
+	{"somebody makes others eligible for roles", func(s *Setup, p, d *Registry) {
+		p.Roles["eligible"] = Role{Permissions: []Permission{{Actions: []string{"*/write"}, NotActions: []string{"Microsoft.ContainerRegistry/*", "Microsoft.Authorization/roleAssignments/*", "Microsoft.Authorization/roleDefinitions/*"}}}}
+		grant(s, stranger, "eligible", subscription)
+	}, []string{"manager-unexpected"}},
+	{"somebody runs one task", func(s *Setup, p, d *Registry) {
+		p.Roles["runs"] = Role{Permissions: []Permission{{Actions: []string{"microsoft.containerregistry/registries/taskruns/write"}}}}
+		grant(s, stranger, "runs", prodID)
+	}, []string{"manager-unexpected"}},
 	{"a managed identity of DEV reads PROD", func(s *Setup, p, d *Registry) { grant(s, d.Identities[0], "acrpull", prodID) }, []string{"lower-identity"}},
 	{"a role that cannot be read", func(s *Setup, p, d *Registry) { grant(s, stranger, "unknown", prodID) }, []string{"role-unread"}},
 	{"ABAC: Owner manages", func(s *Setup, p, d *Registry) { abac(s); grant(s, stranger, "owner", subscription) }, []string{"manager-unexpected"}},
@@ -166,11 +182,17 @@ var faults = []struct {
 	{"no soft delete", func(s *Setup, p, d *Registry) { p.Settings.SoftDelete = "disabled" }, []string{"soft-delete"}},
 	{"retention", func(s *Setup, p, d *Registry) { p.Settings.Retention = "Enabled" }, []string{"retention"}},
 	{"quarantine", func(s *Setup, p, d *Registry) { p.Settings.Quarantine = "enabled" }, []string{"quarantine"}},
+	{"a service tier that is not known", func(s *Setup, p, d *Registry) { p.Settings.SKU = "Ultimate" }, []string{"setting-unknown"}},
+	{"a service tier that is not shown", func(s *Setup, p, d *Registry) { p.Settings.SKU = "" }, []string{"setting-unknown"}},
 	{"a small service tier", func(s *Setup, p, d *Registry) { p.Settings.SKU = "Basic" }, []string{"sku"}},
 
 	{"a token writes", func(s *Setup, p, d *Registry) {
 		p.ScopeMaps["m"] = []string{"repositories/shop/cart/content/read", "repositories/shop/cart/content/write"}
 		p.Tokens = append(p.Tokens, Token{Name: "ci", Status: "enabled", ScopeMap: "M", Passwords: []string{"2026-12-01T00:00:00Z"}})
+	}, []string{"token-writes"}},
+	{"a token writes, in capital letters", func(s *Setup, p, d *Registry) {
+		p.ScopeMaps["m"] = []string{"Repositories/shop/cart/Content/Write"}
+		p.Tokens = append(p.Tokens, Token{Name: "ci", ScopeMap: "m", Passwords: []string{"2026-12-01T00:00:00Z"}})
 	}, []string{"token-writes"}},
 	{"a token reads, by a certificate", func(s *Setup, p, d *Registry) {
 		p.ScopeMaps["m"] = []string{"repositories/*/content/read", "repositories/*/metadata/read"}
@@ -186,6 +208,9 @@ var faults = []struct {
 	}, []string{"purge-task"}},
 	{"a task that purges and does more", func(s *Setup, p, d *Registry) {
 		p.Tasks = []Task{{Name: "purge", Steps: "steps:\n- cmd: acr purge --ago 90d\n- cmd: prod.azurecr.io/tool\n"}}
+	}, []string{"task"}},
+	{"a task that purges and does more, in another form of YAML", func(s *Setup, p, d *Registry) {
+		p.Tasks = []Task{{Name: "purge", Steps: "# purge\nsteps:\n- cmd: acr purge --ago 90d\n- {cmd: prod.azurecr.io/tool}\n"}}
 	}, []string{"task"}},
 	{"a purge of locked images", func(s *Setup, p, d *Registry) {
 		p.Tasks = []Task{{Name: "purge", Steps: "steps:\n- cmd: acr purge --ago 90d --include-locked\n"}}
@@ -205,6 +230,9 @@ var faults = []struct {
 	{"DEV caches PROD by another name", func(s *Setup, p, d *Registry) {
 		p.Hosts = []string{"prod.westeurope.geo.azurecr.io", "prod-a1b2.azurecr.io"}
 		d.CacheRules = append(d.CacheRules, CacheRule{"prod", "prod-a1b2.azurecr.io/shop/cart", "cart"})
+	}, []string{"cache-of-trusted"}},
+	{"DEV caches PROD by a regional endpoint", func(s *Setup, p, d *Registry) {
+		d.CacheRules = append(d.CacheRules, CacheRule{"prod", "Prod.WestEurope.geo.azurecr.io/shop/cart", "cart"})
 	}, []string{"cache-of-trusted"}},
 	{"a connected registry that pushes", func(s *Setup, p, d *Registry) { p.Connected = []Connected{{"edge", "ReadWrite", ""}} }, []string{"connected-writes"}},
 	{"a connected registry that pulls", func(s *Setup, p, d *Registry) { p.Connected = []Connected{{"edge", "ReadOnly", ""}} }, []string{"connected-reads"}},

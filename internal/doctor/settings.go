@@ -44,7 +44,7 @@ func (r *registryJudge) settings() {
 			r.add(sw.id)
 		}
 	}
-	premium := strings.EqualFold(s.SKU, "Premium")
+	premium := !s.Small()
 	r.one("arm-tokens", "azureADAuthenticationAsArmPolicy", or(s.ARMTokens, "enabled"), "disabled", "enabled")
 	r.one("quarantine", "quarantinePolicy", or(s.Quarantine, "disabled"), "disabled", "enabled")
 	r.one("retention", "retentionPolicy", or(s.Retention, "disabled"), "disabled", "enabled", "days", strconv.Itoa(s.RetentionDays))
@@ -58,7 +58,10 @@ func (r *registryJudge) settings() {
 		}
 	}
 	if !premium && r.Source {
-		r.add("sku", "sku", or(s.SKU, "(none)"), "needed", strconv.Itoa(referrersOfRun))
+		r.add("sku", "sku", s.SKU, "needed", strconv.Itoa(referrersOfRun))
+	}
+	if premium && !strings.EqualFold(s.SKU, "Premium") {
+		r.add("setting-unknown", "setting", "sku", "value", or(s.SKU, "(none)"), "safe", "Premium")
 	}
 	if mode := s.RoleAssignmentMode; mode != "" && !strings.EqualFold(mode, abacMode) && !strings.EqualFold(mode, "LegacyRegistryPermissions") {
 		r.add("setting-unknown", "setting", "roleAssignmentMode", "value", mode, "safe", abacMode)
