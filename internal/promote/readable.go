@@ -24,6 +24,16 @@ func SetReadable(ctx context.Context, reads Reads, at ref.Reference, seen recall
 		return seen, false, nil
 	}
 	switch err := reads.Set(ctx, at.Repository, at.Digest, readable); {
+	case errors.Is(err, ErrNotFound) && seen == recall.Readable && !readable:
+		// Its attributes are not found; that says nothing of what clients can pull.
+		sight, err := reads.See(ctx, at.Repository, at.Digest)
+		if err == nil && sight.Manifest != recall.Shown && !sight.Known {
+			return recall.Absent, false, nil
+		}
+		if err == nil {
+			err = &ReadBackError{At: at, Reason: fmt.Sprintf("the registry does not find %s to disable reads of it, but shows it to clients", at.Digest)}
+		}
+		return seen, false, err
 	case errors.Is(err, ErrNotFound):
 		return recall.Absent, false, nil
 	case err != nil:

@@ -75,3 +75,37 @@ func setReadable(t *testing.T) {
 type kind struct{ error }
 
 func (k *kind) Is(target error) bool { return target == k.error }
+
+// fixedReads shows a manifest always as sight has it, and answers each change with err.
+type fixedReads struct {
+	sight recall.Sight
+	err   error
+}
+
+func (r fixedReads) See(context.Context, string, string) (recall.Sight, error) { return r.sight, nil }
+func (r fixedReads) Set(context.Context, string, string, bool) error           { return r.err }
+
+// TestUnknownToBeSet: a registry that does not find a manifest to change its attributes
+// has not withdrawn it if it still shows it.
+func TestUnknownToBeSet(t *testing.T) {
+	at := ref.Reference{Registry: "contosodev.azurecr.io", Repository: "shop/cart", Digest: ref.DigestOf([]byte("image"))}
+	for _, c := range []struct {
+		name     string
+		seen     recall.State
+		sight    recall.Sight
+		readable bool
+		want     recall.State
+		fails    bool
+	}{
+		{"it is gone", recall.Readable, recall.Sight{Attributes: recall.Unknown, Manifest: recall.Unknown}, false, recall.Absent, false},
+		{"it is not shown", recall.Hidden, recall.Sight{Attributes: recall.Unknown, Manifest: recall.Refused}, false, recall.Absent, false},
+		{"clients can pull it", recall.Readable, recall.Sight{Attributes: recall.Unknown, Manifest: recall.Shown}, false, recall.Readable, true},
+		{"its attributes are shown", recall.Readable, recall.Sight{Attributes: recall.Shown, Known: true, Enabled: true}, false, recall.Readable, true},
+		{"nothing is there to lift", recall.Absent, recall.Sight{Attributes: recall.Unknown, Manifest: recall.Unknown}, true, recall.Absent, false},
+	} {
+		state, changed, err := SetReadable(t.Context(), fixedReads{c.sight, &kind{ErrNotFound}}, at, c.seen, c.readable, true)
+		if state != c.want || changed || (err != nil) != c.fails {
+			t.Errorf("%s: %s, changed %v, %v", c.name, state, changed, err)
+		}
+	}
+}

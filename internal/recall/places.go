@@ -14,19 +14,24 @@ const maxPlaces = 1000
 // Places returns the repositories that may have an image because of the flows of a file,
 // the source first: where the flows lead it to, and where they may have brought it from.
 // Tags and subscriptions do not count, since they may have been others when the image
-// was copied. Each flow is followed once on the way to a place.
-func Places(f *topology.File, source ref.Reference) []ref.Reference {
+// was copied. Each flow is followed once on the way to a place. more reports whether
+// there are more places than it returns.
+func Places(f *topology.File, source ref.Reference) (places []ref.Reference, more bool) {
 	source.Tag, source.Digest = "", ""
-	places := []ref.Reference{source}
+	places = []ref.Reference{source}
 	taken := [][]string{nil} // the flows on the way to each place
-	for i := 0; i < len(places) && len(places) < maxPlaces; i++ {
+	for i := 0; i < len(places) && !more; i++ {
 		at, known := f.ByHost(places[i].Registry)
 		if !known {
 			continue
 		}
 		add := func(flow, registry, repository string) {
 			place := ref.Reference{Registry: string(f.Registries[registry].Host), Repository: repository}
-			if ref.IsRepository(repository) && !slices.Contains(places, place) && len(places) < maxPlaces {
+			switch {
+			case !ref.IsRepository(repository) || slices.Contains(places, place):
+			case len(places) == maxPlaces:
+				more = true
+			default:
 				places, taken = append(places, place), append(taken, append(slices.Clone(taken[i]), flow))
 			}
 		}
@@ -50,5 +55,5 @@ func Places(f *topology.File, source ref.Reference) []ref.Reference {
 			}
 		}
 	}
-	return places
+	return places, more
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -69,11 +70,37 @@ func TestPlaces(t *testing.T) {
 	} {
 		host, repository, _ := strings.Cut(c.source, "/")
 		var got []string
-		for _, p := range Places(file, ref.Reference{Registry: host, Repository: repository, Tag: "1.4.2"}) {
+		places, more := Places(file, ref.Reference{Registry: host, Repository: repository, Tag: "1.4.2"})
+		for _, p := range places {
 			got = append(got, p.String())
 		}
-		if strings.Join(got, " ") != c.want {
+		if more || strings.Join(got, " ") != c.want {
 			t.Errorf("%s may be in\n%s, want\n%s", c.source, strings.Join(got, " "), c.want)
+		}
+	}
+}
+
+// TestTooManyPlaces: that there are more places than are looked at is not kept quiet.
+func TestTooManyPlaces(t *testing.T) {
+	text := "version: 1\ntrust: [dev, production]\nregistries:\n  prod: {host: contosoprod.azurecr.io, trust: production}\n"
+	var to []string
+	for i := range maxPlaces - 1 {
+		text += fmt.Sprintf("  dev%d: {host: contosodev%d.azurecr.io, trust: dev}\n", i, i)
+		to = append(to, fmt.Sprintf("dev%d", i))
+	}
+	text += "flows:\n  down: {from: prod, to: [" + strings.Join(to, ", ") + "], require: {approval: {kind: manual, environment: Production}}}\n"
+	again := "  again: {from: dev0, to: [dev1], as: {repository: \"kept/{repository}\"}, require: {approval: {kind: none}, sealed: false}}\n"
+	for _, c := range []struct {
+		flows string
+		more  bool
+	}{{text, false}, {text + again, true}} {
+		file, err := topology.Parse("flows.yml", []byte(c.flows))
+		if err != nil {
+			t.Fatal(err)
+		}
+		places, more := Places(file, ref.Reference{Registry: "contosoprod.azurecr.io", Repository: "shop/cart"})
+		if len(places) != maxPlaces || more != c.more {
+			t.Errorf("%d places, more %v, want %v", len(places), more, c.more)
 		}
 	}
 }
@@ -174,6 +201,12 @@ func TestJudge(t *testing.T) {
 			t.Errorf("%s: refusals %+v", c.name, no)
 		}
 	}
+	part := Verdict{Signed: []Kept{{Record: Record{Reason: "bad"}}}}.OfPart(digest)
+	for _, v := range []Verdict{part, Verdict{}.And(part)} {
+		if no := Refuse(place, v, false); len(no) != 1 || !strings.HasPrefix(no[0].Reason, "its part "+digest+" was recalled at ") {
+			t.Errorf("a part is recalled: %+v", no)
+		}
+	}
 	if _, err := Open(signed, place, ref.DigestOf([]byte("another")), []receipt.Key{key}); err == nil {
 		t.Error("a record of another image counts")
 	}
@@ -187,6 +220,24 @@ func TestSentence(t *testing.T) {
 		Approvers: []receipt.Person{{Name: "Asha"}}, Requesters: []receipt.Person{{Name: "Asha"}, {Name: "Ben"}}, Run: receipt.Run{ID: 4711, Project: "shop"}}}
 	if got, want := k.Sentence(), "recalled at 2026-11-27 12:00 UTC by Asha, Ben in run 4711 of shop: CVE-2026-1234"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestReason: a reason is compared as the record has it, so that a rerun finds its record.
+func TestReason(t *testing.T) {
+	for _, c := range []struct{ reason, want string }{
+		{"CVE-2026-1234", "CVE-2026-1234"},
+		{"a\xffb", "a\uFFFDb"},
+		{strings.Repeat("x", maxReason), strings.Repeat("x", maxReason)},
+		{strings.Repeat("x", 1<<20), strings.Repeat("x", maxReason-3) + "…"},
+		{strings.Repeat("ä", maxReason), strings.Repeat("ä", maxReason/2-2) + "…"},
+	} {
+		got := Reason(c.reason)
+		f, _ := record(t, Record{Reason: c.reason}, place, nil)
+		k, err := Open(f, place, digest, nil)
+		if got != c.want || Reason(got) != got || err != nil || k.Reason != got {
+			t.Errorf("%.20q: %.20q (%d bytes), in the record %.20q, %v", c.reason, got, len(got), k.Reason, err)
+		}
 	}
 }
 

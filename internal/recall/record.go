@@ -49,6 +49,14 @@ type Record struct {
 	Run          receipt.Run      `json:"run"`
 }
 
+// Reason returns a reason as a record has it.
+func Reason(text string) string {
+	if text = strings.ToValidUTF8(text, "\uFFFD"); len(text) > maxReason {
+		text = strings.ToValidUTF8(text[:maxReason-len("…")], "") + "…"
+	}
+	return text
+}
+
 type statement struct {
 	Type          string            `json:"_type"`
 	Subject       []receipt.Subject `json:"subject"`
@@ -60,9 +68,7 @@ type statement struct {
 // statement.
 func (r Record) Statement(name, digest string) (receipt.Payload, error) {
 	r.Time = r.Time.UTC().Truncate(time.Second)
-	if len(r.Reason) > maxReason {
-		r.Reason = strings.ToValidUTF8(r.Reason[:maxReason], "") + "…"
-	}
+	r.Reason = Reason(r.Reason)
 	content, err := json.Marshal(statement{
 		Type: inTotoType, Subject: []receipt.Subject{{Name: name, Digest: map[string]string{"sha256": strings.TrimPrefix(ref.DigestTag(digest), ref.DigestTagPrefix)}}},
 		PredicateType: StatementType, Predicate: r,
@@ -91,6 +97,9 @@ type Kept struct {
 	KeyID    string
 	Signed   bool
 	Sealed   bool // it is in an envelope, whoever signed it
+	// Part is the digest of the part of the image that it is about, or empty if it is
+	// about the image itself.
+	Part string
 }
 
 // Open reads an artifact as a record of an image in a repository (host/repository).
@@ -171,6 +180,21 @@ func Judge(kept []Kept) Verdict {
 	return v
 }
 
+// OfPart returns the verdict on a part of an image as one on the image.
+func (v Verdict) OfPart(digest string) Verdict {
+	for _, list := range [][]Kept{v.Signed, v.Unsigned} {
+		for i := range list {
+			list[i].Part = digest
+		}
+	}
+	return v
+}
+
+// And adds what another verdict has.
+func (v Verdict) And(other Verdict) Verdict {
+	return Verdict{append(v.Signed, other.Signed...), append(v.Unsigned, other.Unsigned...)}
+}
+
 // Refuse returns the refusal of an image that is recalled: by a signed record, or because
 // reads of it are disabled.
 func Refuse(subject string, v Verdict, disabled bool) []rule.Refusal {
@@ -188,6 +212,9 @@ func Refuse(subject string, v Verdict, disabled bool) []rule.Refusal {
 // Sentence says who recalled the image, when and why.
 func (k Kept) Sentence() string {
 	s := "recalled at " + k.Time.UTC().Format("2006-01-02 15:04 UTC")
+	if k.Part != "" {
+		s = "its part " + k.Part + " was " + s
+	}
 	var names []string
 	for _, p := range append(k.Approvers[:len(k.Approvers):len(k.Approvers)], k.Requesters...) {
 		if p.Name != "" && !slices.Contains(names, p.Name) && len(names) < 5 {

@@ -51,8 +51,12 @@ func resolveBefore(ctx context.Context, c *agent.Config, s *session.Session, res
 	err := keys.fetch(ctx)
 	if err == nil {
 		var own []receipt.Key
-		own, err = recallKeys(ctx, c, s, o)
+		var notes []string
+		own, notes, err = recallKeys(ctx, c, s, o)
 		keys.all = append(keys.all, own...)
+		for _, note := range notes {
+			result.warn(note)
+		}
 	}
 	switch {
 	case err != nil:

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -335,11 +336,12 @@ func (r *reader) readRecalled(ctx context.Context, f *findings) {
 	}
 }
 
-// recalledDigest returns the digest of an image that is recalled, and "" for others.
+// recalledDigest returns the digest of an image that is recalled, or of the part of it
+// that is, and "" for others.
 func (r *reader) recalledDigest(ctx context.Context, wanted plan.Wanted, found *observation) string {
 	source := &found.source
 	if source.recall.Recalled() && source.tree != nil {
-		return source.tree.Digest()
+		return cmp.Or(source.recall.Signed[0].Part, source.tree.Digest())
 	}
 	at, err := r.s.Registry(wanted.Source.Registry)
 	if err != nil || !at.Azure || !refusedOrUnknown(source.err) {

@@ -58,7 +58,7 @@ func recallImages(ctx context.Context, c *agent.Config, to *reporter, result *co
 		return nil, nil
 	}
 	x := &recaller{order: &order{action: plan.Recall}, c: c, s: s, result: result, lift: c.Lift.Value, f: &findings{}}
-	result.result.Recall = &report.Recall{Reason: c.Secrets.Redact(c.Reason), Lift: x.lift}
+	result.result.Recall = &report.Recall{Reason: recall.Reason(c.Secrets.Redact(c.Reason)), Lift: x.lift}
 	if !x.resolveRecall(ctx) {
 		return s, x.order
 	}
@@ -125,9 +125,13 @@ func (x *recaller) resolveRecall(ctx context.Context) bool {
 	permitTokenHosts(ctx, c, s, x.flow, x.signIns(s))
 	warnOfUnused(c, x.order, result)
 	result.result.RulesInForce = x.rulesInForce(inputs(c))
-	if x.keys, err = recallKeys(ctx, c, s, x.order); err != nil && ctx.Err() == nil {
+	var notes []string
+	if x.keys, notes, err = recallKeys(ctx, c, s, x.order); err != nil && ctx.Err() == nil {
 		result.result.Errors = append(result.result.Errors, vaultProblem(err))
 		return false
+	}
+	for _, note := range notes {
+		result.note(note)
 	}
 	return true
 }
@@ -145,7 +149,10 @@ func (x *recaller) want(sources, targets []ref.Reference) error {
 	for _, source := range sources {
 		places := []ref.Reference{{Registry: source.Registry, Repository: source.Repository}}
 		if x.flow != nil {
-			places = recall.Places(x.flow.File, source)
+			var more bool
+			if places, more = recall.Places(x.flow.File, source); more {
+				return usage("flowFile", fmt.Errorf("its flows lead %s to more than %d repositories", source, len(places)), "Recall it without a flow file, with those repositories in targets.")
+			}
 		}
 		for _, at := range targets {
 			if !slices.Contains(places, at) {
@@ -204,8 +211,12 @@ func (x *recaller) ofRun(ctx context.Context, places []ref.Reference) (sources, 
 	err := keys.fetch(ctx)
 	if err == nil {
 		var own []receipt.Key
-		own, err = recallKeys(ctx, x.c, x.s, x.order)
+		var notes []string
+		own, notes, err = recallKeys(ctx, x.c, x.s, x.order)
 		keys.all = append(keys.all, own...)
+		for _, note := range notes {
+			x.result.note(note)
+		}
 	}
 	switch {
 	case err != nil:
@@ -279,7 +290,7 @@ func (x *recaller) readRecall(ctx context.Context) {
 
 // look reads one image wherever it may be.
 func (x *recaller) look(ctx context.Context, i int, w plan.Wanted) *withdrawal {
-	m := &withdrawal{image: i, record: -1, source: w.Source, contents: map[string][]string{}}
+	m := &withdrawal{image: i, record: -1, source: w.Source, contents: map[string][]string{}, apart: map[string]bool{}}
 	if m.digest, m.err = x.digestOf(ctx, w.Source); m.err != nil {
 		return m
 	}
@@ -289,14 +300,18 @@ func (x *recaller) look(ctx context.Context, i int, w plan.Wanted) *withdrawal {
 		m.places = append(m.places, p)
 	}
 	each(ctx, m.places, func(p *recallPlace) { p.see(ctx) })
-	m.readContents(ctx)
+	if m.err = m.readContents(ctx); m.err != nil {
+		return m
+	}
 	each(ctx, m.places, func(p *recallPlace) {
-		if x.blocks(m, p) {
+		// What a lift does not see yet may be hidden, and is looked at when the image can
+		// be read again.
+		if x.blocks(m, p) && !(x.lift && p.root == recall.Absent) {
 			p.seeChildren(ctx, m, x.lift)
 		}
 	})
 	if source := m.places[0]; source.err == nil {
-		m.kept, m.err = x.records(ctx, m)
+		m.kept, m.err = x.recordsOf(ctx, source, m.digest)
 		if m.err != nil && (source.veiled() || source.root == recall.Absent) {
 			m.err = nil // what is attached to an image may be hidden with it
 		}
@@ -329,14 +344,13 @@ func (x *recaller) digestOf(ctx context.Context, source ref.Reference) (string, 
 	return tag.Digest, nil
 }
 
-// records returns the recalls of an image at its source.
-func (x *recaller) records(ctx context.Context, m *withdrawal) (recall.Verdict, error) {
-	at := m.places[0]
-	listed, err := at.registry.Data.ReferrersNow(ctx, at.Repository, m.digest, recall.ArtifactType)
+// recordsOf returns the recalls of an image, or of a part of it, at the source.
+func (x *recaller) recordsOf(ctx context.Context, at *recallPlace, digest string) (recall.Verdict, error) {
+	listed, err := at.registry.Data.ReferrersNow(ctx, at.Repository, digest, recall.ArtifactType)
 	if err != nil || len(listed) == 0 {
 		return recall.Verdict{}, err
 	}
-	kept, notes, err := readRecallRecords(ctx, at.registry, at.Repository, m.digest, listed, x.keys)
+	kept, notes, err := readRecallRecords(ctx, at.registry, at.Repository, digest, listed, x.keys)
 	for _, note := range notes {
 		x.result.note(note)
 	}
@@ -445,7 +459,7 @@ func (x *recaller) state(m *withdrawal, p *recallPlace, before bool) outcome.Sta
 		return unreadState(p.err)
 	case before && source && !x.recorded(m), before && !source && x.work(m, p):
 		return outcome.Planned
-	case p.root == recall.Absent:
+	case p.root == recall.Absent && (x.lift || !p.hadParts()):
 		return outcome.Absent
 	case source && p.root != recall.Disabled:
 		return outcome.Recorded
@@ -457,6 +471,16 @@ func (x *recaller) state(m *withdrawal, p *recallPlace, before bool) outcome.Sta
 		return outcome.Restored
 	}
 	return outcome.Withdrawn
+}
+
+// hadParts reports whether a place had parts of the image that could be read.
+func (p *recallPlace) hadParts() bool {
+	for digest, state := range p.children {
+		if state.Set(false, false) && !p.shared[digest] {
+			return true
+		}
+	}
+	return false
 }
 
 // signer returns the key that signs the record of an image, or nil.
@@ -559,23 +583,30 @@ func (x *recaller) executeLift(ctx context.Context, i int) {
 	source := m.places[0]
 	x.restore(ctx, source, blind)
 	each(ctx, m.places[1:], func(p *recallPlace) { x.restore(ctx, p, blind) })
-	if m.subject.Digest == "" {
-		// What belongs to it was hidden with it.
-		m.readContents(ctx)
-	}
-	each(ctx, m.places, func(p *recallPlace) {
-		if p.children == nil {
-			p.seeChildren(ctx, m, true)
-		}
-		if p.err == nil {
-			x.setChildren(ctx, m, p, blind)
-		}
-	})
 	defer x.report(i)
+	// What belongs to it may have been hidden with it, and what belongs to that.
+	for i, before := 0, -1; i <= maxIndexDepth && source.err == nil && len(m.parts()) > before; i++ {
+		if !m.complete {
+			source.err = m.readContents(ctx)
+		}
+		parts := len(m.parts())
+		x.keepRecalled(ctx, m)
+		each(ctx, m.places, func(p *recallPlace) {
+			if p.children == nil || len(p.children) < parts {
+				p.seeChildren(ctx, m, true)
+			}
+			if p.err == nil {
+				x.setChildren(ctx, m, p, blind)
+			}
+		})
+		if before = parts; !m.complete && source.err == nil {
+			source.err = m.readContents(ctx)
+		}
+	}
 	if source.err != nil {
 		return
 	}
-	kept, err := x.records(ctx, m)
+	kept, err := x.recordsOf(ctx, source, m.digest)
 	if err != nil {
 		source.err = err
 		return
@@ -735,14 +766,38 @@ func (x *recaller) setRoot(ctx context.Context, p *recallPlace, blind bool) {
 	}
 }
 
-// setChildren sets whether what belongs to the image may be read in one place.
+// setChildren sets whether what belongs to the image may be read in one place. Indexes in
+// the image are withdrawn after what is in them: a registry may hide what that is.
 func (x *recaller) setChildren(ctx context.Context, m *withdrawal, p *recallPlace, blind bool) {
 	parts := m.parts()
-	atOnce(ctx, len(parts), childrenAtOnce, func(i int) {
-		if state, seen := p.children[parts[i]]; seen && !p.shared[parts[i]] {
-			x.setReadable(ctx, p, parts[i], state, blind)
+	for _, indexes := range []bool{x.lift, !x.lift} {
+		atOnce(ctx, len(parts), childrenAtOnce, func(i int) {
+			state, seen := p.children[parts[i]]
+			if is := len(m.contents[parts[i]]) > 0; seen && is == indexes && !p.shared[parts[i]] && !m.apart[parts[i]] {
+				x.setReadable(ctx, p, parts[i], state, blind)
+			}
+		})
+	}
+}
+
+// keepRecalled finds out which parts of an image have been recalled by themselves, at its
+// source: these are not lifted with it.
+func (x *recaller) keepRecalled(ctx context.Context, m *withdrawal) {
+	at := m.places[0]
+	for _, digest := range m.parts() {
+		if m.apart[digest] || at.err != nil {
+			continue
 		}
-	})
+		verdict, err := x.recordsOf(ctx, at, digest)
+		switch {
+		case refusedOrUnknown(err): // it may be hidden with the image
+		case err != nil:
+			at.err = err
+		case verdict.Recalled() || len(x.keys) == 0 && len(verdict.Unsigned) > 0:
+			m.apart[digest] = true
+			x.result.note(fmt.Sprintf("%s is recalled by itself, which lifting the recall of %s does not undo.", digest, m.source))
+		}
+	}
 }
 
 func (x *recaller) setReadable(ctx context.Context, p *recallPlace, digest string, seen recall.State, blind bool) recall.State {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -26,11 +27,15 @@ type withdrawal struct {
 	source  ref.Reference
 	digest  string
 	subject transfer.Descriptor // without a digest if no registry shows it
-	// contents has the children of the image's indexes.
+	// contents has the children of the image's indexes, and complete reports that one
+	// registry has shown them all.
 	contents map[string][]string
-	places   []*recallPlace // the source first
-	kept     recall.Verdict
-	err      error
+	complete bool
+	// apart are the parts that are recalled by themselves: a lift does not undo that.
+	apart  map[string]bool
+	places []*recallPlace // the source first
+	kept   recall.Verdict
+	err    error
 }
 
 // recallPlace is a repository that may have the image.
@@ -122,49 +127,87 @@ func (p *recallPlace) see(ctx context.Context) {
 	p.root, p.tags, p.err = seen.State(), attributes.Tags, err
 }
 
-// readContents finds out what belongs to the image: from a registry that shows it, or
-// else from the attributes in one.
-func (m *withdrawal) readContents(ctx context.Context) {
+// readContents finds out what belongs to the image: from a registry that shows all of it
+// or else from what registries show of it. If one shows the image and what belongs to it
+// could not be read, that is an error.
+func (m *withdrawal) readContents(ctx context.Context) error {
+	var failed error
 	for _, p := range m.places {
 		if p.err != nil || p.root != recall.Readable && p.root != recall.Unsupported {
 			continue
 		}
-		contents := map[string][]string{}
-		root, err := readContents(ctx, p, m.digest, contents, 0)
-		if err == nil || root.Digest != "" && m.subject.Digest == "" {
+		contents, complete := map[string][]string{}, true
+		root, err := readContents(ctx, p, m.digest, contents, 0, &complete)
+		if root.Digest != "" {
 			m.subject = root
 		}
-		if err == nil {
-			m.contents = contents
-			return
+		switch {
+		case err != nil:
+			failed = err
+		case complete:
+			m.contents, m.complete = contents, true
+			return nil
+		default:
+			maps.Copy(m.contents, contents)
 		}
+	}
+	if len(m.contents) > 0 {
+		return nil
 	}
 	for _, p := range m.places {
-		if p.err != nil || p.root != recall.Disabled {
-			continue
-		}
-		if _, attributes, err := p.sight(ctx, m.digest); err == nil && len(attributes.Children) > 0 {
-			m.contents[m.digest] = attributes.Children
-			return
+		if p.err == nil && p.root == recall.Disabled {
+			contents := map[string][]string{}
+			if err := p.attributedContents(ctx, m.digest, contents, 0); err == nil && len(contents) > 0 {
+				m.contents = contents
+				return nil
+			}
 		}
 	}
+	return failed
 }
 
-// readContents reads an index and the indexes in it.
-func readContents(ctx context.Context, p *recallPlace, digest string, contents map[string][]string, depth int) (transfer.Descriptor, error) {
+// readContents reads an index and the indexes in it. complete is cleared if the registry
+// does not show one of these.
+func readContents(ctx context.Context, p *recallPlace, digest string, contents map[string][]string, depth int, complete *bool) (transfer.Descriptor, error) {
 	image, err := p.registry.Data.ReadImageManifest(ctx, p.Repository, digest)
 	if err != nil {
 		return transfer.Descriptor{}, err
 	}
 	for _, child := range image.Children {
 		contents[digest] = append(contents[digest], child.Digest)
-		if _, known := contents[child.Digest]; !known && isIndex(child.MediaType) && depth < maxIndexDepth {
-			if _, err := readContents(ctx, p, child.Digest, contents, depth+1); err != nil && !refusedOrUnknown(err) {
-				return image.Descriptor, err
-			}
+		if _, known := contents[child.Digest]; known || !isIndex(child.MediaType) || depth >= maxIndexDepth {
+			continue
+		}
+		_, err := readContents(ctx, p, child.Digest, contents, depth+1, complete)
+		if refusedOrUnknown(err) {
+			// It may have been withdrawn before. Its attributes say what belongs to it.
+			*complete = false
+			err = p.attributedContents(ctx, child.Digest, contents, depth+1)
+		}
+		if err != nil {
+			return image.Descriptor, err
 		}
 	}
 	return image.Descriptor, nil
+}
+
+// attributedContents finds out what belongs to an index, and the indexes in it, by what
+// the registry's metadata has. What that does not have is not an error.
+func (p *recallPlace) attributedContents(ctx context.Context, digest string, contents map[string][]string, depth int) error {
+	if _, known := contents[digest]; known || depth > maxIndexDepth {
+		return nil
+	}
+	_, attributes, err := p.sight(ctx, digest)
+	if err != nil || len(attributes.Children) == 0 {
+		return err
+	}
+	contents[digest] = attributes.Children
+	for _, child := range attributes.Children {
+		if err := p.attributedContents(ctx, child, contents, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const maxIndexDepth = 8
@@ -200,7 +243,7 @@ func (m *withdrawal) shares(p *recallPlace) (digests []string) {
 // which of it others have too.
 func (p *recallPlace) seeChildren(ctx context.Context, m *withdrawal, lift bool) {
 	parts := m.parts()
-	if p.err != nil || p.root == recall.Absent || p.root == recall.Unsupported || len(parts) == 0 {
+	if p.err != nil || p.root == recall.Unsupported || p.root == recall.Absent && !p.registry.Azure || len(parts) == 0 {
 		return
 	}
 	defer func() { p.registry.Observe(p.err) }()

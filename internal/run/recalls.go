@@ -12,6 +12,7 @@ import (
 	"acrpromote/internal/acr"
 	"acrpromote/internal/agent"
 	"acrpromote/internal/defect"
+	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
 	"acrpromote/internal/promote"
 	"acrpromote/internal/recall"
@@ -84,21 +85,33 @@ func readRecallRecord(ctx context.Context, at *transfer.Registry, repository, di
 	return found, nil
 }
 
-// recallKeys returns the keys whose recalls count: those that sign receipts. Call it while
-// nothing else uses the session.
-func recallKeys(ctx context.Context, c *agent.Config, s *session.Session, o *order) (keys []receipt.Key, err error) {
+// recallKeys returns the keys whose recalls count: those that sign receipts. The keys of
+// other flows than those of the order need not be readable here: notes has a sentence
+// for each that is not. Call it while nothing else uses the session.
+func recallKeys(ctx context.Context, c *agent.Config, s *session.Session, o *order) (keys []receipt.Key, notes []string, err error) {
+	own := []string{c.ReceiptKey}
+	for _, w := range o.images {
+		for _, route := range w.Routes {
+			own = append(own, route.Rules.ReceiptKey)
+		}
+	}
 	for _, name := range o.receiptKeys(c) {
-		if g := o.signer(name); g != nil && g.sign != nil && g.err == nil {
+		if g := o.signer(name); g != nil && g.vault != nil && g.sign != nil && g.err == nil {
 			keys = append(keys, g.key)
 			continue
 		}
 		key, err := publicKeyOf(ctx, c, s, name)
-		if err != nil {
-			return nil, err
+		switch {
+		case err == nil:
+			keys = append(keys, key)
+		case slices.Contains(own, name):
+			return nil, nil, err
+		default:
+			reason, _ := explain.Split(err, "")
+			notes = append(notes, fmt.Sprintf("The key %s of another flow could not be read, so that recalls which it has signed do not count: %s", name, reason))
 		}
-		keys = append(keys, key)
 	}
-	return keys, nil
+	return keys, notes, nil
 }
 
 // receiptKeys returns the keys that sign receipts, as the input and the flow file name
@@ -141,11 +154,13 @@ func publicKeyOf(ctx context.Context, c *agent.Config, s *session.Session, name 
 func (r *reader) readRecalls(ctx context.Context, f *findings) {
 	var keys []receipt.Key
 	var keyErr error
-	if slices.ContainsFunc(f.images, func(o observation) bool { return len(o.source.recalls) > 0 }) {
+	if i := slices.IndexFunc(f.images, func(o observation) bool { return len(o.source.recalls) > 0 }); i >= 0 {
 		if r.whole != nil && r.whole.keys != nil {
 			keys = r.whole.keys.all
 		} else {
-			keys, keyErr = recallKeys(ctx, r.c, r.s, r.order)
+			var notes []string
+			keys, notes, keyErr = recallKeys(ctx, r.c, r.s, r.order)
+			f.images[i].source.doubts = append(f.images[i].source.doubts, notes...)
 		}
 	}
 	var group errgroup.Group
@@ -190,13 +205,20 @@ func (r *reader) readRecall(ctx context.Context, wanted plan.Wanted, found *obse
 		source.err = fmt.Errorf("whether %s is recalled is not known: %w", wanted.Source, keyErr)
 		return
 	}
-	kept, notes, err := readRecallRecords(ctx, at, wanted.Source.Repository, digest, source.recalls, keys)
-	if err != nil {
-		source.err = err
-		return
+	// A part that was recalled by itself must not get anywhere with the image.
+	for _, m := range source.tree.Manifests() {
+		kept, notes, err := readRecallRecords(ctx, at, wanted.Source.Repository, m.Digest, source.recalls[m.Digest], keys)
+		if err != nil {
+			source.err = err
+			return
+		}
+		verdict := recall.Judge(kept)
+		if m.Digest != digest {
+			verdict = verdict.OfPart(m.Digest)
+		}
+		source.recall = source.recall.And(verdict)
+		source.doubts = append(source.doubts, notes...)
 	}
-	source.recall = recall.Judge(kept)
-	source.doubts = append(source.doubts, notes...)
 }
 
 // recallOf returns what the recall records of an image say, and warns about those that do
@@ -253,21 +275,33 @@ func readsDisabled(ctx context.Context, at *session.Registry, image ref.Referenc
 	return err == nil && reading.Known && !reading.Enabled
 }
 
-// recallsOf returns the recall records that are listed for an image.
-func (r *reader) recallsOf(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree, listed bool) (list []transfer.Descriptor, err error) {
-	digest := tree.Digest()
-	if !listed && wanted.Action != plan.Seal && len(r.receiptKeys(r.c)) == 0 {
-		return nil, nil // without a key no record counts
+// recallsOf returns the recall records that are listed for an image and its parts.
+func (r *reader) recallsOf(ctx context.Context, at *session.Registry, wanted plan.Wanted, tree *transfer.Tree, listed bool) (map[string][]transfer.Descriptor, error) {
+	all := map[string][]transfer.Descriptor{}
+	if listed {
+		image := imageDigests(tree)
+		for _, a := range tree.Attached() {
+			if a.Tag == "" && a.ArtifactType == recall.ArtifactType && slices.Contains(image, a.Subject) {
+				all[a.Subject] = append(all[a.Subject], transfer.Descriptor{Digest: a.Digest})
+			}
+		}
+		return all, nil
 	}
-	if !listed {
-		return at.Data.Referrers(ctx, wanted.Source.Repository, digest, recall.ArtifactType)
-	}
-	for _, a := range tree.Attached() {
-		if a.Subject == digest && a.Tag == "" && a.ArtifactType == recall.ArtifactType {
-			list = append(list, transfer.Descriptor{Digest: a.Digest})
+	counts := len(r.receiptKeys(r.c)) > 0
+	for _, m := range tree.Manifests() {
+		// Without a key no record counts; a seal warns about those of the image itself.
+		if !counts && (wanted.Action != plan.Seal || m.Digest != tree.Digest()) {
+			continue
+		}
+		list, err := at.Data.Referrers(ctx, wanted.Source.Repository, m.Digest, recall.ArtifactType)
+		if err != nil {
+			return nil, err
+		}
+		if len(list) > 0 {
+			all[m.Digest] = list
 		}
 	}
-	return list, nil
+	return all, nil
 }
 
 // rechecksRecall reports whether images that were copied are looked at once more: whether
@@ -309,7 +343,7 @@ func (e *executor) recalledMeanwhile(ctx context.Context, i int) error {
 		return err
 	}
 	for _, d := range listed {
-		if !slices.ContainsFunc(found.recalls, func(known transfer.Descriptor) bool { return known.Digest == d.Digest }) {
+		if !slices.ContainsFunc(found.recalls[found.tree.Digest()], func(known transfer.Descriptor) bool { return known.Digest == d.Digest }) {
 			return &promote.ReadBackError{At: source, Reason: "the image was recalled while it was being copied",
 				Remedy: "Run the recall again: it may not have seen what was copied meanwhile."}
 		}

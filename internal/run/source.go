@@ -23,9 +23,10 @@ type sourceState struct {
 	doubts   []string // warnings about invalid seal records
 	attached []plan.Attached
 	err      error
-	// recalls are the recall records that are listed for the image, and recall what they
-	// say. disabled reports that it could not be read because reads are disabled.
-	recalls  []transfer.Descriptor
+	// recalls are the recall records that are listed for the image and its parts, by the
+	// digest that they are attached to, and recall is what they say. disabled reports that
+	// it could not be read because reads are disabled.
+	recalls  map[string][]transfer.Descriptor
 	recall   recall.Verdict
 	disabled bool
 
