@@ -252,7 +252,11 @@ func (r *reading) connections() {
 			ClientID: cmp.Or(parameter(parameters, "serviceprincipalid"), parameter(data, "msiClientId")),
 			Machine:  textIn(e, "authorization.scheme") == "ManagedServiceIdentity"}
 		seen[c.ID] = true
-		r.connection(c, cmp.Or(parameter(parameters, "loginServer"), strings.Trim(strings.TrimPrefix(textIn(e, "url"), "https://"), "/")))
+		// An address has a path, such as /v2/, as its author wrote it.
+		host := cmp.Or(parameter(parameters, "loginServer"), parameter(parameters, "registry"), textIn(e, "url"))
+		host = strings.TrimPrefix(strings.ToLower(host), "https://")
+		host, _, _ = strings.Cut(host, "/")
+		r.connection(c, strings.TrimSuffix(host, ":443"))
 	}
 	for _, registry := range r.q.Registries {
 		if id := approval.GUID(registry.Connection); id != "" && !seen[id] {
@@ -471,8 +475,15 @@ func review(branch *doctor.Branch, policy any, file string) {
 		files, _ := in(policy, "settings.filenamePatterns").([]any)
 		covered := len(files) == 0
 		for _, pattern := range files {
-			text := strings.TrimPrefix(textIn(pattern, ""), "/")
-			covered = covered || text == "*" || strings.EqualFold(text, file)
+			// The order counts. What is excluded by a pattern that may match does not count.
+			text, excluded := strings.CutPrefix(textIn(pattern, ""), "!")
+			text = strings.TrimPrefix(text, "/")
+			switch begin, _, wild := strings.Cut(strings.ToLower(text), "*"); {
+			case excluded && (strings.EqualFold(text, file) || wild && strings.HasPrefix(strings.ToLower(file), begin)):
+				covered = false
+			case !excluded:
+				covered = covered || text == "*" || strings.EqualFold(text, file)
+			}
 		}
 		if !covered {
 			return

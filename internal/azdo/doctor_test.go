@@ -145,6 +145,7 @@ func TestDoctor(t *testing.T) {
 			c.project.DockerConnection("elsewhere", "example.azurecr.io", "token", "password")
 		}, ""},
 		{"a Docker connection without checks", func(c *clinic) { c.project.DockerConnection("docker", prodHost, "token", "password") }, "connection-unprotected high service connection docker: "},
+		{"a Docker connection to an address with a path", func(c *clinic) { c.project.DockerConnection("docker", "Prod.azurecr.io:443/v2", "token", "password") }, "connection-unprotected high service connection docker: "},
 		{"the identity of open agents", func(c *clinic) {
 			c.queue = c.project.Queue("Fresh agents", sim.SingleUseAgents)
 			c.queue.OpenToAll(true)
@@ -194,6 +195,18 @@ func TestDoctor(t *testing.T) {
 			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"/flow.yml"}
 		}, ""},
 		{"required reviewers of other files", func(c *clinic) { c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"/src/*"} }, "flow-file-no-policy high "},
+		{"required reviewers of all files but others", func(c *clinic) {
+			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"*", "!/docs/*", "!/README.md"}
+		}, ""},
+		{"required reviewers of all files but this", func(c *clinic) {
+			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"*", "!/Flow.yml"}
+		}, "flow-file-no-policy high "},
+		{"required reviewers of all files but those like this", func(c *clinic) {
+			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"*", "!*.yml"}
+		}, "flow-file-no-policy high "},
+		{"an exclusion that is taken back", func(c *clinic) {
+			c.policy.Reviewers, c.policy.Files = []sim.Identity{contributor}, []string{"!*", "/flow.yml"}
+		}, ""},
 		{"the creator's vote is enough", func(c *clinic) { c.policy.CreatorVoteCounts = true }, "flow-file-self-review high flow file Rules"},
 		{"the creator's vote is one of two", func(c *clinic) { c.policy.CreatorVoteCounts, c.policy.Minimum = true, 2 }, "flow-file-creator-vote medium flow file Rules"},
 		{"somebody may bypass policies when pushing", func(c *clinic) { c.rules.Allow(main, contributor, sim.GitPolicyExempt) }, "flow-file-bypass high flow file Rules@refs/heads/main:flow.yml: These may bypass the branch's policies, and so change the rules without a review: developer@example.com."},
