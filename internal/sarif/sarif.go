@@ -87,10 +87,10 @@ func (l *log) add(s Source) {
 		case report.InFlowFile:
 			// The subject has the line, which changes.
 			l.found(id, "error", e.File, e.Reason, e.Remedy, e.File, e.Line, e.Column)
-		default:
-			l.found(id, "error", e.Subject, e.Reason, e.Remedy, file, 0, 0)
 		case string(e.Side):
 			notes = append(notes, fmt.Sprintf(`{"level":"error","message":{"text":%s}}`, quoted(message(e.Subject, e.Reason, e.Remedy))))
+		default:
+			l.found(id, "error", e.Subject, e.Reason, e.Remedy, file, 0, 0)
 		}
 	}
 	when := ""
