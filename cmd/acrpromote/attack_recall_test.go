@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"acrpromote/internal/recall"
 	"acrpromote/internal/sim"
 	"acrpromote/internal/testimage"
 )
@@ -110,4 +111,33 @@ func TestRecallOfNestedIndexes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHostileReason: the text of a reason is no command for the agent, in a record that
+// somebody else attached either, and a rerun finds the record that it is in.
+func TestHostileReason(t *testing.T) {
+	env, image := ready(t)
+	const command = "##vso[task.complete result=Succeeded;]forged"
+	forged, err := recall.Record{Time: env.clock.now(), Reason: "bad\n" + command + "\r\n\x1b[2J" + command}.Statement(prodHost+"/"+cart, image.Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	testimage.Attach(env.prod, cart, image, recallType, forged.Content)
+	clean := func(o outcome) {
+		t.Helper()
+		for line := range strings.Lines(o.stdout) {
+			if strings.HasPrefix(strings.TrimSpace(line), command) || strings.ContainsAny(line, "\r\x1b") || strings.Contains(line, strings.Repeat("y", 5000)) {
+				t.Errorf("the log has the line %.200q", line)
+			}
+		}
+	}
+	clean(env.task(push()).want("done").logs("a recall record that is not signed"))
+	in := recallOf("targets", devHost, "reason", command+" | x | <script>alert(1)</script>"+strings.Repeat("y", 20_000))
+	for range 2 {
+		clean(env.task(in).want("done").wantStates("recorded withdrawn"))
+	}
+	if len(env.records(image)) != 2 {
+		t.Errorf("records: %v", env.records(image))
+	}
+	env.task(in.with("reason", "bad\n"+command)).want("misuse").says("control character")
 }
