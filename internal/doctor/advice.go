@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -18,12 +19,16 @@ type Advice struct {
 // by the end of the registry's name.
 var storage = map[string]string{"io": "*.blob.core.windows.net", "cn": "*.blob.core.chinacloudapi.cn", "us": "*.blob.core.usgovcloudapi.net"}
 
+// metadataService issues the tokens of a machine's own identity, and is reached without
+// a firewall.
+const metadataService = "169.254.169.254"
+
 // Advise returns what networks have to permit. asked are the hosts, with ports, that
 // this run has contacted; those for doctor alone are left out.
 func Advise(s Setup, asked []string) Advice {
 	var a Advice
 	for _, host := range asked {
-		if !strings.HasPrefix(host, "management.") {
+		if !strings.HasPrefix(host, "management.") && !strings.HasPrefix(host, metadataService) {
 			a.Outbound = append(a.Outbound, strings.TrimSuffix(host, ":443"))
 		}
 	}
@@ -43,13 +48,15 @@ func Advise(s Setup, asked []string) Advice {
 	}
 	slices.Sort(a.Outbound)
 	a.Outbound = slices.Compact(a.Outbound)
-	var names []string
+	names := map[string][]string{} // by port
 	for _, host := range a.Outbound {
-		name, _, _ := strings.Cut(host, ":")
-		names = append(names, Quote(name))
+		name, port, _ := strings.Cut(host, ":")
+		names[or(port, "443")] = append(names[or(port, "443")], Quote(name))
 	}
-	a.Commands = append(a.Commands, "az network firewall application-rule create --collection-name acrpromote --name agents --priority 200 --action Allow"+
-		" --protocols Https=443 --source-addresses <network-of-the-agents> --target-fqdns "+strings.Join(names, " ")+" --firewall-name <firewall> --resource-group <group>")
+	for _, port := range slices.Sorted(maps.Keys(names)) {
+		a.Commands = append(a.Commands, "az network firewall application-rule create --collection-name acrpromote --name agents-"+port+" --priority 200 --action Allow"+
+			" --protocols Https="+Quote(port)+" --source-addresses <network-of-the-agents> --target-fqdns "+strings.Join(names[port], " ")+" --firewall-name <firewall> --resource-group <group>")
+	}
 	return a
 }
 

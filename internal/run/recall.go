@@ -708,9 +708,7 @@ func (x *recaller) attach(ctx context.Context, i int, lifts []string) error {
 	for _, g := range verdict.Given {
 		record.Approvers = append(record.Approvers, receipt.Person{ID: g.Approver.ID, UniqueName: clean(g.UniqueName), Name: clean(g.Name)})
 	}
-	for _, who := range x.f.run.Requesters {
-		record.Requesters = append(record.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)})
-	}
+	record.Requesters = requesters(x.f.run.Requesters, clean)
 	payload, err := record.Statement(at.Registry+"/"+at.Repository, m.digest)
 	if err != nil {
 		return fail(err)

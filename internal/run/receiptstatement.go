@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -29,9 +30,7 @@ func (rs *receipts) promotionOf(i int, r plan.Receipt, part plan.Part, now time.
 	for _, j := range r.Named {
 		p.To = append(p.To, placeOf(w.Targets[j]))
 	}
-	for _, who := range rs.f.run.Requesters {
-		p.Requesters = append(p.Requesters, receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)})
-	}
+	p.Requesters = requesters(rs.f.run.Requesters, clean)
 	for _, g := range verdict.Given {
 		p.Approval.Given = append(p.Approval.Given, receipt.Given{
 			ID: g.Record.ID, Check: g.Check, Resource: receipt.Resource(g.Resource),
@@ -122,4 +121,21 @@ func receiptRun(r report.Run) receipt.Run {
 
 func sealRun(r seal.Run) receipt.Run {
 	return receipt.Run{Kind: r.Kind, Organization: r.Organization, Project: r.Project, ID: r.ID, Stage: r.Stage, Branch: r.Branch, Commit: r.Commit}
+}
+
+// requesters returns who has requested a run, each person once: the server names one
+// several times, not always with a name.
+func requesters(all []approval.Requester, clean func(string) string) (list []receipt.Person) {
+	at := map[string]int{}
+	for _, who := range all {
+		person := receipt.Person{ID: approval.GUID(who.ID), UniqueName: clean(who.UniqueName), Name: clean(who.Name)}
+		i, known := at[person.ID]
+		if !known || person.ID == "" {
+			at[person.ID] = len(list)
+			list = append(list, person)
+			continue
+		}
+		list[i].Name, list[i].UniqueName = cmp.Or(list[i].Name, person.Name), cmp.Or(list[i].UniqueName, person.UniqueName)
+	}
+	return list
 }
