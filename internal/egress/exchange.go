@@ -66,6 +66,9 @@ func (g *phaseTransport) exchange(req *http.Request, at hop, attempt int) (*http
 	if err != nil {
 		return nil, err
 	}
+	if resp.StatusCode < 500 && resp.StatusCode != http.StatusTooManyRequests {
+		counters.responded.Store(time.Now().UnixNano())
+	}
 	n.recordHost(host) // over a proxy's connection without TLS, for example
 	if transport == n.transport && resp.ProtoMajor == 1 {
 		n.http1.Store(host, true)

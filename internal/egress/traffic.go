@@ -34,6 +34,7 @@ type counters struct {
 	retries       atomic.Int64
 	waited        atomic.Int64
 	held          heldTime
+	responded     atomic.Int64 // when the last request was served, in nanoseconds since 1970
 }
 
 func newCounters() *counters {
@@ -87,6 +88,13 @@ func (n *Network) Paced(registry string, within time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return time.Since(h.paced) < within
+}
+
+// Responded reports whether a registry has served a request within the last so long.
+// A refusal of too many requests, or an error of the server, does not count.
+func (n *Network) Responded(registry string, within time.Duration) bool {
+	at, _ := ref.HostPort(registry, ref.DefaultPort("https"))
+	return time.Since(time.Unix(0, n.counters.of(registry, at).responded.Load())) < within
 }
 
 // of returns the counters for a request to host: the registry's if the request

@@ -28,6 +28,10 @@ import (
 // becomes pending until a rerun, so that it does not delay the others.
 const slowTargetGrace = 5 * time.Second
 
+// slowTargetWaits is how many times slowTargetGrace a target that serves requests for
+// other images is waited for.
+const slowTargetWaits = 12
+
 // executor executes a plan.
 type executor struct {
 	c  *agent.Config

@@ -71,9 +71,12 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 		group.Go(func() {
 			defer defect.Catch(ctx)
 			<-source
+			waits := 0
 			awaitMajority(read, len(found.targets), func() bool {
+				waits++
 				for i := range done {
-					if !done[i].Load() && r.s.Paced(wanted.Targets[i].Registry, slowTargetGrace) {
+					host := wanted.Targets[i].Registry
+					if !done[i].Load() && (r.s.Paced(host, slowTargetGrace) || waits < slowTargetWaits && r.s.Responded(host, slowTargetGrace)) {
 						return true
 					}
 				}
@@ -97,8 +100,9 @@ func (r *reader) observe(ctx context.Context, wanted plan.Wanted) observation {
 }
 
 // awaitMajority calls giveUp if some targets have not been read slowTargetGrace
-// after most others, and none of them is one whose limits the run keeps to.
-func awaitMajority(read <-chan struct{}, targets int, paced func() bool, giveUp func()) {
+// after most others, and none of them is busy: held back by its limits, or serving
+// requests for other images.
+func awaitMajority(read <-chan struct{}, targets int, busy func() bool, giveUp func()) {
 	for range (targets + 1) / 2 {
 		<-read
 	}
@@ -109,7 +113,7 @@ func awaitMajority(read <-chan struct{}, targets int, paced func() bool, giveUp 
 		case <-read:
 			left--
 		case <-grace.C:
-			if !paced() {
+			if !busy() {
 				giveUp()
 				return
 			}

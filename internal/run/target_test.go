@@ -10,10 +10,10 @@ import (
 func TestAwaitMajority(t *testing.T) {
 	const never = time.Hour
 	for _, c := range []struct {
-		name       string
-		reads      []time.Duration // after which each target has been read
-		pacedUntil time.Duration
-		givenUp    time.Duration // when; 0 if never
+		name      string
+		reads     []time.Duration // after which each target has been read
+		busyUntil time.Duration
+		givenUp   time.Duration // when; 0 if never
 	}{
 		{"all at once", []time.Duration{0, 0, 0}, 0, 0},
 		{"one is a little slower", []time.Duration{0, 0, slowTargetGrace - time.Second}, 0, 0},
@@ -32,7 +32,7 @@ func TestAwaitMajority(t *testing.T) {
 					}
 				}
 				givenUp := time.Duration(0)
-				awaitMajority(read, len(c.reads), func() bool { return time.Since(start) < c.pacedUntil }, func() { givenUp = time.Since(start) })
+				awaitMajority(read, len(c.reads), func() bool { return time.Since(start) < c.busyUntil }, func() { givenUp = time.Since(start) })
 				if givenUp != c.givenUp {
 					t.Errorf("given up after %s, want %s", givenUp, c.givenUp)
 				}

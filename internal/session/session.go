@@ -138,6 +138,11 @@ func (s *Session) Paced(host string, within time.Duration) bool {
 	return s.network.Paced(host, within)
 }
 
+// Responded reports whether a registry has served a request within the last so long.
+func (s *Session) Responded(host string, within time.Duration) bool {
+	return s.network.Responded(host, within)
+}
+
 // Warnings returns the warnings about the network settings and the registries.
 func (s *Session) Warnings() []string {
 	all := s.network.Warnings()
