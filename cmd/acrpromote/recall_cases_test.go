@@ -165,6 +165,15 @@ func TestSignedRecall(t *testing.T) {
 	env.task(recall).want("done").wantStates("recorded withdrawn withdrawn")
 	env.task(down).refusedBy("recalled")
 	env.task(push("targets", devHost)).refusedBy("recalled")
+	o = env.task(inputs{"action": "trace", "source": source, "targets": devHost, "receiptKeys": public}).want("done").logs("recalled at "+prodHost+"/"+cart, "CVE-2026-1234", "withdrawn")
+	if got := o.at("trace", 0, "places", 1, "state"); got != "withdrawn" {
+		t.Errorf("the image at DEV is %v", got)
+	}
+	// Without the key nothing is lifted, not at the targets either.
+	failed := env.task(recallOf("lift", "true")).want("failed").says("only a signed record lifts it").wantStates("failed pending pending")
+	if written := writes(failed.requests); len(written) > 0 {
+		t.Errorf("it has written %v", written)
+	}
 }
 
 // TestRecallDuringAPush: a push of an image that is recalled meanwhile does not say that

@@ -581,7 +581,28 @@ func (x *recaller) executeLift(ctx context.Context, i int) {
 		blind = blind && p.root != recall.Disabled
 	}
 	source := m.places[0]
+	if source.err == nil {
+		source.err = x.unsignedLift(i, m.kept)
+	}
 	x.restore(ctx, source, blind)
+	if source.err == nil {
+		// Its records may have been hidden with it.
+		m.kept, source.err = x.recordsOf(ctx, source, m.digest)
+	}
+	if source.err == nil {
+		source.err = x.unsignedLift(i, m.kept)
+	}
+	if source.err != nil {
+		problem := problem(report.SourceSide, source.err)
+		if !x.result.reported(problem, source.err) {
+			x.result.done(source.changed, lockRemedy(problem, source, source.err))
+		}
+		for j := range m.places[1:] {
+			x.settle(i, j+1, outcome.Pending)
+		}
+		x.settle(i, 0, unreadState(source.err))
+		return
+	}
 	each(ctx, m.places[1:], func(p *recallPlace) { x.restore(ctx, p, blind) })
 	defer x.report(i)
 	// What belongs to it may have been hidden with it, and what belongs to that.
@@ -623,14 +644,25 @@ func (x *recaller) executeLift(ctx context.Context, i int) {
 	}
 	var lifts []string
 	for _, k := range append(kept.Signed, kept.Unsigned...) {
-		if k.Sealed && x.signerOf(i) == nil {
-			source.err = &promote.ReadBackError{At: m.source, Reason: "the recall record " + k.Manifest + " is signed, and only a signed record lifts it",
-				Remedy: "Set receiptKey, or use the flow file that names the key."}
-			return
-		}
 		lifts = append(lifts, k.Digest)
 	}
-	source.err = x.attach(ctx, i, lifts)
+	if source.err = x.unsignedLift(i, kept); source.err == nil {
+		source.err = x.attach(ctx, i, lifts)
+	}
+}
+
+// unsignedLift returns an error if a signed record is to be lifted by one that is not.
+func (x *recaller) unsignedLift(i int, kept recall.Verdict) error {
+	if x.signerOf(i) != nil {
+		return nil
+	}
+	for _, k := range append(kept.Signed, kept.Unsigned...) {
+		if k.Sealed {
+			return &promote.ReadBackError{At: x.images[i].source, Reason: "the recall record " + k.Manifest + " is signed, and only a signed record lifts it",
+				Remedy: "Set receiptKey, or use the flow file that names the key."}
+		}
+	}
+	return nil
 }
 
 // restore enables reads of the image itself in one place.

@@ -15,6 +15,7 @@ import (
 	"acrpromote/internal/defect"
 	"acrpromote/internal/explain"
 	"acrpromote/internal/plan"
+	"acrpromote/internal/recall"
 	"acrpromote/internal/receipt"
 	"acrpromote/internal/ref"
 	"acrpromote/internal/report"
@@ -157,6 +158,10 @@ func (t *tracer) life(ctx context.Context, image ref.Reference, places []ref.Ref
 			return trace.Life{}, err
 		}
 		found, err := at.Data.Resolve(ctx, image.Repository, image.Tag)
+		if err != nil && readsDisabled(ctx, at, image, err) {
+			// The image is recalled, and the attributes of its tag still show which it is.
+			found.Digest, err = attributedDigest(ctx, at, image)
+		}
 		if err != nil {
 			return trace.Life{}, err
 		}
@@ -192,6 +197,16 @@ func (t *tracer) life(ctx context.Context, image ref.Reference, places []ref.Ref
 	return trace.Of(image.String(), digest, seen), nil
 }
 
+// attributedDigest returns the digest that the attributes of a tag show.
+func attributedDigest(ctx context.Context, at *session.Registry, image ref.Reference) (string, error) {
+	metadata, err := at.Metadata()
+	if err != nil {
+		return "", err
+	}
+	tag, err := metadata.Tag(ctx, image.Repository, image.Tag)
+	return tag.Digest, err
+}
+
 // visit reads what each place has of an image.
 func (t *tracer) visit(ctx context.Context, places []ref.Reference, digest string) []trace.Seen {
 	seen := make([]trace.Seen, len(places))
@@ -223,6 +238,9 @@ func (t *tracer) see(ctx context.Context, at ref.Reference, digest string) trace
 	}
 	_, err = registry.Data.Resolve(ctx, at.Repository, digest)
 	switch {
+	case err != nil && readsDisabled(ctx, registry, ref.Reference{Registry: at.Registry, Repository: at.Repository, Digest: digest}, err):
+		seen.State = trace.Withdrawn
+		return seen
 	case errors.Is(err, transfer.NotFound):
 		seen.State = trace.Missing
 		return seen
@@ -262,6 +280,11 @@ func (t *tracer) see(ctx context.Context, at ref.Reference, digest string) trace
 			seen.Statements = append(seen.Statements, trace.Statement{Opened: opened, Signed: signed})
 		}
 	}
+	recalls, doubts, err := t.recalls(ctx, registry, at.Repository, digest)
+	if err != nil {
+		return failed(err)
+	}
+	seen.Recalls, notes = recalls, append(notes, doubts...)
 	records, doubts, err := readRecords(ctx, registry, at.Repository, digest, false)
 	if err != nil {
 		return failed(err)
@@ -284,6 +307,25 @@ func (t *tracer) see(ctx context.Context, at ref.Reference, digest string) trace
 		t.result.warn(note)
 	}
 	return seen
+}
+
+// recalls reads the recall records of an image. The list is the one that receipts are
+// found in, so that it is not asked for again.
+func (t *tracer) recalls(ctx context.Context, at *session.Registry, repository, digest string) (recalls []trace.Recall, notes []string, err error) {
+	listed, err := at.Data.Referrers(ctx, repository, digest, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	listed = slices.DeleteFunc(listed, func(d transfer.Descriptor) bool { return d.ArtifactType != recall.ArtifactType })
+	if len(listed) > receiptLimit {
+		notes = append(notes, fmt.Sprintf("%d recall records are attached to %s; only %d of them were read.", len(listed), digest, receiptLimit))
+		listed = listed[:receiptLimit]
+	}
+	kept, doubts, err := readRecallRecords(ctx, at, repository, digest, listed, t.keys)
+	for _, k := range kept {
+		recalls = append(recalls, trace.Recall{Digest: k.Digest, Time: k.Time, Lifts: len(k.Lifts) > 0, Reason: k.Reason, By: k.Approvers, Run: k.Run, KeyID: k.KeyID})
+	}
+	return recalls, append(notes, doubts...), err
 }
 
 // tagsOf returns the tags that point to the image, and sets when it was pushed. A

@@ -33,6 +33,8 @@ const (
 	Present = "present"
 	Missing = "missing"
 	Unread  = "unread"
+	// Withdrawn is an image of which reads are disabled: it was recalled.
+	Withdrawn = "withdrawn"
 )
 
 // Seen is what a registry has of an image.
@@ -43,6 +45,19 @@ type Seen struct {
 	Tags                 []string
 	Records              []Record
 	Statements           []Statement
+	Recalls              []Recall
+}
+
+// Recall is a recall record of the image, or one that lifts others. KeyID is empty if
+// none of the keys has signed it.
+type Recall struct {
+	Digest string // of its statement
+	Time   time.Time
+	Lifts  bool
+	Reason string
+	By     []receipt.Person // who has approved it
+	Run    receipt.Run
+	KeyID  string
 }
 
 // Record is a seal record, whose time is the registry's.
@@ -76,7 +91,8 @@ type Place struct {
 	Tags   []string `json:"tags"`
 }
 
-// Event is something that happened: pushed, sealed, approved or promoted. From is where
+// Event is something that happened: pushed, sealed, approved, promoted, recalled, or
+// lifted (a recall). From is where
 // a promotion came from, and Run is the run that did it.
 type Event struct {
 	Time   string   `json:"time"` // RFC 3339, UTC
@@ -117,6 +133,12 @@ func Of(image, digest string, all []Seen) Life {
 				life.add(e)
 			}
 		}
+		for _, r := range s.Recalls {
+			if at := r.Digest + name; !records[at] {
+				records[at] = true
+				life.add(r.event(name))
+			}
+		}
 		for _, one := range s.Statements {
 			before, seen := statements[one.Digest]
 			if !seen {
@@ -145,13 +167,33 @@ func (l *Life) add(e Event) {
 
 // rank orders events of the same second.
 func rank(kind string) int {
-	return slices.Index([]string{"pushed", "sealed", "approved", "promoted"}, kind)
+	return slices.Index([]string{"pushed", "sealed", "approved", "promoted", "recalled", "lifted"}, kind)
+}
+
+// event returns what a recall record at a place says.
+func (r Recall) event(name string) Event {
+	e := Event{Time: stamp(r.Time), Kind: "recalled", To: []string{name}, Run: run(r.Run), Detail: sanitize.Visible(r.Reason, longestReason), Basis: Claimed, KeyID: r.KeyID}
+	if r.Lifts {
+		e.Kind = "lifted"
+	}
+	if r.KeyID != "" {
+		e.Basis = Signed
+	}
+	var names []string
+	for _, p := range r.By[:min(len(r.By), mostApprovers)] {
+		names = append(names, person(p))
+	}
+	e.By = strings.Join(names, ", ")
+	return e
 }
 
 // Limits of what is told.
 const (
 	mostClaimed = 100 // approvals and targets of one statement that none of the keys has signed
 	longestRun  = 300 // bytes; every approval has the run
+
+	longestReason = 4096 // bytes, of a recall
+	mostApprovers = 100  // of a recall
 )
 
 // tell adds what a statement says.
@@ -254,6 +296,11 @@ func (e Event) Words() string {
 		words = "sealed at " + strings.Join(e.To, ", ")
 	case "approved":
 		words = "approved by " + e.By
+	case "recalled", "lifted":
+		words = map[string]string{"recalled": "recalled at ", "lifted": "recall lifted at "}[e.Kind] + strings.Join(e.To, ", ")
+		if e.By != "" {
+			words += ", approved by " + e.By
+		}
 	default:
 		words = e.Kind + " from " + e.From + " to " + strings.Join(e.To, ", ")
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -165,5 +166,27 @@ func TestClaimsAreCut(t *testing.T) {
 	}
 	if signed, _ := life(true); len(signed.Events) != 2_001 || strings.Count(signed.Mermaid(), "-->") != mostDrawn {
 		t.Errorf("signed: %d events, %d arrows", len(signed.Events), strings.Count(signed.Mermaid(), "-->"))
+	}
+}
+
+// TestRecalls: a recall record is an event, signed or claimed; a copy of it at another
+// place says what it says there.
+func TestRecalls(t *testing.T) {
+	at := time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)
+	signed := Recall{Digest: "sha256:1", Time: at, Reason: "CVE-2026-1234", By: []receipt.Person{{Name: "Release Manager"}}, Run: receipt.Run{ID: 7, Project: "shop"}, KeyID: "sha256:k"}
+	life := Of("prod/app:1", "sha256:d", []Seen{
+		{Registry: "prod", Repository: "app", State: Present, Recalls: []Recall{signed, signed, {Digest: "sha256:2", Time: at.Add(time.Hour), Lifts: true, Reason: "fixed\nelsewhere"}}},
+		{Registry: "dev", Repository: "app", State: Withdrawn},
+	})
+	var got []string
+	for _, e := range life.Events {
+		got = append(got, string(e.Basis)+" "+e.Words())
+	}
+	want := []string{"signed recalled at prod/app, approved by Release Manager; run 7 of shop; CVE-2026-1234", "claimed recall lifted at prod/app; fixed⏎elsewhere"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if picture := life.SVG(); !strings.Contains(picture, ">withdrawn<") || !strings.Contains(picture, "recalled at prod/app") {
+		t.Error(picture)
 	}
 }

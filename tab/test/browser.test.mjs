@@ -110,7 +110,7 @@ describe('the tab in a browser', { skip: !browserPath }, () => {
     assert.equal(await newest.evaluate('origin'), 'null');
     // The frame is as high as its report, so that it does not scroll.
     await tab.until(`document.querySelector('iframe').clientHeight > 1000`);
-    assert.equal(await newest.evaluate('document.documentElement.scrollHeight - document.documentElement.clientHeight'), 0);
+    await newest.until('document.documentElement.scrollHeight === document.documentElement.clientHeight');
     assert.deepEqual(await tab.evaluate(`[...document.querySelectorAll('iframe')].map((e) => [e.getAttribute('sandbox'), e.title])`), [['allow-scripts', 'Report of Inverted push']]);
     assert.deepEqual(await violations(tab), []);
 
