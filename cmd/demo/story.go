@@ -169,7 +169,10 @@ func (s *story) plan(ctx context.Context) error {
 			open = append(open, r.Label)
 		}
 	}
-	s.screen.says(fmt.Sprintf("would push to %s and %s; pending: %s", s.env.party(s.env.payments.Host()), s.env.party(s.env.web.Host()), strings.Join(open, ", ")))
+	if len(open) == 0 {
+		return s.unexpected(o, "done with pending rules")
+	}
+	s.screen.says(fmt.Sprintf("would push to %s and %s; %d rules are pending, such as: %s", s.env.party(s.env.payments.Host()), s.env.party(s.env.web.Host()), len(open), open[0]))
 	return nil
 }
 
