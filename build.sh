@@ -262,13 +262,13 @@ run_tests() {
   concurrent=$(go list ./... | grep -vxF -e acrpromote/cmd/acrpromote -e "$pure")
   say "tests of the program${race:+ with the race detector}, and of what decides"
   # shellcheck disable=SC2086
-  ACRPROMOTE_RACE=${race:+1} go test -parallel 3 -timeout 30m ./cmd/acrpromote $pure
+  ACRPROMOTE_RACE=${race:+1} go test -parallel 5 -timeout 30m ./cmd/acrpromote $pure
   # These repeat what other tests do, many times or with much data.
   local load='^(TestInterruptedAnywhere|TestIndexOfLargeManifests|TestLargeManifests|TestLargeSet|TestDoctorOfDamagedDocuments)$'
   go test -run "$load" ./internal/transfer ./internal/azdo
   say "tests of the other packages${race:+ with the race detector}"
   # shellcheck disable=SC2086
-  go test $race -p 3 -parallel 3 -timeout 30m -skip "$load" $concurrent
+  go test $race -p 4 -parallel 3 -timeout 30m -skip "$load" $concurrent
 }
 
 case "${1:-}" in
