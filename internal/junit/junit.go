@@ -33,10 +33,11 @@ const (
 // testCase is an image at a target, a rule, an error or a finding. It passed if kind is
 // empty.
 type testCase struct {
-	class, name   string
-	kind          string
-	category      string // of a failure: the name of the rule, for example
-	message, text string
+	class, name string
+	kind        string
+	category    string // of a failure: the name of the rule, for example
+	message     string
+	texts       []string
 }
 
 // fail makes the case a failure or an error. If it is one already, it gets one more
@@ -51,9 +52,9 @@ func (c *testCase) fail(kind, category, subject, reason, remedy string) {
 		text += "More: " + url + "\n"
 	}
 	if c.kind != failure && c.kind != failed {
-		c.kind, c.category, c.message, c.text = kind, category, reason, ""
+		c.kind, c.category, c.message, c.texts = kind, category, reason, nil
 	}
-	c.text += text
+	c.texts = append(c.texts, text)
 }
 
 // Write returns a document with one suite for each result.
@@ -91,8 +92,10 @@ func writeSuite(b *strings.Builder, id int, r report.Result) {
 			fmt.Fprintf(b, `><skipped message="%s"/>`, escape(c.message))
 		default:
 			fmt.Fprintf(b, `><%s type="%s" message="%s">`, c.kind, escape(c.category), escape(c.message))
-			for line := range strings.SplitSeq(strings.TrimRight(c.text, "\n"), "\n") {
-				b.WriteString(escape(line) + "\n")
+			for _, text := range c.texts {
+				for line := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+					b.WriteString(escape(line) + "\n")
+				}
 			}
 			b.WriteString("</" + c.kind + ">")
 		}
@@ -132,22 +135,34 @@ func times(r report.Result) (began string, seconds float64) {
 	return from.UTC().Format(layout), seconds
 }
 
+// passed stands for the case of a subject all of whose cases passed.
+const passed = -1
+
 // cases returns the test cases of a result. One has failed or is an error, unless the
 // outcome is done.
 func cases(r report.Result) []testCase {
 	all := images(r)
-	at := map[string][]int{} // the cases about an image, a target or a repository
+	// The first case about an image, a target, a repository or a registry that did not
+	// pass, or passed if all did.
+	at := map[string]int{}
 	n := 0
+	note := func(subjects ...string) {
+		for _, subject := range subjects {
+			if first, there := at[subject]; !there || first == passed {
+				at[subject] = n
+				if all[n].kind == "" {
+					at[subject] = passed
+				}
+			}
+		}
+		n++
+	}
 	for _, image := range r.Images {
 		for _, t := range image.Targets {
-			for _, about := range []string{t.Where(), t.Registry + "/" + t.Repository, t.Registry, image.Source} {
-				at[about] = append(at[about], n)
-			}
-			n++
+			note(t.Where(), t.Registry+"/"+t.Repository, t.Registry, image.Source)
 		}
 		if len(image.Targets) == 0 {
-			at[image.Source] = append(at[image.Source], n)
-			n++
+			note(image.Source)
 		}
 	}
 	// fail adds a failure to the first case that it is about and that did not pass, or
@@ -157,11 +172,9 @@ func cases(r report.Result) []testCase {
 		if _, there := at[about]; !there {
 			about, _, _ = strings.Cut(subject, "@")
 		}
-		for _, i := range at[about] {
-			if all[i].kind != "" {
-				all[i].fail(kind, category, subject, reason, remedy)
-				return
-			}
+		if i, there := at[about]; there && i != passed {
+			all[i].fail(kind, category, subject, reason, remedy)
+			return
 		}
 		c := testCase{class: class, name: name}
 		c.fail(kind, category, subject, reason, remedy)
@@ -229,7 +242,8 @@ func images(r report.Result) []testCase {
 				if r.Action == "audit" {
 					c.kind = failure
 				}
-			case outcome.Planned, outcome.Pending, outcome.TargetRefused:
+			case outcome.Planned, outcome.Pending, outcome.TargetRefused, outcome.Left, outcome.Untagged:
+				// After a recall, an image that is left or untagged can still be read.
 				c.kind, c.message = skipped, string(t.State)
 				if t.Error != "" {
 					c.message += ": " + t.Error

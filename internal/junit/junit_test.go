@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"acrpromote/internal/doctor"
@@ -204,6 +205,10 @@ func TestCases(t *testing.T) {
 			[]string{" a" + arrow + "a/shop/cart:1", " b" + arrow + "b/shop/cart:1"}},
 		{"recalled", report.Result{Action: "recall", Outcome: outcome.Partial, Images: image(target("a", outcome.Withdrawn, ""), target("b", outcome.Absent, ""), target("c", outcome.Pending, ""))},
 			[]string{" a" + arrow + "a/shop/cart:1", " b" + arrow + "b/shop/cart:1", "skipped c" + arrow + "c/shop/cart:1", "error outcome recall"}},
+		{"recalled, and can still be read", report.Result{Action: "recall", Outcome: outcome.Done, Images: image(target("a", outcome.Recorded, ""), target("b", outcome.Left, ""), target("c", outcome.Untagged, ""))},
+			[]string{" a" + arrow + "a/shop/cart:1", "skipped b" + arrow + "b/shop/cart:1", "skipped c" + arrow + "c/shop/cart:1"}},
+		{"an error at an image that arrived at one target", report.Result{Action: "promote", Outcome: outcome.Partial, Images: image(target("a", outcome.Copied, ""), target("b", outcome.Pending, ""), target("c", outcome.Pending, "")), Errors: []report.Problem{{Side: report.TargetSide, Subject: "prod.azurecr.io/shop/cart:1", Reason: "no route"}, {Side: report.TargetSide, Subject: "a", Reason: "no route"}}},
+			[]string{" a" + arrow + "a/shop/cart:1", "error b" + arrow + "b/shop/cart:1", "skipped c" + arrow + "c/shop/cart:1", "error errors target: a"}},
 		{"planned", report.Result{Action: "plan", Outcome: outcome.Done, Images: image(target("a", outcome.Planned, "")), Approval: report.Approval{Rules: []report.RuleState{{Rule: rule.MinApprovers, Label: "Enough approvers", Pending: true}}}},
 			[]string{"skipped a" + arrow + "a/shop/cart:1", "skipped rules Enough approvers"}},
 		{"refused", report.Result{Action: "promote", Outcome: outcome.Refused, Images: image(target("a", outcome.TargetRefused, ""), target("b", outcome.Present, "")), Refusals: []rule.Refusal{missing}},
@@ -300,5 +305,25 @@ func TestLarge(t *testing.T) {
 	suites := check(t, Write([]report.Result{r}))
 	if n := suites[0].attr("failures"); n != "10000" || suites[0].attr("tests") != n {
 		t.Errorf("%v", suites[0].Attrs)
+	}
+}
+
+// TestManyProblems checks that a result that has nothing but problems, most of them about
+// the same image, is written in time: a stored result can have a million.
+func TestManyProblems(t *testing.T) {
+	const n = 50_000
+	r := report.Result{Action: "audit", Outcome: outcome.Failed, Images: []report.Image{{Source: "prod.azurecr.io/shop/cart:1"}}}
+	for i := range 2000 {
+		r.Images[0].Targets = append(r.Images[0].Targets, report.Target{Registry: "dev.azurecr.io", Repository: strconv.Itoa(i), State: outcome.Present})
+	}
+	r.Images[0].Targets = append(r.Images[0].Targets, report.Target{Registry: "dev.azurecr.io", State: outcome.TargetFailed})
+	r.Errors = slices.Repeat([]report.Problem{{Side: report.TargetSide, Subject: "dev.azurecr.io", Reason: "missing"}}, n)
+	began := time.Now()
+	document := Write([]report.Result{r})
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	if got := bytes.Count(document, []byte("incomplete: dev.azurecr.io\n")); got != n {
+		t.Errorf("the document has %d of %d problems", got, n)
 	}
 }
