@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -38,13 +37,13 @@ type Source struct {
 // log collects the parts of a document.
 type log struct {
 	rules, results, invocations []string
-	ids                         []string // of rules
+	ids                         map[string]int // of rules: their places
 }
 
 // Write returns a document with one run for all results: code scanning accepts only one
 // for each tool. version is that of the program.
 func Write(version string, sources []Source) ([]byte, error) {
-	l := &log{}
+	l := &log{ids: map[string]int{}}
 	category := "acrpromote/"
 	for _, s := range sources {
 		l.add(s)
@@ -117,10 +116,10 @@ func (l *log) found(id, level, subject, reason, remedy, file string, line, colum
 
 // rule returns the index of a rule, and adds it if it is new.
 func (l *log) rule(id string) int {
-	if at := slices.Index(l.ids, id); at >= 0 {
+	if at, there := l.ids[id]; there {
 		return at
 	}
-	l.ids = append(l.ids, id)
+	l.ids[id] = len(l.rules)
 	label := cmp.Or(texts[id], rule.Name(id).Label(), id)
 	help, known := manual.Entry(id, 100)
 	if !known {
@@ -131,7 +130,7 @@ func (l *log) rule(id string) int {
 		more = `,"helpUri":` + quoted(url)
 	}
 	l.rules = append(l.rules, fmt.Sprintf(`{"id":%s,"shortDescription":{"text":%s},"help":{"text":%s}%s}`, quoted(id), quoted(plain(label)), quoted(plain(help)), more))
-	return len(l.ids) - 1
+	return l.ids[id]
 }
 
 // message returns sentences about a subject.

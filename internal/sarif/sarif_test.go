@@ -218,3 +218,16 @@ func TestAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestManyRules checks that each result has its rule where there are many.
+func TestManyRules(t *testing.T) {
+	const n = 1000
+	r := report.Result{Outcome: outcome.Refused}
+	for i := range 2 * n {
+		r.Refusals = append(r.Refusals, rule.Refusal{Rule: rule.Name("rule-" + strconv.Itoa(i%n))})
+	}
+	d, _ := written(t, Source{"result.json", r})
+	if run := d.Runs[0]; len(run.Tool.Driver.Rules) != n || len(run.Results) != 2*n || run.Results[2*n-1].RuleIndex != n-1 {
+		t.Errorf("%d rules, %d results", len(run.Tool.Driver.Rules), len(run.Results))
+	}
+}
