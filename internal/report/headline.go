@@ -472,12 +472,14 @@ func receiptLines(r Result) []string {
 	}
 	var lines []string
 	keys := map[string]map[ReceiptState][]string{}
+	seen := map[string]bool{}
 	for _, one := range r.Receipts {
 		if keys[one.KeyID] == nil {
 			keys[one.KeyID] = map[ReceiptState][]string{}
 		}
-		if at := keys[one.KeyID][one.State]; !slices.Contains(at, one.Registry) {
-			keys[one.KeyID][one.State] = append(at, one.Registry)
+		if place := one.KeyID + "\x00" + string(one.State) + "\x00" + one.Registry; !seen[place] {
+			seen[place] = true
+			keys[one.KeyID][one.State] = append(keys[one.KeyID][one.State], one.Registry)
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(keys)) {

@@ -240,7 +240,7 @@ func (m *markdown) receipts(r Result) {
 	for _, line := range lines[:min(len(lines), max(m.rows, 1))] {
 		m.line("- %s", m.text(upperFirst(line)))
 	}
-	for _, g := range r.Signing {
+	for _, g := range r.Signing[:min(len(r.Signing), m.rows)] {
 		if (r.DryRun || r.Action == "plan") && g.Signatures > 0 {
 			m.line("- %d signatures by %s", g.Signatures, m.code(g.Key))
 		}
@@ -364,9 +364,10 @@ func (m *markdown) details(r Result) {
 	}
 	if len(r.Budget) > 0 && r.writesNothing() {
 		m.line("")
-		for _, b := range r.Budget {
+		for _, b := range r.Budget[:min(len(r.Budget), m.rows)] {
 			m.line("- Requests: %s", m.text(b.sentence()))
 		}
+		m.more(max(len(r.Budget)-m.rows, 0))
 	}
 	m.line("")
 	m.line("</details>")

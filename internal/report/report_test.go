@@ -479,6 +479,20 @@ func TestSummaryIsBounded(t *testing.T) {
 	}
 }
 
+// TestSummaryOfManyRegistries checks that the summary of a plan is bounded, however many
+// registries and keys it has.
+func TestSummaryOfManyRegistries(t *testing.T) {
+	r := Result{Action: "plan", Outcome: outcome.Done, Receipts: []Receipt{{State: ReceiptPlanned}}}
+	for i := range 5000 {
+		r.Budget = append(r.Budget, Budget{Registry: fmt.Sprintf("team%d.azurecr.io", i)})
+		r.Signing = append(r.Signing, Signing{Key: fmt.Sprintf("https://vault%d.example/keys/release", i), Signatures: 1})
+	}
+	md := Markdown(r)
+	if len(md) > longestSummary || !bytes.Contains(md, []byte("team0.azurecr.io")) || !bytes.Contains(md, []byte("more; result.json lists them all.")) || !bytes.HasSuffix(md, []byte("</details>\n")) {
+		t.Errorf("%d bytes, which end in %s", len(md), md[max(len(md)-200, 0):])
+	}
+}
+
 func TestJSON(t *testing.T) {
 	var empty bytes.Buffer
 	if err := WriteJSON(&empty, Result{Outcome: outcome.Failed, Images: []Image{{}}, Refusals: []rule.Refusal{{Reason: "a < b & \xff"}}}); err != nil {

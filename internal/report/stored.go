@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/sanitize"
@@ -84,14 +85,31 @@ func (r *Result) known() error {
 	if !slices.Contains(outcome.All, r.Outcome) {
 		return fmt.Errorf("unknown outcome %q", r.Outcome)
 	}
-	for _, image := range r.Images {
-		for _, t := range image.Targets {
-			if !slices.Contains(outcome.States, t.State) {
-				return fmt.Errorf("unknown state %q", t.State)
-			}
+	var err error
+	check := func(known bool, state string) {
+		if !known && err == nil {
+			err = fmt.Errorf("unknown state %q", state)
 		}
 	}
-	return nil
+	attached := func(all []Attached) {
+		for _, a := range all {
+			check(slices.Contains(outcome.States, a.State), string(a.State))
+		}
+	}
+	for _, image := range r.Images {
+		attached(image.Attached)
+		for _, t := range image.Targets {
+			attached(t.Attached)
+			check(slices.Contains(outcome.States, t.State), string(t.State))
+		}
+	}
+	for _, s := range r.Receipts {
+		check(s.State == ReceiptPlanned || s.State == ReceiptAttached || s.State == ReceiptPresent || s.State == ReceiptFailed, string(s.State))
+	}
+	for _, s := range r.Rights {
+		check(s.State == RightGranted || s.State == RightMissing || s.State == RightUnchecked, string(s.State))
+	}
+	return err
 }
 
 // result returns a check as a result.
@@ -106,6 +124,13 @@ func (c checked) result() Result {
 		r.Errors = append(r.Errors, Problem{Side: InputSide, Subject: subject, Reason: strings.TrimRight(p.Reason, "."), File: p.File, Line: p.Line, Column: p.Column})
 	}
 	return r
+}
+
+// Started returns when the step started, the zero time if that is not known. As texts,
+// times are not in order: the digits after the second vary in number.
+func (r Result) Started() time.Time {
+	at, _ := time.Parse(time.RFC3339, r.StartedAt) // without an error, or the zero time
+	return at
 }
 
 // Categories returns a function that returns the category of a problem of the result,

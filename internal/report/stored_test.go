@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"acrpromote/internal/outcome"
 )
@@ -61,6 +62,9 @@ func TestStoredRefuses(t *testing.T) {
 		{"a field of another type", change(`"dryRun": false`, `"dryRun": "no"`), "cannot unmarshal string"},
 		{"an unknown outcome", change(`"outcome": "done"`, `"outcome": "fine"`), `unknown outcome "fine"`},
 		{"an unknown state", change(`"state": "copied"`, `"state": "beamed"`), `unknown state "beamed"`},
+		{"an unknown state of an artifact", change(`"attached": []`, `"attached": [{"state": "lost"}]`), `unknown state "lost"`},
+		{"an unknown state of a receipt", change(`"receipts": []`, `"receipts": [{"state": "revoked"}]`), `unknown state "revoked"`},
+		{"an unknown state of a right", change(`"rights": []`, `"rights": [{"state": "expired"}]`), `unknown state "expired"`},
 		{"invalid UTF-8", change(`"tool": "`, "\"tool\": \"\xff"), "not one valid JSON object"},
 		{"deep", `{"schema":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + "}", "not one valid JSON object"},
 		{"an unknown field of a check", `{"problems":[],"registries":1,"flows":[],"x":1}`, `unknown field "x"`},
@@ -111,5 +115,18 @@ func TestStatesAreInTheSchema(t *testing.T) {
 	}
 	if len(found) != len(outcome.States) {
 		t.Errorf("the schema has the states %v, and the program %v", found, outcome.States)
+	}
+}
+
+// TestStarted checks that times are in order although the digits after the second vary in
+// number.
+func TestStarted(t *testing.T) {
+	var last time.Time
+	for i, at := range []string{"", "x", "2026-11-23T12:01:00Z", "2026-11-23T12:01:00.1Z", "2026-11-23T12:01:00.12Z", "2026-11-23T14:01:01+02:00"} {
+		started := Result{StartedAt: at}.Started()
+		if started.Before(last) || i > 1 && !started.After(last) {
+			t.Errorf("%s is before what comes before it", at)
+		}
+		last = started
 	}
 }
