@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,10 +26,15 @@ func show(c *agent.Config, stdout, stderr io.Writer) int {
 	}
 	var stored []sarif.Source
 	var errs []error
+	seen := map[[sha256.Size]byte]bool{}
 	for _, path := range c.Operands {
-		r, err := readResult(path)
+		r, sum, err := readResult(path)
 		errs = append(errs, err)
-		stored = append(stored, sarif.Source{File: path, Result: r})
+		// A step leaves its result twice: as result.json and with a name of its own.
+		if err != nil || !seen[sum] {
+			stored = append(stored, sarif.Source{File: path, Result: r})
+		}
+		seen[sum] = true
 	}
 	if err := errors.Join(errs...); err != nil {
 		for line := range strings.SplitSeq(err.Error(), "\n") {
@@ -37,7 +43,7 @@ func show(c *agent.Config, stdout, stderr io.Writer) int {
 		return outcome.Misuse.ExitCode()
 	}
 	// In the order in which the steps ran.
-	sorting.StableBy(stored, func(a, b sarif.Source) int { return strings.Compare(a.Result.StartedAt, b.Result.StartedAt) })
+	sorting.StableBy(stored, func(a, b sarif.Source) int { return a.Result.Started().Compare(b.Result.Started()) })
 	results := make([]report.Result, len(stored))
 	for i, s := range stored {
 		results[i] = s.Result
@@ -63,7 +69,7 @@ func show(c *agent.Config, stdout, stderr io.Writer) int {
 		document = nil
 	default:
 		for _, r := range results {
-			log.Text(report.Text(r, width(c), false) + "\n")
+			err = errors.Join(err, log.Text(report.Text(r, width(c), false)+"\n"))
 		}
 	}
 	if err == nil && document != nil {
@@ -76,17 +82,18 @@ func show(c *agent.Config, stdout, stderr io.Writer) int {
 	return outcome.Done.ExitCode()
 }
 
-// readResult returns the result in a file.
-func readResult(path string) (report.Result, error) {
+// readResult returns the result in a file, and the hash of the file.
+func readResult(path string) (report.Result, [sha256.Size]byte, error) {
 	content, err := regularfile.Read(path, report.StoredLimit)
+	sum := sha256.Sum256(content)
 	if err != nil {
-		return report.Result{}, fmt.Errorf("%s: %s", path, regularfile.ErrorText(err))
+		return report.Result{}, sum, fmt.Errorf("%s: %s", path, regularfile.ErrorText(err))
 	}
 	r, err := report.Stored(content)
 	if err != nil {
-		return r, fmt.Errorf("%s: %w", path, err)
+		return r, sum, fmt.Errorf("%s: %w", path, err)
 	}
-	return r, nil
+	return r, sum, nil
 }
 
 // documents returns the JSON of one result or, of several, of a list.

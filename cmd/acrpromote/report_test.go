@@ -27,6 +27,11 @@ func TestReport(t *testing.T) {
 	write(t, folder, "check.json", `{"problems":[{"file":"flows.yml","line":3,"column":1,"key":"x","reason":"unknown key"}],"registries":0,"flows":[]}`)
 	write(t, folder, "cut.json", `{"schema":"acrpromote/result/v1",`)
 	stored := refused.output["report"]
+	copied, err := os.ReadFile(stored)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, folder, "copy.json", string(copied))
 	for _, c := range []struct {
 		args string
 		code int
@@ -34,6 +39,7 @@ func TestReport(t *testing.T) {
 	}{
 		{stored + " --junit", 0, []string{refused.tests}},
 		{done.output["report"] + " check.json " + stored + " --sarif", 0, []string{`"version": "2.1.0"`, `"startLine": 3`, `"ruleId": "min-approvers"`}},
+		{stored + " copy.json --json", 0, []string{"{\n  \"schema\""}},
 		{"--markdown " + stored, 0, []string{"## invertedPush: refused\n", "`min-approvers`"}},
 		{stored + " " + done.output["report"] + " --html", 0, []string{"<!DOCTYPE html>", "default-src 'none'; script-src 'sha256-", `"rule":"min-approvers"`, `"outcome":"done"`, "</html>"}},
 		{stored + " cut.json", 2, []string{"misuse: cut.json: the result is not one valid JSON object"}},
@@ -48,7 +54,7 @@ func TestReport(t *testing.T) {
 			}
 		}
 	}
-	if files, err := filepath.Glob(filepath.Join(folder, "*")); err != nil || len(files) != 2 {
+	if files, err := filepath.Glob(filepath.Join(folder, "*")); err != nil || len(files) != 3 {
 		t.Errorf("the folder has %v, %v", files, err)
 	}
 	if _, err := os.Stat(stored); err != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -161,6 +162,17 @@ func TestLogKeepsOnlyOwnColours(t *testing.T) {
 	}
 	if strings.Contains(plain.String(), "\x1b") || strings.Contains(plain.String(), "##") {
 		t.Errorf("%q", plain.String())
+	}
+}
+
+// full is a disk without room.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestTextThatCannotBeWritten(t *testing.T) {
+	if err := NewLog(full{}, false).Text("a report"); err == nil {
+		t.Error("no error")
 	}
 }
 

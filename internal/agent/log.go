@@ -22,14 +22,14 @@ type Log struct {
 func NewLog(out io.Writer, colour bool) *Log { return &Log{out: out, colour: colour} }
 
 // Line writes one line.
-func (l *Log) Line(text string) { l.raw(Escape(text)) }
+func (l *Log) Line(text string) { _ = l.raw(Escape(text)) }
 
 // Linef formats and writes one line.
 func (l *Log) Linef(format string, args ...any) { l.Line(fmt.Sprintf(format, args...)) }
 
 // Text writes the lines of a text from package report, with its colours if the
-// log has colour.
-func (l *Log) Text(block string) {
+// log has colour. The error matters if the text is all that the program was asked for.
+func (l *Log) Text(block string) error {
 	keep := func(string) int { return 0 }
 	if l.colour {
 		keep = colourLength
@@ -38,7 +38,7 @@ func (l *Log) Text(block string) {
 	for i, line := range lines {
 		lines[i] = escape(line, keep)
 	}
-	l.raw(lines...)
+	return l.raw(lines...)
 }
 
 // colourLength returns the length of the colour sequence (SGR) at the beginning
@@ -101,9 +101,10 @@ func (l *Log) erase() {
 }
 
 // raw writes lines that are escaped already, or logging commands, at once.
-func (l *Log) raw(lines ...string) {
+func (l *Log) raw(lines ...string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.erase()
-	_, _ = io.WriteString(l.out, strings.Join(lines, "\n")+"\n"+l.live)
+	_, err := io.WriteString(l.out, strings.Join(lines, "\n")+"\n"+l.live)
+	return err
 }
