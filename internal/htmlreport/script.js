@@ -9,13 +9,17 @@ const SLICE = 12; // milliseconds
 const LONGEST = 4000; // characters of one text; the JSON has all of it
 const PRINTED = 2000; // rows of one list on paper
 
-// Control and formatting characters could hide or reorder text.
-const INVISIBLE = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+// Control and formatting characters, and those that are blank, could hide or reorder text.
+// The selector of an emoji's style does neither.
+const INVISIBLE = /(?!\n|\ufe0f(?<=\p{Extended_Pictographic}\ufe0f))[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u202f\u2800]/gu;
+
+// More marks on one letter than any script has would cover the lines above and below.
+const STACKED = /(\p{M}{6})\p{M}+/gu;
 
 function visible(value) {
   const text = String(value ?? '');
   const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}… (${text.length - LONGEST} more characters)` : text;
-  return cut.replace(INVISIBLE, (c) => `\u2039U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}\u203a`);
+  return cut.replace(STACKED, '$1…').replace(INVISIBLE, (c) => `\u2039U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}\u203a`);
 }
 
 const list = (value) => (Array.isArray(value) ? value : []);
@@ -78,10 +82,10 @@ function size(bytes) {
 
 function duration(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;
-  const s = ms / 1000;
-  if (s < 60) return `${s.toFixed(s < 10 ? 1 : 0)} s`;
+  if (ms < 59_500) return `${(ms / 1000).toFixed(ms < 9950 ? 1 : 0)} s`;
+  const s = Math.round(ms / 1000);
   const minutes = Math.floor(s / 60);
-  if (minutes < 60) return `${minutes} min ${Math.round(s % 60)} s`;
+  if (minutes < 60) return `${minutes} min ${s % 60} s`;
   return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
@@ -103,6 +107,10 @@ function moment(time) {
   if (!TIME.test(time) || Number.isNaN(Date.parse(time))) return visible(time);
   return element('time', { datetime: time, title: new Date(time).toLocaleString() }, `${time.slice(0, 10)} ${time.slice(11, 19)} UTC`);
 }
+
+// timeColumn is a column of times, which are not in order as texts: the digits after the
+// second vary in number.
+const timeColumn = (title, of) => ({ title, value: of, order: (row) => instant(of(row)), draw: (row) => of(row) && moment(of(row)) });
 
 // The states of images, artifacts and receipts, by what they mean for a reader.
 const STATES = words({
@@ -381,7 +389,7 @@ function overview(steps) {
     { title: 'Step', value: (s) => stepName(s.result) },
     { title: 'Outcome', value: (s) => s.result.outcome, draw: (s) => badge(OUTCOMES[s.result.outcome] ?? 'bad', s.result.outcome), choose: true },
     { title: 'Result', value: (s) => sentence(capital(s.headline)) },
-    { title: 'Started', value: (s) => s.result.startedAt, draw: (s) => moment(s.result.startedAt) },
+    timeColumn('Started', (s) => s.result.startedAt),
   ], steps));
 }
 
@@ -427,8 +435,9 @@ function rulesOf(step, image, target) {
   step.bySubject ??= grouped(step.result.refusals, (f) => f.subject);
   const about = (subject) => step.bySubject.get(subject) ?? [];
   const own = [where(target), image.source, `${host(image.source)}/${image.source.split(/[/:@]/).slice(1, -1).join('/')}@${image.digest}`].flatMap(about);
-  const of = own.length > 0 ? own : step.result.refusals;
-  return [...new Set(of.map((f) => f.rule))];
+  if (own.length > 0) return [...new Set(own.map((f) => f.rule))];
+  step.rules ??= [...new Set(step.result.refusals.map((f) => f.rule))];
+  return step.rules;
 }
 
 // flowOf returns the registries and what moved between them. If steps are about the same
@@ -625,7 +634,8 @@ function timeline(steps) {
     if (r.approval.kind === 'automated' && r.approval.granted) add('moved', '', 'Approved', `by checks of ${r.approval.guards || 'the stage'}`);
     if (r.approval.kind === 'none' && r.approval.granted) add('left', '', 'No approval required', '');
     if (r.approval.kind === 'unapproved') add('warn', '', 'Not approved', 'run at a prompt with --approval none');
-    const waits = !steps.slice(at + 1).some(({ result }) => result.approval.granted);
+    // An approval that was given for something else ends no waiting.
+    const waits = !steps.slice(at + 1).some(({ result }) => result.approval.granted && result.approval.guards === r.approval.guards && result.run.id === r.run.id);
     for (const o of r.approval.rules.filter((rule) => waits && rule.pending && rule.rule === 'approval-missing')) add('open', '', 'Waits for approval', o.detail);
     const writes = !['plan', 'verify', 'audit', 'verifyReceipt', 'trace', 'doctor'].includes(r.action) && !r.dryRun;
     const took = TIME.test(r.startedAt) && TIME.test(r.finishedAt) ? `, ${duration(Date.parse(r.finishedAt) - Date.parse(r.startedAt))}` : '';
@@ -688,7 +698,7 @@ function imageTable(steps, rows) {
     { title: 'Image', value: (r) => r.source, draw: (r) => code(r.source), always: true },
     { title: 'Digest', value: (r) => r.image.digest, draw: (r) => digest(r.image.digest) },
     { title: 'Size', value: (r) => (r.image.bytes > 0 ? r.image.bytes : ''), order: (r) => r.image.bytes, draw: (r) => (r.image.bytes > 0 ? size(r.image.bytes) : ''), number: true },
-    { title: 'Sealed', value: (r) => (rows.length === 0 ? r.image.sealedAt : ''), draw: (r) => r.image.sealedAt && moment(r.image.sealedAt) },
+    timeColumn('Sealed', (r) => (rows.length === 0 ? r.image.sealedAt : '')),
     { title: 'Target', value: (r) => r.to, draw: (r) => code(r.to) },
     { title: 'Registry', value: (r) => r.target.registry, choose: true, hidden: true },
     stateColumn((r) => r.target),
@@ -726,11 +736,11 @@ function receipts(steps) {
           ['Rules', r.rulesVerified ? 'verified' : 'not verified'], ['Left out', r.redacted.map(visible).join(', ')], ['Key', code(r.keyId)],
         ]),
         r && table('Approvals that the receipt shows', [
-          { title: 'Name', value: (g) => g.name || 'not named', always: true }, { title: 'Time', value: (g) => g.at, draw: (g) => moment(g.at) },
+          { title: 'Name', value: (g) => g.name || 'not named', always: true }, timeColumn('Time', (g) => g.at),
           { title: 'Comment', value: (g) => g.comment }, { title: 'On', value: (g) => g.resource },
         ], r.given),
         table('Signed seals', [
-          { title: 'Time', value: (s) => s.time, draw: (s) => moment(s.time) }, { title: 'Image', value: (s) => s.image, draw: (s) => code(s.image) },
+          timeColumn('Time', (s) => s.time), { title: 'Image', value: (s) => s.image, draw: (s) => code(s.image) },
           { title: 'Run', value: (s) => (s.run.id ? `${s.run.id}, stage ${s.run.stage}` : '') },
         ], v.seals),
       ];
@@ -818,16 +828,16 @@ function changes(steps) {
       facts([
         ['New', [digest(image.digest), ' ', version(image.description)]],
         ['Compared with', old.digest ? [code(`${old.registry}/${old.repository}${old.tag ? `:${old.tag}` : ''}`), ' ', digest(old.digest), ' ', version(old), `: ${basis[c.basis] ?? visible(c.basis)}`] : basis[c.basis] ?? visible(c.basis)],
-        ['Targets', c.targets.map((target) => [code(target), ' '])],
-        ['Platforms', [...c.platformsAdded.map((p) => `+ ${visible(p)}`), ...c.platformsRemoved.map((p) => `− ${visible(p)}`)].join(', ')],
+        ['Targets', list(c.targets).map((target) => [code(target), ' '])],
+        ['Platforms', [...list(c.platformsAdded).map((p) => `+ ${visible(p)}`), ...list(c.platformsRemoved).map((p) => `− ${visible(p)}`)].join(', ')],
         ['Layers', c.compared && `${c.layersNew.count} new (${size(c.layersNew.bytes)}), ${c.layersShared.count} shared (${size(c.layersShared.bytes)}), ${c.layersGone.count} gone`],
         ['Notes', list(c.notes).map(visible).join('; ')],
       ]),
       list(c.settings).length > 0 && folded(`Image configuration: ${count(c.settings.length, 'difference')}`, () => table('Settings that differ', [
-        { title: 'Setting', value: (s) => s.name }, { title: 'Platforms', value: (s) => s.platforms.join(', ') }, { title: 'Old', value: (s) => s.old }, { title: 'New', value: (s) => s.new },
-        { title: 'Added', value: (s) => s.added.join(', ') }, { title: 'Removed', value: (s) => s.removed.join(', ') }, { title: 'Changed', value: (s) => s.changed.join(', ') },
+        { title: 'Setting', value: (s) => s.name }, { title: 'Platforms', value: (s) => list(s.platforms).join(', ') }, { title: 'Old', value: (s) => s.old }, { title: 'New', value: (s) => s.new },
+        { title: 'Added', value: (s) => list(s.added).join(', ') }, { title: 'Removed', value: (s) => list(s.removed).join(', ') }, { title: 'Changed', value: (s) => list(s.changed).join(', ') },
       ], c.settings)),
-      list(c.packages).map((p) => folded(`Packages by ${visible(p.format)}${p.platforms.length > 0 ? `, ${p.platforms.map(visible).join(', ')}` : ''}: ${p.counts.added} added, ${p.counts.removed} removed, ${p.counts.changed} changed`, () => table('Packages that differ', [
+      list(c.packages).map((p) => folded(`Packages by ${visible(p.format)}${list(p.platforms).map((platform) => `, ${visible(platform)}`).join('')}: ${p.counts.added} added, ${p.counts.removed} removed, ${p.counts.changed} changed`, () => table('Packages that differ', [
         { title: 'Package', value: (x) => x.name }, { title: 'Change', value: (x) => x.how, choose: true }, { title: 'Old', value: (x) => x.old ?? '' }, { title: 'New', value: (x) => x.new ?? '' }, { title: 'Type', value: (x) => x.type },
       ], [
         ...list(p.added).map((x) => ({ ...x, how: 'added', new: x.version })), ...list(p.removed).map((x) => ({ ...x, how: 'removed', old: x.version })),
@@ -845,10 +855,10 @@ function lives(steps) {
     element('h3', {}, code(life.image)), facts([['Digest', code(life.digest), true]]),
     table('Where it is', [
       { title: 'Repository', value: (p) => p.name, draw: (p) => code(p.name) }, { title: 'State', value: (p) => p.state, draw: (p) => badge(kindOf(p.state), p.state) },
-      { title: 'Pushed', value: (p) => p.pushed, draw: (p) => p.pushed && moment(p.pushed) }, { title: 'Tags', value: (p) => list(p.tags).join(', ') },
+      timeColumn('Pushed', (p) => p.pushed), { title: 'Tags', value: (p) => list(p.tags).join(', ') },
     ], list(life.places)),
     table('What happened', [
-      { title: 'Time', value: (e) => e.time || 'unknown', draw: (e) => (e.time ? moment(e.time) : 'unknown') }, { title: 'Event', value: (e) => e.kind, choose: true },
+      timeColumn('Time', (e) => e.time || 'unknown'), { title: 'Event', value: (e) => e.kind, choose: true },
       { title: 'From', value: (e) => e.from, draw: (e) => code(e.from) }, { title: 'To', value: (e) => list(e.to).join(', ') }, { title: 'By', value: (e) => e.by },
       { title: 'Run', value: (e) => e.run }, { title: 'Detail', value: (e) => e.detail }, { title: 'Known from', value: (e) => e.basis, draw: (e) => badge(basis[e.basis] ?? 'left', e.basis) },
     ], list(life.events)))));
@@ -872,7 +882,7 @@ function traffic(steps) {
   }
   const rows = [...sums.values()];
   const bar = (of, among, text) => {
-    const most = Math.max(...rows.map(among), 1);
+    const most = rows.reduce((highest, row) => Math.max(highest, among(row)), 1);
     return {
       value: of, number: true,
       draw: (r) => [text(of(r)), drawing('svg.bar', { width: '100%', height: 6, 'aria-hidden': 'true' }, drawing('rect.track', { width: '100%', height: 6, rx: 3 }), of(r) > 0 && drawing('rect.amount', { width: `${Math.max((of(r) / most) * 100, 1)}%`, height: 6, rx: 3 }))],
@@ -953,7 +963,7 @@ function* jsonParts({ result, images }) {
   yield `${text}}`;
 }
 
-const escaped = (text) => text.replace(INVISIBLE, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`);
+const escaped = (text) => text.replace(INVISIBLE, (c) => c.split('').map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`).join(''));
 
 function json(steps) {
   return section('JSON', steps.map((step) => folded(steps.length > 1 ? stepName(step.result) : 'result.json', () => {
@@ -981,15 +991,19 @@ async function* lines(data) {
   const bytes = new Uint8Array(packed.length);
   for (let i = 0; i < bytes.length; i += 1) bytes[i] = packed.charCodeAt(i);
   const reader = new Blob([bytes]).stream().pipeThrough(new DecompressionStream('gzip')).pipeThrough(new TextDecoderStream()).getReader();
-  let rest = '';
+  let rest = []; // the parts of a line, which can be long
   for (;;) {
     const { done, value } = await reader.read();
     if (done) break;
-    const all = (rest + value).split('\n');
-    rest = all.pop();
-    yield* all;
+    const [first, ...others] = value.split('\n');
+    rest.push(first);
+    if (others.length > 0) {
+      yield rest.join('');
+      rest = [others.pop()];
+      yield* others;
+    }
   }
-  yield rest;
+  yield rest.join('');
 }
 
 async function load() {

@@ -166,6 +166,14 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
       'prod.azurecr.io to dev.azurecr.io: 1 copied; prod.azurecr.io to web.azurecr.io: 1 failed; prod.azurecr.io to team-with-a-rather-long-name.azurecr.io: 1 pending');
     assert.deepEqual(await violations(tab), []);
     await tab.close();
+    // What waits for an approval does so until that one is given.
+    for (const [guards, waiting] of [['environment Production', 0], ['environment Test', 1]]) {
+      const later = stored('flow');
+      later.approval.guards = guards;
+      const both = await show(page('waiting', { ...stored('plan'), startedAt: '2026-11-23T11:50:00Z' }, later));
+      assert.equal((await words(both, '.timeline .what')).filter((text) => text.includes('Waits for approval')).length, waiting, guards);
+      await both.close();
+    }
     // A later attempt supersedes an earlier one.
     const [refused, done] = [stored('refused'), stored('flow')];
     done.run.attempt = 2;
@@ -211,7 +219,7 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
 
   const hostile = [
     '</script><script>alert(1)</script>', '<img src=x onerror=alert(1)>', '"><svg onload=alert(1)>', 'javascript:alert(1)', 'https://evil.example/?', '<!--', '{{7*7}}', '\u202egnp.exe', '\u0000\u001b[2J',
-    "' style='position:fixed'", '##vso[task.complete result=Succeeded]', '__proto__', 'constructor', 'w'.repeat(3000), 'url(https://evil.example/x)', '<meta http-equiv=refresh content=0;url=https://evil.example>',
+    "' style='position:fixed'", '##vso[task.complete result=Succeeded]', '__proto__', 'constructor', 'w'.repeat(3000), '\u{e0041}\u3164', `e${'\u0301'.repeat(2000)}`, 'url(https://evil.example/x)', '<meta http-equiv=refresh content=0;url=https://evil.example>',
   ];
 
   // spoiled returns a result with every text that is not one of a few replaced.
@@ -240,12 +248,40 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
       assert.deepEqual(elements.filter((e) => !usual.includes(e)), []);
       assert.equal(await tab.evaluate(`document.scripts.length`), 2);
       assert.deepEqual(await tab.evaluate(`[...document.querySelectorAll('*')].flatMap((e) => [...e.attributes]).filter((a) => a.name.startsWith('on') || a.name === 'style' || a.name === 'src').map((a) => a.name)`), []);
-      assert.deepEqual(await tab.evaluate(`[...document.links].map((a) => a.href).filter((href) => !/^https:\\/\\//.test(href) || /evil/.test(href) !== /evil/.test(href))`), []);
-      assert.equal(await tab.evaluate(`/[\\u202e\\u0000\\u001b]/.test(document.body.innerText)`), false);
+      assert.deepEqual(await tab.evaluate(`[...document.links].map((a) => a.href).filter((href) => !/^https:\\/\\//.test(href))`), []);
+      assert.equal(await tab.evaluate(`/[\\u202e\\u0000\\u001b\\u3164\\u{e0041}]/u.test(document.body.innerText)`), false);
+      assert.equal(await tab.evaluate(`[...document.querySelectorAll('section:not([aria-labelledby=json])')].some((e) => /\\u0301{7}/.test(e.innerText))`), false);
       assert.equal(await tab.evaluate('document.documentElement.scrollWidth'), n % 2 ? 320 : 1200, name);
       quiet(tab, file);
       await tab.close();
     }
+  });
+
+  // without returns a result with null for its lists: for all of them, or for those of texts.
+  function without(value, all) {
+    if (Array.isArray(value)) return all || value.every((each) => typeof each === 'string') ? null : value.map((each) => without(each, all));
+    if (value === null || typeof value !== 'object') return value;
+    return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, without(v, all)]));
+  }
+
+  test('lists that are null are empty', async () => {
+    for (const name of ['explained', 'receipt', 'trace', 'doctor', 'refused']) {
+      for (const all of [true, false]) {
+        const tab = await show(page(`null-${name}`, without(stored(name), all)));
+        await tab.evaluate(`document.querySelectorAll('details').forEach((d) => { d.open = true; }); new Promise((resolve) => setTimeout(resolve, 100))`);
+        assert.deepEqual(tab.seen.console, []);
+        await tab.close();
+      }
+    }
+  });
+
+  test('times that differ by less than a second, and 150,000 registries', async () => {
+    const [first, second] = [{ ...stored('seal'), startedAt: '2026-11-23T12:00:00.1Z', finishedAt: '2026-11-23T12:01:59.8Z' }, { ...stored('flow'), startedAt: '2026-11-23T12:00:00.12Z' }];
+    second.traffic = Array.from({ length: 150_000 }, (_, i) => ({ registry: `${i}`, requests: { read: i } }));
+    const tab = await show(page('odd', second, first, first));
+    assert.deepEqual(await tab.evaluate(`[...document.querySelectorAll('[aria-labelledby=steps] tbody th')].map((e) => e.innerText)`), ['Seal, Production / Push', 'Inverted push, Production / Push']);
+    assert.ok((await words(tab, '.timeline .what')).some((text) => text.includes('Seal, Production / Push, 2 min 0 s')));
+    await tab.close();
   });
 
   test('a page that was cut says so', async () => {
