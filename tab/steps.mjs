@@ -13,14 +13,18 @@ const list = (value) => (Array.isArray(value) ? value.filter((each) => each !== 
 const id = (value) => (typeof value === 'string' ? value.toLowerCase() : '');
 const number = (value) => (Number.isSafeInteger(value) ? value : 1);
 
-// Control and formatting characters could hide or reorder text.
-const INVISIBLE = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+// Control and formatting characters, and those that are blank, could hide or reorder text.
+// The selector of an emoji's style does neither.
+const INVISIBLE = /(?!\ufe0f(?<=\p{Extended_Pictographic}\ufe0f))[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u202f\u2800]/gu;
+
+// More marks on one letter than any script has would cover the lines above and below.
+const STACKED = /(\p{M}{6})\p{M}+/gu;
 
 // visible returns a name as text for a page.
 export function visible(value) {
   const text = typeof value === 'string' ? value : '';
   const cut = text.length > LONGEST ? `${text.slice(0, LONGEST)}…` : text;
-  return cut.replace(INVISIBLE, (c) => `\u2039U+${c.charCodeAt(0).toString(16).toUpperCase().padStart(4, '0')}\u203a`);
+  return cut.replace(STACKED, '$1…').replace(INVISIBLE, (c) => `\u2039U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, '0')}\u203a`);
 }
 
 // time returns milliseconds, or NaN where the server has none: it writes the year 1.
@@ -113,7 +117,8 @@ function statusOf({ state, result }) {
 // placeOf returns where an attachment is, or undefined if its link is not one of this run.
 function placeOf({ name, _links: links }, buildId) {
   const href = links?.self?.href;
-  if (typeof name !== 'string' || name === '' || typeof href !== 'string' || !URL.canParse(href)) return undefined;
+  // In an address, one dot or two would stand for a folder.
+  if (typeof name !== 'string' || /^\.{0,2}$/.test(name) || typeof href !== 'string' || !URL.canParse(href)) return undefined;
   const [, build, timeline, record] = PLACE.exec(new URL(href).pathname) ?? [];
   return Number(build) === buildId ? { name, timeline: id(timeline), record: id(record) } : undefined;
 }

@@ -231,20 +231,25 @@ class Step {
   async #load(reports) {
     const loaded = this.#loaded;
     this.#body.replaceChildren(this.#words('Reading the report…', 'status'));
-    try {
-      const texts = await Promise.all(reports.map((report) => this.#actions.load(report)));
-      if (loaded !== this.#loaded) return;
-      this.#frames = texts.map((text) => this.#frame(text));
-      this.#body.replaceChildren(...this.#frames.map(({ element }) => element));
-    } catch (error) {
-      if (loaded !== this.#loaded) return;
-      const again = this.#document.createElement('button');
-      again.textContent = 'Try again';
-      again.addEventListener('click', () => this.#load(reports));
-      const words = this.#words(error.message, 'alert');
-      words.append(' ', again);
-      this.#body.replaceChildren(words);
-    }
+    const read = await Promise.allSettled(reports.map(async (report) => this.#actions.load(report)));
+    if (loaded !== this.#loaded) return;
+    this.#frames = [];
+    this.#body.replaceChildren(...read.map(({ value, reason }) => {
+      if (reason) return this.#unread(reason, reports);
+      const frame = this.#frame(value);
+      this.#frames.push(frame);
+      return frame.element;
+    }));
+  }
+
+  // unread says why one of the reports could not be read.
+  #unread(error, reports) {
+    const again = this.#document.createElement('button');
+    again.textContent = 'Try again';
+    again.addEventListener('click', () => this.#load(reports));
+    const words = this.#words(error.message, 'alert');
+    words.append(' ', again);
+    return words;
   }
 
   #frame(text) {

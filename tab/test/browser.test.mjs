@@ -263,6 +263,15 @@ describe('the tab in a browser', { skip: !browserPath }, () => {
       quiet(shown, complaints);
       await shown.around.close();
     }
+    // One of two reports of a step.
+    const one = await show({
+      run: () => ({ status: 'completed', timelines: [timeline([records(200)])], attachments: [attachment(stepId(200)), attachment(stepId(200), { name: 'report-2' })] }),
+      reports: { [stepId(200)]: report.flow }, fault: (pathname) => (pathname.endsWith('/report-2') ? { status: 404 } : undefined),
+    });
+    await one.around.frame(`document.title.startsWith('Inverted push: done') && ${drawn}`);
+    assert.match((await words(one.tab, '[role=alert]')).join(), /^Azure DevOps did not find it \(404\)/);
+    quiet(one, complaints);
+    await one.around.close();
     // Of one report.
     let failing = true;
     const shown = await show({ ...usual, fault: (pathname) => (failing && pathname.endsWith('/report') ? { status: 503 } : undefined) });

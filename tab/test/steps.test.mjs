@@ -52,6 +52,7 @@ test('attachments that do not count', () => {
     'another run': attachment(stepId(100), { build: 4712 }),
     'another type': attachment(stepId(100), { type: 'acrpromote.seal' }),
     'a type that only begins alike': attachment(stepId(100), { type: 'acrpromote.reports' }),
+    'the name of the folder above': attachment(stepId(100), { name: '..' }),
     'no link': { name: 'report' },
     'no name': { ...attachment(stepId(100)), name: undefined },
     'no address': { name: 'report', _links: { self: { href: 'builds' } } },
@@ -98,6 +99,9 @@ test('a pipeline without stages', () => {
 
 test('names are text', () => {
   assert.equal(visible('a\u202egnp.exe\u0000'), 'a‹U+202E›gnp.exe‹U+0000›');
+  assert.equal(visible('Prod\u{e0041}\u3164\ufe0f\u2800'), 'Prod‹U+E0041›‹U+3164›‹U+FE0F›‹U+2800›');
+  assert.equal(visible(`Pro${'\u0301'.repeat(50)}d`), `Pro${'\u0301'.repeat(6)}…d`);
+  assert.equal(visible('Prod \u2764\ufe0f é'), 'Prod \u2764\ufe0f é');
   assert.equal(visible('w'.repeat(500)).length, 201);
   assert.equal(visible({}), '');
 });
