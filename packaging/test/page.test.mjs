@@ -67,6 +67,8 @@ describe('the HTML report in a browser', { skip: !browserPath }, () => {
     await tab.go(pathToFileURL(file).href);
     await tab.until('document.documentElement.dataset.ready');
     assert.equal(await tab.evaluate('document.documentElement.dataset.ready'), 'true', await tab.evaluate('document.body.innerText.slice(0, 2000)'));
+    // The flow is drawn when the page has been laid out.
+    await tab.until(`[...document.querySelectorAll('.picture')].every((e) => e.firstChild)`);
     quiet(tab, file);
     return tab;
   }
