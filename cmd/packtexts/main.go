@@ -6,6 +6,7 @@
 package main
 
 import (
+	"acrpromote/internal/regularfile"
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
@@ -53,7 +54,7 @@ func pack(folder string, texts []string) (string, error) {
 			return "", err
 		}
 		overlay.Replace[path] = filepath.Join(folder, fmt.Sprintf("%d-%s.gz", i, filepath.Base(text)))
-		if err := replace(overlay.Replace[path], packed); err != nil {
+		if err := regularfile.Replace(overlay.Replace[path], packed); err != nil {
 			return "", err
 		}
 	}
@@ -62,7 +63,7 @@ func pack(folder string, texts []string) (string, error) {
 		return "", err
 	}
 	path := filepath.Join(folder, "overlay.json")
-	return path, replace(path, document)
+	return path, regularfile.Replace(path, document)
 }
 
 func compress(content []byte) ([]byte, error) {
@@ -78,21 +79,4 @@ func compress(content []byte) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
-}
-
-// replace writes a file that another build may be reading.
-func replace(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".packtexts-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(content)
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
 }

@@ -8,8 +8,8 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Reading says whether a manifest may be read, and what belongs to it, as the registry's
-// metadata has it.
+// Reading is what the registry's metadata shows of a manifest: whether reads of it are
+// enabled, and what belongs to it.
 type Reading struct {
 	// Known reports whether the registry has the attribute readEnabled.
 	Known, Enabled bool

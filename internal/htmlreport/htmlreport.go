@@ -129,7 +129,7 @@ func (d *lines) Write(line []byte) (int, error) {
 	return len(line), err
 }
 
-// text returns the text that the page has, and the attribute that says whether it is
+// text returns the text that the page has, and the attribute that reports whether it is
 // compressed.
 func (d *lines) text() (text, attribute string, err error) {
 	if d.zip == nil {

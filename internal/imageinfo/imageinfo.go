@@ -1,6 +1,6 @@
 // Package imageinfo describes images by their manifests and configurations, and
-// compares two of them. Everything but the digests and sizes is a claim of whoever
-// built the image.
+// compares two of them. Everything but the digests and sizes is what the builder of the
+// image claims.
 package imageinfo
 
 import (

@@ -96,7 +96,7 @@ type Kept struct {
 	Digest   string // of the statement
 	KeyID    string
 	Signed   bool
-	Sealed   bool // it is in an envelope, whoever signed it
+	Sealed   bool // it is in an envelope, with any signature
 	// Part is the digest of the part of the image that it is about, or empty if it is
 	// about the image itself.
 	Part string

@@ -51,7 +51,7 @@ type otherImage struct{ reason string }
 func (o otherImage) Error() string        { return o.reason }
 func (o otherImage) Is(target error) bool { return target == ErrOtherImage }
 
-// Claim returns the statement of a receipt like Open, whoever signed it: nothing in it
+// Claim returns the statement of a receipt like Open, with any signature: nothing in it
 // is evidence.
 func Claim(mediaType string, content []byte, digest string) (Opened, error) {
 	e, _, err := parseEnvelope(mediaType, content)

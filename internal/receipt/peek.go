@@ -8,7 +8,7 @@ import (
 	"acrpromote/internal/ref"
 )
 
-// Peeked is what a statement says of itself, whoever signed it.
+// Peeked is what a statement says of itself, with any signature.
 type Peeked struct {
 	Type      string // of its predicate
 	Digest    string // of its content

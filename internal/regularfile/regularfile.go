@@ -1,4 +1,4 @@
-// Package regularfile reads files of a bounded size.
+// Package regularfile reads files of a bounded size, and replaces files.
 package regularfile
 
 import (
@@ -38,6 +38,27 @@ func Read(path string, limit int64) ([]byte, error) {
 		return nil, tooLarge(limit)
 	}
 	return content, nil
+}
+
+// Replace writes a file that everyone may read. Another program sees its former content
+// or the new one, never a part.
+func Replace(path string, content []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), ".acrpromote-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	_, err = file.Write(content)
+	if closing := file.Close(); err == nil {
+		err = closing
+	}
+	if err == nil {
+		err = os.Chmod(file.Name(), 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
 }
 
 func tooLarge(limit int64) error { return fmt.Errorf("it is larger than %d bytes", limit) }

@@ -329,7 +329,7 @@ func (e *executor) recheckRecall(ctx context.Context, i int, done []promote.Resu
 }
 
 // recalledMeanwhile returns an error if an image has got a recall record since it was
-// read, or if whether it has is not known. Whoever recalls an image attaches the record
+// read, or if whether it has is not known. Anyone who recalls an image attaches the record
 // first and then looks at the targets; this looks in the other order, so that one of both
 // sees the other.
 func (e *executor) recalledMeanwhile(ctx context.Context, i int) error {

@@ -20,6 +20,7 @@ import (
 	"acrpromote/internal/junit"
 	"acrpromote/internal/outcome"
 	"acrpromote/internal/ref"
+	"acrpromote/internal/regularfile"
 	"acrpromote/internal/report"
 	"acrpromote/internal/seal"
 	"acrpromote/internal/session"
@@ -250,19 +251,19 @@ func (p *reporter) writeFiles(r report.Result, folder string) (string, error) {
 	newest := filepath.Join(folder, "result.json")
 	for i, life := range r.Trace {
 		name := filepath.Join(folder, fmt.Sprintf("trace-%d", i+1))
-		if err := errors.Join(replace(name+".mmd", []byte(life.Mermaid())), replace(name+".svg", []byte(life.SVG()))); err != nil {
+		if err := errors.Join(regularfile.Replace(name+".mmd", []byte(life.Mermaid())), regularfile.Replace(name+".svg", []byte(life.SVG()))); err != nil {
 			return "", err
 		}
 	}
 	if !p.config.InPipeline {
-		return newest, replace(newest, document.Bytes())
+		return newest, regularfile.Replace(newest, document.Bytes())
 	}
 	path, err := unused(folder, p.config.ReportName(), ".json")
 	if err != nil {
 		return "", err
 	}
 	for _, file := range []string{path, newest} {
-		if err := replace(file, document.Bytes()); err != nil {
+		if err := regularfile.Replace(file, document.Bytes()); err != nil {
 			return "", err
 		}
 	}
@@ -308,7 +309,7 @@ func (p *reporter) publish(r report.Result, path string, document []byte) error 
 		{filepath.Join(folder, pageName), page.Bytes()},
 		{filepath.Join(folder, "result.json"), document},
 	} {
-		if err := replace(file.name, file.content); err != nil {
+		if err := regularfile.Replace(file.name, file.content); err != nil {
 			return err
 		}
 	}
@@ -389,23 +390,3 @@ func unused(folder, name, ending string) (string, error) {
 
 // mostReports limits how many names are tried for one report.
 const mostReports = 10_000
-
-// replace writes a file atomically.
-func replace(path string, content []byte) error {
-	file, err := os.CreateTemp(filepath.Dir(path), ".result-*.json")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	_, err = file.Write(content)
-	if closing := file.Close(); err == nil {
-		err = closing
-	}
-	if err == nil {
-		err = os.Chmod(file.Name(), 0o644)
-	}
-	if err != nil {
-		return err
-	}
-	return os.Rename(file.Name(), path)
-}

@@ -49,7 +49,7 @@ type RegistryOptions struct {
 	UnlistedReferrers bool          // the list of manifests leaves out those that refer to others
 	SoftDelete        SoftDelete    // keep what is deleted, and refuse to take it again
 	PurgeEvery        int           // delete what is untagged before every so many requests, as a retention policy of 0 days; 0 is never
-	HTTP2             bool          // offer HTTP/2 beside HTTP/1.1, at the storage too
+	HTTP2             bool          // offer HTTP/2 as well as HTTP/1.1, at the storage too
 	Quirks            Quirks        // what other registries do
 }
 

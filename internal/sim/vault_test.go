@@ -169,7 +169,8 @@ func TestVaultRefusals(t *testing.T) {
 	}
 }
 
-// TestVaultShowsKeysThatCannotSign, but hides disabled ones where it is told to.
+// TestVaultShowsKeysThatCannotSign: a vault shows a key that cannot sign; with
+// HideDisabled it refuses one that is disabled.
 func TestVaultShowsKeysThatCannotSign(t *testing.T) {
 	for _, hidden := range []bool{false, true} {
 		_, n, v, app := newVault(t, VaultOptions{HideDisabled: hidden})
